@@ -1,0 +1,65 @@
+"""The command line: `llm-core VERB`, one verb a stage.
+
+Every verb lives in a module of its own beside this file and is imported only when it
+runs, so that `llm-core --help` is instant. A verb reads its inputs' paths, writes its
+outputs' paths, and knows neither DVC nor Dagster. What a user can mend is told in one
+line, with exit code 1.
+"""
+
+import difflib
+import errno
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from llm_core import __version__
+from llm_core.errors import UserError
+
+# verb -> (module of llm_core.cli that holds it as `app`, what --help says of it), in the order of the pipeline
+VERBS: dict[str, tuple[str, str]] = {
+    "params": ("params", "Print every knob of params.yaml with its meaning, type and present value."),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the command `llm-core`."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(overview())
+        return
+    if arguments[0] == "--version":
+        print(f"llm-core {__version__}")
+        return
+    verb = arguments[0]
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else "`llm-core --help` lists them"
+        _stop(f"there is no verb '{verb}'; {hint}", code=2)
+    module = importlib.import_module(f"llm_core.cli.{VERBS[verb][0]}")
+    try:
+        module.app(args=arguments[1:], prog_name=f"llm-core {verb}")
+    except UserError as error:
+        _stop(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        where = f" while writing {error.filename}" if error.filename else ""
+        _stop(f"{error.strerror}{where}; nothing half-written was left under a final name")
+
+
+def overview() -> str:
+    """What `llm-core --help` prints."""
+    width = max(map(len, VERBS)) + 2
+    verbs = "\n".join(f"  {verb:<{width}}{text}" for verb, (_, text) in VERBS.items())
+    return (
+        "Usage: llm-core VERB [OPTIONS]\n\n"
+        "From web-scale text to an evaluated language model, one verb a stage. Each verb works\n"
+        "alone; `dvc repro` and Dagster run the same verbs as one graph.\n\n"
+        f"Verbs, in the order of the pipeline (`llm-core VERB --help` explains one):\n{verbs}"
+    )
+
+
+def _stop(message: str, code: int = 1) -> NoReturn:
+    print(f"llm-core: error: {message}", file=sys.stderr)
+    sys.exit(code)

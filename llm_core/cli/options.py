@@ -1,0 +1,47 @@
+"""Options that many verbs share, declared once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.errors import UserError
+from llm_core.params import Params, load
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="The file of knobs.", show_default=True)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="KEY=VALUE overrides one knob, e.g. --set pretraining.steps=100. Repeatable."),
+]
+In = Annotated[
+    list[str],
+    typer.Option(
+        "--in",
+        help="Files or folders of documents (Parquet, JSONL, JSONL.gz, JSONL.zst). Repeatable. "
+        "A path with {source} stands for one path for each source in the params.",
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write; replaced whole when the stage succeeds.")]
+
+
+def read_params(file: Path, overrides: list[str] | None) -> Params:
+    """The validated params of a verb's `--params` and `--set`."""
+    return load(file, overrides)
+
+
+def expand_sources(paths: list[str], params: Params) -> list[str]:
+    """Replace each path with `{source}` in it by one path for every source in the params."""
+    expanded: list[str] = []
+    for path in paths:
+        if "{source}" in path:
+            if not params.sources:
+                raise UserError(f"--in {path}: params.yaml names no sources")
+            expanded.extend(path.replace("{source}", source) for source in params.sources)
+        else:
+            expanded.append(path)
+    return expanded
+
+
+def verb_app() -> typer.Typer:
+    """A Typer app for a module that holds one verb, with plain tracebacks for what is our fault."""
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -1,0 +1,287 @@
+"""The document: its schema, its shards, and the stages' readers and writers.
+
+Documents travel between stages as zstd Parquet shards of about 128 MB with the columns
+of `SCHEMA`. `id` is stable: a hash of the source's name and of the source's own key, so
+that it survives every stage down to the training batch. At the edges the same reader
+opens JSONL, JSONL.gz and JSONL.zst with at least a `text` field.
+
+A document stage's output folder holds `documents/*.parquet` (what was kept),
+`ledger/*.parquet` (a verdict on every document, see `llm_core.ledger`) and `metrics.json`.
+"""
+
+import gzip
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+from fsspec.core import url_to_fs
+
+from llm_core.digests import short_hash
+from llm_core.errors import UserError
+from llm_core.storage import list_files, open_file
+
+SCHEMA = pa.schema(
+    [
+        pa.field(
+            "id", pa.string(), nullable=False
+        ),  # 32 hexadecimal digits for what we make; kept where a file brings one
+        pa.field("source", pa.string(), nullable=False),  # the key under `sources:` in params.yaml
+        pa.field("url", pa.string()),
+        pa.field("text", pa.large_string(), nullable=False),
+        pa.field("language", pa.string()),  # ISO 639-1, None where nobody has looked
+        pa.field("license", pa.string()),  # SPDX id or "public-domain"
+        pa.field("created", pa.string()),  # ISO 8601 date or time
+        pa.field("metadata", pa.string()),  # a JSON object
+    ]
+)
+ENDINGS = (".parquet", ".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
+SHARD_BYTES = 128 << 20  # of text, before compression
+BATCH_ROWS = 1024
+BATCH_BYTES = 32 << 20
+
+
+def document_id(source: str, key: str) -> str:
+    """Stable id of a document: a 128-bit hash of its source's name and its key there."""
+    return short_hash(source, key)
+
+
+def document_files(paths: str | Path | Iterable[str | Path]) -> list[str]:
+    """Every document file at `paths` (files and folders), in a stable order.
+
+    A stage's output folder stands for its `documents/` folder: the ledger beside it is skipped.
+    Raises UserError where a path is missing or holds no document file.
+    """
+    if isinstance(paths, str | Path):
+        paths = [paths]
+    files: list[str] = []
+    for path in paths:
+        filesystem, root = url_to_fs(str(path))
+        inner = f"{str(path).rstrip('/')}/documents"
+        place = inner if filesystem.isdir(f"{root.rstrip('/')}/documents") else path
+        found = list_files(place, ENDINGS)
+        if not found:
+            raise UserError(f"{path}: holds no documents ({', '.join(ENDINGS)})")
+        files.extend(found)
+    return files
+
+
+def read_batches(file: str | Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Stream one document file as record batches in the order of its rows.
+
+    Parquet files keep their own extra columns out; JSONL fields that `SCHEMA` does not
+    name go into `metadata`. `columns` limits what is read (Parquet reads only those).
+    Raises UserError, with file and line, on a file that is not what its name says.
+    """
+    wanted = list(columns) if columns else SCHEMA.names
+    if str(file).endswith(".parquet"):
+        yield from _read_parquet(str(file), wanted)
+    else:
+        yield from _read_jsonl(str(file), wanted)
+
+
+def read_documents(
+    paths: str | Path | Iterable[str | Path], columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Stream the documents of files and folders, file by file in a stable order."""
+    for file in document_files(paths):
+        yield from read_batches(file, columns)
+
+
+def count_documents(paths: str | Path | Iterable[str | Path]) -> int | None:
+    """Number of documents at `paths` by the Parquet footers; None when a file is of another kind."""
+    total = 0
+    for file in document_files(paths):
+        if not file.endswith(".parquet"):
+            return None
+        filesystem, root = url_to_fs(file)
+        with filesystem.open(root) as stream:
+            total += pq.ParquetFile(stream).metadata.num_rows
+    return total
+
+
+class DocumentWriter:
+    """Writes record batches of `SCHEMA` as numbered zstd Parquet shards into a folder.
+
+    Row order is kept and the same rows give the same bytes, however they were batched.
+    Use as a context manager inside `storage.output_folder`. An empty input writes one
+    empty shard, so that readers find a schema.
+    """
+
+    def __init__(self, folder: str | Path, shard_bytes: int = SHARD_BYTES, schema: pa.Schema = SCHEMA) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.shard_bytes = shard_bytes
+        self.schema = schema
+        self.rows = 0
+        self.shards = 0
+        self._size_column = schema.names.index("text") if "text" in schema.names else None
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_rows = self._pending_bytes = self._shard_size = 0
+        self._writer: pq.ParquetWriter | None = None
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append `batch`; its columns must be those of the schema."""
+        start, sizes = 0, self._row_sizes(batch)
+        for row, size in enumerate(sizes):
+            self._pending_bytes += size
+            self._pending_rows += 1
+            if self._pending_rows >= BATCH_ROWS or self._pending_bytes >= BATCH_BYTES:
+                self._pending.append(batch.slice(start, row + 1 - start))
+                self._flush()
+                start = row + 1
+        if start < batch.num_rows:
+            self._pending.append(batch.slice(start))
+
+    def write_rows(self, rows: list[dict[str, Any]]) -> None:
+        """Append plain dictionaries (missing columns become null)."""
+        if rows:
+            self.write(pa.RecordBatch.from_pylist(rows, schema=self.schema))
+
+    def close(self) -> None:
+        """Write what is pending and close the last shard."""
+        self._flush()
+        if self.shards == 0:
+            self._open_shard()
+        self._close_shard()
+
+    def __enter__(self) -> "DocumentWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            self.close()
+        elif self._writer:
+            self._writer.close()
+
+    def _row_sizes(self, batch: pa.RecordBatch) -> list[int]:
+        if self._size_column is None:
+            return [64] * batch.num_rows
+        lengths = pa.compute.binary_length(batch.column(self._size_column))
+        return [length or 0 for length in lengths.to_pylist()]
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        table = pa.Table.from_batches(self._pending).select(self.schema.names).cast(self.schema)
+        writer = self._writer or self._open_shard()
+        writer.write_table(table, row_group_size=max(table.num_rows, 1))
+        self.rows += table.num_rows
+        self._shard_size += self._pending_bytes
+        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+        if self._shard_size >= self.shard_bytes:
+            self._close_shard()
+
+    def _open_shard(self) -> pq.ParquetWriter:
+        path = self.folder / f"{self.shards:05d}.parquet"
+        self._writer = pq.ParquetWriter(
+            path,
+            self.schema,
+            compression="zstd",
+            use_dictionary=["source", "language", "license"] if "text" in self.schema.names else True,
+        )
+        self.shards += 1
+        self._shard_size = 0
+        return self._writer
+
+    def _close_shard(self) -> None:
+        if self._writer:
+            self._writer.close()
+            self._writer = None
+
+
+def _read_parquet(file: str, wanted: list[str]) -> Iterator[pa.RecordBatch]:
+    filesystem, root = url_to_fs(file)
+    try:
+        with filesystem.open(root) as stream:
+            parquet = pq.ParquetFile(stream)
+            present = set(parquet.schema_arrow.names)
+            if "text" in wanted and "text" not in present:
+                raise UserError(f"{file}: has no column 'text' (it has {', '.join(sorted(present))})")
+            position = 0
+            for batch in parquet.iter_batches(BATCH_ROWS, columns=[name for name in wanted if name in present]):
+                yield _complete(batch, wanted, file, position)
+                position += batch.num_rows
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
+
+
+def _complete(batch: pa.RecordBatch, wanted: list[str], file: str, position: int) -> pa.RecordBatch:
+    """Bring a Parquet batch to the schema: missing columns filled, types cast."""
+    columns = []
+    for name in wanted:
+        field = SCHEMA.field(name)
+        if name in batch.schema.names:
+            columns.append(batch.column(name).cast(field.type))
+        elif name == "id":
+            stem = Path(file).name
+            columns.append(pa.array([document_id(stem, str(position + row)) for row in range(batch.num_rows)]))
+        elif name == "source":
+            columns.append(pa.array([Path(file).name.split(".")[0]] * batch.num_rows))
+        else:
+            columns.append(pa.nulls(batch.num_rows, field.type))
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema([SCHEMA.field(name) for name in wanted]))
+
+
+def _read_jsonl(file: str, wanted: list[str]) -> Iterator[pa.RecordBatch]:
+    schema = pa.schema([SCHEMA.field(name) for name in wanted])
+    rows: list[dict[str, Any]] = []
+    size = 0
+    for number, line in enumerate(read_lines(file), start=1):
+        if not line.strip():
+            continue
+        row = _parse_line(line, file, number)
+        rows.append({name: row.get(name) for name in wanted})
+        size += len(line)
+        if len(rows) >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield pa.RecordBatch.from_pylist(rows, schema=schema)
+            rows, size = [], 0
+    if rows:
+        yield pa.RecordBatch.from_pylist(rows, schema=schema)
+
+
+def read_lines(file: str | Path) -> Iterator[bytes]:
+    """Stream the lines of a plain, gzip (multi-member too) or zstd file, as bytes.
+
+    Raises UserError on a truncated or broken compressed file.
+    """
+    with open_file(file) as raw:
+        stream: Any = raw
+        if str(file).endswith(".gz"):
+            stream = gzip.GzipFile(fileobj=raw)
+        elif str(file).endswith(".zst"):
+            reader = zstandard.ZstdDecompressor(max_window_size=1 << 31).stream_reader(raw, read_across_frames=True)
+            stream = io.BufferedReader(reader, buffer_size=1 << 20)  # type: ignore[arg-type]
+        try:
+            yield from stream
+        except (EOFError, OSError, zstandard.ZstdError, gzip.BadGzipFile) as error:
+            raise UserError(f"{file}: broken or truncated compressed file ({error})") from None
+
+
+def _parse_line(line: bytes, file: str, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{file}:{number}: not valid JSON ({error})") from None
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+        raise UserError(f"{file}:{number}: a JSON object with a string field 'text' is needed")
+    name = Path(file).name
+    extra = {key: value for key, value in row.items() if key not in SCHEMA.names}
+    metadata = row.get("metadata")
+    if isinstance(metadata, dict):
+        extra |= metadata
+    elif isinstance(metadata, str):
+        try:
+            extra |= json.loads(metadata)
+        except (ValueError, TypeError):
+            extra["metadata"] = metadata
+    return {
+        **{key: None if value is None else str(value) for key, value in row.items() if key in SCHEMA.names},
+        "id": str(row["id"]) if row.get("id") is not None else document_id(name, str(number)),
+        "source": str(row["source"]) if row.get("source") is not None else name.split(".")[0],
+        "metadata": json.dumps(extra, sort_keys=True, ensure_ascii=False) if extra else None,
+    }

@@ -1,0 +1,7 @@
+"""Params of decontamination."""
+
+from llm_core.params.base import Section
+
+
+class Decontamination(Section):
+    """Knobs of decontamination."""

@@ -1,0 +1,7 @@
+"""Params of evaluation."""
+
+from llm_core.params.base import Section
+
+
+class Evaluation(Section):
+    """Knobs of evaluation."""

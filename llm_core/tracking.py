@@ -1,0 +1,121 @@
+"""Experiment tracking: the only file that imports mlflow.
+
+A stage worth comparing (training, evaluation) opens one run. Its parameters are the
+flattened params, its datasets carry the digests of dvc.lock, its tags the git commit.
+The store is `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder. Metrics are
+queued and written by a background thread, so that the training loop never waits.
+`LLM_CORE_TRACKING=off` switches tracking off; every call then does nothing.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from llm_core.digests import content_digest
+
+EXPERIMENT = "llm-pipeline"
+PARAM_LENGTH = 6000  # MLflow's limit on a parameter's value
+
+
+def tracking_uri() -> str:
+    """Address of the tracking store: the environment's, else a sqlite file in the working folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+def enabled() -> bool:
+    """Whether runs are recorded (not with LLM_CORE_TRACKING=off, nor on ranks above 0)."""
+    return os.environ.get("LLM_CORE_TRACKING", "on") != "off" and os.environ.get("RANK", "0") == "0"
+
+
+class Run:
+    """One run in the tracking store; a silent one where tracking is off."""
+
+    def __init__(self, client: Any, run_id: str, experiment_id: str) -> None:
+        self._client, self.run_id, self.experiment_id = client, run_id, experiment_id
+
+    def params(self, params: Mapping[str, Any]) -> None:
+        """Log flattened params."""
+        if self._client:
+            from mlflow.entities import Param
+
+            entries = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in params.items()]
+            for start in range(0, len(entries), 100):
+                self._client.log_batch(self.run_id, params=entries[start : start + 100])
+
+    def metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Queue metrics of a step; returns at once."""
+        if self._client:
+            import time
+
+            from mlflow.entities import Metric
+
+            now = int(time.time() * 1000)
+            entries = [Metric(key, float(value), now, step) for key, value in metrics.items()]
+            self._client.log_batch(self.run_id, metrics=entries, synchronous=False)
+
+    def tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        for key, value in tags.items() if self._client else ():
+            self._client.set_tag(self.run_id, key, value)
+
+    def dataset(self, path: str | Path, context: str) -> None:
+        """Name an input or output folder by its digest, the one that dvc.lock has for it."""
+        if self._client:
+            from mlflow.entities import Dataset, DatasetInput, InputTag
+
+            dataset = Dataset(
+                name=str(path), digest=content_digest(Path(path)), source_type="local", source=str(Path(path).resolve())
+            )
+            tag = InputTag("mlflow.data.context", context)
+            self._client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [tag])])
+
+    def artifact(self, path: str | Path, folder: str | None = None) -> None:
+        """Keep a copy of a file or a folder with the run."""
+        if self._client:
+            path = Path(path)
+            if path.is_dir():
+                self._client.log_artifacts(self.run_id, str(path), folder)
+            else:
+                self._client.log_artifact(self.run_id, str(path), folder)
+
+
+@contextmanager
+def run(name: str, params: Mapping[str, Any], tags: Mapping[str, str] | None = None) -> Iterator[Run]:
+    """Open a run; it ends FINISHED, FAILED or KILLED as the block does."""
+    if not enabled():
+        yield Run(None, "", "")
+        return
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
+    mlflow.set_tracking_uri(tracking_uri())
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+    experiment_id = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT)
+    context = {"mlflow.runName": name, "stage": name, **git_tags(), **(tags or {})}
+    created = client.create_run(experiment_id, run_name=name, tags=context)
+    current = Run(client, created.info.run_id, experiment_id)
+    current.params(params)
+    status = "FAILED"
+    try:
+        yield current
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        mlflow.flush_async_logging()
+        client.set_terminated(current.run_id, status)
+
+
+def git_tags() -> dict[str, str]:
+    """The commit that runs, and whether the working copy differs from it; {} outside git."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        status = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"mlflow.source.git.commit": commit, "git.dirty": str(bool(status.strip())).lower()}
