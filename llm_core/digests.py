@@ -32,8 +32,8 @@ def content_digest(path: Path) -> str:
         return file_digest(path)
     if not path.is_dir():
         raise FileNotFoundError(path)
-    files = sorted((file.relative_to(path).parts, file) for file in path.rglob("*") if file.is_file())
-    entries = [{"md5": file_digest(file), "relpath": "/".join(parts)} for parts, file in files]
+    files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
+    entries = [{"md5": file_digest(file), "relpath": name} for name, file in files]
     return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 

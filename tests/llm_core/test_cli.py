@@ -1,0 +1,48 @@
+"""The command line: help for every verb, one clear line for what a user can mend."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llm_core.cli import VERBS, main
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "llm_core.cli", *arguments], capture_output=True, text=True, cwd=ROOT)
+
+
+def test_help_names_every_verb_without_importing_a_room():
+    code = "import sys; from llm_core.cli import main; main(['--help']); print(*sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    *text, modules = printed.splitlines()
+    assert all(any(verb in line for line in text) for verb in VERBS)
+    assert not {"torch", "pyarrow", "pydantic", "typer"} & set(modules.split())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_teaches(verb, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([verb, "--help"])
+    assert stopped.value.code in (0, None)
+    printed = capsys.readouterr().out
+    assert f"llm-core {verb}" in printed
+    assert "--params" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("parms",), 2, "did you mean 'params'"),
+        (("params", "--params", "absent.yaml"), 1, "no such params file"),
+        (("params", "--set", "network.retrys=3"), 1, "unknown key 'network.retrys'"),
+    ],
+)
+def test_errors_are_one_line(arguments, code, told):
+    done = run(*arguments)
+    assert done.returncode == code
+    assert done.stderr.count("\n") == 1
+    assert told in done.stderr
