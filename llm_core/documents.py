@@ -12,11 +12,13 @@ A document stage's output folder holds `documents/*.parquet` (what was kept),
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import zstandard
 from fsspec.core import url_to_fs
@@ -41,6 +43,8 @@ SCHEMA = pa.schema(
 )
 ENDINGS = (".parquet", ".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
 SHARD_BYTES = 128 << 20  # of text, before compression
+LEDGER_ROW_BYTES = 64  # what a row without text counts for
+REPEATED = ("source", "language", "license", "stage", "verdict", "reason", "shard")  # columns worth a dictionary
 BATCH_ROWS = 1024
 BATCH_BYTES = 32 << 20
 
@@ -108,6 +112,11 @@ class DocumentWriter:
     """Writes record batches of `SCHEMA` as numbered zstd Parquet shards into a folder.
 
     Row order is kept and the same rows give the same bytes, however they were batched.
+    Where a shard ends is decided by the documents themselves: from half of `shard_bytes`
+    on, the first document whose hashed id says so is the last of its shard (content-defined
+    chunking). So taking one document out changes its own shard, and at most the next one,
+    and leaves every other file as it was, which makes takedowns cheap.
+
     Use as a context manager inside `storage.output_folder`. An empty input writes one
     empty shard, so that readers find a schema.
     """
@@ -119,21 +128,24 @@ class DocumentWriter:
         self.schema = schema
         self.rows = 0
         self.shards = 0
-        self._size_column = schema.names.index("text") if "text" in schema.names else None
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = self._shard_size = 0
         self._writer: pq.ParquetWriter | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append `batch`; its columns must be those of the schema."""
-        start, sizes = 0, self._row_sizes(batch)
-        for row, size in enumerate(sizes):
+        start = 0
+        for row, (size, ends) in enumerate(zip(*self._boundaries(batch), strict=True)):
             self._pending_bytes += size
             self._pending_rows += 1
-            if self._pending_rows >= BATCH_ROWS or self._pending_bytes >= BATCH_BYTES:
+            self._shard_size += size
+            full = self._shard_size * 2 >= self.shard_bytes and (ends or self._shard_size >= 2 * self.shard_bytes)
+            if full or self._pending_rows >= BATCH_ROWS or self._pending_bytes >= BATCH_BYTES:
                 self._pending.append(batch.slice(start, row + 1 - start))
                 self._flush()
                 start = row + 1
+            if full:
+                self._close_shard()
         if start < batch.num_rows:
             self._pending.append(batch.slice(start))
 
@@ -149,7 +161,7 @@ class DocumentWriter:
             self._open_shard()
         self._close_shard()
 
-    def __enter__(self) -> "DocumentWriter":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
@@ -158,11 +170,17 @@ class DocumentWriter:
         elif self._writer:
             self._writer.close()
 
-    def _row_sizes(self, batch: pa.RecordBatch) -> list[int]:
-        if self._size_column is None:
-            return [64] * batch.num_rows
-        lengths = pa.compute.binary_length(batch.column(self._size_column))
-        return [length or 0 for length in lengths.to_pylist()]
+    def _boundaries(self, batch: pa.RecordBatch) -> tuple[list[int], list[bool]]:
+        """Each row's size in bytes, and whether a shard past half its size may end behind it."""
+        if "text" in self.schema.names:
+            sizes = pc.binary_length(batch.column("text")).fill_null(0).to_pylist()
+        else:
+            sizes = [LEDGER_ROW_BYTES] * batch.num_rows
+        ids = batch.column("id").to_pylist()
+        # A boundary is as likely as the document is large, so that shards average `shard_bytes`.
+        return sizes, [
+            zlib.crc32(name.encode()) * self.shard_bytes < size << 33 for name, size in zip(ids, sizes, strict=True)
+        ]
 
     def _flush(self) -> None:
         if not self._pending:
@@ -171,27 +189,20 @@ class DocumentWriter:
         writer = self._writer or self._open_shard()
         writer.write_table(table, row_group_size=max(table.num_rows, 1))
         self.rows += table.num_rows
-        self._shard_size += self._pending_bytes
         self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
-        if self._shard_size >= self.shard_bytes:
-            self._close_shard()
 
     def _open_shard(self) -> pq.ParquetWriter:
         path = self.folder / f"{self.shards:05d}.parquet"
-        self._writer = pq.ParquetWriter(
-            path,
-            self.schema,
-            compression="zstd",
-            use_dictionary=["source", "language", "license"] if "text" in self.schema.names else True,
-        )
+        repeated = [name for name in self.schema.names if name in REPEATED]
+        self._writer = pq.ParquetWriter(path, self.schema, compression="zstd", use_dictionary=repeated)
         self.shards += 1
-        self._shard_size = 0
         return self._writer
 
     def _close_shard(self) -> None:
         if self._writer:
             self._writer.close()
             self._writer = None
+        self._shard_size = 0
 
 
 def _read_parquet(file: str, wanted: list[str]) -> Iterator[pa.RecordBatch]:

@@ -51,6 +51,17 @@ def test_shards_end_at_the_size_asked_for(tmp_path):
     assert sum(pq.read_metadata(file).num_rows for file in (tmp_path / "documents").iterdir()) == 4096
 
 
+def test_taking_a_document_out_changes_only_its_own_part_of_the_shards(tmp_path):
+    everything = rows(4000, "x" * 100)
+    for name, kept in {"all": everything, "fewer": everything[:1234] + everything[1235:]}.items():
+        with DocumentWriter(tmp_path / name, shard_bytes=8_000) as writer:
+            writer.write_rows(kept)
+    shards = {file.read_bytes() for file in (tmp_path / "all").iterdir()}
+    fewer = {file.read_bytes() for file in (tmp_path / "fewer").iterdir()}
+    assert len(shards) > 40
+    assert 1 <= len(shards - fewer) <= 2
+
+
 def test_an_empty_input_still_has_a_schema(tmp_path):
     with DocumentWriter(tmp_path / "documents"):
         pass
