@@ -1,0 +1,1 @@
+"""Every model to its documents, every document to its models."""

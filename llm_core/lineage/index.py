@@ -1,0 +1,138 @@
+"""The index that answers questions about single documents at once.
+
+The ledgers lie in stage and shard order; a question about one document would scan them
+all. This index holds the same rows sorted by id as Parquet with small row groups, so that
+an id, URL or text hash reads one row group (DuckDB prunes by the footers' min and max; it
+sorts beyond memory by spilling), and the text under tantivy for words and phrases.
+
+It is a cache, not an output of the graph: it lies in the scratch folder, keyed by the
+ledgers it was built from, and is rebuilt when they changed. Costs, measured: docs/lineage.md.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import tantivy
+
+from llm_core import progress
+from llm_core.errors import UserError
+from llm_core.storage import output_folder
+
+VERSION = 1  # of the index's layout; raise it when that changes
+STAGES = ("fetch", "extract", "clean", "filter", "dedup", "decontaminate", "split", "mix")
+ROW_GROUP = 20_480  # rows: one row group is what a look-up reads
+MEMORY = "1GB"  # DuckDB sorts beyond this on disk
+WRITER_HEAP = 128 << 20
+TEXT_HASH = "md5(trim(regexp_replace(text, '\\s+', ' ', 'g')))"  # of the text with white space folded
+
+
+class Index:
+    """An opened index: the sorted tables through DuckDB, the text through tantivy."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.database = connect()
+        self.text = tantivy.Index.open(str(folder / "text"))
+
+    def rows(self, table: str, where: str, values: list[Any], order: str = "") -> list[dict[str, Any]]:
+        """Rows of a table (`journeys`, `urls`, `hashes`, `clusters`) as dictionaries."""
+        query = f"SELECT * FROM read_parquet(?) WHERE {where}" + (f" ORDER BY {order}" if order else "")
+        found = self.database.sql(query, params=[str(self.folder / f"{table}.parquet"), *values]).to_arrow_table()
+        return found.to_pylist()  # type: ignore[no-any-return]
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with bounded memory, that prints no bar of its own."""
+    database = duckdb.connect()
+    database.execute(f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false")
+    database.execute("SET enable_progress_bar = false")
+    return database
+
+
+def open_index(data: Path, scratch: Path = Path(".scratch")) -> Index:
+    """The index of the ledgers below `data`, built first where it is missing or out of date.
+
+    Raises UserError where `data` holds no ledger.
+    """
+    ledgers = sorted(data.glob("**/ledger/*.parquet"))
+    documents = sorted(data.glob("raw/*/documents/*.parquet"))
+    if not ledgers:
+        raise UserError(f"{data}: holds no ledger; run the pipeline first (dvc repro)")
+    folder = scratch / "lineage" / _fingerprint([*ledgers, *documents])
+    if not folder.exists():
+        with progress.timed(f"lineage index of {len(ledgers)} ledger shards"), output_folder(folder) as out:
+            _build(data, out)
+        for old in folder.parent.iterdir():
+            if old != folder and old.is_dir() and not old.name.startswith("."):
+                _remove(old)
+    return Index(folder)
+
+
+def _fingerprint(files: list[Path]) -> str:
+    states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.blake2b(json.dumps([VERSION, states]).encode(), digest_size=8).hexdigest()
+
+
+def _build(data: Path, out: Path) -> None:
+    database = connect()
+    database.execute(f"SET temp_directory = '{out / 'spill'}'")
+    stages = ", ".join(f"'{stage}'" for stage in STAGES)
+    ledgers = f"read_parquet('{data}/**/ledger/*.parquet', filename = true)"
+    raw = f"read_parquet('{data}/raw/*/documents/*.parquet')"
+    _copy(
+        database,
+        f"SELECT * EXCLUDE (filename), filename AS ledger, "
+        f"coalesce(list_position([{stages}], stage), 99) AS place FROM {ledgers}",
+        out / "journeys.parquet",
+        "id, place, ledger",
+    )
+    _copy(
+        database,
+        f"SELECT cluster_id, id, source, verdict, score FROM {ledgers} WHERE cluster_id IS NOT NULL",
+        out / "clusters.parquet",
+        "cluster_id, id",
+    )
+    facts = "id, source, url, license, created, metadata"
+    _copy(database, f"SELECT {facts} FROM {raw}", out / "documents.parquet", "id")
+    _copy(database, f"SELECT url, id FROM {raw} WHERE url IS NOT NULL", out / "urls.parquet", "url, id")
+    _copy(database, f"SELECT {TEXT_HASH} AS text_hash, id FROM {raw}", out / "hashes.parquet", "text_hash, id")
+    _index_text(database, data, out / "text")
+
+
+def _copy(database: duckdb.DuckDBPyConnection, query: str, file: Path, order: str) -> None:
+    database.execute(
+        f"COPY ({query} ORDER BY {order}) TO '{file}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
+    )
+
+
+def _index_text(database: duckdb.DuckDBPyConnection, data: Path, folder: Path) -> None:
+    """Index the text that a person would quote: the cleaned one where there is one, else the raw."""
+    folder.mkdir()
+    builder = tantivy.SchemaBuilder()
+    builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
+    builder.add_text_field("text", stored=False, index_option="position")
+    writer = tantivy.Index(builder.build(), path=str(folder)).writer(heap_size=WRITER_HEAP, num_threads=1)
+    raw = f"read_parquet('{data}/raw/*/documents/*.parquet')"
+    cleaned = list(data.glob("clean/*/documents/*.parquet"))
+    if cleaned:
+        clean = f"read_parquet('{data}/clean/*/documents/*.parquet')"
+        others = f"SELECT r.id, r.text FROM {raw} r ANTI JOIN {clean} c ON r.id = c.id"
+        query = f"SELECT id, text FROM {clean} UNION ALL {others}"
+    else:
+        query = f"SELECT id, text FROM {raw}"
+    with progress.task("text index") as work:
+        for batch in database.sql(query).to_arrow_reader(1024):
+            for identifier, text in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
+                writer.add_document(tantivy.Document(id=identifier, text=text))
+            work.update(batch.num_rows)
+    writer.commit()
+    writer.wait_merging_threads()
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)

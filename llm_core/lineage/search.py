@@ -1,0 +1,83 @@
+"""Finding documents by what a person has in hand: an id, a URL, a domain, a hash, or words of the text."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import tantivy
+
+from llm_core.errors import UserError
+from llm_core.lineage.index import TEXT_HASH, Index
+
+
+PHRASE_WORDS = 64  # of a quoted text; more would not find it any better
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A document found, with tantivy's BM25 score where it was found by its words."""
+
+    id: str
+    score: float | None = None
+
+
+def by_id(index: Index, identifier: str) -> list[Hit]:
+    """The document of that id, or, from eight digits on, those whose id begins so."""
+    if index.rows("documents", "id = ?", [identifier]):
+        return [Hit(identifier)]
+    if len(identifier) < 8:
+        return []
+    found = index.rows("documents", "id >= ? AND id < ?", [identifier, identifier + "~"], "id")
+    return [Hit(row["id"]) for row in found]
+
+
+def by_url(index: Index, url: str) -> list[Hit]:
+    """Documents fetched from that address."""
+    return [Hit(row["id"]) for row in index.rows("urls", "url = ?", [url], "id")]
+
+
+def by_domain(index: Index, domain: str) -> list[Hit]:
+    """Documents of a domain and its subdomains (a scan of the URL column)."""
+    host = "lower(regexp_extract(url, '^[a-z]+://([^/:?#]+)', 1))"
+    found = index.rows("urls", f"{host} = ? OR ends_with({host}, ?)", [domain.lower(), f".{domain.lower()}"], "id")
+    return [Hit(row["id"]) for row in found]
+
+
+def by_text_hash(index: Index, text_hash: str) -> list[Hit]:
+    """Documents whose raw text, white space folded, has that MD5."""
+    return [Hit(row["id"]) for row in index.rows("hashes", "text_hash = ?", [text_hash], "id")]
+
+
+def by_text(index: Index, text: str, limit: int = 10) -> list[Hit]:
+    """Documents by their text: the same text, else the quoted phrase, else the most alike by BM25.
+
+    Raises UserError when `text` holds no word.
+    """
+    same = by_text_hash(index, text_hash(index, text))
+    if same:
+        return same
+    words = _words(text)
+    if not words:
+        raise UserError("--text: holds no word to search for")
+    searcher = index.text.searcher()
+    schema = index.text.schema
+    terms = [tantivy.Query.term_query(schema, "text", word) for word in dict.fromkeys(words[:PHRASE_WORDS])]
+    queries = [tantivy.Query.boolean_query([(tantivy.Occur.Should, term) for term in terms])]
+    if len(words) > 1:
+        queries.insert(0, tantivy.Query.phrase_query(schema, "text", list(words[:PHRASE_WORDS])))
+    for query in queries:
+        hits = searcher.search(query, limit).hits
+        if hits:
+            return [Hit(searcher.doc(address)["id"][0], score) for score, address in hits]
+    return []
+
+
+def text_hash(index: Index, text: str) -> str:
+    """The hash that `by_text_hash` looks for, by the index's own formula."""
+    row: Any = index.database.execute(f"SELECT {TEXT_HASH} FROM (SELECT ? AS text)", [text]).fetchall()[0]
+    return str(row[0])
+
+
+def _words(text: str) -> list[str]:
+    """Words as tantivy's default tokenizer cuts them: alphanumeric runs, lower case, shorter than 40 bytes."""
+    return [word for word in re.findall(r"[^\W_]+", text.lower()) if len(word.encode()) < 40]
