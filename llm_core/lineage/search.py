@@ -9,7 +9,6 @@ import tantivy
 from llm_core.errors import UserError
 from llm_core.lineage.index import TEXT_HASH, Index
 
-
 PHRASE_WORDS = 64  # of a quoted text; more would not find it any better
 
 
