@@ -1,0 +1,1 @@
+"""Pretraining: data loader, objectives, schedule, engine, checkpoints and the loop."""
