@@ -19,6 +19,7 @@ from llm_core.errors import UserError
 # verb -> (module of llm_core.cli that holds it as `app`, what --help says of it), in the order of the pipeline
 VERBS: dict[str, tuple[str, str]] = {
     "params": ("params", "Print every knob of params.yaml with its meaning, type and present value."),
+    "fetch": ("fetch", "Download one source, verified and resumed, as documents."),
 }
 
 

@@ -12,6 +12,8 @@ class Network(Section):
 
     retries: int = Field(5, ge=0)
     """Further tries after a failed one, with exponential backoff and jitter."""
+    backoff_seconds: float = Field(1, gt=0)
+    """Pause before the second try; doubles with each further one. A server's Retry-After goes before it."""
     timeout_seconds: float = Field(60, gt=0)
     """Without a byte for this long, a try has failed."""
     parallel: int = Field(4, ge=1)
@@ -36,11 +38,15 @@ class PackageSource(Section):
 
 
 class FilesSource(Section):
-    """Local or fsspec files: Parquet or JSONL."""
+    """Files and folders, local, behind fsspec or on the web: Parquet, JSONL, text, HTML."""
 
     kind: Literal["files"]
-    paths: list[str]
-    license: str
+    paths: list[str] = Field(min_length=1)
+    """Files and folders (walked, sorted by name)."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Our column to the file's, where they differ: `{text: content, url: link}`."""
+    license: str | None = None
+    """Licence of the documents that do not bring their own."""
 
 
 Source = Annotated[PackageSource | FilesSource, Field(discriminator="kind")]

@@ -1,0 +1,277 @@
+"""Downloads that end whole or not at all: resumed, retried, verified, cached.
+
+A file grows under a hidden name in the cache folder and takes its final name only when its
+length and, where one is known, its checksum agree. A broken connection resumes by byte range
+(with `If-Range`, so that a file which changed meanwhile starts anew). 408, 425, 429 and 5xx
+answers are tried again after `Retry-After`, or after an exponential pause with jitter
+(decorrelating many workers: AWS Architecture Blog, "Exponential Backoff and Jitter"); a
+`Retry-After` holds back every worker on that host. Other file systems (`s3://…`) go through
+fsspec; local paths are used where they lie.
+"""
+
+import email.utils
+import fcntl
+import hashlib
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote, urlsplit
+
+import fsspec
+import requests
+
+from llm_core import __version__
+from llm_core.digests import file_digest
+from llm_core.errors import UserError
+from llm_core.params.sources import Network
+from llm_core.progress import Task, log
+from llm_core.storage import is_remote, read_json, write_json
+
+CHUNK_BYTES = 1 << 18
+USER_AGENT = f"llm-core/{__version__} (language-model data pipeline; python-requests/{requests.__version__})"
+TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
+LONGEST_PAUSE_SECONDS = 120.0
+BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+
+
+class TransientError(Exception):
+    """A failure that another try may mend; `pause` is the server's Retry-After in seconds."""
+
+    def __init__(self, reason: str, pause: float | None = None) -> None:
+        super().__init__(reason)
+        self.pause = pause
+
+
+class Client:
+    """An HTTP client for many threads that retries, resumes and remembers a host's Retry-After.
+
+    `requests_sent` and `bytes_received` count the traffic, so that a second run can be shown to have none.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.cache = Path(network.cache).expanduser()
+        self.requests_sent = 0
+        self.bytes_received = 0
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._not_before: dict[str, float] = {}
+
+    def get(self, url: str, headers: dict[str, str] | None = None, byte_range: tuple[int, int] | None = None) -> bytes:
+        """A small body in memory; `byte_range` is (offset, length) and must be honoured by the server.
+
+        Raises UserError when the address does not exist or every try has failed.
+        """
+        headers = {"Accept-Encoding": "identity", **(headers or {})}
+        if byte_range:
+            headers["Range"] = f"bytes={byte_range[0]}-{byte_range[0] + byte_range[1] - 1}"
+
+        def attempt() -> bytes:
+            with self._request(url, headers) as response:
+                if byte_range and response.status_code != 206:
+                    raise UserError(f"{url}: the server ignores byte ranges, a single record cannot be read")
+                body = b"".join(self._chunks(response))
+                if byte_range and len(body) != byte_range[1]:
+                    raise TransientError(f"{len(body)} bytes came instead of {byte_range[1]}")
+                return body
+
+        return self._retry(url, attempt)
+
+    def download(
+        self, url: str, target: Path, sha256: str | None = None, size: int | None = None, work: Task | None = None
+    ) -> Path:
+        """Bring `url` to `target`, which appears only when whole and verified; keep one that is there.
+
+        A `target` without a given `sha256` is trusted when its length is the one noted at its download.
+        Raises UserError: no such address, wrong checksum after a second try, every try failed.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(target):
+            if self.is_whole(target, sha256):
+                return target
+            partial = target.with_name(f".{target.name}.partial")
+            self._retry(url, lambda: self._attempt(url, partial, sha256, size, work))
+            note = {"url": url, "size": partial.stat().st_size, "sha256": sha256 or file_digest(partial, "sha256")}
+            write_json(_note(target), note)
+            partial.replace(target)
+            _etag(partial).unlink(missing_ok=True)
+        return target
+
+    def bring(self, address: str, sha256: str | None = None, size: int | None = None, work: Task | None = None) -> Path:
+        """A local path for `address`: a local path itself, else a verified copy in the cache."""
+        if not is_remote(address):
+            if not Path(address).is_file():
+                raise UserError(f"{address}: no such file")
+            return Path(address)
+        parts = urlsplit(address)
+        below = quote(parts.path.lstrip("/") + (f"?{parts.query}" if parts.query else ""), safe="/=&.,-_")
+        target = self.cache / "files" / (parts.netloc or parts.scheme).replace(":", "_") / below
+        if parts.scheme in ("http", "https"):
+            return self.download(address, target, sha256, size, work)
+        with _locked(target):
+            if not self.is_whole(target, sha256):
+                partial = target.with_name(f".{target.name}.partial")
+                with fsspec.open(address, "rb") as source, open(partial, "wb") as sink:
+                    while chunk := source.read(CHUNK_BYTES):
+                        sink.write(chunk)
+                digest = file_digest(partial, "sha256")
+                if sha256 and digest != sha256:
+                    partial.unlink()
+                    raise UserError(f"{address}: sha256 is {digest}, {sha256} was expected")
+                write_json(_note(target), {"url": address, "size": partial.stat().st_size, "sha256": digest})
+                partial.replace(target)
+        return target
+
+    def is_whole(self, target: Path, sha256: str | None) -> bool:
+        """Whether `target` is there, with the given checksum or, without one, the length noted at its download."""
+        if not target.is_file():
+            return False
+        if sha256:
+            return file_digest(target, "sha256") == sha256
+        return _note(target).is_file() and read_json(_note(target))["size"] == target.stat().st_size
+
+    def _attempt(self, url: str, partial: Path, sha256: str | None, size: int | None, work: Task | None) -> None:
+        """One try: append what is missing to `partial`, then check length and checksum."""
+        have = partial.stat().st_size if partial.exists() else 0
+        etag = _etag(partial).read_text() if _etag(partial).exists() else ""
+        headers = {"Accept-Encoding": "identity"}
+        if have and (etag or sha256):
+            headers["Range"] = f"bytes={have}-"
+            if etag:
+                headers["If-Range"] = etag
+        else:
+            have = 0
+        with self._request(url, headers) as response:
+            if response.status_code == 416:  # the partial file is whole already, or longer than the file
+                expected: int | None = _range_total(response)
+                if expected != have:
+                    partial.unlink()
+                    raise TransientError("the partial file no longer fits")
+            else:
+                resumed = response.status_code == 206
+                start = have if resumed else 0
+                length = response.headers.get("Content-Length")
+                expected = _range_total(response) if resumed else int(length) if length else None
+                tag = response.headers.get("ETag", "")
+                _etag(partial).write_text("" if tag.startswith("W/") else tag)
+                with open(partial, "ab" if resumed else "wb") as sink:
+                    if work and expected:
+                        work.total = expected
+                    if work and start > work.done:
+                        work.update(start - work.done)
+                    for chunk in self._chunks(response):
+                        sink.write(chunk)
+                        if work:
+                            work.update(len(chunk))
+        got = partial.stat().st_size
+        wanted = expected if expected is not None else size
+        if wanted is not None and got < wanted:
+            raise TransientError(f"the connection ended after {got} of {wanted} bytes")
+        if (wanted is not None and got > wanted) or (size is not None and got != size):
+            partial.unlink()
+            raise TransientError(f"{got} bytes came instead of {size if size is not None else wanted}")
+        if sha256 and (digest := file_digest(partial, "sha256")) != sha256:
+            partial.unlink()
+            raise TransientError(f"sha256 is {digest}, {sha256} was expected")
+
+    @contextmanager
+    def _request(self, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
+        """Send a GET; raise TransientError on what may pass, UserError on what will not."""
+        host = urlsplit(url).netloc
+        if (pause := self._not_before.get(host, 0.0) - time.monotonic()) > 0:
+            time.sleep(pause)
+        session = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+            session.headers["User-Agent"] = USER_AGENT
+        with self._lock:
+            self.requests_sent += 1
+        timeout = self.network.timeout_seconds
+        try:
+            with session.get(url, headers=headers, stream=True, timeout=(timeout, timeout)) as response:
+                status = response.status_code
+                if status in TRY_AGAIN:
+                    wait = retry_after(response.headers.get("Retry-After"))
+                    if wait:
+                        with self._lock:
+                            self._not_before[host] = max(self._not_before.get(host, 0.0), time.monotonic() + wait)
+                    raise TransientError(f"the server answered {status} {response.reason}", wait)
+                if status not in (200, 206, 416):
+                    raise UserError(f"{url}: the server answered {status} {response.reason}")
+                yield response
+        except BROKEN as error:
+            raise TransientError(_short(error)) from None
+        except requests.RequestException as error:
+            raise UserError(f"{url}: {_short(error)}") from None
+
+    def _chunks(self, response: requests.Response) -> Iterator[bytes]:
+        for chunk in response.iter_content(CHUNK_BYTES):
+            with self._lock:
+                self.bytes_received += len(chunk)
+            yield chunk
+
+    def _retry(self, url: str, attempt: Any) -> Any:
+        """Call `attempt` until it succeeds or `network.retries` further tries have failed."""
+        for number in range(self.network.retries + 1):
+            try:
+                return attempt()
+            except TransientError as failure:
+                reason = str(failure)
+                if number == self.network.retries:
+                    break
+                backoff = min(self.network.backoff_seconds * 2**number, LONGEST_PAUSE_SECONDS)
+                pause = failure.pause if failure.pause is not None else backoff * random.uniform(0.5, 1.5)
+                log(f"{url}: {reason}; try {number + 2} of {self.network.retries + 1} in {pause:.1f} s")
+                time.sleep(pause)
+        raise UserError(
+            f"{url}: {reason} (after {self.network.retries + 1} tries); run again to go on from where it stopped"
+        )
+
+
+def retry_after(value: str | None) -> float | None:
+    """Seconds that a Retry-After header asks for (a number or an HTTP date), at most two minutes."""
+    if not value:
+        return None
+    if value.strip().isdigit():
+        return min(float(value), LONGEST_PAUSE_SECONDS)
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return min(max(moment.timestamp() - time.time(), 0.0), LONGEST_PAUSE_SECONDS)
+
+
+def bytes_digest(data: bytes) -> str:
+    """SHA-256 of bytes in memory, hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _range_total(response: requests.Response) -> int | None:
+    total = response.headers.get("Content-Range", "").rpartition("/")[2]
+    return int(total) if total.isdigit() else None
+
+
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}"
+
+
+def _note(target: Path) -> Path:
+    return target.with_name(f".{target.name}.json")
+
+
+def _etag(partial: Path) -> Path:
+    return partial.with_name(f"{partial.name}.etag")
+
+
+@contextmanager
+def _locked(target: Path) -> Iterator[IO[str]]:
+    """Hold the lock of one target: two processes that want the same file fetch it once."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target.with_name(f".{target.name}.lock"), "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield stream

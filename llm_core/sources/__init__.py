@@ -1,0 +1,1 @@
+"""Where text comes from: one room per kind of corpus, behind the protocol of `base`."""

@@ -1,0 +1,64 @@
+"""The protocol between the fetch stage and the kinds of sources.
+
+A source lists its shards in a stable order, brings one shard to a local file (verified,
+resumable) and streams that file's records. A record is a `Document` or a `Rejected` one:
+unreadable (reason `quarantine_…`) or of no use here (an error page, a revisit). Reading never
+raises because of one record, and yields one of the two for every record it meets.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document as the source has it. `key` is its name there, unique within the source and stable."""
+
+    key: str
+    text: str
+    url: str | None = None
+    language: str | None = None
+    license: str | None = None  # None: the source's own
+    created: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    id: str | None = None  # kept where the source brings ids of its own
+    offset: int = 0  # row or byte in the shard
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A record that did not become a document: why (a name), where, and how long it was."""
+
+    reason: str
+    offset: int  # row or byte in the shard
+    size: int = 0  # bytes
+    detail: str | None = None
+
+
+Record = Document | Rejected
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A piece of a source that is fetched, read and resumed as a whole."""
+
+    name: str  # unique within the source; the ledger's `shard`
+    address: str = ""  # where it lies; may be empty where `name` says all
+    sha256: str | None = None
+    size: int | None = None
+
+
+class SourceRoom(Protocol):
+    """What every kind of source offers."""
+
+    def shards(self) -> list[Shard]:
+        """All shards, in a stable order."""
+
+    def bring(self, shard: Shard) -> Path | None:
+        """Fetch and verify what `records` will read; None where there is nothing to fetch beforehand."""
+
+    def records(self, shard: Shard, file: Path | None, skipped: Counter[str]) -> Iterator[Record]:
+        """Stream the shard's records; count in `skipped` what is no document by its kind (WARC requests, …)."""

@@ -1,0 +1,222 @@
+"""The fetch stage: a source's shards, brought, read and written as documents with a ledger.
+
+Each shard becomes a finished folder in the scratch place, keyed by a fingerprint of the source's params,
+so that a killed stage goes on where it stopped; at the end the shards' files are linked into the output in the
+shards' order. Threads wait for the network, processes parse; the bytes do not depend on how many there are.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from llm_core.digests import short_hash
+from llm_core.documents import BATCH_BYTES, BATCH_ROWS, DocumentWriter, document_id
+from llm_core.downloads import Client
+from llm_core.errors import UserError
+from llm_core.ledger import LedgerWriter, Row, check_balance, summarize
+from llm_core.params.sources import Network, Source
+from llm_core.progress import log, report, task
+from llm_core.sources.base import Record, Rejected, Shard, SourceRoom
+from llm_core.storage import output_folder, read_json, write_json
+
+SCRATCH = Path(".scratch/fetch")
+LAYOUT = 1  # of what a shard's scratch folder holds; raise it when records are made differently
+
+
+def open_source(params: Source, client: Client) -> SourceRoom:
+    """The room for a source of this kind."""
+    if params.kind == "package":
+        from llm_core.sources.package import PackageRoom
+
+        return PackageRoom(params, client)
+    from llm_core.sources.files import FilesRoom
+
+    return FilesRoom(params, client)
+
+
+def fetch(source: str, params: Source, network: Network, out: Path, scratch: Path = SCRATCH) -> dict[str, Any]:
+    """Fetch the source named `source` into `out` (documents, ledger, metrics.json); return the metrics.
+
+    Raises UserError on what stops the whole source: no such address, a wrong hash, nothing in it.
+    """
+    client = Client(network)
+    room = open_source(params, client)
+    shards = room.shards()
+    place = scratch / f"{source}-{fingerprint(source, params)}"
+    folders = [place / f"{number:05d}-{short_hash(shard.name)[:8]}" for number, shard in enumerate(shards)]
+    waiting = [pair for pair in zip(shards, folders, strict=True) if not pair[1].is_dir()]
+    if len(waiting) < len(shards):
+        log(f"fetch {source}: {len(shards) - len(waiting)} of {len(shards)} shards were finished by an earlier run")
+    with task(f"fetch {source}", total=len(waiting), unit="shards") as work:
+        if len(waiting) == 1:
+            shard, folder = waiting[0]
+            make_shard(source, params, network, shard, room.bring(shard), folder)
+            work.update()
+        elif waiting:
+            _make_all(source, params, network, room, waiting, work)
+    metrics = _gather(source, folders, out)
+    shutil.rmtree(place, ignore_errors=True)
+    log(
+        f"fetch {source}: {metrics['documents_kept']} documents, {metrics['documents_dropped']} quarantined or unfit; "
+        f"{client.bytes_received} bytes in {client.requests_sent} requests"
+    )
+    report({"source": source, **metrics})
+    return metrics
+
+
+def fingerprint(source: str, params: Source) -> str:
+    """Name of the work that these params ask for: finished shards of other params are never taken for these."""
+    values = json.dumps([LAYOUT, source, params.model_dump(mode="json")], sort_keys=True)
+    return hashlib.sha256(values.encode()).hexdigest()[:16]
+
+
+def make_shard(source: str, params: Source, network: Network, shard: Shard, file: Path | None, folder: Path) -> None:
+    """Read one shard and write its documents, ledger and metrics.json whole into `folder`."""
+    room = open_source(params, Client(network))
+    skipped: Counter[str] = Counter()
+    with output_folder(folder) as inner:
+        with DocumentWriter(inner / "documents") as documents, LedgerWriter(inner / "ledger", "fetch") as ledger:
+            records = 0
+            for rows, verdicts in _batches(source, params.license, shard, room.records(shard, file, skipped)):
+                documents.write_rows(rows)
+                ledger.record(verdicts)
+                records += len(verdicts)
+        check_balance(records, ledger.summary())
+        counts = [[*key, count, ledger.sizes[key]] for key, count in sorted(ledger.counts.items())]
+        write_json(inner / "metrics.json", {"counts": counts, "skipped": skipped})
+
+
+def _batches(
+    source: str, license_: str | None, shard: Shard, records: Iterator[Record]
+) -> Iterator[tuple[list[dict[str, Any]], list[Row]]]:
+    """Rows of documents and of the ledger, a few megabytes at a time."""
+    rows: list[dict[str, Any]] = []
+    verdicts: list[Row] = []
+    seen: set[str] = set()
+    size = 0
+    for record in records:
+        row, verdict = _judge(source, license_, shard, record, seen)
+        verdicts.append(verdict)
+        if row:
+            rows.append(row)
+            size += len(row["text"])
+        if len(verdicts) >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield rows, verdicts
+            rows, verdicts, size = [], [], 0
+    if verdicts:
+        yield rows, verdicts
+
+
+def _judge(
+    source: str, license_: str | None, shard: Shard, record: Record, seen: set[str]
+) -> tuple[dict[str, Any] | None, Row]:
+    """The document's row, None where it is dropped, and the ledger's."""
+    where: Row = {"source": source, "shard": shard.name, "offset": record.offset}
+    if isinstance(record, Rejected):
+        key = document_id(source, f"{shard.name}@{record.offset}@{record.reason}")
+        return None, {
+            **where,
+            "id": key,
+            "verdict": "dropped",
+            "reason": record.reason,
+            "bytes": record.size,
+            "detail": record.detail,
+        }
+    text, reason = record.text, None
+    try:
+        size = len(text.encode("utf-8"))
+    except UnicodeEncodeError:  # lone surrogates, which JSON allows and UTF-8 does not
+        text, reason = text.encode("utf-8", "replace").decode("utf-8"), "surrogates_replaced"
+        size = len(text.encode("utf-8"))
+    name = record.id or document_id(source, record.key)
+    if name in seen:
+        return None, {
+            **where,
+            "id": name,
+            "verdict": "dropped",
+            "reason": "repeated_id",
+            "bytes": size,
+            "survivor_id": name,
+        }
+    seen.add(name)
+    row = {
+        "id": name,
+        "source": source,
+        "url": record.url,
+        "text": text,
+        "language": record.language,
+        "license": record.license or license_,
+        "created": record.created,
+        "metadata": json.dumps(record.metadata, sort_keys=True, ensure_ascii=True, default=str),
+    }
+    return row, {**where, "id": name, "verdict": "changed" if reason else "kept", "reason": reason, "bytes": size}
+
+
+def _make_all(
+    source: str,
+    params: Source,
+    network: Network,
+    room: SourceRoom,
+    waiting: list[tuple[Shard, Path]],
+    work: Any,
+) -> None:
+    """Bring shards in threads and parse them in processes; the first error stops what has not begun."""
+    processes = min(len(waiting), os.cpu_count() or 1)
+    with (
+        ProcessPoolExecutor(processes, mp_context=get_context("forkserver")) as parsers,
+        ThreadPoolExecutor(min(network.parallel, len(waiting))) as fetchers,
+    ):
+
+        def one(shard: Shard, folder: Path) -> None:
+            parsers.submit(make_shard, source, params, network, shard, room.bring(shard), folder).result()
+
+        futures = [fetchers.submit(one, shard, folder) for shard, folder in waiting]
+        try:
+            for future in futures:
+                future.result()
+                work.update()
+        except BaseException:
+            fetchers.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _gather(source: str, folders: list[Path], out: Path) -> dict[str, Any]:
+    """Link the finished shards' files into `out`, in order, and add up their counts."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    sizes: Counter[tuple[str, str, str]] = Counter()
+    skipped: Counter[str] = Counter()
+    with output_folder(out) as folder:
+        for kind in ("documents", "ledger"):
+            (folder / kind).mkdir()
+            for number, shard in enumerate(folders):
+                for file in sorted((shard / kind).glob("*.parquet")):
+                    _link(file, folder / kind / f"{number:05d}-{file.name}")
+        for shard in folders:
+            metrics = read_json(shard / "metrics.json")
+            skipped.update(metrics["skipped"])
+            for *key, count, size in metrics["counts"]:
+                counts[key[0], key[1], key[2]] += count
+                sizes[key[0], key[1], key[2]] += size
+        summary = summarize(counts, sizes)
+        if summary["documents_kept"] == 0:
+            reasons = ", ".join(f"{reason}: {count}" for reason, count in summary["dropped_by_reason"].items())
+            raise UserError(
+                f"source '{source}': not one document in {len(folders)} shards ({reasons or 'they are empty'})"
+            )
+        summary |= {"shards": len(folders), "records_skipped": dict(sorted(skipped.items()))}
+        write_json(folder / "metrics.json", summary)
+    return summary
+
+
+def _link(file: Path, target: Path) -> None:
+    try:
+        os.link(file, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(file, target)

