@@ -11,22 +11,26 @@ ledgers it was built from, and is rebuilt when they changed. Costs, measured: do
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import tantivy
 
 from llm_core import progress
 from llm_core.errors import UserError
 from llm_core.storage import output_folder
+from llm_core.takedowns import text_hash
 
 VERSION = 1  # of the index's layout; raise it when that changes
 STAGES = ("fetch", "extract", "clean", "filter", "dedup", "decontaminate", "split", "mix")
+HASHES = pa.schema([("text_hash", pa.string()), ("id", pa.string())])
 ROW_GROUP = 20_480  # rows: one row group is what a look-up reads
 MEMORY = "1GB"  # DuckDB sorts beyond this on disk
 WRITER_HEAP = 128 << 20
-TEXT_HASH = "md5(trim(regexp_replace(text, '\\s+', ' ', 'g')))"  # of the text with white space folded
 
 
 class Index:
@@ -67,7 +71,7 @@ def open_index(data: Path, scratch: Path = Path(".scratch")) -> Index:
             _build(data, out)
         for old in folder.parent.iterdir():
             if old != folder and old.is_dir() and not old.name.startswith("."):
-                _remove(old)
+                shutil.rmtree(old, ignore_errors=True)
     return Index(folder)
 
 
@@ -98,8 +102,10 @@ def _build(data: Path, out: Path) -> None:
     facts = "id, source, url, license, created, metadata"
     _copy(database, f"SELECT {facts} FROM {raw}", out / "documents.parquet", "id")
     _copy(database, f"SELECT url, id FROM {raw} WHERE url IS NOT NULL", out / "urls.parquet", "url, id")
-    _copy(database, f"SELECT {TEXT_HASH} AS text_hash, id FROM {raw}", out / "hashes.parquet", "text_hash, id")
-    _index_text(database, data, out / "text")
+    _index_text(database, data, out)
+    hashes = out / "unsorted.parquet"
+    _copy(database, f"SELECT * FROM read_parquet('{hashes}')", out / "hashes.parquet", "text_hash, id")
+    hashes.unlink()
 
 
 def _copy(database: duckdb.DuckDBPyConnection, query: str, file: Path, order: str) -> None:
@@ -108,31 +114,25 @@ def _copy(database: duckdb.DuckDBPyConnection, query: str, file: Path, order: st
     )
 
 
-def _index_text(database: duckdb.DuckDBPyConnection, data: Path, folder: Path) -> None:
-    """Index the text that a person would quote: the cleaned one where there is one, else the raw."""
-    folder.mkdir()
+def _index_text(database: duckdb.DuckDBPyConnection, data: Path, out: Path) -> None:
+    """Index and hash the text that a person would quote: the cleaned one where there is one, else the raw."""
+    (out / "text").mkdir()
     builder = tantivy.SchemaBuilder()
     builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
     builder.add_text_field("text", stored=False, index_option="position")
-    writer = tantivy.Index(builder.build(), path=str(folder)).writer(heap_size=WRITER_HEAP, num_threads=1)
+    writer = tantivy.Index(builder.build(), path=str(out / "text")).writer(heap_size=WRITER_HEAP, num_threads=1)
     raw = f"read_parquet('{data}/raw/*/documents/*.parquet')"
-    cleaned = list(data.glob("clean/*/documents/*.parquet"))
-    if cleaned:
+    query = f"SELECT id, text FROM {raw}"
+    if any(data.glob("clean/*/documents/*.parquet")):
         clean = f"read_parquet('{data}/clean/*/documents/*.parquet')"
         others = f"SELECT r.id, r.text FROM {raw} r ANTI JOIN {clean} c ON r.id = c.id"
         query = f"SELECT id, text FROM {clean} UNION ALL {others}"
-    else:
-        query = f"SELECT id, text FROM {raw}"
-    with progress.task("text index") as work:
+    with progress.task("text index") as work, pq.ParquetWriter(out / "unsorted.parquet", HASHES) as hashes:
         for batch in database.sql(query).to_arrow_reader(1024):
-            for identifier, text in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True):
+            ids, texts = (batch.column(name).to_pylist() for name in ("id", "text"))
+            for identifier, text in zip(ids, texts, strict=True):
                 writer.add_document(tantivy.Document(id=identifier, text=text))
+            hashes.write_batch(pa.record_batch({"text_hash": list(map(text_hash, texts)), "id": ids}, schema=HASHES))
             work.update(batch.num_rows)
     writer.commit()
     writer.wait_merging_threads()
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)

@@ -2,12 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import tantivy
 
 from llm_core.errors import UserError
-from llm_core.lineage.index import TEXT_HASH, Index
+from llm_core.lineage.index import Index
+from llm_core.takedowns import text_hash
 
 PHRASE_WORDS = 64  # of a quoted text; more would not find it any better
 
@@ -42,9 +42,9 @@ def by_domain(index: Index, domain: str) -> list[Hit]:
     return [Hit(row["id"]) for row in found]
 
 
-def by_text_hash(index: Index, text_hash: str) -> list[Hit]:
-    """Documents whose raw text, white space folded, has that MD5."""
-    return [Hit(row["id"]) for row in index.rows("hashes", "text_hash = ?", [text_hash], "id")]
+def by_text_hash(index: Index, digest: str) -> list[Hit]:
+    """Documents whose text has that hash (`llm_core.takedowns.text_hash`)."""
+    return [Hit(row["id"]) for row in index.rows("hashes", "text_hash = ?", [digest], "id")]
 
 
 def by_text(index: Index, text: str, limit: int = 10) -> list[Hit]:
@@ -52,7 +52,7 @@ def by_text(index: Index, text: str, limit: int = 10) -> list[Hit]:
 
     Raises UserError when `text` holds no word.
     """
-    same = by_text_hash(index, text_hash(index, text))
+    same = by_text_hash(index, text_hash(text))
     if same:
         return same
     words = _words(text)
@@ -69,12 +69,6 @@ def by_text(index: Index, text: str, limit: int = 10) -> list[Hit]:
         if hits:
             return [Hit(searcher.doc(address)["id"][0], score) for score, address in hits]
     return []
-
-
-def text_hash(index: Index, text: str) -> str:
-    """The hash that `by_text_hash` looks for, by the index's own formula."""
-    row: Any = index.database.execute(f"SELECT {TEXT_HASH} FROM (SELECT ? AS text)", [text]).fetchall()[0]
-    return str(row[0])
 
 
 def _words(text: str) -> list[str]:
