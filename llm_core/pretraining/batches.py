@@ -159,6 +159,25 @@ class Batches:
                     found.append(DocumentRange(name, source, begin, begin + int(self.plan.length[piece]), place))
             yield step, found
 
+    def steps_of_document(self, document: int, steps: int) -> list[tuple[int, DocumentRange]]:
+        """At which of the first `steps` steps the document numbered `document` was trained on, and which tokens.
+
+        The same facts as `documents_of_steps`, asked from the other side without replaying the run.
+        """
+        name, source = self.shards.id(document), self.shards.source(document)
+        pieces = np.flatnonzero(self.plan.document == document)
+        sequences = np.searchsorted(self.plan.first, pieces, side="right") - 1
+        found = []
+        for epoch in range(-(-steps * self.sequences_per_step // self.sequences)):
+            places = epoch * self.sequences + self._shuffle(epoch).inverse(sequences)
+            for piece, place in zip(pieces.tolist(), places.tolist(), strict=True):
+                step, row = divmod(place, self.sequences_per_step)
+                if step < steps:
+                    begin = int(self.plan.start[piece])
+                    stop = begin + int(self.plan.length[piece])
+                    found.append((step, DocumentRange(name, source, begin, stop, row)))
+        return sorted(found, key=lambda item: (item[0], item[1].sequence, item[1].start))
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside its step: all that decides which tokens a step sees."""
         return {

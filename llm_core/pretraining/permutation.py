@@ -8,6 +8,7 @@ run because they cost little. It shuffles; it keeps no secrets.
 """
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -29,12 +30,21 @@ class Permutation:
 
         Raises IndexError for a position outside the range.
         """
+        return self._walk(positions, self._rounds)
+
+    def inverse(self, positions: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Where `positions` come from: `inverse(self(x)) == x`. Raises IndexError as the call does."""
+        return self._walk(positions, self._rounds_back)
+
+    def _walk(
+        self, positions: npt.ArrayLike, rounds: Callable[[npt.NDArray[np.uint64]], npt.NDArray[np.uint64]]
+    ) -> npt.NDArray[np.int64]:
         values = np.asarray(positions, dtype=np.int64)
         if values.size and (values.min() < 0 or values.max() >= self.size):
             raise IndexError(f"position outside 0 … {self.size - 1}")
-        out = self._rounds(values.astype(np.uint64).ravel())
+        out = rounds(values.astype(np.uint64).ravel())
         while (outside := out >= self.size).any():
-            out[outside] = self._rounds(out[outside])
+            out[outside] = rounds(out[outside])
         return out.astype(np.int64).reshape(values.shape)
 
     def _rounds(self, values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -42,6 +52,13 @@ class Permutation:
         left, right = values >> half, values & mask
         for key in self._keys:
             left, right = right, left ^ (_mix(right ^ key) & mask)
+        return (left << half) | right
+
+    def _rounds_back(self, values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        half, mask = np.uint64(self._half), np.uint64((1 << self._half) - 1)
+        left, right = values >> half, values & mask
+        for key in self._keys[::-1]:
+            left, right = right ^ (_mix(left ^ key) & mask), left
         return (left << half) | right
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from llm_core.errors import UserError
-from llm_core.pretraining.batches import Batches
+from llm_core.pretraining.batches import Batches, DocumentRange
 from llm_core.token_shards import TokenShards, TokenWriter, token_schema
 from tests.llm_core.test_token_shards import batch
 
@@ -87,6 +87,18 @@ def test_documents_of_steps_names_exactly_what_the_batch_holds(shards: TokenShar
             named = [shards.ids(number[r.id], r.start, r.stop) for r in ranges if r.sequence == place]
             assert np.concatenate(named).tolist() == rows.input_ids[place][rows.segment_ids[place] > 0].tolist()
         assert all(r.source == shards.source(number[r.id]) for r in ranges)
+
+
+def test_steps_of_a_document_are_those_whose_batches_hold_it(shards: TokenShards) -> None:
+    batches = loader(shards)
+    steps = 3 * batches.sequences // batches.sequences_per_step  # three epochs
+    replayed: dict[str, list[tuple[int, DocumentRange]]] = {}
+    for step, documents in batches.documents_of_steps(0, steps):
+        for document in documents:
+            replayed.setdefault(document.id, []).append((step, document))
+    for number in range(len(shards)):
+        found = batches.steps_of_document(number, steps)
+        assert found == sorted(replayed.get(shards.id(number), []), key=lambda item: (item[0], item[1][4], item[1][2]))
 
 
 def test_state_is_small_and_rebuilds_the_loader(shards: TokenShards) -> None:

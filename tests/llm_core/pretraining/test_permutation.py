@@ -36,3 +36,10 @@ def test_beyond_32_bits() -> None:
 def test_outside_the_range_is_an_error() -> None:
     with pytest.raises(IndexError):
         Permutation(10, 1)([10])
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 64, 1000])
+def test_the_inverse_leads_back(size: int) -> None:
+    permutation = Permutation(size, 7, "there and back")
+    positions = np.arange(size)
+    assert permutation.inverse(permutation(positions)).tolist() == positions.tolist()
