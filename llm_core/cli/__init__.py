@@ -18,6 +18,8 @@ from llm_core.errors import UserError
 
 # verb -> (module of llm_core.cli that holds it as `app`, what --help says of it), in the order of the pipeline
 VERBS: dict[str, tuple[str, str]] = {
+    "trace": ("trace", "Tell a document's journey: source, verdicts, duplicates, training steps, models."),
+    "documents": ("documents", "List the exact documents that a model was trained on."),
     "params": ("params", "Print every knob of params.yaml with its meaning, type and present value."),
     "fetch": ("fetch", "Download one source, verified and resumed, as documents."),
 }

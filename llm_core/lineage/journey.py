@@ -2,26 +2,38 @@
 
 A journey is plain data (`Journey`), so that the command line, a test and a report show the
 same. Token shards are looked up in the shards themselves, training steps by the loader's
-own arithmetic (`llm_core.pretraining.batches`), never by a copy that could differ.
+own arithmetic (`llm_core.lineage.training`), never by a copy that could differ.
 """
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.ipc
+
 from llm_core.errors import UserError
 from llm_core.lineage.index import Index
+from llm_core.lineage.training import TrainingData, ancestry
+
+SHOWN_STEPS = 12
 
 
 @dataclass
 class Journey:
     """Everything known about one document."""
 
-    document: dict[str, Any]  # id, source, url, license, created, metadata
-    decisions: list[dict[str, Any]]  # ledger rows in the order of the stages
-    cluster: list[dict[str, Any]] = field(default_factory=list)  # members of its duplicate cluster
-    tokens: list[dict[str, Any]] = field(default_factory=list)  # part (train, heldout), shard, row, tokens
-    training: list[dict[str, Any]] = field(default_factory=list)  # model, steps
+    document: dict[str, Any]
+    """id, source, url, license, created, metadata"""
+    decisions: list[dict[str, Any]]
+    """ledger rows in the order of the stages"""
+    cluster: list[dict[str, Any]] = field(default_factory=list)
+    """members of its duplicate cluster"""
+    tokens: list[dict[str, Any]] = field(default_factory=list)
+    """where its tokens lie: part, shard, row, tokens"""
+    training: list[dict[str, Any]] = field(default_factory=list)
+    """models that saw it: model, steps (or `descends_from`)"""
 
     @property
     def fate(self) -> str:
@@ -31,9 +43,41 @@ class Journey:
                 return f"dropped by {row['stage']}: {row['reason']}"
         return "kept"
 
+    def as_json(self) -> str:
+        """The whole journey as one JSON object."""
+        return json.dumps({"fate": self.fate, **asdict(self)}, indent=2, ensure_ascii=False)
+
+    def lines(self) -> list[str]:
+        """The journey for a person."""
+        about = self.document
+        lines = [f"document {about['id']} of {about['source']}: {self.fate}"]
+        lines += [f"  {key}: {about[key]}" for key in ("url", "license", "created") if about.get(key)]
+        title = json.loads(about.get("metadata") or "{}").get("title")
+        lines += [f"  title: {title}"] if title else []
+        for row in self.decisions:
+            why = "".join(f" {row[key]}" for key in ("reason", "detail") if row.get(key))
+            score = f" (score {row['score']:.4g})" if row.get("score") is not None else ""
+            survivor = row.get("survivor_id")
+            stead = f", {survivor} kept in its stead" if survivor and survivor != about["id"] else ""
+            place = f"  [{row['shard']}:{row['offset']}]" if row.get("shard") else ""
+            lines.append(f"  {row['stage']:<13} {row['verdict']}{why}{score}{stead}{place}")
+        if len(self.cluster) > 1:
+            members = ", ".join(f"{row['id']} ({row['source']})" for row in self.cluster[:8])
+            lines.append(f"  duplicates    {len(self.cluster)} in its cluster: {members}")
+        for row in self.tokens:
+            lines.append(f"  tokens        {row['tokens']} in {row['shard']}, row {row['row']} ({row['part']})")
+        for row in self.training:
+            if row.get("descends_from"):
+                lines.append(f"  model         {row['model']} descends from {row['descends_from']}")
+                continue
+            steps = row["steps"]
+            shown = ", ".join(map(str, steps[:SHOWN_STEPS])) + (", …" if len(steps) > SHOWN_STEPS else "")
+            lines.append(f"  model         {row['model']}: trained on at {len(steps)} of {row['of']} steps: {shown}")
+        return lines
+
 
 def journey(index: Index, identifier: str, data: Path) -> Journey:
-    """Assemble the journey of a document.
+    """Assemble the journey of a document through everything below the folder `data`.
 
     Raises UserError when no source delivered a document of that id.
     """
@@ -46,4 +90,50 @@ def journey(index: Index, identifier: str, data: Path) -> Journey:
     cluster = next((row["cluster_id"] for row in decisions if row["cluster_id"]), None)
     if cluster:
         found.cluster = index.rows("clusters", "cluster_id = ?", [cluster], "id")
+    found.tokens = token_rows(data / "tokens", identifier)
+    if any(row["part"] == "train" for row in found.tokens):
+        found.training = trained_models(data / "models", identifier)
     return found
+
+
+def token_rows(folder: Path, identifier: str) -> list[dict[str, Any]]:
+    """Rows of the token shards below `folder` that hold a document (a scan of the id column alone)."""
+    found = []
+    for file in sorted(folder.glob("*/*.arrow")):
+        first = 0
+        for batch in pyarrow.ipc.open_stream(pyarrow.memory_map(str(file))):
+            row = pc.index(batch.column("id"), identifier).as_py()
+            if row >= 0:
+                count = len(batch.column("input_ids")[row])
+                found.append({"part": file.parent.name, "shard": str(file), "row": first + row, "tokens": count})
+            first += batch.num_rows
+    return found
+
+
+def trained_models(folder: Path, identifier: str) -> list[dict[str, Any]]:
+    """For each model below `folder`: the steps that trained it on the document, or the model it has that from."""
+    found: list[dict[str, Any]] = []
+    steps: dict[Path, list[int]] = {}
+    for model in sorted(path for path in folder.glob("*") if (path / "config.json").is_file()):
+        try:
+            records = ancestry(model)
+        except UserError:
+            continue
+        for record in records:
+            if record.model not in steps:
+                steps[record.model] = _steps(record, identifier)
+            if not steps[record.model]:
+                continue
+            if record.model == model:
+                found.append({"model": str(model), "steps": steps[model], "of": record.steps})
+            else:
+                found.append({"model": str(model), "descends_from": str(record.model)})
+    return found
+
+
+def _steps(record: TrainingData, identifier: str) -> list[int]:
+    batches = record.batches()
+    ids = batches.shards.column("id")
+    if identifier not in ids:
+        return []
+    return sorted({step for step, _ in batches.steps_of_document(ids.index(identifier), record.steps)})
