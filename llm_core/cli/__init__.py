@@ -22,6 +22,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "documents": ("documents", "List the exact documents that a model was trained on."),
     "params": ("params", "Print every knob of params.yaml with its meaning, type and present value."),
     "fetch": ("fetch", "Download one source, verified and resumed, as documents."),
+    "train-tokenizer": ("train_tokenizer", "Train a byte-level BPE tokenizer on documents."),
+    "tokenize": ("tokenize", "Encode documents into memory-mapped Arrow token shards."),
 }
 
 

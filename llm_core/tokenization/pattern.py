@@ -1,0 +1,19 @@
+"""How text is cut before BPE: no token reaches across a cut.
+
+GPT-4's pattern (tiktoken `cl100k_base`): contractions, words with one leading space or
+sign, short runs of digits, runs of signs, line ends, runs of spaces. Two policies vary it.
+"""
+
+from llm_core.params.tokenizer import Tokenizer
+
+
+def pattern(params: Tokenizer) -> str:
+    """The pre-tokenizer's regular expression, in the syntax that Oniguruma, fancy-regex and `regex` share."""
+    spaces = r"\s*[\r\n]|\s+(?!\S)|\s+" if params.whitespace == "runs" else r"\s"
+    return (
+        r"'(?i:[sdmt]|ll|ve|re)"
+        r"|[^\r\n\p{L}\p{N}]?+\p{L}+"
+        rf"|\p{{N}}{{1,{params.digits}}}"
+        r"| ?[^\s\p{L}\p{N}]++[\r\n]*"
+        rf"|{spaces}"
+    )
