@@ -20,6 +20,7 @@ from llm_core.errors import UserError
 VERBS: dict[str, tuple[str, str]] = {
     "trace": ("trace", "Tell a document's journey: source, verdicts, duplicates, training steps, models."),
     "documents": ("documents", "List the exact documents that a model was trained on."),
+    "takedown": ("takedown", "Remove documents and their twins; show what that touches; prove that they left."),
     "params": ("params", "Print every knob of params.yaml with its meaning, type and present value."),
     "fetch": ("fetch", "Download one source, verified and resumed, as documents."),
     "train-tokenizer": ("train_tokenizer", "Train a byte-level BPE tokenizer on documents."),

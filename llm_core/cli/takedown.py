@@ -1,0 +1,59 @@
+"""`llm-core takedown`: take documents out of the data."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.errors import UserError
+
+app = verb_app()
+
+
+@app.command()
+def takedown(
+    identifier: Annotated[str, typer.Option("--id", help="A document's id.")] = "",
+    url: Annotated[str, typer.Option("--url", help="The address it was fetched from.")] = "",
+    domain: Annotated[str, typer.Option("--domain", help="A domain with all its subdomains.")] = "",
+    text_hash: Annotated[str, typer.Option("--text-hash", help="The text's hash, as `trace --json` prints it.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why; it stays in the tombstones and the report.")] = "",
+    near_duplicates: Annotated[
+        bool, typer.Option(help="Near-duplicates leave too; otherwise one of them takes the removed one's place.")
+    ] = True,
+    apply: Annotated[bool, typer.Option("--apply", help="Write the tombstones; else only the plan is shown.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="After `dvc repro`: prove that it is gone.")] = False,
+    file: Annotated[Path, typer.Option("--file", help="The tombstones.")] = Path("takedowns.jsonl"),
+    data: Annotated[Path, typer.Option("--data", help="The folder of the stages' outputs.")] = Path("data"),
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Remove documents and their twins from everything that is built after deduplication.
+
+    Show the plan, write it with --apply, rebuild with `dvc repro`, and prove it with --check.
+    Taking the lines out of the tombstone file and running `dvc repro` brings the first bytes back.
+    """
+    from llm_core import takedowns
+    from llm_core.lineage import takedown as lineage
+    from llm_core.lineage.index import open_index
+
+    read_params(params_file, overrides)
+    if check:
+        left = lineage.check(data, file)
+        for folder, count in left.items():
+            typer.echo(f"  {folder:<16} {count} removed documents left")
+        if any(left.values()):
+            raise UserError("documents named by a tombstone are still there: run `dvc repro`")
+        return
+    asked = {"id": identifier, "url": url, "domain": domain, "text_hash": text_hash}
+    given = {kind: value for kind, value in asked.items() if value}
+    if len(given) != 1 or not reason:
+        raise UserError("give one of --id, --url, --domain and --text-hash, and a --reason")
+    kind, value = next(iter(given.items()))
+    plan = lineage.plan(open_index(data), data, kind, value, reason, near_duplicates)
+    typer.echo("\n".join(plan.lines()))
+    if apply:
+        takedowns.write_rows(file, takedowns.read_rows(file) + plan.tombstones())
+        typer.echo(f"{file}: written. Now `dvc repro`, then `llm-core takedown --check`; commit the file with git.")
+    else:
+        typer.echo("nothing was changed; --apply writes the tombstones")

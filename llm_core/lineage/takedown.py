@@ -1,0 +1,164 @@
+"""Taking documents out: what must leave, what that touches, and the proof that it left.
+
+A request names documents by id, URL, domain or text hash. Its twins leave with them: every
+document of the same text, and, unless told otherwise, every near-duplicate in the same
+cluster, the hidden ones that deduplication had dropped in a removed one's favour included.
+The plan becomes tombstones (`llm_core.takedowns`), an input of the graph; `dvc repro` then
+rebuilds what depends on them, and `check` reads the rebuilt outputs and says what is left.
+
+What a takedown does not do: it neither deletes the text from `data/raw` nor from DVC's
+cache and remotes (`dvc gc` does, once no version that is kept holds it), and it does not
+unlearn: models trained on a removed document are listed, to be retrained or withdrawn.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from llm_core import takedowns
+from llm_core.errors import UserError
+from llm_core.lineage.index import Index
+from llm_core.lineage.journey import token_rows, trained_models
+from llm_core.lineage.search import by_domain, by_id, by_text_hash, by_url
+
+FINDERS = {"id": by_id, "url": by_url, "domain": by_domain, "text_hash": by_text_hash}
+REBUILT = (
+    "dedup",
+    "decontaminated",
+    "split/train",
+    "split/heldout",
+    "mix",
+)  # folders below data/ that a takedown changes
+
+
+@dataclass
+class Plan:
+    """What a request removes and touches."""
+
+    request: dict[str, str]
+    """kind (id, url, domain, text_hash), value, reason"""
+    named: list[str]
+    """ids that the request itself names"""
+    twins: dict[str, str] = field(default_factory=dict)
+    """id -> why it leaves too: same_text or near_duplicate"""
+    promoted: list[str] = field(default_factory=list)
+    """clusters (their ids) whose survivor leaves while others stay: one of those is kept in its stead"""
+    shards: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """folder -> (shards that hold a removed document, all its shards)"""
+    models: list[dict[str, Any]] = field(default_factory=list)
+    """models trained on a removed document, or descending from such a one"""
+
+    @property
+    def removed(self) -> list[str]:
+        """Ids of all documents that leave, sorted."""
+        return sorted({*self.named, *self.twins})
+
+    def tombstones(self) -> list[dict[str, str]]:
+        """Lines for takedowns.jsonl: the request itself, every id that leaves, and the hashes of the named texts."""
+        reason = self.request["reason"]
+        rows = [{self.request["kind"]: self.request["value"], "reason": reason}]
+        rows += [{"id": identifier, "reason": reason} for identifier in self.named]
+        return rows + [
+            {"id": identifier, "reason": reason, "twin": why} for identifier, why in sorted(self.twins.items())
+        ]
+
+    def lines(self) -> list[str]:
+        """The plan for a person."""
+        lines = [f"{len(self.named)} documents named by {self.request['kind']} {self.request['value']}"]
+        lines += [f"  {identifier}" for identifier in self.named[:8]]
+        if self.twins:
+            lines.append(f"{len(self.twins)} twins leave with them")
+            lines += [f"  {identifier} ({why})" for identifier, why in sorted(self.twins.items())[:8]]
+        if self.promoted:
+            lines.append(f"{len(self.promoted)} clusters keep another document in a removed one's stead")
+        lines.append("shards that hold a removed document")
+        lines += [f"  {folder:<22} {hit} of {total}" for folder, (hit, total) in self.shards.items()]
+        lines.append(f"{len(self.models)} models were trained on a removed document or descend from such a model")
+        for model in self.models:
+            how = f"descends from {model['descends_from']}" if "descends_from" in model else f"{model['steps']} steps"
+            lines.append(f"  {model['model']} ({how})")
+        return lines
+
+
+def plan(index: Index, data: Path, kind: str, value: str, reason: str, near_duplicates: bool = True) -> Plan:
+    """What a takedown by `kind` (id, url, domain, text_hash) would remove and touch.
+
+    Raises UserError when nothing matches.
+    """
+    named = sorted({hit.id for hit in FINDERS[kind](index, value)})
+    if not named:
+        raise UserError(f"--{kind.replace('_', '-')} {value}: no document found below {data}")
+    found = Plan({"kind": kind, "value": named[0] if kind == "id" else value, "reason": reason}, named)
+    for identifier in named:
+        for row in index.rows("hashes", "id = ?", [identifier]):
+            for hit in by_text_hash(index, row["text_hash"]):
+                if hit.id not in named:
+                    found.twins.setdefault(hit.id, "same_text")
+    clusters = _clusters(index, found.removed)
+    if near_duplicates:
+        for row in (row for members in clusters.values() for row in members):
+            if row["id"] not in named:
+                found.twins.setdefault(row["id"], "near_duplicate")
+    removed = set(found.removed)
+    for cluster, members in clusters.items():
+        survivors = {row["id"] for row in members if row["verdict"] != "dropped"}
+        if survivors <= removed and any(row["id"] not in removed for row in members):
+            found.promoted.append(cluster)
+    found.shards = touched_shards(data, removed)
+    found.models = _models(data, removed)
+    return found
+
+
+def touched_shards(data: Path, removed: set[str]) -> dict[str, tuple[int, int]]:
+    """For each folder that a takedown changes: shards that hold one of `removed`, and all shards."""
+    touched = {}
+    for folder in REBUILT:
+        files = sorted((data / folder / "documents").glob("*.parquet"))
+        hits = sum(not removed.isdisjoint(pq.read_table(file, columns=["id"])["id"].to_pylist()) for file in files)
+        if files:
+            touched[folder] = (hits, len(files))
+    for part in sorted(path for path in (data / "tokens").glob("*") if path.is_dir()):
+        shards = {row["shard"] for identifier in removed for row in token_rows(data / "tokens", identifier)}
+        files = sorted(part.glob("*.arrow"))
+        touched[f"tokens/{part.name}"] = (sum(str(file) in shards for file in files), len(files))
+    return touched
+
+
+def check(data: Path, file: Path = Path(takedowns.FILE)) -> dict[str, int]:
+    """How many documents that a tombstone names are still in each rebuilt folder; all zero after `dvc repro`."""
+    tombstones = takedowns.load(file)
+    left: dict[str, int] = {}
+    for folder in REBUILT:
+        shards = sorted((data / folder / "documents").glob("*.parquet"))
+        for shard in shards:
+            for batch in pq.ParquetFile(shard).iter_batches(columns=["id", "url", "text"]):
+                left[folder] = left.get(folder, 0) + sum(kind is not None for kind in tombstones.match(batch))
+    removed = tombstones.values["id"]
+    if (data / "tokens").is_dir():
+        left["tokens"] = sum(bool(token_rows(data / "tokens", identifier)) for identifier in removed)
+    return left
+
+
+def _clusters(index: Index, identifiers: list[str]) -> dict[str, list[dict[str, Any]]]:
+    clusters: dict[str, list[dict[str, Any]]] = {}
+    for identifier in identifiers:
+        for row in index.rows("journeys", "id = ? AND cluster_id IS NOT NULL", [identifier]):
+            if row["cluster_id"] not in clusters:
+                clusters[row["cluster_id"]] = index.rows("clusters", "cluster_id = ?", [row["cluster_id"]], "id")
+    return clusters
+
+
+def _models(data: Path, removed: set[str]) -> list[dict[str, Any]]:
+    """Affected models: how many of their steps saw a removed document, or the affected model they descend from."""
+    steps: dict[str, set[int]] = {}
+    parents: dict[str, str] = {}
+    for identifier in sorted(removed):
+        for row in trained_models(data / "models", identifier):
+            if "descends_from" in row:
+                parents[row["model"]] = row["descends_from"]
+            else:
+                steps.setdefault(row["model"], set()).update(row["steps"])
+    direct: list[dict[str, Any]] = [{"model": model, "steps": len(seen)} for model, seen in sorted(steps.items())]
+    return direct + [{"model": model, "descends_from": parent} for model, parent in sorted(parents.items())]

@@ -1,0 +1,66 @@
+"""What leaves with a removed document, what that touches, and the proof that it left."""
+
+import pytest
+
+from llm_core import takedowns
+from llm_core.errors import UserError
+from llm_core.lineage.index import Index, open_index
+from llm_core.lineage.takedown import check, plan
+from tests.llm_core.lineage.conftest import IDS
+from tests.llm_core.lineage.test_journey import main_exit
+
+
+@pytest.fixture
+def index(project) -> Index:
+    return open_index(project / "data")
+
+
+def test_the_hidden_twin_leaves_too(index, project):
+    found = plan(index, project / "data", "id", IDS[3], "asked by the author")
+    assert found.named == [IDS[3]]
+    assert found.twins == {IDS[4]: "same_text"}
+    assert found.promoted == []
+    assert found.shards == {"dedup": (1, 1), "tokens/train": (1, 1)}
+    base, child = found.models
+    assert base["model"] == str(project / "data/models/base")
+    assert base["steps"] >= 2  # seen in each of two epochs
+    assert child["descends_from"].endswith("base")
+
+
+def test_a_document_that_was_never_kept_touches_nothing(index, project):
+    found = plan(index, project / "data", "id", IDS[39], "asked")
+    assert found.shards == {"dedup": (0, 1), "tokens/train": (0, 1)}
+    assert found.models == []
+
+
+def test_a_domain_names_all_its_documents(index, project):
+    found = plan(index, project / "data", "domain", "host0.example.org", "licence withdrawn")
+    assert set(found.named) == set(IDS[0::3])
+    assert set(found.twins) == {IDS[4]}  # the twin of 3 lies on another host
+
+
+def test_nothing_found_is_told(index, project):
+    with pytest.raises(UserError, match="no document found"):
+        plan(index, project / "data", "url", "https://nowhere.example.org", "asked")
+
+
+def test_apply_check_and_back_from_the_command_line(project, capsys):
+    request = ["takedown", "--id", IDS[3], "--reason", "asked"]
+    assert main_exit(request) == 0
+    assert not (project / "takedowns.jsonl").exists()
+    assert main_exit([*request, "--apply"]) == 0
+    written = takedowns.load(project / "takedowns.jsonl")
+    assert written.values["id"] == {IDS[3], IDS[4]}
+    assert main_exit([*request, "--apply"]) == 0  # twice is once
+    assert len(takedowns.read_rows(project / "takedowns.jsonl")) == 2
+    assert check(project / "data")["dedup"] == 1  # nothing was rebuilt yet
+    assert main_exit(["takedown", "--check"]) == 1
+    assert "run `dvc repro`" in capsys.readouterr().err
+    (project / "takedowns.jsonl").unlink()
+    assert main_exit(["takedown", "--check"]) == 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["--id", "1"], ["--id", "1", "--url", "u", "--reason", "r"]])
+def test_half_a_request_is_refused(project, arguments, capsys):
+    assert main_exit(["takedown", *arguments]) == 1
+    assert "give one of" in capsys.readouterr().err
