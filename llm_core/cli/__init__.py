@@ -21,6 +21,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "trace": ("trace", "Tell a document's journey: source, verdicts, duplicates, training steps, models."),
     "documents": ("documents", "List the exact documents that a model was trained on."),
     "takedown": ("takedown", "Remove documents and their twins; show what that touches; prove that they left."),
+    "diff": ("diff", "Compare two versions of the data or of a model: documents, tokens, settings, scores."),
     "params": ("params", "Print every knob of params.yaml with its meaning, type and present value."),
     "fetch": ("fetch", "Download one source, verified and resumed, as documents."),
     "train-tokenizer": ("train_tokenizer", "Train a byte-level BPE tokenizer on documents."),

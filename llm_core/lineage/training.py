@@ -56,8 +56,17 @@ def training_data(model: Path) -> TrainingData | None:
     if not (model / RECORD).is_file():
         return None
     record = read_json(model / RECORD)
-    parent = Path(record["parent"]) if record.get("parent") else None
-    return TrainingData(model, Path(record["tokens"]), record["loader"], int(record["steps"]), parent)
+    parent = locate(model, record["parent"]) if record.get("parent") else None
+    return TrainingData(model, locate(model, record["tokens"]), record["loader"], int(record["steps"]), parent)
+
+
+def locate(model: Path, path: str) -> Path:
+    """A path that a model's record names, in the project that the model lies in (another checkout, perhaps)."""
+    if not Path(path).is_absolute():
+        for folder in model.resolve().parents:
+            if (folder / path).exists():
+                return folder / path
+    return Path(path)
 
 
 def ancestry(model: Path) -> list[TrainingData]:
@@ -67,7 +76,7 @@ def ancestry(model: Path) -> list[TrainingData]:
     """
     found: list[TrainingData] = []
     following: Path | None = model
-    while following is not None and following not in [record.model for record in found]:
+    while following is not None and following.resolve() not in [record.model.resolve() for record in found]:
         record = training_data(following)
         if record is None:
             parent = _parent(following)
@@ -126,7 +135,7 @@ def summary(record: TrainingData, start: int = 0, stop: int | None = None) -> li
 
 def _parent(model: Path) -> Path | None:
     file = model / "parent.json"
-    return Path(read_json(file)["model"]) if file.is_file() else None
+    return locate(model, read_json(file)["model"]) if file.is_file() else None
 
 
 def _batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:

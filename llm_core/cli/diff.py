@@ -1,0 +1,39 @@
+"""`llm-core diff`: two versions of the data or of a model."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+
+app = verb_app()
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(help="A folder of documents or of a model, the older version.")],
+    after: Annotated[Path, typer.Argument(help="The newer version of the same kind.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Write Markdown (.md) or a page (.html) there.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """What changed: documents by source and reason, tokens trained on, settings, scores.
+
+    To compare with another revision, check it out beside this one:
+    git worktree add ../before REV && (cd ../before && dvc checkout), then
+    llm-core diff ../before/data/models/base data/models/base
+    """
+    from llm_core.lineage.diff import diff as compare
+    from llm_core.lineage.page import html_page
+    from llm_core.storage import output_file
+
+    read_params(params_file, overrides)
+    found = compare(before, after)
+    typer.echo(json.dumps(asdict(found), indent=2) if as_json else found.markdown())
+    if out:
+        with output_file(out) as stream:
+            stream.write(html_page(found.markdown()) if out.suffix == ".html" else found.markdown())

@@ -1,0 +1,210 @@
+"""What changed between two versions of the data, or of a model.
+
+Two document folders are joined on their ids by DuckDB (beyond memory it spills), so that a
+document is added, removed, or changed by its text. A document removed is looked up in the
+newer version's ledger, which names the stage and reason that dropped it. Two models are
+compared by the documents their training really saw, by their settings and by their scores.
+To hold an older revision against this one, check it out beside:
+`git worktree add ../before REV && (cd ../before && dvc checkout)`.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from llm_core.documents import document_files
+from llm_core.errors import UserError
+from llm_core.lineage.index import connect
+from llm_core.lineage.training import TrainingData, ancestry, documents
+from llm_core.storage import read_json
+
+
+@dataclass
+class Diff:
+    """Differences between `before` and `after`, as tables for a person and numbers for a program."""
+
+    before: str
+    after: str
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    """per source: documents before, after, added, removed, changed"""
+    reasons: list[dict[str, Any]] = field(default_factory=list)
+    """why the removed ones left: source, stage, reason, documents"""
+    tokens: list[dict[str, Any]] = field(default_factory=list)
+    """per source: tokens trained on before and after, and their shares"""
+    settings: list[dict[str, Any]] = field(default_factory=list)
+    """settings that differ: setting, before, after"""
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    """metrics that differ: metric, before, after"""
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing differs."""
+        moved = any(row["added"] or row["removed"] or row["changed"] for row in self.sources)
+        return not (moved or self.settings or self.scores or any(r["before"] != r["after"] for r in self.tokens))
+
+    def markdown(self) -> str:
+        """The differences as Markdown."""
+        parts = [f"# {self.before} → {self.after}"]
+        if self.same:
+            parts.append("Nothing differs.")
+        for title, rows in (
+            ("Documents by source", self.sources),
+            ("Why documents left", self.reasons),
+            ("Tokens trained on", self.tokens),
+            ("Settings", self.settings),
+            ("Scores", self.scores),
+        ):
+            if rows:
+                parts += [f"## {title}", _table(rows)]
+        return "\n\n".join(parts) + "\n"
+
+
+def diff(before: Path, after: Path) -> Diff:
+    """Compare two document folders or two model folders.
+
+    Raises UserError where a path is neither, or the two are of different kinds.
+    """
+    kinds = [_kind(before), _kind(after)]
+    if kinds[0] != kinds[1]:
+        raise UserError(f"{before} is a {kinds[0]} folder, {after} a {kinds[1]} folder: compare two of a kind")
+    return diff_models(before, after) if kinds[0] == "model" else diff_documents(before, after)
+
+
+def diff_documents(before: Path, after: Path) -> Diff:
+    """Compare two folders of documents; the newer one's ledger, and those beside it, say why documents left."""
+    database = connect()
+    versions = [f"read_parquet({document_files(str(path))!r})" for path in (before, after)]
+    database.execute(
+        f"CREATE TEMP TABLE joined AS SELECT coalesce(a.id, b.id) AS id, coalesce(a.source, b.source) AS source, "
+        f"a.id IS NOT NULL AS was, b.id IS NOT NULL AS is_now, a.hash <> b.hash AS changed "
+        f"FROM (SELECT id, source, md5(text) AS hash FROM {versions[0]}) a "
+        f"FULL JOIN (SELECT id, source, md5(text) AS hash FROM {versions[1]}) b USING (id)"
+    )
+    found = Diff(str(before), str(after))
+    found.sources = _rows(
+        database.sql(
+            "SELECT source, count(*) FILTER (was) AS before, count(*) FILTER (is_now) AS after, "
+            "count(*) FILTER (NOT was) AS added, count(*) FILTER (NOT is_now) AS removed, "
+            "count(*) FILTER (changed) AS changed FROM joined GROUP BY source ORDER BY source"
+        )
+    )
+    ledgers = [str(file) for file in sorted(_data_folder(after).glob("**/ledger/*.parquet"))]
+    if ledgers and any(row["removed"] for row in found.sources):
+        found.reasons = _rows(
+            database.sql(
+                f"SELECT j.source, coalesce(l.stage, '') AS stage, coalesce(l.reason, 'not in any ledger') AS reason, "
+                f"count(DISTINCT j.id) AS documents FROM joined j LEFT JOIN (SELECT id, stage, reason FROM "
+                f"read_parquet({ledgers!r}) WHERE verdict = 'dropped') l USING (id) "
+                f"WHERE NOT j.is_now GROUP BY ALL ORDER BY documents DESC, j.source, reason"
+            )
+        )
+    return found
+
+
+def diff_models(before: Path, after: Path) -> Diff:
+    """Compare two models: documents and tokens their training saw, settings, and scores where they were evaluated."""
+    found = Diff(str(before), str(after))
+    records = [ancestry(path)[-1] for path in (before, after)]
+    seen = [_seen(record) for record in records]
+    for source in sorted({source for ids, _ in seen for source in ids}):
+        was, now = (ids.get(source, set[str]()) for ids, _ in seen)
+        found.sources.append(
+            {
+                "source": source,
+                "before": len(was),
+                "after": len(now),
+                "added": len(now - was),
+                "removed": len(was - now),
+                "changed": 0,
+            }
+        )
+        counts = [tokens[source] for _, tokens in seen]
+        shares = [count / max(sum(tokens.values()), 1) for count, (_, tokens) in zip(counts, seen, strict=True)]
+        found.tokens.append(
+            {"source": source, "before": counts[0], "after": counts[1]}
+            | {"share before": f"{shares[0]:.2%}", "share after": f"{shares[1]:.2%}"}
+        )
+    settings, scores = [_settings(record) for record in records], [_scores(path) for path in (before, after)]
+    found.settings = list(_differing(settings[0], settings[1], "setting"))
+    found.scores = list(_differing(scores[0], scores[1], "metric"))
+    return found
+
+
+def _kind(path: Path) -> str:
+    if (path / "config.json").is_file():
+        return "model"
+    document_files(str(path))  # raises UserError where there are none
+    return "document"
+
+
+def _data_folder(folder: Path) -> Path:
+    """The folder of all stages' outputs that `folder` belongs to: its nearest parent that holds `raw`, else itself."""
+    return next((parent for parent in (folder, *folder.resolve().parents) if (parent / "raw").is_dir()), folder)
+
+
+def _rows(relation: Any) -> list[dict[str, Any]]:
+    table: pa.Table = relation.to_arrow_table()
+    return table.to_pylist()
+
+
+def _seen(record: TrainingData) -> tuple[dict[str, set[str]], Counter[str]]:
+    """Ids and tokens per source that a training saw."""
+    ids: dict[str, set[str]] = {}
+    tokens: Counter[str] = Counter()
+    for batch in documents(record):
+        columns = (batch.column(name).to_pylist() for name in ("source", "id", "start", "stop"))
+        for source, identifier, start, stop in zip(*columns, strict=True):
+            ids.setdefault(source, set()).add(identifier)
+            tokens[source] += stop - start
+    return ids, tokens
+
+
+def _settings(record: TrainingData) -> dict[str, Any]:
+    """What decided a training: its loader and steps, the model's configuration, its params where they were kept."""
+    settings = {"steps": record.steps, **{f"loader.{key}": value for key, value in record.loader.items()}}
+    for name in ("config.json", "params.json"):
+        file = record.model / name
+        if file.is_file():
+            settings |= {f"{name.removesuffix('.json')}.{key}": value for key, value in read_json(file).items()}
+    return settings
+
+
+def _scores(model: Path) -> dict[str, Any]:
+    """Figures of a model's own metrics.json and of its evaluation, flattened."""
+    found: dict[str, Any] = {}
+    for file in (model / "metrics.json", _data_folder(model) / "evaluation" / model.name / "metrics.json"):
+        if file.is_file():
+            found |= dict(_flat(read_json(file), f"{file.parent.parent.name}."))
+    return found
+
+
+def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{prefix}{key}.")
+    elif isinstance(value, int | float | str):
+        yield prefix.rstrip("."), value
+
+
+def _differing(before: dict[str, Any], after: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
+    for key in sorted({*before, *after}):
+        if before.get(key) != after.get(key):
+            yield {name: key, "before": before.get(key), "after": after.get(key)}
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """Rows as a Markdown table; numbers are aligned right."""
+    names = list(rows[0])
+    numeric = [all(isinstance(row[name], int | float | None) for row in rows) for name in names]
+    lines = ["| " + " | ".join(names) + " |", "|" + "|".join("---:" if n else "---" for n in numeric) + "|"]
+    for row in rows:
+        cells = [
+            f"{value:,.6g}" if isinstance(value, float) else str("" if value is None else value)
+            for value in row.values()
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)

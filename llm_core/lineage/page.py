@@ -1,0 +1,47 @@
+"""A lineage answer as one self-contained HTML page, light and dark, printable."""
+
+import html
+
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+td, p, li, h1 { overflow-wrap: anywhere; }
+h1 { font-size: 1.3rem; } h2 { font-size: 1.05rem; margin-top: 2rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .75rem .25rem 0; text-align: left; }
+th, td { border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); }
+.number { text-align: right; }
+"""
+
+
+def html_page(markdown: str) -> str:
+    """Markdown of headings, paragraphs, lists and tables (what this room writes) as a page."""
+    body, title = [], "lineage"
+    for block in markdown.strip().split("\n\n"):
+        lines = block.splitlines()
+        if block.startswith("#"):
+            level = len(block) - len(block.lstrip("#"))
+            title = block.lstrip("# ") if level == 1 else title
+            body.append(f"<h{level}>{html.escape(block.lstrip('# '))}</h{level}>")
+        elif block.startswith("|"):
+            body.append(_table(lines))
+        elif all(line.startswith("- ") for line in lines):
+            body.append("<ul>" + "".join(f"<li>{html.escape(line[2:])}</li>" for line in lines) + "</ul>")
+        else:
+            body.append(f"<p>{html.escape(block)}</p>")
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
+    )
+    return f'<!doctype html>\n<html lang="en">\n{head}\n<style>{STYLE}</style>\n' + "\n".join(body) + "\n</html>\n"
+
+
+def _table(lines: list[str]) -> str:
+    head, marks, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    kinds = [' class="number"' if mark.endswith(":") else "" for mark in marks]
+
+    def cells(row: list[str], tag: str) -> str:
+        return "".join(f"<{tag}{kind}>{html.escape(cell)}</{tag}>" for cell, kind in zip(row, kinds, strict=False))
+
+    inner = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{cells(head, "th")}</tr></thead><tbody>{inner}</tbody></table></div>'

@@ -1,0 +1,51 @@
+"""What differs between two versions, counted by hand."""
+
+import json
+import shutil
+
+import pytest
+
+from llm_core import documents
+from llm_core.errors import UserError
+from llm_core.lineage.diff import diff
+from tests.llm_core.lineage.conftest import IDS
+from tests.llm_core.lineage.test_journey import main_exit
+
+
+def test_documents_added_removed_changed_and_why(project):
+    before = project / "before"
+    with documents.DocumentWriter(before / "documents") as writer:
+        for batch in documents.read_documents(project / "data/clean/web"):
+            rows = batch.to_pylist()
+            rows[0]["text"] += " once"  # changed since
+            writer.write_rows([row for row in rows if row["id"] != IDS[7]])  # 7 was added since
+    found = diff(before, project / "data/dedup")
+    assert found.sources == [{"source": "web", "before": 38, "after": 38, "added": 1, "removed": 1, "changed": 1}]
+    assert found.reasons == [{"source": "web", "stage": "dedup", "reason": "exact_duplicate", "documents": 1}]
+    assert not found.same
+    assert diff(before, before).same
+
+
+def test_models_trained_for_longer_on_the_same_data(project):
+    shutil.copytree(project / "data/models/base", project / "data/models/longer")
+    record = json.loads((project / "data/models/base/training_data.json").read_text())
+    record["steps"] = 1  # one step of 4 sequences, each one document
+    (project / "data/models/base/training_data.json").write_text(json.dumps(record))
+    found = diff(project / "data/models/base", project / "data/models/longer")
+    assert found.sources[0]["before"] == 4
+    assert found.sources[0]["after"] == 38
+    assert found.sources[0]["removed"] == 0
+    assert found.settings == [{"setting": "steps", "before": 1, "after": 21}]
+
+
+def test_two_of_different_kinds(project):
+    with pytest.raises(UserError, match="two of a kind"):
+        diff(project / "data/models/base", project / "data/dedup")
+
+
+def test_the_page_and_the_command_line(project, capsys):
+    assert main_exit(["diff", "data/clean/web", "data/dedup", "--out", "diff.html"]) == 0
+    assert "| web | dedup | exact_duplicate | 1 |" in capsys.readouterr().out
+    page = (project / "diff.html").read_text()
+    assert "<td>exact_duplicate</td>" in page
+    assert "http" not in page.replace("https://host", "")
