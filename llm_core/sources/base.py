@@ -6,6 +6,7 @@ unreadable (reason `quarantine_…`) or of no use here (an error page, a revisit
 raises because of one record, and yields one of the two for every record it meets.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -49,6 +50,16 @@ class Shard:
     address: str = ""  # where it lies; may be empty where `name` says all
     sha256: str | None = None
     size: int | None = None
+
+
+def only_urls(records: Iterator[Record], pattern: str | None) -> Iterator[Record]:
+    """Reject documents whose URL `pattern` does not find; None lets all pass."""
+    find = re.compile(pattern).search if pattern else None
+    for record in records:
+        if find and isinstance(record, Document) and not find(record.url or ""):
+            yield Rejected("url_pattern", record.offset, len(record.text.encode("utf-8", "replace")), record.url)
+        else:
+            yield record
 
 
 class SourceRoom(Protocol):

@@ -6,7 +6,7 @@ a few hundred at a time. A broken line, row group, record or file is quarantined
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from llm_core.downloads import Client
@@ -18,6 +18,8 @@ from llm_core.storage import is_remote, list_files, open_file
 
 TABLES = (".parquet", ".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
 PAGES = {".txt": "text/plain", ".md": "text/plain", ".html": "text/html", ".htm": "text/html"}
+WARC_ENDINGS = (".warc", ".warc.gz", ".wet", ".wet.gz", ".wat", ".wat.gz")
+ENDINGS = (*TABLES, *PAGES, *WARC_ENDINGS)
 PAGES_A_SHARD = 500
 
 
@@ -34,13 +36,13 @@ class FilesRoom:
         pages: list[str] = []
         for path in self.params.paths:
             web = path.startswith(("http://", "https://"))
-            for file in [path] if web else list_files(path, (*TABLES, *PAGES)):
+            for file in [path] if web else list_files(path, ENDINGS):
                 if Path(file).suffix.lower() in PAGES and not web:
                     pages.append(file)
                 else:
                     shards[file] = Shard(file, file)
         if not shards and not pages:
-            raise UserError(f"{', '.join(self.params.paths)}: holds no file ending in {', '.join((*TABLES, *PAGES))}")
+            raise UserError(f"{', '.join(self.params.paths)}: holds no file ending in {', '.join(ENDINGS)}")
         pages = list(dict.fromkeys(pages))
         for start in range(0, len(pages), PAGES_A_SHARD):
             group = pages[start : start + PAGES_A_SHARD]
@@ -59,7 +61,17 @@ class FilesRoom:
                 self.shards()
             yield from _pages(self._pages[shard.name])
         else:
-            yield from read_table(file, shard.name, self.params.columns)
+            yield from read_data_file(file, shard.name, self.params.columns, skipped)
+
+
+def read_data_file(file: Path, name: str, columns: Mapping[str, str], skipped: Counter[str]) -> Iterator[Record]:
+    """Stream a table's rows or a WARC file's records, by the file's name."""
+    if name.lower().endswith(WARC_ENDINGS):
+        from llm_core.sources.warc import read_warc_file
+
+        yield from read_warc_file(file, skipped, name)
+    else:
+        yield from read_table(file, name, columns)
 
 
 def _pages(files: list[str]) -> Iterator[Record]:

