@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "documents": ("documents", "List the exact documents that a model was trained on."),
     "takedown": ("takedown", "Remove documents and their twins; show what that touches; prove that they left."),
     "diff": ("diff", "Compare two versions of the data or of a model: documents, tokens, settings, scores."),
+    "card": ("card", "Write the dataset card and model cards from the ledgers."),
     "params": ("params", "Print every knob of params.yaml with its meaning, type and present value."),
     "fetch": ("fetch", "Download one source, verified and resumed, as documents."),
     "train-tokenizer": ("train_tokenizer", "Train a byte-level BPE tokenizer on documents."),

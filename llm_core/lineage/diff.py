@@ -19,6 +19,7 @@ import pyarrow as pa
 from llm_core.documents import document_files
 from llm_core.errors import UserError
 from llm_core.lineage.index import connect
+from llm_core.lineage.page import table
 from llm_core.lineage.training import TrainingData, ancestry, documents
 from llm_core.storage import read_json
 
@@ -59,7 +60,7 @@ class Diff:
             ("Scores", self.scores),
         ):
             if rows:
-                parts += [f"## {title}", _table(rows)]
+                parts += [f"## {title}", table(rows)]
         return "\n\n".join(parts) + "\n"
 
 
@@ -194,17 +195,3 @@ def _differing(before: dict[str, Any], after: dict[str, Any], name: str) -> Iter
     for key in sorted({*before, *after}):
         if before.get(key) != after.get(key):
             yield {name: key, "before": before.get(key), "after": after.get(key)}
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    """Rows as a Markdown table; numbers are aligned right."""
-    names = list(rows[0])
-    numeric = [all(isinstance(row[name], int | float | None) for row in rows) for name in names]
-    lines = ["| " + " | ".join(names) + " |", "|" + "|".join("---:" if n else "---" for n in numeric) + "|"]
-    for row in rows:
-        cells = [
-            f"{value:,.6g}" if isinstance(value, float) else str("" if value is None else value)
-            for value in row.values()
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)

@@ -1,6 +1,7 @@
-"""A lineage answer as one self-contained HTML page, light and dark, printable."""
+"""A lineage answer as Markdown tables, and as one self-contained HTML page, light and dark, printable."""
 
 import html
+from typing import Any
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -13,6 +14,22 @@ th, td { padding: .25rem .75rem .25rem 0; text-align: left; }
 th, td { border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); }
 .number { text-align: right; }
 """
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows as a Markdown table; numbers are aligned right. Empty for no rows."""
+    if not rows:
+        return ""
+    names = list(rows[0])
+    numeric = [all(isinstance(row[name], int | float | None) for row in rows) for name in names]
+    lines = ["| " + " | ".join(names) + " |", "|" + "|".join("---:" if n else "---" for n in numeric) + "|"]
+    for row in rows:
+        cells = [
+            f"{value:,.6g}" if isinstance(value, float) else str("" if value is None else value)
+            for value in row.values()
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def html_page(markdown: str) -> str:

@@ -65,7 +65,7 @@ def locate(model: Path, path: str) -> Path:
     if not Path(path).is_absolute():
         for folder in model.resolve().parents:
             if (folder / path).exists():
-                return folder / path
+                return Path(path) if folder == Path.cwd() else folder / path
     return Path(path)
 
 

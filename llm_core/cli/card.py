@@ -1,0 +1,35 @@
+"""`llm-core card`: dataset card and model cards."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+
+app = verb_app()
+
+
+@app.command()
+def card(
+    out: Out,
+    model: Annotated[list[Path] | None, typer.Option("--model", help="A model folder to write a card for.")] = None,
+    data: Annotated[Path, typer.Option("--data", help="The folder of the stages' outputs.")] = Path("data"),
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Write dataset.md and a card for each --model, as Markdown and as pages, from the ledgers.
+
+    Fails when a source has no licence entry.
+    """
+    from llm_core.lineage.cards import dataset_card, model_card
+    from llm_core.lineage.page import html_page
+    from llm_core.storage import output_folder
+
+    params = read_params(params_file, overrides)
+    cards = {"dataset": dataset_card(data, params)}
+    cards |= {folder.name: model_card(folder) for folder in model or []}
+    with output_folder(out) as folder:
+        for name, text in cards.items():
+            (folder / f"{name}.md").write_text(text, encoding="utf-8")
+            (folder / f"{name}.html").write_text(html_page(text), encoding="utf-8")

@@ -1,0 +1,192 @@
+"""Dataset card, model card and training-data summary, made from the ledgers and not from memory.
+
+The dataset card counts what was downloaded, what each stage dropped and why, and what is
+left, by source, with licences, languages and dates. The model card says what a model was
+trained on, to the document. Sections follow Hugging Face's cards and the categories of the
+training-data summary that EU Regulation 2024/1689, Article 53(1)(d), asks of providers.
+Documents without a licence are an error: a card that cannot say under what terms a text
+was used should not exist.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from llm_core import takedowns
+from llm_core.documents import document_files
+from llm_core.errors import UserError
+from llm_core.lineage.index import STAGES, connect
+from llm_core.lineage.page import table
+from llm_core.lineage.training import ancestry, summary
+from llm_core.params import Params
+from llm_core.storage import read_json
+
+
+def dataset_card(data: Path, params: Params, tombstones: Path = Path(takedowns.FILE)) -> str:
+    """The dataset card of everything below `data`, as Markdown.
+
+    Raises UserError when documents that were kept have no licence.
+    """
+    database = connect()
+    final = _kept_documents(data)
+    check_licenses(database, final)
+    parts = ["# Dataset card", _introduction(database, final)]
+    parts += ["## Sources", table(_sources(database, data, params)), _origins(params)]
+    parts += ["## Licences", table(_query(database, final, "license"))]
+    parts += ["## Languages", table(_query(database, final, "coalesce(language, 'not identified') AS language"))]
+    parts += [
+        "## Processing",
+        table(_stages(database, data)),
+        "What was dropped, by reason:",
+        table(_reasons(database, data)),
+    ]
+    parts += ["## Removals", _removals(tombstones)]
+    parts += [
+        "## Personal and sensitive data",
+        "The texts are public; those about people name them. What the `clean` stage replaces (e-mail addresses, phone "
+        "numbers, card numbers and the like) is counted above; what it does not recognise stays.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def model_card(model: Path) -> str:
+    """The model card of a model folder, as Markdown.
+
+    Raises UserError for a model that was not trained by this pipeline.
+    """
+    records = ancestry(model)
+    config = read_json(model / "config.json")
+    parts = [f"# Model card: {model.name}"]
+    rows = [{"property": key, "value": config[key]} for key in CONFIG_KEYS if config.get(key) is not None]
+    parts += ["## Architecture", table(rows)] if rows else []
+    parts.append("## Training data")
+    for record in records:
+        first, *sources = summary(record)
+        parts += [f"{first}; loader state below, from which every step's documents can be computed."]
+        parts.append("\n".join(f"- {line.strip()}" for line in sources))
+        parts.append("\n".join(f"- {key}: {value}" for key, value in sorted(record.loader.items())))
+    if records[0].model != model:
+        parts.append(f"{model} was finetuned from {records[0].model}.")
+    if (model / "metrics.json").is_file():
+        figures = [{"metric": key, "value": value} for key, value in _flat(read_json(model / "metrics.json")).items()]
+        parts += ["## Figures of the training", table(figures)]
+    parts += [
+        "## Intended use and limits",
+        "A model of this size, trained on texts of this age and kind, writes in their manner; it is no source of "
+        "facts, has been given no safety training, and repeats the views of its sources.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+CONFIG_KEYS = (
+    "model_type", "architectures", "hidden_size", "n_embd", "num_hidden_layers", "n_layer", "num_attention_heads",
+    "n_head", "vocab_size", "max_position_embeddings", "n_positions", "dtype", "torch_dtype",
+)  # fmt: skip
+
+
+def check_licenses(database: duckdb.DuckDBPyConnection, files: list[str]) -> None:
+    """Raise UserError, naming the sources, when documents have no licence."""
+    rows = database.sql(
+        f"SELECT source, count(*) AS documents FROM read_parquet({files!r}) "
+        f"WHERE license IS NULL OR trim(license) = '' GROUP BY source ORDER BY source"
+    ).to_arrow_table()
+    missing = [f"{row['source']} ({row['documents']} documents)" for row in rows.to_pylist()]
+    if missing:
+        raise UserError(f"no licence for {', '.join(missing)}: set sources.NAME.license in params.yaml")
+
+
+def _kept_documents(data: Path) -> list[str]:
+    """The files of the last document stage that has run: what may be trained on, held out or not."""
+    for folders in (["split/train", "split/heldout"], ["decontaminated"], ["dedup"]):
+        found = [data / folder for folder in folders if (data / folder / "documents").is_dir()]
+        if found:
+            return document_files([str(folder) for folder in found])
+    raise UserError(f"{data}: no stage after deduplication has run yet (dvc repro)")
+
+
+def _introduction(database: duckdb.DuckDBPyConnection, files: list[str]) -> str:
+    row = database.sql(
+        f"SELECT count(*), coalesce(sum(strlen(text)), 0)::BIGINT, count(DISTINCT source) FROM read_parquet({files!r})"
+    ).fetchall()[0]
+    return f"{row[0]:,} documents, {row[1] / 1e6:,.1f} MB of text from {row[2]} sources, after all processing."
+
+
+def _sources(database: duckdb.DuckDBPyConnection, data: Path, params: Params) -> list[dict[str, Any]]:
+    final = _rows(
+        database,
+        f"SELECT source, count(*) AS documents, sum(strlen(text))::BIGINT AS bytes, min(created) AS earliest, "
+        f"max(created) AS latest FROM read_parquet({_kept_documents(data)!r}) GROUP BY source ORDER BY source",
+    )
+    raw = {}
+    for name in params.sources:
+        metrics = data / "raw" / name / "metrics.json"
+        raw[name] = read_json(metrics) if metrics.is_file() else {}
+    return [
+        {
+            "source": row["source"],
+            "downloaded": raw.get(row["source"], {}).get("documents_in", ""),
+            "kept": row["documents"],
+            "MB": round(row["bytes"] / 1e6, 2),
+            "dates": f"{row['earliest']} to {row['latest']}" if row["earliest"] else "",
+        }
+        for row in final
+    ]
+
+
+def _origins(params: Params) -> str:
+    lines = []
+    for name, source in params.sources.items():
+        facts = [f"{key} {value}" for key, value in source.model_dump().items() if value not in (None, {}, [])]
+        lines.append(f"- {name}: {', '.join(facts)}")
+    return "\n".join(lines)
+
+
+def _query(database: duckdb.DuckDBPyConnection, files: list[str], column: str) -> list[dict[str, Any]]:
+    return _rows(
+        database,
+        f"SELECT {column}, count(*) AS documents, round(sum(strlen(text))::DOUBLE / 1e6, 2) AS MB "
+        f"FROM read_parquet({files!r}) GROUP BY 1 ORDER BY documents DESC",
+    )
+
+
+def _stages(database: duckdb.DuckDBPyConnection, data: Path) -> list[dict[str, Any]]:
+    places = ", ".join(f"'{stage}'" for stage in STAGES)
+    return _rows(
+        database,
+        f"SELECT stage, count(*) AS 'in', count(*) FILTER (verdict <> 'dropped') AS kept, "
+        f"count(*) FILTER (verdict = 'changed') AS changed, count(*) FILTER (verdict = 'dropped') AS dropped "
+        f"FROM {_ledgers(data)} GROUP BY stage ORDER BY list_position([{places}], stage)",
+    )
+
+
+def _reasons(database: duckdb.DuckDBPyConnection, data: Path) -> list[dict[str, Any]]:
+    return _rows(
+        database,
+        f"SELECT stage, source, reason, count(*) AS documents FROM {_ledgers(data)} "
+        f"WHERE verdict = 'dropped' GROUP BY ALL ORDER BY documents DESC, stage, source, reason LIMIT 40",
+    )
+
+
+def _removals(file: Path) -> str:
+    rows = takedowns.read_rows(file)
+    if not rows:
+        return "No document has been removed on request."
+    reasons = sorted({row["reason"] for row in rows})
+    return f"{len(rows)} tombstones in {file.name}, for these reasons: {'; '.join(reasons)}."
+
+
+def _ledgers(data: Path) -> str:
+    return f"read_parquet('{data}/**/ledger/*.parquet')"
+
+
+def _rows(database: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = database.sql(query).to_arrow_table().to_pylist()
+    return found
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat |= _flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {f"{prefix}{key}": inner}
+    return flat

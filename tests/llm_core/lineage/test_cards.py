@@ -1,0 +1,45 @@
+"""The cards say what the ledgers say, and there is none for a text without a licence."""
+
+import pytest
+
+from llm_core.documents import DocumentWriter
+from llm_core.errors import UserError
+from llm_core.lineage.cards import dataset_card, model_card
+from llm_core.params import Params
+from tests.llm_core.lineage.conftest import IDS, rows
+from tests.llm_core.lineage.test_journey import main_exit
+
+
+def test_the_dataset_card_counts_what_the_ledgers_hold(project):
+    card = dataset_card(project / "data", Params())
+    assert card.startswith("# Dataset card\n\n38 documents")
+    assert "| public-domain | 38 |" in card
+    assert "| clean | 40 | 39 | 0 | 1 |" in card
+    assert "| dedup | web | exact_duplicate | 1 |" in card
+    assert "No document has been removed on request." in card
+
+
+def test_a_text_without_a_licence_stops_the_card(project):
+    with DocumentWriter(project / "data/dedup/documents") as writer:
+        writer.write_rows([{**rows()[0], "license": None}])
+    with pytest.raises(UserError, match=r"no licence for web \(1 documents\)"):
+        dataset_card(project / "data", Params())
+
+
+def test_the_model_card_names_what_it_was_trained_on(project):
+    card = model_card(project / "data/models/instruction")
+    assert "steps 0 to 20: 38 documents" in card
+    assert "- seed: 5" in card
+    assert "was finetuned from" in card
+
+
+def test_cards_from_the_command_line(project):
+    assert main_exit(["takedown", "--id", IDS[5], "--reason", "asked by the author", "--apply"]) == 0
+    assert main_exit(["card", "--out", "cards", "--model", "data/models/base"]) == 0
+    assert sorted(file.name for file in (project / "cards").iterdir()) == [
+        "base.html",
+        "base.md",
+        "dataset.html",
+        "dataset.md",
+    ]
+    assert "asked by the author" in (project / "cards/dataset.md").read_text()
