@@ -1,0 +1,123 @@
+"""dvc.yaml as Dagster assets: one asset a stage, built by a component that a project can override.
+
+Subclass `DvcProjectComponent`, override `get_asset_spec` (the translator: key, group, kinds,
+owners, description) and name the subclass in `defs/graph/defs.yaml`. What a stage wants to
+say itself it says in dvc.yaml under `meta:` (`group`, `kinds`, `owners`, `pool`, `retries`).
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from pipelines.dvc_project import DvcProject, Stage
+from pipelines.metadata import MLFLOW_UI, mlflow_metadata, stage_metadata
+from pipelines.stage_run import run_stage
+
+GROUPS = {  # group in the UI -> stages of dvc.yaml; `meta: {group: …}` wins
+    "sources": ("download", "benchmarks", "extract"),
+    "documents": ("clean", "dedup", "decontaminate", "split", "mix"),
+    "tokens": ("tokenizer", "tokenize"),
+    "models": ("pretrain", "finetuning-data", "finetune", "scaling"),
+    "evaluation": ("evaluate", "register", "compare", "report", "lineage"),
+}
+KINDS = {
+    "sources": {"dvc", "parquet"},
+    "documents": {"dvc", "parquet"},
+    "tokens": {"dvc", "arrow"},
+    "models": {"dvc", "pytorch", "mlflow"},
+    "evaluation": {"dvc", "mlflow"},
+}
+POOLS = {"models": "training"}  # one training at a time, whatever else runs: dagster.yaml
+DOWNLOADS = "sources"  # the one group whose failures are worth another try: a network is not a bug
+RETRIES, RETRY_SECONDS = 3, 20
+
+
+class DvcProjectComponent(dg.Component, dg.Model, dg.Resolvable):
+    """The stages of a DVC project as assets whose data versions are the hashes in dvc.lock."""
+
+    project: str = "."
+    """Folder of dvc.yaml, from the working directory; the environment's PIPELINE_PROJECT wins."""
+
+    @property
+    def root(self) -> Path:
+        """The DVC project's folder."""
+        return Path(os.environ.get("PIPELINE_PROJECT") or self.project).resolve()
+
+    def group_of(self, stage: Stage) -> str:
+        """Group of a stage in the UI."""
+        named = [group for group, stages in GROUPS.items() if stage.group in stages]
+        return str(stage.meta.get("group") or (named[0] if named else "pipeline"))
+
+    def get_asset_spec(self, project: DvcProject, stage: Stage) -> dg.AssetSpec:
+        """Translate a stage; override to change keys, groups, kinds, owners or descriptions."""
+        group = self.group_of(stage)
+        command = stage.cmd.replace(" --", " \\\n  --")
+        by_hand = f"dvc repro --single-item {stage.name}"
+        return dg.AssetSpec(
+            key=stage.key,
+            deps=[project.stages[parent].key for parent in project.parents[stage.name]],
+            group_name=group,
+            kinds=set(stage.meta.get("kinds") or KINDS.get(group, {"dvc"})),
+            owners=stage.meta.get("owners") or ["team:pipeline"],
+            description=f"{stage.desc}\n\n```sh\n{command}\n```\nThe same by hand: `{by_hand}`",
+            code_version=project.workspace_code_version(stage.name),
+            metadata={
+                "dvc stage": stage.name,
+                "params": ", ".join(stage.params) or "none",
+                "reads": ", ".join(stage.deps) or "nothing",
+                "writes": ", ".join(out.path for out in stage.outs) or "nothing",
+            },
+        )
+
+    def build_asset(self, project: DvcProject, stage: Stage) -> dg.AssetsDefinition:
+        """The asset of one stage: materializing it runs `dvc repro --single-item`."""
+        spec = self.get_asset_spec(project, stage)
+        root = project.root
+        group = self.group_of(stage)
+        retries = int(stage.meta.get("retries", RETRIES if group == DOWNLOADS else 0))
+
+        @dg.multi_asset(
+            name="__".join(_identifier(part) for part in stage.key),
+            specs=[spec],
+            pool=stage.meta.get("pool") or POOLS.get(group),
+            retry_policy=dg.RetryPolicy(retries, RETRY_SECONDS, dg.Backoff.EXPONENTIAL, dg.Jitter.PLUS_MINUS)
+            if retries
+            else None,
+        )
+        def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
+            yield materialize_stage(context, root, stage.name, spec.key)
+
+        return materialize
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Assets, checks, jobs, schedules and sensors of the project."""
+        from pipelines.automation import automation
+
+        with DvcProject(self.root) as project:
+            assets = [self.build_asset(project, stage) for stage in project.stages.values()]
+            return dg.Definitions.merge(dg.Definitions(assets=assets), automation(project))
+
+
+def materialize_stage(
+    context: dg.AssetExecutionContext, root: Path, name: str, key: dg.AssetKey
+) -> dg.MaterializeResult[Any]:
+    """Run a stage and hand Dagster what dvc.lock says of it."""
+    run = run_stage(context, root, name)
+    with DvcProject(root) as project:
+        version = project.data_version(name)
+        if version is None:
+            raise dg.Failure(f"dvc.lock has no entry for {name} after its run; see `dvc status {name}`")
+        metadata = {
+            "seconds": round(run.seconds, 2),
+            "skipped by DVC": run.skipped,
+            **stage_metadata(project, project.stages[name]),
+            **mlflow_metadata(run.reported, os.environ.get("MLFLOW_UI_URL", MLFLOW_UI)),
+        }
+    return dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=dg.DataVersion(version))
+
+
+def _identifier(text: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in text)

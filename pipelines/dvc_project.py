@@ -1,0 +1,269 @@
+"""dvc.yaml and dvc.lock as plain data: what Dagster's assets are built from.
+
+Templates, foreach and matrix are resolved by DVC's own API, and hashes of the workspace are
+DVC's own (its state database remembers unchanged files, .dvcignore is respected), so both
+tools see one graph. Two formulas stand here:
+
+- data version of a stage: the hash in dvc.lock of its one output; of several, a hash over
+  those that another stage reads (a rewritten metrics.json alone makes nothing below stale,
+  as under DVC), or over all where none is read;
+- code version of a stage: a hash over its command, its flattened params and the hashes of
+  its leaf deps (files that no stage makes: code, mostly). Computed alike from dvc.lock and
+  from the workspace, it differs exactly where DVC says "changed command / params / deps".
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+DVC_FILE = "dvc.yaml"
+LOCK_FILE = "dvc.lock"
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a stage; `kind` is outs, metrics or plots."""
+
+    path: str
+    kind: str
+    cache: bool
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of dvc.yaml, templates resolved; paths are relative to the project, in POSIX form."""
+
+    name: str
+    cmd: str
+    desc: str = ""
+    deps: tuple[str, ...] = ()
+    params: tuple[str, ...] = ()
+    outs: tuple[Output, ...] = ()
+    meta: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def group(self) -> str:
+        """Name before the `@` of a foreach or matrix stage, or the whole name."""
+        return self.name.partition("@")[0]
+
+    @property
+    def key(self) -> list[str]:
+        """Path of the asset's key: `clean@factbook` is `clean/factbook`."""
+        group, _, item = self.name.partition("@")
+        return [group, item] if item else [group]
+
+
+def overlap(first: str, second: str) -> bool:
+    """Whether one path is the other or lies below it."""
+    return first == second or first.startswith(f"{second}/") or second.startswith(f"{first}/")
+
+
+class DvcProject:
+    """The graph of one working copy at the moment of reading.
+
+    Raises FileNotFoundError where there is no dvc.yaml, and DVC's own errors (with file and
+    line) where it is not valid.
+    """
+
+    def __init__(self, root: str | Path = ".") -> None:
+        from dvc.repo import Repo
+
+        self.root = Path(root).resolve()
+        if not (self.root / DVC_FILE).is_file():
+            raise FileNotFoundError(
+                f"{self.root / DVC_FILE}: no such file; start Dagster in the project's folder or set PIPELINE_PROJECT"
+            )
+        self._repo = Repo(str(self.root))
+        # The root dvc.yaml alone, never `repo.index`: that one walks the whole working copy, data included.
+        self._dvc_stages = {stage.name: stage for stage in self._repo.stage.load_file(str(self.root / DVC_FILE))}
+        self.stages = {name: self._plain(stage) for name, stage in self._dvc_stages.items()}
+
+    def _plain(self, stage: Any) -> Stage:
+        from dvc.dependency import ParamsDependency
+
+        params = [
+            key if dep.def_path == ParamsDependency.DEFAULT_PARAMS_FILE else f"{dep.def_path}:{key}"
+            for dep in stage.deps
+            if isinstance(dep, ParamsDependency)
+            for key in dep.params or ["*"]
+        ]
+        command = stage.cmd if isinstance(stage.cmd, str) else " && ".join(stage.cmd)
+        return Stage(
+            name=stage.name,
+            cmd=command,
+            desc=stage.desc or "",
+            deps=tuple(self._relative(dep) for dep in stage.deps if not isinstance(dep, ParamsDependency)),
+            params=tuple(params),
+            outs=tuple(Output(self._relative(out), _kind(out), out.use_cache) for out in stage.outs),
+            meta=dict(stage.meta or {}),
+        )
+
+    def _relative(self, item: Any) -> str:
+        path = Path(item.fs_path)
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(item.def_path)
+
+    # --- the graph
+
+    def producers(self, dep: str) -> list[str]:
+        """Stages whose outputs overlap the path `dep`, in the order of dvc.yaml."""
+        return [name for name, stage in self.stages.items() if any(overlap(out.path, dep) for out in stage.outs)]
+
+    @cached_property
+    def parents(self) -> dict[str, list[str]]:
+        """For each stage the stages that it reads from."""
+        return {
+            name: list(dict.fromkeys(p for dep in stage.deps for p in self.producers(dep) if p != name))
+            for name, stage in self.stages.items()
+        }
+
+    @cached_property
+    def consumed(self) -> dict[str, list[str]]:
+        """For each stage those of its outputs that make its data version (see the module's docstring)."""
+        deps = [(name, dep) for name, stage in self.stages.items() for dep in stage.deps]
+        found = {}
+        for name, stage in self.stages.items():
+            paths = [out.path for out in stage.outs]
+            read = [path for path in paths if any(overlap(path, dep) for reader, dep in deps if reader != name)]
+            found[name] = read or paths
+        return found
+
+    def order(self) -> Iterator[str]:
+        """Stages, each after all it reads from."""
+        done: set[str] = set()
+
+        def visit(name: str) -> Iterator[str]:
+            if name not in done:
+                done.add(name)
+                for parent in self.parents[name]:
+                    yield from visit(parent)
+                yield name
+
+        for name in self.stages:
+            yield from visit(name)
+
+    # --- versions
+
+    @cached_property
+    def lock(self) -> dict[str, dict[str, Any]]:
+        """Entries of dvc.lock by stage; {} before the first run."""
+        from dvc.utils.serialize import load_yaml
+
+        path = self.root / LOCK_FILE
+        return (load_yaml(str(path)).get("stages") or {}) if path.is_file() else {}
+
+    def locked(self, name: str, part: str) -> dict[str, str]:
+        """Hashes by path of a stage's `deps` or `outs` in dvc.lock."""
+        return {item["path"]: item.get("md5", "") for item in self.lock.get(name, {}).get(part, [])}
+
+    def data_version(self, name: str) -> str | None:
+        """Data version of what dvc.lock says the stage has made; None where it has not run."""
+        outs = self.locked(name, "outs")
+        paths = self.consumed[name]
+        if name not in self.lock or any(path not in outs for path in paths):
+            return None
+        return outs[paths[0]] if len(paths) == 1 else _digest({path: outs[path] for path in paths})
+
+    def locked_code_version(self, name: str) -> str | None:
+        """Code version that the stage last ran with; None where it has not run."""
+        entry = self.lock.get(name)
+        if entry is None:
+            return None
+        leaves = {path: md5 for path, md5 in self.locked(name, "deps").items() if not self.producers(path)}
+        return _code_version(entry.get("cmd"), entry.get("params") or {}, leaves)
+
+    def workspace_code_version(self, name: str) -> str:
+        """Code version that the stage would run with now."""
+        from dvc.dependency import ParamsDependency
+
+        stage = self._dvc_stages[name]
+        params: dict[str, Any] = {}
+        leaves: dict[str, str] = {}
+        for dep in stage.deps:
+            if isinstance(dep, ParamsDependency):
+                params[dep.def_path] = dep.read_params()
+            elif not self.producers(self._relative(dep)):
+                leaves[self._relative(dep)] = _workspace_hash(dep)
+        return _code_version(stage.cmd, params, leaves)
+
+    def workspace_hash(self, name: str, path: str) -> str:
+        """Present hash of a dep or an output of a stage, as DVC computes it; "missing" where it is gone."""
+        stage = self._dvc_stages[name]
+        for item in [*stage.deps, *stage.outs]:
+            if self._relative(item) == path:
+                return _workspace_hash(item)
+        raise KeyError(f"{name}: no dep or output {path}")
+
+    def spoiled_outputs(self, name: str) -> list[str]:
+        """Outputs of a stage that are no longer what dvc.lock says: deleted or edited by hand."""
+        locked = self.locked(name, "outs")
+        return [path for path, md5 in locked.items() if self._known_output(name, path, md5)]
+
+    def _known_output(self, name: str, path: str, md5: str) -> bool:
+        try:
+            return self.workspace_hash(name, path) != md5
+        except KeyError:
+            return False  # dvc.lock still names an output that dvc.yaml has dropped
+
+    def consumed_versions(self, name: str) -> dict[str, str]:
+        """For each parent the data version that the stage consumed in its last run.
+
+        A dep whose present hash is the one in dvc.lock was consumed as its makers left it; of
+        any other, the consumed version is unknown and named after the hash in dvc.lock.
+        """
+        locked = self.locked(name, "deps")
+        versions: dict[str, str] = {}
+        for path in self.stages[name].deps:
+            makers = [maker for maker in self.producers(path) if maker != name]
+            if not makers:
+                continue
+            same = locked.get(path) == self.workspace_hash(name, path)
+            for maker in makers:
+                if not same:
+                    versions[maker] = f"before:{locked.get(path, 'nothing')}"
+                else:
+                    versions.setdefault(maker, self.data_version(maker) or "unknown")
+        return versions
+
+    def close(self) -> None:
+        """Release DVC's state database."""
+        self._repo.close()
+
+    def __enter__(self) -> "DvcProject":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as one level of dotted keys."""
+    if not isinstance(values, dict):
+        return {prefix: values}
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _kind(out: Any) -> str:
+    return "metrics" if out.metric else "plots" if out.plot else "outs"
+
+
+def _workspace_hash(item: Any) -> str:
+    """DVC's hash of what stands at a dep's or output's path."""
+    if not item.exists:
+        return "missing"
+    return str(item.get_hash().value)
+
+
+def _code_version(cmd: Any, params: dict[str, Any], leaves: dict[str, str]) -> str:
+    return _digest({"cmd": cmd, "params": {file: flatten(values) for file, values in params.items()}, "deps": leaves})
+
+
+def _digest(value: dict[str, Any] | Iterable[str]) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,167 @@
+"""What Dagster shows of a stage: figures, tables, pictures and schemas out of its output files.
+
+Everything is read from files that the stage wrote; the stage knows nothing of Dagster. Long
+lists are cut: the event log is a database, not a file store.
+"""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from pipelines.dvc_project import DvcProject, Stage
+
+MAX_FIGURES = 60
+MAX_ROWS = 40
+MAX_PICTURE_BYTES = 300_000
+MLFLOW_UI = "http://127.0.0.1:5000"
+
+
+def stage_metadata(project: DvcProject, stage: Stage) -> dict[str, Any]:
+    """Metadata of what now stands in a stage's outputs."""
+    metadata: dict[str, Any] = dict(_sizes(project, stage.name))
+    for name, values in read_metrics(project.root, stage).items():
+        metadata |= figures(values, prefix=name)
+    for picture in _pictures(project.root, stage):
+        data = base64.b64encode(picture.read_bytes()).decode()
+        metadata[picture.stem] = dg.MetadataValue.md(f"![{picture.stem}](data:image/png;base64,{data})")
+    for log in _files(project.root, stage, "training_log.jsonl"):
+        chart = loss_chart(log)
+        if chart:
+            metadata["loss curve"] = dg.MetadataValue.md(f"![loss](data:image/png;base64,{chart})")
+    for page in _files(project.root, stage, "*.html"):
+        metadata[page.stem] = dg.MetadataValue.path(str(page))
+    metadata |= _documents(project.root, stage)
+    return metadata
+
+
+def read_metrics(root: Path, stage: Stage) -> dict[str, dict[str, Any]]:
+    """Contents of the stage's metrics.json files, by a short name ("" where there is only one)."""
+    found = {}
+    for file in _files(root, stage, "metrics.json"):
+        with suppress(ValueError):
+            values = json.loads(file.read_text(encoding="utf-8"))
+            if isinstance(values, dict):
+                found[file] = values
+    if len(found) == 1:
+        return {"": next(iter(found.values()))}
+    return {file.parent.name: values for file, values in found.items()}
+
+
+def figures(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Numbers and words as they are; a mapping of numbers (drops by reason, …) as a table."""
+    metadata: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}.{key}" if prefix else key
+        if len(metadata) >= MAX_FIGURES:
+            break
+        if isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 200):
+            metadata[name] = value
+        elif isinstance(value, dict) and value:
+            if all(isinstance(item, int | float) for item in value.values()):
+                metadata[name] = dg.MetadataValue.md(table(("", "value"), sorted(value.items(), key=lambda i: -i[1])))
+            elif all(isinstance(item, dict) for item in value.values()) and _narrow(value):
+                columns = sorted({column for row in value.values() for column in row})
+                rows = [(name, *(row.get(column, "") for column in columns)) for name, row in value.items()]
+                metadata[name] = dg.MetadataValue.md(table(("", *columns), rows))
+            else:
+                metadata |= figures(value, prefix=name)
+    return metadata
+
+
+def table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    """Rows as a markdown table, cut after MAX_ROWS."""
+    lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
+    lines += [" | ".join(_cell(value) for value in row) for row in rows[:MAX_ROWS]]
+    if len(rows) > MAX_ROWS:
+        lines.append(f"… {len(rows) - MAX_ROWS} more")
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def loss_chart(log: Path) -> str | None:
+    """The losses of a training log (JSON lines with `step` and `…loss…` fields) as base64 PNG."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for line in log.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        for key, value in row.items():
+            if ("loss" in key or "bits_per_byte" in key) and isinstance(value, int | float) and "step" in row:
+                curves.setdefault(key, []).append((row["step"], value))
+    if not curves:
+        return None
+    import io
+
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.subplots()
+    for name, points in curves.items():
+        axes.plot(*zip(*points, strict=True), label=name, linewidth=1)
+    axes.set_xlabel("step")
+    axes.legend(frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def mlflow_metadata(reported: Mapping[str, Any], ui: str = MLFLOW_UI) -> dict[str, Any]:
+    """The link to the MLflow run that a stage said it has opened."""
+    run = reported.get("mlflow_run_id")
+    if not run:
+        return {}
+    url = f"{ui.rstrip('/')}/#/experiments/{reported.get('mlflow_experiment_id', 0)}/runs/{run}"
+    return {"MLflow run": dg.MetadataValue.url(url)}
+
+
+def _sizes(project: DvcProject, name: str) -> Iterator[tuple[str, Any]]:
+    outs = project.lock.get(name, {}).get("outs", [])
+    if outs:
+        yield "bytes", sum(out.get("size", 0) for out in outs)
+        yield "files", sum(out.get("nfiles", 1) for out in outs)
+        hashes = [(out["path"], out.get("md5", "")) for out in outs]
+        yield "dvc.lock", dg.MetadataValue.md(table(("output", "md5"), hashes))
+
+
+def _documents(root: Path, stage: Stage) -> dict[str, Any]:
+    """Row count and column schema of the Parquet shards that the stage has written."""
+    folders = [root / out.path for out in stage.outs if out.kind == "outs" and Path(out.path).name != "ledger"]
+    shards = [shard for folder in folders for shard in sorted(folder.rglob("*.parquet")) if "ledger" not in shard.parts]
+    if not shards:
+        return {}
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(shards[0])
+    columns = [dg.TableColumn(column.name, str(column.type)) for column in schema]
+    return {
+        "dagster/row_count": sum(pq.read_metadata(shard).num_rows for shard in shards),
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+    }
+
+
+def _files(root: Path, stage: Stage, pattern: str) -> list[Path]:
+    found: dict[Path, None] = {}
+    for out in stage.outs:
+        path = root / out.path
+        if path.is_dir():
+            found |= dict.fromkeys(sorted(path.glob(pattern)))
+        elif path.is_file() and path.match(pattern):
+            found[path] = None
+    return list(found)
+
+
+def _pictures(root: Path, stage: Stage) -> list[Path]:
+    return [file for file in _files(root, stage, "*.png") if file.stat().st_size <= MAX_PICTURE_BYTES][:4]
+
+
+def _narrow(rows: dict[str, dict[str, Any]]) -> bool:
+    cells = [value for row in rows.values() for value in row.values()]
+    return (
+        all(isinstance(value, int | float | str) for value in cells) and len({k for r in rows.values() for k in r}) <= 8
+    )
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,98 @@
+"""Make `dvc repro` in a shell and a click in Dagster the same act: dvc.lock is mirrored as materializations.
+
+Dagster calls an asset fresh when its code version and the data versions of its inputs are
+those of its last materialization. For a stage that ran in a shell the same provenance is
+written from dvc.lock: data version, code version, and the input versions that the run
+*consumed*. The provenance tags are dagster's internals (1.13); tests/pipelines holds them.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+from dagster._core.definitions.data_version import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+    INPUT_DATA_VERSION_TAG_PREFIX,
+    INPUT_EVENT_POINTER_TAG_PREFIX,
+)
+
+from pipelines.dvc_project import DvcProject
+from pipelines.metadata import stage_metadata
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+SPOILED = "; to be restored: "
+
+
+def provenance(project: DvcProject, name: str) -> dict[str, str] | None:
+    """The provenance tags of what dvc.lock and the workspace say of a stage; None before its first run.
+
+    Outputs that were deleted or edited by hand stand in the code version, and so make the
+    asset stale until the stage has restored them, as `dvc status` does.
+    """
+    version = project.data_version(name)
+    if version is None:
+        return None
+    spoiled = project.spoiled_outputs(name)
+    code = (project.locked_code_version(name) or "") + (SPOILED + ", ".join(spoiled) if spoiled else "")
+    tags = {DATA_VERSION_TAG: version, CODE_VERSION_TAG: code, DATA_VERSION_IS_USER_PROVIDED_TAG: "true"}
+    for parent, consumed in project.consumed_versions(name).items():
+        key = dg.AssetKey(project.stages[parent].key).to_user_string()
+        tags[f"{INPUT_DATA_VERSION_TAG_PREFIX}/{key}"] = consumed
+        tags[f"{INPUT_EVENT_POINTER_TAG_PREFIX}/{key}"] = "NULL"
+    return tags
+
+
+def differs(recorded: dict[str, str], actual: dict[str, str], current: dict[str, str]) -> bool:
+    """Whether Dagster's record of a stage tells another story than dvc.lock.
+
+    `current` holds the present data version of each parent's input tag. Where the consumed
+    version is unknown ("before:…"), a record that already differs from the parent's present
+    version is right as it stands.
+    """
+    if any(recorded.get(tag) != actual[tag] for tag in (DATA_VERSION_TAG, CODE_VERSION_TAG)):
+        return True
+    for tag, version in actual.items():
+        if not tag.startswith(f"{INPUT_DATA_VERSION_TAG_PREFIX}/"):
+            continue
+        if version.startswith("before:") and recorded.get(tag, current[tag]) != current[tag]:
+            continue
+        if recorded.get(tag) != version:
+            return True
+    return False
+
+
+def missing_events(
+    project: DvcProject, instance: dg.DagsterInstance, known: set[dg.AssetKey] | None = None
+) -> Iterator[tuple[str, dg.AssetMaterialization]]:
+    """The materializations that Dagster lacks, stage by stage, parents first.
+
+    Stages that a Dagster run is about to materialize are left to it, and so are stages that
+    the loaded code location does not know yet (`known`).
+    """
+    busy: set[dg.AssetKey] = set()
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
+        busy |= set(run.asset_selection or ())
+    for name in project.order():
+        key = dg.AssetKey(project.stages[name].key)
+        actual = provenance(project, name)
+        if actual is None or key in busy or (known is not None and key not in known):
+            continue
+        event = instance.get_latest_materialization_event(key)
+        recorded = dict(event.asset_materialization.tags or {}) if event and event.asset_materialization else {}
+        current = {
+            f"{INPUT_DATA_VERSION_TAG_PREFIX}/{dg.AssetKey(project.stages[parent].key).to_user_string()}": (
+                project.data_version(parent) or "unknown"
+            )
+            for parent in project.parents[name]
+        }
+        if differs(recorded, actual, current):
+            metadata = {"mirrored from": "dvc.lock (the stage ran outside Dagster)"}
+            metadata |= stage_metadata(project, project.stages[name])
+            yield name, dg.AssetMaterialization(asset_key=key, tags=actual, metadata=metadata)

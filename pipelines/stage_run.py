@@ -1,0 +1,189 @@
+"""Run one DVC stage under Dagster: log lines stream, and cancelling really stops.
+
+`dvc --wait-for-lock repro --single-item STAGE` (the flag stands before `repro`; without it
+two stages at once fail *after* having done their work). The child gets a session of its own
+and the whole of it is ended on cancel: dagster's PipesSubprocessClient signals its direct
+child only and leaves the stage running.
+
+DVC does not wait for its per-path lock: a run that would rebuild what another one reads
+fails at once with "is busy"; such a run is tried again with patience.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psutil
+from dagster_pipes import PipesMessage, PipesParams
+
+BUSY = "is busy, it is being blocked by"
+BUSY_WAIT_SECONDS = 5.0
+BUSY_PATIENCE_SECONDS = 600.0
+GRACE_SECONDS = 5.0  # between Ctrl-C and kill; a stage needs well below a second to tidy up
+TAIL_LINES = 40
+
+
+class StageMessageReader(dg.PipesTempFileMessageReader):
+    """Reads the messages of all processes of a stage as if one process had sent them.
+
+    A stage that DVC skips opens no session, a training opens one in the launcher and one in
+    rank 0; dagster expects exactly one and warns otherwise.
+    """
+
+    @contextmanager
+    def read_messages(self, handler: Any) -> Iterator[PipesParams]:
+        """Say "opened" and "closed" once, and pass on everything between."""
+        handler.handle_message(_message("opened"))
+        with super().read_messages(_Between(handler)) as params:  # type: ignore[arg-type]
+            yield params
+        handler.handle_message(_message("closed"))
+
+
+class _Between:
+    def __init__(self, handler: Any) -> None:
+        self._handler = handler
+
+    def handle_message(self, message: PipesMessage) -> None:
+        if message["method"] not in ("opened", "closed"):
+            self._handler.handle_message(message)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._handler, name)
+
+
+def _message(method: Any) -> PipesMessage:
+    return PipesMessage(__dagster_pipes_version="0.1", method=method, params={})
+
+
+@dataclass
+class StageRun:
+    """What a run of a stage left: seconds it took, whether DVC skipped it, figures it reported."""
+
+    seconds: float
+    skipped: bool
+    reported: dict[str, Any] = field(default_factory=dict)
+
+
+def run_stage(
+    context: dg.AssetExecutionContext,
+    root: Path,
+    stage: str,
+    force: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> StageRun:
+    """Bring one stage up to date; its Pipes messages stream into Dagster's event log.
+
+    Raises dg.Failure with the last lines of the stage's own output.
+    """
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
+    if force:
+        command.append("--force")
+    started = time.monotonic()
+    with dg.open_pipes_session(context, dg.PipesEnvContextInjector(), StageMessageReader()) as session:
+        variables = {
+            **os.environ,
+            **session.get_bootstrap_env_vars(),
+            **(environment or {}),
+            "LLM_CORE_DAGSTER_RUN_ID": context.run_id,
+        }
+        while True:
+            code, tail = run_process(command, root, variables)
+            waited = time.monotonic() - started
+            if code == 0 or not any(BUSY in line for line in tail) or waited > BUSY_PATIENCE_SECONDS:
+                break
+            context.log.info(f"another run works on the same paths; trying again in {BUSY_WAIT_SECONDS:.0f} s")
+            time.sleep(BUSY_WAIT_SECONDS)
+    if code != 0:
+        text = "\n".join(tail)
+        raise dg.Failure(
+            description=f"`{' '.join(command[2:])}` ended with code {code}. Its last lines:\n{text}",
+            metadata={
+                "command": f"dvc repro --single-item {stage}",
+                "exit_code": code,
+                "log": dg.MetadataValue.md(f"```\n{text}\n```"),
+            },
+            allow_retries=True,
+        )
+    reported: dict[str, Any] = {}
+    for message in session.get_custom_messages():
+        if isinstance(message, dict):
+            reported |= message
+    skipped = any("didn't change, skipping" in line for line in tail)
+    return StageRun(time.monotonic() - started, skipped, reported)
+
+
+def run_process(command: list[str], root: Path, environment: dict[str, str]) -> tuple[int, list[str]]:
+    """Run a command in a session of its own; what it prints is passed on, and its last lines returned.
+
+    However this ends, an interrupt included, no process of that session outlives it.
+    """
+    process = subprocess.Popen(
+        command,
+        cwd=root,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+    def pass_on() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            text = line.decode("utf-8", "replace")
+            tail.append(text.rstrip())
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+    reader = threading.Thread(target=pass_on, daemon=True)
+    reader.start()
+    try:
+        code = process.wait()
+    except BaseException:
+        stop(process)
+        raise
+    finally:
+        reader.join(timeout=2)
+    return code, list(tail)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process, its session, and descendants that opened sessions of their own (torchrun's workers do).
+
+    First Ctrl-C, upon which stages remove their scratch folders and DVC releases its locks; then kill.
+    """
+    family = _family(process.pid)
+    _signal(process.pid, family, signal.SIGINT)
+    _, alive = psutil.wait_procs(family, timeout=GRACE_SECONDS)
+    family = list({*alive, *_family(process.pid)})
+    _signal(process.pid, family, signal.SIGKILL)
+    psutil.wait_procs(family, timeout=GRACE_SECONDS)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=GRACE_SECONDS)
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(pid)
+        return [parent, *parent.children(recursive=True)]
+    return []
+
+
+def _signal(group: int, family: list[psutil.Process], number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, number)
+    for process in family:
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) != group:
+                process.send_signal(number)

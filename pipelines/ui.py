@@ -1,0 +1,146 @@
+"""`make ui`: Dagster (webserver, daemon, code server) and the MLflow UI on loopback, until Ctrl-C.
+
+Each server gets a session of its own; Ctrl-C, a TERM signal or the death of one of them ends
+all of them, workers included. Nothing here listens on anything but 127.0.0.1: to show the
+pages to a team, put a proxy with authentication before them (docs/orchestration.md).
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from importlib.resources import files
+from pathlib import Path
+from types import FrameType
+
+from pipelines.stage_run import stop
+
+HOST = "127.0.0.1"
+START_SECONDS = 90.0
+
+
+def main() -> None:
+    """Start everything, print both addresses, wait, stop everything."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.ui", description=__doc__)
+    parser.add_argument("--dagster-port", type=int, default=3000, help="0 takes any free port")
+    parser.add_argument("--mlflow-port", type=int, default=5000, help="0 takes any free port")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        dagster_port, mlflow_port = free_port(options.dagster_port), free_port(options.mlflow_port)
+    except OSError as error:
+        sys.exit(f"pipelines.ui: error: {error}")
+    sys.exit(serve(Path.cwd(), dagster_port, mlflow_port))
+
+
+def serve(root: Path, dagster_port: int, mlflow_port: int) -> int:
+    """Run both user interfaces over the project at `root`; the exit code."""
+    home = prepare_home(root)
+    addresses = {"Dagster": f"http://{HOST}:{dagster_port}", "MLflow": f"http://{HOST}:{mlflow_port}"}
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(home),
+        "DAGSTER_WEBSERVER_URL": addresses["Dagster"],
+        "MLFLOW_UI_URL": addresses["MLflow"],
+        "MLFLOW_TRACKING_URI": tracking_uri(root),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PIPELINE_PROJECT": str(root),
+    }
+    commands = {
+        "Dagster": [
+            sys.executable,
+            "-m",
+            "dagster",
+            "dev",
+            "-w",
+            "workspace.yaml",
+            "-h",
+            HOST,
+            "-p",
+            str(dagster_port),
+        ],
+        "MLflow": [
+            *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(mlflow_port), "--workers", "1"),
+            *("--backend-store-uri", environment["MLFLOW_TRACKING_URI"]),
+        ],
+    }
+    logs = home / "servers"
+    logs.mkdir(exist_ok=True)
+    servers: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for name, command in commands.items():
+            with open(logs / f"{name.lower()}.log", "wb") as log:
+                servers[name] = subprocess.Popen(
+                    command, cwd=root, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    start_new_session=True,
+                )  # fmt: skip
+        for name, address in addresses.items():
+            wait_for(address, servers[name], logs / f"{name.lower()}.log")
+            print(f"{name:<8} {address}", flush=True)
+        print(f"Ctrl-C stops both; their logs are in {os.path.relpath(logs, root)}", flush=True)
+        while all(server.poll() is None for server in servers.values()):
+            time.sleep(0.5)
+        dead = next(name for name, server in servers.items() if server.poll() is not None)
+        print(f"{dead} has stopped; see {logs / f'{dead.lower()}.log'}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    except RuntimeError as error:
+        print(f"pipelines.ui: error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        for server in servers.values():
+            stop(server)
+
+
+def prepare_home(root: Path) -> Path:
+    """DAGSTER_HOME, with the project's dagster.yaml in it unless somebody has put another there."""
+    home = Path(os.environ.get("DAGSTER_HOME") or root / ".dagster").resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "dagster.yaml"
+    if not config.exists():
+        name = "dagster-postgres.yaml" if os.environ.get("DAGSTER_POSTGRES_URL") else "dagster.yaml"
+        shutil.copy(str(files("pipelines") / name), config)
+    return home
+
+
+def tracking_uri(root: Path) -> str:
+    """MLflow's store: the environment's, else the sqlite file in the project."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+
+
+def free_port(port: int) -> int:
+    """The port, or any free one for 0; OSError says which one is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            raise OSError(f"port {port} is taken; choose another (--dagster-port, --mlflow-port)") from None
+        return int(probe.getsockname()[1])
+
+
+def wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Return when a server answers; RuntimeError with the end of its log when it does not."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            urllib.request.urlopen(address, timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+    raise RuntimeError(f"no answer from {address}; the end of {log}:\n{tail}")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

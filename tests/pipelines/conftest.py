@@ -1,0 +1,58 @@
+"""A toy DVC project for each test, and Dagster over it."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from tests.pipelines import toy_project as toy
+
+os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy project, created once; tests take copies."""
+    return toy.create(tmp_path_factory.mktemp("toy") / "project")
+
+
+@pytest.fixture(scope="session")
+def reproduced_once(made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy project after a whole `dvc repro`."""
+    folder = tmp_path_factory.mktemp("reproduced") / "project"
+    shutil.copytree(made_once, folder, symlinks=True)
+    toy.repro(folder)
+    toy.commit(folder)
+    return folder
+
+
+@pytest.fixture
+def project(made_once: Path, tmp_path: Path) -> Path:
+    """A toy project that has not run."""
+    return Path(shutil.copytree(made_once, tmp_path / "project", symlinks=True))
+
+
+@pytest.fixture
+def reproduced(reproduced_once: Path, tmp_path: Path) -> Path:
+    """A toy project in which `dvc repro` has just run."""
+    return Path(shutil.copytree(reproduced_once, tmp_path / "reproduced", symlinks=True))
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance of the test's own, in memory."""
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+@pytest.fixture
+def definitions() -> Callable[[Path], dg.Definitions]:
+    """Definitions of a project as the component builds them."""
+    from dagster.components import build_defs_for_component
+
+    from pipelines.component import DvcProjectComponent
+
+    return lambda folder: build_defs_for_component(DvcProjectComponent(project=str(folder)))

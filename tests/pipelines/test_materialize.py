@@ -1,0 +1,85 @@
+"""Materializing in Dagster and `dvc repro` in a shell are the same act."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
+
+from pipelines.dvc_project import DvcProject
+from pipelines.mirror import missing_events
+from tests.pipelines import toy_project as toy
+
+Build = Callable[[Path], dg.Definitions]
+
+
+def statuses(defs: dg.Definitions, instance: dg.DagsterInstance) -> dict[str, str]:
+    """Dagster's own verdict on each asset, as its UI shows it."""
+    graph = defs.get_repository_def().asset_graph
+    resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
+    return {
+        "@".join(key.path): resolver.get_status(key).value
+        for key in graph.get_all_asset_keys()
+        if resolver.get_status(key) is not None
+    }
+
+
+def mirror(folder: Path, instance: dg.DagsterInstance) -> list[str]:
+    """What the sensor does on a tick."""
+    with DvcProject(folder) as project:
+        events = list(missing_events(project, instance))
+    for _, event in events:
+        instance.report_runless_asset_event(event)
+    return [name for name, _ in events]
+
+
+def test_graph_is_that_of_dvc_yaml(project: Path, definitions: Build) -> None:
+    graph = definitions(project).get_repository_def().asset_graph
+    parents = {
+        "/".join(key.path): sorted("/".join(p.path) for p in graph.get(key).parent_keys)
+        for key in graph.get_all_asset_keys()
+    }
+    assert parents == {
+        "download/a": [],
+        "download/b": [],
+        "clean/a": ["download/a"],
+        "clean/b": ["download/b"],
+        "dedup": ["clean/a", "clean/b"],
+        "report": ["dedup"],
+        "slow": ["dedup"],
+    }
+
+
+def test_dagster_makes_the_bytes_that_dvc_makes(
+    project: Path, reproduced_once: Path, instance: dg.DagsterInstance, definitions: Build
+) -> None:
+    result = definitions(project).resolve_job_def("whole_graph").execute_in_process(instance=instance)
+    assert result.success
+    assert (project / "dvc.lock").read_text() == (reproduced_once / "dvc.lock").read_text()
+    with DvcProject(project) as read:
+        for name, stage in read.stages.items():
+            event = instance.get_latest_materialization_event(dg.AssetKey(stage.key))
+            assert event.asset_materialization.tags["dagster/data_version"] == read.data_version(name)
+    assert set(statuses(definitions(project), instance).values()) == {StaleStatus.FRESH.value}
+    assert mirror(project, instance) == [], "what Dagster ran needs no mirroring"
+
+
+def test_shell_run_is_shown_fresh(reproduced: Path, instance: dg.DagsterInstance, definitions: Build) -> None:
+    defs = definitions(reproduced)
+    assert set(statuses(defs, instance).values()) == {StaleStatus.MISSING.value}
+    assert mirror(reproduced, instance) == ["download@a", "download@b", "clean@a", "clean@b", "dedup", "report", "slow"]
+    assert set(statuses(defs, instance).values()) == {StaleStatus.FRESH.value}
+    assert mirror(reproduced, instance) == []
+
+
+def test_stage_run_in_shell_below_a_dagster_run(
+    reproduced: Path, instance: dg.DagsterInstance, definitions: Build
+) -> None:
+    mirror(reproduced, instance)
+    toy.edit(reproduced, "params.yaml", "min_length: 2", "min_length: 3")
+    defs = definitions(reproduced)
+    assert {k for k, v in statuses(defs, instance).items() if v == "STALE"} == {"clean@a", "clean@b"}
+    toy.repro(reproduced)
+    assert mirror(reproduced, instance) == ["clean@a", "clean@b", "dedup", "report", "slow"]
+    assert set(statuses(defs, instance).values()) == {"FRESH"}
