@@ -9,10 +9,11 @@ answers are tried again after `Retry-After`, or after an exponential pause with 
 fsspec; local paths are used where they lie.
 """
 
+import base64
 import email.utils
 import fcntl
-import hashlib
 import random
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from urllib.parse import quote, urlsplit
 
 import fsspec
 import requests
+import urllib3
 
 from llm_core import __version__
 from llm_core.digests import file_digest
@@ -66,6 +68,10 @@ class Client:
 
         Raises UserError when the address does not exist or every try has failed.
         """
+        if byte_range and not url.startswith(("http://", "https://")):
+            filesystem, path = fsspec.core.url_to_fs(url)
+            data: bytes = filesystem.cat_file(path, byte_range[0], sum(byte_range))
+            return data
         headers = {"Accept-Encoding": "identity", **(headers or {})}
         if byte_range:
             headers["Range"] = f"bytes={byte_range[0]}-{byte_range[0] + byte_range[1] - 1}"
@@ -163,7 +169,7 @@ class Client:
                         work.total = expected
                     if work and start > work.done:
                         work.update(start - work.done)
-                    for chunk in self._chunks(response):
+                    for chunk in self._chunks(response, decoded=False):
                         sink.write(chunk)
                         if work:
                             work.update(len(chunk))
@@ -174,9 +180,10 @@ class Client:
         if (wanted is not None and got > wanted) or (size is not None and got != size):
             partial.unlink()
             raise TransientError(f"{got} bytes came instead of {size if size is not None else wanted}")
-        if sha256 and (digest := file_digest(partial, "sha256")) != sha256:
-            partial.unlink()
-            raise TransientError(f"sha256 is {digest}, {sha256} was expected")
+        for algorithm, value in ({"sha256": sha256} if sha256 else announced_digests(response)).items():
+            if (digest := file_digest(partial, algorithm)) != value:
+                partial.unlink()
+                raise TransientError(f"{algorithm} is {digest}, {value} was expected")
 
     @contextmanager
     def _request(self, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
@@ -208,11 +215,16 @@ class Client:
         except requests.RequestException as error:
             raise UserError(f"{url}: {_short(error)}") from None
 
-    def _chunks(self, response: requests.Response) -> Iterator[bytes]:
-        for chunk in response.iter_content(CHUNK_BYTES):
-            with self._lock:
-                self.bytes_received += len(chunk)
-            yield chunk
+    def _chunks(self, response: requests.Response, decoded: bool = True) -> Iterator[bytes]:
+        """The body as it arrives; not `decoded`, what came before a break is yielded too, for resuming."""
+        pieces = response.iter_content(CHUNK_BYTES) if decoded else iter(lambda: response.raw.read1(CHUNK_BYTES), b"")
+        try:
+            for piece in pieces:
+                with self._lock:
+                    self.bytes_received += len(piece)
+                yield piece
+        except urllib3.exceptions.HTTPError as error:
+            raise TransientError(_short(error)) from None
 
     def _retry(self, url: str, attempt: Any) -> Any:
         """Call `attempt` until it succeeds or `network.retries` further tries have failed."""
@@ -245,9 +257,23 @@ def retry_after(value: str | None) -> float | None:
     return min(max(moment.timestamp() - time.time(), 0.0), LONGEST_PAUSE_SECONDS)
 
 
-def bytes_digest(data: bytes) -> str:
-    """SHA-256 of bytes in memory, hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
+def announced_digests(response: requests.Response) -> dict[str, str]:
+    """Checksums of the whole file that the server states (algorithm -> hexadecimal), where it does.
+
+    RFC 9530 Repr-Digest, Google Storage's x-goog-hash, the older Content-MD5 (of a whole answer only), and
+    the hub's X-Linked-Etag, a SHA-256, on the redirect to a large file.
+    """
+    found: dict[str, str] = {}
+    if match := re.search(r"sha-256=:([A-Za-z0-9+/=]+):", response.headers.get("Repr-Digest", "")):
+        found["sha256"] = base64.b64decode(match[1]).hex()
+    if match := re.search(r"md5=([A-Za-z0-9+/=]+)", response.headers.get("x-goog-hash", "")):
+        found["md5"] = base64.b64decode(match[1]).hex()
+    if response.status_code == 200 and (value := response.headers.get("Content-MD5")):
+        found["md5"] = base64.b64decode(value).hex()
+    for earlier in response.history:
+        if re.fullmatch(r'"?[0-9a-f]{64}"?', etag := earlier.headers.get("X-Linked-Etag", "")):
+            found["sha256"] = etag.strip('"')
+    return found
 
 
 def _range_total(response: requests.Response) -> int | None:

@@ -1,8 +1,8 @@
 """Params of the corpora and of downloading them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llm_core.params.base import Section
 
@@ -53,4 +53,40 @@ class FilesSource(Section):
     """Licence of the documents that do not bring their own."""
 
 
-Source = Annotated[PackageSource | FilesSource, Field(discriminator="kind")]
+class CommonCrawlSource(Section):
+    """Pages of a Common Crawl snapshot: a sample of its files, or the captures of URL patterns."""
+
+    kind: Literal["common_crawl"]
+    crawl: str = Field(pattern=r"^(newest|[\w.-]+)$")
+    """The crawl's id, such as CC-MAIN-2026-43, or `newest` (then the data change with the calendar)."""
+    format: Literal["warc", "wet", "wat"] = "warc"
+    """warc: pages as HTML, extracted by cleaning; wet: Common Crawl's own text; wat: titles, descriptions and links."""
+    files: int | None = Field(None, ge=1)
+    """So many files, drawn with `seed`; a WARC file is about 1 GB and 30,000 pages."""
+    share: float | None = Field(None, gt=0, le=1)
+    """Instead of `files`: this share of the crawl's files."""
+    urls: list[str] = Field(default_factory=list)
+    """Instead of files: captures of these CDX patterns, such as `example.org/*` or `*.example.org`."""
+    records: int | None = Field(None, ge=1)
+    """With `urls`: at most so many captures, drawn with `seed`."""
+    url_pattern: str | None = None
+    """Keep only pages whose URL this regular expression finds."""
+    seed: int = 1
+    """Seed of the samples."""
+    base: str = "https://data.commoncrawl.org"
+    """Where the crawls' files lie: http(s), or any fsspec address of a mirror."""
+    index: str = "https://index.commoncrawl.org"
+    """The CDX index server."""
+    license: str | None = None
+    """Pages have their own licences; null says that nobody has looked."""
+
+    @model_validator(mode="after")
+    def _one_way_to_choose(self) -> Self:
+        if sum(1 for way in (self.files, self.share, self.urls) if way) != 1:
+            raise ValueError("give exactly one of files, share and urls")
+        if self.urls and self.format != "warc":
+            raise ValueError("urls work with format warc: the index knows no other files")
+        return self
+
+
+Source = Annotated[PackageSource | FilesSource | CommonCrawlSource, Field(discriminator="kind")]

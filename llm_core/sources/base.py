@@ -50,6 +50,7 @@ class Shard:
     address: str = ""  # where it lies; may be empty where `name` says all
     sha256: str | None = None
     size: int | None = None
+    parts: tuple[tuple[str, int, int], ...] = ()  # byte ranges that make it up: (address, offset, length)
 
 
 def only_urls(records: Iterator[Record], pattern: str | None) -> Iterator[Record]:

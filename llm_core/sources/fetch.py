@@ -36,6 +36,10 @@ def open_source(params: Source, client: Client) -> SourceRoom:
         from llm_core.sources.package import PackageRoom
 
         return PackageRoom(params, client)
+    if params.kind == "common_crawl":
+        from llm_core.sources.common_crawl import CommonCrawlRoom
+
+        return CommonCrawlRoom(params, client)
     from llm_core.sources.files import FilesRoom
 
     return FilesRoom(params, client)
@@ -169,8 +173,10 @@ def _make_all(
 ) -> None:
     """Bring shards in threads and parse them in processes; the first error stops what has not begun."""
     processes = min(len(waiting), os.cpu_count() or 1)
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["llm_core.sources.fetch", "llm_core.sources.warc"])
     with (
-        ProcessPoolExecutor(processes, mp_context=get_context("forkserver")) as parsers,
+        ProcessPoolExecutor(processes, mp_context=context) as parsers,
         ThreadPoolExecutor(min(network.parallel, len(waiting))) as fetchers,
     ):
 
