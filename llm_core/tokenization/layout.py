@@ -11,6 +11,7 @@ from typing import Any
 
 from llm_core.digests import file_digest
 from llm_core.errors import UserError
+from llm_core.tokenization.pattern import policies
 from llm_core.tokenization.specials import BOS, CHAT_TEMPLATE, EOS, PAD, SPECIAL_TOKENS
 
 FIRST_BYTE = len(SPECIAL_TOKENS)
@@ -23,6 +24,20 @@ def byte_alphabet() -> dict[int, str]:
     hidden = [byte for byte in range(256) if byte not in set(shown)]
     pairs = [(byte, chr(byte)) for byte in shown] + [(byte, chr(256 + n)) for n, byte in enumerate(hidden)]
     return dict(sorted(pairs, key=lambda pair: pair[1]))
+
+
+def spell(merges: Sequence[tuple[int, int]]) -> list[tuple[bytes, bytes]]:
+    """Merges of ids as merges of bytes; ids as in the layout, those after FIRST_MERGE in the order of the merges."""
+    texts: dict[int, bytes] = {FIRST_BYTE + place: bytes([byte]) for place, byte in enumerate(byte_alphabet())}
+    ids = {text: number for number, text in texts.items()}
+    spelled = []
+    for left, right in merges:
+        text = texts[left] + texts[right]
+        if text not in ids:
+            ids[text] = FIRST_BYTE + len(ids)
+            texts[ids[text]] = text
+        spelled.append((texts[left], texts[right]))
+    return spelled
 
 
 def save(out: Path, merges: Sequence[tuple[bytes, bytes]], pattern: str) -> None:
@@ -64,10 +79,15 @@ def _shown(token: bytes, alphabet: dict[int, str]) -> str:
     return "".join(alphabet[byte] for byte in token)
 
 
+def _bytes(token: str, by_character: dict[str, int]) -> bytes:
+    return bytes(by_character[character] for character in token)
+
+
 class Vocabulary:
     """What encoding needs of a tokenizer folder.
 
-    `tokens`: bytes of each ordinary token -> id; `bos`, `eos`, `size`, `pattern`, and `digest` of tokenizer.json.
+    `tokens`: bytes of each ordinary token -> id; `merges` as pairs of bytes; `bos`, `eos`, `size`; the pattern's
+    policies `digits` and `runs`; `digest` of tokenizer.json.
     Raises UserError when the folder holds no byte-level BPE of this project's kind.
     """
 
@@ -79,11 +99,13 @@ class Vocabulary:
             raise UserError(f"{folder}: holds no tokenizer.json; `llm-core train-tokenizer` writes one")
         try:
             content: Any = json.loads(file.read_text(encoding="utf-8"))
-            self.pattern: str = content["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"]
-            self.merges: list[tuple[str, str]] = [tuple(merge) for merge in content["model"]["merges"]]
+            self.digits, self.runs = policies(content["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"])
             by_character = {character: byte for byte, character in byte_alphabet().items()}
+            self.merges = [
+                (_bytes(left, by_character), _bytes(right, by_character)) for left, right in content["model"]["merges"]
+            ]
             self.tokens = {
-                bytes(by_character[character] for character in token): number
+                _bytes(token, by_character): number
                 for token, number in content["model"]["vocab"].items()
                 if token not in SPECIAL_TOKENS
             }

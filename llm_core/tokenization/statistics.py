@@ -4,8 +4,11 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from llm_core.tokenization.counting import text_bytes
+from llm_core.tokenization.words import character_classes, count_words
 
 
 class TokenStatistics:
@@ -15,13 +18,23 @@ class TokenStatistics:
         self.used = np.zeros(vocab_size, np.int64)
         self.counts: dict[str, Counter[str]] = {}
 
-    def add(self, sources: pa.StringArray, texts: pa.LargeStringArray, ids: pa.LargeListArray) -> None:
-        """Count a batch: `ids` (lists of token ids) of `texts`."""
-        self.used += np.bincount(ids.values.to_numpy(), minlength=len(self.used))
-        words = pc.list_value_length(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(texts)))
-        words = pc.if_else(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(texts)), 0), 0, words)
+    def add(
+        self,
+        sources: pa.StringArray,
+        texts: pa.LargeStringArray,
+        ids: npt.NDArray[np.unsignedinteger],
+        starts: npt.NDArray[np.int64],
+    ) -> None:
+        """Count a batch: `ids` of `texts` one behind another, and where each text's begin ([texts + 1])."""
+        self.used += np.bincount(ids, minlength=len(self.used))
+        data, offsets = text_bytes(texts)
         table = pa.table(
-            {"source": sources, "bytes": pc.binary_length(texts), "words": words, "tokens": pc.list_value_length(ids)}
+            {
+                "source": sources,
+                "bytes": np.diff(offsets),
+                "words": count_words(data, offsets, character_classes()),
+                "tokens": np.diff(starts),
+            }
         )
         totals = table.group_by("source").aggregate(
             [("bytes", "sum"), ("words", "sum"), ("tokens", "sum"), ("bytes", "count")]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +22,8 @@ from llm_core.tokenization.encoding import Encoder
 from llm_core.tokenization.layout import Vocabulary
 from llm_core.tokenization.statistics import TokenStatistics
 
+Ids = npt.NDArray[np.unsignedinteger]
+Starts = npt.NDArray[np.int64]
 SIDES = ("train", "heldout")
 
 
@@ -59,45 +62,35 @@ def _encode_side(
     batches = read_documents(paths, columns=["id", "source", "text"])
     documents = 0
     with TokenWriter(folder, schema) as writer, progress.task(f"tokenize {side}".strip(), total=total) as work:
-        for batch, ids in _in_order(batches, encoder, workers):
-            statistics.add(batch.column("source"), batch.column("text"), ids)
-            writer.write(_rows(batch, ids, vocabulary, schema))
+        for batch, ids, starts in _in_order(batches, encoder, workers):
+            statistics.add(batch.column("source"), batch.column("text"), ids, starts)
+            writer.write(_rows(batch, ids, starts, schema))
             documents += batch.num_rows
             work.update(batch.num_rows, tokens=writer.tokens)
-    metrics = statistics.summary() | {"tokens_with_ends": writer.tokens}
+    metrics = statistics.summary()
     shards = TokenShards(folder)
-    if not (shards.tokens == writer.tokens == metrics["tokens"] + 2 * documents and len(shards) == documents):
+    if not (shards.tokens == writer.tokens == metrics["tokens"] and len(shards) == documents == metrics["documents"]):
         raise RuntimeError(f"{folder}: {documents} documents of {metrics['tokens']} tokens went in, not so many out")
     return metrics
 
 
 def _in_order(
     batches: Iterator[pa.RecordBatch], encoder: Encoder, workers: int
-) -> Iterator[tuple[pa.RecordBatch, pa.LargeListArray]]:
+) -> Iterator[tuple[pa.RecordBatch, Ids, Starts]]:
     """Encode on `workers` threads (the encoder lets go of the interpreter), a few batches ahead, in order."""
     with ThreadPoolExecutor(workers) as pool:
         waiting: list[Any] = []
         for batch in batches:
-            waiting.append((batch, pool.submit(encoder.encode, batch.column("text"))))
+            waiting.append((batch, pool.submit(encoder.encode, batch.column("text"), ends=True)))
             if len(waiting) > workers:
                 done, future = waiting.pop(0)
-                yield done, future.result()
+                yield done, *future.result()
         for done, future in waiting:
-            yield done, future.result()
+            yield done, *future.result()
 
 
-def _rows(batch: pa.RecordBatch, ids: pa.LargeListArray, vocabulary: Vocabulary, schema: pa.Schema) -> pa.RecordBatch:
-    """Token rows with bos before and eos behind each document's ids."""
-    width = schema.field("input_ids").type.value_type
-    values, offsets = ids.values.to_numpy(), ids.offsets.to_numpy()
-    rows = np.arange(len(offsets))
-    ends = offsets + 2 * rows  # where each row begins once every row before it is two longer
-    framed = np.empty(ends[-1], width.to_pandas_dtype())
-    inner = np.ones(len(framed), bool)
-    inner[ends[:-1]] = inner[ends[1:] - 1] = False
-    framed[inner] = values
-    framed[ends[:-1]], framed[ends[1:] - 1] = vocabulary.bos, vocabulary.eos
-    lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(framed))
+def _rows(batch: pa.RecordBatch, ids: Ids, starts: Starts, schema: pa.Schema) -> pa.RecordBatch:
+    lists = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), pa.array(ids))
     sizes = pc.binary_length(batch.column("text")).cast(pa.int64())
     columns = [batch.column("id"), batch.column("source"), sizes, lists.cast(schema.field("input_ids").type)]
     return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -4,13 +4,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from llm_core import progress
 from llm_core.params.tokenizer import Tokenizer
 from llm_core.storage import output_folder, write_json
 from llm_core.tokenization import layout, sample
+from llm_core.tokenization.counting import PieceCounts
 from llm_core.tokenization.encoding import Encoder
+from llm_core.tokenization.merges import learn_merges
 from llm_core.tokenization.pattern import pattern
 from llm_core.tokenization.specials import SPECIAL_TOKENS
 from llm_core.tokenization.statistics import TokenStatistics
@@ -30,7 +33,7 @@ def train_tokenizer(paths: Sequence[str | Path], out: str | Path, params: Tokeni
         vocabulary = layout.Vocabulary(folder)
         encoder, statistics = Encoder(vocabulary), TokenStatistics(vocabulary.size)
         for batch in sample.draw(paths, drawn, seed, total):
-            statistics.add(batch.column("source"), batch.column("text"), encoder.encode(batch.column("text")))
+            statistics.add(batch.column("source"), batch.column("text"), *encoder.encode(batch.column("text")))
         metrics = statistics.summary() | {
             "vocab_size": vocabulary.size,
             "merges": len(merges),
@@ -47,24 +50,11 @@ def train_tokenizer(paths: Sequence[str | Path], out: str | Path, params: Tokeni
 
 
 def _train(batches: Iterator[pa.RecordBatch], params: Tokenizer) -> list[tuple[bytes, bytes]]:
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(pattern(params)), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    trainer = trainers.BpeTrainer(
-        vocab_size=params.vocab_size - len(SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    texts = (text.as_py() for batch in batches for text in batch.column("text"))
-    tokenizer.train_from_iterator(texts, trainer)
-    import json
-
-    by_character = {character: byte for byte, character in layout.byte_alphabet().items()}
-    merges = json.loads(tokenizer.to_str())["model"]["merges"]
-    return [tuple(bytes(by_character[c] for c in half) for half in merge) for merge in merges]  # type: ignore[misc]
+    counts = PieceCounts(params.digits, params.whitespace == "runs")
+    for batch in batches:
+        counts.add(batch.column("text"))
+    alphabet = list(layout.byte_alphabet())
+    byte_ids = np.zeros(256, np.int64)
+    byte_ids[alphabet] = layout.FIRST_BYTE + np.arange(256)
+    pairs = learn_merges(*counts.result(), byte_ids, layout.FIRST_MERGE, params.vocab_size)
+    return layout.spell(pairs.tolist())
