@@ -72,6 +72,23 @@ class Run:
             tag = InputTag("mlflow.data.context", context)
             self._client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [tag])])
 
+    def model(self, folder: str | Path, name: str = "model") -> None:
+        """Log a folder in Hugging Face layout as a model: `mlflow.pyfunc.load_model(…).predict(prompts)` continues text.
+
+        The folder itself is the artifact, so transformers loads it from the run, too. Registering is `llm-core register`'s.
+        """
+        if self._client:
+            import mlflow
+
+            code = Path(__file__).parent / "serving_model.py"
+            with mlflow.start_run(run_id=self.run_id, log_system_metrics=False):
+                mlflow.pyfunc.log_model(
+                    name=name,
+                    python_model=str(code),
+                    artifacts={"model": str(folder)},
+                    pip_requirements=["torch", "transformers"],
+                )
+
     def artifact(self, path: str | Path, folder: str | None = None) -> None:
         """Keep a copy of a file or a folder with the run."""
         if self._client:
@@ -83,8 +100,10 @@ class Run:
 
 
 @contextmanager
-def run(name: str, params: Mapping[str, Any], tags: Mapping[str, str] | None = None) -> Iterator[Run]:
-    """Open a run; it ends FINISHED, FAILED or KILLED as the block does."""
+def run(
+    name: str, params: Mapping[str, Any], tags: Mapping[str, str] | None = None, resume: str | None = None
+) -> Iterator[Run]:
+    """Open a run; it ends FINISHED, FAILED or KILLED as the block does. `resume`: the id of a run to go on with."""
     if not enabled():
         yield Run(None, "", "")
         return
@@ -96,9 +115,11 @@ def run(name: str, params: Mapping[str, Any], tags: Mapping[str, str] | None = N
     experiment = client.get_experiment_by_name(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
     experiment_id = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT)
     context = {"mlflow.runName": name, "stage": name, **git_tags(), **(tags or {})}
-    created = client.create_run(experiment_id, run_name=name, tags=context)
-    current = Run(client, created.info.run_id, experiment_id)
-    current.params(params)
+    current = _resumed(client, resume, experiment_id)
+    if current is None:
+        created = client.create_run(experiment_id, run_name=name, tags=context)
+        current = Run(client, created.info.run_id, experiment_id)
+        current.params(params)
     status = "FAILED"
     try:
         yield current
@@ -109,6 +130,18 @@ def run(name: str, params: Mapping[str, Any], tags: Mapping[str, str] | None = N
     finally:
         mlflow.flush_async_logging()
         client.set_terminated(current.run_id, status)
+
+
+def _resumed(client: Any, run_id: str | None, experiment_id: str) -> Run | None:
+    from mlflow.exceptions import MlflowException
+
+    if not run_id:
+        return None
+    try:
+        client.update_run(run_id, status="RUNNING")
+    except MlflowException:  # another store, or the run was deleted
+        return None
+    return Run(client, run_id, experiment_id)
 
 
 def git_tags() -> dict[str, str]:

@@ -27,6 +27,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "fetch": ("fetch", "Download one source, verified and resumed, as documents."),
     "train-tokenizer": ("train_tokenizer", "Train a byte-level BPE tokenizer on documents."),
     "tokenize": ("tokenize", "Encode documents into memory-mapped Arrow token shards."),
+    "pretrain": ("pretrain", "Train a language model with DeepSpeed ZeRO; resumes exactly."),
+    "generate": ("generate", "Continue a prompt with a pretrained model."),
 }
 
 

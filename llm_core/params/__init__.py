@@ -19,6 +19,7 @@ from llm_core.params.deduplication import Deduplication
 from llm_core.params.evaluation import Evaluation
 from llm_core.params.finetuning import Finetuning
 from llm_core.params.mixing import Split
+from llm_core.params.model import Model
 from llm_core.params.pretraining import Pretraining
 from llm_core.params.sources import Network, Source
 from llm_core.params.tokenizer import Tokenizer
@@ -38,6 +39,7 @@ class Params(Section):
     decontamination: Decontamination = Decontamination()
     split: Split = Split()
     tokenizer: Tokenizer = Tokenizer()
+    model: Model = Model()
     pretraining: Pretraining = Pretraining()
     finetuning: Finetuning = Finetuning()
     evaluation: Evaluation = Evaluation()

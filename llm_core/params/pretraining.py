@@ -1,7 +1,106 @@
 """Params of pretraining."""
 
+from typing import Literal
+
+from pydantic import Field
+
 from llm_core.params.base import Section
+
+
+class Optimizer(Section):
+    """The optimizer and its schedule."""
+
+    name: Literal["adamw", "muon"] = "adamw"
+    """muon: orthogonalised momentum for the blocks' matrices, AdamW for everything else."""
+    learning_rate: float | None = Field(None, gt=0)
+    """Peak learning rate of AdamW; null to derive it from model.scale."""
+    muon_learning_rate: float = Field(0.02, gt=0)
+    """Peak learning rate of the matrices under muon."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Decay of AdamW's first and second moments."""
+    momentum: float = Field(0.95, ge=0, lt=1)
+    """Momentum of muon."""
+    epsilon: float = Field(1e-8, gt=0)
+    """AdamW's epsilon."""
+    weight_decay: float = Field(0.1, ge=0)
+    """Decoupled weight decay of matrices; vectors (norms, biases) are not decayed."""
+    clip: float = Field(1.0, ge=0)
+    """Largest norm of the whole gradient; 0 for no clipping."""
+    schedule: Literal["cosine", "wsd", "linear"] = "cosine"
+    """After warm-up: cosine, linear, or constant with a linear decay at the end (warmup-stable-decay)."""
+    warmup_steps: int = Field(20, ge=0)
+    """Steps of linear warm-up."""
+    decay_share: float = Field(0.2, gt=0, le=1)
+    """wsd: share of the steps that the final decay takes."""
+    final_share: float = Field(0.1, ge=0, le=1)
+    """Learning rate at the end, as a share of the peak."""
 
 
 class Pretraining(Section):
     """Knobs of pretraining."""
+
+    version: int = 1
+    """Raised by hand when the code changes what is computed: the stage depends on this, not on its code."""
+    steps: int | None = Field(None, ge=1)
+    """Optimizer steps; null to derive them from model.scale (20 tokens a parameter)."""
+    sequence_length: int = Field(512, ge=8)
+    """Tokens in a training sequence."""
+    batch_tokens: int | None = Field(None, ge=8)
+    """Tokens in a step over all processes, padding included; null to derive it from model.scale."""
+    micro_batch: int = Field(8, ge=1)
+    """Sequences a process passes through the model at once; the rest of a step is accumulated."""
+    packing: Literal["best_fit", "concatenate"] = "best_fit"
+    """How documents share sequences: cut as little as possible, or end to end."""
+    document_mask: bool = False
+    """Whether documents that share a sequence are kept apart in attention and positions start anew for each."""
+    optimizer: Optimizer = Optimizer()
+    z_loss: float = Field(0.0, ge=0)
+    """Weight of (log of the softmax's normaliser) squared, which keeps logits from drifting (PaLM: 1e-4)."""
+    spike_sigma: float = Field(6.0, ge=0)
+    """Skip a step whose loss exceeds the running mean by so many standard deviations; 0 never skips."""
+    mask_share: float = Field(0.15, gt=0, lt=1)
+    """Share of tokens predicted by masked and span-corruption objectives."""
+    span_length: float = Field(3.0, ge=1)
+    """Mean length of a corrupted span (t5)."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """auto: bf16 where the processor multiplies it in hardware, else fp32. bf16 is autocast: weights stay fp32."""
+    loss_chunk: int = Field(512, ge=0)
+    """Tokens whose logits exist at a time, in head and loss; 0 makes all logits at once."""
+    processes: int = Field(1, ge=1)
+    """Processes on this host (ranks; GPUs where there are any). They share one global batch."""
+    hostfile: str | None = None
+    """Several hosts: a file with lines `HOST slots=N`, handed to DeepSpeed's launcher."""
+    launcher: Literal["deepspeed", "torchrun"] = "deepspeed"
+    """What starts the processes of one host."""
+    threads: int = Field(0, ge=0)
+    """CPU threads of a process; 0 shares the cores among the processes."""
+    zero_stage: int = Field(1, ge=0, le=3)
+    """DeepSpeed ZeRO: 0 nothing is partitioned, 1 optimizer states, 2 also gradients, 3 also weights."""
+    offload: Literal["none", "optimizer", "optimizer+weights"] = "none"
+    """What ZeRO keeps in host memory (GPU training; weights only with stage 3)."""
+    activation_checkpointing: bool = False
+    """Keep only the blocks' inputs and recompute the rest: less memory, a third more time."""
+    compile: bool = False
+    """torch.compile with a cache in .scratch; for long runs."""
+    checkpoint_every: int = Field(50, ge=1)
+    """Steps between checkpoints (in .scratch, not a stage output)."""
+    checkpoints_kept: int = Field(2, ge=1)
+    """Newest checkpoints that are kept."""
+    evaluate_every: int = Field(100, ge=1)
+    """Steps between measurements of held-out bits per byte."""
+    evaluate_tokens: int = Field(20_000, ge=1)
+    """Held-out tokens of each source for them; the last measurement reads `evaluate_tokens_final`."""
+    evaluate_tokens_final: int = Field(100_000, ge=1)
+    """Held-out tokens of each source for the figures in metrics.json."""
+    log_every: int = Field(10, ge=1)
+    """Steps between rows of the training log."""
+    sample_every: int = Field(100, ge=0)
+    """Steps between generated samples in the log; 0 for none."""
+    sample_prompts: list[str] = ["The President of the United States", "In the beginning"]
+    """What the samples continue."""
+    sample_tokens: int = Field(40, ge=1)
+    """Tokens of a sample."""
+    profile_steps: list[int] = []
+    """Two step numbers, first and last: a torch profiler trace of that window is written to .scratch."""
+    parent: str | None = None
+    """A model folder whose weights training starts from (continued pretraining); null for random weights."""

@@ -1,0 +1,31 @@
+"""`llm-core generate`: text from a model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+
+app = verb_app()
+
+
+@app.command()
+def generate(
+    model: Annotated[Path, typer.Option("--model", help="Folder of a causal model in Hugging Face layout.")],
+    prompt: Annotated[list[str], typer.Option("--prompt", help="Text to continue. Repeatable.")],
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Most tokens to write.")] = 100,
+    temperature: Annotated[float, typer.Option("--temperature", min=0, help="0 takes the likeliest token.")] = 0.8,
+    top_k: Annotated[int, typer.Option("--top-k", min=1, help="Draw among this many likeliest tokens.")] = 50,
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Continue a prompt with a pretrained model; the seed of params.yaml makes it repeatable."""
+    from llm_core.pretraining.samples import load, sample
+
+    seed = read_params(params_file, overrides).seed
+    network, tokenizer = load(model)
+    for text in sample(
+        network, tokenizer, prompt, new_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed
+    ):
+        typer.echo(text)

@@ -1,0 +1,30 @@
+"""`llm-core pretrain`: a language model from token shards."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+
+app = verb_app()
+
+
+@app.command()
+def pretrain(
+    tokens: Annotated[Path, typer.Option("--tokens", help="Folder that `llm-core tokenize` wrote.")],
+    tokenizer: Annotated[Path, typer.Option("--tokenizer", help="Folder that `llm-core train-tokenizer` wrote.")],
+    out: Out,
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Train a language model with DeepSpeed ZeRO; a killed run goes on from its last checkpoint."""
+    from llm_core.pretraining.pretrain import pretrain as run
+
+    params = read_params(params_file, overrides)
+    arguments = ["pretrain", "--tokens", str(tokens), "--tokenizer", str(tokenizer), "--out", str(out)]
+    arguments += ["--params", str(params_file)] + [part for item in overrides or [] for part in ("--set", item)]
+    code = run(params, tokens, tokenizer, out, arguments)
+    if code:
+        sys.exit(1)

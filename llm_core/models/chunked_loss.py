@@ -1,0 +1,106 @@
+"""Head and loss in chunks: all logits never exist at once.
+
+For N tokens and a vocabulary of V, plain cross-entropy holds several N x V matrices; here one
+of chunk x V lives at a time. The gradients are computed along with the loss (as in Liger
+kernel, arXiv:2410.10989), so nothing is recomputed: three matrix products, as without chunks.
+Matrix products run in the autocast dtype, softmax and sums in fp32.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+IGNORED = -100
+
+
+def chunked_loss(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int, z_loss: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Sum over tokens of cross-entropy (+ z-loss) in nats, to be differentiated, and of cross-entropy alone.
+
+    `hidden` [N, D], `weight` [V, D], `bias` [V] or None, `targets` int64 [N] with -100 where nothing is
+    predicted. `chunk` tokens at a time, 0 for all. Second derivatives are not supported.
+    """
+    dtype = torch.get_autocast_dtype(hidden.device.type) if torch.is_autocast_enabled(hidden.device.type) else None
+    return _ChunkedLoss.apply(hidden, weight, bias, targets, chunk or len(targets) or 1, z_loss, dtype)  # type: ignore[no-any-return, no-untyped-call]
+
+
+@torch.no_grad()
+def token_losses(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int) -> Tensor:
+    """Cross-entropy of each token in nats, fp32 [N]; 0 where the target is -100. Shapes as in `chunked_loss`."""
+    losses = []
+    for h, t in zip(hidden.split(chunk or len(targets) or 1), targets.split(chunk or len(targets) or 1), strict=True):
+        logits = torch.nn.functional.linear(h, weight, bias).float()
+        losses.append(torch.nn.functional.cross_entropy(logits, t, reduction="none", ignore_index=IGNORED))
+    return torch.cat(losses)
+
+
+class _ChunkedLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        chunk: int,
+        z_loss: float,
+        dtype: torch.dtype | None,
+    ) -> tuple[Tensor, Tensor]:
+        dtype = dtype or hidden.dtype
+        with torch.autocast(hidden.device.type, enabled=False):
+            return _forward(ctx, hidden, weight, bias, targets, chunk, z_loss, dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
+        upstream = grads[0]
+        return (
+            grad_hidden * upstream,
+            grad_weight * upstream.to(grad_weight.dtype),
+            None if grad_bias is None else grad_bias * upstream.to(grad_bias.dtype),
+            *(None,) * 4,
+        )
+
+
+def _forward(
+    ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int, z_loss: float,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    needs_grad = any(ctx.needs_input_grad)
+    low = weight.to(dtype)
+    loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
+    nll = torch.zeros((), dtype=torch.float32, device=hidden.device)
+    grad_hidden = torch.empty_like(hidden) if needs_grad else None
+    grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_grad else None
+    grad_bias = torch.zeros_like(bias, dtype=torch.float32) if needs_grad and bias is not None else None
+    for begin in range(0, len(targets), chunk):
+        h, target = hidden[begin : begin + chunk].to(dtype), targets[begin : begin + chunk]
+        logits = torch.mm(h, low.t()).float()  # [chunk, V]
+        if bias is not None:
+            logits += bias.float()
+        used = (target != IGNORED).float()
+        index = target.clamp(min=0).unsqueeze(1)
+        normaliser = logits.logsumexp(1)
+        token_nll = (normaliser - logits.gather(1, index).squeeze(1)) * used
+        nll += token_nll.sum()
+        loss += (token_nll + z_loss * normaliser.square() * used).sum()
+        if grad_hidden is None or grad_weight is None:
+            continue
+        probability = logits.sub_(normaliser.unsqueeze(1)).exp_()
+        if z_loss:
+            probability *= (1 + 2 * z_loss * normaliser).unsqueeze(1)
+        probability.scatter_add_(1, index, torch.full_like(index, -1, dtype=torch.float32))
+        probability *= used.unsqueeze(1)
+        grad_logits = probability.to(dtype)
+        grad_hidden[begin : begin + chunk] = torch.mm(grad_logits, low)
+        grad_weight += torch.mm(grad_logits.t(), h)
+        if grad_bias is not None:
+            grad_bias += probability.sum(0)
+    if needs_grad and grad_weight is not None:
+        ctx.save_for_backward(
+            grad_hidden, grad_weight.to(weight.dtype), None if grad_bias is None else grad_bias.to(weight.dtype)
+        )
+    ctx.mark_non_differentiable(nll)
+    return loss, nll

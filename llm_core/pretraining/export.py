@@ -1,0 +1,47 @@
+"""The trained network in Hugging Face layout, whatever ZeRO stage held its weights."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def weights(engine: Any, zero_stage: int) -> dict[str, Any]:
+    """The network's whole weights on the main rank, fp32 on CPU; {} on the others. All ranks must call."""
+    network = engine.module.network
+    if zero_stage < 3:
+        return {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    import deepspeed
+    import torch.distributed as dist
+
+    gathered: dict[str, Any] = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        with deepspeed.zero.GatheredParameters([parameter]):
+            if dist.get_rank() == 0:
+                gathered[name] = parameter.detach().cpu().clone()
+    if gathered:
+        gathered |= {name: value.detach().cpu() for name, value in network.named_buffers() if name in _saved(network)}
+    return gathered
+
+
+def export(network: Any, state: dict[str, Any], tokenizer: Any, out: Path) -> None:
+    """Write config, weights (safetensors), tokenizer and generation defaults to `out`."""
+    from transformers import GenerationConfig
+
+    network.config.dtype = torch.float32
+    network.config.use_cache = True
+    if hasattr(network, "generation_config"):
+        network.generation_config = GenerationConfig(
+            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            decoder_start_token_id=getattr(network.config, "decoder_start_token_id", None),
+        )  # fmt: skip
+    network.save_pretrained(out, state_dict={name: value.float() for name, value in state.items()})
+    positions = getattr(network.config, "max_position_embeddings", None)
+    if positions:
+        tokenizer.model_max_length = positions
+    tokenizer.save_pretrained(out)
+
+
+def _saved(network: Any) -> set[str]:
+    return set(network.state_dict())

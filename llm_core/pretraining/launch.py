@@ -1,0 +1,94 @@
+"""Starting the training processes, and seeing that none outlives the verb.
+
+The verb checks its inputs, then starts itself again under DeepSpeed's launcher (or torchrun),
+one process a rank. If the verb is killed, even by `kill -9`, the kernel tells the launcher
+(parent-death signal) and every worker (a pidfd on the verb); a dead worker ends the others.
+Where someone else has launched (RANK and WORLD_SIZE are set: torchrun, Slurm), the verb is
+a worker at once.
+"""
+
+import base64
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from llm_core.errors import UserError
+from llm_core.params.pretraining import Pretraining
+
+GUARD = "LLM_CORE_GUARD"  # "host:pid" of the verb that started the workers
+PR_SET_PDEATHSIG = 1
+
+
+def is_worker() -> bool:
+    """Whether a launcher has started this process."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def launch(params: Pretraining, arguments: list[str]) -> int:
+    """Run `llm-core ARGUMENTS` in every training process; the exit code of the launcher."""
+    environment = dict(os.environ)
+    environment[GUARD] = f"{socket.gethostname()}:{os.getpid()}"
+    environment.setdefault("TOKENIZERS_PARALLELISM", "false")
+    cores = len(os.sched_getaffinity(0))
+    if params.threads or "OMP_NUM_THREADS" not in environment:
+        environment["OMP_NUM_THREADS"] = str(params.threads or max(cores // params.processes, 1))
+    launcher = subprocess.Popen(_command(params, arguments), env=environment, preexec_fn=_die_with_parent)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: launcher.terminate())
+    try:
+        return launcher.wait()
+    except KeyboardInterrupt:
+        launcher.terminate()
+        launcher.wait()
+        raise
+
+
+def guard() -> None:
+    """End this worker at once when the verb that started it, or its launcher, is gone."""
+    host, _, pid = os.environ.get(GUARD, "").rpartition(":")
+    if host != socket.gethostname():
+        return
+    try:
+        watched = [os.pidfd_open(int(pid)), os.pidfd_open(os.getppid())]
+    except OSError:
+        os._exit(1)
+
+    def watch() -> None:
+        select.select(watched, [], [])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="guard", daemon=True).start()
+
+
+def _command(params: Pretraining, arguments: list[str]) -> list[str]:
+    program = ["llm_core.cli", *arguments]
+    if params.hostfile:
+        if not Path(params.hostfile).is_file():
+            raise UserError(f"pretraining.hostfile {params.hostfile}: no such file (lines `HOST slots=N`)")
+        return [sys.executable, "-m", "deepspeed.launcher.runner", "--hostfile", params.hostfile,
+                "--no_local_rank", "--module", *program]  # fmt: skip
+    port = _free_port()
+    if params.launcher == "torchrun":
+        return [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(params.processes),
+                "--master-addr", "127.0.0.1", "--master-port", str(port), "--module", *program]  # fmt: skip
+    hosts = json.dumps({"localhost": list(range(params.processes))}).encode()
+    return [sys.executable, "-m", "deepspeed.launcher.launch", "--world_info",
+            base64.urlsafe_b64encode(hosts).decode(), "--master_addr", "127.0.0.1", "--master_port", str(port),
+            "--log_level", "critical", "--no_local_rank", "--module", *program]  # fmt: skip
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

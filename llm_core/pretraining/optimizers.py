@@ -1,0 +1,76 @@
+"""AdamW whose next step can be declined, and which parameters are decayed.
+
+DeepSpeed's ZeRO optimizers call the inner optimizer's `step` on their partitions and clear
+gradients afterwards; an inner `step` that returns at once is therefore a skipped step at every
+ZeRO stage, weights and moments untouched.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from llm_core.errors import UserError
+from llm_core.params.pretraining import Optimizer
+
+
+class SkippableAdamW(torch.optim.AdamW):
+    """AdamW that does nothing in `step` while `skip` is set.
+
+    Where nobody else clips (ZeRO stage 0), `clip` > 0 scales the gradient to that norm first, and the norm
+    before clipping is left in `gradient_norm`.
+    """
+
+    skip = False
+    clip: float | None = None
+    gradient_norm: float | None = None
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        if self.clip is not None:
+            parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+            limit = self.clip or float("inf")
+            self.gradient_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        if not self.skip:
+            super().step(closure)
+
+
+def parameter_groups(parameters: Iterable[tuple[str, Any]], weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups: matrices are decayed; vectors (norms, biases) are not."""
+    trained = [parameter for _, parameter in parameters if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in trained if parameter.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter.dim() < 2], "weight_decay": 0.0},
+    ]
+
+
+def adamw(module: Any, settings: Optimizer, learning_rate: float) -> SkippableAdamW:
+    """AdamW over the module's parameters."""
+    groups = [group for group in parameter_groups(module.named_parameters(), settings.weight_decay) if group["params"]]
+    return SkippableAdamW(groups, lr=learning_rate, betas=settings.betas, eps=settings.epsilon, fused=True)
+
+
+def muon_matrices(network: Any) -> list[str]:
+    """Names of the parameters that Muon updates: the matrices inside the network's blocks.
+
+    Embeddings, positions, heads and vectors go to AdamW (Jordan 2024, kellerjordan.github.io/posts/muon).
+    Chosen by place in the network, not by name: what lies in a repeated block. Raises UserError where there is none.
+    """
+    blocks = tuple(
+        f"{name}."
+        for name, module in network.named_modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) and "." not in name.rpartition(".layer")[2]
+    )
+    tables = {
+        id(parameter)
+        for module in network.modules()
+        if isinstance(module, torch.nn.Embedding)
+        for parameter in module.parameters()
+    }
+    chosen = [
+        name
+        for name, parameter in network.named_parameters()
+        if name.startswith(blocks) and parameter.dim() == 2 and id(parameter) not in tables
+    ]
+    if not chosen:
+        raise UserError("pretraining.optimizer.name: muon needs blocks of matrices, and this family has none")
+    return chosen

@@ -1,0 +1,35 @@
+"""The training log: one JSON row per logged step, cut back to the checkpoint when a run resumes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+class RunLog:
+    """Rows of `file`; only the main rank writes. No wall-clock times: the log is a stage output."""
+
+    def __init__(self, file: Path, main: bool) -> None:
+        self.file, self.main = file, main
+
+    def resume(self, step: int) -> None:
+        """Forget rows after `step` steps, which will be trained again."""
+        if self.main and self.file.exists():
+            rows = [row for row in self.rows() if row["step"] <= step]
+            self.file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append a row."""
+        if self.main:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.file, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row) + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows; a line cut short by a kill is dropped."""
+        rows = []
+        for line in self.file.read_text().splitlines() if self.file.exists() else []:
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue
+        return rows
