@@ -73,9 +73,9 @@ class Run:
             self._client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [tag])])
 
     def model(self, folder: str | Path, name: str = "model") -> None:
-        """Log a folder in Hugging Face layout as a model: `mlflow.pyfunc.load_model(…).predict(prompts)` continues text.
+        """Log a folder in Hugging Face layout as a model that `mlflow.pyfunc.load_model(…).predict(prompts)` runs.
 
-        The folder itself is the artifact, so transformers loads it from the run, too. Registering is `llm-core register`'s.
+        The folder itself is the artifact, so transformers loads it from the run, too. It is not registered here.
         """
         if self._client:
             import mlflow
@@ -108,6 +108,7 @@ def run(
         yield Run(None, "", "")
         return
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
     mlflow.set_tracking_uri(tracking_uri())

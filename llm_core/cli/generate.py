@@ -25,7 +25,5 @@ def generate(
 
     seed = read_params(params_file, overrides).seed
     network, tokenizer = load(model)
-    for text in sample(
-        network, tokenizer, prompt, new_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed
-    ):
+    for text in sample(network, tokenizer, prompt, new_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed):
         typer.echo(text)

@@ -25,7 +25,9 @@ class LanguageModel(nn.Module):
         self.kind = network.config.model_type
         self.objective: Objective = objective(self.kind)
         if document_mask and self.kind in ("bloom", "t5", "llm_core_lstm"):
-            raise UserError(f"pretraining.document_mask: {self.kind} cannot keep documents of a row apart; switch it off")
+            raise UserError(
+                f"pretraining.document_mask: {self.kind} cannot keep documents of a row apart; switch it off"
+            )
 
     def forward(
         self,

@@ -96,11 +96,11 @@ class Pretraining(Section):
     """Steps between rows of the training log."""
     sample_every: int = Field(100, ge=0)
     """Steps between generated samples in the log; 0 for none."""
-    sample_prompts: list[str] = ["The President of the United States", "In the beginning"]
+    sample_prompts: tuple[str, ...] = ("The President of the United States", "In the beginning")
     """What the samples continue."""
     sample_tokens: int = Field(40, ge=1)
     """Tokens of a sample."""
-    profile_steps: list[int] = []
-    """Two step numbers, first and last: a torch profiler trace of that window is written to .scratch."""
+    profile_steps: tuple[int, int] | None = None
+    """First and last step of a window: a torch profiler trace of that window is written to .scratch."""
     parent: str | None = None
     """A model folder whose weights training starts from (continued pretraining); null for random weights."""

@@ -85,7 +85,9 @@ def load_tokenizer(folder: Path, family: str) -> tuple[Any, families.Vocabulary,
     tokenizer = AutoTokenizer.from_pretrained(folder)
     missing = [name for name in ("bos", "eos", "pad") if getattr(tokenizer, f"{name}_token_id") is None]
     if missing or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        raise UserError(f"{folder}: needs bos, eos and a pad token that is not eos (lacks {', '.join(missing) or 'pad'})")
+        raise UserError(
+            f"{folder}: needs bos, eos and a pad token that is not eos (lacks {', '.join(missing) or 'pad'})"
+        )
     words = len(tokenizer)
     extra = families.extra_tokens(family)
     if extra:

@@ -1,4 +1,4 @@
-"""DeepSpeed's C++ ops, built once inside the project: `python -m llm_core.pretraining.build_ops`.
+"""DeepSpeed's C++ ops, built once inside the project: `python -m llm_core.pretraining.build_ops [--offload]`.
 
 DeepSpeed compiles them at first use, for minutes, into a folder shared by all projects of the
 user; and a build that was killed leaves a lock file that hangs every later run. Here they go
@@ -10,7 +10,8 @@ import fcntl
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 
@@ -21,15 +22,16 @@ def extensions_folder() -> Path:
     return Path(os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(home / ".torch_extensions")))
 
 
-def ensure_ops(offload: bool = False) -> None:
+def ensure_ops(offload: bool = False, building: bool = False) -> None:
     """Load the ops a CPU run needs, building what is missing; with `offload` the optimizer's op, too."""
     with _locked(extensions_folder()):
         from deepspeed.ops.op_builder import CPUAdamBuilder
         from deepspeed.ops.op_builder.cpu.comm import ShareMemCommBuilder
 
-        for builder in (ShareMemCommBuilder(), *([CPUAdamBuilder()] if offload else [])):
-            if builder.is_compatible(verbose=False):
-                builder.load(verbose=False)
+        with redirect_stdout(sys.stderr if building else StringIO()):  # DeepSpeed tells each time that it has built
+            for builder in (ShareMemCommBuilder(), *([CPUAdamBuilder()] if offload else [])):
+                if builder.is_compatible(verbose=False):
+                    builder.load(verbose=False)
 
 
 @contextmanager
@@ -44,4 +46,4 @@ def _locked(folder: Path) -> Iterator[None]:
 
 if __name__ == "__main__":
     print(f"building DeepSpeed's C++ ops in {extensions_folder()} (some minutes, once)", file=sys.stderr)
-    ensure_ops(offload=True)
+    ensure_ops(offload="--offload" in sys.argv, building=True)

@@ -106,4 +106,6 @@ def _to_universal(path: Path, universal: Path) -> None:
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise UserError(f"{path}: cannot be converted to a universal checkpoint ({done.stderr.strip().splitlines()[-1]})")
+        raise UserError(
+            f"{path}: cannot be converted to a universal checkpoint ({done.stderr.strip().splitlines()[-1]})"
+        )

@@ -15,6 +15,9 @@ from llm_core.params.pretraining import Pretraining
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
+_ENVIRONMENT = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+
+
 @dataclass(frozen=True)
 class World:
     """This process among all."""
@@ -31,8 +34,8 @@ class World:
 
 def world() -> World:
     """The process group's facts, from the launcher's environment."""
-    values = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
-    return World(*values, int(os.environ.get("LOCAL_RANK", 0)))
+    rank, size, local = (int(os.environ.get(name, default)) for name, default in _ENVIRONMENT.items())
+    return World(rank, size, local)
 
 
 def resolve_precision(asked: str) -> Precision:

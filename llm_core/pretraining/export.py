@@ -27,7 +27,9 @@ def weights(engine: Any, zero_stage: int) -> dict[str, Any]:
 def export(network: Any, state: dict[str, Any], tokenizer: Any, out: Path) -> None:
     """Write config, weights (safetensors), tokenizer and generation defaults to `out`."""
     from transformers import GenerationConfig
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     network.config.dtype = torch.float32
     network.config.use_cache = True
     if hasattr(network, "generation_config"):

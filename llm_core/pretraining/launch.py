@@ -36,6 +36,8 @@ def launch(params: Pretraining, arguments: list[str]) -> int:
     environment = dict(os.environ)
     environment[GUARD] = f"{socket.gethostname()}:{os.getpid()}"
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd")):
+        environment.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it found no other
     cores = len(os.sched_getaffinity(0))
     if params.threads or "OMP_NUM_THREADS" not in environment:
         environment["OMP_NUM_THREADS"] = str(params.threads or max(cores // params.processes, 1))

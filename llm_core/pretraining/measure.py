@@ -82,5 +82,3 @@ def _round_up(count: int, multiple: int) -> int:
 def measured_rows(sequence_length: int) -> int:
     """Rows of a held-out batch: about 8,192 tokens."""
     return max(8192 // sequence_length, 1)
-
-

@@ -88,7 +88,9 @@ class Corruption:
         noise, spans = self._counts(len(ids))
         gaps = _segments(len(ids) - noise, spans, generator)
         lengths = _segments(noise, spans, generator)
-        kept, target, place = [], [], 0
+        kept: list[Any] = []
+        target: list[Any] = []
+        place = 0
         for mark, gap, length in zip(self.marks, gaps, lengths, strict=False):
             kept += [ids[place : place + gap], [mark]]
             target += [[mark], ids[place + gap : place + gap + length]]
@@ -100,5 +102,5 @@ class Corruption:
 
 def _segments(total: int, parts: int, generator: np.random.Generator) -> list[int]:
     """`total` cut at random into `parts` pieces of at least one."""
-    cuts = np.sort(generator.choice(np.arange(1, total), parts - 1, replace=False)) if parts > 1 else []
-    return np.diff([0, *cuts, total]).astype(int).tolist()  # type: ignore[no-any-return]
+    cuts = np.sort(generator.choice(np.arange(1, total), parts - 1, replace=False)).tolist() if parts > 1 else []
+    return [end - begin for begin, end in zip([0, *cuts], [*cuts, total], strict=True)]

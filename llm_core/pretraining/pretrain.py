@@ -82,16 +82,18 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
 
     found = training.measure(params.pretraining.evaluate_tokens_final)
     if found:
-        training._say_heldout(found)
+        training.say_heldout(found)
     state = weights(training.engine, params.pretraining.zero_stage)
     if training.world.main:
         rows = training.log.rows()
         losses = [row["loss"] for row in rows if "loss" in row]
         network = training.engine.module.network
         metrics = {
-            "parameters": sum(value.numel() for name, value in state.items() if name in dict(network.named_parameters())),
+            "parameters": sum(
+                value.numel() for name, value in state.items() if name in dict(network.named_parameters())
+            ),
             "steps": training.steps,
-            "tokens": training.steps * training._step_tokens(),
+            "tokens": training.steps * training.step_tokens(),
             "epochs": round(training.batches.epoch(training.steps), 4),
             "precision": precision,
             "final_loss": losses[-1],

@@ -24,7 +24,9 @@ def sample(
     for number, prompt in enumerate(prompts):
         ids = [tokenizer.bos_token_id, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
         inputs = torch.tensor([ids], device=device)
-        choice = {"do_sample": True, "temperature": temperature, "top_k": top_k} if temperature else {"do_sample": False}
+        choice = (
+            {"do_sample": True, "temperature": temperature, "top_k": top_k} if temperature else {"do_sample": False}
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + number)
             written = network.generate(
@@ -39,10 +41,12 @@ def sample(
 def load(folder: Path) -> tuple[Any, Any]:
     """A causal model of ours and its tokenizer from a folder. Raises UserError where it is none."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
     from llm_core.errors import UserError
     from llm_core.models import lstm  # noqa: F401 - registers the class
 
+    logging.disable_progress_bar()
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: holds no model (no config.json)")
     if AutoConfig.from_pretrained(folder).model_type in ("bert", "t5"):

@@ -116,7 +116,9 @@ class Training:
             self._stop(f"the gradient's norm is {norm}")
         return {
             "loss": value,
-            "learning_rate": self.params.optimizer.learning_rate * share if self.params.optimizer.learning_rate else share,
+            "learning_rate": self.params.optimizer.learning_rate * share
+            if self.params.optimizer.learning_rate
+            else share,
             "gradient_norm": float(norm or 0.0),
             "targets": targets,
         }
@@ -129,7 +131,9 @@ class Training:
         kept = self.checkpoints.newest()
         where = f"the last good checkpoint is {kept[0]}" if kept else "no checkpoint had been written"
         sources = ", ".join(
-            sorted({item.id for _, found in self.batches.documents_of_steps(self.step, self.step + 1) for item in found})[:5]
+            sorted(
+                {item.id for _, found in self.batches.documents_of_steps(self.step, self.step + 1) for item in found}
+            )[:5]
         )
         raise UserError(
             f"pretraining stopped at step {self.step + 1}: {why}; {where}; documents of the step: {sources}, …; "
@@ -137,7 +141,7 @@ class Training:
         )
 
     def _record(self, figures: dict[str, float], speed: float) -> None:
-        row: dict[str, Any] = {"step": self.step, "tokens": self.step * self._step_tokens(), **figures}
+        row: dict[str, Any] = {"step": self.step, "tokens": self.step * self.step_tokens(), **figures}
         del row["targets"]
         self.log.write({key: _digits(value) for key, value in row.items()})
         self.tracked.metrics(
@@ -147,7 +151,7 @@ class Training:
     def _between_steps(self) -> None:
         last = self.step == self.steps
         if self.heldout and self.step % self.params.evaluate_every == 0 and not last:
-            self._say_heldout(self.measure(self.params.evaluate_tokens))
+            self.say_heldout(self.measure(self.params.evaluate_tokens))
         if self.params.sample_every and self.step % self.params.sample_every == 0:
             self.samples()
         if self.step % self.params.checkpoint_every == 0 and not last:
@@ -188,13 +192,14 @@ class Training:
         for text in texts:
             self._say(f"sample after step {self.step}: {' '.join(text.split())}")
 
-    def _say_heldout(self, found: dict[str, float]) -> None:
+    def say_heldout(self, found: dict[str, float]) -> None:
+        """Log held-out figures, everywhere that figures go."""
         self.tracked.metrics(found, self.step)
-        name = next(iter(found))
-        self.log.write({"step": self.step, name: _digits(found[name])})
+        self.log.write({"step": self.step} | {name: _digits(value) for name, value in found.items()})
         self._say(f"step {self.step}: " + ", ".join(f"{key} {value:.4f}" for key, value in found.items()))
 
-    def _step_tokens(self) -> int:
+    def step_tokens(self) -> int:
+        """Tokens of a step over all ranks, padding included."""
         return self.batches.sequences_per_step * self.batches.sequence_length
 
     def _say(self, text: str) -> None:
