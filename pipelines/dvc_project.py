@@ -20,6 +20,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+BEFORE = "before:"  # a consumed version that is no longer the present one
+NOTHING = "NULL"  # dagster's version of an asset that has never been materialized
 DVC_FILE = "dvc.yaml"
 LOCK_FILE = "dvc.lock"
 
@@ -189,24 +191,9 @@ class DvcProject:
                 leaves[self._relative(dep)] = _workspace_hash(dep)
         return _code_version(stage.cmd, params, leaves)
 
-    def workspace_hash(self, name: str, path: str) -> str:
-        """Present hash of a dep or an output of a stage, as DVC computes it; "missing" where it is gone."""
-        stage = self._dvc_stages[name]
-        for item in [*stage.deps, *stage.outs]:
-            if self._relative(item) == path:
-                return _workspace_hash(item)
-        raise KeyError(f"{name}: no dep or output {path}")
-
     def spoiled_outputs(self, name: str) -> list[str]:
-        """Outputs of a stage that are no longer what dvc.lock says: deleted or edited by hand."""
-        locked = self.locked(name, "outs")
-        return [path for path, md5 in locked.items() if self._known_output(name, path, md5)]
-
-    def _known_output(self, name: str, path: str, md5: str) -> bool:
-        try:
-            return self.workspace_hash(name, path) != md5
-        except KeyError:
-            return False  # dvc.lock still names an output that dvc.yaml has dropped
+        """Outputs that are not what dvc.lock says: deleted, edited by hand, new, or gone from the cache."""
+        return [self._relative(out) for out in self._dvc_stages[name].outs if out.status()]
 
     def consumed_versions(self, name: str) -> dict[str, str]:
         """For each parent the data version that the stage consumed in its last run.
@@ -216,16 +203,13 @@ class DvcProject:
         """
         locked = self.locked(name, "deps")
         versions: dict[str, str] = {}
-        for path in self.stages[name].deps:
+        for dep in self._dvc_stages[name].deps:
+            path = self._relative(dep)
             makers = [maker for maker in self.producers(path) if maker != name]
-            if not makers:
-                continue
-            same = locked.get(path) == self.workspace_hash(name, path)
+            if makers and dep.status():
+                versions |= dict.fromkeys(makers, f"{BEFORE}{locked.get(path, 'nothing')}")
             for maker in makers:
-                if not same:
-                    versions[maker] = f"before:{locked.get(path, 'nothing')}"
-                else:
-                    versions.setdefault(maker, self.data_version(maker) or "unknown")
+                versions.setdefault(maker, self.data_version(maker) or NOTHING)
         return versions
 
     def close(self) -> None:
@@ -261,7 +245,13 @@ def _workspace_hash(item: Any) -> str:
 
 
 def _code_version(cmd: Any, params: dict[str, Any], leaves: dict[str, str]) -> str:
-    return _digest({"cmd": cmd, "params": {file: flatten(values) for file, values in params.items()}, "deps": leaves})
+    plain = {file: {key: _plain(value) for key, value in flatten(values).items()} for file, values in params.items()}
+    return _digest({"cmd": cmd, "params": plain, "deps": leaves})
+
+
+def _plain(value: Any) -> Any:
+    """One form for values that DVC holds to be equal: 1, 1.0 and true."""
+    return int(value) if isinstance(value, bool | float) and value == value // 1 else value
 
 
 def _digest(value: dict[str, Any] | Iterable[str]) -> str:

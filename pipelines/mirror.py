@@ -7,6 +7,7 @@ written from dvc.lock: data version, code version, and the input versions that t
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.data_version import (
@@ -17,7 +18,7 @@ from dagster._core.definitions.data_version import (
     INPUT_EVENT_POINTER_TAG_PREFIX,
 )
 
-from pipelines.dvc_project import DvcProject
+from pipelines.dvc_project import BEFORE, NOTHING, DvcProject
 from pipelines.metadata import stage_metadata
 
 UNFINISHED = [
@@ -27,6 +28,7 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+FORGOTTEN = "no entry in dvc.lock"
 SPOILED = "; to be restored: "
 
 
@@ -58,12 +60,10 @@ def differs(recorded: dict[str, str], actual: dict[str, str], current: dict[str,
     """
     if any(recorded.get(tag) != actual[tag] for tag in (DATA_VERSION_TAG, CODE_VERSION_TAG)):
         return True
-    for tag, version in actual.items():
-        if not tag.startswith(f"{INPUT_DATA_VERSION_TAG_PREFIX}/"):
-            continue
-        if version.startswith("before:") and recorded.get(tag, current[tag]) != current[tag]:
-            continue
-        if recorded.get(tag) != version:
+    for tag in {tag for tag in (*recorded, *actual) if tag.startswith(f"{INPUT_DATA_VERSION_TAG_PREFIX}/")}:
+        version = actual.get(tag)
+        unknown = version is not None and version.startswith(BEFORE)
+        if recorded.get(tag) != version and not (unknown and recorded.get(tag, current[tag]) != current[tag]):
             return True
     return False
 
@@ -82,17 +82,21 @@ def missing_events(
     for name in project.order():
         key = dg.AssetKey(project.stages[name].key)
         actual = provenance(project, name)
-        if actual is None or key in busy or (known is not None and key not in known):
+        if key in busy or (known is not None and key not in known):
             continue
         event = instance.get_latest_materialization_event(key)
         recorded = dict(event.asset_materialization.tags or {}) if event and event.asset_materialization else {}
+        if actual is None:
+            if not recorded or recorded.get(CODE_VERSION_TAG) == FORGOTTEN:
+                continue
+            actual = {**recorded, CODE_VERSION_TAG: FORGOTTEN}
         current = {
             f"{INPUT_DATA_VERSION_TAG_PREFIX}/{dg.AssetKey(project.stages[parent].key).to_user_string()}": (
-                project.data_version(parent) or "unknown"
+                project.data_version(parent) or NOTHING
             )
             for parent in project.parents[name]
         }
         if differs(recorded, actual, current):
-            metadata = {"mirrored from": "dvc.lock (the stage ran outside Dagster)"}
+            metadata: dict[str, Any] = {"mirrored from": "dvc.lock (the stage ran outside Dagster)"}
             metadata |= stage_metadata(project, project.stages[name])
             yield name, dg.AssetMaterialization(asset_key=key, tags=actual, metadata=metadata)

@@ -62,6 +62,7 @@ def create(folder: Path) -> Path:
     (folder / "dvc.yaml").write_text(DVC_YAML)
     (folder / "params.yaml").write_text(PARAMS)
     (folder / ".gitignore").write_text("/data\n/.dagster\n__pycache__\n/mlflow.db*\n/mlruns\n")
+    (folder / ".dvcignore").write_text("__pycache__\n")
     run(folder, "git", "init", "-q", "-b", "main")
     run(folder, "git", "config", "user.email", "toy@example.org")
     run(folder, "git", "config", "user.name", "toy")
