@@ -1,6 +1,9 @@
-"""Jobs, schedules and sensors: what runs by itself, and what follows dvc.lock."""
+"""Jobs, schedules, sensors and conditions: what runs by itself, and what follows dvc.lock."""
 
+import json
 import os
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
@@ -9,25 +12,45 @@ from pipelines.dvc_project import DvcProject
 from pipelines.mirror import missing_events
 
 MIRROR_SECONDS = 10
-WEEKLY = "0 3 * * 0"  # Sunday night
+SNAPSHOT_SECONDS = 6 * 3600
+WEEKLY = "0 3 * * 0"  # Sunday night; PIPELINE_CRON gives another
+FORCE_TAG = "pipeline/force"  # stages that a run makes anew though nothing in the working copy changed
+RELOAD = "mutation { reloadWorkspace { __typename } }"
+
+STALE = (
+    (
+        dg.AutomationCondition.code_version_changed()
+        | dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
+        | dg.AutomationCondition.newly_missing()
+    ).since(dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated())
+    & ~dg.AutomationCondition.any_deps_missing()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+).with_label("rebuild what a changed input, param or code made stale")
 
 
 def automation(project: DvcProject) -> dg.Definitions:
-    """The whole graph as a job, its weekly schedule (off until switched on), and the mirror of dvc.lock."""
+    """The whole graph as a job, its weekly schedule and the sensors."""
     everything = dg.define_asset_job(
         "whole_graph", dg.AssetSelection.all(), description="Every stage; DVC skips what did not change."
     )
     weekly = dg.ScheduleDefinition(
         name="weekly",
         job=everything,
-        cron_schedule=WEEKLY,
+        cron_schedule=os.environ.get("PIPELINE_CRON") or WEEKLY,
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description="The whole graph once a week; stages whose inputs did not change cost nothing.",
+    )
+    rebuild = dg.AutomationConditionSensorDefinition(
+        "rebuild_stale",
+        target=dg.AssetSelection.all(),
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Materializes what a changed input, param or code made stale; unchanged outputs stop it there.",
     )
     return dg.Definitions(
         jobs=[everything],
         schedules=[weekly],
-        sensors=[mirror_sensor(project.root)],
+        sensors=[mirror_sensor(project), rebuild, snapshot_sensor(project)],
         executor=executor(),
     )
 
@@ -47,8 +70,14 @@ def executor() -> dg.ExecutorDefinition:
     )
 
 
-def mirror_sensor(root: Path) -> dg.SensorDefinition:
-    """The sensor that shows `dvc repro` runs of a shell as fresh assets."""
+def mirror_sensor(loaded: DvcProject) -> dg.SensorDefinition:
+    """The sensor that shows `dvc repro` runs of a shell as fresh assets.
+
+    Definitions freeze when they load. Where the webserver's address is known
+    (DAGSTER_WEBSERVER_URL, set by `make ui`), an edit of dvc.yaml, params.yaml or a stage's
+    code makes this sensor ask for a reload, so that the graph shows what is stale by itself.
+    """
+    root, versions = loaded.root, code_versions(loaded)
 
     @dg.sensor(
         name="mirror_dvc_lock",
@@ -57,13 +86,103 @@ def mirror_sensor(root: Path) -> dg.SensorDefinition:
         description="Reads dvc.lock: what `dvc repro` made in a shell appears here with its full provenance.",
     )
     def mirror(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        repository = context.repository_def
-        known = set(repository.asset_graph.get_all_asset_keys()) if repository else None
+        known = set(context.repository_def.asset_graph.get_all_asset_keys()) if context.repository_def else None
         with DvcProject(root) as project:
+            edited = code_versions(project) != versions
             events = list(missing_events(project, context.instance, known))
+        if edited:
+            reload_code_location(context)
         if not events:
             return dg.SkipReason("dvc.lock says nothing that Dagster does not know")
         context.log.info(f"mirrored: {', '.join(name for name, _ in events)}")
         return dg.SensorResult(asset_events=[event for _, event in events])
 
     return mirror
+
+
+def code_versions(project: DvcProject) -> dict[str, tuple[str, ...]]:
+    """What the loaded assets were made from: each stage's code version and parents."""
+    return {name: (project.workspace_code_version(name), *project.parents[name]) for name in project.stages}
+
+
+def reload_code_location(context: dg.SensorEvaluationContext) -> None:
+    """Ask the webserver to load the definitions again; only say so where its address is not known."""
+    address = os.environ.get("DAGSTER_WEBSERVER_URL")
+    if not address:
+        context.log.info("dvc.yaml, params.yaml or code has changed: reload the code location to see what is stale")
+        return
+    body = json.dumps({"query": RELOAD}).encode()
+    request = urllib.request.Request(f"{address}/graphql", body, {"content-type": "application/json"})
+    with suppress(OSError):  # a webserver that is just starting; the next tick asks again
+        urllib.request.urlopen(request, timeout=30).close()
+        context.log.info("dvc.yaml, params.yaml or code has changed: definitions loaded again")
+
+
+def snapshot_sensor(loaded: DvcProject) -> dg.SensorDefinition:
+    """The sensor that asks for a new Common Crawl snapshot: the source's download and what is below it.
+
+    It acts for sources with `crawl: newest`; a pinned crawl is never changed behind a user's
+    back, only reported. What was fetched of an older snapshot comes from the downloader's cache.
+    """
+    root = loaded.root
+
+    @dg.sensor(
+        name="new_common_crawl",
+        minimum_interval_seconds=SNAPSHOT_SECONDS,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        target=dg.AssetSelection.all(),
+        description="Downloads a Common Crawl snapshot that has appeared, for sources with `crawl: newest`.",
+    )
+    def snapshot(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        seen: dict[str, str] = json.loads(context.cursor or "{}")
+        requests, notes = [], []
+        with DvcProject(root) as project:
+            for source, settings in common_crawl_sources(root).items():
+                stage = f"download@{source}"
+                if stage not in project.stages:
+                    continue
+                newest = newest_crawl(settings.get("index", "https://index.commoncrawl.org"))
+                if settings["crawl"] != "newest":
+                    notes.append(f"{source} stays at {settings['crawl']} (newest: {newest}); `crawl` in params.yaml")
+                elif seen.get(source) != newest:
+                    below = [name for name in project.order() if name == stage or stage in _ancestors(project, name)]
+                    requests.append(
+                        dg.RunRequest(
+                            run_key=f"{source}:{newest}",
+                            asset_selection=[dg.AssetKey(project.stages[name].key) for name in below],
+                            tags={FORCE_TAG: stage.replace("@", "."), "pipeline/crawl": newest},
+                        )
+                    )
+                    seen[source] = newest
+        if not requests:
+            return dg.SkipReason("; ".join(notes) or "no new snapshot")
+        return dg.SensorResult(run_requests=requests, cursor=json.dumps(seen))
+
+    return snapshot
+
+
+def common_crawl_sources(root: Path) -> dict[str, dict[str, str]]:
+    """Sources of params.yaml that come from Common Crawl."""
+    import yaml
+
+    values = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8")) or {}
+    return {
+        name: source for name, source in (values.get("sources") or {}).items() if source.get("kind") == "common_crawl"
+    }
+
+
+def newest_crawl(index: str) -> str:
+    """Id of the newest crawl that an index server lists."""
+    with urllib.request.urlopen(f"{index.rstrip('/')}/collinfo.json", timeout=60) as answer:
+        return str(json.load(answer)[0]["id"])
+
+
+def _ancestors(project: DvcProject, name: str) -> set[str]:
+    found: set[str] = set()
+    waiting = list(project.parents[name])
+    while waiting:
+        parent = waiting.pop()
+        if parent not in found:
+            found.add(parent)
+            waiting += project.parents[parent]
+    return found

@@ -12,6 +12,8 @@ from typing import Any
 
 import dagster as dg
 
+from pipelines.automation import FORCE_TAG, STALE, automation
+from pipelines.checks import asset_checks
 from pipelines.dvc_project import DvcProject, Stage
 from pipelines.metadata import MLFLOW_UI, mlflow_metadata, stage_metadata
 from pipelines.stage_run import run_stage
@@ -63,6 +65,7 @@ class DvcProjectComponent(dg.Component, dg.Model, dg.Resolvable):
             kinds=set(stage.meta.get("kinds") or KINDS.get(group, {"dvc"})),
             owners=stage.meta.get("owners") or ["team:pipeline"],
             description=f"{stage.desc}\n\n```sh\n{command}\n```\nThe same by hand: `{by_hand}`",
+            automation_condition=STALE,
             code_version=project.workspace_code_version(stage.name),
             metadata={
                 "dvc stage": stage.name,
@@ -94,18 +97,18 @@ class DvcProjectComponent(dg.Component, dg.Model, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Assets, checks, jobs, schedules and sensors of the project."""
-        from pipelines.automation import automation
-
         with DvcProject(self.root) as project:
             assets = [self.build_asset(project, stage) for stage in project.stages.values()]
-            return dg.Definitions.merge(dg.Definitions(assets=assets), automation(project))
+            checks = list(asset_checks(project))
+            return dg.Definitions.merge(dg.Definitions(assets=assets, asset_checks=checks), automation(project))
 
 
 def materialize_stage(
     context: dg.AssetExecutionContext, root: Path, name: str, key: dg.AssetKey
 ) -> dg.MaterializeResult[Any]:
     """Run a stage and hand Dagster what dvc.lock says of it."""
-    run = run_stage(context, root, name)
+    forced = context.run.tags.get(FORCE_TAG, "") == name.replace("@", ".")
+    run = run_stage(context, root, name, force=forced)
     with DvcProject(root) as project:
         version = project.data_version(name)
         if version is None:

@@ -14,6 +14,7 @@ tools see one graph. Two formulas stand here:
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -51,6 +52,13 @@ class Stage:
     def group(self) -> str:
         """Name before the `@` of a foreach or matrix stage, or the whole name."""
         return self.name.partition("@")[0]
+
+    @property
+    def folder(self) -> str:
+        """The folder that holds the stage's outputs (`metrics.json` and all)."""
+        if len(self.outs) == 1 and Path(self.outs[0].path).name != "documents":
+            return self.outs[0].path
+        return os.path.commonpath([str(Path(out.path).parent) for out in self.outs]) if self.outs else "."
 
     @property
     def key(self) -> list[str]:

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from llm_core.errors import UserError
 from llm_core.params.base import Section
+from llm_core.params.checks import Checks
 from llm_core.params.cleaning import Cleaning
 from llm_core.params.decontamination import Decontamination
 from llm_core.params.deduplication import Deduplication
@@ -43,6 +44,7 @@ class Params(Section):
     pretraining: Pretraining = Pretraining()
     finetuning: Finetuning = Finetuning()
     evaluation: Evaluation = Evaluation()
+    checks: Checks = Checks()
 
 
 def load(path: str | Path = "params.yaml", overrides: list[str] | None = None) -> Params:

@@ -19,13 +19,13 @@ def test_graph_is_that_of_dvc_yaml(project: Path, definitions: Build) -> None:
         for key in graph.get_all_asset_keys()
     }
     assert parents == {
-        "download/a": [],
-        "download/b": [],
-        "clean/a": ["download/a"],
-        "clean/b": ["download/b"],
-        "dedup": ["clean/a", "clean/b"],
-        "report": ["dedup"],
-        "slow": ["dedup"],
+        "words/a": [],
+        "words/b": [],
+        "long/a": ["words/a"],
+        "long/b": ["words/b"],
+        "join": ["long/a", "long/b"],
+        "report": ["join"],
+        "slow": ["join"],
     }
 
 
@@ -46,7 +46,7 @@ def test_dagster_makes_the_bytes_that_dvc_makes(
 def test_shell_run_is_shown_fresh(reproduced: Path, instance: dg.DagsterInstance, definitions: Build) -> None:
     defs = definitions(reproduced)
     assert set(statuses(defs, instance).values()) == {"MISSING"}
-    assert mirror(reproduced, instance) == ["download@a", "download@b", "clean@a", "clean@b", "dedup", "report", "slow"]
+    assert mirror(reproduced, instance) == ["words@a", "words@b", "long@a", "long@b", "join", "report", "slow"]
     assert set(statuses(defs, instance).values()) == {"FRESH"}
     assert mirror(reproduced, instance) == []
 
@@ -57,7 +57,7 @@ def test_stage_run_in_shell_below_a_dagster_run(
     mirror(reproduced, instance)
     toy.edit(reproduced, "params.yaml", "min_length: 2", "min_length: 3")
     defs = definitions(reproduced)
-    assert {k for k, v in statuses(defs, instance).items() if v == "STALE"} == {"clean@a", "clean@b"}
+    assert {k for k, v in statuses(defs, instance).items() if v == "STALE"} == {"long@a", "long@b"}
     toy.repro(reproduced)
-    assert mirror(reproduced, instance) == ["clean@a", "clean@b", "dedup", "report", "slow"]
+    assert mirror(reproduced, instance) == ["long@a", "long@b", "join", "report", "slow"]
     assert set(statuses(defs, instance).values()) == {"FRESH"}

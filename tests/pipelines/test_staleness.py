@@ -39,29 +39,29 @@ def forget_stage(folder: Path) -> None:
 
 def edit_then_run_one(folder: Path) -> None:
     param("min_length: 2", "min_length: 3")(folder)
-    toy.repro(folder, "--single-item", "clean@a")
+    toy.repro(folder, "--single-item", "long@a")
 
 
-CLEAN = {"clean@a", "clean@b"}
+LONG = {"long@a", "long@b"}
 EDITS: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "nothing": (lambda folder: None, set()),
-    "a threshold": (param("min_length: 2", "min_length: 3"), CLEAN),
-    "a param of one item of a foreach": (param("words: 12", "words: 13"), {"download@a"}),
-    "a new key in a section that stages read": (param("min_length: 2}", "min_length: 2, strict: true}"), CLEAN),
+    "a threshold": (param("min_length: 2", "min_length: 3"), LONG),
+    "a param of one item of a foreach": (param("words: 12", "words: 13"), {"words@a"}),
+    "a new key in a section that stages read": (param("min_length: 2}", "min_length: 2, strict: true}"), LONG),
     "a param that no stage reads": (param("title: toy", "title: toy\nunused: 1"), set()),
     "a comment in params.yaml": (param("title: toy", "title: toy # a title"), set()),
     "the same number written otherwise": (param("min_length: 2", "min_length: 2.0"), set()),
-    "a comment in code": (append("code/stage.py", "# done\n"), {"download@a", "download@b", *CLEAN}),
-    "a new file in a code folder": (append("code/other.py", "x = 1\n"), CLEAN),
+    "a comment in code": (append("code/stage.py", "# done\n"), {"words@a", "words@b", *LONG}),
+    "a new file in a code folder": (append("code/other.py", "x = 1\n"), LONG),
     "an ignored file in a code folder": (append("code/__pycache__/stage.pyc", "x"), set()),
     "a touched file": (lambda folder: (folder / "code" / "stage.py").touch(), set()),
-    "a command": (graph("join data/dedup", "join  data/dedup"), {"dedup"}),
+    "a command": (graph("join data/join", "join  data/join"), {"join"}),
     "a description": (graph("desc: Each word once", "desc: Every word once"), set()),
-    "a deleted output": (delete("data/dedup/documents"), {"dedup", "report", "slow"}),
-    "one byte of an output": (append("data/clean/a/documents/words.txt", "!"), {"clean@a", "dedup"}),
-    "a metric that nothing reads": (append("data/raw/a/metrics.json", " "), {"download@a"}),
-    "a stray file in a folder that a stage reads": (append("data/clean/stray.txt", "x"), {"dedup"}),
-    "a new source": (param("b: {words: 5}", "b: {words: 5}\n  c: {words: 3}"), {"download@c", "clean@c"}),
+    "a deleted output": (delete("data/join/documents"), {"join", "report", "slow"}),
+    "one byte of an output": (append("data/long/a/documents/words.txt", "!"), {"long@a", "join"}),
+    "a metric that nothing reads": (append("data/raw/a/metrics.json", " "), {"words@a"}),
+    "a stray file in a folder that a stage reads": (append("data/long/stray.txt", "x"), {"join"}),
+    "a new source": (param("b: {words: 5}", "b: {words: 5}\n  c: {words: 3}"), {"words@c", "long@c"}),
     "a source less": (param("  b: {words: 5}\n", ""), set()),
     "a new dep on code": (
         graph("    params: [title]\n    deps: [", "    params: [title]\n    deps: [code, "),
@@ -71,10 +71,10 @@ EDITS: dict[str, tuple[Callable[[Path], object], set[str]]] = {
         graph("    params: [title]\n    deps: [", '    params: [title]\n    deps: ["data/raw/a/documents", '),
         {"report"},
     ),
-    "a lost cache": (delete(".dvc/cache"), {"download@a", "download@b", *CLEAN, "dedup", "report", "slow"}),
+    "a lost cache": (delete(".dvc/cache"), {"words@a", "words@b", *LONG, "join", "report", "slow"}),
     "an entry gone from dvc.lock": (forget_stage, {"report"}),
-    "the same bytes made again": (lambda folder: toy.repro(folder, "--single-item", "--force", "download@a"), set()),
-    "an edit, and one of its stages run": (edit_then_run_one, {"clean@b", "dedup"}),
+    "the same bytes made again": (lambda folder: toy.repro(folder, "--single-item", "--force", "words@a"), set()),
+    "an edit, and one of its stages run": (edit_then_run_one, {"long@b", "join"}),
 }
 
 
@@ -86,6 +86,7 @@ def dvc_status(folder: Path) -> set[str]:
         return {target.rpartition(":")[2] for target in repo.status()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EDITS)
 def test_agreement(
     name: str,

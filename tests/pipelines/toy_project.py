@@ -7,7 +7,7 @@ from pathlib import Path
 
 DVC_YAML = """\
 stages:
-  download:
+  words:
     foreach: ${sources}
     do:
       desc: Make the words of one source
@@ -16,32 +16,32 @@ stages:
       deps: [code/stage.py]
       outs: ["data/raw/${key}/documents"]
       metrics: ["data/raw/${key}/metrics.json"]
-  clean:
+  long:
     foreach: ${sources}
     do:
       desc: Drop short words
-      cmd: python code/stage.py clean data/clean/${key} data/raw/${key}/documents
+      cmd: python code/stage.py long data/long/${key} data/raw/${key}/documents
       params: [cleaning]
       deps: ["data/raw/${key}/documents", code]
-      outs: ["data/clean/${key}/documents"]
-      metrics: ["data/clean/${key}/metrics.json"]
-  dedup:
+      outs: ["data/long/${key}/documents"]
+      metrics: ["data/long/${key}/metrics.json"]
+  join:
     desc: Each word once
-    cmd: python code/stage.py join data/dedup data/clean
-    deps: ["data/clean"]
-    outs: ["data/dedup/documents"]
-    metrics: ["data/dedup/metrics.json"]
+    cmd: python code/stage.py join data/join data/long
+    deps: ["data/long"]
+    outs: ["data/join/documents"]
+    metrics: ["data/join/metrics.json"]
   report:
     desc: One file about all
-    cmd: python code/stage.py join data/report data/dedup/documents
+    cmd: python code/stage.py join data/report data/join/documents
     params: [title]
-    deps: ["data/dedup/documents"]
+    deps: ["data/join/documents"]
     outs: ["data/report"]
   slow:
     desc: A long training
-    cmd: python code/stage.py slow data/slow data/dedup/documents
+    cmd: python code/stage.py slow data/slow data/join/documents
     params: [slow]
-    deps: ["data/dedup/documents"]
+    deps: ["data/join/documents"]
     outs: ["data/slow"]
 """
 PARAMS = """\

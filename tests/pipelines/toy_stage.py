@@ -11,13 +11,13 @@ import yaml
 
 
 def main() -> None:
-    """`stage.py make|clean|join|report|slow OUT [IN...]`."""
+    """`stage.py make|long|join|report|slow OUT [IN...]`."""
     verb, out, inputs = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
     params = yaml.safe_load(Path("params.yaml").read_text())
     say(f"{verb}: {out}")
     if verb == "make":
         words = [f"{out.name}{number}" for number in range(params["sources"][out.name]["words"])]
-    elif verb == "clean":
+    elif verb == "long":
         words = [word for word in read(inputs) if len(word) >= params["cleaning"]["min_length"]]
     else:
         words = sorted(set(read(inputs)))

@@ -1,0 +1,165 @@
+"""Asset checks: the verdicts of `llm_core.checks` with thresholds from `params.checks`.
+
+A blocking check that fails stops what is below it in the same run. What a check compares
+with (the last accepted text, the best accepted loss) is the record of its own last success.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+from llm_core.checks import Verdict
+from llm_core.params.checks import Checks
+from pipelines.dvc_project import DvcProject, Stage
+from pipelines.metadata import figures
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a check may look at: the stage's folder, its deps, thresholds, the last accepted figures."""
+
+    folder: Path
+    deps: list[Path]
+    params: Checks
+    previous: Mapping[str, Any] | None
+    version: str
+
+
+def _licence(look: Look) -> Verdict:
+    from llm_core.checks.text import licence_present
+
+    return licence_present(look.folder, look.params)
+
+
+def _retention(look: Look) -> Verdict:
+    from llm_core.checks.text import retention
+
+    return retention(look.folder, look.params)
+
+
+def _drift(look: Look) -> Verdict:
+    from llm_core.checks.text import drift
+
+    return drift(look.folder, look.params, look.previous, look.version)
+
+
+def _contamination(look: Look) -> Verdict:
+    from llm_core.checks.text import contamination
+
+    return contamination(look.folder, look.params)
+
+
+def _false_duplicates(look: Look) -> Verdict:
+    from llm_core.checks.text import false_duplicates
+
+    return false_duplicates(look.folder, _documents(look.deps), look.params)
+
+
+def _round_trip(look: Look) -> Verdict:
+    from llm_core.checks.training import round_trip
+
+    return round_trip(look.folder, _documents(look.deps)[0], look.params)
+
+
+def _conservation(look: Look) -> Verdict:
+    from llm_core.checks.training import conservation
+
+    split = next(path.parent for path in look.deps if path.name == "train")
+    return conservation(look.folder, split, look.params)
+
+
+def _loss(look: Look) -> Verdict:
+    from llm_core.checks.training import loss
+
+    return loss(look.folder, look.params, look.previous)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check of the stages of one group of dvc.yaml."""
+
+    name: str
+    stages: tuple[str, ...]
+    look: Callable[[Look], Verdict]
+    blocking: bool
+    description: str
+
+
+CHECKS = (
+    Check("licence_present", ("download", "clean"), _licence, True, "Every document names its licence."),
+    Check("retention", ("clean",), _retention, True, "Cleaning keeps enough of each source."),
+    Check("drift", ("clean",), _drift, True, "Lengths and languages stay near the last accepted version."),
+    Check("false_duplicates", ("dedup",), _false_duplicates, True, "What was dropped as duplicate is alike."),
+    Check("contamination", ("decontaminate",), _contamination, True, "Few documents overlap with benchmarks."),
+    Check("round_trip", ("tokenizer",), _round_trip, True, "Decoding what was encoded gives the same text."),
+    Check("conservation", ("tokenize",), _conservation, True, "Each document of the split is in the tokens, once."),
+    Check("loss", ("pretrain",), _loss, True, "Losses are finite, and near the best accepted model's."),
+)
+
+
+def asset_checks(project: DvcProject) -> Iterator[dg.AssetChecksDefinition]:
+    """A Dagster asset check for each stage and each check that it has."""
+    for stage in project.stages.values():
+        for check in CHECKS:
+            if stage.group in check.stages:
+                yield _asset_check(project.root, stage, check)
+
+
+def _asset_check(root: Path, stage: Stage, check: Check) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=stage.key, name=check.name, blocking=check.blocking, description=check.description)
+    def evaluate(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        key = dg.AssetCheckKey(dg.AssetKey(stage.key), check.name)
+        return run_check(root, stage.name, check, last_accepted(context.instance, key))
+
+    return evaluate
+
+
+def run_check(root: Path, name: str, check: Check, previous: Mapping[str, Any] | None) -> dg.AssetCheckResult:
+    """Evaluate a check on what now stands in the working copy."""
+    with DvcProject(root) as project:
+        stage = project.stages[name]
+        version = project.data_version(name) or ""
+    verdict = check.look(
+        Look(root / stage.folder, [root / dep for dep in stage.deps], thresholds(root), previous, version)
+    )
+    return dg.AssetCheckResult(
+        passed=verdict.passed,
+        severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
+        description=verdict.message,
+        metadata={"figures": dg.MetadataValue.json(verdict.figures), **figures(verdict.figures)},
+    )
+
+
+def last_accepted(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Mapping[str, Any] | None:
+    """Figures of the check's last success; None where there is none."""
+    history = instance.event_log_storage.get_asset_check_execution_history(
+        key, limit=1, status={AssetCheckExecutionRecordStatus.SUCCEEDED}
+    )
+    if not history or not history[0].event or not history[0].event.dagster_event:
+        return None
+    value = history[0].event.dagster_event.asset_check_evaluation_data.metadata.get("figures")
+    return value.value if isinstance(value, dg.JsonMetadataValue) and isinstance(value.value, dict) else None
+
+
+def thresholds(root: Path) -> Checks:
+    """`params.checks` of the working copy as it now stands; the defaults where params.yaml has none."""
+    import yaml
+
+    values = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8")) or {}
+    return Checks.model_validate(values.get("checks") or {})
+
+
+def _documents(paths: list[Path]) -> list[Path]:
+    """Folders among a stage's deps that hold documents: themselves, or one level down (`data/clean`)."""
+    found = []
+    for path in paths:
+        if path.is_dir():
+            folders = [path, *sorted(inner for inner in path.iterdir() if inner.is_dir())]
+            found += [folder for folder in folders if list(folder.glob("documents/*.parquet"))]
+            if path.name == "documents" and list(path.glob("*.parquet")):
+                found.append(path)
+    return found

@@ -1,0 +1,112 @@
+"""Each check on a handful of documents: it passes on good ones, and its failure says what to do."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_core.checks import Verdict
+from llm_core.checks.text import contamination, drift, false_duplicates, licence_present, profile, retention, similarity
+from llm_core.checks.training import loss, round_trip
+from llm_core.documents import DocumentWriter
+from llm_core.ledger import LedgerWriter
+from llm_core.params.checks import Checks
+
+
+def write(folder: Path, texts: dict[str, str], **more: Any) -> Path:
+    with DocumentWriter(folder / "documents") as writer:
+        rows = [{"id": id, "source": "web", "text": text, "license": "CC0-1.0"} | more for id, text in texts.items()]
+        writer.write_rows(rows)
+    return folder
+
+
+def judge(folder: Path, rows: list[dict[str, Any]]) -> Path:
+    with LedgerWriter(folder / "ledger", "clean") as ledger:
+        ledger.record([{"source": "web", "bytes": 100} | row for row in rows])
+    return folder
+
+
+def fails(verdict: Verdict, *words: str) -> bool:
+    return not verdict.passed and all(word in verdict.message for word in words)
+
+
+def test_licence(tmp_path: Path) -> None:
+    assert licence_present(write(tmp_path / "good", {"a": "x"}), Checks()).passed
+    bad = write(tmp_path / "bad", {"a": "x", "b": "y"}, license=" ")
+    assert fails(licence_present(bad, Checks()), "2 of 2", "web (2)", "params.yaml")
+    assert fails(licence_present(write(tmp_path / "none", {"a": "x"}, license=None), Checks()), "1 of 1")
+
+
+def test_retention_counts_bytes(tmp_path: Path) -> None:
+    rows = [
+        {"id": "a", "verdict": "kept", "bytes": 10},
+        {"id": "b", "verdict": "changed", "bytes": 20},
+        {"id": "c", "verdict": "dropped", "reason": "gopher_word_count", "bytes": 70},
+    ]
+    folder = judge(tmp_path, rows)
+    assert retention(folder, Checks(retention_min=0.3)).passed
+    strict = retention(folder, Checks(retention_min=0.31))
+    assert fails(strict, "web keeps 30.0%", "gopher_word_count", "retention_min_by_source")
+    assert retention(folder, Checks(retention_min=0.9, retention_min_by_source={"web": 0.1})).passed
+
+
+def test_drift_against_the_last_accepted(tmp_path: Path) -> None:
+    old = profile(write(tmp_path / "old", {str(i): "x" * 100 for i in range(10)}, language="en"))
+    assert old == {"documents": 10, "median length": 100, "languages": {"en": 1.0}}
+    assert drift(tmp_path / "old", Checks(), None).passed
+    longer = write(tmp_path / "longer", {str(i): "x" * 140 for i in range(10)}, language="en")
+    assert fails(drift(longer, Checks(), old, "abc.dir"), "100 to 140", "40%", "abc.dir", "checks.accepted")
+    assert drift(longer, Checks(accepted=["abc.dir"]), old, "abc.dir").passed
+    assert drift(longer, Checks(length_drift_max=0.5), old).passed
+    other = write(tmp_path / "other", {str(i): "x" * 100 for i in range(10)}, language="de")
+    assert fails(drift(other, Checks(), old), "moved by")
+
+
+def test_contamination_per_source(tmp_path: Path) -> None:
+    folder = judge(tmp_path, [{"id": str(i), "verdict": "dropped" if i < 2 else "kept"} for i in range(10)])
+    assert contamination(folder, Checks(contamination_max=0.2)).passed
+    assert fails(contamination(folder, Checks(contamination_max=0.19)), "20.0% of web")
+
+
+def test_false_duplicates_reads_the_texts(tmp_path: Path) -> None:
+    words = " ".join(f"w{i}" for i in range(30))
+    read = write(tmp_path / "clean", {"a": words, "b": words + " end", "c": "nothing of the kind in here at all"})
+    rows = [
+        {"id": "a", "verdict": "kept"},
+        {"id": "b", "verdict": "dropped", "reason": "near_duplicate", "survivor_id": "a"},
+        {"id": "c", "verdict": "dropped", "reason": "near_duplicate", "survivor_id": "a"},
+    ]
+    folder = judge(tmp_path / "dedup", rows)
+    assert similarity(words, words + " end") == pytest.approx(26 / 27)
+    assert fails(false_duplicates(folder, [read], Checks()), "1 of 2", "first: c", "threshold")
+    assert false_duplicates(folder, [read], Checks(false_positives_max=0.5)).passed
+
+
+def test_loss(tmp_path: Path) -> None:
+    log = tmp_path / "training_log.jsonl"
+    rows = [{"step": 1, "loss": 5.0}, {"step": 2, "loss": 3.0, "heldout_loss": 3.2}]
+    log.write_text("\n".join(map(json.dumps, rows)))
+    first = loss(tmp_path, Checks(), None)
+    assert first.passed and first.figures["best loss"] == 3.2
+    assert loss(tmp_path, Checks(), {"best loss": 3.11}).passed, "within the margin"
+    assert loss(tmp_path, Checks(), {"best loss": 3.11}).figures["best loss"] == 3.11, "the margin does not creep"
+    assert fails(loss(tmp_path, Checks(), {"best loss": 3.0}), "3.2000", "3.0000", "loss_margin")
+    log.write_text(log.read_text() + '\n{"step": 3, "loss": NaN}')
+    assert fails(loss(tmp_path, Checks(), None), "loss at step 3", "learning rate")
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    texts = write(tmp_path / "split", {"a": "Grün, ÄÖ and\ttabs\n", "b": "two  spaces"})
+    byte_level = Tokenizer(models.BPE())
+    byte_level.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    byte_level.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    byte_level.train_from_iterator(["a b"], trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet))
+    byte_level.save(str(tmp_path / "tokenizer.json"))
+    assert round_trip(tmp_path, texts, Checks()).passed
+    byte_level.normalizer = normalizers.Lowercase()
+    byte_level.save(str(tmp_path / "tokenizer.json"))
+    assert fails(round_trip(tmp_path, texts, Checks()), "1 of 2", "byte-level")
