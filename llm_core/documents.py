@@ -215,13 +215,13 @@ def _read_parquet(file: str, wanted: list[str]) -> Iterator[pa.RecordBatch]:
                 raise UserError(f"{file}: has no column 'text' (it has {', '.join(sorted(present))})")
             position = 0
             for batch in parquet.iter_batches(BATCH_ROWS, columns=[name for name in wanted if name in present]):
-                yield _complete(batch, wanted, file, position)
+                yield complete(batch, wanted, file, position)
                 position += batch.num_rows
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
 
 
-def _complete(batch: pa.RecordBatch, wanted: list[str], file: str, position: int) -> pa.RecordBatch:
+def complete(batch: pa.RecordBatch, wanted: list[str], file: str, position: int) -> pa.RecordBatch:
     """Bring a Parquet batch to the schema: missing columns filled, types cast."""
     columns = []
     for name in wanted:
@@ -245,7 +245,7 @@ def _read_jsonl(file: str, wanted: list[str]) -> Iterator[pa.RecordBatch]:
     for number, line in enumerate(read_lines(file), start=1):
         if not line.strip():
             continue
-        row = _parse_line(line, file, number)
+        row = parse_line(line, file, number)
         rows.append({name: row.get(name) for name in wanted})
         size += len(line)
         if len(rows) >= BATCH_ROWS or size >= BATCH_BYTES:
@@ -273,7 +273,7 @@ def read_lines(file: str | Path) -> Iterator[bytes]:
             raise UserError(f"{file}: broken or truncated compressed file ({error})") from None
 
 
-def _parse_line(line: bytes, file: str, number: int) -> dict[str, Any]:
+def parse_line(line: bytes, file: str, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:

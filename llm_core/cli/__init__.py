@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "card": ("card", "Write the dataset card and model cards from the ledgers."),
     "params": ("params", "Print every knob of params.yaml with its meaning, type and present value."),
     "fetch": ("fetch", "Download one source, verified and resumed, as documents."),
+    "clean": ("clean", "Repair, extract and filter documents; the ledger names every drop."),
     "train-tokenizer": ("train_tokenizer", "Train a byte-level BPE tokenizer on documents."),
     "tokenize": ("tokenize", "Encode documents into memory-mapped Arrow token shards."),
     "pretrain": ("pretrain", "Train a language model with DeepSpeed ZeRO; resumes exactly."),

@@ -1,0 +1,54 @@
+"""From the names in `cleaning.steps` to the steps themselves."""
+
+from collections.abc import Callable
+
+from llm_core.cleaning.batch import Batch, Step
+from llm_core.errors import UserError
+from llm_core.params.cleaning import Cleaning
+
+
+class ShortStep:
+    """Drops documents of fewer than `minimum` characters; always the last step."""
+
+    def __init__(self, minimum: int) -> None:
+        self.minimum = minimum
+
+    def __call__(self, batch: Batch) -> None:
+        """Drop the short ones among the living documents."""
+        for row in batch.alive():
+            if len(batch.texts[row].strip()) < self.minimum:
+                reason = "too_short" if batch.texts[row].strip() else "empty"
+                batch.drop(row, reason, len(batch.texts[row]))
+
+
+def build_steps(params: Cleaning, names: list[str] | None = None) -> list[Step]:
+    """The steps named (by default `params.steps`), ready to be called; UserError on a name that does not exist."""
+    steps: list[Step] = [build_step(name, params) for name in (params.steps if names is None else names)]
+    return [*steps, ShortStep(params.min_characters)]
+
+
+def build_step(name: str, params: Cleaning) -> Step:
+    """One step by its name."""
+    if name in STEPS:
+        return STEPS[name](params)
+    raise UserError(f"cleaning.steps: there is no step or recipe '{name}' (there are {', '.join(known(params))})")
+
+
+def known(params: Cleaning) -> list[str]:
+    """Names that `cleaning.steps` may hold."""
+    return list(STEPS)
+
+
+def _extract(params: Cleaning) -> Step:
+    from llm_core.cleaning.extraction import ExtractStep
+
+    return ExtractStep(params.extraction)
+
+
+def _repair(params: Cleaning) -> Step:
+    from llm_core.cleaning.repair import RepairStep
+
+    return RepairStep(params.repair)
+
+
+STEPS: dict[str, Callable[[Cleaning], Step]] = {"extract": _extract, "repair": _repair}
