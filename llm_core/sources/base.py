@@ -66,6 +66,9 @@ def only_urls(records: Iterator[Record], pattern: str | None) -> Iterator[Record
 class SourceRoom(Protocol):
     """What every kind of source offers."""
 
+    streaming: bool
+    """Whether `records` reads from the network, uncached: finished shards are then kept for the next run."""
+
     def shards(self) -> list[Shard]:
         """All shards, in a stable order."""
 

@@ -31,6 +31,8 @@ RECORDS_A_SHARD = 100
 class CommonCrawlRoom:
     """A crawl's files or captures; `params.base` and `params.index` may point to a mirror."""
 
+    streaming = False
+
     def __init__(self, params: CommonCrawlSource, client: Client) -> None:
         self.params, self.client = params, client
         self.base, self.index = params.base.rstrip("/"), params.index.rstrip("/")

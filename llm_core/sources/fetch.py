@@ -6,12 +6,14 @@ shards' order. Threads wait for the network, processes parse; the bytes do not d
 """
 
 import hashlib
+import importlib
 import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -30,19 +32,21 @@ SCRATCH = Path(".scratch/fetch")
 LAYOUT = 1  # of what a shard's scratch folder holds; raise it when records are made differently
 
 
+ROOMS = {
+    "package": ("llm_core.sources.package", "PackageRoom"),
+    "common_crawl": ("llm_core.sources.common_crawl", "CommonCrawlRoom"),
+    "pile": ("llm_core.sources.pile", "PileRoom"),
+    "dolma": ("llm_core.sources.dolma", "DolmaRoom"),
+    "hub": ("llm_core.sources.hub", "HubRoom"),
+    "files": ("llm_core.sources.files", "FilesRoom"),
+}  # kind -> where it is; imported only when it is used
+
+
 def open_source(params: Source, client: Client) -> SourceRoom:
     """The room for a source of this kind."""
-    if params.kind == "package":
-        from llm_core.sources.package import PackageRoom
-
-        return PackageRoom(params, client)
-    if params.kind == "common_crawl":
-        from llm_core.sources.common_crawl import CommonCrawlRoom
-
-        return CommonCrawlRoom(params, client)
-    from llm_core.sources.files import FilesRoom
-
-    return FilesRoom(params, client)
+    module, name = ROOMS[params.kind]
+    room: SourceRoom = getattr(importlib.import_module(module), name)(params, client)
+    return room
 
 
 def fetch(source: str, params: Source, network: Network, out: Path, scratch: Path = SCRATCH) -> dict[str, Any]:
@@ -52,9 +56,9 @@ def fetch(source: str, params: Source, network: Network, out: Path, scratch: Pat
     """
     client = Client(network)
     room = open_source(params, client)
-    shards = room.shards()
     place = scratch / f"{source}-{fingerprint(source, params)}"
-    folders = [place / f"{number:05d}-{short_hash(shard.name)[:8]}" for number, shard in enumerate(shards)]
+    shards = _list(room, place, local=not (room.streaming or params.kind == "common_crawl"))
+    folders = [place / f"{number:05d}-{_version(shard)}" for number, shard in enumerate(shards)]
     waiting = [pair for pair in zip(shards, folders, strict=True) if not pair[1].is_dir()]
     if len(waiting) < len(shards):
         log(f"fetch {source}: {len(shards) - len(waiting)} of {len(shards)} shards were finished by an earlier run")
@@ -66,13 +70,36 @@ def fetch(source: str, params: Source, network: Network, out: Path, scratch: Pat
         elif waiting:
             _make_all(source, params, network, room, waiting, work)
     metrics = _gather(source, folders, out)
-    shutil.rmtree(place, ignore_errors=True)
+    if not room.streaming:
+        shutil.rmtree(place, ignore_errors=True)
     log(
         f"fetch {source}: {metrics['documents_kept']} documents, {metrics['documents_dropped']} quarantined or unfit; "
         f"{client.bytes_received} bytes in {client.requests_sent} requests"
     )
     report({"source": source, **metrics})
     return metrics
+
+
+def _list(room: SourceRoom, place: Path, local: bool) -> list[Shard]:
+    """The source's shards; of a remote one those that an unfinished run listed, so that it goes on with the same."""
+    listing = place / "shards.json"
+    if listing.is_file() and not local:
+        return [
+            Shard(**{**entry, "parts": tuple(tuple(part) for part in entry["parts"])}) for entry in read_json(listing)
+        ]
+    shards = room.shards()
+    write_json(listing, [asdict(shard) for shard in shards])
+    return shards
+
+
+def _version(shard: Shard) -> str:
+    """A name for the shard as it is now: a local file that has changed meanwhile is read again."""
+    stamps = []
+    for address in (shard.address, *(part[0] for part in shard.parts)):
+        if address and Path(address).exists():
+            stat = Path(address).stat()
+            stamps.append(f"{stat.st_size}:{stat.st_mtime_ns}")
+    return short_hash(shard.name, shard.sha256 or "", *stamps)[:12]
 
 
 def fingerprint(source: str, params: Source) -> str:

@@ -7,66 +7,78 @@ a few hundred at a time. A broken line, row group, record or file is quarantined
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from llm_core.downloads import Client
-from llm_core.errors import UserError
 from llm_core.params.sources import FilesSource
-from llm_core.sources.base import Document, Record, Rejected, Shard
+from llm_core.sources.base import Document, Record, Rejected, Shard, only_urls
+from llm_core.sources.charset import decode
+from llm_core.sources.listed import list_shards
 from llm_core.sources.tables import read_table
-from llm_core.storage import is_remote, list_files, open_file
+from llm_core.storage import is_remote, open_file
 
 TABLES = (".parquet", ".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
+WARC = (".warc", ".warc.gz", ".wet", ".wet.gz", ".wat", ".wat.gz")
 PAGES = {".txt": "text/plain", ".md": "text/plain", ".html": "text/html", ".htm": "text/html"}
-WARC_ENDINGS = (".warc", ".warc.gz", ".wet", ".wet.gz", ".wat", ".wat.gz")
-ENDINGS = (*TABLES, *PAGES, *WARC_ENDINGS)
 PAGES_A_SHARD = 500
 
 
 class FilesRoom:
-    """The files at `params.paths`, in the order given, folders sorted by name."""
+    """The files that the params name; pages are grouped into shards."""
+
+    streaming = False
 
     def __init__(self, params: FilesSource, client: Client) -> None:
         self.params, self.client = params, client
-        self._pages: dict[str, list[str]] = {}
 
     def shards(self) -> list[Shard]:
-        """Data files each alone, pages in groups."""
-        shards: dict[str, Shard] = {}
-        pages: list[str] = []
-        for path in self.params.paths:
-            web = path.startswith(("http://", "https://"))
-            for file in [path] if web else list_files(path, ENDINGS):
-                if Path(file).suffix.lower() in PAGES and not web:
-                    pages.append(file)
-                else:
-                    shards[file] = Shard(file, file)
-        if not shards and not pages:
-            raise UserError(f"{', '.join(self.params.paths)}: holds no file ending in {', '.join(ENDINGS)}")
-        pages = list(dict.fromkeys(pages))
+        """Data files each alone, then pages in groups."""
+        shards = list_shards(self.params, self.client, (*TABLES, *WARC, *PAGES))
+        data = [shard for shard in shards if _page_type(shard.name) is None]
+        pages = [shard for shard in shards if _page_type(shard.name)]
         for start in range(0, len(pages), PAGES_A_SHARD):
             group = pages[start : start + PAGES_A_SHARD]
-            self._pages[group[0]] = group
-            shards[group[0]] = Shard(group[0])
-        return list(shards.values())
+            data.append(replace(group[0], address="", parts=tuple((page.address, 0, 0) for page in group)))
+        return data
 
     def bring(self, shard: Shard) -> Path | None:
         """A local path of a data file; pages are opened one by one."""
-        return self.client.bring(shard.address) if shard.address else None
+        return self.client.bring(shard.address, shard.sha256) if shard.address else None
 
     def records(self, shard: Shard, file: Path | None, skipped: Counter[str]) -> Iterator[Record]:
         """Stream a data file's rows, or a group's pages; `key` is the file and the row."""
         if file is None:
-            if not self._pages:
-                self.shards()
-            yield from _pages(self._pages[shard.name])
+            records = self._pages([address for address, _, _ in shard.parts])
         else:
-            yield from read_data_file(file, shard.name, self.params.columns, skipped)
+            records = read_data_file(file, shard.name, self.params.columns, skipped)
+        return only_urls(records, self.params.url_pattern)
+
+    def _pages(self, files: list[str]) -> Iterator[Record]:
+        for number, file in enumerate(files):
+            content_type = _page_type(file) or "text/plain"
+            try:
+                if file.startswith(("http://", "https://")):
+                    data = self.client.get(file)
+                else:
+                    with open_file(file) as stream:
+                        data = stream.read()
+            except OSError as error:
+                yield Rejected("quarantine_unreadable_file", number, detail=f"{file}: {error.strerror}")
+                continue
+            if b"\0" in data[:4096] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+                yield Rejected("quarantine_binary_file", number, len(data), file)
+                continue
+            text, charset = decode(data, html=content_type == "text/html")
+            metadata = {"content_type": content_type, "charset": charset, "file": file}
+            url = file if is_remote(file) else None
+            yield Document(key=file, text=text, url=url, metadata=metadata, offset=number)
 
 
 def read_data_file(file: Path, name: str, columns: Mapping[str, str], skipped: Counter[str]) -> Iterator[Record]:
-    """Stream a table's rows or a WARC file's records, by the file's name."""
-    if name.lower().endswith(WARC_ENDINGS):
+    """Stream a table's rows or a WARC file's records, by the name that the file has where it comes from."""
+    if urlsplit(name).path.lower().endswith(WARC):
         from llm_core.sources.warc import read_warc_file
 
         yield from read_warc_file(file, skipped, name)
@@ -74,21 +86,5 @@ def read_data_file(file: Path, name: str, columns: Mapping[str, str], skipped: C
         yield from read_table(file, name, columns)
 
 
-def _pages(files: list[str]) -> Iterator[Record]:
-    from llm_core.sources.charset import decode
-
-    for number, file in enumerate(files):
-        content_type = PAGES[Path(file).suffix.lower()]
-        try:
-            with open_file(file) as stream:
-                data: bytes = stream.read()
-        except OSError as error:
-            yield Rejected("quarantine_unreadable_file", number, detail=f"{file}: {error.strerror}")
-            continue
-        if b"\0" in data[:4096] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
-            yield Rejected("quarantine_binary_file", number, len(data), file)
-            continue
-        text, charset = decode(data, html=content_type == "text/html")
-        metadata = {"content_type": content_type, "charset": charset, "file": file}
-        url = file if is_remote(file) else None
-        yield Document(key=file, text=text, url=url, metadata=metadata, offset=number)
+def _page_type(name: str) -> str | None:
+    return PAGES.get(Path(urlsplit(name).path).suffix.lower())

@@ -16,6 +16,8 @@ from llm_core.sources.base import Record, Shard, only_urls
 class PackageRoom:
     """One distribution file; its reader (`llm_core.sources.readers`) makes documents of what lies inside."""
 
+    streaming = False
+
     def __init__(self, params: PackageSource, client: Client) -> None:
         self.params, self.client = params, client
 

@@ -30,7 +30,7 @@ def read_table(file: Path, name: str, columns: Mapping[str, str]) -> Iterator[Re
     check_magic(file, name)
     rows = _parquet_rows(file) if name.endswith(".parquet") else _json_rows(file)
     for offset, row in rows:
-        yield row if isinstance(row, Rejected) else to_record(row, f"{Path(name).name}#{offset}", offset, columns)
+        yield row if isinstance(row, Rejected) else to_record(row, f"{name}#{offset}", offset, columns)
 
 
 def to_record(row: Mapping[str, Any], key: str, offset: int, columns: Mapping[str, str]) -> Record:

@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -31,6 +32,8 @@ class Loopback:
         self.log: list[tuple[str, str | None]] = []
         self.agents: set[str] = set()
         self.digests = True
+        self.headers: dict[str, str] = {}
+        self.prefixes: dict[str, Callable[[str, bytes, dict[str, str]], bytes | None]] = {}
         self.pause = 0.2
         self.retry_after = "0"
         server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -62,21 +65,28 @@ class Loopback:
             def do_GET(self) -> None:
                 self._serve(body=True)
 
+            def do_POST(self) -> None:
+                self._serve(body=True)
+
             def _serve(self, body: bool) -> None:
                 parts = urlsplit(self.path)
+                sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 site.log.append((parts.path, self.headers.get("Range")))
                 site.agents.add(self.headers.get("User-Agent", ""))
+                query = {key: value[0] for key, value in parse_qs(parts.query).items()}
                 if parts.path in site.answers:
-                    data = site.answers[parts.path]({key: value[0] for key, value in parse_qs(parts.query).items()})
+                    data = site.answers[parts.path](query)
+                elif prefix := next((prefix for prefix in site.prefixes if parts.path.startswith(prefix)), None):
+                    data = site.prefixes[prefix](parts.path.removeprefix(prefix), sent, query)
                 else:
                     data = site.files.get(parts.path)
                 fault = site.faults[parts.path].pop(0) if site.faults[parts.path] else ""
                 if fault == "slow":
                     time.sleep(site.pause)
                 if fault == "503":
-                    self._send(503, b"busy", {"Retry-After": site.retry_after})
+                    self._send(503, b"busy", {"Retry-After": site.retry_after}, body=body)
                 elif data is None:
-                    self._send(404, b"not here", {})
+                    self._send(404, b"not here", {"X-Error-Code": "EntryNotFound"}, body=body)
                 else:
                     self._file(data, fault, body)
 
@@ -103,7 +113,7 @@ class Loopback:
                 self, status: int, data: bytes, headers: dict[str, str], fault: str = "", body: bool = True
             ) -> None:
                 self.send_response(status)
-                for name, value in headers.items():
+                for name, value in {**site.headers, **headers}.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
@@ -156,3 +166,48 @@ def serve_common_crawl(site: Loopback, crawl: str, files: dict[str, list[bytes]]
         return "\n".join(lines).encode() if lines else None
 
     site.answers[f"/{crawl}-index"] = index
+
+
+def serve_hub(site: Loopback, repo: str, revision: str, files: dict[str, bytes]) -> None:
+    """Put a miniature Hugging Face hub with one dataset repository on `site`."""
+    site.headers = {"X-Repo-Commit": revision}
+    tree = [
+        {"type": "file", "path": path, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+        for path, data in files.items()
+    ]
+    folders = {str(PurePosixPath(path).parent) for path in files} - {"."}
+    for path, data in files.items():
+        site.files[f"/datasets/{repo}/resolve/{revision}/{path}"] = data
+    about = {
+        "id": repo,
+        "sha": revision,
+        "private": False,
+        "disabled": False,
+        "gated": False,
+        "downloads": 0,
+        "likes": 0,
+        "tags": [],
+        "lastModified": "2026-01-01T00:00:00.000Z",
+        "createdAt": "2026-01-01T00:00:00.000Z",
+        "siblings": [{"rfilename": path} for path in files],
+    }
+    for path in (f"/api/datasets/{repo}", f"/api/datasets/{repo}/revision/{revision}"):
+        site.answers[path] = lambda query: json.dumps(about).encode()
+
+    def list_tree(below: str, sent: bytes, query: dict[str, str]) -> bytes | None:
+        top = below.strip("/")
+        inside = [entry for entry in tree if entry["path"].startswith(f"{top}/" if top else "")]
+        inside += [{"type": "directory", "path": path, "oid": "0" * 40} for path in folders if top in ("", path)]
+        if query.get("recursive", "").lower() != "true":
+            parent = top or "."
+            inside = [entry for entry in inside if str(PurePosixPath(entry["path"]).parent) == parent]
+        return json.dumps([entry for entry in inside if entry["path"] != top]).encode() if inside else None
+
+    def paths_info(_: str, sent: bytes, query: dict[str, str]) -> bytes:
+        wanted = parse_qs(sent.decode()).get("paths", []) if b"=" in sent[:20] else json.loads(sent)["paths"]
+        found = [entry for entry in tree if entry["path"] in wanted]
+        found += [{"type": "directory", "path": path, "oid": "0" * 40} for path in wanted if path in folders]
+        return json.dumps(found).encode()
+
+    site.prefixes[f"/api/datasets/{repo}/tree/{revision}"] = list_tree
+    site.prefixes[f"/api/datasets/{repo}/paths-info/{revision}"] = paths_info
