@@ -1,0 +1,31 @@
+"""`llm-core decontaminate`: drop documents that hold benchmark items."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import In, Out, Overrides, ParamsFile, expand_sources, read_params, verb_app
+
+app = verb_app()
+
+
+@app.command()
+def decontaminate(
+    inputs: In,
+    out: Out,
+    benchmarks: Annotated[
+        list[str], typer.Option("--benchmarks", help="Files or folders of items: JSONL, or plain text with one a line.")
+    ],
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Drop documents that overlap with the items of benchmarks; the ledger names benchmark and item.
+
+    touched_items.jsonl lists every item that shares an n-gram with a document, and how much
+    of it was found, so that scores can be reported with and without them.
+    """
+    from llm_core.decontamination import decontaminate as run
+
+    params = read_params(params_file, overrides)
+    run(expand_sources(inputs, params), benchmarks, out, params.decontamination)

@@ -1,0 +1,32 @@
+"""`llm-core dedup`: drop duplicates across corpora."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import In, Out, Overrides, ParamsFile, expand_sources, read_params, verb_app
+
+app = verb_app()
+
+
+@app.command()
+def dedup(
+    inputs: In,
+    out: Out,
+    tombstones: Annotated[
+        Path, typer.Option("--takedowns", help="Documents to remove before looking for duplicates.")
+    ] = Path("takedowns.jsonl"),
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Drop exact and near duplicates (MinHash, every pair verified), and what a tombstone names.
+
+    The ledger names cluster and survivor of every document dropped. Which document is kept
+    does not depend on files, order or workers: first by source priority, then the longest.
+    """
+    from llm_core.deduplication.stage import dedup as run
+
+    params = read_params(params_file, overrides)
+    paths = expand_sources(inputs, params)
+    run(paths, out, params.deduplication, params.seed, list(params.sources), tombstones)

@@ -1,0 +1,24 @@
+"""`llm-core split`: hold out whole documents."""
+
+from pathlib import Path
+
+from llm_core.cli.options import In, Out, Overrides, ParamsFile, expand_sources, read_params, verb_app
+
+app = verb_app()
+
+
+@app.command()
+def split(
+    inputs: In,
+    out: Out,
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Split documents into train/ and heldout/: whole documents, a share of every source.
+
+    Near-duplicates, and documents of one group (split.group_by), fall on one side.
+    """
+    from llm_core.mixing import split as run
+
+    params = read_params(params_file, overrides)
+    run(expand_sources(inputs, params), out, params.split, params.seed)

@@ -1,0 +1,146 @@
+"""Who is dropped, who survives, and that neither depends on files or order."""
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from llm_core import takedowns
+from llm_core.deduplication.audit import wilson
+from llm_core.deduplication.stage import dedup
+from llm_core.documents import DocumentWriter, read_documents
+from llm_core.ledger import read_ledger
+from llm_core.params.deduplication import Deduplication
+
+WORDS = [f"word{number}" for number in range(400)]
+
+
+def text(seed: int, length: int = 120) -> str:
+    return " ".join(random.Random(seed).choices(WORDS, k=length))
+
+
+def near(base: str, changes: int, seed: int = 0) -> str:
+    words = base.split()
+    for place in random.Random(seed).sample(range(len(words)), changes):
+        words[place] = "changed"
+    return " ".join(words)
+
+
+def write(folder: Path, rows: list[dict], shards: int = 1) -> list[str]:
+    for shard in range(shards):
+        with DocumentWriter(folder / f"{shard}/documents") as writer:
+            writer.write_rows([{"source": "a", **row} for row in rows[shard::shards]])
+    return [str(folder / f"{shard}") for shard in range(shards)]
+
+
+def run(folder: Path, inputs: list[str], **changes) -> tuple[set[str], dict[str, dict], dict]:
+    metrics = dedup(inputs, folder, Deduplication(**changes), 7, ["a", "b"], folder.parent / "takedowns.jsonl")
+    kept = {name for batch in read_documents(folder) for name in batch.column("id").to_pylist()}
+    rows = {row["id"]: row for batch in read_ledger(folder) for row in batch.to_pylist()}
+    return kept, rows, metrics
+
+
+def test_exact_near_and_different(tmp_path):
+    base = text(1)
+    rows = [
+        {"id": "1", "text": base},
+        {"id": "2", "text": base.upper().replace(" ", "\n")},  # the same words
+        {"id": "3", "text": near(base, 1) + " and then some more of it"},  # longer, so it survives
+        {"id": "4", "text": near(base, 30)},
+        {"id": "5", "text": text(2)},
+    ]
+    kept, ledger, metrics = run(tmp_path / "out", write(tmp_path / "in", rows))
+    assert kept == {"3", "4", "5"}
+    assert {key: row["reason"] for key, row in ledger.items() if row["reason"]} == {
+        "1": "near_duplicate",
+        "2": "near_duplicate",
+    }
+    assert ledger["1"]["cluster_id"] == "1"
+    assert ledger["1"]["survivor_id"] == ledger["3"]["survivor_id"] == "3"
+    assert ledger["5"]["cluster_id"] is None
+    assert metrics["audit"]["false_positives"] == 0
+    assert metrics["documents_in"] == 5
+
+
+def test_source_priority_goes_before_length_and_length_before_id(tmp_path):
+    base = text(1)
+    rows = [
+        {"id": "1", "source": "b", "text": base + "   "},
+        {"id": "2", "source": "a", "text": base},
+        {"id": "3", "source": "a", "text": base},
+    ]
+    inputs = write(tmp_path / "in", rows)
+    assert run(tmp_path / "out", inputs)[0] == {"2"}
+    assert run(tmp_path / "out", inputs, priority=["b"])[0] == {"1"}
+
+
+def test_empty_documents_are_dropped_by_name_and_never_cluster(tmp_path):
+    rows = [{"id": str(number), "text": empty} for number, empty in enumerate(["", " \n", "…!"])]
+    kept, ledger, metrics = run(tmp_path / "out", write(tmp_path / "in", rows))
+    assert kept == set()
+    assert [row["reason"] for row in ledger.values()] == ["empty"] * 3
+    assert metrics["clusters"] == 0
+
+
+def test_one_text_ten_thousand_times(tmp_path):
+    rows = [{"id": f"{number:05d}", "text": text(1)} for number in range(10_000)]
+    kept, _, metrics = run(tmp_path / "out", write(tmp_path / "in", rows))
+    assert kept == {"00000"}
+    assert metrics["dropped_by_reason"] == {"exact_duplicate": 9_999}
+
+
+def test_a_common_beginning_does_not_make_a_duplicate(tmp_path):
+    boilerplate = text(1, 300)
+    rows = [{"id": str(number), "text": f"{boilerplate} {text(number + 10, 400)}"} for number in range(5)]
+    assert len(run(tmp_path / "out", write(tmp_path / "in", rows))[0]) == 5
+
+
+def test_a_tombstone_takes_a_document_out_and_its_twin_takes_its_place(tmp_path):
+    rows = [{"id": "1", "text": text(1)}, {"id": "2", "text": text(1)}, {"id": "3", "text": text(3)}]
+    inputs = write(tmp_path / "in", rows)
+    before = run(tmp_path / "out", inputs)[0]
+    takedowns.write_rows(tmp_path / "takedowns.jsonl", [{"id": "1", "reason": "asked"}])
+    after, ledger, _ = run(tmp_path / "out", inputs)
+    assert (before, after) == ({"1", "3"}, {"2", "3"})
+    assert (ledger["1"]["reason"], ledger["1"]["detail"]) == ("takedown", "id")
+    alone = run(tmp_path / "alone", write(tmp_path / "without", rows[1:]))[0]
+    assert after == alone
+    assert (tmp_path / "out/documents/00000.parquet").read_bytes() == (
+        tmp_path / "alone/documents/00000.parquet"
+    ).read_bytes()
+    (tmp_path / "takedowns.jsonl").unlink()
+    assert run(tmp_path / "out", inputs)[0] == before
+
+
+def test_same_address_with_another_text(tmp_path):
+    rows = [
+        {"id": "1", "url": "https://a.org/x", "text": text(1)},
+        {"id": "2", "url": "https://a.org/x#part", "text": text(2)},
+    ]
+    inputs = write(tmp_path / "in", rows)
+    assert run(tmp_path / "out", inputs)[0] == {"1", "2"}
+    assert run(tmp_path / "out", inputs, url=True)[2]["dropped_by_reason"] == {"url_duplicate": 1}
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(range(24)), shards=st.integers(1, 5))
+def test_survivors_depend_on_neither_order_nor_shards(tmp_path_factory, order, shards):
+    rows = []
+    for number in range(24):
+        base = text(number % 8)
+        rows.append({"id": f"{number:02d}", "source": "ab"[number % 2], "text": near(base, number % 4, seed=number)})
+    folder = tmp_path_factory.mktemp("order")
+    reference = run(folder / "reference", write(folder / "a", rows))
+    shuffled = run(folder / "shuffled", write(folder / "b", [rows[place] for place in order], shards))
+    assert shuffled[0] == reference[0]
+    columns = ("verdict", "reason", "cluster_id", "survivor_id")
+    assert all(shuffled[1][key][name] == row[name] for key, row in reference[1].items() for name in columns)
+
+
+@pytest.mark.parametrize(
+    ("hits", "trials", "low", "high"), [(0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (0, 0, 0, 1)]
+)
+def test_wilson_interval_of_known_cases(hits, trials, low, high):
+    assert wilson(hits, trials) == pytest.approx((low, high), abs=1e-4)

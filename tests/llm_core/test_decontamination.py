@@ -1,0 +1,72 @@
+"""Planted items are found, edited ones by their share, boilerplate never."""
+
+import json
+
+import pytest
+
+from llm_core.decontamination import decontaminate
+from llm_core.documents import DocumentWriter, read_documents
+from llm_core.errors import UserError
+from llm_core.ledger import read_ledger
+from llm_core.params.decontamination import Decontamination
+
+ITEM = " ".join(f"w{number}" for number in range(30))  # 18 13-grams
+BOILERPLATE = " ".join(f"read{number}" for number in range(14))
+FILLER = " ".join(f"filler{number}" for number in range(200))
+
+
+@pytest.fixture
+def benchmarks(tmp_path):
+    folder = tmp_path / "benchmarks"
+    folder.mkdir()
+    items = [{"id": "planted", "question": ITEM, "answer": "w3"}, {"id": "tiny", "question": "too short to match"}]
+    items += [
+        {"id": f"b{n}", "question": f"{BOILERPLATE} " + " ".join(f"q{n}x{k}" for k in range(20))} for n in range(20)
+    ]
+    items.append({"id": "short", "choices": ["one two three four five six", "seven eight nine ten"]})
+    (folder / "quiz.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    return folder
+
+
+def run(tmp_path, benchmarks, texts, **changes):
+    with DocumentWriter(tmp_path / "in/documents") as writer:
+        writer.write_rows([{"id": str(n), "source": "s", "text": text} for n, text in enumerate(texts)])
+    params = Decontamination(**changes)
+    metrics = decontaminate([str(tmp_path / "in")], [str(benchmarks)], tmp_path / "out", params)
+    kept = {name for batch in read_documents(tmp_path / "out") for name in batch.column("id").to_pylist()}
+    rows = {row["id"]: row for batch in read_ledger(tmp_path / "out") for row in batch.to_pylist()}
+    return kept, rows, metrics
+
+
+def test_planted_edited_and_boilerplate(tmp_path, benchmarks):
+    half = " ".join(ITEM.split()[:21])  # 9 of its 18 13-grams
+    less = " ".join(ITEM.split()[:20])  # 8 of 18
+    texts = [
+        f"{FILLER} {ITEM.upper()} {FILLER}",
+        f"{FILLER} {half} {FILLER}",
+        f"{FILLER} {less} {FILLER}",
+        f"{BOILERPLATE} {FILLER}",
+        FILLER,
+        f"{FILLER} one two three four five six, seven eight nine ten! {FILLER}",
+    ]
+    kept, rows, metrics = run(tmp_path, benchmarks, texts)
+    assert kept == {"2", "3", "4"}
+    assert (rows["0"]["reason"], rows["0"]["detail"], rows["0"]["score"]) == ("contaminated", "quiz/planted", 1.0)
+    assert rows["1"]["score"] == 0.5
+    assert rows["5"]["detail"] == "quiz/short"
+    assert metrics["items"]["quiz"] == {"items": 22, "touched": 2, "held": 2}
+    touched = [json.loads(line) for line in (tmp_path / "out/touched_items.jsonl").read_text().splitlines()]
+    assert touched[0] == {"benchmark": "quiz", "id": "planted", "share": 1.0, "documents": ["0", "1", "2"]}
+
+
+@pytest.mark.parametrize(("threshold", "dropped"), [(0.4, 3), (0.5, 2), (0.6, 1), (1.0, 1)])
+def test_the_threshold_acts(tmp_path, benchmarks, threshold, dropped):
+    words = ITEM.split()
+    texts = [f"{FILLER} {' '.join(words[:length])}" for length in (20, 21, 30)]
+    assert run(tmp_path, benchmarks, texts, threshold=threshold)[2]["documents_dropped"] == dropped
+
+
+def test_no_items_is_an_error(tmp_path):
+    (tmp_path / "b.jsonl").write_text('{"q": "two words"}\n')
+    with pytest.raises(UserError, match="no benchmark items"):
+        run(tmp_path, tmp_path / "b.jsonl", ["text"])
