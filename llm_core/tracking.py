@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from llm_core import progress
 from llm_core.digests import content_digest
+from llm_core.experiments import baseline, context_tags, project_folder
 
 EXPERIMENT = "llm-pipeline"
 PARAM_LENGTH = 6000  # MLflow's limit on a parameter's value
@@ -22,7 +24,7 @@ PARAM_LENGTH = 6000  # MLflow's limit on a parameter's value
 
 def tracking_uri() -> str:
     """Address of the tracking store: the environment's, else a sqlite file in the working folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_folder() / 'mlflow.db'}"
 
 
 def enabled() -> bool:
@@ -113,14 +115,17 @@ def run(
 
     mlflow.set_tracking_uri(tracking_uri())
     client = mlflow.MlflowClient()
-    experiment = client.get_experiment_by_name(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
-    experiment_id = experiment.experiment_id if experiment else client.create_experiment(EXPERIMENT)
-    context = {"mlflow.runName": name, "stage": name, **git_tags(), **(tags or {})}
+    experiment_id = _experiment(client)
+    context = {"mlflow.runName": name, "stage": name, **git_tags(), **context_tags(), **(tags or {})}
+    started_from = baseline()
+    if started_from:
+        context["mlflow.parentRunId"] = _parent(client, experiment_id, started_from)
     current = _resumed(client, resume, experiment_id)
     if current is None:
         created = client.create_run(experiment_id, run_name=name, tags=context)
         current = Run(client, created.info.run_id, experiment_id)
         current.params(params)
+    progress.report({"mlflow_run_id": current.run_id, "mlflow_experiment_id": experiment_id})
     status = "FAILED"
     try:
         yield current
@@ -131,6 +136,33 @@ def run(
     finally:
         mlflow.flush_async_logging()
         client.set_terminated(current.run_id, status)
+
+
+def _experiment(client: Any) -> str:
+    """Id of the MLflow experiment; with the default store its artifacts lie in the project itself."""
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+    found = client.get_experiment_by_name(name)
+    if found:
+        return str(found.experiment_id)
+    own = not os.environ.get("MLFLOW_TRACKING_URI")
+    place = (project_folder() / "mlruns" / name).resolve().as_uri() if own else None
+    return str(client.create_experiment(name, artifact_location=place))
+
+
+def _parent(client: Any, experiment_id: str, commit: str) -> str:
+    """The run under which all DVC experiments on one commit stand; made by the first of them."""
+    query = f"tags.`dvc.parent_of` = '{commit}'"
+    for attempt in range(2):
+        runs = client.search_runs([experiment_id], query, order_by=["attributes.start_time ASC"], max_results=1)
+        if runs or attempt:
+            break
+        made = client.create_run(
+            experiment_id,
+            run_name=f"experiments on {commit[:7]}",
+            tags={"dvc.parent_of": commit, "stage": "experiments"},
+        )
+        client.set_terminated(made.info.run_id)  # looked up again: of two made at once, the older one counts
+    return str(runs[0].info.run_id)
 
 
 def _resumed(client: Any, run_id: str | None, experiment_id: str) -> Run | None:

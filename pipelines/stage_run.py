@@ -30,6 +30,7 @@ BUSY = "is busy, it is being blocked by"
 BUSY_WAIT_SECONDS = 5.0
 BUSY_PATIENCE_SECONDS = 600.0
 GRACE_SECONDS = 5.0  # between Ctrl-C and kill; a stage needs well below a second to tidy up
+SKIPPED = ("didn't change, skipping", "is cached - skipping run")
 TAIL_LINES = 40
 
 
@@ -118,7 +119,7 @@ def run_stage(
     for message in session.get_custom_messages():
         if isinstance(message, dict):
             reported |= message
-    skipped = any("didn't change, skipping" in line for line in tail)
+    skipped = any(phrase in line for line in tail for phrase in SKIPPED)
     return StageRun(time.monotonic() - started, skipped, reported)
 
 

@@ -1,0 +1,106 @@
+"""Running a stage: streaming, cancelling, failing, two at once, and the pair of parsers that DVC and Dagster need."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import psutil
+import pytest
+
+from pipelines.dvc_project import DvcProject
+from pipelines.stage_run import run_process
+from tests.pipelines import toy_project as toy
+
+Build = Callable[[Path], dg.Definitions]
+DVC = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item"]
+
+
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """Processes whose working directory is the project."""
+    found = []
+    for process in psutil.process_iter(["cwd"]):
+        if process.info["cwd"] and Path(process.info["cwd"]).is_relative_to(folder):
+            found.append(process)
+    return found
+
+
+def wait_until(true: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+def test_interrupt_leaves_no_process_and_no_lock(reproduced: Path) -> None:
+    toy.edit(reproduced, "params.yaml", "steps: 0", "steps: 120")
+    code = (
+        "import os, sys, pathlib\nfrom pipelines.stage_run import run_process\n"
+        f"run_process({[*DVC, 'slow']!r}, pathlib.Path({str(reproduced)!r}), dict(os.environ))"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: any(process.name() == "sleep" for process in processes_in(reproduced)))
+    started = time.monotonic()
+    worker.send_signal(signal.SIGINT)
+    worker.wait(timeout=30)
+    assert processes_in(reproduced) == []
+    assert time.monotonic() - started < 15
+    toy.edit(reproduced, "params.yaml", "steps: 120", "steps: 0")
+    assert "cached" in toy.repro(reproduced, "--single-item", "slow"), "locks are free, dvc.lock is whole"
+
+
+def test_failed_stage_says_its_last_lines(reproduced: Path, instance: dg.DagsterInstance, definitions: Build) -> None:
+    toy.edit(reproduced, "code/stage.py", "def main() -> None:", "def main() -> None:\n    sys.exit('disk on fire')\n")
+    job = definitions(reproduced).resolve_job_def("whole_graph")
+    result = job.execute_in_process(instance=instance, raise_on_error=False)
+    assert not result.success
+    failure = result.failure_data_for_node("words__a")
+    assert failure is not None and failure.user_failure_data is not None
+    assert "disk on fire" in (failure.user_failure_data.description or "")
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_keep_dvc_lock_whole(project: Path) -> None:
+    stages = ["words@a", "words@b"]
+    both = [subprocess.Popen([*DVC, stage], cwd=project, stdout=subprocess.DEVNULL) for stage in stages]
+    assert [run.wait(timeout=120) for run in both] == [0, 0]
+    with DvcProject(project) as read:
+        assert set(read.lock) == {"words@a", "words@b"}
+        assert all(not read.spoiled_outputs(stage) for stage in stages)
+    same = [subprocess.Popen([*DVC, "long@a"], cwd=project, stderr=subprocess.PIPE) for _ in range(2)]
+    codes = [run.wait(timeout=120) for run in same]
+    texts = [run.stderr.read().decode() for run in same if run.stderr]
+    assert 0 in codes and all(code == 0 or "is busy" in text for code, text in zip(codes, texts, strict=True))
+    with DvcProject(project) as read:
+        assert set(read.lock) == {"words@a", "words@b", "long@a"}
+
+
+def test_string_selection_and_exp_run_share_one_antlr(reproduced: Path, definitions: Build) -> None:
+    """Dagster's parser wants antlr 4.13, DVC's hydra-core 1.3 wanted 4.9: docs/decisions.md."""
+    defs = definitions(reproduced)
+    graph = defs.get_repository_def().asset_graph
+    found = dg.AssetSelection.from_string('key:"long/a"+').resolve(graph)
+    assert {"/".join(key.path) for key in found} == {"long/a", "join", "report", "slow"}
+    assert len(dg.AssetSelection.from_string("*").resolve(graph)) == 7
+
+
+@pytest.mark.slow
+def test_exp_run_with_a_param(reproduced: Path) -> None:
+    toy.dvc(reproduced, "exp", "run", "--temp", "-n", "longer", "-S", "cleaning.min_length=3", "report")
+    assert "longer" in toy.dvc(reproduced, "exp", "list")
+    before = (reproduced / "data/report/documents/words.txt").read_text()
+    toy.dvc(reproduced, "exp", "apply", "longer")
+    after = (reproduced / "data/report/documents/words.txt").read_text()
+    assert len(before.split()) == 17 and len(after.split()) == 2, "a10 and a11 alone have three letters"
+    with DvcProject(reproduced) as read:
+        assert all(read.locked_code_version(s) == read.workspace_code_version(s) for s in ("long@a", "join", "report"))
+
+
+def test_output_passes_through(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, tail = run_process([sys.executable, "-c", "print('ä'); raise SystemExit(3)"], tmp_path, dict(os.environ))
+    assert (code, tail) == (3, ["ä"])
+    assert capsys.readouterr().out == "ä\n"
