@@ -30,6 +30,13 @@ BUSY = "is busy, it is being blocked by"
 BUSY_WAIT_SECONDS = 5.0
 BUSY_PATIENCE_SECONDS = 600.0
 GRACE_SECONDS = 5.0  # between Ctrl-C and kill; a stage needs well below a second to tidy up
+GUARD = """
+import sys, psutil
+process = psutil.Process(int(sys.argv[1]))
+if not sys.stdin.buffer.read():
+    from pipelines.stage_run import stop
+    stop(process)
+"""  # ends the stage when the pipe closes without a word: the process that ran it was killed
 SKIPPED = ("didn't change, skipping", "is cached - skipping run")
 TAIL_LINES = 40
 
@@ -149,17 +156,26 @@ def run_process(command: list[str], root: Path, environment: dict[str, str]) -> 
 
     reader = threading.Thread(target=pass_on, daemon=True)
     reader.start()
+    guard = subprocess.Popen(
+        [sys.executable, "-c", GUARD, str(process.pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     try:
         code = process.wait()
     except BaseException:
         stop(process)
         raise
     finally:
+        with suppress(BrokenPipeError):
+            guard.communicate(b"done", timeout=GRACE_SECONDS)
         reader.join(timeout=2)
     return code, list(tail)
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes] | psutil.Process) -> None:
     """End a process, its session, and descendants that opened sessions of their own (torchrun's workers do).
 
     First Ctrl-C, upon which stages remove their scratch folders and DVC releases its locks; then kill.
@@ -170,7 +186,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     family = list({*alive, *_family(process.pid)})
     _signal(process.pid, family, signal.SIGKILL)
     psutil.wait_procs(family, timeout=GRACE_SECONDS)
-    with suppress(subprocess.TimeoutExpired):
+    with suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):
         process.wait(timeout=GRACE_SECONDS)
 
 

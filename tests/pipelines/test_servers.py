@@ -1,0 +1,96 @@
+"""`make ui` for real: webserver, daemon and MLflow over a toy project; sensor, schedule, queue, cancel, crash."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines.dvc_project import DvcProject
+from tests.pipelines import toy_project as toy
+from tests.pipelines.live import LOCATION, Live, serve, wait
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def live(reproduced_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    folder = tmp_path_factory.mktemp("live") / "project"
+    shutil.copytree(reproduced_once, folder, symlinks=True)
+    with serve(folder, PIPELINE_CRON="* * * * *") as servers:
+        yield servers
+    assert [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(folder)] == [], "Ctrl-C left processes"
+
+
+def sleeping(folder: Path) -> list[psutil.Process]:
+    return [p for p in psutil.process_iter(["cwd", "name"]) if p.info["cwd"] == str(folder) and p.name() == "sleep"]
+
+
+def test_sensor_tick_mirrors_the_shell_run(live: Live) -> None:
+    wait(lambda: set(live.statuses().values()) == {"FRESH"}, what="the sensor's first tick")
+
+
+def test_edit_reloads_and_shows_stale(live: Live) -> None:
+    toy.edit(live.project, "params.yaml", "min_length: 2", "min_length: 3")
+    stale = {"long@a", "long@b"}
+    wait(lambda: {s for s, status in live.statuses().items() if status == "STALE"} == stale, what="a reload")
+    toy.repro(live.project)
+    wait(lambda: set(live.statuses().values()) == {"FRESH"}, what="the mirrored run")
+
+
+def test_no_op_asset(live: Live) -> None:
+    run = live.launch("long@a")
+    wait(lambda: live.run(run)["status"] == "SUCCESS", what="a no-op")
+    figures = live.run(run)
+    print(f"no-op asset: {figures['endTime'] - figures['startTime']:.2f} s")
+
+
+def test_cancel_and_queue(live: Live) -> None:
+    toy.edit(live.project, "params.yaml", "steps: 0", "steps: 100")
+    first = live.launch("slow")
+    wait(lambda: any("step 2" in line for line in live.log(first)), what="the log to stream")
+    assert sleeping(live.project)
+    second = live.launch("long@b")
+    time.sleep(6)
+    assert live.run(second)["status"] == "QUEUED", "one run at a time in a working copy"
+    asked = time.monotonic()
+    live.cancel(first)
+    wait(lambda: live.run(first)["status"] == "CANCELED", what="the cancel")
+    assert not sleeping(live.project), "nothing is left of the cancelled stage"
+    print(f"cancel: {time.monotonic() - asked:.2f} s")
+    wait(lambda: live.run(second)["status"] == "SUCCESS", what="the queued run")
+    with DvcProject(live.project) as project:
+        assert len(project.lock) == 7 and not project.spoiled_outputs("long@b")
+
+
+def test_killed_worker_is_marked_and_the_stage_resumes(live: Live) -> None:
+    run = live.launch("slow")
+    wait(lambda: any("step 1" in line for line in live.log(run)), what="the run")
+    worker = worker_of(live.project)
+    worker.kill()
+    wait(lambda: not sleeping(live.project), 30, "the guard to end the stage")
+    wait(lambda: live.run(run)["status"] == "FAILURE", 180, "the monitor to notice")
+    toy.edit(live.project, "params.yaml", "steps: 100", "steps: 1")
+    again = live.launch("slow")
+    wait(lambda: live.run(again)["status"] == "SUCCESS", what="the next run")
+
+
+def worker_of(folder: Path) -> psutil.Process:
+    """The Dagster process above the running stage."""
+    parents = sleeping(folder)[0].parents()
+    return next(p for p in parents if not any("dvc" in part or "stage.py" in part for part in p.cmdline()))
+
+
+def test_schedule_tick_runs_the_graph(live: Live) -> None:
+    selector = {**LOCATION, "scheduleName": "weekly"}
+    live.query("mutation($s: ScheduleSelector!){startSchedule(scheduleSelector: $s){__typename}}", s=selector)
+    tag = '{tags: [{key: "dagster/schedule_name", value: "weekly"}]}'
+    text = f"{{runsOrError(filter: {tag}){{... on Runs{{results{{runId status}}}}}}}}"
+    done = wait(
+        lambda: [r for r in live.query(text)["runsOrError"]["results"] if r["status"] == "SUCCESS"],
+        180,
+        "a scheduled run",
+    )
+    assert done
