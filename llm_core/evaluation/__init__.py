@@ -1,0 +1,1 @@
+"""Evaluation: scores with their errors and baselines, on items that are pinned by hash."""

