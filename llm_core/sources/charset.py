@@ -7,6 +7,7 @@ A declared UTF-8 that does not decode is overruled by detection: servers announc
 
 import re
 
+DETECTED_BYTES = 1 << 16  # enough to tell, and detection costs more than all the rest of reading
 META = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w.:-]+)", re.I)
 MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
@@ -33,5 +34,5 @@ def decode(data: bytes, declared: str | None = None, html: bool = True) -> tuple
     try:
         return data.decode("utf-8"), "utf-8"
     except UnicodeDecodeError:
-        charset = detect_encoding(data, html5_compatible=True, from_html_meta=False) or "utf-8"
+        charset = detect_encoding(data[:DETECTED_BYTES], html5_compatible=True, from_html_meta=False) or "utf-8"
         return bytes_to_str(data, charset), charset

@@ -8,6 +8,7 @@ next `WARC/` header. Each piece of damage is reported once, with its place; no i
 Memory: one record at most, and `LARGEST_RECORD` bounds that; a larger one is skipped and reported.
 """
 
+import re
 import zlib
 from collections import deque
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ LARGEST_HEADER = 64 << 10
 GZIP_MAGIC = b"\x1f\x8b\x08"
 MARK = b"WARC/"
 NEXT = b"\nWARC/1."
+BLANK = re.compile(rb"[\r\n]*")
+CONTENT_LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*(\d+)[ \t]*\r\n", re.I)
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class _Cutter:
         self.data = bytearray()
         self._position = 0  # of the buffer's begin in the inflated stream
         self._marks: deque[tuple[int, int]] = deque()  # (position in the inflated stream, place in the file)
+        self._header: tuple[int, int] | None = None  # where the record at the buffer's begin has its block: begin, end
         self._skip = 0  # bytes of a record that is too large to hold
         self._damage: list[int] = []  # [offset, bytes] of a stretch that is no record, while it lasts
 
@@ -64,8 +68,7 @@ class _Cutter:
         while True:
             if self._skip and not self._drop_skipped(ended is not None):
                 return
-            blank = len(self.data) - len(self.data.lstrip(b"\r\n"))
-            self._drop(blank)
+            self._drop(BLANK.match(self.data).end())  # type: ignore[union-attr]
             if not self.data:
                 break
             if self.data[:5] != MARK[: len(self.data)] or (ended and len(self.data) < len(MARK)):
@@ -74,18 +77,20 @@ class _Cutter:
                 yield from self._report("quarantine_garbage")
                 continue
             yield from self._report("quarantine_garbage")
-            head = self.data.find(b"\r\n\r\n", 0, LARGEST_HEADER)
-            if head < 0:
-                if not ended and len(self.data) < LARGEST_HEADER:
-                    return
-                yield self._give_up(ended or "quarantine_header", 0)
-                continue
-            length = _content_length(bytes(self.data[:head]))
-            if length is None:
-                yield self._give_up("quarantine_header", 0)
-                continue
-            end = head + 4 + length
-            if length > LARGEST_RECORD:
+            if self._header is None:
+                head = self.data.find(b"\r\n\r\n", 0, LARGEST_HEADER)
+                if head < 0:
+                    if not ended and len(self.data) < LARGEST_HEADER:
+                        return
+                    yield self._give_up(ended or "quarantine_header", 0)
+                    continue
+                length = CONTENT_LENGTH.search(self.data, 0, head + 2)
+                if length is None:
+                    yield self._give_up("quarantine_header", 0)
+                    continue
+                self._header = head, head + 4 + int(length[1])
+            head, end = self._header
+            if end - head > LARGEST_RECORD:
                 yield Frame(self._place(), damage="quarantine_too_large", lost=end)
                 self._skip = end
                 continue
@@ -102,7 +107,9 @@ class _Cutter:
                 continue
             if after and len(after) < len(MARK) and not ended:
                 return
-            yield Frame(self._place(), bytes(self.data[:end]))
+            with memoryview(self.data) as view:
+                data = bytes(view[:end])
+            yield Frame(self._place(), data)
             self._drop(end)
         if ended:
             yield from self._report("quarantine_garbage")
@@ -148,8 +155,10 @@ class _Cutter:
         return self._skip == 0
 
     def _drop(self, size: int) -> None:
-        del self.data[:size]
-        self._position += size
+        if size:
+            del self.data[:size]
+            self._position += size
+            self._header = None
 
     def _place(self) -> int:
         """Place in the file of the buffer's begin: its gzip member's, plus how far into it the record begins."""
@@ -247,14 +256,6 @@ def _next_member(raw: bytearray, stream: IO[bytes]) -> int:
 def _rewind(stream: IO[bytes], place: int) -> tuple[bytearray, int]:
     stream.seek(place)
     return bytearray(stream.read(CHUNK_BYTES)), place
-
-
-def _content_length(header: bytes) -> int | None:
-    for line in header.split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        if name.strip().lower() == b"content-length":
-            return int(value) if value.strip().isdigit() else None
-    return None
 
 
 def _peek(stream: IO[bytes], size: int) -> bytes:
