@@ -29,6 +29,7 @@ from llm_core.sources.base import Record, Rejected, Shard, SourceRoom
 from llm_core.storage import output_folder, read_json, write_json
 
 SCRATCH = Path(".scratch/fetch")
+SMALL_BYTES = 4 << 20  # a smaller file is read before a process for it would have begun
 LAYOUT = 1  # of what a shard's scratch folder holds; raise it when records are made differently
 
 
@@ -208,7 +209,12 @@ def _make_all(
     ):
 
         def one(shard: Shard, folder: Path) -> None:
-            parsers.submit(make_shard, source, params, network, shard, room.bring(shard), folder).result()
+            file = room.bring(shard)
+            work_ = (source, params, network, shard, file, folder)
+            if room.streaming or (file and file.stat().st_size > SMALL_BYTES):
+                parsers.submit(make_shard, *work_).result()
+            else:
+                make_shard(*work_)
 
         futures = [fetchers.submit(one, shard, folder) for shard, folder in waiting]
         try:

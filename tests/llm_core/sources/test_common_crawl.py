@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from llm_core.downloads import Client
 from llm_core.errors import UserError
 from llm_core.params.sources import CommonCrawlSource
+from llm_core.sources import fetch as fetch_stage
 from llm_core.sources.common_crawl import CommonCrawlRoom
 from llm_core.sources.fetch import fetch
 from tests.llm_core.sources.loopback import Loopback, serve_common_crawl
@@ -81,10 +82,11 @@ def test_second_run_downloads_nothing_and_writes_the_same_bytes(crawl, run):
         assert file.read_bytes() == (second.out / file.relative_to(first.out)).read_bytes()
 
 
-def test_bytes_do_not_depend_on_faults_or_parallelism(crawl, run, network, tmp_path):
+def test_bytes_do_not_depend_on_faults_or_parallelism(crawl, run, network, tmp_path, monkeypatch):
     first = run(params(crawl, files=4))
     crawl.faults[path_of(1)] = ["reset"]
-    other = network.model_copy(update={"cache": str(tmp_path / "cache2"), "parallel": 1})
+    monkeypatch.setattr(fetch_stage, "SMALL_BYTES", 0)  # every file in a process of its own
+    other = network.model_copy(update={"cache": str(tmp_path / "cache2"), "parallel": 2})
     fetch("corpus", params(crawl, files=4), other, tmp_path / "again", tmp_path / "scratch2")
     for file in sorted(first.out.rglob("*.*")):
         assert file.read_bytes() == (tmp_path / "again" / file.relative_to(first.out)).read_bytes()
@@ -149,6 +151,16 @@ def test_damage_inside_a_file_is_quarantined_with_its_place(crawl, run):
     assert lost["reason"] == "quarantine_gzip" and lost["offset"] == place
     assert lost["shard"].endswith("CC-0.warc.gz")
     assert Counter(row["shard"] for row in result.ledger if row["verdict"] == "kept")[lost["shard"]] == 4
+
+
+@pytest.mark.parametrize("choice", [{"files": 2}, {"urls": ["example.org/1*"]}])
+def test_mirror_behind_fsspec(crawl, run, tmp_path, choice):
+    for path, data in crawl.files.items():
+        (tmp_path / f"mirror{path}").parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"mirror{path}").write_bytes(data)
+    crawl.files.clear()
+    result = run(params(crawl, base=f"file://{tmp_path}/mirror", **choice))
+    assert len(result.documents) == (10 if "files" in choice else 6)
 
 
 def test_unknown_crawl_and_empty_patterns_are_one_clear_line(crawl, run, tmp_path):
