@@ -187,17 +187,31 @@ class DvcProject:
 
     def workspace_code_version(self, name: str) -> str:
         """Code version that the stage would run with now."""
+        params = self.workspace_params(name)
+        deps = {self._relative(dep): dep for dep in self._dvc_stages[name].deps if dep.def_path not in params}
+        leaves = {path: _workspace_hash(dep) for path, dep in deps.items() if not self.producers(path)}
+        return _code_version(self._dvc_stages[name].cmd, params, leaves)
+
+    def workspace_params(self, name: str) -> dict[str, dict[str, Any]]:
+        """The params that a stage reads, as they now stand, by file."""
         from dvc.dependency import ParamsDependency
 
-        stage = self._dvc_stages[name]
-        params: dict[str, Any] = {}
-        leaves: dict[str, str] = {}
-        for dep in stage.deps:
-            if isinstance(dep, ParamsDependency):
-                params[dep.def_path] = dep.read_params()
-            elif not self.producers(self._relative(dep)):
-                leaves[self._relative(dep)] = _workspace_hash(dep)
-        return _code_version(stage.cmd, params, leaves)
+        deps = [dep for dep in self._dvc_stages[name].deps if isinstance(dep, ParamsDependency)]
+        return {dep.def_path: dep.read_params() for dep in deps}
+
+    def changes(self, name: str) -> dict[str, dict[str, Any]]:
+        """What `dvc status` says of a stage: changed deps, params and outs by path, and the command; empty if fresh."""
+        from dvc.dependency import ParamsDependency
+
+        stage = self._dvc_stages[name]  # its own `status` wants the repository's lock, which a running stage may hold
+        found: dict[str, dict[str, Any]] = {"deps": {}, "params": {}, "outs": {}, "command": {}}
+        for item in [*stage.deps, *stage.outs]:
+            for change in item.status().values():
+                part = "outs" if item in stage.outs else "params" if isinstance(item, ParamsDependency) else "deps"
+                found[part][item.def_path if part == "params" else self._relative(item)] = change
+        if stage.cmd_changed:
+            found["command"] = {"before": self.lock.get(name, {}).get("cmd"), "now": stage.cmd}
+        return found
 
     def spoiled_outputs(self, name: str) -> list[str]:
         """Outputs that are not what dvc.lock says: deleted, edited by hand, new, or gone from the cache."""

@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "takedown": ("takedown", "Remove documents and their twins; show what that touches; prove that they left."),
     "diff": ("diff", "Compare two versions of the data or of a model: documents, tokens, settings, scores."),
     "card": ("card", "Write the dataset card and model cards from the ledgers."),
+    "plan": ("plan", "Print what is stale, why, and what bringing it up to date would cost; runs nothing."),
     "params": ("params", "Print every knob of params.yaml with its meaning, type and present value."),
     "fetch": ("fetch", "Download one source, verified and resumed, as documents."),
     "fetch-benchmarks": ("fetch_benchmarks", "Fetch the items of real benchmarks, pinned by hash."),

@@ -1,0 +1,179 @@
+"""`llm-core plan`: what `dvc repro` would run, why, and what it would cost, before anything runs.
+
+Reasons are DVC's own comparison of dvc.lock with the working copy, down to the param and the
+file. A stage below a stale one runs only if that one's output really changes (early cut-off),
+so it is listed as "perhaps", with its cost counted in the upper bound alone. Expectations are
+the median of past runs in `.scratch/timings.jsonl` and the output sizes in dvc.lock.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pipelines.dvc_project import LOCK_FILE, DvcProject, flatten
+
+TIMINGS = Path(".scratch") / "timings.jsonl"
+MAX_NAMES = 4
+
+
+@dataclass
+class Expectation:
+    """What a stage is expected to take; None where it has never run here."""
+
+    seconds: float | None = None
+    cpu_seconds: float | None = None
+    bytes: int = 0
+
+
+@dataclass
+class Planned:
+    """A stage that would run (`sure`), or would if what is above it changes."""
+
+    stage: str
+    sure: bool
+    reasons: list[str]
+    expectation: Expectation = field(default_factory=Expectation)
+
+
+def plan(root: Path) -> list[Planned]:
+    """The stages that are stale or may become so, in the order they would run."""
+    past = past_runs(root)
+    planned: dict[str, Planned] = {}
+    with DvcProject(root) as project:
+        for name in project.order():
+            reasons = stale_reasons(project, name)
+            above = [parent for parent in project.parents[name] if parent in planned]
+            if reasons or above:
+                words = reasons or [f"if {', '.join(above)} changes its output"]
+                size = sum(out.get("size", 0) for out in project.lock.get(name, {}).get("outs", []))
+                seconds, cpu = past.get(name, (None, None))
+                planned[name] = Planned(name, bool(reasons), words, Expectation(seconds, cpu, size))
+    return list(planned.values())
+
+
+def stale_reasons(project: DvcProject, name: str) -> list[str]:
+    """Why a stage is stale, each reason with the exact param, file or command; [] where it is not."""
+    if name not in project.lock:
+        return ["has never run"]
+    changes = project.changes(name)
+    reasons = ["command changed"] if changes["command"] else []
+    for file, params in changes["params"].items():
+        reasons += _param_reasons(project, name, file, params)
+    for path, change in changes["deps"].items():
+        makers = project.producers(path)
+        what = f"output of {', '.join(makers)}," if makers else "file"
+        reasons.append(f"{what} {path} {change}{_files(project, path)}")
+    return reasons + [f"its own output {path} {change}" for path, change in changes["outs"].items()]
+
+
+def past_runs(root: Path) -> dict[str, tuple[float | None, float | None]]:
+    """Median wall and CPU seconds of each stage's past runs here."""
+    file = root / TIMINGS
+    wall: dict[str, list[float]] = {}
+    cpu: dict[str, list[float]] = {}
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+        row = json.loads(line)
+        name = str(row.get("stage") or "").rpartition(":")[2]
+        if name and not row.get("failed"):
+            wall.setdefault(name, []).append(float(row["seconds"]))
+            cpu.setdefault(name, []).append(float(row.get("cpu_seconds") or row["seconds"]))
+    return {name: (statistics.median(wall[name]), statistics.median(cpu[name])) for name in wall}
+
+
+def describe(planned: list[Planned], price: float) -> list[str]:
+    """The plan for a person; `price` is money per CPU hour, 0 to leave money out."""
+    if not planned:
+        return ["Nothing is stale: `dvc repro` would run nothing."]
+    lines = []
+    for item in planned:
+        lines.append(f"{'run ' if item.sure else 'maybe'} {item.stage:<22}{_cost(item.expectation, price)}")
+        lines += [f"      {reason}" for reason in item.reasons]
+    sure = [item for item in planned if item.sure]
+    lines.append(f"at least {len(sure)} of {len(planned)} stages: {_total(sure, price)}")
+    if len(sure) < len(planned):
+        lines.append(f"at most all {len(planned)}: {_total(planned, price)}")
+    return lines
+
+
+def main() -> None:
+    """Entry point of `python -m pipelines.plan`, which `llm-core plan` runs."""
+    parser = argparse.ArgumentParser(prog="llm-core plan", description="What would run, why, and what it would cost.")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--price", type=float, default=0.0, help="money per CPU hour, in whatever currency")
+    options = parser.parse_args()
+    try:
+        planned = plan(Path.cwd())
+    except Exception as error:  # DVC's errors name file and line
+        sys.exit(f"llm-core: error: {' '.join(str(error).split())}")
+    if options.json:
+        print(json.dumps([asdict(item) for item in planned], indent=2))
+    else:
+        print("\n".join(describe(planned, options.price)))
+
+
+def _param_reasons(project: DvcProject, name: str, file: str, change: dict[str, str] | str) -> list[str]:
+    if isinstance(change, str):
+        return [f"params file {file} {change}"]
+    before = flatten((project.lock[name].get("params") or {}).get(file, {}))
+    now = flatten(project.workspace_params(name).get(file, {}))
+    changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    return [f"param {key}: {before.get(key, 'unset')} -> {now.get(key, 'unset')}" for key in changed]
+
+
+def _files(project: DvcProject, path: str) -> str:
+    """Names of the files of a changed folder: those that differ from the commit of dvc.lock, or are newer than it."""
+    folder, lock = project.root / path, project.root / LOCK_FILE
+    if not folder.is_dir() or not lock.is_file():
+        return ""
+    command = ["git", "status", "--porcelain", "--", path]
+    done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, check=False)
+    names = [line[3:] for line in done.stdout.splitlines()]
+    if not names:
+        since = lock.stat().st_mtime
+        files = (file for file in sorted(folder.rglob("*")) if file.is_file() and "__pycache__" not in file.parts)
+        names = [file.relative_to(project.root).as_posix() for file in files if file.stat().st_mtime > since]
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return f" ({', '.join(names[:MAX_NAMES])}{more})" if names else ""
+
+
+def _cost(expected: Expectation, price: float) -> str:
+    if expected.seconds is None:
+        return "never timed here"
+    money = f", {price * (expected.cpu_seconds or 0) / 3600:.4f} in money" if price else ""
+    return f"{_time(expected.seconds)}, {_time(expected.cpu_seconds or 0)} CPU, {_size(expected.bytes)}{money}"
+
+
+def _total(items: list[Planned], price: float) -> str:
+    total = Expectation(
+        sum(item.expectation.seconds or 0 for item in items),
+        sum(item.expectation.cpu_seconds or 0 for item in items),
+        sum(item.expectation.bytes for item in items),
+    )
+    unknown = sum(item.expectation.seconds is None for item in items)
+    return _cost(total, price) + (f", and {unknown} never timed here" if unknown else "")
+
+
+def _time(seconds: float) -> str:
+    return (
+        f"{seconds:.1f} s"
+        if seconds < 120
+        else f"{seconds / 60:.1f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def _size(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{size:.3g} {unit}"
+
+
+if __name__ == "__main__":
+    main()

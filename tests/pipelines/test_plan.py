@@ -1,0 +1,41 @@
+"""`llm-core plan` names the very param and file, and adds up past runs."""
+
+import json
+from pathlib import Path
+
+from pipelines.plan import describe, plan
+from tests.pipelines import toy_project as toy
+
+
+def test_nothing(reproduced: Path) -> None:
+    assert plan(reproduced) == []
+    assert describe([], 0) == ["Nothing is stale: `dvc repro` would run nothing."]
+
+
+def test_reasons_and_costs(reproduced: Path) -> None:
+    toy.edit(reproduced, "params.yaml", "min_length: 2", "min_length: 3")
+    (reproduced / "code" / "other.py").write_text("x = 1\n")
+    (reproduced / ".scratch").mkdir()
+    rows = [{"stage": "long@a", "seconds": s, "cpu_seconds": 2 * s} for s in (1.0, 5.0, 3.0)]
+    (reproduced / ".scratch" / "timings.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = {item.stage: item for item in plan(reproduced)}
+    assert {name: item.sure for name, item in found.items()} == {
+        "long@a": True,
+        "long@b": True,
+        "join": False,
+        "report": False,
+        "slow": False,
+    }
+    reasons = " | ".join(found["long@a"].reasons)
+    assert "param cleaning.min_length: 2 -> 3" in reasons and "code/other.py" in reasons
+    assert found["join"].reasons == ["if long@a, long@b changes its output"]
+    assert (found["long@a"].expectation.seconds, found["long@a"].expectation.cpu_seconds) == (3.0, 6.0)
+    assert "0.0100 in money" in describe([found["long@a"]], price=6.0)[0], "6 CPU seconds at 6 an hour"
+
+
+def test_command_output_and_first_run(reproduced: Path, project: Path) -> None:
+    toy.edit(reproduced, "dvc.yaml", "join data/join", "join  data/join")
+    (reproduced / "data/report/documents/words.txt").write_text("x")
+    found = {item.stage: item.reasons for item in plan(reproduced) if item.sure}
+    assert found == {"join": ["command changed"], "report": ["its own output data/report modified"]}
+    assert all(item.reasons == ["has never run"] and item.sure for item in plan(project))
