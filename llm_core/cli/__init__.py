@@ -35,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "tokenize": ("tokenize", "Encode documents into memory-mapped Arrow token shards."),
     "pretrain": ("pretrain", "Train a language model with DeepSpeed ZeRO; resumes exactly."),
     "generate": ("generate", "Continue a prompt with a pretrained model."),
+    "scaling": ("scaling", "Train a ladder of small models and fit scaling laws to it."),
 }
 
 

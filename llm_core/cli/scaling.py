@@ -1,0 +1,36 @@
+"""`llm-core scaling`: a ladder of small models, and what it says about larger ones."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+
+app = verb_app()
+
+
+@app.command()
+def scaling(
+    what: Annotated[
+        str, typer.Argument(help="all; the name of one rung, to train it; or fit, to fit the laws.")
+    ] = "all",
+    tokens: Annotated[Path, typer.Option("--tokens", help="Folder that `llm-core tokenize` wrote.")] = Path(
+        "data/tokens"
+    ),
+    tokenizer: Annotated[Path, typer.Option("--tokenizer", help="Folder of the tokenizer.")] = Path("data/tokenizer"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for runs/ and laws/.")] = Path("data/scaling"),
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Train the rungs of params.scaling, fit scaling laws to them, and recommend a size for a compute budget."""
+    from llm_core.errors import UserError
+    from llm_core.scaling import ladder, report
+
+    params = read_params(params_file, overrides)
+    if not params.scaling.rungs:
+        raise UserError("params.yaml names no scaling.rungs; experiments/scaling/params.yaml has a ladder")
+    for name in params.scaling.rungs if what == "all" else [what] if what != "fit" else []:
+        ladder.train_rung(params, name, tokens, tokenizer, out)
+    if what in ("all", "fit"):
+        report.report(params, out)
