@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -44,12 +45,15 @@ class Items:
     """the item of each of `grams`: int64 [pairs]"""
     lengths: list[int]
     """the n-gram lengths in use (shorter items have their own)"""
+    sieve: npt.NDArray[np.uint8]
+    """bits of the n-grams' low hash bits: nearly all of a text's n-grams fall through here"""
 
     def overlaps(self, words: Hashes) -> Iterator[tuple[int, float]]:
         """(item, share of its n-grams that a text of these word hashes holds), for every item touched."""
-        if not len(self.grams):
+        parts = [_suspects(words, length, self.sieve) for length in self.lengths if length <= len(words)]
+        runs = np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.uint64)
+        if not len(runs):
             return
-        runs = np.unique(np.concatenate([ngrams(words, length) for length in self.lengths]))
         low, high = np.searchsorted(self.grams, runs), np.searchsorted(self.grams, runs, side="right")
         found = [self.owner[a:b] for a, b in zip(low, high, strict=True) if b > a]
         if found:
@@ -131,7 +135,32 @@ def read_items(benchmarks: list[str], params: Decontamination) -> Items:
     _, inverse, counts = np.unique(flat, return_inverse=True, return_counts=True)
     telling = counts[inverse] <= params.common
     flat, owner = flat[telling], owner[telling]
-    return Items(names, np.bincount(owner, minlength=len(names)), flat, owner, sorted(lengths))
+    return Items(names, np.bincount(owner, minlength=len(names)), flat, owner, sorted(lengths), _sieve(flat))
+
+
+def _sieve(grams: Hashes) -> npt.NDArray[np.uint8]:
+    """A bit for each value of the n-grams' lowest bits: uint8 [2^k / 8], some 32 bits an n-gram."""
+    bits = max(len(grams).bit_length() + 5, 16)
+    sieve = np.zeros(1 << (bits - 3), np.uint8)
+    places = grams & np.uint64((1 << bits) - 1)
+    np.bitwise_or.at(
+        sieve, (places >> np.uint64(3)).astype(np.int64), np.uint8(1) << (places & np.uint64(7)).astype(np.uint8)
+    )
+    return sieve
+
+
+@numba.njit(cache=True)
+def _suspects(words: Hashes, length: int, sieve: npt.NDArray[np.uint8]) -> Hashes:
+    """The runs of `length` words that the sieve does not rule out."""
+    runs = ngrams(words, length)
+    mask = np.uint64(len(sieve) * 8 - 1)
+    count = 0
+    for run in runs:
+        place = run & mask
+        if sieve[place >> np.uint64(3)] >> np.uint8(place & np.uint64(7)) & 1:
+            runs[count] = run
+            count += 1
+    return runs[:count]
 
 
 def _texts(file: str) -> Iterator[tuple[str, str]]:

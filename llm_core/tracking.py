@@ -8,6 +8,7 @@ queued and written by a background thread, so that the training loop never waits
 """
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from llm_core.digests import content_digest
 from llm_core.experiments import baseline, context_tags, project_folder
 
 EXPERIMENT = "llm-pipeline"
+UNNAMEABLE = re.compile(r"[^\w\-. :/]")  # characters that MLflow takes in no name
 PARAM_LENGTH = 6000  # MLflow's limit on a parameter's value
 
 
@@ -43,7 +45,7 @@ class Run:
         if self._client:
             from mlflow.entities import Param
 
-            entries = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in params.items()]
+            entries = [Param(UNNAMEABLE.sub("_", key), str(value)[:PARAM_LENGTH]) for key, value in params.items()]
             for start in range(0, len(entries), 100):
                 self._client.log_batch(self.run_id, params=entries[start : start + 100])
 
