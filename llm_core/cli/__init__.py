@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "Print what is stale, why, and what bringing it up to date would cost; runs nothing."),
     "params": ("params", "Print every knob of params.yaml with its meaning, type and present value."),
     "fetch": ("fetch", "Download one source, verified and resumed, as documents."),
+    "extract": ("extract", "Read WARC, WET and WAT files and extract the text of their pages."),
     "fetch-benchmarks": ("fetch_benchmarks", "Fetch the items of real benchmarks, pinned by hash."),
     "clean": ("clean", "Repair, extract and filter documents; the ledger names every drop."),
     "dedup": ("dedup", "Drop exact and near duplicates across corpora, every pair verified."),

@@ -21,11 +21,11 @@ from typing import Any
 from llm_core.digests import short_hash
 from llm_core.documents import BATCH_BYTES, BATCH_ROWS, DocumentWriter, document_id
 from llm_core.downloads import Client
-from llm_core.errors import UserError
-from llm_core.ledger import LedgerWriter, Row, check_balance, summarize
+from llm_core.ledger import LedgerWriter, Row, check_balance
 from llm_core.params.sources import Network, Source
 from llm_core.progress import log, report, task
 from llm_core.sources.base import Record, Rejected, Shard, SourceRoom
+from llm_core.sources.gather import gather
 from llm_core.storage import output_folder, read_json, write_json
 
 SCRATCH = Path(".scratch/fetch")
@@ -70,7 +70,7 @@ def fetch(source: str, params: Source, network: Network, out: Path, scratch: Pat
             work.update()
         elif waiting:
             _make_all(source, params, network, room, waiting, work)
-    metrics = _gather(source, folders, out)
+    metrics = gather(source, folders, out)
     if not room.streaming:
         shutil.rmtree(place, ignore_errors=True)
     log(
@@ -224,38 +224,3 @@ def _make_all(
         except BaseException:
             fetchers.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _gather(source: str, folders: list[Path], out: Path) -> dict[str, Any]:
-    """Link the finished shards' files into `out`, in order, and add up their counts."""
-    counts: Counter[tuple[str, str, str]] = Counter()
-    sizes: Counter[tuple[str, str, str]] = Counter()
-    skipped: Counter[str] = Counter()
-    with output_folder(out) as folder:
-        for kind in ("documents", "ledger"):
-            (folder / kind).mkdir()
-            for number, shard in enumerate(folders):
-                for file in sorted((shard / kind).glob("*.parquet")):
-                    _link(file, folder / kind / f"{number:05d}-{file.name}")
-        for shard in folders:
-            metrics = read_json(shard / "metrics.json")
-            skipped.update(metrics["skipped"])
-            for *key, count, size in metrics["counts"]:
-                counts[key[0], key[1], key[2]] += count
-                sizes[key[0], key[1], key[2]] += size
-        summary = summarize(counts, sizes)
-        if summary["documents_kept"] == 0:
-            reasons = ", ".join(f"{reason}: {count}" for reason, count in summary["dropped_by_reason"].items())
-            raise UserError(
-                f"source '{source}': not one document in {len(folders)} shards ({reasons or 'they are empty'})"
-            )
-        summary |= {"shards": len(folders), "records_skipped": dict(sorted(skipped.items()))}
-        write_json(folder / "metrics.json", summary)
-    return summary
-
-
-def _link(file: Path, target: Path) -> None:
-    try:
-        os.link(file, target)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(file, target)

@@ -109,6 +109,30 @@ def test_files_of_every_kind(tmp_path, run):
     assert result.dropped == ["quarantine_binary_file"]
 
 
+def test_id_that_comes_twice_stays_once_and_in_the_ledger_twice(tmp_path, run):
+    def put(name: str, *ids: str) -> None:
+        (tmp_path / name).write_bytes(lines(*({"id": one, "text": f"{name} {one}"} for one in ids)))
+
+    put("a.jsonl", "1", "2", "2")
+    put("b.jsonl", "3", "2", "1", "4")
+    result = run(FilesSource(kind="files", paths=[str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")]))
+    assert [row["text"] for row in result.documents] == ["a.jsonl 1", "a.jsonl 2", "b.jsonl 3", "b.jsonl 4"]
+    verdicts = [(row["id"], row["verdict"], row["reason"]) for row in result.ledger]
+    again = ("dropped", "repeated_id")
+    assert verdicts == [
+        ("1", "kept", None),
+        ("2", "kept", None),
+        ("2", *again),
+        ("3", "kept", None),
+        ("2", *again),
+        ("1", *again),
+        ("4", "kept", None),
+    ]
+    counted = {key: result.metrics[key] for key in ("documents_in", "documents_kept", "documents_dropped")}
+    assert counted == {"documents_in": 7, "documents_kept": 4, "documents_dropped": 3}
+    assert result.metrics["bytes_in"] == 7 * len("a.jsonl 1") and result.metrics["bytes_kept"] == 36
+
+
 def test_truncated_files_give_what_came_before(tmp_path, run):
     whole = lines(*({"text": f"document {number} " + "word " * number} for number in range(200)))
     packed_ = gzip.compress(whole)
