@@ -31,7 +31,7 @@ class LanguageModelling(Section):
     context: int = Field(512, ge=2)
     """Tokens in one window, at most what the model can see."""
     stride: int = Field(512, ge=1)
-    """Step from window to window, at most `context`; a token is counted once, a shorter stride gives it more context."""
+    """Step from window to window, at most `context`; a token counts once, a shorter stride gives it more context."""
     untrained: bool = True
     """Also measure the same network with random weights."""
 
