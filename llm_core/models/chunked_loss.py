@@ -82,17 +82,19 @@ def _forward(
             logits += bias.float()
         used = (target != IGNORED).float()
         index = target.clamp(min=0).unsqueeze(1)
-        normaliser = logits.logsumexp(1)
-        token_nll = (normaliser - logits.gather(1, index).squeeze(1)) * used
+        highest = logits.amax(1, keepdim=True)
+        wanted = logits.gather(1, index).squeeze(1)
+        exponential = logits.sub_(highest).exp_()  # in place: one [chunk, V] matrix is all there is
+        total = exponential.sum(1)
+        normaliser = total.log() + highest.squeeze(1)
+        token_nll = (normaliser - wanted) * used
         nll += token_nll.sum()
         loss += (token_nll + z_loss * normaliser.square() * used).sum()
         if grad_hidden is None or grad_weight is None:
             continue
-        probability = logits.sub_(normaliser.unsqueeze(1)).exp_()
-        if z_loss:
-            probability *= (1 + 2 * z_loss * normaliser).unsqueeze(1)
-        probability.scatter_add_(1, index, torch.full_like(index, -1, dtype=torch.float32))
-        probability *= used.unsqueeze(1)
+        share = used / total * (1 + 2 * z_loss * normaliser)
+        probability = exponential.mul_(share.unsqueeze(1))
+        probability.scatter_add_(1, index, -used.unsqueeze(1))
         grad_logits = probability.to(dtype)
         grad_hidden[begin : begin + chunk] = torch.mm(grad_logits, low)
         grad_weight += torch.mm(grad_logits.t(), h)

@@ -12,11 +12,13 @@ import transformers
 
 from llm_core.errors import UserError
 from llm_core.models import lstm
+from llm_core.models.attention import NAME as BLOCKED
 from llm_core.models.scale import Shape, shape
 from llm_core.params.model import Model
 
 Objective = Literal["causal", "masked", "span"]
 MASK_TOKEN = "<|mask|>"
+LONGEST_BLOCKED = 4096  # tokens up to which keeping the probabilities is affordable
 SENTINELS = 100  # T5's count of span markers
 
 
@@ -70,7 +72,10 @@ def build_config(model: Model, vocabulary: Vocabulary, sequence_length: int) -> 
 def build_network(config: Any, attention: str, seed: int) -> Any:
     """The network with random weights drawn from `seed`, in fp32."""
     cls = network_class(config)
-    if attention == "sdpa" and not getattr(cls, "_supports_sdpa", False):
+    if attention == "auto":
+        short = getattr(config, "max_position_embeddings", LONGEST_BLOCKED) <= LONGEST_BLOCKED
+        attention = BLOCKED if short and not torch.cuda.is_available() else "sdpa"
+    if attention in ("sdpa", BLOCKED) and not getattr(cls, "_supports_sdpa", False):
         attention = "eager"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,0 +1,40 @@
+"""What must not change the losses: ZeRO stage, world size, micro-batch and accumulation."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.llm_core.pretraining import tiny
+
+CASES = [
+    *(f"pretraining.steps=6,pretraining.zero_stage={stage}" for stage in range(4)),
+    "pretraining.steps=6,pretraining.micro_batch=1",
+    "pretraining.steps=6,pretraining.micro_batch=2,pretraining.zero_stage=2",
+    "pretraining.steps=6,pretraining.activation_checkpointing=true",
+    "pretraining.steps=6,model.attention=sdpa",
+    "pretraining.steps=6,pretraining.loss_chunk=5",
+]
+
+
+def losses(folder: Path, processes: int, cases: list[str]) -> dict[str, list[float]]:
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m",
+         "tests.llm_core.pretraining.matrix", str(folder), *cases],
+        env=tiny.environment(), capture_output=True, text=True, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_zero_stages_world_sizes_and_accumulation_agree_to_five_digits(tmp_path: Path) -> None:
+    folder = tiny.make(tmp_path)
+    one, two = losses(folder, 1, CASES), losses(folder, 2, CASES)
+    reference = one[CASES[0]]
+    assert reference[0] > reference[5]  # it learns; the last figure is held-out bits per byte
+    for found in (one, two):
+        for case, values in found.items():
+            assert values == pytest.approx(reference, rel=1e-5), case
