@@ -91,7 +91,7 @@ def load_tokenizer(folder: Path, family: str) -> tuple[Any, families.Vocabulary,
     words = len(tokenizer)
     extra = families.extra_tokens(family)
     if extra:
-        tokenizer.add_special_tokens({"additional_special_tokens": extra}, replace_additional_special_tokens=False)
+        tokenizer.add_special_tokens({"extra_special_tokens": extra}, replace_extra_special_tokens=False)
         if family == "bert":
             tokenizer.mask_token = families.MASK_TOKEN
     ids = families.Vocabulary(

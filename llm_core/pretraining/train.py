@@ -107,7 +107,8 @@ class Training:
                 value = float(all_reduce(total)) / targets
                 self._check(value)
                 self.optimizer.skip = self.guard.is_spike(value)
-            engine.backward(loss, scale_wrt_gas=False)
+            # A tensor other than the module's output: at stage 0 DeepSpeed (0.19.8) would else divide by accumulation.
+            engine.backward(loss * 1.0, scale_wrt_gas=False)
             engine.step()
         norm = self.optimizer.gradient_norm if self.params.zero_stage == 0 else engine.get_global_grad_norm()
         if self.optimizer.skip:

@@ -47,7 +47,9 @@ def _step(folder: Path) -> int:
 
 
 def _checkpoint(folder: Path) -> int:
-    return max((int(file.parent.name[4:]) for file in folder.glob(".scratch/pretraining/*/step*/complete.json")), default=0)
+    return max(
+        (int(file.parent.name[4:]) for file in folder.glob(".scratch/pretraining/*/step*/complete.json")), default=0
+    )
 
 
 def _worker(pid: int) -> int | None:

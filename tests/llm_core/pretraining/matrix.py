@@ -28,7 +28,13 @@ def main() -> None:
         params = load(folder / "params.yaml", changes)
         with tempfile.TemporaryDirectory() as scratch:
             training = assemble(
-                params, folder / "tokens", folder / "tokenizer", Path(scratch), "fp32", world, tracking.Run(None, "", "")
+                params,
+                folder / "tokens",
+                folder / "tokenizer",
+                Path(scratch),
+                "fp32",
+                world,
+                tracking.Run(None, "", ""),
             )
             losses: list[float] = []
             record = training._train_step
