@@ -35,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "train-tokenizer": ("train_tokenizer", "Train a byte-level BPE tokenizer on documents."),
     "tokenize": ("tokenize", "Encode documents into memory-mapped Arrow token shards."),
     "pretrain": ("pretrain", "Train a language model with DeepSpeed ZeRO; resumes exactly."),
+    "evaluate": ("evaluate", "Score a model: bits per byte, benchmarks, answers; with errors and baselines."),
     "generate": ("generate", "Continue a prompt with a pretrained model."),
     "scaling": ("scaling", "Train a ladder of small models and fit scaling laws to it."),
 }

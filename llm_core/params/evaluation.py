@@ -31,7 +31,7 @@ class LanguageModelling(Section):
     context: int = Field(512, ge=2)
     """Tokens in one window, at most what the model can see."""
     stride: int = Field(512, ge=1)
-    """Step from window to window, at most `context`; a token counts once, a shorter stride gives it more context."""
+    """Step from window to window, at most `context`. Each token counts once; a shorter stride gives it more context."""
     untrained: bool = True
     """Also measure the same network with random weights."""
 
@@ -52,6 +52,8 @@ class Gate(Section):
 class Evaluation(Section):
     """Knobs of evaluation."""
 
+    models: list[str] = Field(default_factory=lambda: ["base", "instruction"])
+    """Folders below data/models that the graph evaluates and registers."""
     benchmarks: Benchmarks = Benchmarks()
     tasks: list[str] = Field(default_factory=lambda: ["arc_easy", "lambada_openai", "piqa"])
     """Benchmarks that are scored; every one must have been fetched."""
@@ -72,4 +74,13 @@ class Evaluation(Section):
     """Questions of the finetuning test file that are answered, spread evenly; null answers all."""
     answer_tokens: int = Field(24, ge=1)
     """Longest answer, in tokens."""
+    prompts: list[str] = Field(
+        default_factory=lambda: [
+            "In the beginning",
+            "The people of the United States",
+            "The capital of France is",
+            "O Romeo,",
+        ]
+    )
+    """Beginnings that the model continues for a reader of the report."""
     gate: Gate = Gate()

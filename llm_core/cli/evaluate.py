@@ -1,0 +1,61 @@
+"""`llm-core evaluate`: a model's scores, with errors and baselines."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.progress import log
+
+app = verb_app()
+STANDARD = {
+    "heldout": "data/split/heldout",
+    "benchmarks": "data/benchmarks",
+    "answers": "data/finetuning/instruction/test.jsonl",
+    "touched": "data/decontaminated/touched_items.jsonl",
+}
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Option("--model", help="Folder of a causal language model in Hugging Face layout.")],
+    out: Out,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--in", help=f"Held-out documents or .txt files for bits per byte [{STANDARD['heldout']}]."),
+    ] = None,
+    benchmarks: Annotated[
+        Path | None, typer.Option("--benchmarks", help=f"Folder of benchmark items [{STANDARD['benchmarks']}].")
+    ] = None,
+    answers: Annotated[
+        Path | None, typer.Option("--answers", help=f"Test file of chat questions [{STANDARD['answers']}].")
+    ] = None,
+    touched: Annotated[
+        Path | None, typer.Option("--touched", help=f"Items that the training text holds [{STANDARD['touched']}].")
+    ] = None,
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Measure bits per byte, benchmarks and exact match of a model; what the pipeline has not made is left out."""
+    from llm_core.evaluation.evaluate import evaluate as run
+
+    params = read_params(params_file, overrides)
+    run(
+        model,
+        out,
+        params,
+        inputs=inputs or ([STANDARD["heldout"]] if _standard("heldout") else None),
+        benchmarks=benchmarks or _standard("benchmarks"),
+        answers=answers or _standard("answers"),
+        touched=touched or _standard("touched"),
+    )
+
+
+def _standard(kind: str) -> Path | None:
+    """The pipeline's own path of a kind of data, None (and a line that says so) where it has not been made."""
+    path = Path(STANDARD[kind])
+    if path.exists():
+        return path
+    log(f"evaluate: no {path}, so no {kind}")
+    return None

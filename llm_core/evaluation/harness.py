@@ -1,0 +1,125 @@
+"""Benchmarks scored by lm-eval-harness itself, item by item, on local items."""
+
+import contextlib
+import copy
+import io
+import logging
+import math
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from llm_core.evaluation.catalog import benchmark
+from llm_core.evaluation.statistics import detectable, mean_and_error
+from llm_core.evaluation.tasks import write_tasks
+from llm_core.params.evaluation import Evaluation
+
+Row = dict[str, Any]
+
+
+def score_benchmarks(network: Any, tokenizer: Any, benchmarks: Path, params: Evaluation) -> list[Row]:
+    """One row an item: task, id, and each metric's value (log-likelihood where the metric is a perplexity).
+
+    `network` is a transformers causal LM in eval mode. Raises UserError as `write_tasks` does.
+    """
+    os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from datasets.utils import disable_progress_bars
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    disable_progress_bars()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory(prefix="llm-core-tasks-") as scratch:
+        samples = write_tasks(params.tasks, benchmarks, Path(scratch), params.limit)
+        tokenizer, begin = with_begin_token(tokenizer, params.add_bos_token)
+        terminal = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
+        with terminal:  # lm-eval's bars are for terminals; in a log they are a line each
+            found = simple_evaluate(
+                HFLM(pretrained=network, tokenizer=tokenizer, batch_size=params.batch_size, add_bos_token=begin),
+                tasks=list(samples),
+                samples=samples,
+                num_fewshot=params.num_fewshot,
+                apply_chat_template=params.chat,
+                fewshot_as_multiturn=params.chat,
+                task_manager=TaskManager(include_path=scratch, include_defaults=False),
+                bootstrap_iters=0,  # errors are ours: closed forms, equal to lm-eval's for means
+            )
+    assert found is not None
+    rows = []
+    for task, items in found["samples"].items():
+        for item in sorted(items, key=lambda item: (item["doc_id"], item["filter"])):
+            name = "mmlu" if task.startswith("mmlu_") else task
+            row = {"task": name, "id": str(item["doc"].get("id", item["doc_id"]))}
+            suffix = "" if item["filter"] == "none" else f",{item['filter']}"
+            row |= {f"{metric}{suffix}": _number(item[metric]) for metric in item["metrics"]}
+            if rows and rows[-1]["id"] == row["id"] and rows[-1]["task"] == name:
+                rows[-1] |= row  # another filter's reading of the same answer
+            else:
+                rows.append(row)
+    return rows
+
+
+def with_begin_token(tokenizer: Any, asked: bool | None) -> tuple[Any, bool | None]:
+    """(tokenizer, lm-eval's add_bos_token): prompts begin as training documents did.
+
+    By default they do where the begin token is one of its own (it is not in GPT-2). A tokenizer that adds none
+    by itself is copied and taught to; lm-eval's switch alone would do nothing with it.
+    """
+    if asked is False or (asked is None and tokenizer.bos_token_id in (None, tokenizer.eos_token_id)):
+        return tokenizer, asked
+    if tokenizer("a")["input_ids"][0] != tokenizer.bos_token_id:
+        from tokenizers.processors import TemplateProcessing
+
+        tokenizer = copy.deepcopy(tokenizer)
+        bos = tokenizer.bos_token
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A $B", special_tokens=[(bos, tokenizer.bos_token_id)]
+        )
+    return tokenizer, True
+
+
+def summarize(rows: list[Row], touched: dict[str, set[str]] | None = None) -> dict[str, dict[str, float]]:
+    """Per task: each metric with its standard error, chance, items, and what these items can show.
+
+    With `touched` (task -> ids of items that training documents hold in part) the first metric is also
+    given on clean and on touched items.
+    """
+    tasks: dict[str, list[Row]] = {}
+    for row in rows:
+        tasks.setdefault(row["task"], []).append(row)
+    scores: dict[str, dict[str, float]] = {}
+    for task, members in tasks.items():
+        entry = benchmark(task)
+        score: dict[str, float] = {"items": len(members)}
+        for metric in (key for key in members[0] if key not in ("task", "id")):
+            mean, error = mean_and_error([row[metric] for row in members])
+            if metric == "perplexity":  # rows hold log-likelihoods; delta method
+                mean, error = math.exp(-mean), math.exp(-mean) * error
+            score[metric], score[f"{metric}_stderr"] = mean, error
+        first = main_metric(task, members[0])
+        if entry.chance is not None:
+            score["chance"] = entry.chance
+        score["detectable"] = detectable(score[f"{first}_stderr"] * math.sqrt(2))
+        if touched is not None:
+            dirty = touched.get(task, set())
+            for kind, wanted in (("clean", False), ("touched", True)):
+                part = [row[first] for row in members if (row["id"] in dirty) == wanted]
+                score[f"items_{kind}"] = len(part)
+                if part:
+                    score[f"{first}_{kind}"], score[f"{first}_{kind}_stderr"] = mean_and_error(part)
+        scores[task] = score
+    return scores
+
+
+def main_metric(task: str, row: Row) -> str:
+    """The metric that the catalog puts first, as it is called in this row (a filter's name may follow it)."""
+    wanted = benchmark(task).metric
+    return next((key for key in row if key == wanted), next(key for key in row if key.startswith(wanted)))
+
+
+def _number(value: Any) -> float:
+    return float(value[0] if isinstance(value, list | tuple) else value)

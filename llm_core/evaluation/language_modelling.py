@@ -1,0 +1,155 @@
+"""Bits per byte and perplexity of texts under a causal language model, beside `xz -9` and random weights.
+
+A document is begin token (where the tokenizer has one) + its tokens + end token; the begin token
+is given, everything else is predicted exactly once. Documents longer than the context are read in
+windows that advance by `stride`; a window scores only what the one before it did not. Bits per byte
+divide by the UTF-8 bytes of the text, so that tokenizers, and compressors, can be compared.
+"""
+
+import lzma
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llm_core.digests import short_hash
+from llm_core.documents import document_files, read_batches
+from llm_core.evaluation.statistics import detectable, ratio_and_error
+from llm_core.params.evaluation import LanguageModelling
+from llm_core.progress import task as progress_task
+
+Row = dict[str, Any]
+
+
+class Text(NamedTuple):
+    """A document to be scored."""
+
+    id: str
+    source: str
+    text: str
+    ids: list[int]
+
+
+def read_texts(inputs: list[str], tokenizer: Any, tokens_per_source: int | None) -> list[Text]:
+    """Whole documents of each source, in an order fixed by their ids, until each has `tokens_per_source` tokens.
+
+    `inputs` are document files and folders, and `.txt` files, each of which is one document.
+    """
+    by_source: dict[str, list[tuple[str, str, str]]] = {}
+    for identifier, source, text in _documents(inputs):
+        if text:
+            by_source.setdefault(source, []).append((short_hash(identifier), identifier, text))
+    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    chosen = []
+    for source, members in sorted(by_source.items()):
+        tokens = 0
+        for _, identifier, text in sorted(members):
+            ids = [*begin, *tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], *end]
+            chosen.append(Text(identifier, source, text, ids))
+            tokens += len(ids)
+            if tokens_per_source is not None and tokens >= tokens_per_source:
+                break
+    return chosen
+
+
+def windows(length: int, context: int, stride: int) -> Iterator[tuple[int, int, int]]:
+    """(first input, end of inputs, first input whose successor is scored) of a document of `length` tokens.
+
+    >>> list(windows(6, 4, 2))  # inputs 0..4 predict tokens 1..5, each once
+    [(0, 4, 0), (2, 5, 4)]
+    """
+    last, scored = length - 1, 0
+    for begin in range(0, max(last, 0), stride):
+        end = min(begin + context, last)
+        yield begin, end, scored
+        scored = end
+        if end == last:
+            return
+
+
+def score_texts(network: Any, texts: list[Text], params: LanguageModelling, batch_size: int, what: str) -> list[Row]:
+    """One row a document: bits, bytes, tokens. The network is in eval mode; logits are taken in fp32."""
+    import torch
+
+    context = min(params.context, getattr(network.config, "max_position_embeddings", None) or params.context)
+    stride = min(params.stride, context)
+    pieces = [
+        (number, begin, end, scored)
+        for number, text in enumerate(texts)
+        for begin, end, scored in windows(len(text.ids), context, stride)
+    ]
+    pieces.sort(key=lambda piece: piece[1] - piece[2])  # longest first: little padding in a batch
+    nats = [0.0] * len(texts)
+    total = sum(end - begin for _, begin, end, _ in pieces)
+    with torch.inference_mode(), progress_task(what, total=total, unit="tokens") as work:
+        for start in range(0, len(pieces), batch_size):
+            batch = pieces[start : start + batch_size]
+            width = max(end - begin for _, begin, end, _ in batch)
+            inputs = torch.zeros(len(batch), width, dtype=torch.long)
+            targets = torch.full((len(batch), width), -100)
+            for row, (number, begin, end, scored) in enumerate(batch):
+                ids = torch.tensor(texts[number].ids[begin : end + 1])
+                inputs[row, : end - begin] = ids[:-1]
+                targets[row, scored - begin : end - begin] = ids[scored - begin + 1 :]
+            # Causal, padded on the right: what is scored cannot see the padding, so no mask is needed.
+            logits = network(input_ids=inputs, use_cache=False).logits.float()
+            losses = torch.nn.functional.cross_entropy(
+                logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none"
+            ).view(targets.shape)
+            for row, (number, *_) in enumerate(batch):
+                nats[number] += float(losses[row].double().sum())
+            work.update(sum(end - begin for _, begin, end, _ in batch))
+    return [
+        {
+            "task": "bits_per_byte",
+            "source": text.source,
+            "id": text.id,
+            "bits": nats[number] / math.log(2),
+            "bytes": len(text.text.encode("utf-8", "surrogatepass")),
+            "tokens": len(text.ids) - 1,
+        }
+        for number, text in enumerate(texts)
+    ]
+
+
+def summarize_texts(rows: list[Row]) -> dict[str, dict[str, float]]:
+    """`all` and each source: bits per byte with its error, perplexity per token, bytes, tokens, documents."""
+    groups: dict[str, list[Row]] = {"all": rows}
+    for row in rows:
+        groups.setdefault(row["source"], []).append(row)
+    scores = {}
+    for source, members in groups.items():
+        value, error = ratio_and_error([row["bits"] for row in members], [row["bytes"] for row in members])
+        tokens = sum(row["tokens"] for row in members)
+        scores[source] = {
+            "bits_per_byte": value,
+            "bits_per_byte_stderr": error,
+            "detectable": detectable(error * math.sqrt(2)),
+            "perplexity": 2 ** (sum(row["bits"] for row in members) / tokens),
+            "bytes": sum(row["bytes"] for row in members),
+            "tokens": tokens,
+            "documents": len(members),
+        }
+    return scores
+
+
+def xz_bits_per_byte(texts: Iterable[Text]) -> dict[str, float]:
+    """What `xz -9` needs for the very same texts, by source and for all, as one stream each (a lead for xz)."""
+    streams: dict[str, bytes] = {"all": b""}
+    for text in texts:
+        data = text.text.encode("utf-8", "surrogatepass")
+        streams["all"] += data
+        streams[text.source] = streams.get(text.source, b"") + data
+    return {source: 8 * len(lzma.compress(data, preset=9)) / len(data) for source, data in streams.items() if data}
+
+
+def _documents(inputs: list[str]) -> Iterator[tuple[str, str, str]]:
+    for path in inputs:
+        if path.endswith(".txt"):
+            yield path, Path(path).stem, Path(path).read_text(encoding="utf-8", errors="replace")
+            continue
+        for file in document_files([path]):
+            for batch in read_batches(file):
+                columns = (batch.column(name).to_pylist() for name in ("id", "source", "text"))
+                yield from zip(*columns, strict=True)
