@@ -49,7 +49,7 @@ def score_benchmarks(network: Any, tokenizer: Any, benchmarks: Path, params: Eva
                 bootstrap_iters=0,  # errors are ours: closed forms, equal to lm-eval's for means
             )
     assert found is not None
-    rows = []
+    rows: list[Row] = []
     for task, items in found["samples"].items():
         for item in sorted(items, key=lambda item: (item["doc_id"], item["filter"])):
             name = "mmlu" if task.startswith("mmlu_") else task
