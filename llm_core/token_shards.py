@@ -11,6 +11,7 @@ mapped file, and the offsets another; nothing is copied on opening.
 """
 
 import hashlib
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -41,6 +42,9 @@ def token_schema(vocab_size: int, tokenizer_digest: str = "") -> pa.Schema:
 class TokenWriter:
     """Writes encoded documents as numbered shards; the same rows give the same bytes, however batched.
 
+    As in `documents.DocumentWriter`, a document's id decides whether a shard past half its size ends behind
+    it, so that a takedown changes the document's own shard and the few behind it until a boundary falls
+    where it fell before, not all.
     Use as a context manager inside `storage.output_folder`. No rows at all give one empty shard.
     """
 
@@ -58,12 +62,18 @@ class TokenWriter:
         """Append `batch`, which has the columns of the schema in its order."""
         lengths = np.diff(batch.column("input_ids").offsets.to_numpy())
         start = 0
-        for row, length in enumerate(lengths.tolist()):
+        for row, (length, name) in enumerate(zip(lengths.tolist(), batch.column("id").to_pylist(), strict=True)):
             self._pending_tokens += length
-            if self._pending_tokens >= self.batch_tokens:
+            self._shard_size += length
+            # A boundary is as likely as the document is long, so that shards average `shard_tokens`.
+            ends = zlib.crc32(name.encode()) * self.shard_tokens < length << 33
+            full = self._shard_size * 2 >= self.shard_tokens and (ends or self._shard_size >= 2 * self.shard_tokens)
+            if full or self._pending_tokens >= self.batch_tokens:
                 self._pending.append(batch.slice(start, row + 1 - start))
                 self._flush()
                 start = row + 1
+            if full:
+                self._close()
         if start < batch.num_rows:
             self._pending.append(batch.slice(start))
         self.rows += batch.num_rows
@@ -90,10 +100,7 @@ class TokenWriter:
             return
         writer = self._writer or self._open()
         writer.write_batch(pa.concat_batches(self._pending).replace_schema_metadata(self.schema.metadata))
-        self._shard_size += self._pending_tokens
         self._pending, self._pending_tokens = [], 0
-        if self._shard_size >= self.shard_tokens:
-            self._close()
 
     def _open(self) -> pa.RecordBatchStreamWriter:
         self._writer = pa.ipc.new_stream(str(self.folder / f"{self.shards:05d}.arrow"), self.schema)

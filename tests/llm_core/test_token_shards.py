@@ -28,8 +28,8 @@ def write(folder: Path, cuts: list[int], shard_tokens: int = 7) -> Path:
 
 
 def test_documents_read_back_across_shards(tmp_path: Path) -> None:
-    shards = TokenShards(write(tmp_path, [2]))
-    assert len(shards.files) == 2 and len(shards) == 4 and shards.tokens == 15
+    shards = TokenShards(write(tmp_path, [2], shard_tokens=4))
+    assert len(shards.files) > 1 and len(shards) == 4 and shards.tokens == 15
     assert [shards.ids(i).tolist() for i in range(4)] == [row[3] for row in ROWS]
     assert shards.ids(2, 4, 99).tolist() == [9, 2]
     assert [shards.id(i) for i in range(4)] == list("abcd")
@@ -45,6 +45,17 @@ def test_ids_are_views_of_the_mapped_file(tmp_path: Path) -> None:
 def test_same_bytes_however_batched(tmp_path: Path) -> None:
     one, other = write(tmp_path / "one", []), write(tmp_path / "other", [1, 3])
     assert [p.read_bytes() for p in sorted(one.iterdir())] == [p.read_bytes() for p in sorted(other.iterdir())]
+
+
+def test_taking_a_document_out_changes_few_files(tmp_path: Path) -> None:
+    schema = token_schema(300)
+    rows = [(f"document {i}", "x", 20, [1] + [5 + i % 200] * 18 + [2]) for i in range(200)]
+    for folder, kept in (("all", rows), ("less", rows[:90] + rows[91:])):
+        with TokenWriter(tmp_path / folder, schema, shard_tokens=400) as writer:
+            writer.write(batch(kept, schema))
+    files = [[file.read_bytes() for file in sorted((tmp_path / folder).iterdir())] for folder in ("all", "less")]
+    assert len(files[0]) > 8 and len(set(files[1]) - set(files[0])) <= 4
+    assert files[0][0] == files[1][0] and files[0][-1] == files[1][-1]
 
 
 def test_opened_by_datasets_polars_pandas_and_pyarrow(tmp_path: Path) -> None:
