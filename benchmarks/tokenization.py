@@ -171,6 +171,7 @@ def main() -> None:
     parser.add_argument("--in", dest="corpus", default="data/split/train")
     parser.add_argument("--copies", type=int, default=1, help="the corpus this many times over, to see memory grow")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="", help="only contenders with this in their name, ")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -187,9 +188,10 @@ def main() -> None:
         from llm_core.tokenization.training import train_tokenizer
 
         train_tokenizer([corpus], f"{scratch}/tokenizer", PARAMS, seed=0)
-        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in CONTENDERS}
+        chosen = [name for name in CONTENDERS if arguments.only in name]
+        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen}
         for _ in range(arguments.rounds):
-            for name in CONTENDERS:
+            for name in chosen:
                 command = [sys.executable, __file__, "--one", name, corpus, small, f"{scratch}/tokenizer"]
                 output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                 runs[name].append(json.loads(output.splitlines()[-1]))
@@ -199,7 +201,7 @@ def main() -> None:
     for name, results in runs.items():
         cpu, wall, grown = (statistics.median(r[key] for r in results) for key in ("cpu", "wall", "megabytes"))
         base = "train tokenizers" if name.startswith("train") else "encode tokenizers encode_batch"
-        times = statistics.median(r["cpu"] for r in runs[base]) / cpu
+        times = statistics.median(r["cpu"] for r in runs[base]) / cpu if base in runs else float("nan")
         digests = "/".join(sorted({r["digest"] for r in results}))
         print(f"| {name} | {cpu:.2f} | {size / 1e6 / cpu:.1f} | {times:.2f} | {wall:.2f} | {grown:.0f} | {digests} |")
 
