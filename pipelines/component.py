@@ -22,7 +22,7 @@ GROUPS = {  # group in the UI -> stages of dvc.yaml; `meta: {group: …}` wins
     "sources": ("download", "benchmarks", "extract"),
     "documents": ("clean", "dedup", "decontaminate", "split", "mix"),
     "tokens": ("tokenizer", "tokenize"),
-    "models": ("pretrain", "finetuning-data", "finetune", "scaling"),
+    "models": ("pretrain", "finetune-data", "finetune", "scaling"),
     "evaluation": ("evaluate", "register", "compare", "report", "lineage"),
 }
 KINDS = {

@@ -1,0 +1,33 @@
+"""`llm-core chat`: talk with a model in a terminal."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import verb_app
+
+app = verb_app()
+
+
+@app.command()
+def chat(
+    model: Annotated[Path, typer.Option("--model", help="A finetuned model's folder.")],
+    system: Annotated[str | None, typer.Option("--system", help="System message.")] = None,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")] = 128,
+) -> None:
+    """Answer each line that is typed, streaming; an empty line or Ctrl-D ends."""
+    from llm_core.finetuning.use import Chat
+
+    talk = Chat(model, system, temperature, max_new_tokens)
+    while True:
+        try:
+            line = input("> ").strip()
+        except (EOFError, KeyboardInterrupt):
+            break
+        if not line:
+            break
+        for piece in talk.say(line):
+            print(piece, end="", flush=True)
+        print(flush=True)

@@ -1,0 +1,35 @@
+"""`llm-core classify`: label and confidence of a text."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import verb_app
+from llm_core.errors import UserError
+
+app = verb_app()
+
+
+@app.command()
+def classify(
+    model: Annotated[Path, typer.Option("--model", help="What `finetune classification` wrote.")],
+    text: Annotated[
+        list[str] | None, typer.Option("--text", help="Repeatable; without it, one text a line of stdin.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a text, with every label's probability.")
+    ] = False,
+) -> None:
+    """Print each text's label and calibrated confidence."""
+    from llm_core.finetuning.use import classify as run
+
+    texts = text or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    if not texts:
+        raise UserError("classify: no text (give --text or lines on stdin)")
+    for answer in run(model, texts):
+        typer.echo(
+            json.dumps(answer, ensure_ascii=False) if as_json else f"{answer['label']}\t{answer['confidence']:.3f}"
+        )

@@ -1,0 +1,43 @@
+"""`llm-core finetune`: a model trained further by one method."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.errors import UserError
+from llm_core.params.finetuning import Method
+
+app = verb_app()
+MethodName = Annotated[str, typer.Argument(help=f"One of {', '.join(get_args(Method))}.", metavar="METHOD")]
+
+
+@app.command()
+def finetune(
+    method: MethodName,
+    model: Annotated[Path, typer.Option("--model", help="Model folder in the Hugging Face layout.")],
+    data: Annotated[Path, typer.Option("--data", help="What `finetune-data METHOD` wrote.")],
+    out: Out,
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Finetune a model, resuming after a kill; writes the merged model, the adapter, log, samples and metrics.json."""
+    params = read_params(params_file, overrides)
+    section = getattr(params.finetuning, check_method(method))
+    from llm_core.finetuning import stage
+
+    if section.processes > 1 and "RANK" not in os.environ:
+        given = ["--model", str(model), "--data", str(data), "--out", str(out), "--params", str(params_file)]
+        given += [part for override in overrides or [] for part in ("--set", override)]
+        sys.exit(stage.launch(section.processes, ["finetune", method, *given]))
+    stage.finetune(method, model, data, out, params)
+
+
+def check_method(method: str) -> str:
+    """`method`, or a UserError that lists what there is."""
+    if method not in get_args(Method):
+        raise UserError(f"no finetuning method '{method}' (there are {', '.join(get_args(Method))})")
+    return method

@@ -1,0 +1,90 @@
+"""Direct preference optimization by TRL's DPOTrainer.
+
+The reference is the model as it was: a copy for full finetuning, the base without its adapters otherwise.
+Judge of the win rate: word F1 (SQuAD's) of the greedy answer against the chosen one; equal scores are ties.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from llm_core.finetuning.preferences import answer_start, conversation, encode_pairs, summary
+from llm_core.finetuning.scoring import (
+    answer_f1,
+    answer_logps,
+    generate,
+    mean_and_error,
+    paired,
+    sample_rows,
+    sign_test,
+)
+from llm_core.finetuning.training import Job, arguments, train
+
+
+def finetune(job: Job) -> dict[str, Any]:
+    """Train; see `training.train`."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    pairs = {side: encode_pairs(job, side) for side in ("train", "heldout")}
+    data = {side: Dataset.from_list([_ids(pair) for pair in found]) for side, (found, _) in pairs.items()}
+    model = job.adapt(job.load_base("generation"), "CAUSAL_LM")
+    config = DPOConfig(**arguments(job, len(data["train"])), beta=job.params.beta, max_length=None)
+    trainer = DPOTrainer(
+        model, args=config, train_dataset=data["train"], eval_dataset=data["heldout"], processing_class=job.tokenizer
+    )
+    return {**train(job, trainer), "data": summary(pairs)}
+
+
+def measure(job: Job, model: Any) -> dict[str, Any]:
+    """On test pairs: how often the chosen answer is the likelier one, the log-probability margin, judged answers."""
+    pairs, _ = encode_pairs(job, "test")
+    pad = job.tokenizer.pad_token_id
+    chosen = answer_logps(model, [pair["chosen"] for pair in pairs], pad)
+    rejected = answer_logps(model, [pair["rejected"] for pair in pairs], pad)
+    margins = [one - other for one, other in zip(chosen, rejected, strict=True)]
+    right = [float(margin > 0) for margin in margins]
+    rows = sample_rows(job.rows["test"], job.params.scored_items, job.seed)
+    prompts = [conversation(row, "")[:-1] for row in rows]
+    answers = generate(model, job.tokenizer, prompts, job.params.max_new_tokens) if rows else []
+    judged = [answer_f1(text, row["chosen"]) for row, (text, _) in zip(rows, answers, strict=True)]
+    return {
+        "accuracy": mean_and_error(right),
+        "margin": mean_and_error(margins),
+        "answer_f1": mean_and_error(judged),
+        "items": {"right": right, "margins": margins, "judged": judged},
+        "samples": [
+            {"prompt": row["prompt"], "answer": text, "right_answer": row["chosen"]}
+            for row, (text, _) in list(zip(rows, answers, strict=True))[:12]
+        ],
+    }
+
+
+def finish(job: Job, model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Changes on the same items: accuracy, DPO's margin (reward difference, beta times log ratios), win rate."""
+    before, after = figures["before"]["items"], figures["after"]["items"]
+    wins = sum(b > a for a, b in zip(before["judged"], after["judged"], strict=True))
+    losses = sum(b < a for a, b in zip(before["judged"], after["judged"], strict=True))
+    ties = len(before["judged"]) - wins - losses
+    margins = [job.params.beta * (b - a) for a, b in zip(before["margins"], after["margins"], strict=True)]
+    return {
+        "accuracy_change": paired(before["right"], after["right"]),
+        "dpo_margin": mean_and_error(margins)
+        | {"p_value": sign_test(sum(m > 0 for m in margins), sum(m < 0 for m in margins))},
+        "win_rate": {
+            "wins": wins,
+            "losses": losses,
+            "ties": ties,
+            "rate": (wins + ties / 2) / max(wins + losses + ties, 1),
+            "p_value": sign_test(wins, losses),
+            "judge": "answer_f1 against the chosen answer",
+        },
+    }
+
+
+def _ids(pair: dict[str, dict[str, list[int]]]) -> dict[str, list[int]]:
+    start = answer_start(pair["chosen"])
+    return {
+        "prompt_ids": pair["chosen"]["input_ids"][:start],
+        "chosen_ids": pair["chosen"]["input_ids"][start:],
+        "rejected_ids": pair["rejected"]["input_ids"][answer_start(pair["rejected"]) :],
+    }

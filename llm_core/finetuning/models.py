@@ -1,0 +1,103 @@
+"""Models to train: full weights, low-rank adapters, or adapters on a base in 4 bits; and what is saved of them.
+
+The 4-bit base on a processor has a trap. On avx512_bf16 machines bitsandbytes repacks the weights in the
+first forward without gradients and from then on uses a kernel without autograd: the gradients of everything below are
+silently wrong (measured: relative error 0.60, and the loss still falls). `support_avx512bf16_for_cpu = False`
+on every module that has it, right after loading, keeps the exact path; a test compares gradients.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llm_core.errors import UserError
+from llm_core.finetuning.families import Kind
+from llm_core.params.finetuning import Training
+
+NF4_WIDTH = 64  # block of NF4: layers' widths must be multiples of it
+
+
+def load(folder: Path, head: str, kind: Kind, labels: list[str] | None = None, four_bit: bool = False) -> Any:
+    """A model of `folder` in float32 with a `generation` or `classification` head (one label: a reward model)."""
+    import transformers
+
+    options: dict[str, Any] = {"dtype": torch.float32}
+    if four_bit:
+        options["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
+        )
+    if head == "classification":
+        cls = transformers.AutoModelForSequenceClassification
+        if labels is not None:
+            options |= {
+                "num_labels": len(labels),
+                "id2label": dict(enumerate(labels)),
+                "label2id": {label: number for number, label in enumerate(labels)},
+                "problem_type": "single_label_classification" if len(labels) > 1 else None,
+            }
+    else:
+        cls = transformers.AutoModelForSeq2SeqLM if kind == "encoder-decoder" else transformers.AutoModelForCausalLM
+    try:
+        model = cls.from_pretrained(folder, **options)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: cannot be loaded for {head} ({str(error).splitlines()[0]})") from None
+    for module in model.modules() if four_bit else ():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def choose_adapter(params: Training, config: Any) -> str:
+    """The adapter that will run: `params.adapter`, or LoRA in place of QLoRA where 4 bits cannot run and that is
+    allowed.
+    """
+    if params.adapter != "qlora":
+        return params.adapter
+    reason = None
+    try:
+        import bitsandbytes  # noqa: F401
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = f"bitsandbytes does not load here ({str(error).splitlines()[0]})"
+    width = getattr(config, "hidden_size", None) or getattr(config, "d_model", None) or getattr(config, "n_embd", None)
+    if reason is None and width and width % NF4_WIDTH:
+        reason = f"the model's width {width} is no multiple of {NF4_WIDTH}, the block of NF4"
+    if reason is None:
+        return "qlora"
+    if params.qlora_fallback:
+        return "lora"
+    raise UserError(f"adapter qlora: {reason}; set adapter=lora, or qlora_fallback=true to do so by itself")
+
+
+def add_adapter(model: Any, params: Training, task: str) -> Any:
+    """Wrap `model` with trainable low-rank adapters (and its fresh head, for `SEQ_CLS`)."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=params.lora.rank,
+        lora_alpha=params.lora.alpha,
+        lora_dropout=params.lora.dropout,
+        target_modules=params.lora.target_modules,
+        task_type=task,
+    )
+    return get_peft_model(model, config)
+
+
+def count_parameters(model: Any) -> tuple[int, int]:
+    """(trained, all) parameters; weights in 4 bits count as what they stand for."""
+    trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    if hasattr(model, "get_nb_trainable_parameters"):
+        return model.get_nb_trainable_parameters()  # type: ignore[no-any-return]
+    return trained, sum(weight.numel() for weight in model.parameters())
+
+
+def merge(base: Any, adapter: Path) -> Any:
+    """`base` with the adapter's update added to its weights; a 4-bit base is dequantised first, never re-quantised.
+
+    The result's logits equal those of base + adapter (of the dequantised base, for QLoRA).
+    """
+    from peft import PeftModel
+
+    if getattr(base, "is_loaded_in_4bit", False):
+        base = base.dequantize()
+    return PeftModel.from_pretrained(base, adapter).merge_and_unload()

@@ -1,0 +1,129 @@
+"""Each method runs on tiny saved models where it applies, refuses where not, and what it saves is right."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from llm_core.errors import UserError
+from llm_core.finetuning import stage
+from llm_core.finetuning.families import check_applies
+from llm_core.finetuning.models import add_adapter, load
+from llm_core.finetuning.rows import write_rows
+from llm_core.params import Params
+from llm_core.params.finetuning import Instruction
+from tests.llm_core.finetuning import tiny
+
+COUNTRIES = ("Chad", "Mali", "Peru", "Fiji", "Cuba", "Togo", "Oman", "Iran")
+DECODERS = ("llama", "gpt2", "gptj", "bloom", "opt")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLM_CORE_TRACKING", "off")
+    torch.set_num_threads(1)
+
+
+def rows(method: str) -> Path:
+    made = []
+    for number, country in enumerate(COUNTRIES):
+        answer, wrong = ("yes", "no") if number % 2 else ("no", "yes")
+        question = f"Is it in {country}?"
+        talk = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        fields = {
+            "classification": {"text": question, "label": answer},
+            "instruction": {"messages": talk},
+            "rlhf": {"prompt": question, "answer": answer},
+        }.get(method, {"prompt": question, "chosen": answer, "rejected": wrong})
+        made.append({"id": str(number), **fields})
+    folder = Path(f"rows-{method}")
+    folder.mkdir(exist_ok=True)
+    write_rows(folder, {"train": made, "heldout": made[:4], "test": made[:4]})
+    return folder
+
+
+def run(method, family, **knobs):
+    settings = {"zero_stage": None, "max_steps": 2, "micro_batch": 4, "evaluations": 1, "max_length": 64}
+    if method in ("instruction", "dpo", "rlhf"):
+        settings |= {"max_new_tokens": 4, "scored_items": 4}
+    if method == "rlhf":
+        settings |= {"generations": 4, "reward": "answer_f1"}
+    params = Params.model_validate({"finetuning": {method: settings | knobs}})
+    base = tiny.model(family, Path("base"), chat=family == "llama", pad=family in ("llama", "bert", "t5"))
+    return stage.finetune(method, base, rows(method), Path("out"), params)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "family"),
+    [("classification", family) for family in (*DECODERS, "bert", "t5")]
+    + [("instruction", family) for family in (*DECODERS, "t5")]
+    + [("reward", family) for family in (*DECODERS, "bert")]
+    + [("dpo", family) for family in DECODERS]
+    + [("rlhf", family) for family in DECODERS],
+)
+def test_method_trains_family_and_the_export_has_a_padding_token_of_its_own(method, family):
+    from transformers import AutoConfig, AutoTokenizer
+
+    metrics = run(method, family)
+    assert metrics["training"]["steps"] == 2
+    tokenizer = AutoTokenizer.from_pretrained("out")
+    assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
+    assert AutoConfig.from_pretrained("out").pad_token_id == tokenizer.pad_token_id
+
+
+@pytest.mark.parametrize(
+    ("method", "family"), [("dpo", "bert"), ("instruction", "bert"), ("rlhf", "t5"), ("reward", "t5")]
+)
+def test_a_method_that_does_not_apply_is_refused_with_its_reason(method, family):
+    with pytest.raises(UserError, match=f"{method} does not apply to {family}"):
+        check_applies(method, tiny.model(family, Path(family)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapter", ["lora", "qlora"])
+def test_the_merged_export_equals_base_plus_adapter(adapter):
+    from peft import PeftModel
+
+    metrics = run("instruction", "llama", adapter=adapter, learning_rate=0.05)
+    ids = torch.tensor([[0, 40, 41, 42, 43]])
+    base = load(Path("base"), "generation", "decoder", four_bit=adapter == "qlora")
+    with torch.no_grad():
+        plain = base(input_ids=ids).logits
+        both = PeftModel.from_pretrained(base, "out/adapter").eval()(input_ids=ids).logits
+        merged = load(Path("out"), "generation", "decoder").eval()(input_ids=ids).logits
+    assert torch.allclose(both, merged, atol=1e-4)
+    assert not torch.allclose(plain, merged, atol=1e-3)  # the adapter does something
+    assert metrics["training"]["trained_parameters"] < metrics["training"]["parameters"]
+
+
+def test_qlora_gradients_after_an_evaluation_equal_those_of_the_dequantised_weights():
+    folder = tiny.model("llama", Path("base"))
+    ids = torch.tensor([[0, 40, 41, 42, 43, 44, 45, 46]])
+
+    def gradients(dequantised):
+        model = load(folder, "generation", "decoder", four_bit=True)
+        model = add_adapter(model.dequantize() if dequantised else model, Instruction(adapter="qlora"), "CAUSAL_LM")
+        weights = [(name, weight) for name, weight in sorted(model.named_parameters()) if "lora_" in name]
+        torch.manual_seed(1)
+        for _, weight in weights:
+            torch.nn.init.normal_(weight, std=0.05)
+        model.eval()
+        with torch.no_grad():
+            model(input_ids=ids)  # the trap springs in a forward without gradients
+        model.train()
+        model(input_ids=ids, labels=ids).loss.backward()
+        return torch.cat([weight.grad.flatten() for _, weight in weights])
+
+    exact, four_bit = gradients(True), gradients(False)
+    assert torch.linalg.norm(four_bit - exact) / torch.linalg.norm(exact) < 1e-3
+
+
+def test_a_label_unseen_in_training_is_refused_with_its_name():
+    folder = rows("classification")
+    (folder / "test.jsonl").write_text('{"text": "x", "label": "maybe"}\n')
+    params = Params.model_validate({"finetuning": {"classification": {"zero_stage": None}}})
+    with pytest.raises(UserError, match=r"test.jsonl:1: label 'maybe'"):
+        stage.finetune("classification", tiny.model("llama", Path("base")), folder, Path("out"), params)
+    assert not Path("out").exists()

@@ -1,0 +1,67 @@
+"""Tiny models of each family, built from config and saved locally, with a tokenizer trained on a few lines."""
+
+from pathlib import Path
+from typing import Any
+
+from llm_core.tokenization.specials import CHAT_TEMPLATE, SPECIAL_TOKENS
+
+LINES = [
+    "What is the capital of Chad?",
+    "The capital is a city, and the region is Africa.",
+    "yes no spam ham",
+    "0123456789",
+]
+
+
+def tokenizer(chat: bool = True, pad: bool = True) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    special = list(SPECIAL_TOKENS) if pad else [token for token in SPECIAL_TOKENS if token != "<|pad|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    inner.train_from_iterator(LINES * 4, trainer)
+    names = {"bos_token": "<|begin|>", "eos_token": "<|end|>"} | ({"pad_token": "<|pad|>"} if pad else {})
+    made = PreTrainedTokenizerFast(tokenizer_object=inner, **names)
+    if chat:
+        made.chat_template = CHAT_TEMPLATE
+    return made
+
+
+def model(family: str, folder: Path, chat: bool = True, pad: bool = True) -> Path:
+    """Save a model of `family` (2 layers, width 64) and its tokenizer into `folder`."""
+    import torch
+    import transformers as t
+
+    torch.manual_seed(0)
+    tok = tokenizer(chat, pad)
+    ids = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2 if pad else None, "vocab_size": len(tok)}
+    long = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    short = {"n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": 256}
+    if family == "llama":
+        made = t.LlamaForCausalLM(t.LlamaConfig(**long, **ids))
+    elif family == "gpt2":
+        made = t.GPT2LMHeadModel(t.GPT2Config(**short, **ids))
+    elif family == "gptj":
+        made = t.GPTJForCausalLM(t.GPTJConfig(rotary_dim=16, **short, **ids))
+    elif family == "bloom":
+        made = t.BloomForCausalLM(t.BloomConfig(hidden_size=64, n_layer=2, n_head=2, **ids))
+    elif family == "opt":
+        opt = {"ffn_dim": 128, "word_embed_proj_dim": 64, "max_position_embeddings": 256}
+        kept = {key: value for key, value in long.items() if key != "intermediate_size"}
+        made = t.OPTForCausalLM(t.OPTConfig(**kept, **opt, **ids))
+    elif family == "bert":
+        made = t.BertForMaskedLM(t.BertConfig(**long, **ids))
+    else:
+        size = {"d_model": 64, "d_ff": 128, "d_kv": 32, "num_layers": 2, "num_heads": 2, "vocab_size": len(tok)}
+        made = t.T5ForConditionalGeneration(
+            t.T5Config(pad_token_id=2, eos_token_id=1, decoder_start_token_id=2, **size)
+        )
+    made.save_pretrained(folder)
+    tok.save_pretrained(folder)
+    return folder
