@@ -9,15 +9,12 @@ answers are tried again after `Retry-After`, or after an exponential pause with 
 fsspec; local paths are used where they lie.
 """
 
-import base64
-import email.utils
 import fcntl
 import random
-import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, urlsplit
@@ -29,14 +26,15 @@ import urllib3
 from llm_core import __version__
 from llm_core.digests import file_digest
 from llm_core.errors import UserError
+from llm_core.http_headers import LONGEST_PAUSE_SECONDS, announced_digests, rate_limit_reset, retry_after
 from llm_core.params.sources import Network
-from llm_core.progress import Task, log
+from llm_core.progress import Task, log, task
 from llm_core.storage import is_remote, read_json, write_json
 
 CHUNK_BYTES = 1 << 18
+SHOWN_BYTES = 16 << 20  # a larger download gets a progress bar of its own
 USER_AGENT = f"llm-core/{__version__} (language-model data pipeline; python-requests/{requests.__version__})"
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
-LONGEST_PAUSE_SECONDS = 120.0
 BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 
@@ -82,6 +80,8 @@ class Client:
 
         def attempt() -> bytes:
             with self._request(url, headers) as response:
+                if response.status_code == 416:
+                    raise UserError(f"{url}: has no bytes {headers['Range'].removeprefix('bytes=')}")
                 if byte_range and response.status_code != 206:
                     raise UserError(f"{url}: the server ignores byte ranges, a single record cannot be read")
                 body = b"".join(self._chunks(response))
@@ -104,7 +104,8 @@ class Client:
             if self.is_whole(target, sha256):
                 return target
             partial = target.with_name(f".{target.name}.partial")
-            self._retry(url, lambda: self._attempt(url, partial, sha256, size, work))
+            with ExitStack() as bars:
+                self._retry(url, lambda: self._attempt(url, partial, sha256, size, work, bars), partial)
             note = {"url": url, "size": partial.stat().st_size, "sha256": sha256 or file_digest(partial, "sha256")}
             write_json(_note(target), note)
             partial.replace(target)
@@ -144,7 +145,9 @@ class Client:
             return file_digest(target, "sha256") == sha256
         return _note(target).is_file() and read_json(_note(target))["size"] == target.stat().st_size
 
-    def _attempt(self, url: str, partial: Path, sha256: str | None, size: int | None, work: Task | None) -> None:
+    def _attempt(
+        self, url: str, partial: Path, sha256: str | None, size: int | None, work: Task | None, bars: ExitStack
+    ) -> None:
         """One try: append what is missing to `partial`, then check length and checksum."""
         have = partial.stat().st_size if partial.exists() else 0
         etag = _etag(partial).read_text() if _etag(partial).exists() else ""
@@ -169,6 +172,9 @@ class Client:
                 tag = response.headers.get("ETag", "")
                 _etag(partial).write_text("" if tag.startswith("W/") else tag)
                 with open(partial, "ab" if resumed else "wb") as sink:
+                    if work is None and expected and expected - start > SHOWN_BYTES:
+                        name = f"download {urlsplit(url).path.rpartition('/')[2]}"
+                        work = bars.enter_context(task(name, total=expected, unit="B"))
                     if work and expected:
                         work.total = expected
                     if work and start > work.done:
@@ -193,8 +199,7 @@ class Client:
     def _request(self, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
         """Send a GET; raise TransientError on what may pass, UserError on what will not."""
         host = urlsplit(url).netloc
-        if (pause := self._not_before.get(host, 0.0) - time.monotonic()) > 0:
-            time.sleep(pause)
+        self._take_turn(host)
         session = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = requests.Session()
@@ -206,7 +211,7 @@ class Client:
             with session.get(url, headers=headers, stream=True, timeout=(timeout, timeout)) as response:
                 status = response.status_code
                 if status in TRY_AGAIN:
-                    wait = retry_after(response.headers.get("Retry-After"))
+                    wait = retry_after(response.headers.get("Retry-After")) or rate_limit_reset(response.headers)
                     if wait:
                         with self._lock:
                             self._not_before[host] = max(self._not_before.get(host, 0.0), time.monotonic() + wait)
@@ -219,6 +224,17 @@ class Client:
         except requests.RequestException as error:
             raise UserError(f"{url}: {_short(error)}") from None
 
+    def _take_turn(self, host: str) -> None:
+        """Wait until the host may be asked again: after its Retry-After, and `network.pause_seconds` apart."""
+        while True:
+            with self._lock:
+                now = time.monotonic()
+                pause = self._not_before.get(host, 0.0) - now
+                if pause <= 0:
+                    self._not_before[host] = now + self.network.pause_seconds
+                    return
+            time.sleep(pause)
+
     def _chunks(self, response: requests.Response, decoded: bool = True) -> Iterator[bytes]:
         """The body as it arrives; not `decoded`, what came before a break is yielded too, for resuming."""
         pieces = response.iter_content(CHUNK_BYTES) if decoded else iter(lambda: response.raw.read1(CHUNK_BYTES), b"")
@@ -230,55 +246,29 @@ class Client:
         except urllib3.exceptions.HTTPError as error:
             raise TransientError(_short(error)) from None
 
-    def _retry(self, url: str, attempt: Any) -> Any:
-        """Call `attempt` until it succeeds or `network.retries` further tries have failed."""
-        wrong = 0
-        for number in range(self.network.retries + 1):
+    def _retry(self, url: str, attempt: Any, partial: Path | None = None) -> Any:
+        """Call `attempt` until it succeeds or `network.retries` further tries in a row brought nothing.
+
+        A try after which `partial` has grown is not counted: a long download survives many breaks.
+        """
+        tries = wrong = have = 0
+        while True:
             try:
                 return attempt()
             except TransientError as failure:
                 reason = str(failure)
                 wrong += isinstance(failure, WrongChecksumError)
-                if number == self.network.retries or wrong == 2:
+                size = partial.stat().st_size if partial and partial.exists() else 0
+                tries = 1 if size > have else tries + 1
+                have = size
+                if tries > self.network.retries or wrong == 2:
                     break
-                backoff = min(self.network.backoff_seconds * 2**number, LONGEST_PAUSE_SECONDS)
+                backoff = min(self.network.backoff_seconds * 2 ** (tries - 1), LONGEST_PAUSE_SECONDS)
                 pause = failure.pause if failure.pause is not None else backoff * random.uniform(0.5, 1.5)
-                log(f"{url}: {reason}; try {number + 2} of {self.network.retries + 1} in {pause:.1f} s")
+                log(f"{url}: {reason}; try {tries + 1} of {self.network.retries + 1} in {pause:.1f} s")
                 time.sleep(pause)
         advice = "check the pinned checksum" if wrong == 2 else "run again to go on from where it stopped"
-        raise UserError(f"{url}: {reason} (after {number + 1} tries); {advice}")
-
-
-def retry_after(value: str | None) -> float | None:
-    """Seconds that a Retry-After header asks for (a number or an HTTP date), at most two minutes."""
-    if not value:
-        return None
-    if value.strip().isdigit():
-        return min(float(value), LONGEST_PAUSE_SECONDS)
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return min(max(moment.timestamp() - time.time(), 0.0), LONGEST_PAUSE_SECONDS)
-
-
-def announced_digests(response: requests.Response) -> dict[str, str]:
-    """Checksums of the whole file that the server states (algorithm -> hexadecimal), where it does.
-
-    RFC 9530 Repr-Digest, Google Storage's x-goog-hash, the older Content-MD5 (of a whole answer only), and
-    the hub's X-Linked-Etag, a SHA-256, on the redirect to a large file.
-    """
-    found: dict[str, str] = {}
-    if match := re.search(r"sha-256=:([A-Za-z0-9+/=]+):", response.headers.get("Repr-Digest", "")):
-        found["sha256"] = base64.b64decode(match[1]).hex()
-    if match := re.search(r"md5=([A-Za-z0-9+/=]+)", response.headers.get("x-goog-hash", "")):
-        found["md5"] = base64.b64decode(match[1]).hex()
-    if response.status_code == 200 and (value := response.headers.get("Content-MD5")):
-        found["md5"] = base64.b64decode(value).hex()
-    for earlier in response.history:
-        if re.fullmatch(r'"?[0-9a-f]{64}"?', etag := earlier.headers.get("X-Linked-Etag", "")):
-            found["sha256"] = etag.strip('"')
-    return found
+        raise UserError(f"{url}: {reason} (after {max(tries, wrong)} tries); {advice}")
 
 
 def _range_total(response: requests.Response) -> int | None:

@@ -17,6 +17,8 @@ class Network(Section):
     """Pause before the second try; doubles with each further one. A server's Retry-After goes before it."""
     timeout_seconds: float = Field(60, gt=0)
     """Without a byte for this long, a try has failed."""
+    pause_seconds: float = Field(0, ge=0)
+    """Least time between the begins of two requests to one host."""
     parallel: int = Field(4, ge=1)
     """Downloads under way at once."""
     cache: str = "~/.cache/llm-core"

@@ -202,7 +202,8 @@ def _make_all(
     """Bring shards in threads and parse them in processes; the first error stops what has not begun."""
     processes = min(len(waiting), os.cpu_count() or 1)
     context = get_context("forkserver")
-    context.set_forkserver_preload(["llm_core.sources.fetch", "llm_core.sources.warc"])
+    heavy = ["datasets"] if params.kind == "hub" else ["llm_core.sources.warc"]  # imported once, not in every worker
+    context.set_forkserver_preload(["llm_core.sources.fetch", *heavy])
     with (
         ProcessPoolExecutor(processes, mp_context=context) as parsers,
         ThreadPoolExecutor(min(network.parallel, len(waiting))) as fetchers,

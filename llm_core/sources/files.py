@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from llm_core.downloads import Client
+from llm_core.errors import UserError
 from llm_core.params.sources import FilesSource
 from llm_core.sources.base import Document, Record, Rejected, Shard, only_urls
 from llm_core.sources.charset import decode
@@ -64,6 +65,9 @@ class FilesRoom:
                 else:
                     with open_file(file) as stream:
                         data = stream.read()
+            except UserError as error:
+                yield Rejected("quarantine_unavailable", number, detail=str(error)[:300])
+                continue
             except OSError as error:
                 yield Rejected("quarantine_unreadable_file", number, detail=f"{file}: {error.strerror}")
                 continue

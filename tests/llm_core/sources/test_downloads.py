@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from llm_core.downloads import Client, retry_after
+from llm_core.downloads import Client
 from llm_core.errors import UserError
+from llm_core.http_headers import rate_limit_reset, retry_after
 from llm_core.packages import fetch_package, find_file
 from llm_core.params.sources import Network, PackageSource
 from tests.llm_core.sources.loopback import Loopback
@@ -30,7 +31,7 @@ def client(network: Network) -> Client:
 
 def test_interrupted_download_goes_on_where_it_stopped(site, client, tmp_path):
     site.files["/big"] = BIG
-    site.faults["/big"] = ["reset"] * (client.network.retries + 1)
+    site.faults["/big"] = ["reset"] + ["503"] * client.network.retries
     target = tmp_path / "place" / "big"
     with pytest.raises(UserError, match=r"after 7 tries\); run again to go on"):
         client.download(f"{site.address}/big", target)
@@ -42,10 +43,17 @@ def test_interrupted_download_goes_on_where_it_stopped(site, client, tmp_path):
     assert {file.name for file in target.parent.iterdir()} == {"big", ".big.json", ".big.lock"}
 
 
+def test_breaks_that_bring_something_are_not_counted(site, client, tmp_path):
+    site.files["/big"] = BIG
+    site.faults["/big"] = ["reset"] * (client.network.retries + 5)
+    assert client.download(f"{site.address}/big", tmp_path / "big").read_bytes() == BIG
+    assert client.bytes_received < len(BIG) * 1.01
+
+
 def test_file_that_changed_meanwhile_begins_anew(site, client, tmp_path):
     site.digests = False
     site.files["/big"] = BIG
-    site.faults["/big"] = ["reset"] * (client.network.retries + 1)
+    site.faults["/big"] = ["reset"] + ["503"] * client.network.retries
     with pytest.raises(UserError):
         client.download(f"{site.address}/big", tmp_path / "big")
     site.files["/big"] = changed = BIG[::-1]
@@ -72,6 +80,21 @@ def test_retry_after_holds_back_every_request_to_the_host(site, client, tmp_path
     begin = time.monotonic()
     client.download(f"{site.address}/a", tmp_path / "a")
     assert time.monotonic() - begin >= 1
+
+
+def test_requests_to_one_host_are_kept_apart(site, network, tmp_path):
+    site.files["/a"] = b"x"
+    slow = Client(network.model_copy(update={"pause_seconds": 0.2}))
+    begin = time.monotonic()
+    for _ in range(4):
+        slow.get(f"{site.address}/a")
+    assert time.monotonic() - begin >= 0.6
+
+
+def test_rate_limit_header():
+    assert rate_limit_reset({"RateLimit": '"api";r=0;t=42'}) == 42
+    assert rate_limit_reset({"RateLimit": "limit=100, remaining=0, reset=7"}) == 7
+    assert rate_limit_reset({}) is None
 
 
 def test_retry_after_as_seconds_and_as_a_date():
