@@ -43,7 +43,7 @@ def train_rung(params: Params, name: str, tokens: Path, tokenizer: Path, out: Pa
     """
     settings = rung_settings(params, name)
     file = out / "runs" / f"{name}.json"
-    digest = short_hash(yaml.safe_dump(settings), content_digest(tokens), content_digest(tokenizer / "tokenizer.json"))
+    digest = settings_digest(settings, tokens, tokenizer)
     if file.is_file() and read_json(file).get("settings_digest") == digest:
         progress.log(f"scaling: rung {name} has been trained already")
         return file
@@ -89,6 +89,12 @@ def rung_settings(params: Params, name: str) -> dict[str, Any]:
         raise UserError("the ladder counts steps in batches: set scaling.pretraining.batch_tokens")
     settings["pretraining"]["steps"] = max(round(rung.tokens / batch), 1)
     return settings
+
+
+def settings_digest(settings: dict[str, Any], tokens: Path, tokenizer: Path) -> str:
+    """Digest of what decides a rung's outcome: seed, model, pretraining, the tokens and the tokenizer."""
+    decisive = {section: settings[section] for section in ("seed", "model", "pretraining")}
+    return short_hash(yaml.safe_dump(decisive), content_digest(tokens), content_digest(tokenizer / "tokenizer.json"))
 
 
 def read_runs(out: Path, names: Sequence[str]) -> list[Run]:

@@ -7,7 +7,7 @@ import pytest
 
 from llm_core.errors import UserError
 from llm_core.params import Params
-from llm_core.scaling.ladder import read_runs, rung_settings
+from llm_core.scaling.ladder import read_runs, rung_settings, settings_digest
 from llm_core.scaling.report import report
 from llm_core.storage import read_json, write_json
 from tests.llm_core.scaling.test_laws import hoffmann
@@ -49,6 +49,19 @@ def test_mistakes_are_named() -> None:
         rung_settings(params(pretraining={"batch": 1}), "n1000000-d20000000")
     with pytest.raises(UserError, match="batch_tokens"):
         rung_settings(params(pretraining={"batch_tokens": None}), "n1000000-d20000000")
+
+
+def test_a_rung_is_stale_only_where_its_own_settings_change(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    project, name = params(), "n1000000-d20000000"
+
+    def digest(changed: Params) -> str:
+        return settings_digest(rung_settings(changed, name), tmp_path, tmp_path)
+
+    elsewhere = project.model_copy(update={"evaluation": project.evaluation.model_copy(update={"limit": 7})})
+    assert digest(elsewhere) == digest(project)
+    assert digest(params(pretraining={"batch_tokens": 1000, "z_loss": 0.1})) != digest(project)
+    assert digest(project.model_copy(update={"seed": 2})) != digest(project)
 
 
 def test_report_predicts_the_rung_it_has_not_seen(runs: Path) -> None:
