@@ -18,7 +18,7 @@ from llm_core.pretraining.checkpoints import Checkpoints
 from llm_core.pretraining.engine import Precision, World, deepspeed_config, initialize
 from llm_core.pretraining.measure import Heldout, measured_rows
 from llm_core.pretraining.objectives import Corruption
-from llm_core.pretraining.optimizers import adamw
+from llm_core.pretraining.optimizers import adamw, muon
 from llm_core.pretraining.run_log import RunLog
 from llm_core.pretraining.train import Training
 from llm_core.token_shards import TokenShards
@@ -40,7 +40,8 @@ def assemble(
         network.gradient_checkpointing_enable({"use_reentrant": False})
     assert settings.batch_tokens and settings.steps and settings.optimizer.learning_rate
     rows = settings.batch_tokens // settings.sequence_length
-    optimizer = adamw(module, settings.optimizer, settings.optimizer.learning_rate)
+    build = muon if settings.optimizer.name == "muon" else adamw
+    optimizer = build(network, settings.optimizer, settings.optimizer.learning_rate)
     if settings.zero_stage == 0:
         optimizer.clip = settings.optimizer.clip
     accumulation = rows // (settings.micro_batch * world.size)

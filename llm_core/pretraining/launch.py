@@ -38,6 +38,8 @@ def launch(params: Pretraining, arguments: list[str]) -> int:
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd")):
         environment.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it found no other
+    # A thread that waits must not spin: with other work on the machine, spinning made a step 100 times slower.
+    environment.setdefault("OMP_WAIT_POLICY", "passive")
     cores = len(os.sched_getaffinity(0))
     if params.threads or "OMP_NUM_THREADS" not in environment:
         environment["OMP_NUM_THREADS"] = str(params.threads or max(cores // params.processes, 1))

@@ -50,16 +50,13 @@ def adamw(module: Any, settings: Optimizer, learning_rate: float) -> SkippableAd
 
 
 def muon_matrices(network: Any) -> list[str]:
-    """Names of the parameters that Muon updates: the matrices inside the network's blocks.
+    """Names of the parameters that Muon updates: the matrices inside the network's repeated blocks.
 
     Embeddings, positions, heads and vectors go to AdamW (Jordan 2024, kellerjordan.github.io/posts/muon).
-    Chosen by place in the network, not by name: what lies in a repeated block. Raises UserError where there is none.
+    Chosen by place, because DeepSpeed's own choice, by name, takes GPT-2's `wte` and `wpe` and T5's `shared`
+    for hidden matrices. Raises UserError where the network has no blocks.
     """
-    blocks = tuple(
-        f"{name}."
-        for name, module in network.named_modules()
-        if isinstance(module, torch.nn.ModuleList) and len(module) and "." not in name.rpartition(".layer")[2]
-    )
+    blocks = tuple(f"{name}." for name, module in network.named_modules() if isinstance(module, torch.nn.ModuleList))
     tables = {
         id(parameter)
         for module in network.modules()
@@ -69,8 +66,48 @@ def muon_matrices(network: Any) -> list[str]:
     chosen = [
         name
         for name, parameter in network.named_parameters()
-        if name.startswith(blocks) and parameter.dim() == 2 and id(parameter) not in tables
+        if blocks and name.startswith(blocks) and parameter.dim() == 2 and id(parameter) not in tables
     ]
     if not chosen:
         raise UserError("pretraining.optimizer.name: muon needs blocks of matrices, and this family has none")
     return chosen
+
+
+def muon(network: Any, settings: Optimizer, learning_rate: float) -> Any:
+    """DeepSpeed's Muon over the blocks' matrices, AdamW over the rest, with a step that can be declined."""
+    from deepspeed.runtime.zero.muon.muon_optimizer import MuonWithAuxAdam
+
+    if not torch.cuda.is_available():  # DeepSpeed compiles Muon's kernels: minutes on a CPU, for small matrices
+        torch._dynamo.config.disable = True
+
+    class SkippableMuon(MuonWithAuxAdam):  # type: ignore[misc]  # DeepSpeed looks for "muon" in the class's name
+        skip = False
+        clip: float | None = None
+        gradient_norm: float | None = None
+
+        def step(self, closure: Any = None, **keywords: Any) -> None:
+            if self.clip is not None:
+                parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+                self.gradient_norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.clip or float("inf")))
+            if not self.skip:
+                super().step(closure, **keywords)
+
+    names = set(muon_matrices(network))
+    for name, parameter in network.named_parameters():
+        parameter.use_muon = name in names
+    matrices = [parameter for parameter in network.parameters() if parameter.use_muon]
+    rest = [(name, parameter) for name, parameter in network.named_parameters() if not parameter.use_muon]
+    assert sum(p.numel() for p in matrices) + sum(p.numel() for _, p in rest) == sum(
+        p.numel() for p in network.parameters()
+    )
+    groups: list[dict[str, Any]] = [
+        {
+            "params": matrices, "use_muon": True, "lr": settings.muon_learning_rate, "momentum": settings.momentum,
+            "weight_decay": settings.weight_decay, "ns_method": "standard",
+        }
+    ]  # fmt: skip
+    for group in parameter_groups(rest, settings.weight_decay):
+        if group["params"]:
+            adam = {"use_muon": False, "lr": learning_rate, "betas": settings.betas, "eps": settings.epsilon}
+            groups.append(group | adam)
+    return SkippableMuon(groups)
