@@ -17,6 +17,7 @@ from typing import Any
 
 from llm_core import progress
 from llm_core.digests import content_digest
+from llm_core.errors import UserError
 from llm_core.experiments import baseline, context_tags, project_folder
 
 EXPERIMENT = "llm-pipeline"
@@ -76,22 +77,26 @@ class Run:
             tag = InputTag("mlflow.data.context", context)
             self._client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [tag])])
 
-    def model(self, folder: str | Path, name: str = "model") -> None:
+    def model(self, folder: str | Path, name: str = "model", example: bool = False) -> str | None:
         """Log a folder in Hugging Face layout as a model that `mlflow.pyfunc.load_model(…).predict(prompts)` runs.
 
-        The folder itself is the artifact, so transformers loads it from the run, too. It is not registered here.
+        The folder itself is the artifact, so transformers loads it from the run, too.
+        It is not registered here. `example` adds an input and the signature that it gives. Returns the model's id.
         """
         if self._client:
             import mlflow
 
             code = Path(__file__).parent / "serving_model.py"
             with mlflow.start_run(run_id=self.run_id, log_system_metrics=False):
-                mlflow.pyfunc.log_model(
+                logged = mlflow.pyfunc.log_model(
                     name=name,
                     python_model=str(code),
                     artifacts={"model": str(folder)},
                     pip_requirements=["torch", "transformers"],
+                    input_example=(["In the beginning"], {"max_new_tokens": 20}) if example else None,
                 )
+            return str(logged.model_id)
+        return None
 
     def artifact(self, path: str | Path, folder: str | None = None) -> None:
         """Keep a copy of a file or a folder with the run."""
@@ -187,3 +192,103 @@ def git_tags() -> dict[str, str]:
     except (OSError, subprocess.CalledProcessError):
         return {}
     return {"mlflow.source.git.commit": commit, "git.dirty": str(bool(status.strip())).lower()}
+
+
+def latest_metric(stage: str, metric: str) -> float | None:
+    """The last value of a metric in the newest finished run of a stage; None without one (or with tracking off)."""
+    if not enabled() or (not os.environ.get("MLFLOW_TRACKING_URI") and not Path("mlflow.db").is_file()):
+        return None
+    import mlflow
+
+    mlflow.set_tracking_uri(tracking_uri())
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+    wanted = f"tags.stage = '{stage}' AND attributes.status = 'FINISHED'"
+    runs = client.search_runs([experiment.experiment_id], wanted, max_results=1) if experiment else []
+    value = runs[0].data.metrics.get(metric) if runs else None
+    return None if value is None else float(value)
+
+
+class Registry:
+    """Versions of one registered model in the tracking store. Raises UserError where tracking is off."""
+
+    def __init__(self, name: str) -> None:
+        if not enabled():
+            raise UserError("LLM_CORE_TRACKING=off: the registry lives in the tracking store; switch tracking on")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        import mlflow
+
+        mlflow.set_tracking_uri(tracking_uri())
+        self.name, self._client = name, mlflow.MlflowClient()
+
+    def find(self, tags: Mapping[str, str]) -> str | None:
+        """The newest version with all of these tags."""
+        return next((str(v.version) for v in self._versions() if tags.items() <= v.tags.items()), None)
+
+    def add(self, model: Path, evaluation: Path, metrics: Mapping[str, float], tags: Mapping[str, str]) -> str:
+        """Log `model` with an example of its input, link `metrics` to it, keep `evaluation` beside; the new version."""
+        import mlflow
+
+        with run("register", {}, tags) as current:
+            current.dataset(evaluation, "evaluation")
+            current.artifact(evaluation, "evaluation")
+            logged = current.model(model, example=True)
+            for key, value in metrics.items():
+                self._client.log_metric(current.run_id, key, value, model_id=logged)
+        found = mlflow.register_model(f"models:/{logged}", self.name, tags=dict(tags))
+        return str(found.version)
+
+    def evaluation(self, version: str) -> Path:
+        """A local copy of a version's evaluation. UserError where the version or the copy is gone."""
+        import mlflow
+
+        entry = self._entry(version)
+        try:
+            folder = mlflow.artifacts.download_artifacts(run_id=entry.run_id, artifact_path="evaluation")
+        except (mlflow.exceptions.MlflowException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{self.name} version {version}: its evaluation is not in the store ({reason})") from None
+        return Path(folder)
+
+    def version(self, alias: str) -> str | None:
+        """The version that an alias points to; None where it points to none."""
+        found = [v for v in self._versions() if alias in v.aliases]
+        return str(found[0].version) if found else None
+
+    def alias(self, alias: str, version: str) -> None:
+        """Point an alias to a version."""
+        self._entry(version)
+        self._client.set_registered_model_alias(self.name, alias, version)
+
+    def tag(self, version: str, key: str, value: str) -> None:
+        """Set a tag of a version."""
+        self._client.set_model_version_tag(self.name, version, key, value[:4000])
+
+    def tags(self, version: str) -> dict[str, str]:
+        """Tags of a version."""
+        return dict(self._entry(version).tags)
+
+    def listing(self) -> list[dict[str, Any]]:
+        """Every version, newest first: version, model, aliases, gate."""
+        return [
+            {
+                "version": str(v.version),
+                "model": v.tags.get("model", ""),
+                "aliases": ", ".join(sorted(v.aliases)),
+                "gate": v.tags.get("gate", ""),
+            }
+            for v in self._versions()
+        ]
+
+    def _entry(self, version: str) -> Any:
+        found = [v for v in self._versions() if str(v.version) == version]
+        if not found:
+            raise UserError(f"{self.name}: there is no version {version}; `llm-core promote` lists them")
+        return found[0]
+
+    def _versions(self) -> list[Any]:
+        """All versions with their aliases, newest first (a search alone leaves the aliases out)."""
+        found = self._client.search_model_versions(f"name = '{self.name}'")
+        whole = [self._client.get_model_version(self.name, v.version) for v in found]
+        return sorted(whole, key=lambda v: -int(v.version))

@@ -10,10 +10,11 @@ import difflib
 import errno
 import importlib
 import sys
+import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from llm_core import __version__
+from llm_core import __version__, timings
 from llm_core.errors import UserError
 
 # verb -> (module of llm_core.cli that holds it as `app`, what --help says of it), in the order of the pipeline
@@ -40,6 +41,12 @@ VERBS: dict[str, tuple[str, str]] = {
     "classify": ("classify", "Label a text, with a calibrated confidence."),
     "chat": ("chat", "Talk with a finetuned model in a terminal."),
     "evaluate": ("evaluate", "Score a model: bits per byte, benchmarks, answers; with errors and baselines."),
+    "register": ("register", "Register an evaluated model: challenger, and champion if it passes the gate."),
+    "promote": ("promote", "Put a registered version to the gate again, or list the versions."),
+    "rollback": ("rollback", "Make the champion before this one champion again."),
+    "serve": ("serve", "Serve a model on loopback with an OpenAI-compatible endpoint."),
+    "compare": ("compare", "Compare two evaluations on the same items: differences, intervals, what they can show."),
+    "report": ("report", "One page about the run: data, drops, training, scores, samples, time, versions, licences."),
     "generate": ("generate", "Continue a prompt with a pretrained model."),
     "scaling": ("scaling", "Train a ladder of small models and fit scaling laws to it."),
 }
@@ -59,9 +66,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         near = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else "`llm-core --help` lists them"
         _stop(f"there is no verb '{verb}'; {hint}", code=2)
+    started = time.monotonic()
     module = importlib.import_module(f"llm_core.cli.{VERBS[verb][0]}")
+    failed = True
     try:
         module.app(args=arguments[1:], prog_name=f"llm-core {verb}")
+        failed = False
+    except SystemExit as end:
+        failed = bool(end.code)
+        raise
     except UserError as error:
         _stop(str(error))
     except OSError as error:
@@ -69,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         where = f" while writing {error.filename}" if error.filename else ""
         _stop(f"{error.strerror}{where}; nothing half-written was left under a final name")
+    finally:
+        timings.record(verb, arguments, started, failed)
 
 
 def overview() -> str:

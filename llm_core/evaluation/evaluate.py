@@ -122,18 +122,6 @@ def read_touched(file: Path) -> dict[str, set[str]]:
     return found
 
 
-def read_results(folder: Path) -> dict[str, list[Row]]:
-    """The rows of an evaluation's results.jsonl, by task."""
-    file = folder / "results.jsonl"
-    if not file.is_file():
-        raise UserError(f"{folder}: holds no results.jsonl; give a folder that `llm-core evaluate` wrote")
-    tasks: dict[str, list[Row]] = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        tasks.setdefault(row["task"], []).append(row)
-    return tasks
-
-
 def figures(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """Metrics on one level, as MLflow and Dagster show them: `benchmarks/arc_easy/acc`."""
     flat: dict[str, float] = {}

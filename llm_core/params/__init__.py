@@ -22,6 +22,7 @@ from llm_core.params.finetuning import Finetuning
 from llm_core.params.mixing import Split
 from llm_core.params.model import Model
 from llm_core.params.pretraining import Pretraining
+from llm_core.params.report import Report
 from llm_core.params.scaling import Scaling
 from llm_core.params.sources import Network, Source
 from llm_core.params.tokenizer import Tokenizer
@@ -45,6 +46,7 @@ class Params(Section):
     pretraining: Pretraining = Pretraining()
     finetuning: Finetuning = Finetuning()
     evaluation: Evaluation = Evaluation()
+    report: Report = Report()
     checks: Checks = Checks()
     scaling: Scaling = Scaling()
 

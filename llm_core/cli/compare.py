@@ -1,0 +1,29 @@
+"""`llm-core compare`: two evaluations on the same items."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+
+app = verb_app()
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Folder of an evaluation, such as data/evaluation/base.")],
+    second: Annotated[Path, typer.Argument(help="Folder of the evaluation to hold against it.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for compare.html and compare.md.")] = None,
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Print how SECOND differs from FIRST on the same items, with intervals; --out writes it as a page, too."""
+    from llm_core.report.blocks import to_markdown
+    from llm_core.report.comparison import compare as run
+    from llm_core.report.comparison import write_comparison
+
+    params = read_params(params_file, overrides)
+    gate, seed = params.evaluation.gate, params.seed
+    blocks = write_comparison(first, second, out, gate, seed) if out else run(first, second, gate, seed)
+    typer.echo(to_markdown(blocks))

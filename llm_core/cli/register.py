@@ -1,0 +1,33 @@
+"""`llm-core register`: an evaluated model becomes a version in the registry."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+
+app = verb_app()
+
+
+@app.command()
+def register(
+    model: Annotated[Path, typer.Option("--model", help="Folder of the model.")],
+    evaluation: Annotated[Path, typer.Option("--evaluation", help="Folder that `llm-core evaluate` wrote about it.")],
+    out: Annotated[Path, typer.Option("--out", help="JSON file that says what was decided.")],
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Register a model as challenger; it becomes champion only through the gate in evaluation.gate.
+
+    A model that fails the gate is registered all the same, and the exit code is 0: the decision is in --out.
+    """
+    from llm_core.evaluation.evaluate import figures
+    from llm_core.evaluation.gate import judge
+    from llm_core.registry import register as run
+    from llm_core.storage import read_json
+
+    params = read_params(params_file, overrides)
+    scores = figures(read_json(evaluation / "metrics.json"))
+    run(model, evaluation, scores, partial(judge, gate=params.evaluation.gate, seed=params.seed), out)

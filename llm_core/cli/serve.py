@@ -1,0 +1,22 @@
+"""`llm-core serve`: an OpenAI-compatible endpoint on loopback, by transformers' own server."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import verb_app
+
+app = verb_app()
+
+
+@app.command()
+def serve(
+    model: Annotated[Path, typer.Option("--model", help="Folder of a chat model in Hugging Face layout.")],
+    port: Annotated[int, typer.Option("--port", help="Port on 127.0.0.1.")] = 8000,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda:0, or auto.")] = "auto",
+) -> None:
+    """Serve /v1/chat/completions, /v1/completions and /v1/models (streaming too) until Ctrl-C."""
+    from llm_core.serving import serve as run
+
+    raise typer.Exit(run(model, port, device))

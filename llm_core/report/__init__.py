@@ -1,0 +1,1 @@
+"""The report card of a run, and the page that compares two evaluations."""

@@ -1,0 +1,143 @@
+"""A page as blocks, written once and shown twice: as Markdown, and as one HTML file that needs no network.
+
+Colours follow the reader's light or dark scheme and print in black on white; plots are inline SVG
+drawn with `currentColor` and three hues that stay apart in both schemes.
+"""
+
+import html
+from typing import Any, NamedTuple
+
+Row = dict[str, Any]
+STYLE = """
+:root { color-scheme: light dark; --a: #1f6feb; --b: #c2410c; --c: #15803d;
+  --soft: color-mix(in srgb, currentColor 18%, transparent); }
+@media (prefers-color-scheme: dark) { :root { --a: #79b8ff; --b: #fdba74; --c: #86efac; } }
+* { box-sizing: border-box; }
+body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 .5rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem; padding-top: .75rem; border-top: 1px solid var(--soft); }
+p, li, td, blockquote { overflow-wrap: break-word; }
+p { margin: .5rem 0; max-width: 46rem; }
+.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem; margin: 1.25rem 0; }
+.facts div { border: 1px solid var(--soft); border-radius: .5rem; padding: .6rem .8rem; }
+.facts b { display: block; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; }
+.facts span, figcaption, .note { font-size: .85rem; opacity: .8; }
+.wide { overflow-x: auto; margin: .75rem 0; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem 1rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--soft); }
+th { font-weight: 600; white-space: nowrap; }
+td.number, th.number { text-align: right; white-space: nowrap; }
+figure { margin: 1rem 0; }
+svg { display: block; width: 100%; height: auto; max-width: 46rem; font: 12px system-ui, sans-serif; }
+.key { display: inline-flex; align-items: center; gap: .35rem; margin-right: 1rem; font-size: .85rem; }
+.key i { width: 1.2rem; height: 0; border-top: 3px solid; }
+blockquote { margin: .5rem 0 1rem; padding-left: 1rem; border-left: 3px solid var(--soft); max-width: 46rem; }
+summary { cursor: pointer; margin: .75rem 0; }
+@media (max-width: 40rem) { svg { font-size: 19px; } }
+@media print { body { max-width: none; font-size: 11pt; }
+  h2 { break-after: avoid; } figure, tr { break-inside: avoid; } }
+"""
+COLOURS = ("var(--a)", "var(--b)", "var(--c)", "currentColor")
+
+
+class Block(NamedTuple):
+    """One block: `kind` (title, heading, text, note, facts, table, folded, figure, list, sample) and its content."""
+
+    kind: str
+    content: Any
+    caption: str = ""
+
+
+def to_html(blocks: list[Block]) -> str:
+    """The whole page."""
+    title = next((str(block.content) for block in blocks if block.kind == "title"), "report")
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>"
+    )
+    body = "\n".join(_html(block) for block in blocks)
+    return f'<!doctype html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
+
+
+def to_markdown(blocks: list[Block]) -> str:
+    """The same as Markdown; a figure is left out with its caption in place."""
+    return "\n\n".join(text for text in map(_markdown, blocks) if text) + "\n"
+
+
+def show(value: Any) -> str:
+    """A cell as text: thousands apart, four significant digits, nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return str(value)
+
+
+def _html(block: Block) -> str:
+    kind, content, caption = block
+    if kind in ("title", "heading"):
+        tag = "h1" if kind == "title" else "h2"
+        return f"<{tag}>{html.escape(content)}</{tag}>"
+    if kind in ("text", "note"):
+        return f'<p class="{kind}">{html.escape(content)}</p>'
+    if kind == "facts":
+        cells = (
+            f"<div><b>{html.escape(show(value))}</b><span>{html.escape(name)}</span></div>" for name, value in content
+        )
+        return f'<div class="facts">{"".join(cells)}</div>'
+    if kind == "list":
+        return "<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in content) + "</ul>"
+    if kind == "sample":
+        return "".join(f"<blockquote><b>{html.escape(a)}</b> {html.escape(b)}</blockquote>" for a, b in content)
+    if kind == "figure":
+        return f"<figure>{content}<figcaption>{html.escape(caption)}</figcaption></figure>"
+    if kind == "folded":
+        return f"<details><summary>{html.escape(caption)}</summary>{_html_table(content)}</details>"
+    return _html_table(content)
+
+
+def _filled(rows: list[Row]) -> list[str]:
+    """Names of the columns in which some row has a value."""
+    return [name for name in rows[0] if any(row[name] is not None for row in rows)]
+
+
+def _html_table(rows: list[Row]) -> str:
+    if not rows:
+        return ""
+    names = _filled(rows)
+    numeric = {name for name in names if all(isinstance(row[name], int | float | None) for row in rows)}
+
+    def cell(tag: str, name: str, value: Any) -> str:
+        kind = ' class="number"' if name in numeric else ""
+        return f"<{tag}{kind}>{html.escape(show(value))}</{tag}>"
+
+    head = "".join(cell("th", name, name) for name in names)
+    body = "".join("<tr>" + "".join(cell("td", name, row[name]) for name in names) + "</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _markdown(block: Block) -> str:
+    kind, content, caption = block
+    if kind in ("title", "heading"):
+        return ("# " if kind == "title" else "## ") + str(content)
+    if kind in ("text", "note"):
+        return str(content)
+    if kind == "facts":
+        return "\n".join(f"- {name}: {show(value)}" for name, value in content)
+    if kind == "list":
+        return "\n".join(f"- {item}" for item in content)
+    if kind == "sample":
+        return "\n\n".join(f"> **{a}** {' '.join(b.split())}" for a, b in content)
+    if kind == "figure":
+        return f"*{caption} (plot in the HTML page)*"
+    if not content:
+        return ""
+    names = _filled(content)
+    numeric = [all(isinstance(row[name], int | float | None) for row in content) for name in names]
+    lines = ["| " + " | ".join(names) + " |", "|" + "|".join("---:" if n else "---" for n in numeric) + "|"]
+    lines += ["| " + " | ".join(show(row[name]).replace("|", "\\|") for name in names) + " |" for row in content]
+    return "\n".join(lines)

@@ -1,0 +1,132 @@
+"""Plots as inline SVG: lines over steps, and scores with their intervals. No library, no network, any colour scheme."""
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+
+from llm_core.report.blocks import COLOURS
+
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 300, 52, 16, 10, 40
+MOST_POINTS = 400
+
+
+def line_plot(series: Mapping[str, Sequence[tuple[float, float]]], x_label: str, y_label: str) -> str:
+    """Lines with a key above; series beyond the number of colours are dashed."""
+    series = {name: _thin(points) for name, points in series.items() if points}
+    if not series:
+        return ""
+    xs = [x for points in series.values() for x, _ in points]
+    ys = [y for points in series.values() for _, y in points]
+    x_ticks, y_ticks = ticks(min(xs), max(xs)), ticks(min(ys), max(ys))
+    x0, x1 = min(xs), max(max(xs), min(xs) + 1e-9)
+    y0, y1 = y_ticks[0], max(y_ticks[-1], y_ticks[0] + 1e-9)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return (
+            LEFT + (x - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT),
+            HEIGHT - BOTTOM - (y - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM),
+        )
+
+    parts = []
+    for value in y_ticks:
+        _, y = place(x0, value)
+        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--soft)"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" fill="currentColor">{value:g}</text>')
+    for value in x_ticks:
+        if x0 <= value <= x1:
+            x, _ = place(value, y0)
+            parts.append(
+                f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle" fill="currentColor">'
+                f"{_short(value)}</text>"
+            )
+    for number, points in enumerate(series.values()):
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
+        dash = ' stroke-dasharray="6 3"' if number >= len(COLOURS) else ""
+        colour = COLOURS[number % len(COLOURS)]
+        parts.append(f'<polyline points="{path}" fill="none" style="stroke:{colour}" stroke-width="2"{dash}/>')
+    middle = LEFT + (WIDTH - LEFT - RIGHT) / 2
+    parts.append(
+        f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle" fill="currentColor">{html.escape(x_label)}</text>'
+    )
+    return _key(list(series)) + _svg("".join(parts), HEIGHT, f"{y_label} over {x_label}")
+
+
+def interval_plot(rows: Sequence[tuple[str, float, float, float, float | None]], label: str) -> str:
+    """One line a score: (name, value, low, high, mark); the mark (chance, say) is a hollow tick."""
+    if not rows:
+        return ""
+    values = [value for row in rows for value in (row[1], row[2], row[3], row[4]) if value is not None]
+    scale = ticks(min(values), max(values))
+    low, high = scale[0], max(scale[-1], scale[0] + 1e-9)
+    left, height = 190, 26 * len(rows) + 44
+
+    def place(value: float) -> float:
+        return left + (value - low) / (high - low) * (WIDTH - left - RIGHT)
+
+    parts = []
+    for tick in scale:
+        x = place(tick)
+        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="6" y2="{height - 36}" stroke="var(--soft)"/>')
+        parts.append(f'<text x="{x:.1f}" y="{height - 20}" text-anchor="middle" fill="currentColor">{tick:g}</text>')
+    for number, (name, value, below, above, mark) in enumerate(rows):
+        y = 20 + 26 * number
+        parts.append(
+            f'<text x="{left - 10}" y="{y + 4}" text-anchor="end" fill="currentColor">{html.escape(name)}</text>'
+        )
+        parts.append(
+            f'<line x1="{place(below):.1f}" x2="{place(above):.1f}" y1="{y}" y2="{y}" '
+            'style="stroke:var(--a)" stroke-width="3"/>'
+        )
+        parts.append(f'<circle cx="{place(value):.1f}" cy="{y}" r="5" style="fill:var(--a)"/>')
+        if mark is not None:
+            x = place(mark)
+            parts.append(
+                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y - 9}" y2="{y + 9}" style="stroke:var(--b)" stroke-width="2"/>'
+            )
+    parts.append(
+        f'<text x="{WIDTH / 2}" y="{height - 4}" text-anchor="middle" fill="currentColor">{html.escape(label)}</text>'
+    )
+    return _svg("".join(parts), height, label)
+
+
+def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+    """Round values that span low to high.
+
+    >>> ticks(0.1, 0.9)
+    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    """
+    span = (high - low) or abs(high) or 1.0
+    step = 10 ** math.floor(math.log10(span / wanted))
+    step = next(step * factor for factor in (1, 2, 5, 10) if span / (step * factor) <= wanted)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(number * step, 10) for number in range(first, last + 1)]
+
+
+def _svg(inner: str, height: int, label: str) -> str:
+    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{html.escape(label)}">{inner}</svg>'
+
+
+def _key(names: list[str]) -> str:
+    if len(names) < 2:
+        return ""
+    items = []
+    for number, name in enumerate(names):
+        style = "dashed" if number >= len(COLOURS) else "solid"
+        colour = COLOURS[number % len(COLOURS)]
+        items.append(
+            f'<span class="key"><i style="border-top-style:{style};border-color:{colour}"></i>'
+            f"{html.escape(name)}</span>"
+        )
+    return f"<div>{''.join(items)}</div>"
+
+
+def _thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    step = max(1, len(points) // MOST_POINTS)
+    return [*points[::step], *([points[-1]] if (len(points) - 1) % step else [])]
+
+
+def _short(value: float) -> str:
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"

@@ -1,0 +1,53 @@
+"""How long each verb took: a run log outside every stage's output, because outputs hold no clocks.
+
+`.scratch/timings.jsonl` in the project's folder has one row for each verb that wrote an `--out`:
+wall seconds, CPU seconds (children included) and peak memory. `dvc.lock` keeps no times; the report
+and `plan` read them here.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+FILE = Path(".scratch/timings.jsonl")
+
+
+def record(verb: str, arguments: Sequence[str], started: float, failed: bool) -> None:
+    """Append a row; `started` is time.monotonic() at the start. Nothing happens outside a project or without --out."""
+    if "--out" not in arguments[:-1] or not Path("dvc.yaml").is_file() or os.environ.get("RANK", "0") != "0":
+        return
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    scale = 1 if sys.platform == "darwin" else 1024
+    row = {
+        "verb": verb,
+        "stage": os.environ.get("DVC_STAGE"),
+        "failed": failed,
+        "out": arguments[list(arguments).index("--out") + 1],
+        "seconds": round(time.monotonic() - started, 3),
+        "cpu_seconds": round(sum(usage.ru_utime + usage.ru_stime for usage in used), 3),
+        "peak_bytes": max(usage.ru_maxrss for usage in used) * scale,
+        "ended": int(time.time()),
+    }
+    FILE.parent.mkdir(exist_ok=True)
+    with open(FILE, "a", encoding="utf-8") as stream:
+        stream.write(json.dumps(row) + "\n")
+
+
+def last(file: Path = FILE) -> list[dict[str, Any]]:
+    """The newest row of each verb and output, in the order in which they ended."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+        try:
+            row = json.loads(line)
+            if row["failed"]:
+                continue
+            rows.pop((row["verb"], row["out"]), None)
+            rows[row["verb"], row["out"]] = row
+        except (ValueError, KeyError):  # a line cut short by a kill
+            continue
+    return list(rows.values())
