@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import verb_app
+from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
 
 app = verb_app()
 
@@ -15,8 +15,11 @@ def serve(
     model: Annotated[Path, typer.Option("--model", help="Folder of a chat model in Hugging Face layout.")],
     port: Annotated[int, typer.Option("--port", help="Port on 127.0.0.1.")] = 8000,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda:0, or auto.")] = "auto",
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
 ) -> None:
     """Serve /v1/chat/completions, /v1/completions and /v1/models (streaming too) until Ctrl-C."""
     from llm_core.serving import serve as run
 
+    read_params(params_file, overrides)
     raise typer.Exit(run(model, port, device))
