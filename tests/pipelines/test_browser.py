@@ -1,0 +1,103 @@
+"""Headless Chromium on `make ui`: materialize, watch the log, cancel, a blocked stage, the linked MLflow run.
+
+SCREENSHOTS=folder keeps a picture of each step.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pipelines import toy_project as toy
+from tests.pipelines.browser_project import extend
+from tests.pipelines.live import Live, serve, wait
+
+pytestmark = pytest.mark.slow
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Any]:
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed (pip install playwright)"
+    )
+    if not CHROMIUM:
+        pytest.skip("no Chromium on this machine (apt install chromium)")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = browser.new_page(viewport={"width": 1400, "height": 850})
+        opened.set_default_timeout(40_000)
+        yield opened
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def live(page: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    folder = extend(toy.create(tmp_path_factory.mktemp("browser") / "project"))
+    toy.repro(folder, "join")
+    with serve(folder) as servers:
+        yield servers
+
+
+def shoot(page: Any, name: str) -> None:
+    if os.environ.get("SCREENSHOTS"):
+        Path(os.environ["SCREENSHOTS"]).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=str(Path(os.environ["SCREENSHOTS"]) / f"{name}.png"))
+
+
+def materialize(page: Any, live: Live, stage: str) -> str:
+    """Press the button on an asset's page; the id of the run that it started."""
+    before = run_ids(live)
+    page.goto(f"{live.dagster}/assets/{stage}")
+    page.locator("button", has_text="Materialize").first.click()
+    return str(wait(lambda: run_ids(live) - before, what="the run").pop())
+
+
+def run_ids(live: Live) -> set[str]:
+    return {run["runId"] for run in live.query("{runsOrError{... on Runs{results{runId}}}}")["runsOrError"]["results"]}
+
+
+def test_graph_shows_the_shell_run_fresh(page: Any, live: Live) -> None:
+    page.goto(f"{live.dagster}/assets/join")
+    page.get_by_text("mirrored from").first.wait_for()
+    page.get_by_text("dvc.lock (the stage ran outside Dagster)").first.wait_for()
+    assert live.statuses()["join"] == "FRESH"
+
+
+def test_materialize_streams_its_log_and_cancel_stops_it(page: Any, live: Live) -> None:
+    run = materialize(page, live, "slow")
+    page.goto(f"{live.dagster}/runs/{run}")
+    page.get_by_text("step 2", exact=True).first.wait_for()
+    assert live.run(run)["status"] == "STARTED", "the line was there while the stage ran"
+    shoot(page, "dagster-log")
+    page.locator("button", has_text="Terminate").first.click()
+    page.locator("[role=dialog] button, .bp5-dialog button, .bp4-dialog button", has_text="Terminate").last.click()
+    wait(lambda: live.run(run)["status"] == "CANCELED", what="the cancel")
+    page.goto(f"{live.dagster}/runs/{run}")
+    page.get_by_text("Canceled").first.wait_for()
+    shoot(page, "dagster-cancelled")
+
+
+def test_failed_blocking_check_stops_what_is_below(page: Any, live: Live) -> None:
+    run = live.launch("download", "clean")
+    wait(lambda: live.run(run)["status"] == "FAILURE", what="the check")
+    page.goto(f"{live.dagster}/assets/download?view=checks&checkDetail=licence_present")
+    page.get_by_text("7 of 7 documents name no licence").first.wait_for()
+    shoot(page, "dagster-check")
+    assert live.statuses()["clean"] == "MISSING", "it never ran"
+
+
+def test_linked_mlflow_run(page: Any, live: Live) -> None:
+    run = materialize(page, live, "pretrain")
+    wait(lambda: live.run(run)["status"] in ("SUCCESS", "FAILURE"), what="the training")
+    page.goto(f"{live.dagster}/assets/pretrain")
+    link = page.get_by_role("link", name=live.mlflow).first
+    link.wait_for()
+    shoot(page, "dagster-metadata")
+    page.goto(link.get_attribute("href"))
+    page.get_by_text("pretrain").first.wait_for()
+    page.get_by_text("loss").first.wait_for()
+    shoot(page, "mlflow-run")
