@@ -7,15 +7,17 @@ with (the last accepted text, the best accepted loss) is the record of its own l
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from llm_core.checks import Verdict
-from llm_core.params.checks import Checks
 from pipelines.dvc_project import DvcProject, Stage
 from pipelines.metadata import figures
+
+if TYPE_CHECKING:  # all the params' models cost half as much to import as DVC does
+    from llm_core.params.checks import Checks
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Look:
 
     folder: Path
     deps: list[Path]
-    params: Checks
+    params: "Checks"
     previous: Mapping[str, Any] | None
     version: str
 
@@ -145,9 +147,11 @@ def last_accepted(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Mappin
     return value.value if isinstance(value, dg.JsonMetadataValue) and isinstance(value.value, dict) else None
 
 
-def thresholds(root: Path) -> Checks:
+def thresholds(root: Path) -> "Checks":
     """`params.checks` of the working copy as it now stands; the defaults where params.yaml has none."""
     import yaml
+
+    from llm_core.params.checks import Checks
 
     values = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8")) or {}
     return Checks.model_validate(values.get("checks") or {})

@@ -30,7 +30,8 @@ def main() -> None:
     parser.add_argument("--dagster-port", type=int, default=3000, help="0 takes any free port")
     parser.add_argument("--mlflow-port", type=int, default=5000, help="0 takes any free port")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs inherit "ignore Ctrl-C"
+        signal.signal(number, _interrupt)
     try:
         dagster_port, mlflow_port = free_port(options.dagster_port), free_port(options.mlflow_port)
     except OSError as error:

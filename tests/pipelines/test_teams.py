@@ -1,0 +1,146 @@
+"""What a team shares: a DVC remote on S3, and Postgres under Dagster and MLflow; with real servers on loopback."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipelines import toy_project as toy
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(port: int, seconds: float = 40) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, f"nothing listens on {port}"
+            time.sleep(0.2)
+
+
+def moto() -> str | None:
+    """A moto server that runs: the environment's own, or the system's."""
+    for command in (os.environ.get("MOTO_SERVER"), shutil.which("moto_server")):
+        if command and subprocess.run([command, "--help"], capture_output=True, check=False).returncode == 0:
+            return command
+    return None
+
+
+@pytest.fixture
+def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    command = moto()
+    if command is None:
+        pytest.skip("no S3-compatible server here: pip install 'moto[server]' somewhere on PATH, or set MOTO_SERVER")
+    port = free_port()
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    server = subprocess.Popen(
+        [command, "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
+    try:
+        answers(port)
+        for key, value in {
+            "AWS_ACCESS_KEY_ID": "k",
+            "AWS_SECRET_ACCESS_KEY": "s",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(key, value)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+def test_pull_on_a_clean_clone_is_the_no_op_state(reproduced: Path, object_store: str, tmp_path: Path) -> None:
+    import s3fs
+
+    s3fs.S3FileSystem(endpoint_url=object_store).mkdir("llm-pipeline")
+    toy.dvc(reproduced, "remote", "add", "-d", "team", "s3://llm-pipeline/dvc")
+    toy.dvc(reproduced, "remote", "modify", "team", "endpointurl", object_store)
+    toy.commit(reproduced)
+    toy.dvc(reproduced, "push")
+    toy.run(tmp_path, "git", "clone", "-q", str(reproduced), "clone")
+    clone = tmp_path / "clone"
+    assert not (clone / "data").exists()
+    toy.dvc(clone, "pull")
+    assert "up to date" in toy.dvc(clone, "status")
+    assert toy.repro(clone).count("didn't change, skipping") == 7
+    assert (clone / "dvc.lock").read_text() == (reproduced / "dvc.lock").read_text()
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[str]:
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not binaries:
+        pytest.skip("no Postgres server here (apt install postgresql)")
+    folder, port = tmp_path / "postgres", free_port()
+    folder.mkdir()
+    as_user: list[str] = []
+    if os.geteuid() == 0:  # Postgres refuses to run as root
+        shutil.chown(folder, "postgres", "postgres")
+        for parent in [tmp_path, *tmp_path.parents]:
+            if parent.is_relative_to("/tmp/pytest-of-root"):
+                parent.chmod(0o755)
+        as_user = ["runuser", "-u", "postgres", "--"]
+    data = folder / "data"
+    quiet = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder}
+    subprocess.run([*as_user, binaries[-1] / "initdb", "-D", data, "-A", "trust", "-U", "team"], **quiet)  # type: ignore[call-overload]
+    options = f"-p {port} -h 127.0.0.1 -k {folder}"
+    control = [*as_user, binaries[-1] / "pg_ctl", "-D", data, "-w"]
+    subprocess.run([*control, "-o", options, "-l", folder / "log", "start"], **quiet)  # type: ignore[call-overload]
+    try:
+        for name in ("dagster", "mlflow"):
+            subprocess.run([binaries[-1] / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "team", name], **quiet)  # type: ignore[call-overload]
+        yield f"postgresql+psycopg2://team@127.0.0.1:{port}"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], **quiet)  # type: ignore[call-overload]
+
+
+def test_dagster_and_mlflow_on_postgres(reproduced: Path, postgres: str, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pipelines" / "dagster-postgres.yaml", tmp_path / "dagster.yaml")
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(tmp_path),
+        "DAGSTER_POSTGRES_URL": f"{postgres}/dagster",
+        "MLFLOW_TRACKING_URI": f"{postgres}/mlflow",
+        "PIPELINE_PROJECT": str(reproduced),
+        "PYTHONPATH": str(ROOT),
+    }
+    code = """
+import dagster as dg
+from llm_core import tracking
+from pipelines.definitions import defs
+with dg.DagsterInstance.get() as instance:
+    job = defs().resolve_job_def("whole_graph")
+    assert job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey(["long", "a"])]).success
+    event = instance.get_latest_materialization_event(dg.AssetKey(["long", "a"]))
+    assert event.asset_materialization.tags["dagster/data_version"]
+    print("storage", type(instance.event_log_storage).__name__)
+with tracking.run("pretrain", {"steps": 3}) as run:
+    run.metrics({"loss": 2.5})
+import mlflow
+print("loss", mlflow.MlflowClient(tracking.tracking_uri()).get_run(run.run_id).data.metrics["loss"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=reproduced, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "storage PostgresEventLogStorage" in done.stdout and "loss 2.5" in done.stdout
