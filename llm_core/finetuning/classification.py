@@ -40,17 +40,25 @@ def labels(job: Job) -> list[str]:
 
 def encode(job: Job, side: str) -> tuple[list[dict[str, list[int]]], int]:
     """(encoded texts, how many lost their end to max_length)."""
-    limit = job.params.max_length
-    full = job.tokenizer([str(row["text"]) for row in job.rows[side]])["input_ids"]
-    rows = []
-    for ids in full:
-        tail = ids[-1:] if ids and ids[-1] in job.tokenizer.all_special_ids else []  # BERT's separator, T5's end
-        rows.append(
-            {"input_ids": ids if len(ids) <= limit else ids[: limit - len(tail)] + tail or [job.tokenizer.eos_token_id]}
-        )
-    return [row if row["input_ids"] else {"input_ids": [job.tokenizer.eos_token_id]} for row in rows], sum(
-        len(ids) > limit for ids in full
-    )
+    ends = job.kind == "encoder-decoder"
+    found = [encode_text(job.tokenizer, str(row["text"]), job.params.max_length, ends) for row in job.rows[side]]
+    return [{"input_ids": ids} for ids, _ in found], sum(cut for _, cut in found)
+
+
+def encode_text(tokenizer: Any, text: str, limit: int, ends: bool) -> tuple[list[int], bool]:
+    """(ids of at most `limit` tokens, whether the text lost its end).
+
+    A closing special token (BERT's separator) stays when the text is cut; with `ends` there is one
+    end token, by which T5's head finds its place.
+    """
+    ids = list(tokenizer(text)["input_ids"])
+    if ends and ids[-1:] != [tokenizer.eos_token_id]:
+        ids.append(tokenizer.eos_token_id)
+    cut = len(ids) > limit
+    if cut:
+        closing = ids[-1:] if ids[-1] in tokenizer.all_special_ids else []
+        ids = ids[: limit - len(closing)] + closing
+    return ids or [tokenizer.eos_token_id], cut
 
 
 def finetune(job: Job) -> dict[str, Any]:

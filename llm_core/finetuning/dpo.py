@@ -7,7 +7,7 @@ Judge of the win rate: word F1 (SQuAD's) of the greedy answer against the chosen
 from pathlib import Path
 from typing import Any
 
-from llm_core.finetuning.preferences import answer_start, conversation, encode_pairs, summary
+from llm_core.finetuning.preferences import conversation, encode_pairs, summary
 from llm_core.finetuning.scoring import (
     answer_f1,
     answer_logps,
@@ -17,7 +17,7 @@ from llm_core.finetuning.scoring import (
     sample_rows,
     sign_test,
 )
-from llm_core.finetuning.training import Job, arguments, train
+from llm_core.finetuning.training import Job, Row, arguments, train
 
 
 def finetune(job: Job) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def finetune(job: Job) -> dict[str, Any]:
     from trl import DPOConfig, DPOTrainer
 
     pairs = {side: encode_pairs(job, side) for side in ("train", "heldout")}
-    data = {side: Dataset.from_list([_ids(pair) for pair in found]) for side, (found, _) in pairs.items()}
+    data = {side: Dataset.from_list([_messages(pair["row"]) for pair in found]) for side, (found, _) in pairs.items()}
     model = job.adapt(job.load_base("generation"), "CAUSAL_LM")
     config = DPOConfig(**arguments(job, len(data["train"])), beta=job.params.beta, max_length=None)
     trainer = DPOTrainer(
@@ -81,10 +81,7 @@ def finish(job: Job, model: Any, figures: dict[str, Any], folder: Path) -> dict[
     }
 
 
-def _ids(pair: dict[str, dict[str, list[int]]]) -> dict[str, list[int]]:
-    start = answer_start(pair["chosen"])
-    return {
-        "prompt_ids": pair["chosen"]["input_ids"][:start],
-        "chosen_ids": pair["chosen"]["input_ids"][start:],
-        "rejected_ids": pair["rejected"]["input_ids"][answer_start(pair["rejected"]) :],
-    }
+def _messages(row: Row) -> Row:
+    """A row as TRL reads it; it writes the turns with the tokenizer's chat template."""
+    talk = conversation(row, row["chosen"])
+    return {"prompt": talk[:-1], "chosen": talk[-1:], "rejected": conversation(row, row["rejected"])[-1:]}

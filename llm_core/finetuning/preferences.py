@@ -3,10 +3,10 @@
 from typing import Any
 
 from llm_core.errors import UserError
-from llm_core.finetuning.conversation import IGNORED, encode_conversation
+from llm_core.finetuning.conversation import encode_conversation
 from llm_core.finetuning.training import Job, Row
 
-Pair = dict[str, dict[str, list[int]]]
+Pair = dict[str, Any]  # row, and chosen and rejected as encoded conversations
 
 
 def conversation(row: Row, answer: str) -> list[dict[str, str]]:
@@ -17,7 +17,7 @@ def conversation(row: Row, answer: str) -> list[dict[str, str]]:
 
 
 def encode_pairs(job: Job, side: str) -> tuple[list[Pair], int]:
-    """(pairs of encoded `chosen` and `rejected`, rows left out because one is over max_length)."""
+    """(pairs of encoded `chosen` and `rejected` with their `row`, rows left out because one is over max_length)."""
     pairs, dropped = [], 0
     for row in job.rows[side]:
         pair = {
@@ -26,22 +26,10 @@ def encode_pairs(job: Job, side: str) -> tuple[list[Pair], int]:
         if max(len(encoded["input_ids"]) for encoded in pair.values()) > job.params.max_length:
             dropped += 1
         else:
-            pairs.append(pair)
+            pairs.append({**pair, "row": row})
     if not pairs and job.rows[side]:
         raise UserError(f"finetuning.{job.method}.max_length {job.params.max_length}: no {side} row fits")
     return pairs, dropped
-
-
-def answer_start(encoded: dict[str, list[int]]) -> int:
-    """Position of the last answer's first token."""
-    labels = encoded["labels"]
-    end = len(labels)
-    while end and labels[end - 1] == IGNORED:
-        end -= 1
-    start = end
-    while start and labels[start - 1] != IGNORED:
-        start -= 1
-    return start
 
 
 def summary(pairs: dict[str, tuple[list[Any], int]]) -> dict[str, int]:

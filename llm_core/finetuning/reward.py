@@ -24,7 +24,9 @@ def finetune(job: Job) -> dict[str, Any]:
 
     pairs = {side: encode_pairs(job, side) for side in ("train", "heldout")}
     data = {
-        side: Dataset.from_list([{f"{name}_ids": pair[name]["input_ids"] for name in pair} for pair in found])
+        side: Dataset.from_list(
+            [{f"{name}_ids": pair[name]["input_ids"] for name in ("chosen", "rejected")} for pair in found]
+        )
         for side, (found, _) in pairs.items()
     }
     model = job.adapt(job.load_base(HEAD, labels(job)), "SEQ_CLS")

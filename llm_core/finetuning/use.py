@@ -12,7 +12,7 @@ from llm_core.finetuning.models import load
 
 def classify(folder: Path, texts: list[str]) -> list[dict[str, Any]]:
     """`text, label, confidence` and all `probabilities` by label; confidences are calibrated where the model is."""
-    from llm_core.finetuning.classification import predict, softmax
+    from llm_core.finetuning.classification import encode_text, predict, softmax
 
     config = read_config(folder)
     if not any("SequenceClassification" in name for name in config.architectures or []) or config.num_labels < 2:
@@ -23,7 +23,8 @@ def classify(folder: Path, texts: list[str]) -> list[dict[str, Any]]:
     model = load(folder, "classification", kind_of(config))
     tokenizer = load_tokenizer(str(folder), chat=False)
     limit = getattr(config, "max_position_embeddings", None) or 512
-    rows = [{"input_ids": tokenizer(text)["input_ids"][:limit] or [tokenizer.eos_token_id]} for text in texts]
+    ends = kind_of(config) == "encoder-decoder"
+    rows = [{"input_ids": encode_text(tokenizer, text, limit, ends)[0]} for text in texts]
     logits = predict(model, rows, tokenizer.pad_token_id) / getattr(config, "classification_temperature", 1.0)
     answers = []
     for text, row in zip(texts, softmax(logits), strict=True):
