@@ -1,0 +1,139 @@
+"""The whole graph on real text at a tiny size: through `dvc repro`, through Dagster, to the same hashes."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+TINY: dict[str, Any] = {
+    "tokenizer.vocab_size": 512,
+    "model.layers": 1,
+    "model.width": 64,
+    "model.heads": 2,
+    "model.feed_forward": 64,
+    "pretraining.steps": 6,
+    "pretraining.sequence_length": 128,
+    "pretraining.batch_tokens": 512,
+    "pretraining.micro_batch": 2,
+    "pretraining.precision": "fp32",
+    "pretraining.optimizer.warmup_steps": 2,
+    "pretraining.checkpoint_every": 4,
+    "pretraining.evaluate_every": 4,
+    "pretraining.evaluate_tokens": 500,
+    "pretraining.evaluate_tokens_final": 500,
+    "finetuning.data.maximum_rows": 60,
+    "finetuning.instruction.epochs": 1,
+    "finetuning.instruction.evaluations": 1,
+    "evaluation.benchmarks.tasks": ["arc_easy", "lambada_openai"],
+    "evaluation.tasks": ["arc_easy", "lambada_openai"],
+    "evaluation.limit": 4,
+    "evaluation.answers": 4,
+    "evaluation.answer_tokens": 4,
+    "evaluation.language_modelling.tokens_per_source": 500,
+}
+SOURCES = ("factbook", "web")
+
+
+def project(folder: Path) -> Path:
+    """A copy of this project, its tracked files alone, with tiny params, under git and DVC of its own."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in listed.split("\0"):
+        if name and (ROOT / name).is_file() and not name.startswith((".dvc/", "tests/", "docs/")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["sources"] = {name: params["sources"][name] for name in SOURCES}
+    for key, value in TINY.items():
+        *parents, last = key.split(".")
+        section = params
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[last] = value
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["git", "add", "-A"]):
+        subprocess.run(command, cwd=folder, check=True, env=environment(folder))
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", *identity, "commit", "-q", "-m", "start"], cwd=folder, check=True)
+    return folder
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """The copy's code, one thread, the ops that this project has built."""
+    return os.environ | {
+        "PYTHONPATH": str(folder),
+        "OMP_NUM_THREADS": "1",
+        "TORCH_EXTENSIONS_DIR": os.environ.get("TORCH_EXTENSIONS_DIR", str(ROOT / ".torch_extensions")),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+    }
+
+
+def repro(folder: Path) -> str:
+    """`dvc repro`; what it printed."""
+    done = subprocess.run(
+        ["dvc", "--wait-for-lock", "repro"], cwd=folder, env=environment(folder), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    """Every output's hash in dvc.lock."""
+    stages = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project after `dvc repro` in a shell."""
+    folder = project(tmp_path_factory.mktemp("shell"))
+    repro(folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_every_stage_made_what_it_names(shell: Path) -> None:
+    assert "Data and pipelines are up to date" in repro(shell)
+    for name in ("data/models/base/model.safetensors", "data/models/instruction/model.safetensors"):
+        assert (shell / name).stat().st_size > 0
+    report = (shell / "data/report/report.html").read_text()
+    assert "factbook" in report
+
+
+@pytest.mark.slow
+def test_every_document_is_accounted_for_from_download_to_tokens(shell: Path) -> None:
+    import json
+
+    def metrics(name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((shell / "data" / name / "metrics.json").read_text())
+        return found
+
+    kept = sum(metrics(f"clean/{source}")["documents_kept"] for source in SOURCES)
+    for source in SOURCES:
+        assert metrics(f"raw/{source}")["documents_kept"] == metrics(f"clean/{source}")["documents_in"]
+    for stage in ("dedup", "decontaminated", "split"):
+        assert metrics(stage)["documents_in"] == kept, stage
+        kept = metrics(stage)["documents_kept"]
+    tokens = metrics("tokens")
+    assert kept == sum(row["documents"] for side in ("train", "heldout") for row in tokens[side]["by_source"].values())
+
+
+@pytest.mark.slow
+def test_dagster_makes_the_same_bytes(shell: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dagster.components import build_defs_for_component
+
+    from pipelines.component import DvcProjectComponent
+
+    folder = project(tmp_path)
+    for name, value in environment(folder).items():
+        monkeypatch.setenv(name, value)
+    definitions = build_defs_for_component(DvcProjectComponent(project=str(folder)))
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert definitions.resolve_job_def("whole_graph").execute_in_process(instance=instance).success
+    assert outputs(folder) == outputs(shell)
