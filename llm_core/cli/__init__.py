@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "diff": ("diff", "Compare two versions of the data or of a model: documents, tokens, settings, scores."),
     "card": ("card", "Write the dataset card and model cards from the ledgers."),
     "plan": ("plan", "Print what is stale, why, and what bringing it up to date would cost; runs nothing."),
+    "summary": ("summary", "The last run in a few lines, and where to look."),
     "params": ("params", "Print every knob of params.yaml with its meaning, type and present value."),
     "fetch": ("fetch", "Download one source, verified and resumed, as documents."),
     "extract": ("extract", "Read WARC, WET and WAT files and extract the text of their pages."),

@@ -34,18 +34,13 @@ def write_report(data: Path, out: Path, params: Params) -> list[Block]:
 
 def report(data: Path, params: Params) -> Iterator[Block]:
     """The page, top to bottom."""
-    evaluations = {file.parent.name: read_json(file) for file in sorted(data.glob("evaluation/*/metrics.json"))}
-    models = {
-        file.parent.name: read_json(file)
-        for file in sorted(data.glob("models/*/metrics.json"))
-        if file.with_name("config.json").is_file()
-    }
+    evaluations, models = _evaluations(data), _models(data)
     commit = tracking.git_tags()
     yield Block("title", "Report card: from text to an evaluated model")
     if commit:
         dirty = ", with uncommitted changes" if commit["git.dirty"] == "true" else ""
         yield Block("note", f"Commit {commit['mlflow.source.git.commit'][:12]}{dirty}.")
-    yield Block("facts", list(_facts(data, evaluations, models)))
+    yield Block("facts", facts(data))
     yield from _data(data)
     yield from _training(data, models)
     yield from _scores(evaluations)
@@ -56,6 +51,20 @@ def report(data: Path, params: Params) -> Iterator[Block]:
     yield from _licences(data, params)
     yield Block("heading", "Known limits")
     yield Block("list", list(_limits(data, evaluations, params)))
+
+
+def facts(data: Path) -> list[tuple[str, Any]]:
+    """The run's figures that are asked for first, as (name, value)."""
+    return list(_facts(data, _evaluations(data), _models(data)))
+
+
+def _evaluations(data: Path) -> dict[str, Any]:
+    return {file.parent.name: read_json(file) for file in sorted(data.glob("evaluation/*/metrics.json"))}
+
+
+def _models(data: Path) -> dict[str, Any]:
+    files = sorted(data.glob("models/*/metrics.json"))
+    return {file.parent.name: read_json(file) for file in files if file.with_name("config.json").is_file()}
 
 
 def _facts(data: Path, evaluations: dict[str, Any], models: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,42 @@
+"""`llm-core summary`: what a run came to, and where to look."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.errors import UserError
+
+app = verb_app()
+
+WHERE = (
+    ("read", "open data/report/report.html"),
+    ("see", "make ui                     Dagster and MLflow on loopback"),
+    ("try", "llm-core generate --model data/models/base --prompt 'The people of'"),
+    ("ask", "llm-core trace --text 'union of these states'"),
+    ("vary", "dvc exp run -S pretraining.optimizer.learning_rate=0.001"),
+)
+
+
+@app.command()
+def summary(
+    data: Annotated[Path, typer.Option("--data", help="The folder of the stages' outputs.")] = Path("data"),
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """The figures of the last run in a few lines, and the commands to look further."""
+    from llm_core.report.blocks import show
+    from llm_core.report.card import facts
+
+    read_params(params_file, overrides)
+    found = facts(data)
+    if not found:
+        raise UserError(f"{data}: no stage has run yet; `make run` or `dvc repro` runs them all")
+    width = max(len(name) for name, _ in found)
+    typer.echo("")
+    for name, value in found:
+        typer.echo(f"  {name:<{width}}  {show(value)}")
+    typer.echo("")
+    for name, command in WHERE:
+        typer.echo(f"  {name:<{width}}  {command}")
