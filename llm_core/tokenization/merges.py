@@ -81,7 +81,9 @@ def _grown(array: Ints, size: int) -> Ints:
 
 
 @numba.njit(cache=True)
-def _learn(symbols: npt.NDArray[np.int32], starts: Ints, counts: Ints, byte_ids: Ints, first_id: int, vocab_size: int) -> Ints:  # fmt: skip  # noqa: E501
+def _learn(
+    symbols: npt.NDArray[np.int32], starts: Ints, counts: Ints, byte_ids: Ints, first_id: int, vocab_size: int
+) -> Ints:
     lengths = starts[1:] - starts[:-1]
     # pairs: a table from key (left << 32 | right) to its count and the newest of its occurrences of this round
     keys = np.full(1 << 16, NONE, np.int64)
