@@ -60,6 +60,8 @@ def deepspeed_config(params: Pretraining, precision: Precision, accumulation: in
     zero: dict[str, Any] = {"stage": stage, "overlap_comm": False}
     if stage == 3:
         zero["stage3_param_persistence_threshold"] = 0
+    if params.optimizer.name == "muon":
+        zero["reduce_scatter"] = False  # Muon needs whole gradients of a matrix
     if params.offload != "none":
         zero["offload_optimizer"] = {"device": "cpu"}
     if params.offload == "optimizer+weights":
