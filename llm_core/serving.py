@@ -5,6 +5,7 @@ own would be better kept. What is added: the model is checked first, the address
 the hub is not asked, and the first Ctrl-C (or TERM) lets the answer in progress end, waits, and then stops.
 """
 
+import importlib.util
 import os
 import signal
 import socket
@@ -22,10 +23,12 @@ GRACE_SECONDS = 20.0
 def serve(model: Path, port: int, device: str) -> int:
     """Run the server until it is told to stop; its exit code (0 after a clean stop).
 
-    Raises UserError: no model at `model`, the port is taken.
+    Raises UserError: no model at `model`, the package openai is missing, the port is taken.
     """
     if not (model / "config.json").is_file() or not (model / "tokenizer.json").is_file():
         raise UserError(f"{model}: no model with a tokenizer in Hugging Face layout here")
+    if importlib.util.find_spec("openai") is None:
+        raise UserError("transformers' server needs the package openai (its types): pip install openai")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,0 +1,39 @@
+"""A worse model does not pass the gate, a better one does."""
+
+import numpy as np
+
+from llm_core.evaluation.gate import decide
+from llm_core.params.evaluation import Gate
+
+
+def _results(shift: float, count: int = 60) -> dict[str, list[dict[str, object]]]:
+    generator = np.random.default_rng(0)
+    rows = []
+    for number in range(count):
+        size, hardness = int(generator.integers(500, 3000)), generator.normal(2.2, 0.3)
+        noise = np.random.default_rng([number, int(1000 * abs(shift))]).normal(0, 0.02)
+        bits = (hardness - shift + noise) * size
+        rows.append({"task": "bits_per_byte", "source": "a", "id": str(number), "bits": bits, "bytes": size})
+    return {"bits_per_byte": rows}
+
+
+def test_only_a_better_model_passes() -> None:
+    champion = _results(0.0)
+    assert decide(champion, _results(0.05), Gate(), 0).passed
+    assert not decide(champion, _results(-0.05), Gate(), 0).passed
+    assert not decide(champion, champion, Gate(), 0).passed
+
+
+def test_the_margin_counts() -> None:
+    assert decide(_results(0.0), _results(0.05), Gate(margin=0.02), 0).passed
+    assert not decide(_results(0.0), _results(0.05), Gate(margin=0.1), 0).passed
+
+
+def test_too_few_items_prove_nothing() -> None:
+    decision = decide(_results(0.0, 5), _results(0.5, 5), Gate(), 0)
+    assert not decision.passed and "at least 10 items" in decision.reason
+
+
+def test_a_metric_that_is_missing_is_no_proof() -> None:
+    assert not decide(None, _results(0.0), Gate(metrics=["bits_per_byte", "piqa"]), 0).passed
+    assert not decide(_results(0.0), _results(0.1) | {"piqa": []}, Gate(metrics=["bits_per_byte", "piqa"]), 0).passed
