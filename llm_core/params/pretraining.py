@@ -80,8 +80,6 @@ class Pretraining(Section):
     """What ZeRO keeps in host memory (GPU training; weights only with stage 3)."""
     activation_checkpointing: bool = False
     """Keep only the blocks' inputs and recompute the rest: less memory, a third more time."""
-    compile: bool = False
-    """torch.compile with a cache in .scratch; for long runs."""
     checkpoint_every: int = Field(50, ge=1)
     """Steps between checkpoints (in .scratch, not a stage output)."""
     checkpoints_kept: int = Field(2, ge=1)
@@ -100,7 +98,5 @@ class Pretraining(Section):
     """What the samples continue."""
     sample_tokens: int = Field(40, ge=1)
     """Tokens of a sample."""
-    profile_steps: tuple[int, int] | None = None
-    """First and last step of a window: a torch profiler trace of that window is written to .scratch."""
     parent: str | None = None
     """A model folder whose weights training starts from (continued pretraining); null for random weights."""

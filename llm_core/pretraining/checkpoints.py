@@ -20,8 +20,8 @@ from llm_core.params import Params
 
 COMPLETE = "complete.json"
 WHERE_IT_RUNS = {
-    "processes", "hostfile", "launcher", "threads", "micro_batch", "zero_stage", "offload", "compile",
-    "activation_checkpointing", "checkpoint_every", "checkpoints_kept", "profile_steps",
+    "processes", "hostfile", "launcher", "threads", "micro_batch", "zero_stage", "offload",
+    "activation_checkpointing", "checkpoint_every", "checkpoints_kept",
 }  # fmt: skip
 
 
