@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.digests import short_hash
-from llm_core.documents import BATCH_BYTES, BATCH_ROWS, DocumentWriter, document_id
+from llm_core.documents import BATCH_ROWS, DocumentWriter, document_id
 from llm_core.downloads import Client
 from llm_core.ledger import LedgerWriter, Row, check_balance
 from llm_core.params.sources import Network, Source
@@ -29,6 +29,7 @@ from llm_core.sources.gather import gather
 from llm_core.storage import output_folder, read_json, write_json
 
 SCRATCH = Path(".scratch/fetch")
+BATCH_CHARACTERS = 4 << 20
 SMALL_BYTES = 4 << 20  # a smaller file is read before a process for it would have begun
 LAYOUT = 1  # of what a shard's scratch folder holds; raise it when records are made differently
 
@@ -139,7 +140,7 @@ def _batches(
         if row:
             rows.append(row)
             size += len(row["text"])
-        if len(verdicts) >= BATCH_ROWS or size >= BATCH_BYTES:
+        if len(verdicts) >= BATCH_ROWS or size >= BATCH_CHARACTERS:
             yield rows, verdicts
             rows, verdicts, size = [], [], 0
     if verdicts:
