@@ -21,7 +21,7 @@ from llm_core import ledger, progress
 from llm_core.digests import short_hash
 from llm_core.documents import DocumentWriter, count_documents, document_files, read_batches, read_documents
 from llm_core.params.mixing import Split
-from llm_core.similarity.clusters import Near, ShingleStore, components
+from llm_core.similarity.clusters import Near, ShingleStore, labels, new_forest, unite
 from llm_core.similarity.words import WordHasher
 from llm_core.storage import output_folder, write_json
 
@@ -36,7 +36,7 @@ def split(inputs: list[str], out: Path, params: Split, seed: int) -> dict[str, A
     sizes: list[int] = []
     groups: list[str | None] = []
     with tempfile.TemporaryDirectory(prefix="split-") as scratch, output_folder(out) as folder:
-        store, hasher = ShingleStore(Path(scratch), Near(*NEAR, params.similarity, seed)), WordHasher()
+        store, hasher = ShingleStore(Path(scratch), Near(*NEAR, params.similarity, seed)), WordHasher(seed)
         with progress.task("split: signatures", total=count_documents(inputs)) as work:
             for batch in read_documents(inputs, ["id", "source", "text", "metadata"]):
                 for document in batch.to_pylist():
@@ -48,8 +48,10 @@ def split(inputs: list[str], out: Path, params: Split, seed: int) -> dict[str, A
                 work.update(batch.num_rows)
         rank = np.argsort(np.argsort(np.array(ids, dtype=object), kind="stable"), kind="stable")
         shingles = store.finish()
-        bundles = components(np.concatenate([shingles.pairs(rank), _bound(groups)]), len(ids))
-        heldout = choose(ids, sources, sizes, bundles, params, seed)
+        forest = new_forest(len(ids))
+        shingles.join(rank, forest)
+        unite(forest, *_bound(groups).T)
+        heldout = choose(ids, sources, sizes, labels(forest), params, seed)
         metrics = _write(inputs, folder, ids, heldout)
         write_json(folder / "metrics.json", metrics)
     return metrics

@@ -17,6 +17,9 @@ def dedup(
     tombstones: Annotated[
         Path, typer.Option("--takedowns", help="Documents to remove before looking for duplicates.")
     ] = Path("takedowns.jsonl"),
+    known: Annotated[
+        Path | None, typer.Option(help="Folder `signatures` of an earlier run: drop what it has seen already.")
+    ] = None,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
@@ -29,4 +32,4 @@ def dedup(
 
     params = read_params(params_file, overrides)
     paths = expand_sources(inputs, params)
-    run(paths, out, params.deduplication, params.seed, list(params.sources), tombstones)
+    run(paths, out, params.deduplication, params.seed, list(params.sources), tombstones, known)

@@ -3,11 +3,16 @@
 Count in = kept + dropped: removed on request (`takedown`), without a word (`empty`), same
 words as another (`exact_duplicate`), same address (`url_duplicate`), alike (`near_duplicate`).
 Exact duplicates are collapsed before near ones are looked for, so that a text repeated a
-million times costs a hash a copy. What is held in memory is some 100 bytes a document.
+million times costs a hash a copy. Memory holds some 200 bytes a document and buffers of
+`memory_mb`; texts and shingles go through scratch files beside the output.
+
+Incremental: with the store of earlier runs (`known`), documents judged there keep their
+verdicts, and a new one is dropped when its cluster holds any of them. That is what a run from
+scratch over both decides about the new documents when it prefers the earlier ones.
 """
 
 import hashlib
-import tempfile
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,26 +23,17 @@ import pyarrow as pa
 
 from llm_core import ledger, progress, takedowns
 from llm_core.deduplication.audit import audit
+from llm_core.deduplication.corpus import Corpus, copy_store
+from llm_core.deduplication.signing import Signed, sign_all
 from llm_core.deduplication.survivors import Verdicts, elect
 from llm_core.documents import DocumentWriter, count_documents, document_files, read_batches
 from llm_core.params.deduplication import Deduplication
-from llm_core.similarity.clusters import Near, Shingles, ShingleStore, components
-from llm_core.similarity.words import WordHasher
+from llm_core.similarity.clusters import Near, Shingles, ShingleStore, labels, new_forest, unite_equal
 from llm_core.storage import output_folder, write_json
 
-Reasons = list[str | None]
-
-
-class Corpus:
-    """What is remembered of each document between the passes."""
-
-    def __init__(self) -> None:
-        self.ids: list[str] = []
-        self.sources: list[str] = []
-        self.lengths: list[int] = []
-        self.exact: list[bytes] = []  # digest of the words, b"" for none
-        self.urls: list[bytes] = []
-        self.removed: list[str | None] = []  # the kind of tombstone that names it
+KEPT, TAKEDOWN, EMPTY, EXACT, URL, NEAR = range(6)
+REASONS = (None, "takedown", "empty", "exact_duplicate", "url_duplicate", "near_duplicate")
+Codes = npt.NDArray[np.int8]
 
 
 def dedup(
@@ -47,149 +43,135 @@ def dedup(
     seed: int,
     priority: list[str],
     tombstones: Path = Path(takedowns.FILE),
+    known: Path | None = None,
 ) -> dict[str, Any]:
     """Drop duplicates among the documents at `inputs`; the metrics.
 
-    `priority` ranks sources, the preferred first; those it does not name come last.
-    Raises UserError where an input is missing or broken.
+    `priority` ranks sources, the preferred first; those it does not name come last. `known` is
+    the folder `signatures` of an earlier run. Raises UserError where an input is missing or broken.
     """
     near = Near(params.shingle, params.bands, params.rows, params.threshold, seed)
-    with tempfile.TemporaryDirectory(prefix="dedup-") as scratch, output_folder(out) as folder:
-        corpus, shingles, representative = _read(inputs, Path(scratch), near, takedowns.load(tombstones))
-        labels = _cluster(corpus, shingles, representative, params)
-        ranks = np.argsort(np.argsort(np.array(corpus.ids, dtype=object), kind="stable"), kind="stable")
-        places = {source: place for place, source in enumerate([*params.priority, *priority][::-1])}
-        ranking = np.array([-places.get(source, -1) for source in corpus.sources], dtype=np.int64)
-        verdicts = elect(labels, ranking, np.array(corpus.lengths, dtype=np.int64), ranks)
+    with output_folder(out) as folder:
+        store = folder / "signatures"
+        store.mkdir()
+        if known:
+            copy_store(known, store, near)
+        corpus = Corpus(ShingleStore(store, near, params.memory_mb))
+        if known:
+            corpus.load(known)
+        _read(inputs, corpus, near, params, takedowns.load(tombstones))
+        shingles = corpus.store.finish()
+        verdicts = _elect(corpus, _cluster(corpus, shingles, params), [*params.priority, *priority])
         reasons = _reasons(corpus, verdicts)
         metrics = _write(inputs, folder, corpus, verdicts, reasons)
         if params.near:
-            metrics["audit"] = audit(
-                shingles, _dropped_pairs(corpus, representative, verdicts, reasons), params.audit_sample, seed
-            )
+            dropped = np.flatnonzero(reasons == NEAR)
+            pairs = np.stack([corpus.stored[dropped], corpus.stored[verdicts.survivor[dropped]]], axis=1)
+            metrics["audit"] = audit(shingles, pairs, params.audit_sample, seed)
         metrics["max_dropped_share"] = max(
             (row["documents_dropped"] / row["documents_in"] for row in metrics["by_source"].values()), default=0.0
         )
+        if params.keep_signatures:
+            corpus.save(store, near, np.concatenate([corpus.was_kept, reasons[corpus.known :] == KEPT]))
+        else:
+            shutil.rmtree(store)
         write_json(folder / "metrics.json", metrics)
     return metrics
 
 
-def _dropped_pairs(
-    corpus: Corpus, representative: npt.NDArray[np.int64], verdicts: Verdicts, reasons: Reasons
-) -> npt.NDArray[np.int64]:
-    """(dropped, survivor) of every near-duplicate, by their numbers in the shingle store: int64 [pairs, 2]."""
-    stored = {corpus.exact[number]: place for place, number in enumerate(representative.tolist())}
-    pairs = [
-        (stored[corpus.exact[number]], stored[corpus.exact[int(verdicts.survivor[number])]])
-        for number, reason in enumerate(reasons)
-        if reason == "near_duplicate"
-    ]
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
-
-
 def _read(
-    inputs: list[str], scratch: Path, near: Near, tombstones: takedowns.Takedowns
-) -> tuple[Corpus, Shingles, npt.NDArray[np.int64]]:
-    """First pass: facts and digests of every document, shingles of each distinct text."""
-    corpus, store, hasher = Corpus(), ShingleStore(scratch, near), WordHasher()
-    seen: set[bytes] = set()
-    representative: list[int] = []
+    inputs: list[str], corpus: Corpus, near: Near, params: Deduplication, tombstones: takedowns.Takedowns
+) -> None:
+    """First pass: facts of every document, signature of each distinct text."""
+    batches = ((batch, batch.column("text")) for _, _, batch in _batches(inputs, ["id", "source", "url", "text"]))
+    signed: Signed
     with progress.task("dedup: signatures", total=count_documents(inputs)) as work:
-        for _, _, batch in _batches(inputs, ["id", "source", "url", "text"]):
-            corpus.removed += tombstones.match(batch) if tombstones else [None] * batch.num_rows
-            corpus.ids += batch.column("id").to_pylist()
-            corpus.sources += batch.column("source").to_pylist()
-            corpus.urls += [_digest((url or "").partition("#")[0].encode()) for url in batch.column("url").to_pylist()]
-            for text in batch.column("text").to_pylist():
-                number = len(corpus.lengths)
-                corpus.lengths.append(len(text.encode("utf-8", "surrogatepass")))
-                words = hasher(text)
-                digest = _digest(words.tobytes())
-                corpus.exact.append(digest)
-                if digest and digest not in seen and corpus.removed[number] is None:
-                    seen.add(digest)
-                    representative.append(number)
-                    store.add(words)
+        for batch, signed in sign_all(batches, near, params.near, params.runner, params.workers):
+            urls = np.array([_url_digest(url) for url in batch.column("url").to_pylist()], np.uint64)
+            removed = tombstones.match(batch) if tombstones else [None] * batch.num_rows
+            corpus.add(batch.column("id"), batch.column("source").to_pylist(), urls, removed, signed)
             work.update(batch.num_rows)
-    return corpus, store.finish(), np.array(representative, dtype=np.int64)
+    corpus.finish()
 
 
-def _cluster(
-    corpus: Corpus, shingles: Shingles, representative: npt.NDArray[np.int64], params: Deduplication
-) -> npt.NDArray[np.int64]:
-    """Labels of the clusters; removed and empty documents stand alone."""
-    count = len(corpus.ids)
-    pairs = []
-    for keys in (corpus.exact, corpus.urls if params.url else []):
-        first: dict[bytes, int] = {}
-        for number, key in enumerate(keys):
-            if key and corpus.removed[number] is None and corpus.exact[number]:
-                pairs.append((first.setdefault(key, number), number))
-    joined = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    if params.near and len(representative):
-        ids = np.array([corpus.ids[number] for number in representative.tolist()], dtype=object)
-        order = np.argsort(np.argsort(ids, kind="stable"), kind="stable")
+def _cluster(corpus: Corpus, shingles: Shingles, params: Deduplication) -> npt.NDArray[np.int64]:
+    """Labels of the clusters, int64 [documents]; removed and empty documents stand alone."""
+    forest = new_forest(len(corpus))
+    present = np.flatnonzero(corpus.stored >= 0)
+    places = corpus.stored[present]
+    if params.near:
+        digests = np.zeros((len(shingles), 2), np.uint64)
+        digests[places] = corpus.digest[present]
+        order = np.empty(len(shingles), np.int64)
+        order[np.lexsort(digests.T)] = np.arange(len(shingles))  # known of the texts alone, whoever came first
+        alike = new_forest(len(shingles))
         with progress.timed("dedup: candidate pairs"):
-            joined = np.concatenate([joined, representative[shingles.pairs(order)]])
-    return components(joined, count)
+            shingles.join(order, alike)
+        places = labels(alike)[places]
+    unite_equal(forest, places.astype(np.uint64)[:, None], present)
+    if params.url:
+        addressed = present[corpus.url[present] != 0]
+        unite_equal(forest, corpus.url[addressed][:, None], addressed)
+    return labels(forest)
 
 
-def _reasons(corpus: Corpus, verdicts: Verdicts) -> Reasons:
-    reasons: Reasons = []
-    for number, survivor in enumerate(verdicts.survivor.tolist()):
-        if corpus.removed[number]:
-            reasons.append("takedown")
-        elif not corpus.exact[number]:
-            reasons.append("empty")
-        elif survivor == number:
-            reasons.append(None)
-        elif corpus.exact[number] == corpus.exact[survivor]:
-            reasons.append("exact_duplicate")
-        elif corpus.urls[number] and corpus.urls[number] == corpus.urls[survivor]:
-            reasons.append("url_duplicate")
-        else:
-            reasons.append("near_duplicate")
+def _elect(corpus: Corpus, clusters: npt.NDArray[np.int64], priority: list[str]) -> Verdicts:
+    """Survivors; a document that an earlier run kept stays, whatever its rank."""
+    places = {source: place for place, source in reversed(list(enumerate(priority)))}
+    ranking = np.array([places.get(source, len(priority)) for source in corpus.sources] or [0], np.int64)[corpus.source]
+    ranking[: corpus.known] = np.where(corpus.was_kept, -2, -1)
+    return elect(clusters, ranking, corpus.length, corpus.ranks())
+
+
+def _reasons(corpus: Corpus, verdicts: Verdicts) -> Codes:
+    """Why each document is dropped: int8 [documents], see REASONS."""
+    survivor = verdicts.survivor
+    reasons = np.full(len(corpus), NEAR, np.int8)
+    reasons[(corpus.url == corpus.url[survivor]) & (corpus.url != 0)] = URL
+    reasons[(corpus.digest == corpus.digest[survivor]).all(axis=1)] = EXACT
+    reasons[survivor == np.arange(len(corpus))] = KEPT
+    reasons[~corpus.digest.any(axis=1)] = EMPTY
+    reasons[corpus.removed > 0] = TAKEDOWN
     return reasons
 
 
-def _write(inputs: list[str], folder: Path, corpus: Corpus, verdicts: Verdicts, reasons: Reasons) -> dict[str, Any]:
+def _write(inputs: list[str], folder: Path, corpus: Corpus, verdicts: Verdicts, reasons: Codes) -> dict[str, Any]:
     """Second pass: write what is kept, and a ledger row for every document."""
-    number = 0
+    number = corpus.known
     with (
-        progress.task("dedup: write", total=len(corpus.ids)) as work,
+        progress.task("dedup: write", total=len(corpus) - corpus.known) as work,
         DocumentWriter(folder / "documents") as writer,
         ledger.LedgerWriter(folder / "ledger", "dedup") as judged,
     ):
         for file, offset, batch in _batches(inputs, None):
             rows: list[ledger.Row] = []
-            for row in range(batch.num_rows):
-                rows.append(_row(number, corpus, verdicts, reasons[number], file, offset + row))
+            columns = zip(batch.column("id").to_pylist(), batch.column("source").to_pylist(), strict=True)
+            for row, (identifier, source) in enumerate(columns):
+                facts = _facts(number, corpus, verdicts, int(reasons[number]))
+                place: ledger.Row = {"shard": file, "offset": offset + row}
+                rows.append({"id": identifier, "source": source, **facts, **place})  # type: ignore[typeddict-item]
                 number += 1
             judged.record(rows)
-            kept = pa.array([row["verdict"] == "kept" for row in rows])
-            writer.write(batch.filter(kept))
+            writer.write(batch.filter(pa.array(reasons[number - batch.num_rows : number] == KEPT)))
             work.update(batch.num_rows)
     metrics = judged.summary()
-    ledger.check_balance(len(corpus.ids), metrics)
+    ledger.check_balance(len(corpus) - corpus.known, metrics)
     metrics["clusters"] = len(np.unique(verdicts.label[verdicts.size > 1]))
     return metrics
 
 
-def _row(number: int, corpus: Corpus, verdicts: Verdicts, reason: str | None, file: str, offset: int) -> ledger.Row:
-    clustered = verdicts.size[number] > 1
-    return {
-        "id": corpus.ids[number],
-        "source": corpus.sources[number],
+def _facts(number: int, corpus: Corpus, verdicts: Verdicts, reason: int) -> ledger.Row:
+    row: ledger.Row = {
         "verdict": "dropped" if reason else "kept",
-        "reason": reason,
-        "score": None,
-        "bytes": corpus.lengths[number],
-        "cluster_id": corpus.ids[verdicts.label[number]] if clustered else None,
-        "survivor_id": corpus.ids[verdicts.survivor[number]] if clustered else None,
-        "detail": corpus.removed[number],
-        "shard": file,
-        "offset": offset,
+        "reason": REASONS[reason],
+        "bytes": int(corpus.length[number]),
     }
+    if verdicts.size[number] > 1:
+        row["cluster_id"] = corpus.ids[int(verdicts.label[number])].as_py()
+        row["survivor_id"] = corpus.ids[int(verdicts.survivor[number])].as_py()
+    if reason == TAKEDOWN:
+        row["detail"] = takedowns.KINDS[corpus.removed[number] - 1]
+    return row
 
 
 def _batches(inputs: list[str], columns: list[str] | None) -> Iterator[tuple[str, int, pa.RecordBatch]]:
@@ -201,5 +183,7 @@ def _batches(inputs: list[str], columns: list[str] | None) -> Iterator[tuple[str
             offset += batch.num_rows
 
 
-def _digest(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=16).digest() if data else b""
+def _url_digest(url: str | None) -> int:
+    """64-bit digest of an address without its fragment; 0 for none."""
+    address = (url or "").partition("#")[0]
+    return int.from_bytes(hashlib.blake2b(address.encode(), digest_size=8).digest(), "little") if address else 0

@@ -1,5 +1,7 @@
 """Params of deduplication."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from llm_core.params.base import Section
@@ -28,3 +30,11 @@ class Deduplication(Section):
     """Largest share of audited drops that may be less alike than the threshold (a check stops the graph)."""
     max_dropped_share: float = Field(0.6, ge=0, le=1)
     """Largest share of any source's documents that may be dropped (a check stops the graph)."""
+    memory_mb: int = Field(1024, ge=16)
+    """Size of the buffers in which shingles are compared; some 200 bytes a document and the program come on top."""
+    workers: int = Field(0, ge=0)
+    """Threads that take signatures; 0 for one a core. Never changes what is dropped."""
+    runner: Literal["local", "ray"] = "local"
+    """Where signatures are taken; never changes what is dropped."""
+    keep_signatures: bool = False
+    """Keep the signatures in the output (`signatures/`), so that a later run can go on from them (`--known`)."""

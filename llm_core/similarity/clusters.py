@@ -1,26 +1,30 @@
-"""From shingles to clusters: candidate pairs by band, verified by true Jaccard, joined.
+"""From signatures to clusters: candidates by band, verified by true Jaccard, joined.
 
-Shingles and band keys go to scratch files that are mapped back, so memory holds 8 bytes a
-document and band, not the texts. A cluster is a connected component of verified pairs; which
-documents it holds depends on the documents alone, never on order, sharding or workers.
+Shingle sets and band keys stand in scratch files and are read back by pieces of
+`memory_mb`, so that neither the texts nor their shingles need to fit into memory: what is held is
+some 50 bytes a text. A cluster is a connected component of verified pairs; which texts it holds
+depends on the texts alone, never on order, sharding or workers.
 
 In a bucket of at most `ALL_PAIRS` texts all pairs are looked at. In a larger one each text
 is compared with the `ALL_PAIRS` least ids of it: linear, and still independent of order.
 """
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from llm_core.similarity.minhash import band_keys, permutations
+from llm_core.similarity.minhash import band_keys, distinct, permutations
 from llm_core.similarity.words import Hashes, jaccard, ngrams
 
 ALL_PAIRS = 64
+PAIRS_AT_ONCE = 1 << 16
+KEYS_AT_ONCE = 1 << 16
+Numbers = npt.NDArray[np.int64]
 
 
 class Near(NamedTuple):
@@ -35,111 +39,209 @@ class Near(NamedTuple):
     seed: int
 
 
-class ShingleStore:
-    """Shingle sets and band keys of texts, appended one by one to scratch files."""
+class Signature(NamedTuple):
+    """What is kept of a text."""
 
-    def __init__(self, folder: Path, near: Near) -> None:
+    shingles: Hashes
+    """sorted, without repeats: uint64 [shingles]"""
+    keys: Hashes
+    """uint64 [bands]"""
+
+
+class Signer:
+    """Makes signatures; threads may share it."""
+
+    def __init__(self, near: Near) -> None:
         self.near = near
         self._functions = permutations(near.bands * near.rows, near.seed)
-        self._shingles = open(folder / "shingles", "wb")  # noqa: SIM115 - closed by `finish`
-        self._keys = open(folder / "keys", "wb")  # noqa: SIM115
-        self._starts = [0]
+
+    def __call__(self, words: Hashes) -> Signature:
+        shingles = distinct(np.sort(ngrams(words, self.near.shingle)))
+        return Signature(shingles, band_keys(shingles, self._functions, self.near.bands))
+
+
+class ShingleStore:
+    """Signatures appended one by one to files in `folder`; what stands there already is kept."""
+
+    def __init__(self, folder: Path, near: Near, memory_mb: int = 1024) -> None:
+        self.near, self.memory_mb = near, memory_mb
+        self.signer = Signer(near)
+        self._shingles = open(folder / "shingles.u64", "ab")  # noqa: SIM115 - closed by `finish`
+        self._keys = open(folder / "keys.u64", "ab")  # noqa: SIM115
+        self._sizes = open(folder / "sizes.i64", "ab")  # noqa: SIM115
+        self.count = self._sizes.tell() // 8
 
     def add(self, words: Hashes) -> None:
         """Append the text of these word hashes."""
-        shingles = np.unique(ngrams(words, self.near.shingle))
-        shingles.tofile(self._shingles)
-        band_keys(shingles, self._functions, self.near.bands).tofile(self._keys)
-        self._starts.append(self._starts[-1] + len(shingles))
+        self.append(self.signer(words))
+
+    def append(self, signature: Signature) -> None:
+        """Append a signature made elsewhere."""
+        signature.shingles.tofile(self._shingles)
+        signature.keys.tofile(self._keys)
+        np.array([len(signature.shingles)]).tofile(self._sizes)
+        self.count += 1
 
     def finish(self) -> "Shingles":
         """The texts added, opened for reading."""
-        for file in (self._shingles, self._keys):
+        for file in (self._shingles, self._keys, self._sizes):
             file.close()
-        return Shingles(Path(self._shingles.name), Path(self._keys.name), np.array(self._starts), self.near)
+        sizes = np.fromfile(self._sizes.name, np.int64)
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+        return Shingles(Path(self._shingles.name), Path(self._keys.name), starts, self.near, self.memory_mb)
 
 
 class Shingles:
-    """The finished store: `starts` int64 [texts + 1], shingles and keys mapped."""
+    """The finished store: `starts` int64 [texts + 1] into the file of shingles."""
 
-    def __init__(self, shingles: Path, keys: Path, starts: npt.NDArray[np.int64], near: Near) -> None:
+    def __init__(self, shingles: Path, keys: Path, starts: Numbers, near: Near, memory_mb: int) -> None:
         self.starts, self.near = starts, near
-        self.shingles = _mapped(shingles)
-        self.keys = _mapped(keys).reshape(-1, near.bands)
+        self._file = open(shingles, "rb")  # noqa: SIM115 - closed with the object
+        self._keys = keys
+        self._budget = memory_mb << 17  # words of 8 bytes
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
+    def of(self, number: int) -> Hashes:
+        """The shingle set of a text, sorted: uint64 [shingles]."""
+        start, stop = int(self.starts[number]), int(self.starts[number + 1])
+        data = os.pread(self._file.fileno(), (stop - start) * 8, start * 8)
+        while len(data) < (stop - start) * 8:  # one call reads at most 2 GiB
+            data += os.pread(self._file.fileno(), (stop - start) * 8 - len(data), start * 8 + len(data))
+        return np.frombuffer(data, np.uint64)
+
     def similarity(self, first: int, second: int) -> float:
         """True Jaccard similarity of two texts."""
-        return float(
-            jaccard(
-                self.shingles[self.starts[first] : self.starts[first + 1]],
-                self.shingles[self.starts[second] : self.starts[second + 1]],
-            )
-        )
+        return float(jaccard(self.of(first), self.of(second)))
 
-    def pairs(self, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Verified pairs (int64 [pairs, 2]): some band in common, and Jaccard at least the threshold.
+    def join(self, order: Numbers, forest: Numbers) -> None:
+        """Join in `forest` the texts that share a band and are at least as alike as the threshold.
 
         `order` (int64 [texts]) is each text's rank by id; it decides whom members of large
         buckets are compared with.
         """
-        verified = []
         sizes = np.diff(self.starts)
         for band in range(self.near.bands):
-            keys = np.ascontiguousarray(self.keys[:, band])
-            members = np.lexsort((order, keys))
-            members = members[sizes[members] > 0]
-            candidates = _bucket_pairs(keys[members], members, ALL_PAIRS)
-            if len(candidates):
-                kept = _verify(candidates, self.shingles, self.starts, self.near.threshold)
-                verified.append(candidates[kept])
-        return np.unique(np.concatenate(verified), axis=0) if verified else np.zeros((0, 2), np.int64)
+            for keys, members in self._parts(band):
+                full = sizes[members] > 0
+                keys, members = keys[full], members[full]
+                placed = np.lexsort((order[members], keys))
+                keys, members = keys[placed], members[placed]
+                place = np.zeros(2, np.int64)  # where `_candidates` stopped: second of the pair, first
+                while place[0] < len(members):
+                    pairs = _candidates(keys, members, sizes, self.near.threshold, forest, place, PAIRS_AT_ONCE)
+                    self._verify(pairs, forest)
+
+    def _parts(self, band: int) -> Iterator[tuple[Hashes, Numbers]]:
+        """Keys of a band with their texts, by parts of the key space that fit the memory."""
+        bands, parts = self.near.bands, max(1, len(self) * 5 // self._budget)
+        for part in range(parts):
+            keys, members = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+            for start in range(0, len(self), KEYS_AT_ONCE):
+                rows = min(KEYS_AT_ONCE, len(self) - start)
+                block = np.fromfile(self._keys, np.uint64, rows * bands, offset=start * bands * 8)
+                column = block.reshape(rows, bands)[:, band]
+                mine = np.flatnonzero(column % np.uint64(parts) == part)
+                keys.append(column[mine])
+                members.append(mine + start)
+            yield np.concatenate(keys), np.concatenate(members)
+
+    def _verify(self, pairs: Numbers, forest: Numbers) -> None:
+        """Join the pairs that are alike, reading the shingles of as many texts at once as memory allows."""
+        if not len(pairs):
+            return
+        texts = np.unique(pairs)
+        sizes = self.starts[texts + 1] - self.starts[texts]
+        if sizes.sum() * 2 > self._budget and len(pairs) > 1:
+            half = len(pairs) // 2
+            self._verify(pairs[:half], forest)
+            self._verify(pairs[half:], forest)
+            return
+        flat = np.empty(int(sizes.sum()), np.uint64)
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+        for place, number in enumerate(texts.tolist()):
+            flat[starts[place] : starts[place + 1]] = self.of(number)
+        _join_alike(pairs, np.searchsorted(texts, pairs), flat, starts, self.near.threshold, forest)
 
 
-def components(pairs: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-    """Connected components of `count` texts under `pairs`: a label for each, int64 [count]."""
-    graph = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
-
-
-def _mapped(path: Path) -> Hashes:
-    return np.memmap(path, np.uint64, "r") if path.stat().st_size else np.zeros(0, np.uint64)
+def new_forest(count: int) -> Numbers:
+    """A union-find forest in which each of `count` texts stands alone: int64 [count], parents."""
+    return np.arange(count, dtype=np.int64)
 
 
 @numba.njit(cache=True)
-def _bucket_pairs(keys: Hashes, members: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
-    """Candidate pairs (smaller number first) of texts sorted by key."""
+def find(forest: Numbers, number: int) -> int:
+    """Root of a text's tree: the least number in it."""
+    while forest[number] != number:
+        forest[number] = forest[forest[number]]
+        number = forest[number]
+    return number
+
+
+@numba.njit(cache=True)
+def unite(forest: Numbers, first: Numbers, second: Numbers) -> None:
+    """Join the trees of each pair (first[i], second[i])."""
+    for place in range(len(first)):
+        a, b = find(forest, first[place]), find(forest, second[place])
+        forest[max(a, b)] = min(a, b)
+
+
+@numba.njit(cache=True)
+def labels(forest: Numbers) -> Numbers:
+    """Number of the cluster of each text, 0, 1, … in the order of their first texts: int64 [texts]."""
+    out = np.empty(len(forest), np.int64)
     count = 0
-    for fill in range(2):
-        if fill:
-            pairs = np.empty((count, 2), np.int64)
-            count = 0
-        start = 0
-        while start < len(keys):
-            stop = start + 1
-            while stop < len(keys) and keys[stop] == keys[start]:
-                stop += 1
-            for second in range(start + 1, stop):
-                for first in range(start, min(second, start + limit)):
-                    if fill:
-                        a, b = members[first], members[second]
-                        pairs[count, 0], pairs[count, 1] = min(a, b), max(a, b)
-                    count += 1
-            start = stop
-    return pairs
+    for number in range(len(forest)):
+        root = find(forest, number)
+        if root == number:
+            out[number] = count
+            count += 1
+        else:
+            out[number] = out[root]
+    return out
+
+
+def unite_equal(forest: Numbers, keys: Hashes, numbers: Numbers) -> None:
+    """Join the texts `numbers` (int64 [n]) whose rows of `keys` (uint64 [n, width]) are equal."""
+    order = np.lexsort(keys.T)
+    same = (keys[order[1:]] == keys[order[:-1]]).all(axis=1)
+    unite(forest, numbers[order[:-1]][same], numbers[order[1:]][same])
 
 
 @numba.njit(cache=True)
-def _verify(
-    pairs: npt.NDArray[np.int64], shingles: Hashes, starts: npt.NDArray[np.int64], threshold: float
-) -> npt.NDArray[np.bool_]:
-    kept = np.zeros(len(pairs), np.bool_)
+def _candidates(
+    keys: Hashes, members: Numbers, sizes: Numbers, threshold: float, forest: Numbers, place: Numbers, limit: int
+) -> Numbers:
+    """At most about `limit` pairs of texts in one bucket, not joined yet, whose sizes allow the threshold.
+
+    `keys` are sorted; goes on at `place` and leaves there where to go on.
+    """
+    pairs = np.empty((limit + ALL_PAIRS, 2), np.int64)
+    count = 0
+    second, start = place[0], place[1]
+    while second < len(keys) and count < limit:
+        if keys[second] != keys[start]:
+            start = second
+        for first in range(start, min(second, start + ALL_PAIRS)):
+            a, b = members[first], members[second]
+            small, large = min(sizes[a], sizes[b]), max(sizes[a], sizes[b])
+            if small >= threshold * large and find(forest, a) != find(forest, b):
+                pairs[count, 0], pairs[count, 1] = a, b
+                count += 1
+        second += 1
+    place[0], place[1] = second, start
+    return pairs[:count].copy()
+
+
+@numba.njit(cache=True)
+def _join_alike(
+    pairs: Numbers, places: Numbers, flat: Hashes, starts: Numbers, threshold: float, forest: Numbers
+) -> None:
     for number in range(len(pairs)):
-        first, second = pairs[number]
-        one, two = shingles[starts[first] : starts[first + 1]], shingles[starts[second] : starts[second + 1]]
-        small, large = min(len(one), len(two)), max(len(one), len(two))
-        if small >= threshold * large:  # otherwise they cannot be that alike
-            kept[number] = jaccard(one, two) >= threshold
-    return kept
+        a, b = find(forest, pairs[number, 0]), find(forest, pairs[number, 1])
+        if a == b:
+            continue
+        one, two = places[number]
+        if jaccard(flat[starts[one] : starts[one + 1]], flat[starts[two] : starts[two + 1]]) >= threshold:
+            forest[max(a, b)] = min(a, b)

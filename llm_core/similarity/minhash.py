@@ -21,25 +21,35 @@ def permutations(count: int, seed: int) -> npt.NDArray[np.uint64]:
     return drawn
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def band_keys(shingles: Hashes, functions: npt.NDArray[np.uint64], bands: int) -> Hashes:
     """Keys of a text's bands: uint64 [bands]. All zero for a text without shingles."""
     keys = np.zeros(bands, np.uint64)
     if len(shingles) == 0:
         return keys
-    count = functions.shape[1]
+    multipliers, offsets = functions[0].copy(), functions[1].copy()
+    count = len(multipliers)
     rows = count // bands
     lowest = np.full(count, np.uint64(0xFFFFFFFFFFFFFFFF))
     for shingle in shingles:
-        for number in range(count):
-            # multiply-shift: the high half is the hash, the low half breaks ties
-            value = shingle * functions[0, number] + functions[1, number]
-            value ^= value >> np.uint64(32)
-            if value < lowest[number]:
-                lowest[number] = value
+        for number in range(count):  # one vector loop: no branch, no call
+            value = shingle * multipliers[number] + offsets[number]
+            lowest[number] = min(lowest[number], value ^ (value >> np.uint64(32)))
     for band in range(bands):
         key = np.uint64(band)
         for row in range(band * rows, (band + 1) * rows):
             key = mix(key ^ lowest[row])
         keys[band] = key
     return keys
+
+
+@numba.njit(cache=True, nogil=True)
+def distinct(ordered: Hashes) -> Hashes:
+    """A sorted array without its repeats."""
+    out = np.empty(len(ordered), np.uint64)
+    count = 0
+    for place in range(len(ordered)):
+        if place == 0 or ordered[place] != ordered[place - 1]:
+            out[count] = ordered[place]
+            count += 1
+    return out[:count].copy()

@@ -2,13 +2,16 @@
 
 import math
 import random
+import unicodedata
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from llm_core.similarity.clusters import Near, ShingleStore, components
+from llm_core.similarity.clusters import Near, ShingleStore, labels, new_forest
 from llm_core.similarity.minhash import band_keys, permutations
-from llm_core.similarity.words import WordHasher, jaccard, ngrams
+from llm_core.similarity.words import ALONE, WORD, WordHasher, character_classes, jaccard, ngrams, siphash
 
 
 def test_words_ignore_case_punctuation_and_typography():
@@ -18,10 +21,25 @@ def test_words_ignore_case_punctuation_and_typography():
     assert hasher("…").tolist() == []
 
 
-def test_a_forgotten_memo_changes_nothing():
-    small, large = WordHasher(memo_chunks=2), WordHasher()
-    text = "a b c d e a b c d e " * 5
-    assert small(text).tolist() == large(text).tolist()
+def test_siphash_of_the_authors_test_vector():
+    """Aumasson and Bernstein, appendix A: key 00 … 0f, message 00 … 0e."""
+    key = np.frombuffer(bytes(range(16)), np.uint64)
+    assert siphash(np.frombuffer(bytes(range(15)), np.uint8), 0, 15, key[0], key[1]) == 0xA129CA6149BE45E5
+
+
+@given(st.text())
+@example("İstanbul ﬁne ſ ½ ①x Ⅷ_ß\u0301a\ud800b")
+def test_words_are_those_of_the_regular_expression(text):
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    spaced = " ".join("".join(f" {c} " if character_classes()[ord(c)] == ALONE else c for c in plain).split())
+    words = WORD.findall(spaced)
+    hasher = WordHasher()
+    assert hasher(text).tolist() == [value for word in words for value in hasher(word).tolist()]
+    assert len(hasher(text)) == len(words)
+
+
+def test_scripts_without_spaces_have_words_too():
+    assert len(WordHasher()("東京は日本 ok")) == 6
 
 
 @pytest.mark.parametrize(("words", "n", "count"), [(0, 5, 0), (3, 5, 1), (5, 5, 1), (7, 5, 3), (4, 1, 4)])
@@ -68,5 +86,6 @@ def test_pairs_are_those_at_least_as_alike_as_the_threshold(tmp_path):
         store.add(hasher(text))
     shingles = store.finish()
     assert shingles.similarity(0, 1) == pytest.approx(92 / (96 + 97 - 92), abs=0.02)
-    assert shingles.pairs(np.arange(3)).tolist() == [[0, 1]]
-    assert components(shingles.pairs(np.arange(3)), 3).tolist() == [0, 0, 1]
+    forest = new_forest(3)
+    shingles.join(np.arange(3), forest)
+    assert labels(forest).tolist() == [0, 0, 1]

@@ -1,0 +1,105 @@
+"""Signatures of batches of documents: in threads of this machine or on a Ray cluster, in order either way."""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llm_core.errors import UserError
+from llm_core.similarity.clusters import Near, Signature, Signer
+from llm_core.similarity.words import WordHasher
+
+Place = TypeVar("Place")
+
+
+class Signed(NamedTuple):
+    """What is remembered of the texts of a batch."""
+
+    lengths: npt.NDArray[np.int64]
+    """UTF-8 bytes: int64 [documents]"""
+    digests: npt.NDArray[np.uint64]
+    """128-bit digest of the words, 0 for a text without words: uint64 [documents, 2]"""
+    signatures: list[Signature | None]
+    """None for a text without words, and where near-duplicates are not looked for"""
+
+
+def sign(texts: pa.Array, near: Near, signatures: bool) -> Signed:
+    """Sign the texts (large_string) of a batch."""
+    hasher, signer = _tools(near)
+    starts = np.frombuffer(texts.buffers()[1], np.int64, len(texts) + 1, offset=texts.offset * 8)
+    data = np.frombuffer(texts.buffers()[2] or b"", np.uint8)
+    digests = np.zeros((len(texts), 2), np.uint64)
+    made: list[Signature | None] = []
+    for row, plain in enumerate(pc.string_is_ascii(texts).to_pylist()):
+        words = hasher.of_bytes(data[starts[row] : starts[row + 1]], plain)
+        if len(words):
+            digests[row] = np.frombuffer(hashlib.blake2b(words, digest_size=16).digest(), np.uint64)
+        made.append(signer(words) if signatures and len(words) else None)
+    return Signed(np.diff(starts), digests, made)
+
+
+def sign_all(
+    batches: Iterator[tuple[Place, pa.Array]], near: Near, signatures: bool, runner: str, workers: int
+) -> Iterator[tuple[Place, Signed]]:
+    """Sign (place, texts) after (place, texts), a few ahead; the same results in the same order for any runner."""
+    if runner == "ray":
+        yield from _on_ray(batches, near, signatures, workers)
+        return
+    workers = workers or len(os.sched_getaffinity(0))
+    if workers == 1:
+        yield from ((place, sign(texts, near, signatures)) for place, texts in batches)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+
+        def submit(texts: pa.Array) -> Future[Signed]:
+            return pool.submit(sign, texts, near, signatures)
+
+        yield from _ahead(batches, submit, lambda future: future.result(), workers)
+
+
+def _on_ray(
+    batches: Iterator[tuple[Place, pa.Array]], near: Near, signatures: bool, workers: int
+) -> Iterator[tuple[Place, Signed]]:
+    try:
+        import ray
+    except ImportError:
+        raise UserError("deduplication.runner: ray is not installed; `pip install ray`, or set runner: local") from None
+    started = not ray.is_initialized()
+    if started:  # RAY_ADDRESS names a cluster; without it, one on this machine
+        ray.init(num_cpus=workers or None if "RAY_ADDRESS" not in os.environ else None, log_to_driver=False)
+    try:
+        remote = ray.remote(sign)
+        ahead = 2 * max(int(ray.cluster_resources().get("CPU", 1)), 1)
+        yield from _ahead(batches, lambda texts: remote.remote(texts, near, signatures), ray.get, ahead)
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _ahead(
+    batches: Iterator[tuple[Place, pa.Array]],
+    submit: Callable[[pa.Array], Any],
+    result: Callable[[Any], Signed],
+    ahead: int,
+) -> Iterator[tuple[Place, Signed]]:
+    waiting: deque[tuple[Place, Any]] = deque()
+    for place, texts in batches:
+        waiting.append((place, submit(texts)))
+        if len(waiting) > ahead:
+            first, handle = waiting.popleft()
+            yield first, result(handle)
+    for place, handle in waiting:
+        yield place, result(handle)
+
+
+@lru_cache(maxsize=4)
+def _tools(near: Near) -> tuple[WordHasher, Signer]:
+    return WordHasher(near.seed), Signer(near)
