@@ -68,7 +68,7 @@ def run(work: Path, peer: str) -> None:
     tool = [sys.executable, "-m", "llm_core.cli", "dedup", "--in", f"{work}/in", "--out", f"{work}/ours"]
     subprocess.run([*tool, "--takedowns", f"{work}/none"], check=True)
     ours = _children() - start
-    report("ours", ours, texts, {name for name in _ids(work / "ours")}, shingles)
+    report("ours", ours, texts, _ids(work / "ours"), shingles)
     if peer:
         start = _children()
         program = Path(__file__).with_name("deduplication_peer.py")

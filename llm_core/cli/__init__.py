@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "dedup": ("dedup", "Drop exact and near duplicates across corpora, every pair verified."),
     "decontaminate": ("decontaminate", "Drop documents that overlap with the items of benchmarks."),
     "split": ("split", "Hold out whole documents of each source, near-duplicates on one side."),
+    "mix": ("mix", "Weigh the sources of the training side, epochs capped, exact to the document."),
     "train-tokenizer": ("train_tokenizer", "Train a byte-level BPE tokenizer on documents."),
     "tokenize": ("tokenize", "Encode documents into memory-mapped Arrow token shards."),
     "pretrain": ("pretrain", "Train a language model with DeepSpeed ZeRO; resumes exactly."),

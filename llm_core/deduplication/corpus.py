@@ -7,6 +7,7 @@ it without reading the old texts.
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -46,7 +47,7 @@ class Corpus:
         self.was_kept = np.zeros(0, np.bool_)
         """bool [known]: whether an earlier run kept it"""
         self._ids: list[pa.Array] = []
-        self._columns: dict[str, list[npt.NDArray]] = {  # type: ignore[type-arg]
+        self._columns: dict[str, list[npt.NDArray[Any]]] = {
             name: [] for name in ("source", "length", "digest", "url", "removed", "stored")
         }
         self.sources: list[str] = []
@@ -83,7 +84,7 @@ class Corpus:
     def finish(self) -> "Corpus":
         """Make one array of each column."""
         self.ids = pa.concat_arrays(self._ids) if self._ids else pa.array([], pa.string())
-        empty = {"digest": np.zeros((0, 2), np.uint64), "url": np.zeros(0, np.uint64)}
+        empty: dict[str, npt.NDArray[Any]] = {"digest": np.zeros((0, 2), np.uint64), "url": np.zeros(0, np.uint64)}
         joined = {
             name: np.concatenate(parts) if parts else empty.get(name, np.zeros(0, np.int64))
             for name, parts in self._columns.items()
@@ -147,7 +148,7 @@ class Corpus:
                 writer.write_table(pa.table([pa.array(column) for column in columns], schema=SCHEMA))
         write_json(folder / "near.json", near._asdict())
 
-    def _append(self, ids: pa.Array, **columns: npt.NDArray) -> None:  # type: ignore[type-arg]
+    def _append(self, ids: pa.Array, **columns: npt.NDArray[Any]) -> None:
         self._ids.append(ids)
         for name, values in columns.items():
             self._columns[name].append(values)

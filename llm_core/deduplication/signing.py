@@ -41,7 +41,7 @@ def sign(texts: pa.Array, near: Near, signatures: bool) -> Signed:
     for row, plain in enumerate(pc.string_is_ascii(texts).to_pylist()):
         words = hasher.of_bytes(data[starts[row] : starts[row + 1]], plain)
         if len(words):
-            digests[row] = np.frombuffer(hashlib.blake2b(words, digest_size=16).digest(), np.uint64)
+            digests[row] = np.frombuffer(hashlib.blake2b(words.data, digest_size=16).digest(), np.uint64)
         made.append(signer(words) if signatures and len(words) else None)
     return Signed(np.diff(starts), digests, made)
 

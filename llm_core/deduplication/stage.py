@@ -88,7 +88,7 @@ def _read(
     with progress.task("dedup: signatures", total=count_documents(inputs)) as work:
         for batch, signed in sign_all(batches, near, params.near, params.runner, params.workers):
             urls = np.array([_url_digest(url) for url in batch.column("url").to_pylist()], np.uint64)
-            removed = tombstones.match(batch) if tombstones else [None] * batch.num_rows
+            removed: list[str | None] = tombstones.match(batch) if tombstones else [None] * batch.num_rows
             corpus.add(batch.column("id"), batch.column("source").to_pylist(), urls, removed, signed)
             work.update(batch.num_rows)
     corpus.finish()
@@ -118,7 +118,8 @@ def _cluster(corpus: Corpus, shingles: Shingles, params: Deduplication) -> npt.N
 def _elect(corpus: Corpus, clusters: npt.NDArray[np.int64], priority: list[str]) -> Verdicts:
     """Survivors; a document that an earlier run kept stays, whatever its rank."""
     places = {source: place for place, source in reversed(list(enumerate(priority)))}
-    ranking = np.array([places.get(source, len(priority)) for source in corpus.sources] or [0], np.int64)[corpus.source]
+    of_source = np.array([places.get(source, len(priority)) for source in corpus.sources] or [0], np.int64)
+    ranking = of_source[corpus.source]
     ranking[: corpus.known] = np.where(corpus.was_kept, -2, -1)
     return elect(clusters, ranking, corpus.length, corpus.ranks())
 

@@ -19,7 +19,7 @@ from llm_core.params.decontamination import Decontamination
 from llm_core.params.deduplication import Deduplication
 from llm_core.params.evaluation import Evaluation
 from llm_core.params.finetuning import Finetuning
-from llm_core.params.mixing import Split
+from llm_core.params.mixing import Mixing, Split
 from llm_core.params.model import Model
 from llm_core.params.pretraining import Pretraining
 from llm_core.params.report import Report
@@ -41,6 +41,7 @@ class Params(Section):
     deduplication: Deduplication = Deduplication()
     decontamination: Decontamination = Decontamination()
     split: Split = Split()
+    mixing: Mixing = Mixing()
     tokenizer: Tokenizer = Tokenizer()
     model: Model = Model()
     pretraining: Pretraining = Pretraining()

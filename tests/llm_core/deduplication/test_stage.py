@@ -11,8 +11,11 @@ from llm_core import takedowns
 from llm_core.deduplication.audit import wilson
 from llm_core.deduplication.stage import dedup
 from llm_core.documents import DocumentWriter, read_documents
+from llm_core.errors import UserError
 from llm_core.ledger import read_ledger
 from llm_core.params.deduplication import Deduplication
+from llm_core.similarity.clusters import Near, Signer
+from llm_core.similarity.words import WordHasher, ngrams
 
 WORDS = [f"word{number}" for number in range(400)]
 
@@ -144,3 +147,84 @@ def test_survivors_depend_on_neither_order_nor_shards(tmp_path_factory, order, s
 )
 def test_wilson_interval_of_known_cases(hits, trials, low, high):
     assert wilson(hits, trials) == pytest.approx((low, high), abs=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{"workers": 1}, {"workers": 3}, {"memory_mb": 16}])
+def test_workers_and_memory_change_nothing(tmp_path, changes):
+    rows = [{"id": f"{n:03d}", "text": near(text(n % 60), n % 5, seed=n)} for n in range(240)]
+    inputs = write(tmp_path / "in", rows, shards=3)
+    reference = run(tmp_path / "a", inputs)
+    assert 60 <= len(reference[0]) < 240
+    assert run(tmp_path / "b", inputs, **changes)[:2] == reference[:2]
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same(tmp_path):
+    pytest.importorskip("ray")
+    rows = [{"id": f"{n:03d}", "text": near(text(n % 60), n % 5, seed=n)} for n in range(240)]
+    inputs = write(tmp_path / "in", rows, shards=3)
+    assert run(tmp_path / "a", inputs, runner="ray", workers=1)[:2] == run(tmp_path / "b", inputs)[:2]
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 1000), cut=st.integers(1, 39))
+def test_going_on_from_signatures_decides_as_a_run_over_everything(tmp_path_factory, seed, cut):
+    """The rule: earlier verdicts stand; a new document is kept as by a run that prefers the earlier ones."""
+    draw = random.Random(seed)
+    rows = [{"id": f"{n:02d}", "text": near(text(draw.randrange(12)), draw.randrange(4), n)} for n in range(40)]
+    draw.shuffle(rows)
+    folder = tmp_path_factory.mktemp("known")
+    earlier, later = [{**row, "source": "a"} for row in rows[:cut]], [{**row, "source": "b"} for row in rows[cut:]]
+    old, new = write(folder / "old", earlier), write(folder / "new", later)
+    first = run(folder / "first", old, keep_signatures=True)
+    params = Deduplication(keep_signatures=True)
+    known = folder / "first/signatures"
+    metrics = dedup(new, folder / "second", params, 7, ["a", "b"], folder / "none", known)
+    kept = {name for batch in read_documents(folder / "second") for name in batch.column("id").to_pylist()}
+    everything = run(folder / "both", [*old, *new])
+    assert kept == {name for name in everything[0] if name in {row["id"] for row in later}}
+    assert metrics["documents_in"] == len(later)
+    rows_now = {row["id"]: row for batch in read_ledger(folder / "second") for row in batch.to_pylist()}
+    for name, row in rows_now.items():
+        if row["verdict"] == "dropped":
+            assert row["survivor_id"] in first[0] | kept
+            assert row["reason"] == everything[1][name]["reason"] or row["survivor_id"] in first[0]
+    third = dedup([*old, *new], folder / "third", params, 7, ["a", "b"], folder / "none", folder / "second/signatures")
+    assert third["documents_kept"] == 0
+
+
+def test_signatures_of_other_params_are_refused(tmp_path):
+    inputs = write(tmp_path / "in", [{"id": "1", "text": text(1)}])
+    run(tmp_path / "first", inputs, keep_signatures=True)
+    with pytest.raises(UserError, match="rows 8 there, 4 here"):
+        dedup(inputs, tmp_path / "out", Deduplication(rows=4), 7, [], tmp_path / "none", tmp_path / "first/signatures")
+
+
+def test_a_crafted_collision_drops_nothing(tmp_path):
+    """Two texts whose signatures are equal in every band: both hold the shingles that win each hash function."""
+    near_params = Near(1, 4, 1, 0.8, 7)
+    hasher, signer = WordHasher(7), Signer(near_params)
+    pool = [f"bait{n}" for n in range(4000)]
+    winners = [min(pool, key=lambda word, band=band: value(hasher, signer, word, band)) for band in range(4)]
+    least = [value(hasher, signer, word, band) for band, word in enumerate(winners)]
+    own = [f"own{n}" for n in range(200)]
+    own = [word for word in own if all(value(hasher, signer, word, band) > least[band] for band in range(4))][:120]
+    rows = [{"id": str(n), "text": " ".join([*winners, *own[60 * n : 60 * n + 60]])} for n in range(2)]
+    keys = [signer(hasher(row["text"])).keys for row in rows]
+    assert (keys[0] == keys[1]).all()
+    kept, _, _ = run(tmp_path / "out", write(tmp_path / "in", rows), shingle=1, bands=4, rows=1)
+    assert kept == {"0", "1"}
+
+
+def value(hasher: WordHasher, signer: Signer, word: str, band: int) -> int:
+    """The hash function of a one-row band, written out."""
+    multiplier, offset = (int(signer._functions[row, band]) for row in range(2))
+    product = (int(ngrams(hasher(word), 1)[0]) * multiplier + offset) % 2**64
+    return product ^ (product >> 32)
+
+
+@pytest.mark.slow
+def test_one_very_long_document_beside_short_ones(tmp_path):
+    long = " ".join(random.Random(0).choices(WORDS, k=2_000_000))  # 15 MB
+    rows = [{"id": "1", "text": long}, {"id": "2", "text": long + " end"}, {"id": "3", "text": text(1)}]
+    assert run(tmp_path / "out", write(tmp_path / "in", rows), memory_mb=16)[0] == {"2", "3"}
