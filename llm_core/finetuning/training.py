@@ -151,7 +151,8 @@ def train(job: Job, trainer: Any) -> dict[str, Any]:
         "steps": trainer.state.global_step,
         "trained_parameters": trained,
         "parameters": parameters,
-        "log": [_figures(row) for row in trainer.state.log_history],
+        # the last row, a mean over the steps since the start or resume, is left out
+        "log": [_figures(row) for row in trainer.state.log_history if "train_loss" not in row],
     }
 
 
