@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from llm_core.params.base import Section
+from llm_core.params.quality import Rule
 
 
 class Extraction(Section):
@@ -40,6 +41,11 @@ class Cleaning(Section):
     """Dropped documents shown per source and reason in drops.jsonl."""
     extraction: Extraction = Extraction()
     repair: Repair = Repair()
+    recipes: dict[str, list[Rule]] = Field(default_factory=dict)
+    """Named sequences of quality rules beside the built-in ones (gopher_quality, gopher_repetition, c4,
+    fineweb_quality, fineweb): `{gentle: [{rule: gopher_quality, min_doc_words: 20}]}`."""
+    memo_entries: int = Field(1 << 20, ge=1 << 10)
+    """Distinct words whose tokens a process remembers, at about 100 bytes each; never changes a verdict."""
     workers: int = Field(0, ge=0)
     """Processes on this machine; 0 for one a core. Never changes the bytes that are written."""
     runner: Literal["local", "ray"] = "local"

@@ -1,0 +1,366 @@
+"""Tokens of whole batches, by a memo from whitespace chunk to tokens.
+
+The rules count words as datatrove does: with spaCy's English tokenizer, which decides each whitespace chunk by itself
+(its special cases may span chunks only where they could not change anything). So a chunk is split once, by
+`splitting.py` or, where that is unsure, by spaCy, and then found in a hash table. Splitting the documents that follow
+costs a scan for whitespace and a look-up a word.
+
+A token is three numbers: hash of its characters, length in code points, flags. The memo holds at most `entries`
+chunks and starts afresh when it is full: about 100 bytes a chunk. Chunks are told apart by a 64-bit hash.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from llm_core.cleaning.kernels_sentences import sum_sentences
+from llm_core.cleaning.kernels_text import BASE, finish, hash_bytes, mixed, place, space_width
+from llm_core.cleaning.splitting import (
+    LONGEST,
+    MOST_TOKENS,
+    character_classes,
+    character_features,
+    flags_of,
+    split_chunk,
+    token_flags,
+)
+
+LONGEST_CHUNK = 10_000  # code points; a longer one (a data URL, no language) is one token: spaCy takes quadratic time
+ROOM = 1 << 16
+
+
+@dataclass
+class Tokens:
+    """Tokens of documents: chunk i of the batch has the tokens first[i] to first[i + 1] (not included)."""
+
+    data: np.ndarray  # uint8: the documents' UTF-8, one after the other
+    bounds: np.ndarray  # int64: where each document begins, and the last ends
+    starts: np.ndarray  # int64: where each chunk begins in `data`
+    ends: np.ndarray
+    chunks: np.ndarray  # int64: the first chunk of each document, and the number of all
+    first: np.ndarray  # int64: the first token of each chunk, and the number of all
+    hashes: np.ndarray  # uint64 a token
+    lengths: np.ndarray  # int32 a token, in code points
+    flags: np.ndarray  # uint8 a token
+
+    def take(self, rows: list[int]) -> "Tokens":
+        """The tokens of some of the documents, in order, without splitting them again."""
+        sizes = np.diff(self.bounds)[rows]
+        bounds = np.concatenate([[0], np.cumsum(sizes)])
+        data = np.concatenate([*(self.data[self.bounds[row] : self.bounds[row + 1]] for row in rows), self.data[-4:]])
+        shifts = bounds[:-1] - self.bounds[rows]
+        counts = np.diff(self.chunks)[rows]
+        chunks = np.concatenate([[0], np.cumsum(counts)])
+        picked = np.concatenate([np.arange(self.chunks[row], self.chunks[row + 1]) for row in rows])
+        moved = np.repeat(shifts, counts)
+        sizes = np.diff(self.first)[picked]
+        first = np.concatenate([[0], np.cumsum(sizes)])
+        places = np.arange(first[-1]) + np.repeat(self.first[picked] - first[:-1], sizes)
+        return Tokens(
+            data, bounds, self.starts[picked] + moved, self.ends[picked] + moved, chunks, first,
+            self.hashes[places], self.lengths[places], self.flags[places],
+        )  # fmt: skip
+
+
+class Words:
+    """The memo. Not for several threads at once; each process holds its own."""
+
+    def __init__(self, entries: int = 1 << 20) -> None:
+        import spacy
+
+        self.entries = entries
+        nlp: Any = spacy.blank("en")
+        self.nlp = nlp
+        self.classes = character_classes(self.nlp.tokenizer)
+        self.features = character_features()
+        specials = list(nlp.tokenizer.rules)
+        self.longest_special = max(map(len, specials))
+        self.special_keys = np.zeros(1 << 13, np.uint64)
+        for special in specials:
+            _add_special(self.special_keys, _codes(special))
+        self.asked = 0  # chunks that spaCy had to split
+        self._reset()
+
+    def _reset(self) -> None:
+        self.keys = np.zeros(1 << 17, np.uint64)
+        self.where = np.zeros((1 << 17, 2), np.int32)  # first token, number of tokens
+        self.hashes = np.zeros(ROOM, np.uint64)
+        self.lengths = np.zeros(ROOM, np.int32)
+        self.flags = np.zeros(ROOM, np.uint8)
+        self.used = np.zeros(2, np.int64)  # chunks, tokens
+
+    def tokens(self, data: np.ndarray, bounds: np.ndarray) -> Tokens:
+        """Split documents: `data` uint8, valid UTF-8; `bounds` int64, one more than there are documents."""
+        if self.used[0] > self.entries or self.used[1] > 4 * self.entries:
+            self._reset()
+        chunks = _count_chunks(data, bounds)
+        starts, ends = np.empty(chunks[-1], np.int64), np.empty(chunks[-1], np.int64)
+        _find_chunks(data, bounds, starts, ends)
+        found = np.empty((len(starts), 2), np.int32)  # first token in the memo, number of tokens
+        done = 0
+        while done < len(starts):  # grow the memo as it fills, some thousand chunks at a time
+            self._grow()
+            more = min(ROOM // 2, len(starts) - done)
+            unknown = np.empty(more, np.int64)
+            count = _look_up(
+                data, starts, ends, done, done + more, found, unknown,
+                self.keys, self.where, self.hashes, self.lengths, self.flags, self.used,
+                self.classes, self.features, self.special_keys, self.longest_special,
+            )  # fmt: skip
+            if count:
+                self._ask(data, starts, ends, unknown[:count], found)
+            done += more
+        first, total = _first_tokens(found)
+        hashes, lengths, flags = np.empty(total, np.uint64), np.empty(total, np.int32), np.empty(total, np.uint8)
+        _gather(found, self.hashes, self.lengths, self.flags, first, hashes, lengths, flags)
+        return Tokens(data, bounds, starts, ends, chunks, first, hashes, lengths, flags)
+
+    def _grow(self, tokens: int = ROOM * MOST_TOKENS) -> None:
+        if 2 * (self.used[0] + ROOM) > len(self.keys):
+            old_keys, old_where = self.keys, self.where
+            self.keys, self.where = np.zeros(4 * len(old_keys), np.uint64), np.zeros((4 * len(old_keys), 2), np.int32)
+            _rehash(old_keys, old_where, self.keys, self.where)
+        if self.used[1] + tokens > len(self.hashes):
+            size = max(2 * len(self.hashes), int(self.used[1]) + tokens)
+            self.hashes, self.lengths = np.resize(self.hashes, size), np.resize(self.lengths, size)
+            self.flags = np.resize(self.flags, size)
+
+    def _ask(
+        self, data: np.ndarray, starts: np.ndarray, ends: np.ndarray, unknown: np.ndarray, found: np.ndarray
+    ) -> None:
+        """Let spaCy split the unknown chunks and put them into the memo."""
+        waiting: dict[int, str] = {}  # hash -> chunk, each once
+        keys = []
+        for index in unknown:
+            key = int(hash_bytes(data, starts[index], ends[index]))
+            keys.append(key)
+            if key not in waiting:
+                waiting[key] = data[starts[index] : ends[index]].tobytes().decode("utf-8")
+        for key, tokens in zip(waiting, self.split(list(waiting.values())), strict=True):
+            self._insert(np.uint64(key), tokens)
+        for index, key in zip(unknown, keys, strict=True):
+            found[index] = self.where[place(self.keys, len(self.keys) - 1, np.uint64(key))]
+
+    def split(self, chunks: list[str]) -> list[list[str]]:
+        """spaCy's tokens of chunks without whitespace in them.
+
+        One call for all of them, on lines of their own, costs a fraction of one call each.
+        """
+        self.asked += len(chunks)
+        if len(chunks) == 1 and len(chunks[0]) > LONGEST_CHUNK:
+            return [chunks]
+        tokens: list[list[str]] = []
+        with self.nlp.memory_zone():
+            try:
+                if max(map(len, chunks)) > LONGEST_CHUNK:
+                    raise ValueError
+                current: list[str] = []
+                for token in self.nlp.tokenizer("\n".join(chunks)):
+                    text = token.text
+                    if text == "\n":
+                        tokens.append(current)
+                        current = []
+                    else:
+                        current.append(text)
+                return [*tokens, current]
+            except ValueError:  # a name of spaCy's own symbols ("IS_ALPHA") confuses its table of strings
+                pass
+        if len(chunks) == 1:
+            return [chunks]
+        middle = len(chunks) // 2
+        return self.split(chunks[:middle]) + self.split(chunks[middle:])
+
+    def sentences(self, lines: list[str]) -> int:
+        """Sentences in stripped lines, each line by itself; a line that has become empty counts as one."""
+        data, bounds = join(lines)
+        tokens = self.tokens(data, bounds)
+        return sum_sentences(data, bounds, tokens.starts, tokens.ends, tokens.chunks, tokens.first, tokens.flags)
+
+    def _insert(self, key: np.uint64, tokens: list[str]) -> None:
+        slot = place(self.keys, len(self.keys) - 1, key)
+        first = int(self.used[1])
+        if first + len(tokens) > len(self.hashes):
+            self._grow(len(tokens) + ROOM * MOST_TOKENS)
+        for number, token in enumerate(tokens, start=first):
+            self.hashes[number] = _hash_codes(_codes(token))
+            self.lengths[number] = len(token)
+            self.flags[number] = flags_of(token)
+        self.keys[slot] = key
+        self.where[slot] = first, len(tokens)
+        self.used += 1, len(tokens)
+
+
+@cache
+def shared_words(entries: int) -> Words:
+    """This process's memo."""
+    return Words(entries)
+
+
+def hash_token(token: str) -> np.uint64:
+    """The hash by which a token is known."""
+    return np.uint64(_hash_codes(_codes(token)))
+
+
+def join(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Texts as one array of UTF-8 bytes and the bounds of each in it."""
+    encoded = [text.encode("utf-8", "replace") for text in texts]
+    bounds = np.zeros(len(encoded) + 1, np.int64)
+    np.cumsum([len(text) for text in encoded], out=bounds[1:])
+    return np.frombuffer(b"".join(encoded) + b"\0\0\0\0", np.uint8), bounds  # room to look ahead of the last byte
+
+
+def _codes(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.int32)
+
+
+@njit(cache=True)
+def _hash_codes(codes: Any) -> Any:
+    value = np.uint64(0)
+    for index in range(len(codes)):
+        value = value * BASE + mixed(codes[index])
+    return value
+
+
+@njit(cache=True)
+def _add_special(keys: Any, codes: Any) -> None:
+    key = finish(_hash_codes(codes))
+    keys[place(keys, len(keys) - 1, key)] = key
+
+
+@njit(cache=True)
+def _count_chunks(data: Any, bounds: Any) -> Any:
+    chunks = np.zeros(len(bounds), np.int64)
+    total = 0
+    for document in range(len(bounds) - 1):
+        position, end = bounds[document], bounds[document + 1]
+        inside = False
+        while position < end:
+            byte = data[position]
+            if 32 < byte < 128:  # the common case
+                if not inside:
+                    inside = True
+                    total += 1
+                position += 1
+                continue
+            width = space_width(data, position, end)
+            if width:
+                inside = False
+                position += width
+            else:
+                if not inside:
+                    inside = True
+                    total += 1
+                position += 1
+                while position < end and (data[position] & 0xC0) == 0x80:
+                    position += 1
+        chunks[document + 1] = total
+    return chunks
+
+
+@njit(cache=True)
+def _find_chunks(data: Any, bounds: Any, starts: Any, ends: Any) -> None:
+    count = 0
+    for document in range(len(bounds) - 1):
+        position, end = bounds[document], bounds[document + 1]
+        begin = -1
+        while position < end:
+            byte = data[position]
+            if 32 < byte < 128:
+                if begin < 0:
+                    begin = position
+                position += 1
+                continue
+            width = space_width(data, position, end)
+            if width:
+                if begin >= 0:
+                    starts[count], ends[count] = begin, position
+                    count += 1
+                    begin = -1
+                position += width
+            else:
+                if begin < 0:
+                    begin = position
+                position += 1
+                while position < end and (data[position] & 0xC0) == 0x80:
+                    position += 1
+        if begin >= 0:
+            starts[count], ends[count] = begin, end
+            count += 1
+
+
+@njit(cache=True)
+def _look_up(
+    data: Any, starts: Any, ends: Any, begin: int, end: int, found: Any, unknown: Any,
+    keys: Any, where: Any, hashes: Any, lengths: Any, flags: Any, used: Any,
+    classes: Any, features: Any, special_keys: Any, longest_special: int,
+) -> int:  # fmt: skip
+    """Find chunks in the memo, or split and insert them; those left to spaCy go to `unknown`. Returns their number."""
+    codes, kinds = np.empty(LONGEST, np.int32), np.empty(LONGEST, np.uint8)
+    cuts = np.empty(3 * MOST_TOKENS, np.int64)
+    missing = 0
+    mask = len(keys) - 1
+    for chunk in range(begin, end):
+        first_byte, last_byte = starts[chunk], ends[chunk]
+        key = hash_bytes(data, first_byte, last_byte)
+        slot = place(keys, mask, key)
+        if keys[slot] == 0:
+            tokens = 0
+            if last_byte - first_byte <= 3 * LONGEST:
+                tokens = split_chunk(
+                    data, first_byte, last_byte, classes, special_keys, len(special_keys) - 1, longest_special,
+                    codes, kinds, cuts,
+                )  # fmt: skip
+            if tokens == 0:
+                unknown[missing] = chunk
+                missing += 1
+                continue
+            place_of_token = used[1]
+            where[slot, 0], where[slot, 1] = place_of_token, tokens
+            for token in range(tokens):
+                value = np.uint64(0)
+                for index in range(cuts[token], cuts[token + 1]):
+                    value = value * BASE + mixed(codes[index])
+                hashes[place_of_token] = value
+                lengths[place_of_token] = cuts[token + 1] - cuts[token]
+                flags[place_of_token] = token_flags(codes, cuts[token], cuts[token + 1], features)
+                place_of_token += 1
+            keys[slot] = key
+            used[0] += 1
+            used[1] = place_of_token
+        found[chunk, 0], found[chunk, 1] = where[slot, 0], where[slot, 1]
+    return missing
+
+
+@njit(cache=True)
+def _rehash(old_keys: Any, old_where: Any, keys: Any, where: Any) -> None:
+    for old in range(len(old_keys)):
+        if old_keys[old] != 0:
+            slot = place(keys, len(keys) - 1, old_keys[old])
+            keys[slot] = old_keys[old]
+            where[slot] = old_where[old]
+
+
+@njit(cache=True)
+def _first_tokens(found: Any) -> Any:
+    first = np.empty(len(found) + 1, np.int64)
+    total = 0
+    for chunk in range(len(found)):
+        first[chunk] = total
+        total += found[chunk, 1]
+    first[len(found)] = total
+    return first, total
+
+
+@njit(cache=True)
+def _gather(
+    found: Any, memo_hashes: Any, memo_lengths: Any, memo_flags: Any,
+    first: Any, hashes: Any, lengths: Any, flags: Any,
+) -> None:  # fmt: skip
+    for chunk in range(len(found)):
+        source = found[chunk, 0]
+        for token in range(first[chunk], first[chunk + 1]):
+            hashes[token], lengths[token], flags[token] = memo_hashes[source], memo_lengths[source], memo_flags[source]
+            source += 1
