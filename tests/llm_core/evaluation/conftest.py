@@ -1,0 +1,81 @@
+"""A GPT-2-shaped model with random weights, and items written by hand, made once for the room's tests."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+SENTENCES = [
+    "The river runs to the sea and the sea is never full.",
+    "A wise man keeps his counsel when the people are loud.",
+    "Iron is a metal that rusts in wet air over many years.",
+    "Plants turn light into sugar and give back the air we breathe.",
+]
+ITEMS: dict[str, list[dict[str, object]]] = {
+    "arc_easy": [
+        {"question": f"Which is true of {thing}?", "choices": {"text": list(texts), "label": ["A", "B", "C", "D"]},
+         "answerKey": "ABCD"[place % 4]}
+        for place, (thing, texts) in enumerate(
+            [("iron", ("it rusts", "it sings", "it melts in air", "it is a plant")),
+             ("water", ("it burns", "it flows", "it is iron", "it is light")),
+             ("plants", ("they rust", "they are loud", "they need light", "they run")),
+             ("the sea", ("full", "loud", "never dry", "wet")),
+             ("sugar", ("sweet", "a metal", "a sound", "a river"))])
+    ],
+    "piqa": [{"goal": f"How to keep {x}", "sol1": f"put {x} in the cold", "sol2": f"burn {x} at once", "label": n % 2}
+             for n, x in enumerate(["bread", "milk", "paper", "ice", "wood"])],
+    "boolq": [{"question": f"is {x} a metal", "passage": f"{x} is known to all. " * 3, "label": n % 2}
+              for n, x in enumerate(["iron", "tin", "salt", "bread"])],
+    "hellaswag": [
+        {"activity_label": "Cooking", "ctx_a": "A man stands in a kitchen.", "ctx_b": f"he takes {x}",
+         "endings": ["and cuts it.", "[title] and sings.", "to the moon.", "and  eats it."], "label": str(n % 4)}
+        for n, x in enumerate(["bread", "a fish", "an apple"])],
+    "winogrande": [{"sentence": f"{a} thanked {b} because _ was kind.", "option1": a, "option2": b,
+                    "answer": str(n % 2 + 1)}
+                   for n, (a, b) in enumerate([("Ann", "Sue"), ("Tom", "Bob"), ("Eve", "Ida")])],
+    "lambada_openai": [{"text": text.rstrip(".")} for text in SENTENCES],
+    "openbookqa": [{"question_stem": "Rust comes from", "choices": {"text": ["air", "song", "light", "bread"],
+                    "label": ["A", "B", "C", "D"]}, "answerKey": "A"}] * 3,
+    "copa": [{"premise": "The iron was wet.", "choice1": "It rusted.", "choice2": "It sang.", "question": kind,
+              "label": n} for n, kind in enumerate(["effect", "cause"])],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("benchmarks")
+    for task, rows in ITEMS.items():
+        lines = (json.dumps({"id": f"{task}-{number}", **row}) + "\n" for number, row in enumerate(rows))
+        (folder / f"{task}.jsonl").write_text("".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a GPT-2 of 2 layers and a byte-level BPE tokenizer whose one special token is GPT-2's."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    torch.set_num_threads(1)
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<|endoftext|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )  # fmt: skip
+    raw.train_from_iterator(SENTENCES * 4, trainer)
+    end = "<|endoftext|>"
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token=end, eos_token=end, unk_token=end)
+    torch.manual_seed(3)
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_positions=128, n_embd=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0,
+        initializer_range=0.2,  # spread scores, so that answers differ between items
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("gpt2") / "model"
+    GPT2LMHeadModel(config).eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -1,0 +1,79 @@
+"""Bits per byte against an independent sum, token by token."""
+
+import lzma
+import math
+from pathlib import Path
+
+import pytest
+
+from llm_core.evaluation.evaluate import load
+from llm_core.evaluation.language_modelling import (
+    read_texts,
+    score_texts,
+    summarize_texts,
+    windows,
+    xz_bits_per_byte,
+)
+from llm_core.params.evaluation import LanguageModelling
+from tests.llm_core.evaluation.conftest import SENTENCES
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "plain.txt"
+    path.write_text(" ".join(SENTENCES) + " — naïve")
+    return str(path)
+
+
+@pytest.mark.parametrize(("length", "context", "stride"), [(1, 4, 4), (2, 4, 4), (9, 4, 4), (9, 4, 1), (100, 16, 5)])
+def test_windows_score_each_token_once(length: int, context: int, stride: int) -> None:
+    targets = [place + 1 for _, end, scored in windows(length, context, stride) for place in range(scored, end)]
+    assert targets == list(range(1, length))
+    assert all(end - begin <= context for begin, end, _ in windows(length, context, stride))
+
+
+@pytest.mark.parametrize(("context", "stride"), [(128, 128), (16, 16), (16, 7)])
+def test_bits_per_byte_equal_a_sum_token_by_token(gpt2: Path, file: str, context: int, stride: int) -> None:
+    import torch
+
+    network, tokenizer = load(gpt2)
+    texts = read_texts([file], tokenizer, None)
+    rows = score_texts(network, texts, LanguageModelling(context=context, stride=stride), 3, "test")
+    ids = [0, *tokenizer(texts[0].text)["input_ids"], 0]
+    nats = 0.0
+    for target in range(1, len(ids)):  # the window that first reaches this token, cut off before it
+        begin = 0 if target <= context else -(-(target - context) // stride) * stride
+        with torch.inference_mode():
+            logits = network(torch.tensor([ids[begin:target]])).logits[0, -1].double()
+        nats -= float(torch.log_softmax(logits, 0)[ids[target]])
+    size = len(texts[0].text.encode())
+    assert rows[0]["bytes"] == size
+    assert rows[0]["bits"] / size == pytest.approx(nats / math.log(2) / size, rel=1e-5)
+
+
+def test_batch_size_changes_rounding_alone(gpt2: Path, tmp_path: Path) -> None:
+    network, tokenizer = load(gpt2)
+    for number, sentence in enumerate(SENTENCES):
+        (tmp_path / f"{number}.txt").write_text(sentence)
+    texts = read_texts([str(tmp_path / f"{n}.txt") for n in range(4)], tokenizer, None)
+    one, many = (score_texts(network, texts, LanguageModelling(context=16, stride=8), size, "test") for size in (1, 32))
+    for a, b in zip(one, many, strict=True):
+        assert a["bits"] == pytest.approx(b["bits"], rel=1e-6)
+
+
+def test_perplexity_and_bits_per_byte_agree() -> None:
+    rows = [
+        {"source": "a", "bits": 30.0, "bytes": 10, "tokens": 5},
+        {"source": "b", "bits": 10.0, "bytes": 10, "tokens": 5},
+    ]
+    scores = summarize_texts(rows)
+    assert scores["all"]["bits_per_byte"] == 2.0 and scores["all"]["perplexity"] == 2**4
+    assert scores["a"]["perplexity"] == 2**6
+    assert math.isnan(scores["a"]["bits_per_byte_stderr"])
+
+
+def test_xz_is_the_compressor_itself(gpt2: Path, file: str) -> None:
+    _, tokenizer = load(gpt2)
+    texts = read_texts([file], tokenizer, None)
+    data = Path(file).read_bytes()
+    assert xz_bits_per_byte(texts)["plain"] == 8 * len(lzma.compress(data, preset=9)) / len(data)
