@@ -112,6 +112,8 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
             storage.write_json(partial / "metrics.json", metrics)
             storage.write_json(partial / "training_data.json", record)
             (partial / "training_log.jsonl").write_bytes(training.log.file.read_bytes())
+            curve = "".join(f"{row['step']},{row['loss']}\n" for row in rows if "loss" in row)
+            (partial / "loss.csv").write_text(f"step,loss\n{curve}")  # `dvc plots` reads no JSON lines
         training.tracked.metrics({key: value for key, value in metrics.items() if isinstance(value, int | float)})
         from llm_core import progress
 
