@@ -27,14 +27,14 @@ Verdict = tuple[str | None, float, str | None]  # reason (None: kept), figure, t
 class QualityStep:
     """Judges documents by a recipe."""
 
-    def __init__(self, name: str, rules: Sequence[Rule], memo_entries: int) -> None:
-        self.name = name
+    def __init__(self, name: str, rules: Sequence[Rule], memo_entries: int, exempt: Sequence[str] = ()) -> None:
+        self.name, self.exempt = name, frozenset(exempt)
         self.words = shared_words(memo_entries)
         self.judges = [JUDGES[rule.rule](rule, self.words) for rule in rules]
 
     def __call__(self, batch: Batch) -> None:
         """Judge the living documents."""
-        for rows in _groups(batch):
+        for rows in _groups(batch, self.exempt):
             verdicts = self.judge([batch.texts[row] for row in rows])
             for row, (reason, score, text) in zip(rows, verdicts, strict=True):
                 if text is not None:
@@ -72,10 +72,12 @@ class QualityStep:
         return verdicts
 
 
-def _groups(batch: Batch) -> Iterator[list[int]]:
+def _groups(batch: Batch, exempt: frozenset[str]) -> Iterator[list[int]]:
     rows: list[int] = []
     size = 0
     for row in batch.alive():
+        if batch.sources[row] in exempt:
+            continue
         rows.append(row)
         size += len(batch.texts[row])
         if size >= GROUP_BYTES:

@@ -36,7 +36,7 @@ def build_step(name: str, params: Cleaning) -> Step:
     if rules:
         from llm_core.cleaning.quality import QualityStep
 
-        return QualityStep(name, rules, params.memo_entries)
+        return QualityStep(name, rules, params.memo_entries, params.exempt)
     raise UserError(f"cleaning.steps: there is no step or recipe '{name}' (there are {', '.join(known(params))})")
 
 

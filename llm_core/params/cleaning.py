@@ -44,6 +44,8 @@ class Cleaning(Section):
     recipes: dict[str, list[Rule]] = Field(default_factory=dict)
     """Named sequences of quality rules beside the built-in ones (gopher_quality, gopher_repetition, c4,
     fineweb_quality, fineweb): `{gentle: [{rule: gopher_quality, min_doc_words: 20}]}`."""
+    exempt: list[str] = Field(default_factory=list)
+    """Sources that no quality recipe judges: chosen by hand, or of a kind that rules for the web misjudge."""
     memo_entries: int = Field(1 << 20, ge=1 << 10)
     """Distinct words whose tokens a process remembers, at about 100 bytes each; never changes a verdict."""
     workers: int = Field(0, ge=0)

@@ -99,3 +99,12 @@ def test_c4_by_bytes_and_by_strings_agree() -> None:
 def test_odd_texts_get_a_verdict(text: str) -> None:
     for name, rules in RECIPES.items():
         QualityStep(name, rules, MEMO).judge([text, "and another"])
+
+
+def test_an_exempt_source_is_not_judged() -> None:
+    from llm_core.cleaning.batch import Batch
+
+    none: list[str | None] = [None, None]
+    batch = Batch(["1", "2"], ["web", "atlas"], none, ["Too short."] * 2, none, none, none, none)
+    QualityStep("gopher_quality", [GopherQuality()], MEMO, exempt=["atlas"])(batch)
+    assert list(batch.reasons) == [0]
