@@ -104,7 +104,7 @@ def test_a_stage_folder_stands_for_its_documents(tmp_path):
     [
         ("a.jsonl", b'{"text": "fine"}\n{"text": 3}\n', "a.jsonl:2"),
         ("a.jsonl", b'{"text": "fine"}\nnonsense\n', "a.jsonl:2"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "fine"}\n' * 1000)[:40], "truncated"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "fine"}\n' * 1000, mtime=0)[:40], "truncated"),
         ("a.jsonl.zst", b"not zstd at all", "broken"),
         ("a.parquet", b"not parquet at all", "cannot be read as Parquet"),
     ],
