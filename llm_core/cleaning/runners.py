@@ -4,7 +4,7 @@ All three call the same function on the same pieces and hand the results over in
 written do not depend on the runner. Work under way is bounded: memory does not grow with the input.
 
 Ray runs plain tasks, not Ray Data or daft: the pieces are already cut, the order must be kept, and nothing
-is shuffled (measured: docs/cleaning.md). The scratch folder must be visible to all nodes.
+is shuffled. The scratch folder must be visible to all nodes.
 """
 
 import os
