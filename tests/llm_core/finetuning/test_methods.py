@@ -15,7 +15,6 @@ from llm_core.params.finetuning import Instruction
 from tests.llm_core.finetuning import tiny
 
 COUNTRIES = ("Chad", "Mali", "Peru", "Fiji", "Cuba", "Togo", "Oman", "Iran")
-DECODERS = ("llama", "gpt2", "gptj", "bloom", "opt")
 
 
 @pytest.fixture(autouse=True)
@@ -55,13 +54,17 @@ def run(method, family, **knobs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
+@pytest.mark.parametrize(  # each method once, each family once, both trainers of `instruction`
     ("method", "family"),
-    [("classification", family) for family in (*DECODERS, "bert", "t5")]
-    + [("instruction", family) for family in (*DECODERS, "t5")]
-    + [("reward", family) for family in (*DECODERS, "bert")]
-    + [("dpo", family) for family in DECODERS]
-    + [("rlhf", family) for family in DECODERS],
+    [
+        ("classification", "bert"),
+        ("instruction", "llama"),
+        ("instruction", "t5"),
+        ("reward", "bloom"),
+        ("dpo", "gpt2"),
+        ("dpo", "gptj"),
+        ("rlhf", "opt"),
+    ],
 )
 def test_method_trains_family_and_the_export_has_a_padding_token_of_its_own(method, family):
     from transformers import AutoConfig, AutoTokenizer
