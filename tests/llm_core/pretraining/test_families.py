@@ -11,9 +11,9 @@ from tests.llm_core.pretraining import tiny
 
 CASES = {
     "model.family=llama": "LlamaForCausalLM",
-    "model.family=llama,model.key_value_heads=1,model.tie_embeddings=false": "LlamaForCausalLM",
+    "model.family=llama,model.key_value_heads=1,model.tie_embeddings=false,"
+    "model.rope_scaling.rope_type=linear,model.rope_scaling.factor=2": "LlamaForCausalLM",
     "model.family=llama,model.sliding_window=16": "MistralForCausalLM",
-    "model.family=llama,model.rope_scaling.rope_type=linear,model.rope_scaling.factor=2": "LlamaForCausalLM",
     "model.family=gpt2": "GPT2LMHeadModel",
     "model.family=gptj": "GPTJForCausalLM",
     "model.family=bloom": "BloomForCausalLM",
