@@ -45,7 +45,8 @@ def list_files(path: str | Path, endings: tuple[str, ...]) -> list[str]:
         below = os.path.relpath(file, root)
         hidden = any(part.startswith((".", "_")) for part in Path(below).parts)
         if not hidden and file.endswith(endings):
-            found.append(filesystem.unstrip_protocol(file) if is_remote(path) else file)
+            # As the path was given: what a stage writes down must not depend on the working folder.
+            found.append(filesystem.unstrip_protocol(file) if is_remote(path) else str(Path(path) / below))
     return sorted(found)
 
 

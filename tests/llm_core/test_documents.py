@@ -116,6 +116,13 @@ def test_a_file_that_is_not_what_its_name_says(tmp_path, name, content, told):
     assert "\n" not in str(caught.value)
 
 
+def test_files_are_named_as_they_were_asked_for(tmp_path, monkeypatch):
+    with DocumentWriter(tmp_path / "data/documents") as writer:
+        writer.write_rows(rows(1))
+    monkeypatch.chdir(tmp_path)
+    assert document_files("data") == ["data/documents/00000.parquet"]
+
+
 def test_nothing_there(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         document_files(tmp_path / "absent")
