@@ -1,5 +1,5 @@
 # make run    the environment, then the whole pipeline on the embedded corpus (again: only what changed)
-# make test   lint, types, import contracts and every test
+# make test   lint, types, import contracts, the fast tests and the gating slow ones
 # make ui     Dagster and MLflow on loopback
 PYTHON ?= python3.11
 BIN := $(CURDIR)/.venv/bin
@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast lint ui clean
+.PHONY: help install run test test-all test-fast lint ui clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,8 +40,11 @@ lint: $(STAMP) ## ruff, mypy and the import contracts
 	mypy
 	lint-imports
 
-test: lint ## lint, then fast tests, then slow ones
+test: lint ## lint, the fast tests, and the slow ones that gate a change (the whole graph, resume, ZeRO, lineage)
 	pytest -m 'not slow' -n 2 --dist loadfile
+	pytest -m slow tests/test_graph.py tests/llm_core/pretraining tests/llm_core/lineage
+
+test-all: test ## every slow test too: live servers, a browser, Postgres, S3, finetuning methods
 	pytest -m slow
 
 test-fast: $(STAMP) ## the fast tests alone
