@@ -95,6 +95,8 @@ def serve(root: Path, dagster_port: int, mlflow_port: int) -> int:
         print(f"pipelines.ui: error: {error}", file=sys.stderr)
         return 1
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C would leave the other server running
+            signal.signal(number, signal.SIG_IGN)
         for server in servers.values():
             stop(server)
 

@@ -1,8 +1,7 @@
 """Checks between the stages: pure functions from output folders to a verdict with what to do.
 
-Dagster shows them as asset checks (`pipelines/checks.py`), a shell runs them with
-`llm-core check`. They read the stages' files alone: the document, ledger and token-shard
-formats, never another room's internals.
+Dagster shows them as asset checks (`pipelines/checks.py`). They read the stages' files alone:
+the document, ledger and token-shard formats, never another room's internals.
 """
 
 from dataclasses import dataclass, field
