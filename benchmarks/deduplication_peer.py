@@ -18,7 +18,7 @@ from datatrove.utils.hashing import HashConfig
 
 if __name__ == "__main__":
     source, work = sys.argv[1], Path(sys.argv[2])
-    config = MinhashConfig(HashConfig(precision=64), n_grams=5, num_buckets=14, hashes_per_bucket=8)
+    config = MinhashConfig(hash_config=HashConfig(precision=64), n_grams=5, num_buckets=14, hashes_per_bucket=8)
     steps = [
         [JsonlReader(source), MinhashDedupSignature(f"{work}/signatures", config=config)],
         [MinhashDedupBuckets(f"{work}/signatures", f"{work}/buckets", config=config)],

@@ -1,4 +1,4 @@
-"""What is remembered of each document: some 100 bytes, whatever its length; and the store of earlier runs.
+"""What is remembered of each document: some 100 bytes of facts, whatever its length; and the store of earlier runs.
 
 A store is a folder with the facts of every document judged so far (`facts.parquet`), the
 signature of every distinct text, and the params it was made under. A later run continues

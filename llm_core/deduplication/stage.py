@@ -3,7 +3,7 @@
 Count in = kept + dropped: removed on request (`takedown`), without a word (`empty`), same
 words as another (`exact_duplicate`), same address (`url_duplicate`), alike (`near_duplicate`).
 Exact duplicates are collapsed before near ones are looked for, so that a text repeated a
-million times costs a hash a copy. Memory holds some 200 bytes a document and buffers of
+million times costs a hash a copy. Memory holds some 300 bytes a document and buffers of
 `memory_mb`; texts and shingles go through scratch files beside the output.
 
 Incremental: with the store of earlier runs (`known`), documents judged there keep their

@@ -31,7 +31,7 @@ class Deduplication(Section):
     max_dropped_share: float = Field(0.6, ge=0, le=1)
     """Largest share of any source's documents that may be dropped (a check stops the graph)."""
     memory_mb: int = Field(1024, ge=16)
-    """Size of the buffers in which shingles are compared; some 200 bytes a document and the program come on top."""
+    """Size of the buffers in which shingles are compared; some 300 bytes a document and the program come on top."""
     workers: int = Field(0, ge=0)
     """Threads that take signatures; 0 for one a core. Never changes what is dropped."""
     runner: Literal["local", "ray"] = "local"

@@ -3,7 +3,7 @@
 A word is a run of letters and digits, compared without case, so that punctuation, spacing
 and typography do not hide a duplicate; in scripts written without spaces each character
 is a word. Compiled code scans the UTF-8 bytes. Only text that is not ASCII goes through Unicode normalisation
-first. A memo of white-space chunks, as the first version had it, was 6 times slower cold.
+first.
 
 Words are hashed by SipHash-2-4 under a key made of the seed: nobody finds two words of equal
 hash without searching 2^32 of them, and none that equals a given word's without searching 2^64.
