@@ -42,17 +42,18 @@ def changed_params(commit: str, file: str = "params.yaml") -> dict[str, Any]:
     """Flattened params of the working folder that differ from those of a commit; {} where it cannot be read."""
     try:
         before = subprocess.run(["git", "show", f"{commit}:./{file}"], capture_output=True, text=True, check=True)
-        old, new = _flatten(yaml.safe_load(before.stdout)), _flatten(yaml.safe_load(Path(file).read_text("utf-8")))
+        old, new = flatten(yaml.safe_load(before.stdout)), flatten(yaml.safe_load(Path(file).read_text("utf-8")))
     except (OSError, subprocess.CalledProcessError, yaml.YAMLError):
         return {}
     return {key: new.get(key) for key in sorted({*old, *new}) if old.get(key) != new.get(key)}
 
 
-def _flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as one level of dotted keys."""
     if not isinstance(values, dict):
         return {prefix: values}
     return {
         inner: item
         for key, value in values.items()
-        for inner, item in _flatten(value, f"{prefix}.{key}" if prefix else str(key)).items()
+        for inner, item in flatten(value, f"{prefix}.{key}" if prefix else str(key)).items()
     }

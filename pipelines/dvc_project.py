@@ -21,6 +21,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from llm_core.experiments import flatten
+
 BEFORE = "before:"  # a consumed version that is no longer the present one
 NOTHING = "NULL"  # dagster's version of an asset that has never been materialized
 DVC_FILE = "dvc.yaml"
@@ -243,16 +245,6 @@ class DvcProject:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as one level of dotted keys."""
-    if not isinstance(values, dict):
-        return {prefix: values}
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
 
 
 def _kind(out: Any) -> str:

@@ -14,7 +14,8 @@ import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from pipelines.dvc_project import LOCK_FILE, DvcProject, flatten
+from llm_core.experiments import flatten
+from pipelines.dvc_project import LOCK_FILE, DvcProject
 
 TIMINGS = Path(".scratch") / "timings.jsonl"
 MAX_NAMES = 4

@@ -10,9 +10,9 @@ is shuffled. The scratch folder must be visible to all nodes.
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from llm_core.errors import UserError
+from llm_core.ray_cluster import ray_cluster
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -50,27 +50,12 @@ def _run_processes(function: Callable[[Item], Result], items: Sequence[Item], wo
 
 
 def _run_ray(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    try:
-        import ray
-    except ImportError:
-        raise UserError("cleaning.runner: ray is not installed; `pip install ray`, or set runner: local") from None
-    started = not ray.is_initialized()
-    if started:  # RAY_ADDRESS names a cluster; without it, one on this machine
-        ray.init(num_cpus=workers or None if "RAY_ADDRESS" not in os.environ else None, log_to_driver=False)
-    try:
+    with ray_cluster("cleaning.runner", workers) as (ray, cpus):
         remote = ray.remote(function)
-        ahead = AHEAD * max(int(ray.cluster_resources().get("CPU", 1)), 1)
-        waiting: deque[ray.ObjectRef] = deque()
+        waiting: deque[Any] = deque()
         for item in items:
             waiting.append(remote.remote(item))
-            if len(waiting) >= ahead:
+            if len(waiting) >= AHEAD * cpus:
                 yield ray.get(waiting.popleft())
         while waiting:
             yield ray.get(waiting.popleft())
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, UserError):
-            raise error.cause from None
-        raise
-    finally:
-        if started:
-            ray.shutdown()

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llm_core.errors import UserError
+from llm_core.ray_cluster import ray_cluster
 from llm_core.similarity.clusters import Near, Signature, Signer
 from llm_core.similarity.words import WordHasher
 
@@ -68,20 +68,9 @@ def sign_all(
 def _on_ray(
     batches: Iterator[tuple[Place, pa.Array]], near: Near, signatures: bool, workers: int
 ) -> Iterator[tuple[Place, Signed]]:
-    try:
-        import ray
-    except ImportError:
-        raise UserError("deduplication.runner: ray is not installed; `pip install ray`, or set runner: local") from None
-    started = not ray.is_initialized()
-    if started:  # RAY_ADDRESS names a cluster; without it, one on this machine
-        ray.init(num_cpus=workers or None if "RAY_ADDRESS" not in os.environ else None, log_to_driver=False)
-    try:
+    with ray_cluster("deduplication.runner", workers) as (ray, cpus):
         remote = ray.remote(sign)
-        ahead = 2 * max(int(ray.cluster_resources().get("CPU", 1)), 1)
-        yield from _ahead(batches, lambda texts: remote.remote(texts, near, signatures), ray.get, ahead)
-    finally:
-        if started:
-            ray.shutdown()
+        yield from _ahead(batches, lambda texts: remote.remote(texts, near, signatures), ray.get, 2 * cpus)
 
 
 def _ahead(

@@ -6,27 +6,17 @@ and, where known, `field`. The baseline answers each question with its field's m
 """
 
 import json
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from llm_core.answers import normalize
 from llm_core.errors import UserError
 from llm_core.evaluation.statistics import detectable, mean_and_error
 from llm_core.evaluation.tasks import spread
 from llm_core.progress import task as progress_task
 
 Row = dict[str, Any]
-ARTICLES = re.compile(r"\b(a|an|the)\b")
-
-
-def normalize(answer: str) -> str:
-    """Lower case, no punctuation, no articles, single spaces.
-
-    >>> normalize("The  U.S. dollar!")
-    'u s dollar'
-    """
-    return " ".join(ARTICLES.sub(" ", re.sub(r"[^\w\s]", " ", answer.lower())).split())
 
 
 def read_questions(file: Path) -> list[Row]:

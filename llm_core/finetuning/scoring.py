@@ -2,23 +2,16 @@
 
 import math
 import random
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
+from llm_core.answers import normalize
 from llm_core.finetuning.conversation import IGNORED, prompt_ids
 
 BATCH = 32
-ARTICLES = re.compile(r"\b(a|an|the)\b")
-
-
-def normalize(answer: str) -> str:
-    """SQuAD's normal form: lower case, no punctuation, no articles, single spaces."""
-    letters = re.sub(r"[^\w\s]", " ", answer.lower())
-    return " ".join(ARTICLES.sub(" ", letters).split())
 
 
 def exact_answer(completion: str, answer: str) -> float:

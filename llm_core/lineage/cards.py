@@ -16,10 +16,10 @@ import duckdb
 from llm_core import takedowns
 from llm_core.documents import document_files
 from llm_core.errors import UserError
-from llm_core.lineage.index import STAGES, connect
+from llm_core.lineage.index import STAGES, connect, rows_of
 from llm_core.lineage.page import table
 from llm_core.lineage.training import ancestry, summary
-from llm_core.params import Params
+from llm_core.params import Params, flatten
 from llm_core.storage import read_json
 
 
@@ -69,7 +69,7 @@ def model_card(model: Path) -> str:
     if records[0].model != model:
         parts.append(f"{model} was finetuned from {records[0].model}.")
     if (model / "metrics.json").is_file():
-        figures = [{"metric": key, "value": value} for key, value in _flat(read_json(model / "metrics.json")).items()]
+        figures = [{"metric": key, "value": value} for key, value in flatten(read_json(model / "metrics.json")).items()]
         parts += ["## Figures of the training", table(figures)]
     parts += [
         "## Intended use and limits",
@@ -113,10 +113,11 @@ def _introduction(database: duckdb.DuckDBPyConnection, files: list[str]) -> str:
 
 
 def _sources(database: duckdb.DuckDBPyConnection, data: Path, params: Params) -> list[dict[str, Any]]:
-    final = _rows(
-        database,
-        f"SELECT source, count(*) AS documents, sum(strlen(text))::BIGINT AS bytes, min(created) AS earliest, "
-        f"max(created) AS latest FROM read_parquet({_kept_documents(data)!r}) GROUP BY source ORDER BY source",
+    final = rows_of(
+        database.sql(
+            f"SELECT source, count(*) AS documents, sum(strlen(text))::BIGINT AS bytes, min(created) AS earliest, "
+            f"max(created) AS latest FROM read_parquet({_kept_documents(data)!r}) GROUP BY source ORDER BY source"
+        )
     )
     raw = {}
     for name in params.sources:
@@ -143,28 +144,31 @@ def _origins(params: Params) -> str:
 
 
 def _query(database: duckdb.DuckDBPyConnection, files: list[str], column: str) -> list[dict[str, Any]]:
-    return _rows(
-        database,
-        f"SELECT {column}, count(*) AS documents, round(sum(strlen(text))::DOUBLE / 1e6, 2) AS MB "
-        f"FROM read_parquet({files!r}) GROUP BY 1 ORDER BY documents DESC",
+    return rows_of(
+        database.sql(
+            f"SELECT {column}, count(*) AS documents, round(sum(strlen(text))::DOUBLE / 1e6, 2) AS MB "
+            f"FROM read_parquet({files!r}) GROUP BY 1 ORDER BY documents DESC"
+        )
     )
 
 
 def _stages(database: duckdb.DuckDBPyConnection, data: Path) -> list[dict[str, Any]]:
     places = ", ".join(f"'{stage}'" for stage in STAGES)
-    return _rows(
-        database,
-        f"SELECT stage, count(*) AS 'in', count(*) FILTER (verdict <> 'dropped') AS kept, "
-        f"count(*) FILTER (verdict = 'changed') AS changed, count(*) FILTER (verdict = 'dropped') AS dropped "
-        f"FROM {_ledgers(data)} GROUP BY stage ORDER BY list_position([{places}], stage)",
+    return rows_of(
+        database.sql(
+            f"SELECT stage, count(*) AS 'in', count(*) FILTER (verdict <> 'dropped') AS kept, "
+            f"count(*) FILTER (verdict = 'changed') AS changed, count(*) FILTER (verdict = 'dropped') AS dropped "
+            f"FROM {_ledgers(data)} GROUP BY stage ORDER BY list_position([{places}], stage)"
+        )
     )
 
 
 def _reasons(database: duckdb.DuckDBPyConnection, data: Path) -> list[dict[str, Any]]:
-    return _rows(
-        database,
-        f"SELECT stage, source, reason, count(*) AS documents FROM {_ledgers(data)} "
-        f"WHERE verdict = 'dropped' GROUP BY ALL ORDER BY documents DESC, stage, source, reason LIMIT 40",
+    return rows_of(
+        database.sql(
+            f"SELECT stage, source, reason, count(*) AS documents FROM {_ledgers(data)} "
+            f"WHERE verdict = 'dropped' GROUP BY ALL ORDER BY documents DESC, stage, source, reason LIMIT 40"
+        )
     )
 
 
@@ -178,15 +182,3 @@ def _removals(file: Path) -> str:
 
 def _ledgers(data: Path) -> str:
     return f"read_parquet('{data}/**/ledger/*.parquet')"
-
-
-def _rows(database: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = database.sql(query).to_arrow_table().to_pylist()
-    return found
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, inner in value.items():
-        flat |= _flat(inner, f"{prefix}{key}.") if isinstance(inner, dict) else {f"{prefix}{key}": inner}
-    return flat

@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from llm_core.documents import document_files
 from llm_core.errors import UserError
-from llm_core.lineage.index import connect
+from llm_core.lineage.index import connect, rows_of
 from llm_core.lineage.page import table
 from llm_core.lineage.training import TrainingData, ancestry, documents
+from llm_core.params import flatten
 from llm_core.storage import read_json
 
 
@@ -86,7 +85,7 @@ def diff_documents(before: Path, after: Path) -> Diff:
         f"FULL JOIN (SELECT id, source, md5(text) AS hash FROM {versions[1]}) b USING (id)"
     )
     found = Diff(str(before), str(after))
-    found.sources = _rows(
+    found.sources = rows_of(
         database.sql(
             "SELECT source, count(*) FILTER (was) AS before, count(*) FILTER (is_now) AS after, "
             "count(*) FILTER (NOT was) AS added, count(*) FILTER (NOT is_now) AS removed, "
@@ -95,7 +94,7 @@ def diff_documents(before: Path, after: Path) -> Diff:
     )
     ledgers = [str(file) for file in sorted(_data_folder(after).glob("**/ledger/*.parquet"))]
     if ledgers and any(row["removed"] for row in found.sources):
-        found.reasons = _rows(
+        found.reasons = rows_of(
             database.sql(
                 f"SELECT j.source, coalesce(l.stage, '') AS stage, coalesce(l.reason, 'not in any ledger') AS reason, "
                 f"count(DISTINCT j.id) AS documents FROM joined j LEFT JOIN (SELECT id, stage, reason FROM "
@@ -147,11 +146,6 @@ def _data_folder(folder: Path) -> Path:
     return next((parent for parent in (folder, *folder.resolve().parents) if (parent / "raw").is_dir()), folder)
 
 
-def _rows(relation: Any) -> list[dict[str, Any]]:
-    table: pa.Table = relation.to_arrow_table()
-    return table.to_pylist()
-
-
 def _seen(record: TrainingData) -> tuple[dict[str, set[str]], Counter[str]]:
     """Ids and tokens per source that a training saw."""
     ids: dict[str, set[str]] = {}
@@ -179,16 +173,9 @@ def _scores(model: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for file in (model / "metrics.json", _data_folder(model) / "evaluation" / model.name / "metrics.json"):
         if file.is_file():
-            found |= dict(_flat(read_json(file), f"{file.parent.parent.name}."))
+            figures = flatten(read_json(file), f"{file.parent.parent.name}.")
+            found |= {key: value for key, value in figures.items() if isinstance(value, int | float | str)}
     return found
-
-
-def _flat(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{prefix}{key}.")
-    elif isinstance(value, int | float | str):
-        yield prefix.rstrip("."), value
 
 
 def _differing(before: dict[str, Any], after: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:

@@ -44,8 +44,13 @@ class Index:
     def rows(self, table: str, where: str, values: list[Any], order: str = "") -> list[dict[str, Any]]:
         """Rows of a table (`journeys`, `urls`, `hashes`, `clusters`) as dictionaries."""
         query = f"SELECT * FROM read_parquet(?) WHERE {where}" + (f" ORDER BY {order}" if order else "")
-        found = self.database.sql(query, params=[str(self.folder / f"{table}.parquet"), *values]).to_arrow_table()
-        return found.to_pylist()  # type: ignore[no-any-return]
+        return rows_of(self.database.sql(query, params=[str(self.folder / f"{table}.parquet"), *values]))
+
+
+def rows_of(relation: duckdb.DuckDBPyRelation) -> list[dict[str, Any]]:
+    """A query's result as dictionaries."""
+    found: list[dict[str, Any]] = relation.to_arrow_table().to_pylist()
+    return found
 
 
 def connect() -> duckdb.DuckDBPyConnection:

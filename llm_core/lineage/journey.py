@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
 
@@ -31,7 +32,7 @@ class Journey:
     cluster: list[dict[str, Any]] = field(default_factory=list)
     """members of its duplicate cluster"""
     tokens: list[dict[str, Any]] = field(default_factory=list)
-    """where its tokens lie: part, shard, row, tokens"""
+    """where its tokens lie: id, part, shard, row, tokens"""
     training: list[dict[str, Any]] = field(default_factory=list)
     """models that saw it: model, steps (or `descends_from`)"""
 
@@ -90,28 +91,35 @@ def journey(index: Index, identifier: str, data: Path) -> Journey:
     cluster = next((row["cluster_id"] for row in decisions if row["cluster_id"]), None)
     if cluster:
         found.cluster = index.rows("clusters", "cluster_id = ?", [cluster], "id")
-    found.tokens = token_rows(data / "tokens", identifier)
+    found.tokens = token_rows(data / "tokens", {identifier})
     if any(row["part"] == "train" for row in found.tokens):
-        found.training = trained_models(data / "models", identifier)
+        found.training = trained_models(data / "models", {identifier})
     return found
 
 
-def token_rows(folder: Path, identifier: str) -> list[dict[str, Any]]:
-    """Rows of the token shards below `folder` that hold a document (a scan of the id column alone)."""
+def token_rows(folder: Path, identifiers: set[str]) -> list[dict[str, Any]]:
+    """Rows of the token shards below `folder` that hold one of the documents (one scan of the id columns)."""
     found = []
+    wanted = pa.array(sorted(identifiers), pa.string())
     for file in sorted(folder.glob("*/*.arrow")):
         first = 0
         for batch in pyarrow.ipc.open_stream(pyarrow.memory_map(str(file))):
-            row = pc.index(batch.column("id"), identifier).as_py()
-            if row >= 0:
-                count = len(batch.column("input_ids")[row])
-                found.append({"part": file.parent.name, "shard": str(file), "row": first + row, "tokens": count})
+            for row in pc.indices_nonzero(pc.is_in(batch.column("id"), wanted)).to_pylist():
+                found.append(
+                    {
+                        "id": batch.column("id")[row].as_py(),
+                        "part": file.parent.name,
+                        "shard": str(file),
+                        "row": first + row,
+                        "tokens": len(batch.column("input_ids")[row]),
+                    }
+                )
             first += batch.num_rows
     return found
 
 
-def trained_models(folder: Path, identifier: str) -> list[dict[str, Any]]:
-    """For each model below `folder`: the steps that trained it on the document, or the model it has that from."""
+def trained_models(folder: Path, identifiers: set[str]) -> list[dict[str, Any]]:
+    """For each model below `folder`: the steps that trained it on one of the documents, or whom it has that from."""
     found: list[dict[str, Any]] = []
     steps: dict[Path, list[int]] = {}
     for model in sorted(path for path in folder.glob("*") if (path / "config.json").is_file()):
@@ -121,7 +129,7 @@ def trained_models(folder: Path, identifier: str) -> list[dict[str, Any]]:
             continue
         for record in records:
             if record.model not in steps:
-                steps[record.model] = _steps(record, identifier)
+                steps[record.model] = _steps(record, identifiers)
             if not steps[record.model]:
                 continue
             if record.model == model:
@@ -131,9 +139,8 @@ def trained_models(folder: Path, identifier: str) -> list[dict[str, Any]]:
     return found
 
 
-def _steps(record: TrainingData, identifier: str) -> list[int]:
+def _steps(record: TrainingData, identifiers: set[str]) -> list[int]:
+    """The steps whose batches held one of the documents; the loader is made once, whatever their number."""
     batches = record.batches()
-    ids = batches.shards.column("id")
-    if identifier not in ids:
-        return []
-    return sorted({step for step, _ in batches.steps_of_document(ids.index(identifier), record.steps)})
+    numbers = [number for number, name in enumerate(batches.shards.column("id")) if name in identifiers]
+    return sorted({step for number in numbers for step, _ in batches.steps_of_document(number, record.steps)})

@@ -119,8 +119,8 @@ def touched_shards(data: Path, removed: set[str]) -> dict[str, tuple[int, int]]:
         hits = sum(not removed.isdisjoint(pq.read_table(file, columns=["id"])["id"].to_pylist()) for file in files)
         if files:
             touched[folder] = (hits, len(files))
+    shards = {row["shard"] for row in token_rows(data / "tokens", removed)}
     for part in sorted(path for path in (data / "tokens").glob("*") if path.is_dir()):
-        shards = {row["shard"] for identifier in removed for row in token_rows(data / "tokens", identifier)}
         files = sorted(part.glob("*.arrow"))
         touched[f"tokens/{part.name}"] = (sum(str(file) in shards for file in files), len(files))
     return touched
@@ -135,9 +135,8 @@ def check(data: Path, file: Path = Path(takedowns.FILE)) -> dict[str, int]:
         for shard in shards:
             for batch in pq.ParquetFile(shard).iter_batches(columns=["id", "url", "text"]):
                 left[folder] = left.get(folder, 0) + sum(kind is not None for kind in tombstones.match(batch))
-    removed = tombstones.values["id"]
     if (data / "tokens").is_dir():
-        left["tokens"] = sum(bool(token_rows(data / "tokens", identifier)) for identifier in removed)
+        left["tokens"] = len({row["id"] for row in token_rows(data / "tokens", tombstones.values["id"])})
     return left
 
 
@@ -151,14 +150,7 @@ def _clusters(index: Index, identifiers: list[str]) -> dict[str, list[dict[str, 
 
 
 def _models(data: Path, removed: set[str]) -> list[dict[str, Any]]:
-    """Affected models: how many of their steps saw a removed document, or the affected model they descend from."""
-    steps: dict[str, set[int]] = {}
-    parents: dict[str, str] = {}
-    for identifier in sorted(removed):
-        for row in trained_models(data / "models", identifier):
-            if "descends_from" in row:
-                parents[row["model"]] = row["descends_from"]
-            else:
-                steps.setdefault(row["model"], set()).update(row["steps"])
-    direct: list[dict[str, Any]] = [{"model": model, "steps": len(seen)} for model, seen in sorted(steps.items())]
-    return direct + [{"model": model, "descends_from": parent} for model, parent in sorted(parents.items())]
+    """Affected models: how many of their steps saw a removed document, then those that descend from such a one."""
+    found = trained_models(data / "models", removed)
+    direct = [{"model": row["model"], "steps": len(row["steps"])} for row in found if "steps" in row]
+    return direct + [row for row in found if "descends_from" in row]
