@@ -134,8 +134,10 @@ def summary(record: TrainingData, start: int = 0, stop: int | None = None) -> li
 
 
 def _parent(model: Path) -> Path | None:
-    file = model / "parent.json"
-    return locate(model, read_json(file)["model"]) if file.is_file() else None
+    """The model that a finetuned one started from, as `llm-core finetune` notes it in metrics.json."""
+    file = model / "metrics.json"
+    parent = read_json(file).get("parent") if file.is_file() else None
+    return locate(model, parent["path"]) if parent else None
 
 
 def _batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:

@@ -67,7 +67,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     child = data / "models/instruction"
     child.mkdir()
     (child / "config.json").write_text("{}")
-    (child / "parent.json").write_text(json.dumps({"model": "data/models/base"}))
+    (child / "metrics.json").write_text(
+        json.dumps({"parent": {"path": "data/models/base", "digest": "as finetune notes"}})
+    )
     return tmp_path
 
 
