@@ -83,7 +83,7 @@ class DvcProjectComponent(dg.Component, dg.Model, dg.Resolvable):
         retries = int(stage.meta.get("retries", RETRIES if group == DOWNLOADS else 0))
 
         @dg.multi_asset(
-            name="__".join(_identifier(part) for part in stage.key),
+            name=stage.key,
             specs=[spec],
             pool=stage.meta.get("pool") or POOLS.get(group),
             retry_policy=dg.RetryPolicy(retries, RETRY_SECONDS, dg.Backoff.EXPONENTIAL, dg.Jitter.PLUS_MINUS)
@@ -120,7 +120,3 @@ def materialize_stage(
             **mlflow_metadata(run.reported, os.environ.get("MLFLOW_UI_URL", MLFLOW_UI)),
         }
     return dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=dg.DataVersion(version))
-
-
-def _identifier(text: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in text)

@@ -63,10 +63,9 @@ class Stage:
         return os.path.commonpath([str(Path(out.path).parent) for out in self.outs]) if self.outs else "."
 
     @property
-    def key(self) -> list[str]:
-        """Path of the asset's key: `clean@factbook` is `clean/factbook`."""
-        group, _, item = self.name.partition("@")
-        return [group, item] if item else [group]
+    def key(self) -> str:
+        """The asset's key: `clean@factbook` is `clean_factbook` (Dagster's graph shows only a path's last part)."""
+        return "".join(letter if letter.isalnum() else "_" for letter in self.name)
 
 
 def overlap(first: str, second: str) -> bool:

@@ -14,7 +14,7 @@ def statuses(defs: dg.Definitions, instance: dg.DagsterInstance) -> dict[str, st
     """Dagster's verdict on each asset (FRESH, STALE, MISSING), as its UI shows it, by DVC's stage name."""
     graph = defs.get_repository_def().asset_graph
     resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
-    return {"@".join(key.path): resolver.get_status(key).value for key in graph.get_all_asset_keys()}
+    return {graph.get(k).metadata["dvc stage"]: resolver.get_status(k).value for k in graph.get_all_asset_keys()}
 
 
 def stale(defs: dg.Definitions, instance: dg.DagsterInstance) -> set[str]:

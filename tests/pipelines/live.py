@@ -38,12 +38,19 @@ class Live:
 
     def statuses(self) -> dict[str, str]:
         """Stale status of each asset, by stage."""
-        nodes = self.query("{assetNodes{assetKey{path} staleStatus}}")["assetNodes"]
-        return {"@".join(node["assetKey"]["path"]): node["staleStatus"] for node in nodes}
+        nodes = self.query("{assetNodes{staleStatus metadataEntries{label ... on TextMetadataEntry{text}}}}")[
+            "assetNodes"
+        ]
+        facts = [{entry["label"]: entry.get("text") for entry in node["metadataEntries"]} for node in nodes]
+        return {fact["dvc stage"]: node["staleStatus"] for fact, node in zip(facts, nodes, strict=True)}
 
     def launch(self, *stages: str, checks: bool = True) -> str:
         """Materialize stages, as the UI's button does; the run's id."""
-        selector = {**LOCATION, "jobName": "__ASSET_JOB", "assetSelection": [{"path": s.split("@")} for s in stages]}
+        selector = {
+            **LOCATION,
+            "jobName": "__ASSET_JOB",
+            "assetSelection": [{"path": [s.replace("@", "_")]} for s in stages],
+        }
         answer = self.query(
             """mutation($p: ExecutionParams!){launchPipelineExecution(executionParams: $p){__typename
             ... on LaunchRunSuccess{run{runId}} ... on PythonError{message}}}""",

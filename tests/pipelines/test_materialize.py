@@ -15,15 +15,15 @@ Build = Callable[[Path], dg.Definitions]
 def test_graph_is_that_of_dvc_yaml(project: Path, definitions: Build) -> None:
     graph = definitions(project).get_repository_def().asset_graph
     parents = {
-        "/".join(key.path): sorted("/".join(p.path) for p in graph.get(key).parent_keys)
+        key.to_user_string(): sorted(p.to_user_string() for p in graph.get(key).parent_keys)
         for key in graph.get_all_asset_keys()
     }
     assert parents == {
-        "words/a": [],
-        "words/b": [],
-        "long/a": ["words/a"],
-        "long/b": ["words/b"],
-        "join": ["long/a", "long/b"],
+        "words_a": [],
+        "words_b": [],
+        "long_a": ["words_a"],
+        "long_b": ["words_b"],
+        "join": ["long_a", "long_b"],
         "report": ["join"],
         "slow": ["join"],
     }

@@ -58,7 +58,7 @@ def test_failed_stage_says_its_last_lines(reproduced: Path, instance: dg.Dagster
     job = definitions(reproduced).resolve_job_def("whole_graph")
     result = job.execute_in_process(instance=instance, raise_on_error=False)
     assert not result.success
-    failure = result.failure_data_for_node("words__a")
+    failure = result.failure_data_for_node("words_a")
     assert failure is not None and failure.user_failure_data is not None
     assert "disk on fire" in (failure.user_failure_data.description or "")
 
@@ -83,8 +83,8 @@ def test_string_selection_and_exp_run_share_one_antlr(reproduced: Path, definiti
     """Dagster's parser wants antlr 4.13, DVC's hydra-core 1.3 wanted 4.9: docs/decisions.md."""
     defs = definitions(reproduced)
     graph = defs.get_repository_def().asset_graph
-    found = dg.AssetSelection.from_string('key:"long/a"+').resolve(graph)
-    assert {"/".join(key.path) for key in found} == {"long/a", "join", "report", "slow"}
+    found = dg.AssetSelection.from_string("key:long_a+").resolve(graph)
+    assert {key.to_user_string() for key in found} == {"long_a", "join", "report", "slow"}
     assert len(dg.AssetSelection.from_string("*").resolve(graph)) == 7
 
 

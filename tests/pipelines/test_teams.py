@@ -130,8 +130,8 @@ from llm_core import tracking
 from pipelines.definitions import defs
 with dg.DagsterInstance.get() as instance:
     job = defs().resolve_job_def("whole_graph")
-    assert job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey(["long", "a"])]).success
-    event = instance.get_latest_materialization_event(dg.AssetKey(["long", "a"]))
+    assert job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey("long_a")]).success
+    event = instance.get_latest_materialization_event(dg.AssetKey("long_a"))
     assert event.asset_materialization.tags["dagster/data_version"]
     print("storage", type(instance.event_log_storage).__name__)
 with tracking.run("pretrain", {"steps": 3}) as run:
