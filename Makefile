@@ -40,11 +40,11 @@ lint: $(STAMP) ## ruff, mypy and the import contracts
 	mypy
 	lint-imports
 
-test: lint ## lint, the fast tests, and the slow ones that gate a change (the whole graph, resume, ZeRO, lineage)
+test: lint ## lint, the fast tests, and the slow ones that gate a change (the whole graph, resume, ZeRO, lineage, live servers)
 	pytest -m 'not slow' -n 2 --dist loadfile
-	pytest -m slow tests/test_graph.py tests/llm_core/pretraining tests/llm_core/lineage
+	pytest -m slow tests/test_graph.py tests/llm_core/pretraining tests/llm_core/lineage tests/pipelines
 
-test-all: test ## every slow test too: live servers, a browser, Postgres, S3, finetuning methods
+test-all: test ## every slow test too: finetuning methods, peers of evaluation and cleaning
 	pytest -m slow
 
 test-fast: $(STAMP) ## the fast tests alone

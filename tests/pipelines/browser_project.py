@@ -53,6 +53,6 @@ def extend(folder: Path) -> Path:
         stream.write(STAGES)
     (folder / "code" / "crawl.py").write_text(CRAWL)
     (folder / "code" / "train.py").write_text(TRAIN)
-    toy.edit(folder, "params.yaml", "steps: 0", "steps: 100")
+    toy.edit(folder, "params.yaml", "steps: 0", "steps: 1000")
     toy.commit(folder)
     return folder

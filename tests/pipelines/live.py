@@ -31,7 +31,7 @@ class Live:
         """Data of a GraphQL query."""
         body = json.dumps({"query": text, "variables": variables}).encode()
         request = urllib.request.Request(f"{self.dagster}/graphql", body, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             result = json.load(answer)
         assert "errors" not in result, result["errors"]
         return result["data"]
@@ -76,7 +76,7 @@ class Live:
         self.query("mutation($id: String!){terminateRun(runId: $id){__typename}}", id=run_id)
 
 
-def wait(true: Callable[[], Any], seconds: float = 120, what: str = "") -> Any:
+def wait(true: Callable[[], Any], seconds: float = 300, what: str = "") -> Any:
     """The first true answer; an AssertionError after so long."""
     deadline = time.monotonic() + seconds
     while True:
@@ -101,4 +101,4 @@ def serve(project: Path, **variables: str) -> Iterator[Live]:
         yield Live(project, addresses["Dagster"], addresses["MLflow"], process)
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
+        process.wait(timeout=180)

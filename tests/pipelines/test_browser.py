@@ -29,7 +29,7 @@ def page() -> Iterator[Any]:
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         opened = browser.new_page(viewport={"width": 1400, "height": 850})
-        opened.set_default_timeout(40_000)
+        opened.set_default_timeout(120_000)
         yield opened
         browser.close()
 

@@ -16,13 +16,13 @@ TRACK = """
 
 @pytest.fixture
 def tracked(project: Path) -> Path:
-    """A toy project whose report is recorded in MLflow."""
+    """A toy project, whole, whose report is recorded in MLflow (`exp apply` checks out every stage: all have run)."""
     source = (project / "code/stage.py").read_text()
     marker = '    (out / "documents").mkdir'
     assert marker in source
     block = '    if str(out) == "data/report":' + TRACK.replace("\n    ", "\n        ").rstrip() + "\n"
     (project / "code/stage.py").write_text(source.replace(marker, block + marker))
-    toy.repro(project, "report")
+    toy.repro(project)
     toy.commit(project)
     return project
 
@@ -58,7 +58,7 @@ def wait_for_queue(folder: Path) -> None:
     """Until no experiment is queued or running."""
     import time
 
-    for _ in range(240):
+    for _ in range(600):
         status = toy.dvc(folder, "queue", "status")
         if "Queued" not in status and "Running" not in status:
             return

@@ -29,7 +29,7 @@ def processes_in(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def wait_until(true: Callable[[], object], seconds: float = 60) -> None:
+def wait_until(true: Callable[[], object], seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "waited too long"
@@ -46,9 +46,9 @@ def test_interrupt_leaves_no_process_and_no_lock(reproduced: Path) -> None:
     wait_until(lambda: any(process.name() == "sleep" for process in processes_in(reproduced)))
     started = time.monotonic()
     worker.send_signal(signal.SIGINT)
-    worker.wait(timeout=30)
+    worker.wait(timeout=60)
     assert processes_in(reproduced) == []
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 30, "a grace of 5 s, then kill"
     toy.edit(reproduced, "params.yaml", "steps: 120", "steps: 0")
     assert "cached" in toy.repro(reproduced, "--single-item", "slow"), "locks are free, dvc.lock is whole"
 

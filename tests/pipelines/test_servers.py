@@ -21,7 +21,7 @@ def live(reproduced_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     shutil.copytree(reproduced_once, folder, symlinks=True)
     with serve(folder, PIPELINE_CRON="* * * * *") as servers:
         yield servers
-    assert [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(folder)] == [], "Ctrl-C left processes"
+    wait(lambda: not [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(folder)], 60, "processes to end")
 
 
 def sleeping(folder: Path) -> list[psutil.Process]:
@@ -48,7 +48,7 @@ def test_no_op_asset(live: Live) -> None:
 
 
 def test_cancel_and_queue(live: Live) -> None:
-    toy.edit(live.project, "params.yaml", "steps: 0", "steps: 100")
+    toy.edit(live.project, "params.yaml", "steps: 0", "steps: 1000")
     first = live.launch("slow")
     wait(lambda: any("step 2" in line for line in live.log(first)), what="the log to stream")
     assert sleeping(live.project)
@@ -70,9 +70,9 @@ def test_killed_worker_is_marked_and_the_stage_resumes(live: Live) -> None:
     wait(lambda: any("step 1" in line for line in live.log(run)), what="the run")
     worker = worker_of(live.project)
     worker.kill()
-    wait(lambda: not sleeping(live.project), 30, "the guard to end the stage")
-    wait(lambda: live.run(run)["status"] == "FAILURE", 180, "the monitor to notice")
-    toy.edit(live.project, "params.yaml", "steps: 100", "steps: 1")
+    wait(lambda: not sleeping(live.project), 60, "the guard to end the stage")
+    wait(lambda: live.run(run)["status"] == "FAILURE", what="the monitor to notice")
+    toy.edit(live.project, "params.yaml", "steps: 1000", "steps: 1")
     again = live.launch("slow")
     wait(lambda: live.run(again)["status"] == "SUCCESS", what="the next run")
 
@@ -90,7 +90,6 @@ def test_schedule_tick_runs_the_graph(live: Live) -> None:
     text = f"{{runsOrError(filter: {tag}){{... on Runs{{results{{runId status}}}}}}}}"
     done = wait(
         lambda: [r for r in live.query(text)["runsOrError"]["results"] if r["status"] == "SUCCESS"],
-        180,
-        "a scheduled run",
+        what="a scheduled run",
     )
     assert done

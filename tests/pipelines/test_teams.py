@@ -23,7 +23,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def answers(port: int, seconds: float = 40) -> None:
+def answers(port: int, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -66,7 +66,7 @@ def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(timeout=20)
+        server.wait(timeout=60)
 
 
 def test_pull_on_a_clean_clone_is_the_no_op_state(reproduced: Path, object_store: str, tmp_path: Path) -> None:

@@ -1,0 +1,125 @@
+"""How long a person waits for nothing: a no-op `dvc repro`, the code location, a no-op asset.
+
+    python benchmarks/startup.py [--project .] [--stage split] [--rounds 5]
+
+The project must be up to date (`dvc status` is clean). Beside each figure stands the floor below which no project
+can go: DVC and Dagster imported, without a graph. The no-op asset is launched by the mutation that the UI's button
+sends, on servers of this script's own (a fresh DAGSTER_HOME, free ports), and waited for until the UI says SUCCESS.
+Wall seconds are what the bars are about; they mean something on an idle machine only, so CPU seconds and the load
+stand beside them.
+"""
+
+import argparse
+import json
+import os
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+BARS = {"no-op dvc repro": 1.5, "code location loads": 2.0, "no-op asset": 3.0}
+COMMANDS = {
+    "import dvc.repo (floor)": [sys.executable, "-c", "import dvc.repo, dvc.cli"],
+    "no-op dvc repro": [sys.executable, "-m", "dvc", "repro"],
+    "import dagster (floor)": [sys.executable, "-c", "import dagster"],
+    "code location loads": [
+        sys.executable,
+        "-c",
+        "from pipelines.definitions import defs; defs().get_repository_def().asset_graph",
+    ],
+}
+LAUNCH = """mutation($p: ExecutionParams!){launchPipelineExecution(executionParams: $p){__typename
+... on LaunchRunSuccess{run{runId}} ... on PythonError{message}}}"""
+RUN = "query($id: ID!){runOrError(runId: $id){... on Run{status startTime endTime}}}"
+
+
+def timed(command: list[str], project: Path) -> tuple[float, float]:
+    """Wall and CPU seconds of a command; an error with its words where it fails."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PIPELINE_PROJECT": str(project)}
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    if "repro" in command and "Running stage" in done.stdout:
+        sys.exit("the project was not up to date: `dvc repro` ran a stage; it is now, so start this again")
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def query(address: str, text: str, **variables: Any) -> Any:
+    """Data of a GraphQL query."""
+    body = json.dumps({"query": text, "variables": variables}).encode()
+    request = urllib.request.Request(f"{address}/graphql", body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)["data"]
+
+
+def no_op_assets(project: Path, stage: str, rounds: int) -> list[tuple[float, float]]:
+    """For each round: seconds from the click until SUCCESS, and of these the seconds of the run itself."""
+    with tempfile.TemporaryDirectory() as home:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "DAGSTER_HOME": home, "PYTHONUNBUFFERED": "1"}
+        command = [sys.executable, "-m", "pipelines.ui", "--dagster-port", "0", "--mlflow-port", "0"]
+        servers = subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.PIPE, text=True)
+        try:
+            assert servers.stdout is not None
+            address = servers.stdout.readline().split()[1]
+            time.sleep(20)  # the first ticks of the daemon's sensors are over
+            return [no_op_asset(address, stage) for _ in range(rounds)]
+        finally:
+            servers.send_signal(signal.SIGINT)
+            servers.wait(timeout=120)
+
+
+def no_op_asset(address: str, stage: str) -> tuple[float, float]:
+    """Seconds from the click until SUCCESS, and of these the seconds of the run itself."""
+    selector = {
+        "repositoryLocationName": "llm-pipeline",
+        "repositoryName": "__repository__",
+        "jobName": "__ASSET_JOB",
+        "assetSelection": [{"path": stage.split("@")}],
+    }
+    started = time.monotonic()
+    launched = query(address, LAUNCH, p={"selector": selector, "mode": "default", "runConfigData": {}})
+    run_id = launched["launchPipelineExecution"]["run"]["runId"]
+    while True:
+        run = query(address, RUN, id=run_id)["runOrError"]
+        if run["status"] in ("SUCCESS", "FAILURE", "CANCELED"):
+            if run["status"] != "SUCCESS":
+                sys.exit(f"the no-op run of {stage} ended with {run['status']}")
+            return time.monotonic() - started, run["endTime"] - run["startTime"]
+        time.sleep(0.05)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--project", type=Path, default=Path.cwd(), help="a DVC project that is up to date")
+    parser.add_argument("--stage", default="split", help="the stage whose asset is launched")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    project = options.project.resolve()
+    timed(COMMANDS["no-op dvc repro"], project)  # files' hashes are in DVC's state database from here on
+    for name, command in COMMANDS.items():
+        rows = [timed(command, project) for _ in range(options.rounds)]
+        say(name, [wall for wall, _ in rows], f"{statistics.median(cpu for _, cpu in rows):.2f} CPU seconds")
+    assets = no_op_assets(project, options.stage, options.rounds)
+    say("no-op asset", [waited for waited, _ in assets], f"{statistics.median(run for _, run in assets):.2f} s its run")
+
+
+def say(name: str, seconds: list[float], beside: str) -> None:
+    """One line: median, best and worst wall seconds, what stands beside, the bar, the machine's load."""
+    bar = f"  bar {BARS[name]} s" if name in BARS else ""
+    spread = f"({min(seconds):.2f} to {max(seconds):.2f})"
+    load = os.getloadavg()[0]
+    print(f"{name:<26}{statistics.median(seconds):6.2f} s {spread:<16} {beside:<18} load {load:.1f}{bar}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
