@@ -7,7 +7,8 @@ Judge of the win rate: word F1 (SQuAD's) of the greedy answer against the chosen
 from pathlib import Path
 from typing import Any
 
-from llm_core.finetuning.preferences import conversation, encode_pairs, summary
+from llm_core.finetuning.conversation import IGNORED
+from llm_core.finetuning.preferences import Pair, conversation, encode_pairs, summary
 from llm_core.finetuning.scoring import (
     answer_f1,
     answer_logps,
@@ -23,13 +24,13 @@ from llm_core.finetuning.training import Job, Row, arguments, train
 def finetune(job: Job) -> dict[str, Any]:
     """Train; see `training.train`."""
     from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
+    from trl import DPOConfig
 
     pairs = {side: encode_pairs(job, side) for side in ("train", "heldout")}
-    data = {side: Dataset.from_list([_messages(pair["row"]) for pair in found]) for side, (found, _) in pairs.items()}
+    data = {side: Dataset.from_list([trl_row(pair) for pair in found]) for side, (found, _) in pairs.items()}
     model = job.adapt(job.load_base("generation"), "CAUSAL_LM")
     config = DPOConfig(**arguments(job, len(data["train"])), beta=job.params.beta, max_length=None)
-    trainer = DPOTrainer(
+    trainer = _trainer_class()(
         model, args=config, train_dataset=data["train"], eval_dataset=data["heldout"], processing_class=job.tokenizer
     )
     return {**train(job, trainer), "data": summary(pairs)}
@@ -81,7 +82,28 @@ def finish(job: Job, model: Any, figures: dict[str, Any], folder: Path) -> dict[
     }
 
 
-def _messages(row: Row) -> Row:
-    """A row as TRL reads it; it writes the turns with the tokenizer's chat template."""
-    talk = conversation(row, row["chosen"])
-    return {"prompt": talk[:-1], "chosen": talk[-1:], "rejected": conversation(row, row["rejected"])[-1:]}
+def trl_row(pair: Pair) -> Row:
+    """A pair as TRL's collator reads it: ids of the prompt and of each answer, which part where no token spans."""
+    ids, labels = pair["chosen"]["input_ids"], pair["chosen"]["labels"]
+    prompt = len(labels) - labels[::-1].index(IGNORED)  # behind the last token that no answer holds
+    return {
+        "prompt_ids": ids[:prompt],
+        "chosen_ids": ids[prompt:],
+        "rejected_ids": pair["rejected"]["input_ids"][prompt:],
+    }
+
+
+def _trainer_class() -> Any:
+    from trl import DPOTrainer
+
+    class EncodedDPOTrainer(DPOTrainer):  # type: ignore[misc]
+        """TRL's trainer on rows that are encoded already.
+
+        TRL 1.16 would encode prompt + answer as one text; where their border merges into one token it leaves the end of
+        the prompt out, and trains on a context that the model never sees when it is asked.
+        """
+
+        def _prepare_dataset(self, dataset: Any, *rest: Any) -> Any:
+            return dataset
+
+    return EncodedDPOTrainer

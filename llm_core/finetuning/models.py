@@ -23,10 +23,6 @@ def load(folder: Path, head: str, kind: Kind, labels: list[str] | None = None, f
     import transformers
 
     options: dict[str, Any] = {"dtype": torch.float32}
-    if four_bit:
-        options["quantization_config"] = transformers.BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
-        )
     if head == "classification":
         cls = transformers.AutoModelForSequenceClassification
         if labels is not None:
@@ -38,14 +34,52 @@ def load(folder: Path, head: str, kind: Kind, labels: list[str] | None = None, f
             }
     else:
         cls = transformers.AutoModelForSeq2SeqLM if kind == "encoder-decoder" else transformers.AutoModelForCausalLM
+    fresh = fresh_layers(folder, cls) if head == "classification" else []
+    if four_bit:
+        options["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=torch.float32,
+            llm_int8_skip_modules=fresh or None,  # the name is from the 8-bit days; it holds for 4 bits
+        )
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()  # the report of a head that is missing, as it should be
+    transformers.logging.disable_progress_bar()
     try:
         model = cls.from_pretrained(folder, **options)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: cannot be loaded for {head} ({str(error).splitlines()[0]})") from None
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+    model.fresh_layers = fresh
     for module in model.modules() if four_bit else ():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     return model
+
+
+def fresh_layers(folder: Path, cls: Any) -> list[str]:
+    """Names of the linear layers that `cls` has and the checkpoint in `folder` lacks: a head, BERT's pooler.
+
+    They start random, so they are trained whole, never frozen under an adapter or put into 4 bits. [] where the
+    checkpoint is not in safetensors.
+    """
+    from safetensors import safe_open
+    from transformers import AutoConfig
+    from transformers.pytorch_utils import Conv1D
+
+    keys: set[str] = set()
+    for file in sorted(Path(folder).glob("*.safetensors")):
+        with safe_open(file, "pt") as stored:
+            keys |= set(stored.keys())
+    if not keys:
+        return []
+    with torch.device("meta"):
+        model = cls.from_config(AutoConfig.from_pretrained(folder))
+    prefix = f"{model.base_model_prefix}."  # a checkpoint may have been written with or without it
+    known = {key.removeprefix(prefix) for key in keys}
+    layers = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
+    return [name for name in layers if f"{name.removeprefix(prefix)}.weight" not in known]
 
 
 def choose_adapter(params: Training, config: Any) -> str:
@@ -70,15 +104,18 @@ def choose_adapter(params: Training, config: Any) -> str:
 
 
 def add_adapter(model: Any, params: Training, task: str) -> Any:
-    """Wrap `model` with trainable low-rank adapters (and its fresh head, for `SEQ_CLS`)."""
+    """Wrap `model` with trainable low-rank adapters; layers that the checkpoint lacked train whole beside them."""
     from peft import LoraConfig, get_peft_model
 
+    fresh = getattr(model, "fresh_layers", None)
     config = LoraConfig(
         r=params.lora.rank,
         lora_alpha=params.lora.alpha,
         lora_dropout=params.lora.dropout,
         target_modules=params.lora.target_modules,
         task_type=task,
+        modules_to_save=fresh or None,
+        exclude_modules=fresh or None,
     )
     return get_peft_model(model, config)
 
@@ -99,5 +136,20 @@ def merge(base: Any, adapter: Path) -> Any:
     from peft import PeftModel
 
     if getattr(base, "is_loaded_in_4bit", False):
-        base = base.dequantize()
+        base = dequantized(base)
     return PeftModel.from_pretrained(base, adapter).merge_and_unload()
+
+
+def dequantized(base: Any) -> Any:
+    """A 4-bit model as the float32 model that it computes with, with the layer classes of its family."""
+    from transformers.pytorch_utils import Conv1D
+
+    turned = [name for name, module in base.named_modules() if getattr(module, "source_cls", None) is Conv1D]
+    base = base.dequantize()
+    for name in turned:  # GPT-2's Conv1D keeps its weight the other way round, and transformers leaves a Linear
+        linear = base.get_submodule(name)
+        layer = Conv1D(linear.out_features, linear.in_features)
+        layer.weight = torch.nn.Parameter(linear.weight.detach().T.contiguous())
+        layer.bias = linear.bias
+        base.set_submodule(name, layer)
+    return base

@@ -10,11 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
-from llm_core.finetuning.conversation import IGNORED, load_tokenizer, prompt_ids
+from llm_core.finetuning.conversation import IGNORED, encode_conversation, load_tokenizer, prompt_ids
 from llm_core.finetuning.families import check_applies
 from llm_core.finetuning.models import load
 from llm_core.finetuning.preferences import conversation
-from llm_core.finetuning.scoring import REWARDS, answer_logps, generate, mean_and_error, paired, sample_rows
+from llm_core.finetuning.reward import rewards
+from llm_core.finetuning.scoring import (
+    REWARDS,
+    Score,
+    answer_logps,
+    generate,
+    mean_and_error,
+    paired,
+    sample_rows,
+    verifiable_reward,
+)
 from llm_core.finetuning.training import Job, Row, arguments, train
 
 
@@ -52,7 +62,6 @@ def finetune(job: Job) -> dict[str, Any]:
         train_dataset=data["train"],
         reward_funcs=_reward_function(job),
         processing_class=job.tokenizer,
-        **_reward_tokenizer(job),
     )
     counts = {f"{side}_rows": len(rows) for side, rows in fitting.items()}
     counts |= {f"{side}_dropped": len(job.rows[side]) - len(rows) for side, rows in fitting.items()}
@@ -65,7 +74,7 @@ def measure(job: Job, model: Any) -> dict[str, Any]:
     answers = generate(model, job.tokenizer, [conversation(row, "")[:-1] for row in rows], job.params.max_new_tokens)
     scores = {
         name: [score(text, row["answer"]) for row, (text, _) in zip(rows, answers, strict=True)]
-        for name, score in REWARDS.items()
+        for name, score in _scores(job).items()
     }
     return {
         **{name: mean_and_error(values) for name, values in scores.items()},
@@ -92,8 +101,14 @@ def finish(job: Job, model: Any, figures: dict[str, Any], folder: Path) -> dict[
     ratios = [b - a for a, b in zip(answer_logps(start, encoded, pad), answer_logps(model, encoded, pad), strict=True)]
     before, after = figures["before"]["items"], figures["after"]["items"]
     return {"kl_nats_per_answer": mean_and_error(ratios)} | {
-        f"{name}_change": paired(before[name], after[name]) for name in REWARDS
+        f"{name}_change": paired(before[name], after[name]) for name in _scores(job)
     }
+
+
+def _scores(job: Job) -> dict[str, Score]:
+    """What answers are measured by: the verifiable rewards, the one that is trained on among them."""
+    trained = verifiable_reward(job.params.reward)
+    return REWARDS | dict([trained] if trained else [])
 
 
 def _drawn(job: Job, messages: list[dict[str, str]], text: str, stopped: bool) -> dict[str, list[int]]:
@@ -109,27 +124,36 @@ def _length(job: Job, row: Row) -> int:
 
 
 def _reward_function(job: Job) -> Any:
-    """A function of TRL's signature, or a reward model."""
+    """A function of TRL's signature: a verifiable reward, or a learned one that reads what it was trained to read."""
     name = job.params.reward
-    if name in REWARDS:
-        score = REWARDS[name]
+    if found := verifiable_reward(name):
+        short, score = found
 
         def verifiable(completions: list[Any], answer: list[str], **rest: Any) -> list[float]:
-            said = [item if isinstance(item, str) else item[0]["content"] for item in completions]
-            return [score(text.strip(), right) for text, right in zip(said, answer, strict=True)]
+            return [score(_said(item), right) for item, right in zip(completions, answer, strict=True)]
 
-        verifiable.__name__ = name
+        verifiable.__name__ = short
         return verifiable
     if not (Path(name) / "config.json").is_file():
-        raise UserError(f"finetuning.rlhf.reward '{name}': neither {' nor '.join(REWARDS)} nor a model folder")
-    model = load(Path(name), "classification", check_applies("reward", name))
+        raise UserError(
+            f"finetuning.rlhf.reward '{name}': neither {', '.join(REWARDS)}, pattern:REGEX nor a model folder"
+        )
+    model, tokenizer = load(Path(name), "classification", check_applies("reward", name)), load_tokenizer(name)
     if model.config.num_labels != 1:
         raise UserError(
             f"finetuning.rlhf.reward '{name}': has {model.config.num_labels} labels; a reward model has one"
         )
-    return model
+
+    def learned(prompts: list[Any], completions: list[Any], **rest: Any) -> list[float]:
+        talks = [
+            [*prompt, {"role": "assistant", "content": _said(item)}]
+            for prompt, item in zip(prompts, completions, strict=True)
+        ]
+        return rewards(model, [encode_conversation(tokenizer, talk) for talk in talks], tokenizer.pad_token_id)
+
+    return learned
 
 
-def _reward_tokenizer(job: Job) -> dict[str, Any]:
-    learned = job.params.reward not in REWARDS
-    return {"reward_processing_classes": load_tokenizer(job.params.reward)} if learned else {}
+def _said(completion: Any) -> str:
+    text: str = completion if isinstance(completion, str) else completion[0]["content"]
+    return text.strip()

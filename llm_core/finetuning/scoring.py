@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from llm_core.answers import normalize
+from llm_core.errors import UserError
 from llm_core.finetuning.conversation import IGNORED, prompt_ids
 
 BATCH = 32
@@ -26,7 +28,23 @@ def answer_f1(completion: str, answer: str) -> float:
     return 2 * common / (len(said) + len(wanted)) if common else float(said == wanted)
 
 
-REWARDS: dict[str, Callable[[str, str], float]] = {"exact_answer": exact_answer, "answer_f1": answer_f1}
+Score = Callable[[str, str], float]
+REWARDS: dict[str, Score] = {"exact_answer": exact_answer, "answer_f1": answer_f1}
+
+
+def verifiable_reward(name: str) -> tuple[str, Score] | None:
+    """(short name, score of completion and right answer) of a reward that needs no model; None for any other name.
+
+    `pattern:REGEX` is 1 where the regular expression matches the whole completion: a format that is asked for.
+    """
+    kind, colon, expression = name.partition(":")
+    if kind == "pattern" and colon:
+        try:
+            form = re.compile(expression, re.S)
+        except re.error as error:
+            raise UserError(f"finetuning.rlhf.reward '{name}': no regular expression ({error})") from None
+        return "pattern", lambda completion, _: float(form.fullmatch(completion) is not None)
+    return (name, REWARDS[name]) if name in REWARDS else None
 
 
 @torch.no_grad()

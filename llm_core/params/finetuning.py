@@ -144,7 +144,7 @@ class Rlhf(Training):
     algorithm: Literal["grpo", "rloo"] = "grpo"
     """GRPO (arXiv:2402.03300) or RLOO (arXiv:2402.14740)."""
     reward: str = "exact_answer"
-    """exact_answer, answer_f1 (both verifiable), or the folder of a model made by `finetune reward`."""
+    """Verifiable: exact_answer, answer_f1, pattern:REGEX. Learned: the folder of a model made by `finetune reward`."""
     beta: float = Field(0.02, ge=0)
     """Weight of the KL divergence from the reference model."""
     generations: int = Field(8, ge=2)

@@ -4,16 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from llm_core.errors import UserError
 from llm_core.finetuning import stage
-from llm_core.finetuning.families import check_applies
+from llm_core.finetuning.families import APPLIES, check_applies
 from llm_core.finetuning.models import add_adapter, load
 from llm_core.finetuning.rows import write_rows
 from llm_core.params import Params
 from llm_core.params.finetuning import Instruction
 from tests.llm_core.finetuning import tiny
 
+FAMILIES = ("gpt2", "gptj", "bert", "t5", "flan-t5", "bloom", "opt", "llama")
 COUNTRIES = ("Chad", "Mali", "Peru", "Fiji", "Cuba", "Togo", "Oman", "Iran")
 
 
@@ -47,33 +49,42 @@ def run(method, family, **knobs):
     if method in ("instruction", "dpo", "rlhf"):
         settings |= {"max_new_tokens": 4, "scored_items": 4}
     if method == "rlhf":
-        settings |= {"generations": 4, "reward": "answer_f1"}
+        settings |= {"generations": 4, "reward": "pattern:.*[a-z].*"}  # what random weights say differs in
     params = Params.model_validate({"finetuning": {method: settings | knobs}})
-    base = tiny.model(family, Path("base"), chat=family == "llama", pad=family in ("llama", "bert", "t5"))
+    base = tiny.model(family, Path("base"), chat=family == "llama", pad=family in ("llama", "bert", "t5", "flan-t5"))
     return stage.finetune(method, base, rows(method), Path("out"), params)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(  # each method once, each family once, both trainers of `instruction`
-    ("method", "family"),
-    [
-        ("classification", "bert"),
-        ("instruction", "llama"),
-        ("instruction", "t5"),
-        ("reward", "bloom"),
-        ("dpo", "gpt2"),
-        ("dpo", "gptj"),
-        ("rlhf", "opt"),
-    ],
-)
-def test_method_trains_family_and_the_export_has_a_padding_token_of_its_own(method, family):
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", APPLIES)
+def test_method_trains_family_or_is_refused_with_its_reason(method, family):
     from transformers import AutoConfig, AutoTokenizer
 
+    kind = {"bert": "encoder", "t5": "encoder-decoder", "flan-t5": "encoder-decoder"}.get(family, "decoder")
+    if kind not in APPLIES[method]:
+        with pytest.raises(UserError, match=f"{method} does not apply to {family.removeprefix('flan-')}, an {kind}"):
+            run(method, family)
+        return
     metrics = run(method, family)
     assert metrics["training"]["steps"] == 2
+    before, after = (load_file(f"{folder}/model.safetensors") for folder in ("base", "out"))
+    after = {name.removeprefix("transformer."): weight for name, weight in after.items()}
+    before = {name.removeprefix("transformer."): weight for name, weight in before.items()}
+    shared = [name for name in before if name in after and before[name].shape == after[name].shape]
+    assert any(not torch.equal(before[name], after[name]) for name in shared)  # it trained
     tokenizer = AutoTokenizer.from_pretrained("out")
     assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
     assert AutoConfig.from_pretrained("out").pad_token_id == tokenizer.pad_token_id
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("adapter", ["lora", "qlora"])
+def test_every_family_takes_adapters(adapter, family):
+    metrics = run("classification" if family == "bert" else "instruction", family, adapter=adapter)
+    assert metrics["training"]["trained_parameters"] < metrics["training"]["parameters"]
+    assert Path("out/adapter/adapter_model.safetensors").is_file()
 
 
 @pytest.mark.parametrize(
@@ -86,19 +97,39 @@ def test_a_method_that_does_not_apply_is_refused_with_its_reason(method, family)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("adapter", ["lora", "qlora"])
-def test_the_merged_export_equals_base_plus_adapter(adapter):
+@pytest.mark.parametrize("family", ["llama", "gpt2"])  # GPT-2's layers keep their weights the other way round
+def test_the_merged_export_equals_base_plus_adapter(adapter, family):
     from peft import PeftModel
 
-    metrics = run("instruction", "llama", adapter=adapter, learning_rate=0.05)
+    metrics = run("instruction", family, adapter=adapter, learning_rate=0.05)
     ids = torch.tensor([[0, 40, 41, 42, 43]])
     base = load(Path("base"), "generation", "decoder", four_bit=adapter == "qlora")
     with torch.no_grad():
         plain = base(input_ids=ids).logits
         both = PeftModel.from_pretrained(base, "out/adapter").eval()(input_ids=ids).logits
         merged = load(Path("out"), "generation", "decoder").eval()(input_ids=ids).logits
+    merged = merged[..., : both.shape[-1]]  # without the padding token that a tokenizer lacked
     assert torch.allclose(both, merged, atol=1e-4)
     assert not torch.allclose(plain, merged, atol=1e-3)  # the adapter does something
     assert metrics["training"]["trained_parameters"] < metrics["training"]["parameters"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["bert", "t5", "opt"])
+@pytest.mark.parametrize("adapter", ["lora", "qlora"])
+def test_a_classifiers_adapter_alone_holds_all_that_the_base_lacks(adapter, family):
+    from peft import PeftModel
+
+    run("classification", family, adapter=adapter, learning_rate=0.05)
+    kind = {"bert": "encoder", "t5": "encoder-decoder"}.get(family, "decoder")
+    torch.manual_seed(99)  # another seed than the training's: a layer that stayed random would show
+    base = load(Path("base"), "classification", kind, ["no", "yes"], four_bit=adapter == "qlora")
+    base.config.pad_token_id = 2
+    ids = torch.tensor([[0, 40, 41, 42, 43, 1]])
+    with torch.no_grad():
+        both = PeftModel.from_pretrained(base, "out/adapter").eval()(input_ids=ids).logits
+        merged = load(Path("out"), "classification", kind).eval()(input_ids=ids).logits
+    assert torch.allclose(both, merged, atol=1e-4)
 
 
 def test_qlora_gradients_after_an_evaluation_equal_those_of_the_dequantised_weights():

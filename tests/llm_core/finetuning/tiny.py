@@ -59,6 +59,8 @@ def model(family: str, folder: Path, chat: bool = True, pad: bool = True) -> Pat
         made = t.BertForMaskedLM(t.BertConfig(**long, **ids))
     else:
         size = {"d_model": 64, "d_ff": 128, "d_kv": 32, "num_layers": 2, "num_heads": 2, "vocab_size": len(tok)}
+        if family == "flan-t5":  # the layout of T5 1.1: gated GELU, a head of its own
+            size |= {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
         made = t.T5ForConditionalGeneration(
             t.T5Config(pad_token_id=2, eos_token_id=1, decoder_start_token_id=2, **size)
         )
