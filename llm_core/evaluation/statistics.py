@@ -5,6 +5,7 @@ bits per byte) and looks at the difference, so that what is hard for both cancel
 (Efron and Tibshirani 1993; Koehn 2004 for text metrics). All functions are deterministic in `seed`.
 """
 
+import math
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any, NamedTuple
@@ -17,11 +18,17 @@ BLOCK = 1 << 22  # resampled positions held in memory at once
 
 
 def mean_and_error(values: Values) -> tuple[float, float]:
-    """Mean and its standard error (sample deviation over the root of n; nan for one item), as lm-eval gives them."""
-    array = np.asarray(values, np.float64)
-    if len(array) < 2:
-        return float(array.mean()), float("nan")
-    return float(array.mean()), float(array.std(ddof=1) / np.sqrt(len(array)))
+    """Mean and its standard error (sample deviation over the root of n; nan for one item), as lm-eval gives them.
+
+    Summed from the first to the last as lm-eval does, not pairwise as numpy does: equal to the last digit.
+    """
+    numbers = [float(value) for value in values]
+    count = len(numbers)
+    mean = sum(numbers) / count
+    if count < 2:
+        return mean, float("nan")
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in numbers) / (count - 1))
+    return mean, deviation / math.sqrt(count)
 
 
 def ratio_and_error(numerators: Values, denominators: Values) -> tuple[float, float]:
