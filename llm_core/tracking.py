@@ -9,10 +9,13 @@ queued and written by a background thread, so that the training loop never waits
 
 import os
 import re
+import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from llm_core import progress
@@ -112,7 +115,10 @@ class Run:
 def run(
     name: str, params: Mapping[str, Any], tags: Mapping[str, str] | None = None, resume: str | None = None
 ) -> Iterator[Run]:
-    """Open a run; it ends FINISHED, FAILED or KILLED as the block does. `resume`: the id of a run to go on with."""
+    """Open a run; it ends FINISHED, FAILED or KILLED as the block does. `resume`: the id of a run to go on with.
+
+    It is shown under its stage (`evaluate@base`) and the DVC experiment it belongs to, else under `name`.
+    """
     if not enabled():
         yield Run(None, "", "")
         return
@@ -123,26 +129,51 @@ def run(
     mlflow.set_tracking_uri(tracking_uri())
     client = mlflow.MlflowClient()
     experiment_id = _experiment(client)
-    context = {"mlflow.runName": name, "stage": name, **git_tags(), **context_tags(), **(tags or {})}
+    belongs = context_tags()
+    label = belongs["dvc.stage"] if "@" in belongs.get("dvc.stage", "") else name
+    label = " ".join([label, belongs.get("dvc.experiment", "")]).strip()
+    context = {"mlflow.runName": label, "stage": name, **git_tags(), **belongs, **(tags or {})}
     started_from = baseline()
     if started_from:
         context["mlflow.parentRunId"] = _parent(client, experiment_id, started_from)
     current = _resumed(client, resume, experiment_id)
     if current is None:
-        created = client.create_run(experiment_id, run_name=name, tags=context)
+        created = client.create_run(experiment_id, run_name=label, tags=context)
         current = Run(client, created.info.run_id, experiment_id)
         current.params(params)
     progress.report({"mlflow_run_id": current.run_id, "mlflow_experiment_id": experiment_id})
     status = "FAILED"
+    with _stoppable():
+        try:
+            yield current
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            mlflow.flush_async_logging()
+            client.set_terminated(current.run_id, status)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """A TERM signal ends the block as Ctrl-C does; launchers send one after the other, and only the first counts."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = [signal.signal(number, stop) for number in numbers]
     try:
-        yield current
-        status = "FINISHED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
+        yield
     finally:
-        mlflow.flush_async_logging()
-        client.set_terminated(current.run_id, status)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _experiment(client: Any) -> str:
