@@ -22,8 +22,9 @@ if TYPE_CHECKING:  # all the params' models cost half as much to import as DVC d
 
 @dataclass(frozen=True)
 class Look:
-    """What a check may look at: the stage's folder, its deps, thresholds, the last accepted figures."""
+    """What a check may look at: the project, the stage's folder, its deps, thresholds, the last accepted figures."""
 
+    root: Path
     folder: Path
     deps: list[Path]
     params: "Checks"
@@ -61,6 +62,15 @@ def _false_duplicates(look: Look) -> Verdict:
     return false_duplicates(look.folder, _documents(look.deps), look.params)
 
 
+def _duplicate_bounds(look: Look) -> Verdict:
+    from llm_core.checks.duplicates import duplicate_bounds
+    from llm_core.params.deduplication import Deduplication
+    from llm_core.storage import read_json
+
+    params = Deduplication.model_validate(_section(look.root, "deduplication"))
+    return duplicate_bounds(read_json(look.folder / "metrics.json"), params)
+
+
 def _round_trip(look: Look) -> Verdict:
     from llm_core.checks.training import round_trip
 
@@ -96,6 +106,7 @@ CHECKS = (
     Check("retention", ("clean",), _retention, True, "Cleaning keeps enough of each source."),
     Check("drift", ("clean",), _drift, True, "Lengths and languages stay near the last accepted version."),
     Check("false_duplicates", ("dedup",), _false_duplicates, True, "What was dropped as duplicate is alike."),
+    Check("duplicate_bounds", ("dedup",), _duplicate_bounds, True, "No source loses more than its allowed share."),
     Check("contamination", ("decontaminate",), _contamination, True, "Few documents overlap with benchmarks."),
     Check("round_trip", ("tokenizer",), _round_trip, True, "Decoding what was encoded gives the same text."),
     Check("conservation", ("tokenize",), _conservation, True, "Each document of the split is in the tokens, once."),
@@ -126,7 +137,7 @@ def run_check(root: Path, name: str, check: Check, previous: Mapping[str, Any] |
         stage = project.stages[name]
         version = project.data_version(name) or ""
     verdict = check.look(
-        Look(root / stage.folder, [root / dep for dep in stage.deps], thresholds(root), previous, version)
+        Look(root, root / stage.folder, [root / dep for dep in stage.deps], thresholds(root), previous, version)
     )
     return dg.AssetCheckResult(
         passed=verdict.passed,
@@ -149,12 +160,16 @@ def last_accepted(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Mappin
 
 def thresholds(root: Path) -> "Checks":
     """`params.checks` of the working copy as it now stands; the defaults where params.yaml has none."""
-    import yaml
-
     from llm_core.params.checks import Checks
 
+    return Checks.model_validate(_section(root, "checks"))
+
+
+def _section(root: Path, name: str) -> dict[str, Any]:
+    import yaml
+
     values = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8")) or {}
-    return Checks.model_validate(values.get("checks") or {})
+    return values.get(name) or {}
 
 
 def _documents(paths: list[Path]) -> list[Path]:

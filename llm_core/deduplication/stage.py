@@ -22,11 +22,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from llm_core import ledger, progress, takedowns
+from llm_core.checks.duplicates import dropped_shares, duplicate_bounds
 from llm_core.deduplication.audit import audit
 from llm_core.deduplication.corpus import Corpus, copy_store
 from llm_core.deduplication.signing import Signed, sign_all
 from llm_core.deduplication.survivors import Verdicts, elect
 from llm_core.documents import DocumentWriter, count_documents, document_files, read_batches
+from llm_core.errors import UserError
 from llm_core.params.deduplication import Deduplication
 from llm_core.similarity.clusters import Near, Shingles, ShingleStore, labels, new_forest, unite_equal
 from llm_core.storage import output_folder, write_json
@@ -48,7 +50,8 @@ def dedup(
     """Drop duplicates among the documents at `inputs`; the metrics.
 
     `priority` ranks sources, the preferred first; those it does not name come last. `known` is
-    the folder `signatures` of an earlier run. Raises UserError where an input is missing or broken.
+    the folder `signatures` of an earlier run. Raises UserError where an input is missing or broken,
+    or where more was dropped than params allow.
     """
     near = Near(params.shingle, params.bands, params.rows, params.threshold, seed)
     with output_folder(out) as folder:
@@ -68,15 +71,26 @@ def dedup(
             dropped = np.flatnonzero(reasons == NEAR)
             pairs = np.stack([corpus.stored[dropped], corpus.stored[verdicts.survivor[dropped]]], axis=1)
             metrics["audit"] = audit(shingles, pairs, params.audit_sample, seed)
-        metrics["max_dropped_share"] = max(
-            (row["documents_dropped"] / row["documents_in"] for row in metrics["by_source"].values()), default=0.0
-        )
+        metrics["dropped_share"] = dropped_shares(metrics)
+        write_json(folder / "metrics.json", metrics)
+        _hold_to_bounds(folder, out, metrics, params)
         if params.keep_signatures:
             corpus.save(store, near, np.concatenate([corpus.was_kept, reasons[corpus.known :] == KEPT]))
         else:
             shutil.rmtree(store)
-        write_json(folder / "metrics.json", metrics)
     return metrics
+
+
+def _hold_to_bounds(folder: Path, out: Path, metrics: dict[str, Any], params: Deduplication) -> None:
+    """Raise UserError where more was dropped than params allow; ledger and metrics are then left beside `out`."""
+    refused = out.parent / f"{out.name}.refused"
+    shutil.rmtree(refused, ignore_errors=True)
+    verdict = duplicate_bounds(metrics, params)
+    if not verdict.passed:
+        refused.mkdir()
+        for name in ("ledger", "metrics.json"):
+            (folder / name).rename(refused / name)
+        raise UserError(f"{verdict.message} (the ledger is in {refused})")
 
 
 def _read(

@@ -27,9 +27,11 @@ class Deduplication(Section):
     audit_sample: int = Field(500, ge=0)
     """Dropped documents whose similarity with their survivor is measured exactly."""
     max_false_positive_rate: float = Field(0.05, ge=0, le=1)
-    """Largest share of audited drops that may be less alike than the threshold (a check stops the graph)."""
+    """Largest share of audited drops that may be less alike than the threshold; above it the stage fails."""
     max_dropped_share: float = Field(0.6, ge=0, le=1)
-    """Largest share of any source's documents that may be dropped (a check stops the graph)."""
+    """Largest share of any source's documents that may be dropped, takedowns apart; above it the stage fails."""
+    max_dropped_share_by_source: dict[str, float] = Field(default_factory=dict)
+    """Other largest shares, by source; a second crawl of the same sites loses far more than a first."""
     memory_mb: int = Field(1024, ge=16)
     """Size of the buffers in which shingles are compared; some 300 bytes a document and the program come on top."""
     workers: int = Field(0, ge=0)

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from llm_core.checks import Verdict
+from llm_core.checks.duplicates import dropped_shares, duplicate_bounds
 from llm_core.checks.text import contamination, drift, false_duplicates, licence_present, profile, retention, similarity
 from llm_core.checks.training import loss, round_trip
 from llm_core.documents import DocumentWriter
 from llm_core.ledger import LedgerWriter
 from llm_core.params.checks import Checks
+from llm_core.params.deduplication import Deduplication
 
 
 def write(folder: Path, texts: dict[str, str], **more: Any) -> Path:
@@ -81,6 +83,20 @@ def test_false_duplicates_reads_the_texts(tmp_path: Path) -> None:
     assert similarity(words, words + " end") == pytest.approx(26 / 27)
     assert fails(false_duplicates(folder, [read], Checks()), "1 of 2", "first: c", "threshold")
     assert false_duplicates(folder, [read], Checks(false_positives_max=0.5)).passed
+
+
+def test_duplicate_bounds_by_source() -> None:
+    def row(dropped: int, **reasons: int) -> dict[str, Any]:
+        return {"documents_in": 10, "documents_dropped": dropped, "dropped_by_reason": reasons}
+
+    metrics = {"by_source": {"web": row(7, near_duplicate=5, takedown=2), "book": row(1, exact_duplicate=1)}}
+    assert dropped_shares(metrics) == {"web": 0.5, "book": 0.1}
+    assert duplicate_bounds(metrics, Deduplication(max_dropped_share=0.5)).passed
+    strict = duplicate_bounds(metrics, Deduplication(max_dropped_share=0.05, max_dropped_share_by_source={"web": 0.5}))
+    assert fails(strict, "book loses 10.0%", "exact_duplicate") and "web" not in strict.message
+    audit = {"false_positive_rate": 0.06, "false_positives": 6, "audited": 100}
+    assert fails(duplicate_bounds(metrics | {"audit": audit}, Deduplication()), "6 of 100", "5.0%")
+    assert duplicate_bounds(metrics | {"audit": audit}, Deduplication(max_false_positive_rate=0.06)).passed
 
 
 def test_loss(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from llm_core.params.deduplication import Deduplication
 from llm_core.similarity.clusters import Near, Signer
 from llm_core.similarity.words import WordHasher, ngrams
 
+UNBOUND = {"max_dropped_share": 1.0, "max_false_positive_rate": 1.0}
 WORDS = [f"word{number}" for number in range(400)]
 
 
@@ -39,7 +40,8 @@ def write(folder: Path, rows: list[dict], shards: int = 1) -> list[str]:
 
 
 def run(folder: Path, inputs: list[str], **changes) -> tuple[set[str], dict[str, dict], dict]:
-    metrics = dedup(inputs, folder, Deduplication(**changes), 7, ["a", "b"], folder.parent / "takedowns.jsonl")
+    params = Deduplication(**{**UNBOUND, **changes})
+    metrics = dedup(inputs, folder, params, 7, ["a", "b"], folder.parent / "takedowns.jsonl")
     kept = {name for batch in read_documents(folder) for name in batch.column("id").to_pylist()}
     rows = {row["id"]: row for batch in read_ledger(folder) for row in batch.to_pylist()}
     return kept, rows, metrics
@@ -177,7 +179,7 @@ def test_going_on_from_signatures_decides_as_a_run_over_everything(tmp_path_fact
     earlier, later = [{**row, "source": "a"} for row in rows[:cut]], [{**row, "source": "b"} for row in rows[cut:]]
     old, new = write(folder / "old", earlier), write(folder / "new", later)
     first = run(folder / "first", old, keep_signatures=True)
-    params = Deduplication(keep_signatures=True)
+    params = Deduplication(keep_signatures=True, **UNBOUND)
     known = folder / "first/signatures"
     metrics = dedup(new, folder / "second", params, 7, ["a", "b"], folder / "none", known)
     kept = {name for batch in read_documents(folder / "second") for name in batch.column("id").to_pylist()}
@@ -228,3 +230,42 @@ def test_one_very_long_document_beside_short_ones(tmp_path):
     long = " ".join(random.Random(0).choices(WORDS, k=2_000_000))  # 15 MB
     rows = [{"id": "1", "text": long}, {"id": "2", "text": long + " end"}, {"id": "3", "text": text(1)}]
     assert run(tmp_path / "out", write(tmp_path / "in", rows), memory_mb=16)[0] == {"2", "3"}
+
+
+def test_a_source_that_loses_too_much_stops_the_stage(tmp_path):
+    rows = [{"id": f"b{n}", "source": "b", "text": text(n)} for n in range(2)]
+    rows += [{"id": f"a{n}", "source": "a", "text": text(n % 2)} for n in range(10)]  # all in b, which is preferred
+    inputs = write(tmp_path / "in", rows)
+    bounds = {"priority": ["b"], "max_dropped_share": 0.6}
+    with pytest.raises(UserError, match=r"a loses 100.0% .* most as exact_duplicate; max_dropped_share is 60.0%"):
+        run(tmp_path / "out", inputs, **bounds)
+    assert not (tmp_path / "out").exists()
+    assert sum(batch.num_rows for batch in read_ledger(tmp_path / "out.refused")) == 12
+    _, _, metrics = run(tmp_path / "out", inputs, **bounds, max_dropped_share_by_source={"a": 1.0})
+    assert metrics["dropped_share"] == {"a": 1.0, "b": 0.0}
+    assert not (tmp_path / "out.refused").exists()
+    with pytest.raises(UserError, match=r"a loses 100.0% .* max_dropped_share_by_source is 99.0%"):
+        run(tmp_path / "out", inputs, **bounds, max_dropped_share_by_source={"a": 0.99})
+    assert (tmp_path / "out/metrics.json").exists(), "what an earlier run wrote stays"
+
+
+def test_documents_taken_down_do_not_count_as_lost(tmp_path):
+    rows = [{"id": str(n), "text": text(n)} for n in range(4)]
+    takedowns.write_rows(tmp_path / "takedowns.jsonl", [{"id": str(n), "reason": "asked"} for n in range(3)])
+    assert run(tmp_path / "out", write(tmp_path / "in", rows), max_dropped_share=0.1)[0] == {"3"}
+
+
+def test_chains_of_pairs_are_false_positives_and_their_share_is_bounded(tmp_path):
+    """a~b~c~d~e: each pair shares 9/11 = 0.82 of the words, the ends far less; kept is the longest, e."""
+    rows = []
+    for n in range(5):
+        words = [f"w{number}" for number in range(10 * n, 10 * n + 100)]  # 90 of 110 words common with the next
+        rows.append({"id": "abcde"[n], "text": " ".join(words) + "!" * n})
+    inputs = write(tmp_path / "in", rows)
+    chain = {"shingle": 1, "threshold": 0.8, "bands": 40, "rows": 2}
+    kept, _, metrics = run(tmp_path / "out", inputs, **chain)
+    assert kept == {"e"}
+    assert (metrics["audit"]["audited"], metrics["audit"]["false_positives"]) == (4, 3)
+    with pytest.raises(UserError, match=r"3 of 4 audited .* max_false_positive_rate is 70.0%"):
+        run(tmp_path / "out", inputs, **chain, max_false_positive_rate=0.7)
+    run(tmp_path / "out", inputs, **chain, max_false_positive_rate=0.75)
