@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from llm_core import ledger, progress
-from llm_core.documents import DocumentWriter, count_documents, document_files, read_batches, read_lines
+from llm_core.documents import SHARD_BYTES, DocumentWriter, count_documents, document_files, read_batches, read_lines
 from llm_core.errors import UserError
 from llm_core.params.decontamination import Decontamination
 from llm_core.similarity.words import Hashes, WordHasher, ngrams
@@ -62,7 +62,9 @@ class Items:
                 yield item, hit / int(self.sizes[item])
 
 
-def decontaminate(inputs: list[str], benchmarks: list[str], out: Path, params: Decontamination) -> dict[str, Any]:
+def decontaminate(
+    inputs: list[str], benchmarks: list[str], out: Path, params: Decontamination, shard_bytes: int = SHARD_BYTES
+) -> dict[str, Any]:
     """Drop the documents at `inputs` that hold items of `benchmarks`; the metrics.
 
     `benchmarks` are files and folders of JSONL (each string field of an item counts as its
@@ -76,7 +78,7 @@ def decontaminate(inputs: list[str], benchmarks: list[str], out: Path, params: D
     with output_folder(out) as folder:
         with (
             progress.task("decontaminate", total=count_documents(inputs)) as work,
-            DocumentWriter(folder / "documents") as writer,
+            DocumentWriter(folder / "documents", shard_bytes) as writer,
             ledger.LedgerWriter(folder / "ledger", "decontaminate") as judged,
         ):
             for file in document_files(inputs):

@@ -19,7 +19,14 @@ import pyarrow as pa
 
 from llm_core import ledger, progress
 from llm_core.digests import short_hash
-from llm_core.documents import DocumentWriter, count_documents, document_files, read_batches, read_documents
+from llm_core.documents import (
+    SHARD_BYTES,
+    DocumentWriter,
+    count_documents,
+    document_files,
+    read_batches,
+    read_documents,
+)
 from llm_core.params.mixing import Split
 from llm_core.similarity.clusters import Near, ShingleStore, labels, new_forest, unite
 from llm_core.similarity.words import WordHasher
@@ -29,7 +36,7 @@ NEAR = (5, 25, 4)  # words in a shingle, bands, rows: finds 0.8 of the pairs at 
 SIDES = ("train", "heldout")
 
 
-def split(inputs: list[str], out: Path, params: Split, seed: int) -> dict[str, Any]:
+def split(inputs: list[str], out: Path, params: Split, seed: int, shard_bytes: int = SHARD_BYTES) -> dict[str, Any]:
     """Write `train/` and `heldout/` documents and a ledger with each document's side; the metrics."""
     ids: list[str] = []
     sources: list[str] = []
@@ -52,7 +59,7 @@ def split(inputs: list[str], out: Path, params: Split, seed: int) -> dict[str, A
         shingles.join(rank, forest)
         unite(forest, *_bound(groups).T)
         heldout = choose(ids, sources, sizes, labels(forest), params, seed)
-        metrics = _write(inputs, folder, ids, heldout)
+        metrics = _write(inputs, folder, ids, heldout, shard_bytes)
         write_json(folder / "metrics.json", metrics)
     return metrics
 
@@ -109,12 +116,12 @@ def _bound(groups: list[str | None]) -> npt.NDArray[np.int64]:
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def _write(inputs: list[str], folder: Path, ids: list[str], heldout: set[str]) -> dict[str, Any]:
+def _write(inputs: list[str], folder: Path, ids: list[str], heldout: set[str], shard_bytes: int) -> dict[str, Any]:
     counts: Counter[tuple[str, str]] = Counter()
     sizes: Counter[tuple[str, str]] = Counter()
     with (
-        DocumentWriter(folder / "train/documents") as train,
-        DocumentWriter(folder / "heldout/documents") as kept_out,
+        DocumentWriter(folder / "train/documents", shard_bytes) as train,
+        DocumentWriter(folder / "heldout/documents", shard_bytes) as kept_out,
         ledger.LedgerWriter(folder / "ledger", "split") as judged,
     ):
         for file in document_files(inputs):

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from llm_core import ledger, progress
 from llm_core.digests import short_hash
-from llm_core.documents import DocumentWriter, document_files, read_batches, read_documents
+from llm_core.documents import SHARD_BYTES, DocumentWriter, document_files, read_batches, read_documents
 from llm_core.errors import UserError
 from llm_core.params.mixing import Mixing
 from llm_core.storage import output_folder, write_json
@@ -29,7 +29,9 @@ from llm_core.storage import output_folder, write_json
 Measure = Callable[[list[str]], list[int]]
 
 
-def mix(split: Path, out: Path, params: Mixing, seed: int, tokenizer: Path | None = None) -> dict[str, Any]:
+def mix(
+    split: Path, out: Path, params: Mixing, seed: int, tokenizer: Path | None = None, shard_bytes: int = SHARD_BYTES
+) -> dict[str, Any]:
     """Mix the train side of `split` into `out`; the metrics, with a table of what the mix really is.
 
     Sizes are UTF-8 bytes, or tokens of `tokenizer` where one is given.
@@ -53,7 +55,8 @@ def mix(split: Path, out: Path, params: Mixing, seed: int, tokenizer: Path | Non
     targets = share_out(totals, params)
     passes = {source: choose(sizes[source], targets[source], seed) for source in sizes}
     with output_folder(out) as folder:
-        metrics = _write(train, folder, {name: n for chosen in passes.values() for name, n in chosen.items()})
+        counts = {name: n for chosen in passes.values() for name, n in chosen.items()}
+        metrics = _write(train, folder, counts, shard_bytes)
         metrics["mix"] = table(sizes, totals, targets, passes, "tokens" if tokenizer else "bytes")
         if (split / "heldout").is_dir():
             shutil.copytree(split / "heldout", folder / "heldout")
@@ -134,11 +137,11 @@ def lines(mixed: dict[str, Any]) -> Iterator[str]:
         yield f"{source:<16}{row['available']:>14,}{row['in_mix']:>14,}{row['share']:>9.2%}{row['epochs']:>8.2f}"
 
 
-def _write(train: list[str], folder: Path, passes: dict[str, int]) -> dict[str, Any]:
+def _write(train: list[str], folder: Path, passes: dict[str, int], shard_bytes: int) -> dict[str, Any]:
     """Write pass after pass, and a ledger row for each document with the number of its passes as score."""
     documents = 0
     with (
-        DocumentWriter(folder / "train/documents") as writer,
+        DocumentWriter(folder / "train/documents", shard_bytes) as writer,
         ledger.LedgerWriter(folder / "ledger", "mix") as judged,
     ):
         for number in range(max(passes.values(), default=0) or 1):

@@ -28,4 +28,4 @@ def decontaminate(
     from llm_core.decontamination import decontaminate as run
 
     params = read_params(params_file, overrides)
-    run(expand_sources(inputs, params), benchmarks, out, params.decontamination)
+    run(expand_sources(inputs, params), benchmarks, out, params.decontamination, params.shards.bytes)

@@ -32,4 +32,4 @@ def dedup(
 
     params = read_params(params_file, overrides)
     paths = expand_sources(inputs, params)
-    run(paths, out, params.deduplication, params.seed, list(params.sources), tombstones, known)
+    run(paths, out, params.deduplication, params.seed, list(params.sources), tombstones, known, params.shards.bytes)

@@ -27,4 +27,4 @@ def mix(
     from llm_core.mixture import mix as run
 
     params = read_params(params_file, overrides)
-    run(split, out, params.mixing, params.seed, tokenizer)
+    run(split, out, params.mixing, params.seed, tokenizer, params.shards.bytes)

@@ -24,4 +24,4 @@ def tokenize(
     from llm_core.tokenization.tokenize import tokenize as run
 
     params = read_params(params_file, overrides)
-    run(expand_sources(inputs, params), tokenizer, out, workers or len(os.sched_getaffinity(0)))
+    run(expand_sources(inputs, params), tokenizer, out, workers or len(os.sched_getaffinity(0)), params.shards.tokens)

@@ -27,7 +27,7 @@ from llm_core.deduplication.audit import audit
 from llm_core.deduplication.corpus import Corpus, copy_store
 from llm_core.deduplication.signing import Signed, sign_all
 from llm_core.deduplication.survivors import Verdicts, elect
-from llm_core.documents import DocumentWriter, count_documents, document_files, read_batches
+from llm_core.documents import SHARD_BYTES, DocumentWriter, count_documents, document_files, read_batches
 from llm_core.errors import UserError
 from llm_core.params.deduplication import Deduplication
 from llm_core.similarity.clusters import Near, Shingles, ShingleStore, labels, new_forest, unite_equal
@@ -46,6 +46,7 @@ def dedup(
     priority: list[str],
     tombstones: Path = Path(takedowns.FILE),
     known: Path | None = None,
+    shard_bytes: int = SHARD_BYTES,
 ) -> dict[str, Any]:
     """Drop duplicates among the documents at `inputs`; the metrics.
 
@@ -66,7 +67,7 @@ def dedup(
         shingles = corpus.store.finish()
         verdicts = _elect(corpus, _cluster(corpus, shingles, params), [*params.priority, *priority])
         reasons = _reasons(corpus, verdicts)
-        metrics = _write(inputs, folder, corpus, verdicts, reasons)
+        metrics = _write(inputs, folder, corpus, verdicts, reasons, shard_bytes)
         if params.near:
             dropped = np.flatnonzero(reasons == NEAR)
             pairs = np.stack([corpus.stored[dropped], corpus.stored[verdicts.survivor[dropped]]], axis=1)
@@ -150,12 +151,14 @@ def _reasons(corpus: Corpus, verdicts: Verdicts) -> Codes:
     return reasons
 
 
-def _write(inputs: list[str], folder: Path, corpus: Corpus, verdicts: Verdicts, reasons: Codes) -> dict[str, Any]:
+def _write(
+    inputs: list[str], folder: Path, corpus: Corpus, verdicts: Verdicts, reasons: Codes, shard_bytes: int
+) -> dict[str, Any]:
     """Second pass: write what is kept, and a ledger row for every document."""
     number = corpus.known
     with (
         progress.task("dedup: write", total=len(corpus) - corpus.known) as work,
-        DocumentWriter(folder / "documents") as writer,
+        DocumentWriter(folder / "documents", shard_bytes) as writer,
         ledger.LedgerWriter(folder / "ledger", "dedup") as judged,
     ):
         for file, offset, batch in _batches(inputs, None):

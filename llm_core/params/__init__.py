@@ -24,6 +24,7 @@ from llm_core.params.model import Model
 from llm_core.params.pretraining import Pretraining
 from llm_core.params.report import Report
 from llm_core.params.scaling import Scaling
+from llm_core.params.shards import Shards
 from llm_core.params.sources import Network, Source
 from llm_core.params.tokenizer import Tokenizer
 
@@ -37,6 +38,7 @@ class Params(Section):
     """How downloads behave; never changes what is downloaded, so no stage depends on it."""
     sources: dict[str, Source] = Field(default_factory=dict)
     """The corpora, by the name that documents carry in `source`."""
+    shards: Shards = Shards()
     cleaning: Cleaning = Cleaning()
     deduplication: Deduplication = Deduplication()
     decontamination: Decontamination = Decontamination()

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from llm_core import progress
 from llm_core.documents import count_documents, read_documents
 from llm_core.storage import output_folder, write_json
-from llm_core.token_shards import TokenShards, TokenWriter, token_schema
+from llm_core.token_shards import SHARD_TOKENS, TokenShards, TokenWriter, token_schema
 from llm_core.tokenization.encoding import Encoder
 from llm_core.tokenization.layout import Vocabulary
 from llm_core.tokenization.statistics import TokenStatistics
@@ -27,7 +27,9 @@ Starts = npt.NDArray[np.int64]
 SIDES = ("train", "heldout")
 
 
-def tokenize(paths: Sequence[str | Path], tokenizer: str | Path, out: str | Path, workers: int) -> dict[str, Any]:
+def tokenize(
+    paths: Sequence[str | Path], tokenizer: str | Path, out: str | Path, workers: int, shard_tokens: int = SHARD_TOKENS
+) -> dict[str, Any]:
     """Encode the documents at `paths` into shards at `out`, and return the metrics.
 
     Raises UserError: no documents, no tokenizer there.
@@ -36,7 +38,7 @@ def tokenize(paths: Sequence[str | Path], tokenizer: str | Path, out: str | Path
     sides = _sides(paths)
     with output_folder(out) as folder:
         metrics = {
-            side: _encode_side(places, folder / side if side else folder, vocabulary, workers, side)
+            side: _encode_side(places, folder / side if side else folder, vocabulary, workers, side, shard_tokens)
             for side, places in sides.items()
         }
         written = metrics.get("", metrics)
@@ -53,7 +55,7 @@ def _sides(paths: Sequence[str | Path]) -> dict[str, list[str | Path]]:
 
 
 def _encode_side(
-    paths: Sequence[str | Path], folder: Path, vocabulary: Vocabulary, workers: int, side: str
+    paths: Sequence[str | Path], folder: Path, vocabulary: Vocabulary, workers: int, side: str, shard_tokens: int
 ) -> dict[str, Any]:
     schema = token_schema(vocabulary.size, vocabulary.digest)
     statistics = TokenStatistics(vocabulary.size)
@@ -61,7 +63,10 @@ def _encode_side(
     total = count_documents(paths)
     batches = read_documents(paths, columns=["id", "source", "text"])
     documents = 0
-    with TokenWriter(folder, schema) as writer, progress.task(f"tokenize {side}".strip(), total=total) as work:
+    with (
+        TokenWriter(folder, schema, shard_tokens) as writer,
+        progress.task(f"tokenize {side}".strip(), total=total) as work,
+    ):
         for batch, ids, starts in _in_order(batches, encoder, workers):
             statistics.add(batch.column("source"), batch.column("text"), ids, starts)
             writer.write(_rows(batch, ids, starts, schema))
