@@ -240,6 +240,18 @@ def latest_metric(stage: str, metric: str) -> float | None:
     return None if value is None else float(value)
 
 
+def registered_models() -> list[str]:
+    """Names of the registered models; [] where there is no store yet, or tracking is off."""
+    own = not os.environ.get("MLFLOW_TRACKING_URI")
+    if not enabled() or (own and not (project_folder() / "mlflow.db").is_file()):
+        return []
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
+    mlflow.set_tracking_uri(tracking_uri())
+    return sorted(str(model.name) for model in mlflow.MlflowClient().search_registered_models())
+
+
 class Registry:
     """Versions of one registered model in the tracking store. Raises UserError where tracking is off."""
 
@@ -281,6 +293,20 @@ class Registry:
             reason = str(error).splitlines()[0]
             raise UserError(f"{self.name} version {version}: its evaluation is not in the store ({reason})") from None
         return Path(folder)
+
+    def files(self, version: str, names: tuple[str, ...], into: Path) -> Path:
+        """Bring files of a version's model folder, those that it has of `names`, below `into`; their folder."""
+        import mlflow
+
+        model, place = f"models:/{self.name}/{version}", into
+        for folder in mlflow.artifacts.list_artifacts(artifact_uri=f"{model}/artifacts"):
+            for file in mlflow.artifacts.list_artifacts(artifact_uri=f"{model}/{folder.path}"):
+                if Path(file.path).name in names:
+                    brought = mlflow.artifacts.download_artifacts(
+                        artifact_uri=f"{model}/{file.path}", dst_path=str(into)
+                    )
+                    place = Path(brought).parent
+        return place
 
     def version(self, alias: str) -> str | None:
         """The version that an alias points to; None where it points to none."""

@@ -28,12 +28,10 @@ def diff(
     llm-core diff ../before/data/models/base data/models/base
     """
     from llm_core.lineage.diff import diff as compare
-    from llm_core.lineage.page import html_page
-    from llm_core.storage import output_file
+    from llm_core.lineage.page import write_page
 
     read_params(params_file, overrides)
     found = compare(before, after)
     typer.echo(json.dumps(asdict(found), indent=2) if as_json else found.markdown())
     if out:
-        with output_file(out) as stream:
-            stream.write(html_page(found.markdown()) if out.suffix == ".html" else found.markdown())
+        write_page(out, found.markdown())

@@ -23,6 +23,7 @@ def takedown(
     ] = True,
     apply: Annotated[bool, typer.Option("--apply", help="Write the tombstones; else only the plan is shown.")] = False,
     check: Annotated[bool, typer.Option("--check", help="After `dvc repro`: prove that it is gone.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="A report to hand over, .md or .html.")] = None,
     file: Annotated[Path, typer.Option("--file", help="The tombstones.")] = Path("takedowns.jsonl"),
     data: Annotated[Path, typer.Option("--data", help="The folder of the stages' outputs.")] = Path("data"),
     params_file: ParamsFile = Path("params.yaml"),
@@ -35,13 +36,18 @@ def takedown(
     """
     from llm_core import takedowns
     from llm_core.lineage import takedown as lineage
+    from llm_core.lineage.handover import check_report, plan_report
     from llm_core.lineage.index import open_index
+    from llm_core.lineage.page import write_page
+    from llm_core.lineage.versions import tag
 
     read_params(params_file, overrides)
     if check:
         left = lineage.check(data, file)
         for folder, count in left.items():
             typer.echo(f"  {folder:<16} {count} removed documents left")
+        if out:
+            write_page(out, check_report(left, data, file))
         if any(left.values()):
             raise UserError("documents named by a tombstone are still there: run `dvc repro`")
         return
@@ -50,9 +56,13 @@ def takedown(
     if len(given) != 1 or not reason:
         raise UserError("give one of --id, --url, --domain and --text-hash, and a --reason")
     kind, value = next(iter(given.items()))
-    plan = lineage.plan(open_index(data), data, kind, value, reason, near_duplicates)
+    index = open_index(data)
+    plan = lineage.plan(index, data, kind, value, reason, near_duplicates)
     typer.echo("\n".join(plan.lines()))
+    if out:
+        write_page(out, plan_report(plan, index, apply))
     if apply:
+        tag(plan.versions, plan.request)
         takedowns.write_rows(file, takedowns.read_rows(file) + plan.tombstones())
         typer.echo(f"{file}: written. Now `dvc repro`, then `llm-core takedown --check`; commit the file with git.")
     else:

@@ -58,6 +58,7 @@ def finetune(method: str, model: Path, data: Path, out: Path, params: Params) ->
         with output_folder(out) as folder:
             metrics = _train(method, model, kind, adapter, rows, section, params.seed, scratch, current, folder)
             metrics |= {"parent": {"path": str(model), "digest": parent}, "libraries": libraries}
+            metrics["data"] = {"path": str(data), "digest": content_digest(data)}
             write_json(folder / "metrics.json", metrics)
         current.metrics({key: value for key, value in flatten(metrics).items() if isinstance(value, int | float)})
         for name in ("metrics.json", "samples.json", "training_log.jsonl"):

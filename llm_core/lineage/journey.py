@@ -16,7 +16,7 @@ import pyarrow.ipc
 
 from llm_core.errors import UserError
 from llm_core.lineage.index import Index
-from llm_core.lineage.training import TrainingData, ancestry
+from llm_core.lineage.models import told, trained_models
 
 SHOWN_STEPS = 12
 
@@ -34,7 +34,7 @@ class Journey:
     tokens: list[dict[str, Any]] = field(default_factory=list)
     """where its tokens lie: id, part, shard, row, tokens"""
     training: list[dict[str, Any]] = field(default_factory=list)
-    """models that saw it: model, steps (or `descends_from`)"""
+    """models it went into: model, and how (`models.uses`)"""
 
     @property
     def fate(self) -> str:
@@ -68,12 +68,9 @@ class Journey:
         for row in self.tokens:
             lines.append(f"  tokens        {row['tokens']} in {row['shard']}, row {row['row']} ({row['part']})")
         for row in self.training:
-            if row.get("descends_from"):
-                lines.append(f"  model         {row['model']} descends from {row['descends_from']}")
-                continue
-            steps = row["steps"]
+            steps = [] if "descends_from" in row else row.get("steps", [])
             shown = ", ".join(map(str, steps[:SHOWN_STEPS])) + (", …" if len(steps) > SHOWN_STEPS else "")
-            lines.append(f"  model         {row['model']}: trained on at {len(steps)} of {row['of']} steps: {shown}")
+            lines.append(f"  model         {row['model']}: {told(row)}" + (f": {shown}" if shown else ""))
         return lines
 
 
@@ -92,7 +89,7 @@ def journey(index: Index, identifier: str, data: Path) -> Journey:
     if cluster:
         found.cluster = index.rows("clusters", "cluster_id = ?", [cluster], "id")
     found.tokens = token_rows(data / "tokens", {identifier})
-    if any(row["part"] == "train" for row in found.tokens):
+    if found.tokens:  # held-out documents, too, may have become finetuning rows
         found.training = trained_models(data / "models", {identifier})
     return found
 
@@ -116,31 +113,3 @@ def token_rows(folder: Path, identifiers: set[str]) -> list[dict[str, Any]]:
                 )
             first += batch.num_rows
     return found
-
-
-def trained_models(folder: Path, identifiers: set[str]) -> list[dict[str, Any]]:
-    """For each model below `folder`: the steps that trained it on one of the documents, or whom it has that from."""
-    found: list[dict[str, Any]] = []
-    steps: dict[Path, list[int]] = {}
-    for model in sorted(path for path in folder.glob("*") if (path / "config.json").is_file()):
-        try:
-            records = ancestry(model)
-        except UserError:
-            continue
-        for record in records:
-            if record.model not in steps:
-                steps[record.model] = _steps(record, identifiers)
-            if not steps[record.model]:
-                continue
-            if record.model == model:
-                found.append({"model": str(model), "steps": steps[model], "of": record.steps})
-            else:
-                found.append({"model": str(model), "descends_from": str(record.model)})
-    return found
-
-
-def _steps(record: TrainingData, identifiers: set[str]) -> list[int]:
-    """The steps whose batches held one of the documents; the loader is made once, whatever their number."""
-    batches = record.batches()
-    numbers = [number for number, name in enumerate(batches.shards.column("id")) if name in identifiers]
-    return sorted({step for number in numbers for step, _ in batches.steps_of_document(number, record.steps)})

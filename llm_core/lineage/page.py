@@ -1,7 +1,10 @@
 """A lineage answer as Markdown tables, and as one self-contained HTML page, light and dark, printable."""
 
 import html
+from pathlib import Path
 from typing import Any
+
+from llm_core.storage import output_file
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -51,6 +54,12 @@ def html_page(markdown: str) -> str:
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
     )
     return f'<!doctype html>\n<html lang="en">\n{head}\n<style>{STYLE}</style>\n' + "\n".join(body) + "\n</html>\n"
+
+
+def write_page(out: Path, markdown: str) -> None:
+    """Write `markdown` as a page where `out` ends in .html, else as it is."""
+    with output_file(out) as stream:
+        stream.write(html_page(markdown) if out.suffix == ".html" else markdown)
 
 
 def _table(lines: list[str]) -> str:

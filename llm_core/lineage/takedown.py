@@ -20,8 +20,12 @@ import pyarrow.parquet as pq
 from llm_core import takedowns
 from llm_core.errors import UserError
 from llm_core.lineage.index import Index
-from llm_core.lineage.journey import token_rows, trained_models
+from llm_core.lineage.journey import token_rows
+from llm_core.lineage.models import told, trained_models
 from llm_core.lineage.search import by_domain, by_id, by_text_hash, by_url
+from llm_core.lineage.training import FINETUNING
+from llm_core.lineage.versions import affected
+from llm_core.storage import read_json
 
 FINDERS = {"id": by_id, "url": by_url, "domain": by_domain, "text_hash": by_text_hash}
 REBUILT = (
@@ -48,7 +52,9 @@ class Plan:
     shards: dict[str, tuple[int, int]] = field(default_factory=dict)
     """folder -> (shards that hold a removed document, all its shards)"""
     models: list[dict[str, Any]] = field(default_factory=list)
-    """models trained on a removed document, or descending from such a one"""
+    """models here that a removed document went into, and how (`models.uses`)"""
+    versions: list[dict[str, Any]] = field(default_factory=list)
+    """the same for the versions registered in MLflow (`versions.affected`)"""
 
     @property
     def removed(self) -> list[str]:
@@ -75,10 +81,10 @@ class Plan:
             lines.append(f"{len(self.promoted)} clusters keep another document in a removed one's stead")
         lines.append("shards that hold a removed document")
         lines += [f"  {folder:<22} {hit} of {total}" for folder, (hit, total) in self.shards.items()]
-        lines.append(f"{len(self.models)} models were trained on a removed document or descend from such a model")
-        for model in self.models:
-            how = f"descends from {model['descends_from']}" if "descends_from" in model else f"{model['steps']} steps"
-            lines.append(f"  {model['model']} ({how})")
+        for title, rows in (("models here", self.models), ("registered versions", self.versions)):
+            affected = {row["model"] for row in rows if "unknown" not in row}
+            lines.append(f"{len(affected)} {title} that a removed document went into")
+            lines += [f"  {row['model']}: {told(row)}" for row in rows]
         return lines
 
 
@@ -107,7 +113,8 @@ def plan(index: Index, data: Path, kind: str, value: str, reason: str, near_dupl
         if survivors <= removed and any(row["id"] not in removed for row in members):
             found.promoted.append(cluster)
     found.shards = touched_shards(data, removed)
-    found.models = _models(data, removed)
+    found.models = trained_models(data / "models", removed)
+    found.versions = affected(removed)
     return found
 
 
@@ -135,8 +142,14 @@ def check(data: Path, file: Path = Path(takedowns.FILE)) -> dict[str, int]:
         for shard in shards:
             for batch in pq.ParquetFile(shard).iter_batches(columns=["id", "url", "text"]):
                 left[folder] = left.get(folder, 0) + sum(kind is not None for kind in tombstones.match(batch))
-    if (data / "tokens").is_dir():
-        left["tokens"] = len({row["id"] for row in token_rows(data / "tokens", tombstones.values["id"])})
+    named = tombstones.values["id"]
+    rows = token_rows(data / "tokens", named)
+    for part in sorted(path for path in (data / "tokens").glob("*") if path.is_dir()):
+        left[f"tokens/{part.name}"] = len({row["id"] for row in rows if row["part"] == part.name})
+    for listing in sorted(data.glob(f"finetuning/*/{FINETUNING}")):
+        left[f"finetuning/{listing.parent.name}"] = len(
+            named & {name for ids in read_json(listing).values() for name in ids}
+        )
     return left
 
 
@@ -147,10 +160,3 @@ def _clusters(index: Index, identifiers: list[str]) -> dict[str, list[dict[str, 
             if row["cluster_id"] not in clusters:
                 clusters[row["cluster_id"]] = index.rows("clusters", "cluster_id = ?", [row["cluster_id"]], "id")
     return clusters
-
-
-def _models(data: Path, removed: set[str]) -> list[dict[str, Any]]:
-    """Affected models: how many of their steps saw a removed document, then those that descend from such a one."""
-    found = trained_models(data / "models", removed)
-    direct = [{"model": row["model"], "steps": len(row["steps"])} for row in found if "steps" in row]
-    return direct + [row for row in found if "descends_from" in row]

@@ -7,7 +7,7 @@ training loop got them, so the map is exact for any world size and any number of
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llm_core.errors import UserError
+from llm_core.lineage.kept import kept_folder, version_of
 from llm_core.pretraining.batches import Batches
 from llm_core.storage import read_json
 
 RECORD = "training_data.json"
+FINETUNING = "documents.json"  # side -> ids, in a folder of finetuning rows made from documents
 SCHEMA = pa.schema(
     [
         pa.field("step", pa.int64()),
@@ -42,12 +44,17 @@ class TrainingData:
     loader: dict[str, Any]
     steps: int
     parent: Path | None
+    digest: str | None = None
+    """of the token shards, as dvc.lock had it"""
 
     def batches(self) -> Batches:
-        """The loader of that training; UserError when the shards have changed since."""
+        """The loader of that training; UserError when the shards have changed since and DVC's cache has lost them."""
         try:
             return Batches.from_state(self.tokens, self.loader)
         except UserError as error:
+            kept = kept_folder(self.digest) if self.digest else None
+            if kept:
+                return Batches.from_state(kept, self.loader)
             raise UserError(f"{self.model}: its token shards are not here as they were ({error})") from None
 
 
@@ -57,7 +64,14 @@ def training_data(model: Path) -> TrainingData | None:
         return None
     record = read_json(model / RECORD)
     parent = locate(model, record["parent"]) if record.get("parent") else None
-    return TrainingData(model, locate(model, record["tokens"]), record["loader"], int(record["steps"]), parent)
+    return TrainingData(
+        model,
+        locate(model, record["tokens"]),
+        record["loader"],
+        int(record["steps"]),
+        parent,
+        record.get("tokens_digest"),
+    )
 
 
 def locate(model: Path, path: str) -> Path:
@@ -69,24 +83,52 @@ def locate(model: Path, path: str) -> Path:
     return Path(path)
 
 
+def chain(model: Path, others: Mapping[str, Path] | None = None, verify: bool = False) -> list[Path]:
+    """A model's folder and those of the models it descends from, nearest first.
+
+    With `verify` a parent must still be what the model was made of, by its digest; else that version is taken from
+    DVC's cache, or from `others` (digest -> folder). Raises UserError where it is nowhere.
+    """
+    found = [model]
+    while parent := _parent(found[-1]):
+        path, digest = parent
+        place: Path | None = path
+        if verify and digest:
+            place = version_of(path, digest) or (others or {}).get(digest)
+        if place is None:
+            raise UserError(f"{found[-1]}: its parent {path} ({digest}) is neither here nor in DVC's cache")
+        if place.resolve() in [folder.resolve() for folder in found]:
+            break
+        found.append(place)
+    return found
+
+
 def ancestry(model: Path) -> list[TrainingData]:
     """The training records of a model and of the models it descends from, nearest first.
 
     Raises UserError when not even one of them was trained by this pipeline's pretraining.
     """
-    found: list[TrainingData] = []
-    following: Path | None = model
-    while following is not None and following.resolve() not in [record.model.resolve() for record in found]:
-        record = training_data(following)
-        if record is None:
-            parent = _parent(following)
-            following = parent if parent != following else None
-            continue
-        found.append(record)
-        following = record.parent
+    found = [record for record in map(training_data, chain(model)) if record]
     if not found:
         raise UserError(f"{model}: carries no {RECORD}; only models trained by `llm-core pretrain` can be traced")
     return found
+
+
+def finetuning_documents(model: Path) -> tuple[Path | None, set[str]]:
+    """The folder of rows a model was finetuned on, and the ids of the documents its training rows were made from.
+
+    (None, {}) for a model that was not finetuned, or on rows that came from elsewhere. Raises UserError where the
+    rows are no longer what they were and DVC's cache has lost them.
+    """
+    file = model / "metrics.json"
+    data = read_json(file).get("data") if file.is_file() else None
+    if not isinstance(data, dict) or "digest" not in data:
+        return None, set()
+    place = version_of(locate(model, data["path"]), data["digest"])
+    if place is None:
+        raise UserError(f"{model}: its finetuning rows {data['path']} ({data['digest']}) are not here as they were")
+    listing = place / FINETUNING
+    return Path(data["path"]), set(read_json(listing)["train"]) if listing.is_file() else set()
 
 
 def documents(record: TrainingData, start: int = 0, stop: int | None = None) -> Iterator[pa.RecordBatch]:
@@ -133,11 +175,14 @@ def summary(record: TrainingData, start: int = 0, stop: int | None = None) -> li
     ]
 
 
-def _parent(model: Path) -> Path | None:
-    """The model that a finetuned one started from, as `llm-core finetune` notes it in metrics.json."""
+def _parent(model: Path) -> tuple[Path, str | None] | None:
+    """The model that a model started from, and its digest, from what pretrain or finetune noted."""
+    record = training_data(model)
+    if record:
+        return (record.parent, None) if record.parent else None
     file = model / "metrics.json"
     parent = read_json(file).get("parent") if file.is_file() else None
-    return locate(model, parent["path"]) if parent else None
+    return (locate(model, parent["path"]), parent.get("digest")) if parent else None
 
 
 def _batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:

@@ -1,0 +1,81 @@
+"""Which models a document went into: by its rows too; and data that has changed since is looked for, not guessed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from llm_core.digests import content_digest, file_digest
+from llm_core.errors import UserError
+from llm_core.lineage.models import told, trained_models
+from llm_core.lineage.training import chain
+from tests.llm_core.lineage.conftest import IDS
+
+
+def note(folder: Path, **values: object) -> None:
+    """Add to a model's metrics.json."""
+    file = folder / "metrics.json"
+    found = json.loads(file.read_text()) if file.is_file() else {}
+    file.write_text(json.dumps(found | values))
+
+
+def cache(folder: Path, project: Path) -> str:
+    """Put a folder into a DVC cache by hand, as DVC lays it out; its digest."""
+    place = project / ".dvc/cache/files/md5"
+    entries = []
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest = file_digest(file)
+        (place / digest[:2]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, place / digest[:2] / digest[2:])
+        entries.append({"md5": digest, "relpath": file.relative_to(folder).as_posix()})
+    digest = content_digest(folder)
+    (place / digest[:2]).mkdir(parents=True, exist_ok=True)
+    (place / digest[:2] / digest[2:]).write_text(json.dumps(entries))
+    return digest
+
+
+def test_a_document_whose_rows_a_model_was_finetuned_on(project):
+    rows = project / "data/finetuning/instruction"
+    rows.mkdir(parents=True)
+    (rows / "documents.json").write_text(json.dumps({"train": [IDS[4]], "heldout": [IDS[5]], "test": []}))
+    child = project / "data/models/instruction"
+    note(child, data={"path": "data/finetuning/instruction", "digest": content_digest(rows)})
+    assert trained_models(project / "data/models", {IDS[4]}) == [  # not pretrained on: its twin was kept instead
+        {"model": str(child), "finetuned_on": 1, "data": "data/finetuning/instruction"}
+    ]
+    ways = [told(row) for row in trained_models(project / "data/models", {IDS[5]})]
+    assert len(ways) == 2
+    assert not any("finetuned" in way for way in ways)  # held-out rows train nothing
+    (rows / "documents.json").write_text("{}")
+    base, answer, _ = trained_models(project / "data/models", {IDS[5]})
+    assert "not here as they were" in answer["unknown"]
+    assert base["steps"]
+
+
+def test_token_shards_that_changed_since_are_found_in_the_cache_or_it_is_said(project):
+    base = project / "data/models/base"
+    before = trained_models(project / "data/models", {IDS[7]})
+    record = json.loads((base / "training_data.json").read_text())
+    digest = cache(project / "data/tokens/train", project)
+    (base / "training_data.json").write_text(json.dumps(record | {"tokens_digest": digest}))
+    shutil.rmtree(project / "data/tokens/train")
+    assert trained_models(project / "data/models", {IDS[7]}) == before
+    shutil.rmtree(project / ".dvc")
+    shutil.rmtree(project / ".scratch", ignore_errors=True)
+    rows = trained_models(project / "data/models", {IDS[7]})
+    assert ["not here as they were" in row["unknown"] for row in rows] == [True, True]
+    assert "cannot be told" in told(rows[0])
+
+
+def test_a_parent_trained_anew_is_not_taken_for_the_one_before(project):
+    base, child = project / "data/models/base", project / "data/models/instruction"
+    digest = cache(base, project)
+    note(child, parent={"path": "data/models/base", "digest": digest})
+    assert [folder.name for folder in chain(child, verify=True)] == ["instruction", "base"]
+    (base / "config.json").write_text('{"trained": "anew"}')
+    assert [folder.name for folder in chain(child, verify=True)] == ["instruction", digest]
+    shutil.rmtree(project / ".dvc")
+    with pytest.raises(UserError, match="neither here nor in DVC's cache"):
+        chain(child, verify=True)
+    assert chain(child, {digest: project / "elsewhere"}, verify=True)[-1] == project / "elsewhere"
