@@ -1,12 +1,12 @@
 """How long a person waits for nothing: a no-op `dvc repro`, the code location, a no-op asset.
 
-    python benchmarks/startup.py [--project .] [--stage split] [--rounds 5]
+    python benchmarks/startup.py [--stage split] [--rounds 5]
 
-The project must be up to date (`dvc status` is clean). Beside each figure stands the floor below which no project
-can go: DVC and Dagster imported, without a graph. The no-op asset is launched by the mutation that the UI's button
-sends, on servers of this script's own (a fresh DAGSTER_HOME, free ports), and waited for until the UI says SUCCESS.
-Wall seconds are what the bars are about; they mean something on an idle machine only, so CPU seconds and the load
-stand beside them.
+Start it in the project's folder, with nothing stale (`dvc status`). Beside each figure stands the floor below which
+no project can go: DVC and Dagster imported, without a graph. The no-op asset is launched by the mutation that the UI's
+button sends, on servers of this script's own (a fresh DAGSTER_HOME, free ports), and waited for until the UI says
+SUCCESS. Wall seconds are what the bars are about; they mean something on an idle machine only, so CPU seconds and the
+load stand beside them.
 """
 
 import argparse
@@ -20,10 +20,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
 BARS = {"no-op dvc repro": 1.5, "code location loads": 2.0, "no-op asset": 3.0}
 COMMANDS = {
     "import dvc.repo (floor)": [sys.executable, "-c", "import dvc.repo, dvc.cli"],
@@ -40,11 +38,10 @@ LAUNCH = """mutation($p: ExecutionParams!){launchPipelineExecution(executionPara
 RUN = "query($id: ID!){runOrError(runId: $id){... on Run{status startTime endTime}}}"
 
 
-def timed(command: list[str], project: Path) -> tuple[float, float]:
+def timed(command: list[str]) -> tuple[float, float]:
     """Wall and CPU seconds of a command; an error with its words where it fails."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PIPELINE_PROJECT": str(project)}
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
@@ -61,12 +58,12 @@ def query(address: str, text: str, **variables: Any) -> Any:
         return json.load(answer)["data"]
 
 
-def no_op_assets(project: Path, stage: str, rounds: int) -> list[tuple[float, float]]:
+def no_op_assets(stage: str, rounds: int) -> list[tuple[float, float]]:
     """For each round: seconds from the click until SUCCESS, and of these the seconds of the run itself."""
     with tempfile.TemporaryDirectory() as home:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "DAGSTER_HOME": home, "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "DAGSTER_HOME": home, "PYTHONUNBUFFERED": "1"}
         command = [sys.executable, "-m", "pipelines.ui", "--dagster-port", "0", "--mlflow-port", "0"]
-        servers = subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.PIPE, text=True)
+        servers = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         try:
             assert servers.stdout is not None
             address = servers.stdout.readline().split()[1]
@@ -83,7 +80,7 @@ def no_op_asset(address: str, stage: str) -> tuple[float, float]:
         "repositoryLocationName": "llm-pipeline",
         "repositoryName": "__repository__",
         "jobName": "__ASSET_JOB",
-        "assetSelection": [{"path": stage.split("@")}],
+        "assetSelection": [{"path": [stage.replace("@", "_")]}],
     }
     started = time.monotonic()
     launched = query(address, LAUNCH, p={"selector": selector, "mode": "default", "runConfigData": {}})
@@ -100,16 +97,14 @@ def no_op_asset(address: str, stage: str) -> tuple[float, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--project", type=Path, default=Path.cwd(), help="a DVC project that is up to date")
     parser.add_argument("--stage", default="split", help="the stage whose asset is launched")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    project = options.project.resolve()
-    timed(COMMANDS["no-op dvc repro"], project)  # files' hashes are in DVC's state database from here on
+    timed(COMMANDS["no-op dvc repro"])  # files' hashes are in DVC's state database from here on
     for name, command in COMMANDS.items():
-        rows = [timed(command, project) for _ in range(options.rounds)]
+        rows = [timed(command) for _ in range(options.rounds)]
         say(name, [wall for wall, _ in rows], f"{statistics.median(cpu for _, cpu in rows):.2f} CPU seconds")
-    assets = no_op_assets(project, options.stage, options.rounds)
+    assets = no_op_assets(options.stage, options.rounds)
     say("no-op asset", [waited for waited, _ in assets], f"{statistics.median(run for _, run in assets):.2f} s its run")
 
 

@@ -6,6 +6,7 @@ say itself it says in dvc.yaml under `meta:` (`group`, `kinds`, `owners`, `pool`
 """
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from pipelines.automation import FORCE_TAG, STALE, automation
 from pipelines.checks import asset_checks
 from pipelines.dvc_project import DvcProject, Stage
 from pipelines.metadata import MLFLOW_UI, mlflow_metadata, stage_metadata
-from pipelines.stage_run import run_stage
+from pipelines.stage_run import StageRun, run_stage
 
 GROUPS = {  # group in the UI -> stages of dvc.yaml; `meta: {group: …}` wins
     "sources": ("download", "benchmarks", "extract"),
@@ -106,17 +107,30 @@ class DvcProjectComponent(dg.Component, dg.Model, dg.Resolvable):
 def materialize_stage(
     context: dg.AssetExecutionContext, root: Path, name: str, key: dg.AssetKey
 ) -> dg.MaterializeResult[Any]:
-    """Run a stage and hand Dagster what dvc.lock says of it."""
+    """Run a stage and hand Dagster what dvc.lock says of it.
+
+    Where DVC would skip the stage it is not asked: starting it costs more than a second.
+    """
     forced = context.run.tags.get(FORCE_TAG, "") == name.replace("@", ".")
+    started = time.monotonic()
+    with DvcProject(root) as project:
+        if not forced and project.fresh(name):
+            context.log.info(f"{name} didn't change: dvc.lock, its inputs, params, command and outputs agree")
+            return result(project, name, key, StageRun(time.monotonic() - started, skipped=True))
     run = run_stage(context, root, name, force=forced)
     with DvcProject(root) as project:
-        version = project.data_version(name)
-        if version is None:
-            raise dg.Failure(f"dvc.lock has no entry for {name} after its run; see `dvc status {name}`")
-        metadata = {
-            "seconds": round(run.seconds, 2),
-            "skipped by DVC": run.skipped,
-            **stage_metadata(project, project.stages[name]),
-            **mlflow_metadata(run.reported, os.environ.get("MLFLOW_UI_URL", MLFLOW_UI)),
-        }
+        return result(project, name, key, run)
+
+
+def result(project: DvcProject, name: str, key: dg.AssetKey, run: StageRun) -> dg.MaterializeResult[Any]:
+    """A stage's data version and metadata as dvc.lock and its files have them."""
+    version = project.data_version(name)
+    if version is None:
+        raise dg.Failure(f"dvc.lock has no entry for {name} after its run; see `dvc status {name}`")
+    metadata = {
+        "seconds": round(run.seconds, 2),
+        "skipped by DVC": run.skipped,
+        **stage_metadata(project, project.stages[name]),
+        **mlflow_metadata(run.reported, os.environ.get("MLFLOW_UI_URL", MLFLOW_UI)),
+    }
     return dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=dg.DataVersion(version))

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -92,6 +93,8 @@ class DvcProject:
         # The root dvc.yaml alone, never `repo.index`: that one walks the whole working copy, data included.
         self._dvc_stages = {stage.name: stage for stage in self._repo.stage.load_file(str(self.root / DVC_FILE))}
         self.stages = {name: self._plain(stage) for name, stage in self._dvc_stages.items()}
+        self._code_versions: dict[str, str] = {}
+        self._params_files: dict[str, dict[str, Any]] = {}
 
     def _plain(self, stage: Any) -> Stage:
         from dvc.dependency import ParamsDependency
@@ -188,17 +191,34 @@ class DvcProject:
 
     def workspace_code_version(self, name: str) -> str:
         """Code version that the stage would run with now."""
-        params = self.workspace_params(name)
-        deps = {self._relative(dep): dep for dep in self._dvc_stages[name].deps if dep.def_path not in params}
-        leaves = {path: _workspace_hash(dep) for path, dep in deps.items() if not self.producers(path)}
-        return _code_version(self._dvc_stages[name].cmd, params, leaves)
+        if name not in self._code_versions:
+            params = self.workspace_params(name)
+            deps = {self._relative(dep): dep for dep in self._dvc_stages[name].deps if dep.def_path not in params}
+            leaves = {path: _workspace_hash(dep) for path, dep in deps.items() if not self.producers(path)}
+            self._code_versions[name] = _code_version(self._dvc_stages[name].cmd, params, leaves)
+        return self._code_versions[name]
 
     def workspace_params(self, name: str) -> dict[str, dict[str, Any]]:
-        """The params that a stage reads, as they now stand, by file."""
+        """The params that a stage reads, as they now stand, by file; absent ones are left out, as by DVC.
+
+        DVC reads the file anew for each stage, which was a third of the time that the code location took to load.
+        """
+        import dpath
         from dvc.dependency import ParamsDependency
 
-        deps = [dep for dep in self._dvc_stages[name].deps if isinstance(dep, ParamsDependency)]
-        return {dep.def_path: dep.read_params() for dep in deps}
+        found: dict[str, dict[str, Any]] = {}
+        for dep in self._dvc_stages[name].deps:
+            if isinstance(dep, ParamsDependency):
+                if dep.fs_path not in self._params_files:
+                    self._params_files[dep.fs_path] = ParamsDependency(dep.stage, dep.fs_path).read_params()
+                whole = values = self._params_files[dep.fs_path]
+                if dep.params:
+                    values = {}
+                    for key in dep.params:
+                        with suppress(KeyError):
+                            values[key] = dpath.get(whole, key, separator=".")
+                found[dep.def_path] = values
+        return found
 
     def changes(self, name: str) -> dict[str, dict[str, Any]]:
         """What `dvc status` says of a stage: changed deps, params and outs by path, and the command; empty if fresh."""
@@ -213,6 +233,12 @@ class DvcProject:
         if stage.cmd_changed:
             found["command"] = {"before": self.lock.get(name, {}).get("cmd"), "now": stage.cmd}
         return found
+
+    def fresh(self, name: str) -> bool:
+        """Whether `dvc repro --single-item` would only say that the stage did not change."""
+        stage = self._dvc_stages[name]
+        by_itself = stage.frozen or stage.always_changed or stage.is_callback  # what these do is DVC's affair
+        return name in self.lock and not by_itself and not any(self.changes(name).values())
 
     def spoiled_outputs(self, name: str) -> list[str]:
         """Outputs that are not what dvc.lock says: deleted, edited by hand, new, or gone from the cache."""
