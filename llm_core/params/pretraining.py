@@ -48,7 +48,7 @@ class Pretraining(Section):
     batch_tokens: int | None = Field(None, ge=8)
     """Tokens in a step over all processes, padding included; null to derive it from model.scale."""
     micro_batch: int = Field(8, ge=1)
-    """Sequences a process passes through the model at once; the rest of a step is accumulated."""
+    """Sequences a process passes through the model at once, at most; the rest of a step is accumulated."""
     packing: Literal["best_fit", "concatenate"] = "best_fit"
     """How documents share sequences: cut as little as possible, or end to end."""
     document_mask: bool = False

@@ -124,17 +124,19 @@ def resolve(settings: Pretraining, network: Any, world: World) -> Pretraining:
     )
     derived = horizon(matrices, settings.sequence_length, settings.micro_batch * world.size)
     batch = settings.batch_tokens or derived.batch_tokens
-    whole = settings.sequence_length * settings.micro_batch * world.size
-    if batch % whole:
+    if batch % (settings.sequence_length * world.size):
         raise UserError(
             f"pretraining.batch_tokens {batch} must be a multiple of sequence_length {settings.sequence_length} x "
-            f"micro_batch {settings.micro_batch} x {world.size} process(es) = {whole}"
+            f"{world.size} process(es) = {settings.sequence_length * world.size}"
         )
+    rows = batch // settings.sequence_length // world.size
+    micro = max(size for size in range(1, min(settings.micro_batch, rows) + 1) if rows % size == 0)
     steps = settings.steps or max(derived.tokens // batch, 1)
     rate = settings.optimizer.learning_rate or derived.learning_rate
     return settings.model_copy(
         update={
             "batch_tokens": batch,
+            "micro_batch": micro,
             "steps": steps,
             "optimizer": settings.optimizer.model_copy(update={"learning_rate": rate}),
         }

@@ -12,6 +12,7 @@ from tests.llm_core.pretraining import tiny
 CASES = [
     *(f"pretraining.steps=6,pretraining.zero_stage={stage}" for stage in range(4)),
     "pretraining.steps=6,pretraining.micro_batch=1",
+    "pretraining.steps=6,pretraining.micro_batch=8",  # more than one of two processes has
     "pretraining.steps=6,pretraining.micro_batch=2,pretraining.zero_stage=2",
     "pretraining.steps=6,pretraining.activation_checkpointing=true",
     "pretraining.steps=6,model.attention=sdpa",
