@@ -7,6 +7,7 @@ command after
 a kill goes on from the last complete checkpoint, and another command never finds it.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -40,7 +41,12 @@ def finetune(method: str, model: Path, data: Path, out: Path, params: Params) ->
 
     section = getattr(params.finetuning, method)
     kind = check_applies(method, model)
-    adapter = models.choose_adapter(section, read_config(model))
+    config = read_config(model)
+    adapter = models.choose_adapter(section, config)
+    if (positions := getattr(config, "max_position_embeddings", None)) and section.max_length > positions:
+        raise UserError(
+            f"finetuning.{method}.max_length {section.max_length} is more than the {positions} positions of {model}"
+        )
     if adapter != section.adapter:
         log(f"finetune {method}: {section.adapter} cannot run here; using {adapter}, as qlora_fallback allows")
     rows = read_rows(data, method)
@@ -99,7 +105,7 @@ def _train(
     job = Job(method, model, kind, adapter, rows, section, seed, scratch, current, tokenizer)
     job.base = _start(job)
     head, labels = (room.HEAD, room.labels(job)) if hasattr(room, "HEAD") else ("generation", None)
-    figures: dict[str, Any] = {}
+    figures: dict[str, Any] = {"test_rows_too_long": _leave_out_unaskable(job)}
     started = scratch / "before.json"
     if folder is not None:
         if not started.exists():
@@ -108,6 +114,7 @@ def _train(
     result = room.finetune(job)
     if folder is None:
         return {}
+    gc.collect()  # the trainer and its model hold each other; the export is to find their memory free
     final = export(job, head, labels, folder)
     figures["after"] = room.measure(job, final)
     samples = {when: figures[when].pop("samples", []) for when in ("before", "after")}
@@ -121,6 +128,21 @@ def _train(
         stream.writelines(json.dumps(row, sort_keys=True) + "\n" for row in result.pop("log"))
     write_json(folder / "samples.json", samples)
     return {**figures, "method": method, "adapter": adapter, "training": result}
+
+
+def _leave_out_unaskable(job: Any) -> int:
+    """Take out test rows that leave the model no positions to answer in, where answers are generated; how many."""
+    from llm_core.finetuning.conversation import prompt_ids
+    from llm_core.finetuning.preferences import conversation
+
+    positions = getattr(read_config(job.base), "max_position_embeddings", None)
+    if job.kind != "decoder" or not positions or not hasattr(job.params, "max_new_tokens"):
+        return 0
+    asked = [row["messages"][:-1] if "messages" in row else conversation(row, "")[:-1] for row in job.rows["test"]]
+    room = positions - job.params.max_new_tokens
+    fits = [len(prompt_ids(job.tokenizer, messages)) <= room for messages in asked]
+    job.rows["test"] = [row for row, fit in zip(job.rows["test"], fits, strict=True) if fit]
+    return fits.count(False)
 
 
 def export(job: Any, head: str, labels: list[str] | None, folder: Path) -> Any:
@@ -141,6 +163,8 @@ def export(job: Any, head: str, labels: list[str] | None, folder: Path) -> Any:
         model.generation_config.eos_token_id = job.tokenizer.eos_token_id
     model.save_pretrained(folder)
     job.tokenizer.save_pretrained(folder)
+    del model
+    gc.collect()  # one whole model in memory at a time, or QLoRA's export needs more than its training
     loaded = models.load(folder, head, job.kind)
     if not sum(file.stat().st_size for file in folder.glob("*.safetensors")):
         raise UserError(f"{folder}: the export holds no weights")

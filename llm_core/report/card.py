@@ -16,6 +16,7 @@ import yaml
 from llm_core import timings, tracking
 from llm_core.params import Params
 from llm_core.report.blocks import Block, Row, to_html, to_markdown
+from llm_core.report.finetuning import finetuned
 from llm_core.report.plots import interval_plot, line_plot
 from llm_core.storage import output_folder, read_json
 
@@ -43,6 +44,7 @@ def report(data: Path, params: Params) -> Iterator[Block]:
     yield Block("facts", facts(data))
     yield from _data(data)
     yield from _training(data, models)
+    yield from finetuned(data)
     yield from _scores(evaluations)
     yield from _registry(data)
     yield from _samples(data)

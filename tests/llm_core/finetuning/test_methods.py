@@ -10,13 +10,12 @@ from llm_core.errors import UserError
 from llm_core.finetuning import stage
 from llm_core.finetuning.families import APPLIES, check_applies
 from llm_core.finetuning.models import add_adapter, load
-from llm_core.finetuning.rows import write_rows
 from llm_core.params import Params
 from llm_core.params.finetuning import Instruction
 from tests.llm_core.finetuning import tiny
+from tests.llm_core.finetuning.tiny import rows, run
 
 FAMILIES = ("gpt2", "gptj", "bert", "t5", "flan-t5", "bloom", "opt", "llama")
-COUNTRIES = ("Chad", "Mali", "Peru", "Fiji", "Cuba", "Togo", "Oman", "Iran")
 
 
 @pytest.fixture(autouse=True)
@@ -24,35 +23,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LLM_CORE_TRACKING", "off")
     torch.set_num_threads(1)
-
-
-def rows(method: str) -> Path:
-    made = []
-    for number, country in enumerate(COUNTRIES):
-        answer, wrong = ("yes", "no") if number % 2 else ("no", "yes")
-        question = f"Is it in {country}?"
-        talk = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        fields = {
-            "classification": {"text": question, "label": answer},
-            "instruction": {"messages": talk},
-            "rlhf": {"prompt": question, "answer": answer},
-        }.get(method, {"prompt": question, "chosen": answer, "rejected": wrong})
-        made.append({"id": str(number), **fields})
-    folder = Path(f"rows-{method}")
-    folder.mkdir(exist_ok=True)
-    write_rows(folder, {"train": made, "heldout": made[:4], "test": made[:4]})
-    return folder
-
-
-def run(method, family, **knobs):
-    settings = {"zero_stage": None, "max_steps": 2, "micro_batch": 4, "evaluations": 1, "max_length": 64}
-    if method in ("instruction", "dpo", "rlhf"):
-        settings |= {"max_new_tokens": 4, "scored_items": 4}
-    if method == "rlhf":
-        settings |= {"generations": 4, "reward": "pattern:.*[a-z].*"}  # what random weights say differs in
-    params = Params.model_validate({"finetuning": {method: settings | knobs}})
-    base = tiny.model(family, Path("base"), chat=family == "llama", pad=family in ("llama", "bert", "t5", "flan-t5"))
-    return stage.finetune(method, base, rows(method), Path("out"), params)
 
 
 @pytest.mark.slow

@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from llm_core.finetuning import stage
+from llm_core.finetuning.rows import write_rows
+from llm_core.params import Params
 from llm_core.tokenization.specials import CHAT_TEMPLATE, SPECIAL_TOKENS
 
 LINES = [
@@ -11,6 +14,7 @@ LINES = [
     "yes no spam ham",
     "0123456789",
 ]
+COUNTRIES = ("Chad", "Mali", "Peru", "Fiji", "Cuba", "Togo", "Oman", "Iran")
 
 
 def tokenizer(chat: bool = True, pad: bool = True) -> Any:
@@ -67,3 +71,34 @@ def model(family: str, folder: Path, chat: bool = True, pad: bool = True) -> Pat
     made.save_pretrained(folder)
     tok.save_pretrained(folder)
     return folder
+
+
+def rows(method: str) -> Path:
+    """Write rows of `method`, of lengths that differ, into a folder here; held-out and test rows are training rows."""
+    made = []
+    for number, country in enumerate(COUNTRIES):
+        answer, wrong = ("yes", "no") if number % 2 else ("no", "yes")
+        question = f"Is it in {country}{' now' * number}?"
+        talk = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        fields = {
+            "classification": {"text": question, "label": answer},
+            "instruction": {"messages": talk},
+            "rlhf": {"prompt": question, "answer": answer},
+        }.get(method, {"prompt": question, "chosen": answer, "rejected": wrong})
+        made.append({"id": str(number), **fields})
+    folder = Path(f"rows-{method}")
+    folder.mkdir(exist_ok=True)
+    write_rows(folder, {"train": made, "heldout": made[:4], "test": made[:4]})
+    return folder
+
+
+def run(method, family, data=None, **knobs):
+    """Finetune a tiny model for two steps, or as `knobs` say, from `base` into `out`; the metrics."""
+    settings = {"zero_stage": None, "max_steps": 2, "micro_batch": 4, "evaluations": 1, "max_length": 64}
+    if method in ("instruction", "dpo", "rlhf"):
+        settings |= {"max_new_tokens": 4, "scored_items": 4}
+    if method == "rlhf":
+        settings |= {"generations": 4, "reward": "pattern:.*[a-z].*"}  # what random weights say differs in
+    params = Params.model_validate({"finetuning": {method: settings | knobs}})
+    base = model(family, Path("base"), chat=family == "llama", pad=family in ("llama", "bert", "t5", "flan-t5"))
+    return stage.finetune(method, base, data or rows(method), Path("out"), params)

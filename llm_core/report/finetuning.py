@@ -1,0 +1,150 @@
+"""The report's part about finetuned models: each beside its start, in figures, pictures and answers.
+
+Reads what `finetune` leaves in a model's folder: metrics.json, training_log.jsonl, samples.json and, of a classifier,
+confusion.csv and reliability.csv.
+"""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from llm_core.report.blocks import Block, Row
+from llm_core.report.plots import line_plot
+from llm_core.storage import read_json
+
+LABELS = 12  # a confusion matrix wider than this is no longer read
+SAMPLES = 6
+CURVES = {  # key in the log -> (what the axis says, caption)
+    "reward": ("reward", "mean reward of the drawn answers"),
+    "kl": ("nats a token", "KL divergence from the start, as the trainer estimates it"),
+    "eval_rewards/margins": ("margin", "DPO's margin on held-out pairs"),
+    "eval_loss": ("loss", "held-out loss"),
+}
+
+
+def finetuned(data: Path) -> Iterator[Block]:
+    """A section for each finetuned model below `data/models`."""
+    for file in sorted(data.glob("models/*/metrics.json")):
+        metrics = read_json(file)
+        if "method" in metrics:
+            yield from _model(file.parent, metrics)
+
+
+def _model(folder: Path, metrics: Row) -> Iterator[Block]:
+    training, parent = metrics["training"], metrics["parent"]
+    share = training["trained_parameters"] / max(training["parameters"], 1)
+    yield Block("heading", f"Finetuning: {folder.name}")
+    yield Block(
+        "text",
+        f"Method {metrics['method']} ({metrics['adapter']}, {share:.2%} of the weights trained, {training['steps']} "
+        f"steps) from {parent['path']} ({parent['digest'][:12]}).",
+    )
+    yield Block("table", list(_before_after(metrics)))
+    changes = list(_changes(metrics))
+    if changes:
+        yield Block("table", changes)
+        yield Block("note", "p: one-sided sign test over the same test items, that the rise is chance.")
+    yield from _classifier(folder)
+    log = folder / "training_log.jsonl"
+    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
+    for key, (axis, caption) in CURVES.items():
+        points = [(row["step"], row[key]) for row in rows if key in row]
+        if len(points) > 1:
+            yield Block("figure", line_plot({axis: points}, "step", axis), f"{folder.name}: {caption}")
+    yield from _samples(folder)
+
+
+def _before_after(metrics: Row) -> Iterator[Row]:
+    before, after = metrics["before"], metrics["after"]
+    for name in sorted(before.keys() | after.keys()):
+        yield {"figure": name, "before": _figure(before.get(name)), "after": _figure(after.get(name)), "baseline": None}
+    for name, value in metrics.get("baseline", {}).items():
+        yield {"figure": name.replace("_", " "), "before": None, "after": None, "baseline": _figure(value)}
+    for name in ("temperature", "calibration_error"):
+        value = metrics.get(name)
+        if isinstance(value, dict):  # as the softmax says, and after the temperature
+            yield {
+                "figure": name.replace("_", " ") + ", raw and calibrated",
+                "before": _figure(value["raw"]),
+                "after": _figure(value["calibrated"]),
+                "baseline": None,
+            }
+        elif value is not None:
+            yield {"figure": name, "before": None, "after": _figure(value), "baseline": None}
+
+
+def _changes(metrics: Row) -> Iterator[Row]:
+    for name in sorted(key for key in metrics if key.endswith("_change")):
+        change = metrics[name]
+        yield {
+            "change of": name.removesuffix("_change"),
+            "by": f"{change['change']:+.4f}\u00a0±\u00a0{change['change_standard_error']:.4f}",
+            "items": change["items"],
+            "p": change["p_value"],
+        }
+    for name, what in (("dpo_margin", "DPO's margin"), ("kl_nats_per_answer", "KL from the start, nats an answer")):
+        if name in metrics:
+            value = metrics[name]
+            yield {"change of": what, "by": _figure(value), "items": value["items"], "p": value.get("p_value")}
+    if "win_rate" in metrics:
+        won = metrics["win_rate"]
+        said = f"{won['rate']:.3f} ({won['wins']} won, {won['losses']} lost, {won['ties']} tied; judge: {won['judge']})"
+        items = won["wins"] + won["losses"] + won["ties"]
+        yield {"change of": "win rate against the start", "by": said, "items": items, "p": won["p_value"]}
+
+
+def _classifier(folder: Path) -> Iterator[Block]:
+    if (folder / "confusion.csv").is_file():
+        with open(folder / "confusion.csv", encoding="utf-8", newline="") as stream:
+            counts = Counter((row["actual"], row["predicted"]) for row in csv.DictReader(stream))
+        labels = sorted({label for pair in counts for label in pair})
+        if len(labels) <= LABELS:
+            rows = [{"actual": actual} | {f"as {said}": counts[actual, said] for said in labels} for actual in labels]
+            yield Block("text", "Confusion matrix on test rows.")
+            yield Block("table", rows)
+        else:
+            wrong = Counter({pair: count for pair, count in counts.items() if pair[0] != pair[1]})
+            worst = sorted(wrong.items(), key=lambda item: (-item[1], item[0]))[:LABELS]
+            yield Block("text", "The most frequent confusions on test rows.")
+            yield Block("table", [{"actual": pair[0], "said": pair[1], "rows": count} for pair, count in worst])
+    if (folder / "reliability.csv").is_file():
+        with open(folder / "reliability.csv", encoding="utf-8", newline="") as stream:
+            bins = [(float(row["confidence"]), float(row["accuracy"])) for row in csv.DictReader(stream)]
+        plot = line_plot({"model": bins, "perfect": [(0.0, 0.0), (1.0, 1.0)]}, "calibrated confidence", "accuracy")
+        yield Block("figure", plot, f"{folder.name}: reliability on test rows, accuracy over calibrated confidence")
+
+
+def _samples(folder: Path) -> Iterator[Block]:
+    file = folder / "samples.json"
+    samples: Row = read_json(file) if file.is_file() else {}
+    pairs = list(zip(samples.get("before", []), samples.get("after", []), strict=False))[:: max(1, 12 // SAMPLES)]
+    if pairs:
+        yield Block(
+            "table",
+            [
+                {
+                    "prompt": _tail(one["prompt"]),
+                    "before": one["answer"][:80],
+                    "after": other["answer"][:80],
+                    "wanted": other["right_answer"],
+                }
+                for one, other in pairs
+            ],
+        )
+
+
+def _tail(prompt: Any) -> str:
+    return str(prompt if isinstance(prompt, str) else prompt[-1]["content"])[-160:]
+
+
+def _figure(value: Any) -> str | None:
+    if isinstance(value, dict):
+        if "mean" in value:
+            return f"{value['mean']:.4f}\u00a0±\u00a0{value['standard_error']:.4f}"
+        if "low" in value:
+            return f"{value['value']:.4f} ({value['low']:.4f} to {value['high']:.4f})"
+        return None
+    return None if value is None else f"{value:.4g}"
