@@ -1,8 +1,10 @@
 """The registry's vocabulary, on top of `tracking`: versions, `challenger`, `champion`, and the way back.
 
-A version is an evaluated model: its scores are linked to the logged model, its tags carry the
-digests of model and evaluation. `challenger` is the newest; `champion` moves only through the
-gate. Each champion remembers the one before it (tag `previous_champion`), so that rollback is one step.
+Each of the graph's models has a registered name of its own, so that a base model is held against base
+models. A version is an evaluated model: its scores are linked to the logged model, its tags carry the
+digests of model and evaluation. `register` makes it challenger and writes the gate's decision; `champion`
+moves only in `promote`, and only where the decision allows it. Between the two stands Dagster's blocking
+check. Each champion remembers the one before it (tag `previous_champion`), so that rollback is one step.
 """
 
 from collections.abc import Callable
@@ -15,18 +17,21 @@ from llm_core.errors import UserError
 from llm_core.progress import log
 from llm_core.storage import read_json, write_json
 
-NAME = "language-model"
 Judge = Callable[[Path | None, Path], tuple[bool, str]]
 """(folder of the champion's evaluation or None, of the challenger's) -> (passed, reason)"""
+Record = dict[str, Any]
 
 
-def register(
-    model: Path, evaluation: Path, figures: dict[str, float], judge: Judge, out: Path, name: str = NAME
-) -> bool:
-    """Register `model` with its evaluation as a new version and challenger; champion if `judge` lets it.
+def registered_name(prefix: str, model: Path | str) -> str:
+    """`language-model-base` for the folder data/models/base."""
+    return f"{prefix}-{Path(model).name}"
 
-    `out` is a JSON file that says what was decided. The same model and evaluation are registered once.
-    Raises UserError where the evaluation is of another model, or tracking is off.
+
+def register(model: Path, evaluation: Path, figures: dict[str, float], judge: Judge, out: Path, name: str) -> Record:
+    """Register `model` with its evaluation as a new version and challenger; the record, also written to `out`.
+
+    The record holds the gate's decision; nothing is promoted here. The same model and evaluation are
+    registered once. Raises UserError where the evaluation is of another model, or tracking is off.
     """
     about = read_json(evaluation / "about.json")
     digest = content_digest(model)
@@ -37,36 +42,40 @@ def register(
     tags = {"model": str(model), "model_digest": digest, "evaluation_digest": content_digest(evaluation)}
     version = store.find(tags) or store.add(model, evaluation, figures, tags)
     store.alias("challenger", version)
-    champion = store.version("champion")
-    if champion == version:
-        passed, reason = True, "it is the champion already"
-    else:
-        passed, reason = judge(store.evaluation(champion) if champion else None, evaluation)
+    passed, reason = _decide(store, version, evaluation, judge)
     store.tag(version, "gate", f"{'passed' if passed else 'failed'}: {reason}")
-    if passed and champion != version:
-        store.tag(version, "previous_champion", champion or "")
-        store.alias("champion", version)
-    log(f"registry: {name} version {version}: {'champion' if passed else 'not champion'}, {reason}")
-    record = {"model": str(model), "digest": digest, "name": name, "version": version, "champion": passed}
-    write_json(out, record | {"reason": reason})
+    log(f"registry: {name} version {version} is challenger; gate {'passed' if passed else 'failed'}: {reason}")
+    record: Record = {"model": str(model), "digest": digest, "name": name, "version": version}
+    record |= {"champion_before": store.version("champion"), "passed": passed, "reason": reason}
+    write_json(out, record)
+    return record
+
+
+def promote_record(record: Path, out: Path) -> bool:
+    """Make the version that `register` wrote to `record` champion if it passed; whether it is, also written to `out`.
+
+    A refusal is no error: the champion stays, and the line says why.
+    """
+    told = read_json(record)
+    passed = bool(told["passed"])
+    if passed:
+        _crown(tracking.Registry(told["name"]), told["version"])
+    line = "is champion" if passed else "stays challenger"
+    log(f"registry: {told['name']} version {told['version']} {line}: {told['reason']}")
+    write_json(out, {key: told[key] for key in ("name", "version", "digest", "reason")} | {"champion": passed})
     return passed
 
 
-def promote(version: str, judge: Judge, name: str = NAME) -> tuple[bool, str]:
+def promote(version: str, judge: Judge, name: str) -> tuple[bool, str]:
     """Put a registered version to the gate again (after its params changed, say); (passed, reason)."""
     store = tracking.Registry(name)
-    challenger = store.evaluation(version)
-    champion = store.version("champion")
-    if champion == version:
-        return True, "it is the champion already"
-    passed, reason = judge(store.evaluation(champion) if champion else None, challenger)
+    passed, reason = _decide(store, version, store.evaluation(version), judge)
     if passed:
-        store.tag(version, "previous_champion", champion or "")
-        store.alias("champion", version)
+        _crown(store, version)
     return passed, reason
 
 
-def rollback(name: str = NAME) -> tuple[str, str]:
+def rollback(name: str) -> tuple[str, str]:
     """Make the champion before this one champion again; (from version, to version). UserError where there is none."""
     store = tracking.Registry(name)
     champion = store.version("champion")
@@ -80,6 +89,41 @@ def rollback(name: str = NAME) -> tuple[str, str]:
     return champion, previous
 
 
-def listing(name: str = NAME) -> list[dict[str, Any]]:
+def previous_champion(name: str, digest: str) -> tuple[str, Path] | None:
+    """(version, folder of its evaluation) that a model of this digest is to be held against; None without one.
+
+    That is the champion, or, where the champion is this very model, the champion before it: the answer is the
+    same before and after a promotion. None also where tracking is off.
+    """
+    if not tracking.has_store():
+        return None
+    store = tracking.Registry(name)
+    version = store.version("champion")
+    while version and store.tags(version)["model_digest"] == digest:
+        version = store.tags(version).get("previous_champion") or None
+    return (version, store.evaluation(version)) if version else None
+
+
+def listing(name: str) -> list[dict[str, Any]]:
     """Every version, newest first: version, model, aliases, gate."""
     return tracking.Registry(name).listing()
+
+
+def _decide(store: tracking.Registry, version: str, evaluation: Path, judge: Judge) -> tuple[bool, str]:
+    champion = store.version("champion")
+    if champion == version:
+        return True, "it is the champion already"
+    if champion and store.tags(champion)["model_digest"] == store.tags(version)["model_digest"]:
+        return True, f"it is the champion itself (version {champion}), evaluated anew"
+    return judge(store.evaluation(champion) if champion else None, evaluation)
+
+
+def _crown(store: tracking.Registry, version: str) -> None:
+    champion = store.version("champion")
+    if champion == version:
+        return
+    before = champion or ""
+    if champion and store.tags(champion)["model_digest"] == store.tags(version)["model_digest"]:
+        before = store.tags(champion).get("previous_champion", "")  # the same model: what was before it stays before it
+    store.tag(version, "previous_champion", before)
+    store.alias("champion", version)

@@ -1,57 +1,100 @@
-"""An OpenAI-compatible endpoint for one model: transformers' own server, on loopback, ended cleanly.
+"""An OpenAI-compatible endpoint for one model: transformers' own server, on loopback, behind a guard, ended cleanly.
 
-`transformers serve` is kept by the library's makers, streams, and runs on a processor; nothing of our
-own would be better kept. What is added: the model is checked first, the address is always loopback,
-the hub is not asked, and the first Ctrl-C (or TERM) lets the answer in progress end, waits, and then stops.
+The server's handlers are kept by the library's makers, stream, and run on a processor. What is added stands in
+`serving_guard`: limits, one model, OpenAI's meaning of the sampling fields. The address is always loopback, the
+hub is never asked. Ctrl-C (or TERM) takes no new request, lets those in progress end for `GRACE_SECONDS`, and
+exits with 0.
+
+The parts are imported from `transformers.cli.serving`, which is no public interface: the version is pinned in
+constraints.txt, and a test starts the server and asks it.
 """
 
-import importlib.util
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.progress import log
+from llm_core.serving_guard import Guard, Limits
 
-GRACE_SECONDS = 20.0
+GRACE_SECONDS = 20
 
 
-def serve(model: Path, port: int, device: str) -> int:
-    """Run the server until it is told to stop; its exit code (0 after a clean stop).
+def serve(model: Path, port: int, device: str, limits: Limits) -> int:
+    """Run the server until it is told to stop; 0 after a clean stop.
 
-    Raises UserError: no model at `model`, the package openai is missing, the port is taken.
+    Raises UserError: no model at `model`, the port is taken.
     """
     if not (model / "config.json").is_file() or not (model / "tokenizer.json").is_file():
         raise UserError(f"{model}: no model with a tokenizer in Hugging Face layout here")
-    if importlib.util.find_spec("openai") is None:
-        raise UserError("transformers' server needs the package openai (its types): pip install openai")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise UserError(f"port {port}: {error.strerror}; choose another with --port") from None
-    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(model.resolve())]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--device", device]
-    server = subprocess.Popen(command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, start_new_session=True)
-    told = False
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    import uvicorn
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal told
-        os.killpg(server.pid, signal.SIGKILL if told else signal.SIGINT)
-        told = True
-
+    app = guarded_app(model, device, limits)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    log(f"serve: {model.resolve()} at http://127.0.0.1:{port}/v1 (Ctrl-C ends it)")
-    while True:
-        try:
-            code = server.wait(timeout=GRACE_SECONDS if told else 1)
-            return 0 if told else code
-        except subprocess.TimeoutExpired:
-            if told:
-                os.killpg(server.pid, signal.SIGKILL)
+        signal.signal(number, lambda *_: None)  # uvicorn raises the signal again after its shutdown: nothing to add
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning",
+                            timeout_graceful_shutdown=GRACE_SECONDS)  # fmt: skip
+    server = uvicorn.Server(config)
+    log(f"serve: {model.name} at http://127.0.0.1:{port}/v1 (Ctrl-C ends it)")
+    server.run()
+    log("serve: stopped")
+    return 0 if server.started else 1
+
+
+def guarded_app(model: Path, device: str, limits: Limits) -> Guard:
+    """The ASGI app: transformers' handlers behind the guard. Raises UserError where the model does not load."""
+    import transformers
+    from transformers.cli.serving.chat_completion import ChatCompletionHandler
+    from transformers.cli.serving.completion import CompletionHandler
+    from transformers.cli.serving.model_manager import ModelManager
+    from transformers.cli.serving.response import ResponseHandler
+    from transformers.cli.serving.server import build_server
+    from transformers.cli.serving.systemone import SystemOneHandler
+    from transformers.cli.serving.transcription import TranscriptionHandler
+    from transformers.cli.serving.utils import GenerationState
+
+    from llm_core.models import lstm  # noqa: F401 - registers the class
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    path = str(model.resolve())
+    try:
+        manager = ModelManager(device=device, dtype="auto", force_model=path)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{model}: no model that can be served ({str(error).splitlines()[0]})") from None
+    network, tokenizer = manager.load_model_and_processor(manager.process_model_name(path))
+    state = GenerationState()
+    app = build_server(
+        manager,
+        ChatCompletionHandler(manager, state),
+        completion_handler=CompletionHandler(manager, state),
+        response_handler=ResponseHandler(manager, state),
+        transcription_handler=TranscriptionHandler(manager, state),
+        systemone_handler=SystemOneHandler(manager, state),
+        generation_state=state,
+    )
+
+    def count(body: dict[str, Any]) -> int:
+        if "messages" in body:
+            if not tokenizer.chat_template:
+                raise ValueError("this model has no chat template; use /v1/completions")
+            return len(
+                tokenizer.apply_chat_template(body["messages"], add_generation_prompt=True, return_dict=True)[
+                    "input_ids"
+                ]
+            )
+        return len(tokenizer(body["prompt"])["input_ids"])
+
+    context = getattr(network.config, "max_position_embeddings", None) or 1 << 20
+    inner = manager.process_model_name(path)
+    defaults = network.generation_config.to_diff_dict()
+    return Guard(app, model.resolve().name, inner, context, count, defaults, limits)

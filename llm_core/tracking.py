@@ -38,6 +38,12 @@ def enabled() -> bool:
     return os.environ.get("LLM_CORE_TRACKING", "on") != "off" and os.environ.get("RANK", "0") == "0"
 
 
+def has_store() -> bool:
+    """Whether there is a tracking store to read from; looking never makes one."""
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    return enabled() and bool(given or (project_folder() / "mlflow.db").is_file())
+
+
 class Run:
     """One run in the tracking store; a silent one where tracking is off."""
 
@@ -227,7 +233,7 @@ def git_tags() -> dict[str, str]:
 
 def latest_metric(stage: str, metric: str) -> float | None:
     """The last value of a metric in the newest finished run of a stage; None without one (or with tracking off)."""
-    if not enabled() or (not os.environ.get("MLFLOW_TRACKING_URI") and not Path("mlflow.db").is_file()):
+    if not has_store():
         return None
     import mlflow
 
@@ -242,8 +248,7 @@ def latest_metric(stage: str, metric: str) -> float | None:
 
 def registered_models() -> list[str]:
     """Names of the registered models; [] where there is no store yet, or tracking is off."""
-    own = not os.environ.get("MLFLOW_TRACKING_URI")
-    if not enabled() or (own and not (project_folder() / "mlflow.db").is_file()):
+    if not has_store():
         return []
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # all the params' models cost half as much to import as DVC d
 
 @dataclass(frozen=True)
 class Look:
-    """What a check may look at: the project, the stage's folder, its deps, thresholds, the last accepted figures."""
+    """What a check may look at: project, folder (or one file) of the stage, deps, thresholds, last accepted figures."""
 
     root: Path
     folder: Path
@@ -90,6 +90,12 @@ def _loss(look: Look) -> Verdict:
     return loss(look.folder, look.params, look.previous)
 
 
+def _gate(look: Look) -> Verdict:
+    from llm_core.checks.promotion import gate
+
+    return gate(look.folder)
+
+
 @dataclass(frozen=True)
 class Check:
     """A check of the stages of one group of dvc.yaml."""
@@ -111,6 +117,7 @@ CHECKS = (
     Check("round_trip", ("tokenizer",), _round_trip, True, "Decoding what was encoded gives the same text."),
     Check("conservation", ("tokenize",), _conservation, True, "Each document of the split is in the tokens, once."),
     Check("loss", ("pretrain",), _loss, True, "Losses are finite, and near the best accepted model's."),
+    Check("gate", ("register",), _gate, True, "The challenger is better than the champion, by evaluation.gate."),
 )
 
 

@@ -24,7 +24,7 @@ GROUPS = {  # group in the UI -> stages of dvc.yaml; `meta: {group: …}` wins
     "documents": ("clean", "dedup", "decontaminate", "split", "mix"),
     "tokens": ("tokenizer", "tokenize"),
     "models": ("pretrain", "finetune-data", "finetune", "scaling"),
-    "evaluation": ("evaluate", "register", "compare", "report", "lineage"),
+    "evaluation": ("evaluate", "register", "promote", "compare", "report", "lineage"),
 }
 KINDS = {
     "sources": {"dvc", "parquet"},

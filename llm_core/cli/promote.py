@@ -1,4 +1,4 @@
-"""`llm-core promote`: a registered version before the gate again."""
+"""`llm-core promote`: champion, for a version that passes the gate."""
 
 from functools import partial
 from pathlib import Path
@@ -14,20 +14,34 @@ app = verb_app()
 
 @app.command()
 def promote(
-    version: Annotated[str, typer.Argument(help="Version to promote; none lists the versions.")] = "",
+    version: Annotated[str, typer.Argument(help="Version to put to the gate again; none lists the versions.")] = "",
+    model: Annotated[str, typer.Option("--model", help="Which of the graph's models.")] = "base",
+    record: Annotated[Path | None, typer.Option("--record", help="What `llm-core register` wrote, to follow.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file that says what was done of --record.")] = None,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
-    """Make VERSION champion if it passes the gate against the present champion; exit code 1 where it does not."""
+    """Make VERSION champion if it passes the gate against the present champion; exit code 1 where it does not.
+
+    With --record the gate has spoken already: a version that passed becomes champion, one that failed does not, and
+    the exit code is 0 either way.
+    """
     from llm_core import registry
-    from llm_core.evaluation.gate import judge
+    from llm_core.evaluation.gate import gate_of, judge
 
     params = read_params(params_file, overrides)
+    if record is not None:
+        if out is None:
+            raise UserError("promote --record: --out is missing, the file that says what was done")
+        registry.promote_record(record, out)
+        return
+    name = registry.registered_name(params.evaluation.registry, model)
     if not version:
-        for row in registry.listing():
+        for row in registry.listing(name):
             typer.echo(f"{row['version']:>4}  {row['model']:<28} {row['aliases']:<22} {row['gate']}")
         return
-    passed, reason = registry.promote(version, partial(judge, gate=params.evaluation.gate, seed=params.seed))
+    decide = partial(judge, gate=gate_of(model, params.evaluation), seed=params.seed)
+    passed, reason = registry.promote(version, decide, name)
     if not passed:
-        raise UserError(f"version {version} stays challenger: {reason}")
-    typer.echo(f"version {version} is champion: {reason}")
+        raise UserError(f"{name} version {version} stays challenger: {reason}")
+    typer.echo(f"{name} version {version} is champion: {reason}")

@@ -19,15 +19,18 @@ def register(
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
-    """Register a model as challenger; it becomes champion only through the gate in evaluation.gate.
+    """Register a model as challenger and put it to its gate (evaluation.gates, else evaluation.gate).
 
-    A model that fails the gate is registered all the same, and the exit code is 0: the decision is in --out.
+    A model that fails the gate is registered all the same, and the exit code is 0: the decision is in --out, and
+    `llm-core promote --record` follows it.
     """
     from llm_core.evaluation.evaluate import figures
-    from llm_core.evaluation.gate import judge
+    from llm_core.evaluation.gate import gate_of, judge
     from llm_core.registry import register as run
+    from llm_core.registry import registered_name
     from llm_core.storage import read_json
 
     params = read_params(params_file, overrides)
-    scores = figures(read_json(evaluation / "metrics.json"))
-    run(model, evaluation, scores, partial(judge, gate=params.evaluation.gate, seed=params.seed), out)
+    name = registered_name(params.evaluation.registry, model)
+    decide = partial(judge, gate=gate_of(model.name, params.evaluation), seed=params.seed)
+    run(model, evaluation, figures(read_json(evaluation / "metrics.json")), decide, out, name)

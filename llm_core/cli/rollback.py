@@ -1,6 +1,7 @@
 """`llm-core rollback`: the champion before this one is champion again."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -10,10 +11,15 @@ app = verb_app()
 
 
 @app.command()
-def rollback(params_file: ParamsFile = Path("params.yaml"), overrides: Overrides = None) -> None:
+def rollback(
+    model: Annotated[str, typer.Argument(help="Which of the graph's models.")] = "base",
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
     """Point the alias `champion` back to the version that had it before."""
     from llm_core import registry
 
-    read_params(params_file, overrides)
-    old, new = registry.rollback()
-    typer.echo(f"champion: version {new} again (was {old})")
+    params = read_params(params_file, overrides)
+    name = registry.registered_name(params.evaluation.registry, model)
+    old, new = registry.rollback(name)
+    typer.echo(f"{name}: version {new} is champion again (was {old})")

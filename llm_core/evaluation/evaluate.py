@@ -151,8 +151,10 @@ def lines(metrics: Metrics) -> list[str]:
 
 
 def with_error(score: Mapping[str, Any], metric: str) -> str:
-    """`0.2600 ± 0.0627`; a single document has no error to give."""
+    """`0.2600 ± 0.0627`; a single document has no error to give; equal items have an interval all the same."""
     error = score.get(f"{metric}_stderr")
+    if error == 0:
+        return f"{score[metric]:.4f} [{score[f'{metric}_low']:.4f}, {score[f'{metric}_high']:.4f}]"
     return f"{score[metric]:.4f} " + ("(one document, no error)" if error is None else f"± {error:.4f}")
 
 

@@ -12,7 +12,7 @@ from llm_core.errors import UserError
 from llm_core.evaluation.catalog import benchmark
 from llm_core.evaluation.results import read_results
 from llm_core.evaluation.statistics import Difference, paired_bootstrap
-from llm_core.params.evaluation import Gate
+from llm_core.params.evaluation import Evaluation, Gate
 
 Row = dict[str, Any]
 Results = dict[str, list[Row]]
@@ -56,6 +56,11 @@ def judge(champion: Path | None, challenger: Path, gate: Gate, seed: int) -> tup
     """The same for two evaluation folders; (passed, reason)."""
     decision = decide(read_results(champion) if champion else None, read_results(challenger), gate, seed)
     return decision.passed, decision.reason
+
+
+def gate_of(model: str, params: Evaluation) -> Gate:
+    """The gate of a model, by its folder's name."""
+    return params.gates.get(model, params.gate)
 
 
 def difference(before: Results, after: Results, metric: str, gate: Gate, seed: int) -> Difference:

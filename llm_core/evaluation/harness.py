@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.evaluation.catalog import benchmark
-from llm_core.evaluation.statistics import detectable, mean_and_error
+from llm_core.evaluation.statistics import detectable_difference, interval, mean_and_error
 from llm_core.evaluation.tasks import write_tasks
 from llm_core.params.evaluation import Evaluation
 
@@ -83,7 +83,7 @@ def with_begin_token(tokenizer: Any, asked: bool | None) -> tuple[Any, bool | No
 
 
 def summarize(rows: list[Row], touched: dict[str, set[str]] | None = None) -> dict[str, dict[str, float]]:
-    """Per task: each metric with its standard error, chance, items, and what these items can show.
+    """Per task: each metric with standard error and 95 % interval, chance, items, and what these items can show.
 
     With `touched` (task -> ids of items that training documents hold in part) the first metric is also
     given on clean and on touched items.
@@ -96,21 +96,25 @@ def summarize(rows: list[Row], touched: dict[str, set[str]] | None = None) -> di
         entry = benchmark(task)
         score: dict[str, float] = {"items": len(members)}
         for metric in (key for key in members[0] if key not in ("task", "id")):
-            mean, error = mean_and_error([row[metric] for row in members])
+            values = [row[metric] for row in members]
+            mean, error = mean_and_error(values)
+            low, high = interval(values)
             if metric == "perplexity":  # rows hold log-likelihoods; delta method
-                mean, error = math.exp(-mean), math.exp(-mean) * error
-            score[metric], score[f"{metric}_stderr"] = mean, error
+                mean, error, low, high = math.exp(-mean), math.exp(-mean) * error, math.exp(-high), math.exp(-low)
+            score |= {metric: mean, f"{metric}_stderr": error, f"{metric}_low": low, f"{metric}_high": high}
         first = main_metric(task, members[0])
         if entry.chance is not None:
             score["chance"] = entry.chance
-        score["detectable"] = detectable(score[f"{first}_stderr"] * math.sqrt(2))
+        score["detectable"] = detectable_difference([row[first] for row in members])
         if touched is not None:
             dirty = touched.get(task, set())
             for kind, wanted in (("clean", False), ("touched", True)):
                 part = [row[first] for row in members if (row["id"] in dirty) == wanted]
                 score[f"items_{kind}"] = len(part)
                 if part:
-                    score[f"{first}_{kind}"], score[f"{first}_{kind}_stderr"] = mean_and_error(part)
+                    name = f"{first}_{kind}"
+                    score[name], score[f"{name}_stderr"] = mean_and_error(part)
+                    score[f"{name}_low"], score[f"{name}_high"] = interval(part)
         scores[task] = score
     return scores
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from llm_core.digests import short_hash
 from llm_core.documents import document_files, read_batches
-from llm_core.evaluation.statistics import detectable, ratio_and_error
+from llm_core.evaluation.statistics import detectable, ratio_and_error, student
 from llm_core.params.evaluation import LanguageModelling
 from llm_core.progress import task as progress_task
 
@@ -114,17 +114,20 @@ def score_texts(network: Any, texts: list[Text], params: LanguageModelling, batc
 
 
 def summarize_texts(rows: list[Row]) -> dict[str, dict[str, float]]:
-    """`all` and each source: bits per byte with its error, perplexity per token, bytes, tokens, documents."""
+    """`all` and each source: bits per byte with error and 95 % interval, perplexity per token, sizes."""
     groups: dict[str, list[Row]] = {"all": rows}
     for row in rows:
         groups.setdefault(row["source"], []).append(row)
     scores = {}
     for source, members in groups.items():
         value, error = ratio_and_error([row["bits"] for row in members], [row["bytes"] for row in members])
+        half = error * student(0.95, len(members) - 1) if len(members) > 1 else math.nan
         tokens = sum(row["tokens"] for row in members)
         scores[source] = {
             "bits_per_byte": value,
             "bits_per_byte_stderr": error,
+            "bits_per_byte_low": value - half,
+            "bits_per_byte_high": value + half,
             "detectable": detectable(error * math.sqrt(2)),
             "perplexity": 2 ** (sum(row["bits"] for row in members) / tokens),
             "bytes": sum(row["bytes"] for row in members),

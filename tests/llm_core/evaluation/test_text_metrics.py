@@ -1,0 +1,135 @@
+"""Scores of files against the reference packages, on real pairs (two English Bibles)."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from llm_core.cli import score as verb
+from llm_core.errors import UserError
+from llm_core.evaluation.text_metrics import compare_systems, measure, read_lines, resampled
+from llm_core.params.evaluation import TextMetrics
+
+# Genesis 1:1-8 and Psalm 23:1-4, 6: the World English Bible against the King James Version (both public domain).
+WORLD_ENGLISH = [
+    "In the beginning, God created the heavens and the earth.",
+    "The earth was formless and empty. Darkness was on the surface of the deep and God’s Spirit was hovering over the surface of the waters.",  # noqa: E501
+    "God said, “Let there be light,” and there was light.",
+    "God saw the light, and saw that it was good. God divided the light from the darkness.",
+    "God called the light “day”, and the darkness he called “night”. There was evening and there was morning, the first day.",  # noqa: E501
+    "God said, “Let there be an expanse in the middle of the waters, and let it divide the waters from the waters.”",
+    "Yahweh is my shepherd; I shall lack nothing.",
+    "He makes me lie down in green pastures. He leads me beside still waters.",
+    "He restores my soul. He guides me in the paths of righteousness for his name’s sake.",
+    "Surely goodness and loving kindness shall follow me all the days of my life, and I will dwell in Yahweh’s house forever.",  # noqa: E501
+]
+KING_JAMES = [
+    "In the beginning God created the heaven and the earth.",
+    "And the earth was without form, and void; and darkness was upon the face of the deep. And the Spirit of God moved upon the face of the waters.",  # noqa: E501
+    "And God said, Let there be light: and there was light.",
+    "And God saw the light, that it was good: and God divided the light from the darkness.",
+    "And God called the light Day, and the darkness he called Night. And the evening and the morning were the first day.",  # noqa: E501
+    "And God said, Let there be a firmament in the midst of the waters, and let it divide the waters from the waters.",
+    "The LORD is my shepherd; I shall not want.",
+    "He maketh me to lie down in green pastures: he leadeth me beside the still waters.",
+    "He restoreth my soul: he leadeth me in the paths of righteousness for his name's sake.",
+    "Surely goodness and mercy shall follow me all the days of my life: and I will dwell in the house of the LORD for ever.",  # noqa: E501
+]
+UPPER = [text.upper() for text in WORLD_ENGLISH]
+
+
+def test_bleu_and_chrf_are_sacrebleus_with_its_signature() -> None:
+    import sacrebleu
+
+    found = measure("translation", WORLD_ENGLISH, [KING_JAMES], TextMetrics())
+    assert found["BLEU"].value == sacrebleu.corpus_bleu(WORLD_ENGLISH, [KING_JAMES]).score
+    assert found["chrF"].value == sacrebleu.corpus_chrf(WORLD_ENGLISH, [KING_JAMES]).score
+    assert found["BLEU"].signature == f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{sacrebleu.__version__}"
+    assert 20 < found["BLEU"].value < 60 < found["chrF"].value
+
+    two = measure("translation", WORLD_ENGLISH, [KING_JAMES, UPPER], TextMetrics(lowercase=True, chrf_word_order=2))
+    assert two["BLEU"].value == sacrebleu.corpus_bleu(WORLD_ENGLISH, [KING_JAMES, UPPER], lowercase=True).score
+    wanted = sacrebleu.CHRF(word_order=2, lowercase=True).corpus_score(WORLD_ENGLISH, [KING_JAMES, UPPER]).score
+    assert two["chrF++"].value == wanted
+    assert two["BLEU"].signature.startswith("nrefs:2|case:lc")
+
+
+def test_rouge_is_rouge_scores() -> None:
+    from rouge_score.rouge_scorer import RougeScorer
+    from rouge_score.scoring import BootstrapAggregator
+
+    kinds = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
+    scorer, aggregator = RougeScorer(kinds, use_stemmer=True), BootstrapAggregator(n_samples=200)
+    rows = [scorer.score(wanted, given) for given, wanted in zip(WORLD_ENGLISH, KING_JAMES, strict=True)]
+    for row in rows:
+        aggregator.add_scores(row)
+    found = measure("summarization", WORLD_ENGLISH, [KING_JAMES], TextMetrics(rouge_stemmer=True))
+    for kind in kinds:
+        assert found[kind].value == pytest.approx(np.mean([row[kind].fmeasure for row in rows]), rel=1e-15)
+        assert found[kind].value == pytest.approx(aggregator.aggregate()[kind].mid.fmeasure, abs=0.02)
+
+
+def test_classification_is_scikit_learns() -> None:
+    from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+    draw = random.Random(0)
+    wanted = [draw.choice("abc") for _ in range(60)]
+    given = [label if draw.random() < 0.6 else draw.choice("abcd") for label in wanted]
+    found = measure("classification", given, [wanted], TextMetrics())
+    assert found["accuracy"].value == accuracy_score(wanted, given)
+    assert found["macro F1"].value == f1_score(wanted, given, average="macro", zero_division=0)
+    assert found["Matthews correlation"].value == pytest.approx(matthews_corrcoef(wanted, given), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["translation", "summarization", "classification"])
+def test_every_metric_is_a_function_of_its_sums(kind: str) -> None:
+    for name, found in measure(kind, WORLD_ENGLISH, [KING_JAMES], TextMetrics()).items():  # type: ignore[arg-type]
+        assert found.score(found.statistics.sum(0)) == pytest.approx(found.value, rel=1e-12), name
+
+
+def test_intervals_agree_with_sacrebleus_own_bootstrap() -> None:
+    from sacrebleu.metrics import BLEU
+
+    theirs = BLEU().corpus_score(WORLD_ENGLISH, [KING_JAMES], n_bootstrap=1000)
+    drawn = resampled(measure("translation", WORLD_ENGLISH, [KING_JAMES], TextMetrics())["BLEU"], 1000, 1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    assert (low + high) / 2 == pytest.approx(theirs._mean, abs=1.5)
+    assert (high - low) / 2 == pytest.approx(theirs._ci, rel=0.15)
+
+
+def test_systems_are_paired_with_the_first() -> None:
+    worse = [text.replace("God", "Gold").replace("the ", "a ") for text in WORLD_ENGLISH]
+    systems = {"good": WORLD_ENGLISH, "bad": worse, "same": WORLD_ENGLISH}
+    found = compare_systems("translation", systems, [KING_JAMES], TextMetrics(), 0)
+    bad, same = found["differences"]["bad"]["BLEU"], found["differences"]["same"]["BLEU"]
+    assert bad["verdict"] == "worse" and bad["low"] < bad["difference"] < bad["high"] < 0
+    assert same["difference"] == same["low"] == same["high"] == 0 and same["verdict"] == "not told apart"
+    good = found["scores"]["good"]["BLEU"]
+    assert good["low"] < good["value"] < good["high"]
+    # paired: the interval of the difference is narrower than the two intervals side by side
+    assert bad["detectable"] < found["scores"]["good"]["BLEU"]["detectable"]
+
+
+def test_the_verb_reads_lines_and_jsonl_and_never_prints_a_bare_score(tmp_path: Path) -> None:
+    (tmp_path / "ours.txt").write_text("".join(text + "\n" for text in WORLD_ENGLISH))
+    rows = (json.dumps({"summary": text}) + "\n" for text in KING_JAMES)
+    (tmp_path / "wanted.jsonl").write_text("".join(rows))
+    out = tmp_path / "out"
+    arguments = ["translation", "--given", str(tmp_path / "ours.txt"), "--reference", str(tmp_path / "wanted.jsonl")]
+    done = CliRunner().invoke(verb.app, [*arguments, "--key", "summary", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    metrics = json.loads((out / "metrics.json").read_text())
+    value = measure("translation", WORLD_ENGLISH, [KING_JAMES], TextMetrics())["BLEU"].value
+    assert metrics["scores"]["ours"]["BLEU"]["value"] == value
+    line = next(line for line in done.output.splitlines() if "BLEU" in line)
+    assert f"{value:.4f} [" in line and "tok:13a" in line
+    with pytest.raises(UserError, match=r"wanted.jsonl:1: needs a JSON object with the field 'text'"):
+        read_lines(tmp_path / "wanted.jsonl")
+
+
+def test_files_of_different_length_are_told() -> None:
+    with pytest.raises(UserError, match="a has 10, reference 1 has 9"):
+        compare_systems("translation", {"a": WORLD_ENGLISH}, [KING_JAMES[1:]], TextMetrics(), 0)

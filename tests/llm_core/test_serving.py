@@ -1,0 +1,233 @@
+"""The endpoint, started as a user starts it and asked over plain HTTP."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.llm_core.evaluation.conftest import gpt2  # noqa: F401 - a fixture
+
+HALF = "\ufffd"  # a character of which max_tokens cut off a byte: never streamed
+TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ask(port: int, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, str]:
+    """(status, text) of a GET, or of a POST of JSON."""
+    data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers or {})
+    if data is not None:
+        request.add_header("Content-Type", "application/json")
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def wait_for(port: int, path: str, server: subprocess.Popen[str]) -> None:
+    for _ in range(600):
+        assert server.poll() is None, server.communicate()
+        try:
+            if ask(port, path)[0] == 200:
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError("the server does not answer")
+
+
+@pytest.fixture(scope="module")
+def server(gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, subprocess.Popen[str], Path]]:  # noqa: F811
+    import shutil
+
+    from transformers import AutoTokenizer
+
+    model = tmp_path_factory.mktemp("served") / "small"
+    shutil.copytree(gpt2, model)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(model)
+    port = free_port()
+    command = [sys.executable, "-m", "llm_core.cli", "serve", "--model", str(model), "--port", str(port)]
+    command += ["--device", "cpu", "--max-new-tokens", "40", "--max-waiting", "2"]
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    process = subprocess.Popen(
+        command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for(port, "/health", process)
+        yield port, process, model
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def events(text: str) -> list[Any]:
+    lines = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+@pytest.mark.slow
+def test_answers_are_the_models_own_whole_and_streamed(server: tuple[int, Any, Path]) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    port, _, model = server
+    network, tokenizer = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
+    inputs = tokenizer("The river", return_tensors="pt")
+    written = network.generate(**inputs, do_sample=False, max_new_tokens=8, pad_token_id=0)[0]
+    expected = tokenizer.decode(written[inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+    asked = {"model": "small", "prompt": "The river", "temperature": 0, "max_tokens": 8}
+    status, text = ask(port, "/v1/completions", asked)
+    answer = json.loads(text)
+    assert status == 200 and answer["model"] == "small"
+    assert answer["choices"][0]["text"] == expected
+    assert answer["usage"]["completion_tokens"] == 8 and answer["choices"][0]["finish_reason"] == "length"
+    streamed = events(ask(port, "/v1/completions", asked | {"stream": True})[1])
+    assert "".join(event["choices"][0].get("text", "") for event in streamed) == expected.rstrip(HALF)
+    assert len(streamed) > 4
+
+    chat = {"messages": [{"role": "user", "content": "Is iron a metal?"}], "temperature": 0, "max_tokens": 6}
+    whole = json.loads(ask(port, "/v1/chat/completions", chat)[1])["choices"][0]["message"]["content"]
+    parts = events(ask(port, "/v1/chat/completions", chat | {"stream": True, "stream_options": {}})[1])
+    assert whole and "".join(event["choices"][0]["delta"].get("content", "") for event in parts) == whole.rstrip(HALF)
+
+
+@pytest.mark.slow
+def test_sampling_obeys_seed_and_stop(server: tuple[int, Any, Path]) -> None:
+    port, _, _ = server
+
+    def text(**fields: Any) -> str:
+        body = {"prompt": "The river", "temperature": 1.0, "max_tokens": 12} | fields
+        return str(json.loads(ask(port, "/v1/completions", body)[1])["choices"][0]["text"])
+
+    assert text(seed=1) == text(seed=1) != text(seed=2)
+    whole = text(seed=1)
+    middle = whole[len(whole) // 2]
+    assert text(seed=1, stop=[middle]) == whole.partition(middle)[0]
+
+
+@pytest.mark.slow
+def test_limits_are_kept_and_told_in_openais_form(server: tuple[int, Any, Path]) -> None:
+    port, _, _ = server
+    long = json.loads(ask(port, "/v1/completions", {"prompt": "The", "max_tokens": 9999, "temperature": 0})[1])
+    assert long["usage"]["completion_tokens"] == 40
+    refused = {
+        404: [{"prompt": "a", "model": "other"}],
+        400: [
+            {"prompt": "a", "n": 3},
+            {"prompt": "a", "what": 1},
+            {"prompt": ["a", "b"]},
+            {"prompt": "a " * 200},  # more than the model sees
+            {"prompt": "a", "temperature": "hot"},
+            b"[1]",
+            b"{",
+        ],
+        413: [{"prompt": "a" * (1 << 20)}],
+    }
+    for status, bodies in refused.items():
+        for body in bodies:
+            found, text = ask(port, "/v1/completions", body)
+            assert found == status, (found, text)
+            assert json.loads(text)["error"]["message"]
+    assert ask(port, "/v1/chat/completions", {"messages": [{"role": "user"}]})[0] == 400
+    assert ask(port, "/load_model", {"model": "x"})[0] == 404
+    assert ask(port, "/v1/models", headers={"Host": "elsewhere.example"})[0] == 403
+    assert [entry["id"] for entry in json.loads(ask(port, "/v1/models")[1])["data"]] == ["small"]
+    with ThreadPoolExecutor(10) as pool:
+        body = {"prompt": "The", "max_tokens": 40}
+        found = {answer[0] for answer in pool.map(lambda _: ask(port, "/v1/completions", body), range(10))}
+    assert found == {200, 429}
+
+
+@pytest.mark.slow
+def test_the_client_of_openai_understands_it(server: tuple[int, Any, Path]) -> None:
+    import openai
+
+    with openai.OpenAI(base_url=f"http://127.0.0.1:{server[0]}/v1", api_key="none", max_retries=0) as client:
+        messages: Any = [{"role": "user", "content": "Is iron a metal?"}]
+        asked: Any = {"model": "small", "messages": messages, "temperature": 0, "max_tokens": 6}
+        whole = client.chat.completions.create(**asked).choices[0].message.content
+        parts = client.chat.completions.create(**asked, stream=True)
+        assert str(whole).rstrip(HALF) == "".join(part.choices[0].delta.content or "" for part in parts)
+        with pytest.raises(openai.NotFoundError, match="the one model here is 'small'"):
+            client.chat.completions.create(**(asked | {"model": "gpt-4"}))
+
+
+@pytest.mark.slow
+def test_told_to_stop_it_ends_its_answer_first(server: tuple[int, subprocess.Popen[str], Path]) -> None:
+    port, process, _ = server
+    body = json.dumps({"prompt": "The", "max_tokens": 40, "stream": True, "temperature": 0}).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/completions", body)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        first = answer.readline().decode()
+        process.send_signal(signal.SIGTERM)
+        rest = answer.read().decode()
+    assert events(first + rest)[-1]["choices"][0]["finish_reason"] == "length"
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.mark.slow
+def test_mlflow_serves_the_registered_model(gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from llm_core import tracking
+
+    monkeypatch.chdir(tmp_path)
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    monkeypatch.setenv("LLM_CORE_TRACKING", "on")
+    evaluation = tmp_path / "evaluation"
+    evaluation.mkdir()
+    (evaluation / "metrics.json").write_text("{}")
+    registry = tracking.Registry("language-model-base")
+    registry.alias("champion", registry.add(gpt2, evaluation, {"score": 1.0}, {"model": "base"}))
+
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/language-model-base@champion"]
+    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "MLFLOW_TRACKING_URI": store,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        wait_for(port, "/ping", process)
+        body = {"inputs": ["The river"], "params": {"max_new_tokens": 5}}
+        status, text = ask(port, "/invocations", body)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert status == 200, text
+    network, tokenizer = AutoModelForCausalLM.from_pretrained(gpt2), AutoTokenizer.from_pretrained(gpt2)
+    ids = [tokenizer.bos_token_id, *tokenizer("The river")["input_ids"]]
+    import torch
+
+    written = network.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=5, pad_token_id=0)[0]
+    assert json.loads(text) == {"predictions": [tokenizer.decode(written[1:], skip_special_tokens=True)]}
