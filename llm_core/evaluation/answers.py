@@ -12,9 +12,9 @@ from typing import Any
 
 from llm_core.answers import normalize
 from llm_core.errors import UserError
-from llm_core.evaluation.statistics import detectable_difference, interval, mean_and_error
 from llm_core.evaluation.tasks import spread
 from llm_core.progress import task as progress_task
+from llm_core.statistics import detectable_difference, interval, mean_and_error
 
 Row = dict[str, Any]
 

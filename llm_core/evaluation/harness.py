@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.evaluation.catalog import benchmark
-from llm_core.evaluation.statistics import detectable_difference, interval, mean_and_error
 from llm_core.evaluation.tasks import write_tasks
 from llm_core.params.evaluation import Evaluation
+from llm_core.statistics import detectable_difference, interval, mean_and_error
 
 Row = dict[str, Any]
 

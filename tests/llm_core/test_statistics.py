@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from llm_core.evaluation.statistics import (
+from llm_core.statistics import (
     detectable,
     detectable_difference,
     interval,
