@@ -23,6 +23,7 @@ from llm_core.params.mixing import Mixing, Split
 from llm_core.params.model import Model
 from llm_core.params.pretraining import Pretraining
 from llm_core.params.report import Report
+from llm_core.params.retrieval import Retrieval
 from llm_core.params.scaling import Scaling
 from llm_core.params.shards import Shards
 from llm_core.params.sources import Network, Source
@@ -52,6 +53,7 @@ class Params(Section):
     report: Report = Report()
     checks: Checks = Checks()
     scaling: Scaling = Scaling()
+    retrieval: Retrieval = Retrieval()
 
 
 def load(path: str | Path = "params.yaml", overrides: list[str] | None = None) -> Params:

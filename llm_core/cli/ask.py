@@ -1,0 +1,43 @@
+"""`llm-core ask`: an answer from the corpus."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+
+app = verb_app()
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+    model: Annotated[Path, typer.Option("--model", help="Folder of the model that answers.")] = Path(
+        "data/models/instruction"
+    ),
+    folder: Annotated[Path, typer.Option("--index", help="Folder that `llm-core index` made.")] = Path("data/index"),
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Answer a question from the indexed documents and cite them; refuse where nothing relevant is found."""
+    from llm_core.retrieval.ask import Asker
+    from llm_core.retrieval.index import Index
+    from llm_core.retrieval.reader import Reader
+    from llm_core.retrieval.search import Search
+
+    params = read_params(params_file, overrides).retrieval
+    reader = Reader(model, params.prompt_tokens, params.answer_tokens)
+    answer = Asker(Search(Index(folder), params), reader, params)(question)
+    if as_json:
+        typer.echo(json.dumps(asdict(answer), ensure_ascii=False, indent=2))
+        return
+    typer.echo(answer.text)
+    if not answer.refused and not answer.supported:
+        typer.echo("(no line that the model was shown holds these words)")
+    for number, row in enumerate(answer.citations, start=1):
+        where = ", ".join(filter(None, (row["document_id"], row["url"], f"characters {row['start']}-{row['stop']}")))
+        typer.echo(f"[{number}] {row['title'] or row['source']} ({where})")

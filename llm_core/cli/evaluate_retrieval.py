@@ -1,0 +1,57 @@
+"""`llm-core evaluate-retrieval`: search and answers, measured."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.errors import UserError
+
+app = verb_app()
+
+
+@app.command()
+def evaluate_retrieval(
+    file: Annotated[
+        Path, typer.Option("--questions", help="SQuAD JSON, JSONL of questions, or rows of finetuning/instruction.")
+    ],
+    out: Out,
+    folder: Annotated[
+        Path | None, typer.Option("--index", help="Index to search; left out: the paragraphs of a SQuAD file.")
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="Model that answers, with retrieval and without; left out: search only."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Ask only so many questions.")] = None,
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Measure recall, MRR and nDCG of BM25, dense and hybrid search, and exact match with and without retrieval."""
+    from llm_core.retrieval.index import Index, build
+    from llm_core.retrieval.measure import measure_answers, measure_search
+    from llm_core.retrieval.questions import read_questions, squad_documents
+    from llm_core.storage import output_folder, write_json
+
+    params = read_params(params_file, overrides)
+    questions = read_questions(file)[:limit]
+    with tempfile.TemporaryDirectory() as scratch:
+        if folder is None:
+            if file.suffix != ".json":
+                raise UserError("--index: needed where the questions are not a SQuAD file")
+            corpus = Path(scratch) / "paragraphs.jsonl"
+            corpus.write_text("".join(f"{json.dumps(row)}\n" for row in squad_documents(file)), "utf-8")
+            folder = Path(scratch) / "index"
+            build([str(corpus)], folder, params.retrieval.model_copy(update={"sources": None}), Path(scratch) / "none")
+        index = Index(folder)
+        with output_folder(out) as partial:
+            scores = {"search": measure_search(index, questions, params.retrieval, params.seed)}
+            if model is not None:
+                scores["answers"], rows = measure_answers(index, questions, model, params.retrieval, params.seed)
+                lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+                (partial / "answers.jsonl").write_text("".join(f"{line}\n" for line in lines), "utf-8")
+            write_json(partial / "metrics.json", scores)
+    typer.echo(json.dumps(scores, indent=2))

@@ -1,0 +1,41 @@
+"""`llm-core search`: passages of an index."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.errors import UserError
+
+app = verb_app()
+
+
+@app.command()
+def search(
+    question: Annotated[str, typer.Argument(help="What to look for.")],
+    folder: Annotated[Path, typer.Option("--index", help="Folder that `llm-core index` made.")] = Path("data/index"),
+    method: Annotated[str, typer.Option("--method", help="bm25, dense or hybrid.")] = "hybrid",
+    top: Annotated[int, typer.Option("--top", min=1, help="Passages to show.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with the whole passage.")] = False,
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Find the passages nearest to a question, by words (bm25), by meaning (dense), or both."""
+    from llm_core.retrieval.index import Index
+    from llm_core.retrieval.search import METHODS, Search
+
+    if method not in METHODS:
+        raise UserError(f"--method {method}: choose one of {', '.join(METHODS)}")
+    opened = Index(folder)
+    hits = Search(opened, read_params(params_file, overrides).retrieval)(question, top, method)  # type: ignore[arg-type]
+    for rank, hit in enumerate(hits, start=1):
+        row = opened.passage(hit.passage)
+        if as_json:
+            typer.echo(json.dumps({"rank": rank, "score": round(hit.score, 6), **row}, ensure_ascii=False))
+        else:
+            where = f"{row['title'] or row['source']} ({row['document_id']}{', ' + row['url'] if row['url'] else ''})"
+            typer.echo(f"{rank}. {hit.score:.4f}  {where}\n   {' '.join(row['text'].split())[:300]}")
+    if not hits:
+        typer.echo("nothing found", err=True)

@@ -1,0 +1,81 @@
+"""Answers with citations: find passages, show the model their best lines, say where each came from.
+
+A small model loses its way in whole passages, so it is shown the lines (or sentences) that
+are nearest to the question; `retrieval.evidence: 0` shows passages whole, for large models.
+An answer cites the passages whose shown lines hold its words; where none does, it says so:
+such an answer came out of the model's weights, not out of the corpus.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from llm_core.answers import normalize
+from llm_core.params.retrieval import Retrieval
+from llm_core.retrieval.reader import Reader
+from llm_core.retrieval.search import Method, Search
+
+LINE = re.compile(r"\n+|(?<=[.!?;]) +(?=[A-Z0-9])")
+REFUSAL = "No passage of the corpus is close enough to this question to answer it."
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A line that the model is shown."""
+
+    text: str
+    passage: int
+    """number of its passage in the index"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What `ask` gives back."""
+
+    text: str
+    refused: bool
+    supported: bool
+    """whether a shown line holds the answer's words"""
+    citations: list[dict[str, Any]]
+    """passages: document_id, source, url, title, start, stop, text; those that support the answer, else all shown"""
+    similarity: float | None
+    """cosine similarity of the best passage with the question"""
+
+
+class Asker:
+    """Answers questions from an index with a model."""
+
+    def __init__(self, search: Search, reader: Reader, params: Retrieval, method: Method = "hybrid") -> None:
+        self.search, self.reader, self.params = search, reader, params
+        self.method: Method = method if search.index.vectors is not None else "bm25"
+
+    def __call__(self, question: str) -> Answer:
+        """Search, refuse or answer, cite. Raises UserError where the question is over the token budget."""
+        hits = self.search(question, self.params.top, self.method)
+        similarity = max((hit.similarity for hit in hits if hit.similarity is not None), default=None)
+        if not hits or (similarity is not None and similarity < self.params.relevance):
+            return Answer(REFUSAL, True, False, [], similarity)
+        evidence = self.evidence(question, [hit.passage for hit in hits])
+        ids, count = self.reader.prompt(question, [line.text for line in evidence])
+        (text,) = self.reader([ids])
+        shown = evidence[:count]
+        said = f" {normalize(text)} "
+        holding = [line for line in shown if said.strip() and said in f" {normalize(line.text)} "]
+        chosen = list(dict.fromkeys(line.passage for line in holding or shown))
+        return Answer(text, False, bool(holding), [self.search.index.passage(number) for number in chosen], similarity)
+
+    def evidence(self, question: str, passages: list[int]) -> list[Evidence]:
+        """What of the passages is shown, best first; a line found in two passages counts for the better one."""
+        rows = [(number, self.search.index.passage(number)) for number in passages]
+        if not self.params.evidence:
+            return [Evidence("\n".join(filter(None, (row["title"], row["text"]))), number) for number, row in rows]
+        lines: dict[str, Evidence] = {}
+        titles = []
+        for number, row in rows:
+            for line in filter(None, (part.strip() for part in LINE.split(row["text"]))):
+                if line not in lines:
+                    lines[line] = Evidence(line, number)
+                    titles.append(row["title"] or "")
+        found = list(lines.values())
+        nearest = self.search.rank(question, [f"{t}\n{line.text}" for t, line in zip(titles, found, strict=True)])
+        return [found[place] for place in nearest[: self.params.evidence]]

@@ -1,0 +1,163 @@
+"""The index on disk: passages, a BM25 index and dense vectors, all memory-mapped.
+
+Built from folders of documents. The sparse part is made anew each time (its statistics are
+the whole corpus's, and it is quick); the dense part, which costs nearly all of the time,
+takes every vector whose passage it has already seen from the index before, so that adding
+documents or taking some down costs what changed, and the result is the one a fresh build
+gives. Documents named by a tombstone are left out.
+
+Dense search is exact: a product of the query with every vector, in blocks. At a million
+passages of 384 dimensions that is 0.77 GB of float16 (figures in docs/retrieval.md); past
+some millions an approximate index would pay, at the price of exactness.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bm25s
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from llm_core import progress, takedowns
+from llm_core.digests import content_digest
+from llm_core.documents import DocumentWriter, read_documents
+from llm_core.errors import UserError
+from llm_core.params.retrieval import Retrieval
+from llm_core.retrieval.embedding import Encoder, packaged_model
+from llm_core.retrieval.passages import SCHEMA, passages
+from llm_core.storage import output_folder, read_json, write_json
+
+VECTOR = np.float16  # halves the file; changes no rank that a test here could find
+COLUMNS = ["id", "source", "url", "text", "metadata"]
+BLOCK = 65_536
+
+
+def build(
+    inputs: list[str],
+    out: Path,
+    params: Retrieval,
+    tombstones: Path = Path(takedowns.FILE),
+    previous: Path | None = None,
+) -> dict[str, Any]:
+    """Index the documents at `inputs` into the folder `out`; the metrics.
+
+    `previous` is an index whose vectors may be taken over (default: what stands at `out`).
+    Raises UserError where there are no documents, or the encoder is not found.
+    """
+    encoder = _encoder_digest(params.encoder)
+    known = _known_vectors(previous or out, encoder)
+    removed = takedowns.load(tombstones)
+    dropped = 0
+    with output_folder(out) as folder:
+        with progress.task("passages") as work, DocumentWriter(folder / "passages", schema=SCHEMA) as writer:
+
+            def documents() -> Iterator[pa.RecordBatch]:
+                nonlocal dropped
+                for batch in read_documents(inputs, COLUMNS):
+                    if params.sources is not None:
+                        batch = batch.filter(pc.is_in(batch["source"], pa.array(params.sources, pa.string())))
+                    if removed:
+                        kept = [matched is None for matched in removed.match(batch)]
+                        dropped += len(kept) - sum(kept)
+                        batch = batch.filter(pa.array(kept))
+                    work.update(batch.num_rows)
+                    yield batch
+
+            for rows in passages(documents(), params.passage_words, params.overlap_words):
+                writer.write_rows(rows)
+        if writer.rows == 0:
+            raise UserError(f"{', '.join(inputs)}: no text to index")
+        table = _passages(folder)
+        sparse = bm25s.BM25(k1=params.k1, b=params.b, method="lucene")
+        sparse.index(tokenize(_indexed(table)), show_progress=False)
+        sparse.save(str(folder / "bm25"), show_progress=False)
+        taken = _embed(folder, table, params, known) if params.encoder != "none" else 0
+        metrics = {
+            "passages": writer.rows,
+            "documents_removed": dropped,
+            "encoder": params.encoder,
+            "encoder_digest": encoder,
+        }
+        write_json(folder / "metrics.json", metrics)
+    progress.log(f"index: {metrics['passages']} passages, {taken} vectors taken from the index before")
+    return metrics
+
+
+def tokenize(texts: list[str]) -> Any:
+    """bm25s's tokens: words of two letters and more, lower case, without English stop words."""
+    return bm25s.tokenize(texts, stopwords="en", show_progress=False)
+
+
+class Index:
+    """An opened index. Raises UserError where `folder` holds none."""
+
+    def __init__(self, folder: Path) -> None:
+        if not (folder / "metrics.json").is_file():
+            raise UserError(f"{folder}: holds no index; `llm-core index --in DOCUMENTS --out {folder}` makes one")
+        self.folder = folder
+        self.encoder_name: str = read_json(folder / "metrics.json")["encoder"]
+        self.table = _passages(folder)
+        self.sparse = bm25s.BM25.load(str(folder / "bm25"), mmap=True, show_progress=False)
+        dense = folder / "vectors.npy"
+        self.vectors: npt.NDArray[np.float16] | None = np.load(dense, mmap_mode="r") if dense.is_file() else None
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def passage(self, number: int) -> dict[str, Any]:
+        """The row of SCHEMA of the passage numbered `number`."""
+        row: dict[str, Any] = self.table.slice(number, 1).to_pylist()[0]
+        return row
+
+
+def _passages(folder: Path) -> pa.Table:
+    """All passages; the files are mapped, and text is decoded a column chunk at a time."""
+    return pq.read_table(folder / "passages", memory_map=True)
+
+
+def _indexed(table: pa.Table) -> list[str]:
+    """Title and text of each passage: what both searches read."""
+    pairs = zip(table["title"].to_pylist(), table["text"].to_pylist(), strict=True)
+    return [f"{title}\n{text}" if title else text for title, text in pairs]
+
+
+def _encoder_digest(name: str) -> str | None:
+    """Digest of the encoder's weights: vectors of other weights are not taken over."""
+    if name == "none":
+        return None
+    folder = packaged_model() if name == "packaged" else Path(name)
+    return content_digest(folder / "model.safetensors") if (folder / "model.safetensors").is_file() else None
+
+
+def _known_vectors(folder: Path, encoder: str | None) -> tuple[dict[str, int], npt.NDArray[np.float16]] | None:
+    """Vectors of an earlier index by passage hash; None where there is none of that encoder."""
+    if not (folder / "vectors.npy").is_file() or read_json(folder / "metrics.json")["encoder_digest"] != encoder:
+        return None
+    hashes = pq.read_table(folder / "passages", columns=["hash"])["hash"].to_pylist()
+    return {name: row for row, name in enumerate(hashes)}, np.load(folder / "vectors.npy")
+
+
+def _embed(
+    folder: Path, table: pa.Table, params: Retrieval, known: tuple[dict[str, int], npt.NDArray[np.float16]] | None
+) -> int:
+    """Write vectors.npy; the number of vectors that were taken over."""
+    hashes, texts = table["hash"].to_pylist(), _indexed(table)
+    rows = np.array([known[0].get(name, -1) if known else -1 for name in hashes])
+    missing = np.flatnonzero(rows < 0)
+    encoder = Encoder(params.encoder) if len(missing) or known is None else None
+    width = encoder.dimensions if encoder else known[1].shape[1]  # type: ignore[index]
+    vectors = np.lib.format.open_memmap(folder / "vectors.npy", mode="w+", dtype=VECTOR, shape=(len(hashes), width))
+    if known:
+        vectors[rows >= 0] = known[1][rows[rows >= 0]]
+    with progress.task("embed", total=len(missing), unit="passages") as work:
+        for start in range(0, len(missing), 1024):
+            chosen = missing[start : start + 1024]
+            if encoder:
+                vectors[chosen] = encoder([texts[row] for row in chosen]).astype(VECTOR)
+            work.update(len(chosen))
+    vectors.flush()
+    return int((rows >= 0).sum())

@@ -1,0 +1,73 @@
+"""Documents cut into passages, each of which knows where in which document it stands.
+
+A passage is a run of words with an overlap; cuts fall between words, never inside one, and
+the text between `start` and `stop` is the document's own, so that a citation can be checked
+letter by letter. The title of the document, where it has one, is indexed with the passage
+(what "its population" is about stands in the title).
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from llm_core.digests import short_hash
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),  # of the passage: document id and number
+        pa.field("document_id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("url", pa.string()),
+        pa.field("title", pa.string()),
+        pa.field("text", pa.large_string(), nullable=False),
+        pa.field("start", pa.int64()),  # first character in the document
+        pa.field("stop", pa.int64()),  # one past the last
+        pa.field("hash", pa.string()),  # of title and text: what an embedding depends on
+    ]
+)
+WORD = re.compile(r"\S+")
+
+
+def cut(text: str, words: int, overlap: int) -> list[tuple[int, int]]:
+    """Character ranges of passages of `words` words with `overlap` shared; [] for a text without words.
+
+    A rest shorter than the overlap joins the passage before it.
+    """
+    spans = [match.span() for match in WORD.finditer(text)]
+    step = max(words - overlap, 1)
+    ranges = []
+    for first in range(0, len(spans), step):
+        last = min(first + words, len(spans))
+        if len(spans) - last <= overlap:
+            last = len(spans)
+        ranges.append((spans[first][0], spans[last - 1][1]))
+        if last == len(spans):
+            break
+    return ranges
+
+
+def passages(batches: Iterable[pa.RecordBatch], words: int, overlap: int) -> Iterator[list[dict[str, Any]]]:
+    """Rows of SCHEMA for each batch of documents (`id, source, url, text, metadata`)."""
+    for batch in batches:
+        rows = []
+        for document in batch.to_pylist():
+            title = json.loads(document["metadata"] or "{}").get("title")
+            for number, (start, stop) in enumerate(cut(document["text"], words, overlap)):
+                text = document["text"][start:stop]
+                rows.append(
+                    {
+                        "id": f"{document['id']}#{number}",
+                        "document_id": document["id"],
+                        "source": document["source"],
+                        "url": document["url"],
+                        "title": title,
+                        "text": text,
+                        "start": start,
+                        "stop": stop,
+                        "hash": short_hash(title or "", text),
+                    }
+                )
+        yield rows

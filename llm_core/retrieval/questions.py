@@ -1,0 +1,81 @@
+"""Questions whose answers, and often whose documents, are known.
+
+Three kinds of files: SQuAD's JSON (its paragraphs are the corpus, too), JSONL with `question`,
+`answers` and optionally `document_id` or `about`, and our instruction rows (`messages`,
+`answer`, `country`), of which those that show no facts (`kind: closed`) count.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm_core.answers import normalize
+from llm_core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question; what makes a passage relevant to it is in `relevant`."""
+
+    text: str
+    answers: tuple[str, ...]
+    document_id: str | None = None
+    about: str | None = None
+
+    def relevant(self, passage: dict[str, Any]) -> bool:
+        """Whether a passage (a row of the index) answers it.
+
+        It does where it is of the known document; else where its title names what the question is
+        about and its text holds an answer.
+        """
+        if self.document_id is not None:
+            return bool(passage["document_id"] == self.document_id)
+        if self.about is not None and self.about not in (passage["title"] or ""):
+            return False
+        text = f" {normalize(passage['text'])} "
+        return any(f" {normalize(answer)} " in text for answer in self.answers if normalize(answer))
+
+
+def read_questions(file: Path) -> list[Question]:
+    """The questions of a file. Raises UserError, with file and line, where it is none of the three kinds."""
+    if not file.is_file():
+        raise UserError(f"{file}: no such file")
+    if file.suffix == ".json":
+        return [
+            Question(item["question"], tuple(answer["text"] for answer in item["answers"]), document_id)
+            for document_id, _, paragraph in _paragraphs(file)
+            for item in paragraph["qas"]
+        ]
+    found = []
+    for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            if "messages" in row:
+                if row.get("kind", "closed") == "closed":
+                    found.append(Question(row["messages"][-2]["content"], (row["answer"],), None, row.get("country")))
+            else:
+                found.append(Question(row["question"], tuple(row["answers"]), row.get("document_id"), row.get("about")))
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise UserError(f"{file}:{number}: a question with `question` and `answers` is needed ({error})") from None
+    if not found:
+        raise UserError(f"{file}: holds no question")
+    return found
+
+
+def squad_documents(file: Path) -> Iterator[dict[str, Any]]:
+    """The paragraphs of a SQuAD file as documents (`id, source, text, metadata`)."""
+    for document_id, title, paragraph in _paragraphs(file):
+        metadata = json.dumps({"title": title})
+        yield {"id": document_id, "source": file.stem, "text": paragraph["context"], "metadata": metadata}
+
+
+def _paragraphs(file: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    try:
+        articles = json.loads(file.read_text("utf-8"))["data"]
+        for article in articles:
+            for number, paragraph in enumerate(article["paragraphs"]):
+                yield f"{article['title']}#{number}", article["title"].replace("_", " "), paragraph
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file}: not in SQuAD's format ({error!r})") from None

@@ -1,0 +1,118 @@
+"""Three ways to find passages: by words (BM25), by meaning (dense), and both, fused by rank.
+
+Reciprocal rank fusion (Cormack, Clarke and Büttcher 2009) adds 1 / (k + rank) over the two
+lists: scores of different kinds need no calibration. Ties go to the earlier passage, so that
+the order is the same everywhere.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import bm25s
+import numpy as np
+import numpy.typing as npt
+
+from llm_core.errors import UserError
+from llm_core.params.retrieval import Retrieval
+from llm_core.retrieval.embedding import Encoder
+from llm_core.retrieval.index import BLOCK, Index, tokenize
+
+Method = Literal["bm25", "dense", "hybrid"]
+METHODS: tuple[Method, ...] = ("bm25", "dense", "hybrid")
+
+
+class Hit(NamedTuple):
+    """A passage found."""
+
+    passage: int
+    """its number in the index"""
+    score: float
+    """BM25, cosine similarity, or the fused score"""
+    similarity: float | None
+    """cosine similarity with the question, where dense search ran"""
+
+
+class Search:
+    """Searches over an index; the encoder is loaded once, and only for dense and hybrid search."""
+
+    def __init__(self, index: Index, params: Retrieval) -> None:
+        self.index, self.params = index, params
+        self._encoder: Encoder | None = None
+        self._queries: dict[str, npt.NDArray[np.float32]] = {}
+
+    def __call__(self, question: str, top: int, method: Method = "hybrid") -> list[Hit]:
+        """The `top` best passages for a question.
+
+        Raises UserError when dense search is asked of an index without vectors.
+        """
+        if method == "bm25":
+            return [Hit(passage, score, None) for passage, score in self.bm25(question, top)]
+        similar = self.similarities(question)
+        if method == "dense":
+            return [Hit(number, float(similar[number]), float(similar[number])) for number in _best(similar, top)]
+        depth = max(top, self.params.candidates)
+        lists = [[passage for passage, _ in self.bm25(question, depth)], _best(similar, depth).tolist()]
+        return [Hit(number, score, float(similar[number])) for number, score in fuse(lists, self.params.fusion_k)[:top]]
+
+    def prepare(self, questions: list[str]) -> None:
+        """Embed many questions at once; they are then searched by meaning without waiting for the encoder."""
+        new = [question for question in dict.fromkeys(questions) if question not in self._queries]
+        if new and self.index.vectors is not None:
+            self._queries |= zip(new, self.encoder(new), strict=True)
+
+    def rank(self, question: str, texts: list[str]) -> list[int]:
+        """Places of `texts` from the nearest to the question down: by meaning, or by BM25 where there is no encoder."""
+        if self.index.vectors is not None:
+            self.prepare([question])
+            scores = self.encoder(texts) @ self._queries[question]
+        else:
+            small = bm25s.BM25(k1=self.params.k1, b=self.params.b, method="lucene")
+            small.index(tokenize(texts), show_progress=False)
+            words = [word for word in tokenize([question]).vocab if word in small.vocab_dict]
+            scores = small.get_scores(words) if words else np.zeros(len(texts))
+        return [int(place) for place in np.lexsort((np.arange(len(texts)), -scores))]
+
+    @property
+    def encoder(self) -> Encoder:
+        """The index's encoder, loaded when it is first needed."""
+        if self._encoder is None:
+            self._encoder = Encoder(self.index.encoder_name)
+        return self._encoder
+
+    def bm25(self, question: str, top: int) -> list[tuple[int, float]]:
+        """(passage, score) by BM25, best first; only passages that share a word with the question."""
+        words = tokenize([question])
+        if not words.vocab:
+            return []
+        found: Any = self.index.sparse.retrieve(words, k=min(top, len(self.index)), show_progress=False)
+        pairs = zip(found.documents[0].tolist(), found.scores[0].tolist(), strict=True)
+        return sorted(((number, score) for number, score in pairs if score > 0), key=lambda pair: (-pair[1], pair[0]))
+
+    def similarities(self, question: str) -> npt.NDArray[np.float32]:
+        """Cosine similarity of the question with every passage: float32 [passages]."""
+        vectors = self.index.vectors
+        if vectors is None:
+            raise UserError(f"{self.index.folder}: has no vectors (retrieval.encoder was none); search it with bm25")
+        self.prepare([question])
+        query = self._queries[question]
+        blocks = [vectors[at : at + BLOCK].astype(np.float32) @ query for at in range(0, len(vectors), BLOCK)]
+        return np.concatenate(blocks)
+
+
+def fuse(rankings: list[list[int]], k: int) -> list[tuple[int, float]]:
+    """Reciprocal rank fusion of rankings (best first): (passage, score), best first."""
+    scores: dict[int, float] = {}
+    for ranking in rankings:
+        for rank, passage in enumerate(ranking, start=1):
+            scores[passage] = scores.get(passage, 0.0) + 1.0 / (k + rank)
+    return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def _best(scores: npt.NDArray[np.float32], top: int) -> npt.NDArray[np.int64]:
+    """Numbers of the `top` highest scores, best first, ties by number."""
+    top = min(top, len(scores))
+    if top == 0:
+        return np.zeros(0, np.int64)
+    threshold = np.partition(scores, -top)[-top]
+    candidates = np.flatnonzero(scores >= threshold)
+    order = np.lexsort((candidates, -scores[candidates]))
+    return candidates[order][:top].astype(np.int64)

@@ -1,0 +1,22 @@
+"""How documents are cut."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_core.retrieval.passages import cut
+
+
+def test_passages_overlap_and_end_with_the_text() -> None:
+    text = "a b c d e f g"
+    assert [text[start:stop] for start, stop in cut(text, 3, 1)] == ["a b c", "c d e", "e f g"]
+    assert cut("", 3, 1) == []
+    assert cut("  one \n", 3, 1) == [(2, 5)]
+
+
+@given(st.lists(st.sampled_from(["a", "bb", "ccc"]), max_size=60), st.integers(2, 9), st.integers(0, 5))
+def test_no_word_is_lost(words: list[str], size: int, overlap: int) -> None:
+    text = " ".join(words)
+    ranges = cut(text, size, overlap)
+    covered = {place for start, stop in ranges for place in range(start, stop)}
+    assert all(letter == " " or place in covered for place, letter in enumerate(text))
+    assert all(len(text[start:stop].split()) <= size + overlap for start, stop in ranges)
