@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -41,6 +42,7 @@ SCHEMA = pa.schema(
         pa.field("metadata", pa.string()),  # a JSON object
     ]
 )
+COLUMNS = frozenset(SCHEMA.names)
 ENDINGS = (".parquet", ".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
 SHARD_BYTES = 128 << 20  # of text, before compression
 LEDGER_ROW_BYTES = 64  # what a row without text counts for
@@ -240,19 +242,25 @@ def complete(batch: pa.RecordBatch, wanted: list[str], file: str, position: int)
 
 def _read_jsonl(file: str, wanted: list[str]) -> Iterator[pa.RecordBatch]:
     schema = pa.schema([SCHEMA.field(name) for name in wanted])
-    rows: list[dict[str, Any]] = []
+    columns: list[list[Any]] = [[] for _ in wanted]
     size = 0
     for number, line in enumerate(read_lines(file), start=1):
         if not line.strip():
             continue
-        row = parse_line(line, file, number)
-        rows.append({name: row.get(name) for name in wanted})
+        row = parse_line(line, file, number, wanted)
+        for name, values in zip(wanted, columns, strict=True):
+            values.append(row.get(name))
         size += len(line)
-        if len(rows) >= BATCH_ROWS or size >= BATCH_BYTES:
-            yield pa.RecordBatch.from_pylist(rows, schema=schema)
-            rows, size = [], 0
-    if rows:
-        yield pa.RecordBatch.from_pylist(rows, schema=schema)
+        if len(columns[0]) >= BATCH_ROWS or size >= BATCH_BYTES:
+            yield _columns_as_batch(columns, schema)
+            columns, size = [[] for _ in wanted], 0
+    if columns[0]:
+        yield _columns_as_batch(columns, schema)
+
+
+def _columns_as_batch(columns: list[list[Any]], schema: pa.Schema) -> pa.RecordBatch:
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def read_lines(file: str | Path) -> Iterator[bytes]:
@@ -273,15 +281,39 @@ def read_lines(file: str | Path) -> Iterator[bytes]:
             raise UserError(f"{file}: broken or truncated compressed file ({error})") from None
 
 
-def parse_line(line: bytes, file: str, number: int) -> dict[str, Any]:
+def parse_line(line: bytes, file: str, number: int, wanted: Sequence[str] = SCHEMA.names) -> dict[str, Any]:
+    """The document in a line of JSONL, with at least the columns `wanted` that it has.
+
+    Raises UserError where the line is no JSON object with a text.
+    """
     try:
-        row = json.loads(line)
+        row = orjson.loads(line)
+    except ValueError:
+        row = _lenient(line, file, number)
+    if type(row) is not dict or type(row.get("text")) is not str:
+        raise UserError(f"{file}:{number}: a JSON object with a string field 'text' is needed")
+    if type(row.get("id")) is float:  # an integer of more than 64 bits, which orjson rounds
+        row = _lenient(line, file, number)
+    document = {key: None if value is None else str(value) for key, value in row.items() if key in COLUMNS}
+    if "metadata" in wanted and (len(document) < len(row) or document.get("metadata") is not None):
+        document["metadata"] = _metadata(_lenient(line, file, number))
+    if row.get("id") is None:
+        document["id"] = document_id(file.rpartition("/")[2], str(number))
+    if row.get("source") is None:
+        document["source"] = file.rpartition("/")[2].split(".")[0]
+    return document
+
+
+def _lenient(line: bytes, file: str, number: int) -> Any:
+    """Python's own parser: slower, but exact on large integers, and takes NaN and halves of surrogate pairs."""
+    try:
+        return json.loads(line)
     except ValueError as error:
         raise UserError(f"{file}:{number}: not valid JSON ({error})") from None
-    if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-        raise UserError(f"{file}:{number}: a JSON object with a string field 'text' is needed")
-    name = Path(file).name
-    extra = {key: value for key, value in row.items() if key not in SCHEMA.names}
+
+
+def _metadata(row: dict[str, Any]) -> str | None:
+    extra = {key: value for key, value in row.items() if key not in COLUMNS}
     metadata = row.get("metadata")
     if isinstance(metadata, dict):
         extra |= metadata
@@ -290,9 +322,4 @@ def parse_line(line: bytes, file: str, number: int) -> dict[str, Any]:
             extra |= json.loads(metadata)
         except (ValueError, TypeError):
             extra["metadata"] = metadata
-    return {
-        **{key: None if value is None else str(value) for key, value in row.items() if key in SCHEMA.names},
-        "id": str(row["id"]) if row.get("id") is not None else document_id(name, str(number)),
-        "source": str(row["source"]) if row.get("source") is not None else name.split(".")[0],
-        "metadata": json.dumps(extra, sort_keys=True, ensure_ascii=False) if extra else None,
-    }
+    return json.dumps(extra, sort_keys=True, ensure_ascii=False) if extra else None

@@ -69,6 +69,26 @@ class LedgerWriter(DocumentWriter):
             self.sizes[key] += row.get("bytes") or 0
         self.write_rows([{**row, "stage": self.stage} for row in rows])
 
+    def record_columns(self, rows: int, **columns: pa.Array) -> None:
+        """Append verdicts given in columns, `source`, `verdict`, `reason`, `bytes` among them; others are null."""
+        stage = pa.repeat(self.stage, rows)
+        arrays = [
+            (columns | {"stage": stage}).get(field.name, pa.nulls(rows, field.type)).cast(field.type)
+            for field in SCHEMA
+        ]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+        keys = ["source", "verdict", "reason"]
+        totals = (
+            pa.table(batch.select([*keys, "bytes"]))
+            .group_by(keys, use_threads=False)
+            .aggregate([("bytes", "sum"), ([], "count_all")])
+        )
+        for row in totals.to_pylist():
+            key = (row["source"], row["verdict"], row["reason"] or "")
+            self.counts[key] += row["count_all"]
+            self.sizes[key] += row["bytes_sum"] or 0
+        self.write(batch)
+
     def summary(self) -> dict[str, Any]:
         """Documents and bytes in, kept, changed and dropped, in all, per source and per reason."""
         return summarize(self.counts, self.sizes)

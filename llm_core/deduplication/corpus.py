@@ -20,10 +20,10 @@ from llm_core.deduplication.signing import Signed
 from llm_core.errors import UserError
 from llm_core.similarity.clusters import Near, ShingleStore
 from llm_core.storage import read_json, write_json
-from llm_core.takedowns import KINDS
 
 Numbers = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
+Codes = npt.NDArray[np.int8]
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -54,30 +54,27 @@ class Corpus:
         self._table = _new_table(1 << 12)
         self._distinct = 0
 
-    def add(self, ids: pa.Array, sources: list[str], urls: Hashes, removed: list[str | None], signed: Signed) -> None:
-        """Append the documents of a batch."""
+    def add(self, ids: pa.Array, sources: pa.Array, urls: Hashes, removed: Codes, signed: Signed) -> None:
+        """Append the documents of a batch; `removed` is 0 or 1 + the number of the kind of tombstone: int8 [batch]."""
         while 2 * (self._distinct + len(ids)) > len(self._table):
             self._table = _grown(self._table)
-        present = signed.digests.any(axis=1) & np.array([kind is None for kind in removed], np.bool_)
+        present = signed.digests.any(axis=1) & (removed == 0)
         stored, new = _places(self._table, signed.digests, present, self._distinct)
-        for row in np.flatnonzero(new).tolist():
-            signature = signed.signatures[row]
-            if signature is not None:
-                self.store.append(signature)
+        if signed.signatures:
+            self.store.append(signed.signatures if new.all() else signed.signatures.take(np.flatnonzero(new)))
         self._distinct += int(new.sum())
-        codes = {name: code for code, name in enumerate(self.sources)}
-        for name in sources:
-            if name not in codes:
-                codes[name] = len(codes)
+        named = sources.dictionary_encode()
+        for name in named.dictionary.to_pylist():
+            if name not in self.sources:
                 self.sources.append(name)
-        kinds = [0 if kind is None else KINDS.index(kind) + 1 for kind in removed]
+        codes = np.array([self.sources.index(name) for name in named.dictionary.to_pylist()], np.int32)
         self._append(
             ids,
-            source=np.array([codes[name] for name in sources], np.int32),
+            source=codes[named.indices.to_numpy()],
             length=signed.lengths,
             digest=signed.digests,
             url=urls,
-            removed=np.array(kinds, np.int8),
+            removed=removed,
             stored=stored,
         )
 

@@ -1,11 +1,11 @@
 """Signatures of batches of documents: in threads of this machine or on a Ray cluster, in order either way."""
 
-import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llm_core.ray_cluster import ray_cluster
-from llm_core.similarity.clusters import Near, Signature, Signer
-from llm_core.similarity.words import WordHasher
+from llm_core.similarity.clusters import Near, Signatures, Signer
+from llm_core.similarity.words import WordHasher, normal_form
 
 Place = TypeVar("Place")
 
@@ -27,23 +27,34 @@ class Signed(NamedTuple):
     """UTF-8 bytes: int64 [documents]"""
     digests: npt.NDArray[np.uint64]
     """128-bit digest of the words, 0 for a text without words: uint64 [documents, 2]"""
-    signatures: list[Signature | None]
-    """None for a text without words, and where near-duplicates are not looked for"""
+    signatures: Signatures | None
+    """None where near-duplicates are not looked for"""
 
 
 def sign(texts: pa.Array, near: Near, signatures: bool) -> Signed:
     """Sign the texts (large_string) of a batch."""
     hasher, signer = _tools(near)
+    lengths = pc.binary_length(texts).to_numpy()
+    ascii_only = pc.string_is_ascii(texts)
+    if not pc.all(ascii_only).as_py():
+        texts = _in_normal_form(texts, ascii_only.to_numpy(zero_copy_only=False))
     starts = np.frombuffer(texts.buffers()[1], np.int64, len(texts) + 1, offset=texts.offset * 8)
     data = np.frombuffer(texts.buffers()[2] or b"", np.uint8)
+    words, counts = hasher.of_texts(data, starts)
     digests = np.zeros((len(texts), 2), np.uint64)
-    made: list[Signature | None] = []
-    for row, plain in enumerate(pc.string_is_ascii(texts).to_pylist()):
-        words = hasher.of_bytes(data[starts[row] : starts[row + 1]], plain)
-        if len(words):
-            digests[row] = np.frombuffer(hashlib.blake2b(words.data, digest_size=16).digest(), np.uint64)
-        made.append(signer(words) if signatures and len(words) else None)
-    return Signed(np.diff(starts), digests, made)
+    view, end = words.view(np.uint8).data, 0
+    for row, count in enumerate(counts.tolist()):
+        if count:
+            digests[row] = np.frombuffer(blake2b(view[8 * end : 8 * (end + count)], digest_size=16).digest(), np.uint64)
+        end += count
+    return Signed(lengths, digests, signer(words, counts) if signatures else None)
+
+
+def _in_normal_form(texts: pa.Array, ascii_only: npt.NDArray[np.bool_]) -> pa.Array:
+    """The texts, those that are not ASCII in the normal form in which words are compared."""
+    rows = np.flatnonzero(~ascii_only)
+    values = [normal_form(text) for text in texts.take(pa.array(rows)).to_pylist()]
+    return pc.replace_with_mask(texts, pa.array(~ascii_only), pa.array(values, texts.type))
 
 
 def sign_all(

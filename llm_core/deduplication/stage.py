@@ -34,7 +34,8 @@ from llm_core.similarity.clusters import Near, Shingles, ShingleStore, labels, n
 from llm_core.storage import output_folder, write_json
 
 KEPT, TAKEDOWN, EMPTY, EXACT, URL, NEAR = range(6)
-REASONS = (None, "takedown", "empty", "exact_duplicate", "url_duplicate", "near_duplicate")
+REASONS = pa.array([None, "takedown", "empty", "exact_duplicate", "url_duplicate", "near_duplicate"])
+VERDICTS, KINDS = pa.array(["kept", "dropped"]), pa.array(takedowns.KINDS)
 Codes = npt.NDArray[np.int8]
 
 
@@ -102,9 +103,10 @@ def _read(
     signed: Signed
     with progress.task("dedup: signatures", total=count_documents(inputs)) as work:
         for batch, signed in sign_all(batches, near, params.near, params.runner, params.workers):
-            urls = np.array([_url_digest(url) for url in batch.column("url").to_pylist()], np.uint64)
-            removed: list[str | None] = tombstones.match(batch) if tombstones else [None] * batch.num_rows
-            corpus.add(batch.column("id"), batch.column("source").to_pylist(), urls, removed, signed)
+            removed = np.zeros(batch.num_rows, np.int8)
+            if tombstones:
+                removed[:] = [takedowns.KINDS.index(kind) + 1 if kind else 0 for kind in tombstones.match(batch)]
+            corpus.add(batch.column("id"), batch.column("source"), _url_digests(batch.column("url")), removed, signed)
             work.update(batch.num_rows)
     corpus.finish()
 
@@ -155,22 +157,24 @@ def _write(
     inputs: list[str], folder: Path, corpus: Corpus, verdicts: Verdicts, reasons: Codes, shard_bytes: int
 ) -> dict[str, Any]:
     """Second pass: write what is kept, and a ledger row for every document."""
-    number = corpus.known
+    start = corpus.known
     with (
         progress.task("dedup: write", total=len(corpus) - corpus.known) as work,
-        DocumentWriter(folder / "documents", shard_bytes) as writer,
+        DocumentWriter(folder / "documents") as writer,
         ledger.LedgerWriter(folder / "ledger", "dedup") as judged,
     ):
         for file, offset, batch in _batches(inputs, None):
-            rows: list[ledger.Row] = []
-            columns = zip(batch.column("id").to_pylist(), batch.column("source").to_pylist(), strict=True)
-            for row, (identifier, source) in enumerate(columns):
-                facts = _facts(number, corpus, verdicts, int(reasons[number]))
-                place: ledger.Row = {"shard": file, "offset": offset + row}
-                rows.append({"id": identifier, "source": source, **facts, **place})  # type: ignore[typeddict-item]
-                number += 1
-            judged.record(rows)
-            writer.write(batch.filter(pa.array(reasons[number - batch.num_rows : number] == KEPT)))
+            numbers = np.arange(start, start + batch.num_rows)
+            judged.record_columns(
+                batch.num_rows,
+                id=batch.column("id"),
+                source=batch.column("source"),
+                **_facts(numbers, corpus, verdicts, reasons[numbers]),
+                shard=pa.repeat(file, batch.num_rows),
+                offset=pa.array(numbers - start + offset),
+            )
+            writer.write(batch.filter(pa.array(reasons[numbers] == KEPT)))
+            start += batch.num_rows
             work.update(batch.num_rows)
     metrics = judged.summary()
     ledger.check_balance(len(corpus) - corpus.known, metrics)
@@ -178,18 +182,18 @@ def _write(
     return metrics
 
 
-def _facts(number: int, corpus: Corpus, verdicts: Verdicts, reason: int) -> ledger.Row:
-    row: ledger.Row = {
-        "verdict": "dropped" if reason else "kept",
-        "reason": REASONS[reason],
-        "bytes": int(corpus.length[number]),
+def _facts(numbers: npt.NDArray[np.int64], corpus: Corpus, verdicts: Verdicts, reasons: Codes) -> dict[str, pa.Array]:
+    """Columns of the ledger for some documents."""
+    alone = verdicts.size[numbers] == 1
+    details = np.where(reasons == TAKEDOWN, corpus.removed[numbers] - 1, 0)
+    return {
+        "verdict": VERDICTS.take(pa.array((reasons != KEPT).astype(np.int8))),
+        "reason": REASONS.take(pa.array(reasons)),
+        "bytes": pa.array(corpus.length[numbers]),
+        "cluster_id": corpus.ids.take(pa.array(verdicts.label[numbers], mask=alone)),
+        "survivor_id": corpus.ids.take(pa.array(verdicts.survivor[numbers], mask=alone)),
+        "detail": KINDS.take(pa.array(details, pa.int64(), mask=reasons != TAKEDOWN)),
     }
-    if verdicts.size[number] > 1:
-        row["cluster_id"] = corpus.ids[int(verdicts.label[number])].as_py()
-        row["survivor_id"] = corpus.ids[int(verdicts.survivor[number])].as_py()
-    if reason == TAKEDOWN:
-        row["detail"] = takedowns.KINDS[corpus.removed[number] - 1]
-    return row
 
 
 def _batches(inputs: list[str], columns: list[str] | None) -> Iterator[tuple[str, int, pa.RecordBatch]]:
@@ -201,7 +205,12 @@ def _batches(inputs: list[str], columns: list[str] | None) -> Iterator[tuple[str
             offset += batch.num_rows
 
 
-def _url_digest(url: str | None) -> int:
-    """64-bit digest of an address without its fragment; 0 for none."""
-    address = (url or "").partition("#")[0]
-    return int.from_bytes(hashlib.blake2b(address.encode(), digest_size=8).digest(), "little") if address else 0
+def _url_digests(urls: pa.Array) -> npt.NDArray[np.uint64]:
+    """64-bit digests of addresses without their fragments, 0 for none: uint64 [batch]."""
+    digests = np.zeros(len(urls), np.uint64)
+    if urls.null_count < len(urls):
+        for row, url in enumerate(urls.to_pylist()):
+            address = (url or "").partition("#")[0]
+            if address:
+                digests[row] = int.from_bytes(hashlib.blake2b(address.encode(), digest_size=8).digest(), "little")
+    return digests

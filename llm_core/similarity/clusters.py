@@ -39,13 +39,20 @@ class Near(NamedTuple):
     seed: int
 
 
-class Signature(NamedTuple):
-    """What is kept of a text."""
+class Signatures(NamedTuple):
+    """What is kept of texts, one after the other."""
 
     shingles: Hashes
-    """sorted, without repeats: uint64 [shingles]"""
+    """each text's sorted, without repeats: uint64 [shingles of all]"""
+    sizes: Numbers
+    """shingles of each text: int64 [texts]"""
     keys: Hashes
-    """uint64 [bands]"""
+    """uint64 [texts, bands]"""
+
+    def take(self, rows: Numbers) -> "Signatures":
+        """Those of some texts, in the order of `rows` (int64)."""
+        starts = np.cumsum(self.sizes) - self.sizes
+        return Signatures(_gathered(self.shingles, starts[rows], self.sizes[rows]), self.sizes[rows], self.keys[rows])
 
 
 class Signer:
@@ -55,13 +62,43 @@ class Signer:
         self.near = near
         self._functions = permutations(near.bands * near.rows, near.seed)
 
-    def __call__(self, words: Hashes) -> Signature:
-        shingles = distinct(np.sort(ngrams(words, self.near.shingle)))
-        return Signature(shingles, band_keys(shingles, self._functions, self.near.bands))
+    def __call__(self, words: Hashes, counts: Numbers) -> Signatures:
+        """Signatures of texts: `words` uint64 [words of all], `counts` int64 [texts]."""
+        return Signatures(*_signed(words, counts, self.near.shingle, self._functions, self.near.bands))
+
+
+@numba.njit(cache=True, nogil=True)
+def _signed(
+    words: Hashes, counts: Numbers, shingle: int, functions: Hashes, bands: int
+) -> tuple[Hashes, Numbers, Hashes]:
+    shingles = np.empty(len(words), np.uint64)
+    sizes = np.empty(len(counts), np.int64)
+    keys = np.empty((len(counts), bands), np.uint64)
+    start, end = 0, 0
+    for text in range(len(counts)):
+        found = ngrams(words[start : start + counts[text]], shingle)
+        found.sort()
+        found = distinct(found)
+        shingles[end : end + len(found)] = found
+        keys[text] = band_keys(found, functions, bands)
+        sizes[text] = len(found)
+        start += counts[text]
+        end += len(found)
+    return shingles[:end].copy(), sizes, keys
+
+
+@numba.njit(cache=True, nogil=True)
+def _gathered(values: Hashes, starts: Numbers, sizes: Numbers) -> Hashes:
+    out = np.empty(sizes.sum(), np.uint64)
+    end = 0
+    for row in range(len(starts)):
+        out[end : end + sizes[row]] = values[starts[row] : starts[row] + sizes[row]]
+        end += sizes[row]
+    return out
 
 
 class ShingleStore:
-    """Signatures appended one by one to files in `folder`; what stands there already is kept."""
+    """Signatures appended to files in `folder`; what stands there already is kept."""
 
     def __init__(self, folder: Path, near: Near, memory_mb: int = 1024) -> None:
         self.near, self.memory_mb = near, memory_mb
@@ -73,14 +110,14 @@ class ShingleStore:
 
     def add(self, words: Hashes) -> None:
         """Append the text of these word hashes."""
-        self.append(self.signer(words))
+        self.append(self.signer(words, np.array([len(words)])))
 
-    def append(self, signature: Signature) -> None:
-        """Append a signature made elsewhere."""
-        signature.shingles.tofile(self._shingles)
-        signature.keys.tofile(self._keys)
-        np.array([len(signature.shingles)]).tofile(self._sizes)
-        self.count += 1
+    def append(self, signatures: Signatures) -> None:
+        """Append signatures made elsewhere."""
+        signatures.shingles.tofile(self._shingles)
+        signatures.keys.tofile(self._keys)
+        signatures.sizes.tofile(self._sizes)
+        self.count += len(signatures.sizes)
 
     def finish(self) -> "Shingles":
         """The texts added, opened for reading."""

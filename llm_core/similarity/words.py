@@ -48,11 +48,22 @@ class WordHasher:
     def of_bytes(self, data: bytes | Bytes, ascii_only: bool) -> Hashes:
         """The same for UTF-8 bytes."""
         if not ascii_only:
-            plain = unicodedata.normalize("NFKC", bytes(data).decode("utf-8", "surrogatepass")).casefold()
-            data = plain.encode("utf-8", "surrogatepass")
+            data = normal_form(bytes(data).decode("utf-8", "surrogatepass")).encode("utf-8", "surrogatepass")
         values = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
         hashes: Hashes = _hash_words(values, self._classes, self._key[0], self._key[1])
         return hashes
+
+    def of_texts(self, data: Bytes, starts: npt.NDArray[np.int64]) -> tuple[Hashes, npt.NDArray[np.int64]]:
+        """Word hashes of many texts: uint64 [words of all], and words of each: int64 [texts].
+
+        The texts are ASCII or in `normal_form`; text i is `data[starts[i]:starts[i + 1]]`.
+        """
+        return _hash_texts(data, starts, self._classes, self._key[0], self._key[1])  # type: ignore[no-any-return]
+
+
+def normal_form(text: str) -> str:
+    """The form in which words are compared; compiled code brings ASCII to it."""
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 @cache
@@ -91,6 +102,25 @@ def _hash_words(data: Bytes, classes: Bytes, key0: np.uint64, key1: np.uint64) -
         out[count] = siphash(data, start, i, key0, key1)
         count += 1
     return out[:count].copy()
+
+
+@numba.njit(cache=True, nogil=True)
+def _hash_texts(
+    data: Bytes, starts: npt.NDArray[np.int64], classes: Bytes, key0: np.uint64, key1: np.uint64
+) -> tuple[Hashes, npt.NDArray[np.int64]]:
+    counts = np.empty(len(starts) - 1, np.int64)
+    out = np.empty(int(starts[-1] - starts[0]) // 5 + 8, np.uint64)
+    end = 0
+    for text in range(len(counts)):
+        found = _hash_words(data[starts[text] : starts[text + 1]], classes, key0, key1)
+        counts[text] = len(found)
+        if end + len(found) > len(out):
+            larger = np.empty(2 * (end + len(found)), np.uint64)
+            larger[:end] = out[:end]
+            out = larger
+        out[end : end + len(found)] = found
+        end += len(found)
+    return out[:end].copy(), counts
 
 
 @numba.njit(cache=True, nogil=True, inline="always")

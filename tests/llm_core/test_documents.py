@@ -9,7 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from llm_core.documents import SCHEMA, DocumentWriter, count_documents, document_files, document_id, read_documents
+from llm_core.documents import (
+    SCHEMA,
+    DocumentWriter,
+    count_documents,
+    document_files,
+    document_id,
+    read_batches,
+    read_documents,
+)
 from llm_core.errors import UserError
 
 
@@ -136,3 +144,18 @@ def test_the_same_reader_opens_an_object_store():
     with fsspec.open("memory://bucket/docs/a.jsonl", "wb") as stream:
         stream.write(b'{"text": "far away"}\n')
     assert [batch.column("text").to_pylist() for batch in read_documents("memory://bucket/docs")] == [["far away"]]
+
+
+def test_jsonl_keeps_what_a_fast_parser_would_round_or_refuse(tmp_path):
+    large = 123456789012345678901234567890
+    file = tmp_path / "a.jsonl"
+    file.write_text(
+        f'{{"id": {large}, "text": "one", "n": {large}}}\n{{"text": "two", "x": NaN}}\n'
+        '{"text": "three", "url": null}\n'
+    )
+    first, second, third = (row for batch in read_batches(file) for row in batch.to_pylist())
+    assert (first["id"], first["metadata"]) == (str(large), f'{{"n": {large}}}')
+    assert (second["source"], second["metadata"]) == ("a", '{"x": NaN}')
+    assert (third["id"], third["metadata"], third["url"]) == (document_id("a.jsonl", "3"), None, None)
+    only = [row for batch in read_batches(file, ["id", "text"]) for row in batch.to_pylist()]
+    assert only[0] == {"id": str(large), "text": "one"}
