@@ -12,8 +12,10 @@ app = verb_app()
 
 @app.command()
 def compare(
-    first: Annotated[Path, typer.Argument(help="Folder of an evaluation, such as data/evaluation/base.")],
-    second: Annotated[Path, typer.Argument(help="Folder of the evaluation to hold against it.")],
+    first: Annotated[
+        str, typer.Argument(help="Folder of an evaluation, such as data/evaluation/base; several seeds by commas.")
+    ],
+    second: Annotated[str, typer.Argument(help="Folder (or folders) of the evaluation to hold against it.")],
     out: Annotated[Path | None, typer.Option("--out", help="Folder for compare.html and compare.md.")] = None,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
@@ -25,5 +27,6 @@ def compare(
 
     params = read_params(params_file, overrides)
     gate, seed = params.evaluation.gate, params.seed
-    blocks = write_comparison(first, second, out, gate, seed) if out else run(first, second, gate, seed)
+    before, after = [Path(part) for part in first.split(",")], [Path(part) for part in second.split(",")]
+    blocks = write_comparison(before, after, out, gate, seed) if out else run(before, after, gate, seed)
     typer.echo(to_markdown(blocks))

@@ -19,3 +19,26 @@ def read_results(folder: Path) -> dict[str, list[Row]]:
         row = json.loads(line)
         tasks.setdefault(row["task"], []).append(row)
     return tasks
+
+
+def average(results: list[dict[str, list[Row]]]) -> dict[str, list[Row]]:
+    """Several evaluations as one: each number is the mean over those rows of an item that all of them have."""
+    if len(results) == 1:
+        return results[0]
+    averaged: dict[str, list[Row]] = {}
+    for task, rows in results[0].items():
+        others = [{_key(row): row for row in one.get(task, [])} for one in results[1:]]
+        for row in rows:
+            if all(_key(row) in other for other in others):
+                group = [row, *(other[_key(row)] for other in others)]
+                averaged.setdefault(task, []).append(
+                    {
+                        key: sum(each[key] for each in group) / len(group) if isinstance(value, float) else value
+                        for key, value in row.items()
+                    }
+                )
+    return averaged
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    return row.get("source"), row["id"]

@@ -5,6 +5,7 @@ drawn with `currentColor` and three hues that stay apart in both schemes.
 """
 
 import html
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 Row = dict[str, Any]
@@ -21,10 +22,12 @@ p { margin: .5rem 0; max-width: 46rem; }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem; margin: 1.25rem 0; }
 .facts div { border: 1px solid var(--soft); border-radius: .5rem; padding: .6rem .8rem; }
 .facts b { display: block; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; }
+.facts small { display: block; font-variant-numeric: tabular-nums; }
+ul { padding-left: 1.25rem; }
 .facts span, figcaption, .note { font-size: .85rem; opacity: .8; }
 .wide { overflow-x: auto; margin: .75rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem 1rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--soft); }
+th, td { padding: .3rem .9rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--soft); }
 th { font-weight: 600; white-space: nowrap; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 figure { margin: 1rem 0; }
@@ -33,9 +36,18 @@ svg { display: block; width: 100%; height: auto; max-width: 46rem; font: 12px sy
 .key i { width: 1.2rem; height: 0; border-top: 3px solid; }
 blockquote { margin: .5rem 0 1rem; padding-left: 1rem; border-left: 3px solid var(--soft); max-width: 46rem; }
 summary { cursor: pointer; margin: .75rem 0; }
-@media (max-width: 40rem) { svg { font-size: 19px; } }
-@media print { body { max-width: none; font-size: 11pt; }
-  h2 { break-after: avoid; } figure, tr { break-inside: avoid; } }
+@media screen and (max-width: 40rem) { svg { font-size: 19px; }
+  .stacked thead { display: none; }
+  .stacked table, .stacked tbody, .stacked tr { display: block; }
+  .stacked tr { border-bottom: 1px solid var(--soft); padding: .5rem 0; }
+  .stacked td, .stacked td.number { display: flex; justify-content: space-between; gap: 1rem; border: 0;
+    padding: .1rem 0; text-align: right; white-space: normal; }
+  .stacked td::before { content: attr(data-label); opacity: .75; text-align: left; flex: none; }
+  .stacked td:first-child { font-weight: 600; text-align: left; }
+  .stacked td:first-child::before, .stacked td:empty { display: none; } }
+@media print { body { max-width: none; font-size: 10pt; }
+  h2 { break-after: avoid; } figure, tr { break-inside: avoid; } .wide { overflow: visible; }
+  details::details-content { content-visibility: visible; block-size: auto; } }
 """
 COLOURS = ("var(--a)", "var(--b)", "var(--c)", "currentColor")
 
@@ -64,6 +76,22 @@ def to_markdown(blocks: list[Block]) -> str:
     return "\n\n".join(text for text in map(_markdown, blocks) if text) + "\n"
 
 
+def number(value: float, digits: int = 4) -> str:
+    """So many significant digits, no exponent where it can be helped: `0.275`, `2,866`, `0`."""
+    if value == 0 or abs(value) < 1e-9:
+        return "0"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.{digits}g}"
+
+
+def score_text(score: Mapping[str, Any], metric: str) -> str:
+    """`0.275 [0.218, 0.341]`: never a score alone."""
+    low, high = score.get(f"{metric}_low"), score.get(f"{metric}_high")
+    if low is not None and high is not None:
+        return f"{number(score[metric])}\u00a0[{number(low, 3)},\u00a0{number(high, 3)}]"
+    error = score.get(f"{metric}_stderr")
+    return number(score[metric]) + (f"\u00a0±\u00a0{number(error, 2)}" if error is not None else " (one document)")
+
+
 def show(value: Any) -> str:
     """A cell as text: thousands apart, four significant digits, nothing for None."""
     if value is None:
@@ -73,7 +101,7 @@ def show(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+        return number(value)
     return str(value)
 
 
@@ -85,10 +113,7 @@ def _html(block: Block) -> str:
     if kind in ("text", "note"):
         return f'<p class="{kind}">{html.escape(content)}</p>'
     if kind == "facts":
-        cells = (
-            f"<div><b>{html.escape(show(value))}</b><span>{html.escape(name)}</span></div>" for name, value in content
-        )
-        return f'<div class="facts">{"".join(cells)}</div>'
+        return f'<div class="facts">{"".join(_fact(name, show(value)) for name, value in content)}</div>'
     if kind == "list":
         return "<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in content) + "</ul>"
     if kind == "sample":
@@ -98,6 +123,13 @@ def _html(block: Block) -> str:
     if kind == "folded":
         return f"<details><summary>{html.escape(caption)}</summary>{_html_table(content)}</details>"
     return _html_table(content)
+
+
+def _fact(name: str, value: str) -> str:
+    """A tile: the figure, its interval smaller below it, its name."""
+    figure, bracket, interval = value.partition("\u00a0[")
+    small = f"<small>{html.escape(f'[{interval}')}</small>" if bracket else ""
+    return f"<div><b>{html.escape(figure)}</b>{small}<span>{html.escape(name)}</span></div>"
 
 
 def _filled(rows: list[Row]) -> list[str]:
@@ -113,11 +145,13 @@ def _html_table(rows: list[Row]) -> str:
 
     def cell(tag: str, name: str, value: Any) -> str:
         kind = ' class="number"' if name in numeric else ""
-        return f"<{tag}{kind}>{html.escape(show(value))}</{tag}>"
+        label = f' data-label="{html.escape(name)}"' if tag == "td" else ""
+        return f"<{tag}{kind}{label}>{html.escape(show(value))}</{tag}>"
 
     head = "".join(cell("th", name, name) for name in names)
     body = "".join("<tr>" + "".join(cell("td", name, row[name]) for name in names) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    wide = "wide stacked" if len(names) > 2 else "wide"  # on a phone each row becomes a list of its cells
+    return f'<div class="{wide}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _markdown(block: Block) -> str:

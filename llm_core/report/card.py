@@ -5,23 +5,19 @@ file) and the run log of times. A stage that has not run leaves its section out 
 among the limits: the page never guesses. It is the graph's last leaf, so it alone may show times.
 """
 
-import importlib.metadata
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from llm_core import timings, tracking
 from llm_core.params import Params
-from llm_core.report.blocks import Block, Row, to_html, to_markdown
+from llm_core.report.account import costs, licences, limits, versions
+from llm_core.report.blocks import Block, Row, score_text, to_html, to_markdown
 from llm_core.report.finetuning import finetuned
-from llm_core.report.plots import interval_plot, line_plot
+from llm_core.report.plots import line_plot
+from llm_core.report.scores import against_champion, in_short, samples, scores
 from llm_core.storage import output_folder, read_json
-
-PACKAGES = ("torch", "transformers", "deepspeed", "tokenizers", "datasets", "lm-eval", "dvc", "dagster", "mlflow")
-NORMAL = 1.96  # half-width of a 95 % interval in standard errors
 
 
 def write_report(data: Path, out: Path, params: Params) -> list[Block]:
@@ -42,17 +38,20 @@ def report(data: Path, params: Params) -> Iterator[Block]:
         dirty = ", with uncommitted changes" if commit["git.dirty"] == "true" else ""
         yield Block("note", f"Commit {commit['mlflow.source.git.commit'][:12]}{dirty}.")
     yield Block("facts", facts(data))
+    if told := list(in_short(evaluations)):
+        yield Block("heading", "In short")
+        yield Block("list", told)
     yield from _data(data)
     yield from _training(data, models)
     yield from finetuned(data)
-    yield from _scores(evaluations)
-    yield from _registry(data)
-    yield from _samples(data)
-    yield from _costs(params)
-    yield from _versions(data)
-    yield from _licences(data, params)
+    yield from scores(evaluations)
+    yield from against_champion(data, evaluations, params)
+    yield from samples(data)
+    yield from costs(params)
+    yield from versions(data)
+    yield from licences(data, params)
     yield Block("heading", "Known limits")
-    yield Block("list", list(_limits(data, evaluations, params)))
+    yield Block("list", list(limits(data, evaluations, params)))
 
 
 def facts(data: Path) -> list[tuple[str, Any]]:
@@ -77,10 +76,10 @@ def _facts(data: Path, evaluations: dict[str, Any], models: dict[str, Any]) -> I
     for key, name in (("parameters", "parameters"), ("tokens", "tokens trained on")):
         if key in base:
             yield name, base[key]
-    for name, scores in evaluations.items():
-        whole = scores.get("bits_per_byte", {}).get("all")
+    for name, metrics in evaluations.items():
+        whole = metrics.get("bits_per_byte", {}).get("all")
         if whole:
-            yield f"bits per byte, {name}", _pm(whole, "bits_per_byte", 3)
+            yield f"bits per byte, {name}", score_text(whole, "bits_per_byte")
             if name == "base" and "xz" in whole:
                 yield "bits per byte, xz -9", f"{whole['xz']:.3f}"
     seconds = sum(row["seconds"] for row in timings.last())
@@ -151,206 +150,6 @@ def _training(data: Path, models: dict[str, Any]) -> Iterator[Block]:
     speed = tracking.latest_metric("pretrain", "tokens_per_second")
     if speed:
         yield Block("text", f"Throughput of the latest pretraining at its end: {speed:,.0f} tokens per second.")
-
-
-def _scores(evaluations: dict[str, Any]) -> Iterator[Block]:
-    for name, metrics in evaluations.items():
-        yield Block("heading", f"Scores of {name}")
-        if language := metrics.get("bits_per_byte"):
-            rows = [
-                {
-                    "held-out text": source,
-                    "bits per byte": _pm(score, "bits_per_byte"),
-                    "xz -9": score.get("xz"),
-                    "random weights": score.get("untrained"),
-                    "perplexity a token": score["perplexity"],
-                    "KB": score["bytes"] / 1e3,
-                    "documents": score["documents"],
-                }
-                for source, score in language.items()
-            ]
-            yield Block("table", rows)
-        benchmarks = metrics.get("benchmarks", {})
-        rows, marks = [], []
-        for task, score in benchmarks.items():
-            metric = next(key for key in ("acc", "exact_match", *score) if f"{key}_stderr" in score)
-            rows.append(
-                {
-                    "benchmark": task,
-                    "metric": metric,
-                    "score": _pm(score, metric),
-                    "chance": score.get("chance"),
-                    "items": score["items"],
-                    "touched items": score.get("items_touched"),
-                    "on clean items": _pm(score, f"{metric}_clean") if f"{metric}_clean" in score else None,
-                    "smallest difference shown": score.get("detectable"),
-                }
-            )
-            half = NORMAL * (score[f"{metric}_stderr"] or 0)
-            marks.append((task, score[metric], score[metric] - half, score[metric] + half, score.get("chance")))
-        if answers := metrics.get("answers"):
-            rows.append(
-                {
-                    "benchmark": "questions about unseen countries",
-                    "metric": "exact_match",
-                    "score": _pm(answers, "exact_match"),
-                    "chance": answers["most_frequent_answer"],
-                    "items": answers["items"],
-                    "touched items": None,
-                    "on clean items": None,
-                    "smallest difference shown": answers["detectable"],
-                }
-            )
-        if rows:
-            yield Block("table", rows)
-            caption = "Score with its 95 % interval; the upright tick is chance."
-            yield Block("figure", interval_plot(marks, "score"), caption)
-            if answers:
-                yield Block("note", "For questions, the column chance holds the most frequent answer's score.")
-    if evaluations:
-        yield Block(
-            "note",
-            "± is one standard error. A touched item shares an n-gram with a training document. The smallest "
-            "difference is what two models must differ by, on as many items each, to be told apart (95 %, power 80 %).",
-        )
-
-
-def _registry(data: Path) -> Iterator[Block]:
-    records = [read_json(file) for file in sorted(data.glob("registry/*.json"))]
-    if records:
-        yield Block("heading", "Registry")
-        yield Block(
-            "table",
-            [
-                {"model": row["model"], "version": row["version"], "champion": row["champion"], "gate": row["reason"]}
-                for row in records
-            ],
-        )
-
-
-def _samples(data: Path) -> Iterator[Block]:
-    for file in sorted(data.glob("evaluation/*/samples.json")):
-        samples = read_json(file)
-        if samples:
-            yield Block("heading", f"Samples of {file.parent.name}")
-            yield Block("sample", [(row["prompt"], row["continuation"]) for row in samples])
-        answers = [
-            row
-            for line in file.with_name("results.jsonl").read_text(encoding="utf-8").splitlines()
-            if (row := json.loads(line))["task"] == "exact_match"
-        ]
-        if answers:
-            step = max(1, len(answers) // 6)
-            yield Block(
-                "table",
-                [
-                    {"question": row["question"][-160:], "given": row["given"], "wanted": row["wanted"]}
-                    for row in answers[::step][:6]
-                ],
-            )
-
-
-def _costs(params: Params) -> Iterator[Block]:
-    rows = timings.last()
-    if not rows:
-        return
-    hours = sum(row["seconds"] for row in rows) / 3600
-    yield Block("heading", "Time and cost")
-    yield Block(
-        "table",
-        [
-            {
-                "stage": row.get("stage") or row["verb"],
-                "output": row["out"],
-                "seconds": round(row["seconds"], 1),
-                "CPU seconds": round(row["cpu_seconds"], 1),
-                "peak MB": round(row["peak_bytes"] / 1e6),
-            }
-            for row in rows
-        ],
-    )
-    told = [f"{hours * 60:.1f} minutes of stages, each one's latest run."]
-    if params.report.watts:
-        told.append(f"About {hours * params.report.watts / 1000:.3f} kWh at {params.report.watts:g} W (an estimate).")
-    if params.report.price_per_hour:
-        money = hours * params.report.price_per_hour
-        told.append(f"{money:.2f} {params.report.currency} at {params.report.price_per_hour:g} an hour.")
-    if not (params.report.watts or params.report.price_per_hour):
-        told.append("Set report.watts and report.price_per_hour for energy and money.")
-    yield Block("text", " ".join(told))
-
-
-def _versions(data: Path) -> Iterator[Block]:
-    yield Block("heading", "Versions and hashes")
-    found = []
-    for package in PACKAGES:
-        try:
-            found.append(f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    yield Block("text", ", ".join(found) + ".")
-    lock = data.parent / "dvc.lock"
-    stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {}) if lock.is_file() else {}
-    rows = [
-        {"stage": stage, "output": out["path"], "hash": out.get("md5", ""), "bytes": out.get("size")}
-        for stage, entry in stages.items()
-        for out in entry.get("outs", [])
-        if not out["path"].endswith("metrics.json") and stage != "report"
-    ]
-    if rows:
-        yield Block("folded", rows, f"Hashes of the {len(rows)} outputs, as in dvc.lock")
-
-
-def _licences(data: Path, params: Params) -> Iterator[Block]:
-    rows: list[Row] = [
-        {
-            "name": name,
-            "use": "training text",
-            "licence": source.license or "each document's own",
-            "origin": source.kind,
-        }
-        for name, source in params.sources.items()
-    ]
-    manifest = data / "benchmarks" / "manifest.json"
-    for name, entry in (read_json(manifest) if manifest.is_file() else {}).items():
-        rows.append(
-            {"name": name, "use": "benchmark", "licence": entry["license"], "origin": entry["source"].partition("!")[0]}
-        )
-    if rows:
-        yield Block("heading", "Licences")
-        yield Block("table", rows)
-
-
-def _limits(data: Path, evaluations: dict[str, Any], params: Params) -> Iterator[str]:
-    for stage in ("split", "tokens", "models/base", "evaluation"):
-        if not (data / stage).exists():
-            yield f"{data / stage} is not there: its sections are left out."
-    if params.evaluation.limit:
-        yield f"Benchmarks were scored on at most {params.evaluation.limit} items each (evaluation.limit)."
-    if evaluations:
-        yield "Prompts are lm-eval-harness's own; items are the validation or test sets in the pinned package."
-        yield "A score of exactly 0 has a standard error of 0, which understates what is not known."
-        lowest = [
-            task
-            for run in evaluations.values()
-            for task, score in run.get("benchmarks", {}).items()
-            if _at_chance(score)
-        ]
-        if lowest:
-            yield f"Within two standard errors of chance, no evidence of skill: {', '.join(sorted(set(lowest)))}."
-    yield "Standard errors cover the choice of items, not the seed of the training."
-    yield "The model inherits the views and the gaps of its texts; by default they are old, formal English."
-
-
-def _at_chance(score: dict[str, Any]) -> bool:
-    return bool("chance" in score and abs(score["acc"] - score["chance"]) < 2 * (score.get("acc_stderr") or 0))
-
-
-def _pm(score: dict[str, Any], metric: str, digits: int = 4) -> str:
-    error = score.get(f"{metric}_stderr")
-    return f"{score[metric]:.{digits}f}" + (
-        f"\u00a0±\u00a0{error:.{digits}f}" if error is not None else "\u00a0(one document)"
-    )
 
 
 def _metrics(folder: Path) -> dict[str, Any]:

@@ -1,62 +1,138 @@
-"""`compare`: two evaluations on the items that both have, paired, with intervals and what they can show."""
+"""`compare`: two evaluations, or two groups of them, on the items that all have, paired, with intervals.
 
+A group is one recipe trained with several seeds. Its values are averaged item by item; to the interval over items
+then comes the spread between seeds (Welch's t on the groups' seed means), without which a difference
+may be the luck of one training.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import variance
 from typing import Any
 
 from llm_core.errors import UserError
-from llm_core.evaluation.gate import comparable, difference
-from llm_core.evaluation.results import read_results
+from llm_core.evaluation.gate import Results, comparable, difference
+from llm_core.evaluation.results import average, read_results
 from llm_core.params.evaluation import Gate
-from llm_core.report.blocks import Block, to_html, to_markdown
+from llm_core.report.blocks import Block, number, score_text, to_html, to_markdown
 from llm_core.report.plots import interval_plot
+from llm_core.statistics import Difference, student
 from llm_core.storage import output_folder, read_json
 
 
-def compare(first: Path, second: Path, gate: Gate, seed: int) -> list[Block]:
+def compare(first: Sequence[Path], second: Sequence[Path], gate: Gate, seed: int) -> list[Block]:
     """Blocks that tell how `second` differs from `first`; positive is better, whatever the metric's direction.
 
     Raises UserError where a folder is no evaluation or the two have no item in common.
     """
-    before, after = read_results(first), read_results(second)
-    rows: list[dict[str, Any]] = []
-    marks = []
+    before, after = [read_results(folder) for folder in first], [read_results(folder) for folder in second]
+    names = _names(first, second)
+    told = list(difference_blocks(average(before), average(after), gate, seed))
+    blocks = [
+        Block("title", f"{names[1]} against {names[0]}"),
+        Block("text", "Differences on the items that both evaluations have, by the paired bootstrap. Positive is "
+              "better: for bits per byte the sign is turned."),
+        *told,
+    ]  # fmt: skip
+    several = len(first) > 1 and len(second) > 1
+    if several:
+        blocks += [
+            Block("heading", "With the seeds of training"),
+            Block("text", f"{len(first)} trainings against {len(second)}: the spread between seeds counts as well."),
+            Block("table", seed_rows(before, after, gate, seed)),
+        ]
+    for name, folders in zip(names, (first, second), strict=True):
+        if len(folders) > 1:
+            blocks.append(
+                Block("note", f"{name}: {', '.join(map(str, folders))}; the scores below are the first one's.")
+            )
+    scores = [
+        {"metric": key, names[0]: one.get(key), names[1]: two.get(key)}
+        for one, two in [(_flat(first[0]), _flat(second[0]))]
+        for key in one
+        if key in two
+    ]
+    covered = "The choice of items (documents, for bits per byte)"
+    if several:
+        covered += "; in the table with seeds, the seeds of training, too."
+    else:
+        covered += ", not the seeds of training. Give several folders a side, separated by commas, to include them."
+    return [
+        *blocks,
+        Block("heading", "Scores"),
+        Block("table", scores),
+        Block("heading", "What the intervals cover"),
+        Block("text", covered),
+    ]
+
+
+def difference_blocks(before: Results, after: Results, gate: Gate, seed: int) -> Iterator[Block]:
+    """Table and plot of the paired differences of all metrics that both have. UserError where there is none."""
+    rows, marks = [], []
     for metric in comparable(before, after):
         found = difference(before, after, metric, gate, seed)
-        certain = "better" if found.low > 0 else "worse" if found.high < 0 else "not told apart"
         rows.append(
             {
                 "metric": metric,
                 "items": found.items,
                 "improvement": f"{found.difference:+.4f}",
                 f"{gate.confidence:.0%} interval": f"{found.low:+.4f} to {found.high:+.4f}",
-                "verdict": certain,
-                "smallest difference shown": found.detectable,
+                "verdict": verdict(found.low, found.high),
+                "smallest difference shown": number(found.detectable),
             }
         )
         marks.append((metric, found.difference, found.low, found.high, 0.0))
     if not rows:
-        raise UserError(f"{first} and {second}: no items in common, nothing can be compared")
-    names = [first.name, second.name] if first.name != second.name else [str(first), str(second)]
-    scores = [
-        {"metric": key, names[0]: one.get(key), names[1]: two.get(key)}
-        for one, two in [(_flat(first), _flat(second))]
-        for key in one
-        if key in two
-    ]
-    return [
-        Block("title", f"{names[1]} against {names[0]}"),
-        Block("text", "Differences on the items that both evaluations have, by the paired bootstrap. Positive is "
-              "better: for bits per byte the sign is turned."),
-        Block("table", rows),
-        Block("figure", interval_plot(marks, "improvement"), "Improvement and its interval; the tick is zero."),
-        Block("heading", "Scores"),
-        Block("table", scores),
-        Block("heading", "What the intervals cover"),
-        Block("text", "The choice of items (documents, for bits per byte), not the seeds of training."),
-    ]  # fmt: skip
+        raise UserError("no items in common, nothing can be compared")
+    yield Block("table", rows)
+    yield Block("figure", interval_plot(marks, "improvement"), "Improvement and its interval; the tick is zero.")
 
 
-def write_comparison(first: Path, second: Path, out: Path, gate: Gate, seed: int) -> list[Block]:
+def verdict(low: float, high: float) -> str:
+    """What an interval of an improvement says."""
+    return "better" if low > 0 else "worse" if high < 0 else "not told apart"
+
+
+def seed_rows(before: list[Results], after: list[Results], gate: Gate, seed: int) -> list[dict[str, Any]]:
+    """One row a metric: the improvement, its spread between seeds, and an interval that covers items and seeds."""
+    rows = []
+    old, new = average(before), average(after)
+    for metric in comparable(old, new):
+        over_items = difference(old, new, metric, gate, seed)
+        # Each training against the other side's average: only this side's seeds vary.
+        ours = [difference(old, one, metric, gate, seed).difference for one in after]
+        theirs = [-difference(new, one, metric, gate, seed).difference for one in before]
+        low, high = with_seeds(over_items, theirs, ours, gate.confidence)
+        rows.append(
+            {
+                "metric": metric,
+                "improvement": f"{over_items.difference:+.4f}",
+                "sd between seeds": f"{math.sqrt(variance(theirs)):.4f} and {math.sqrt(variance(ours)):.4f}",
+                f"{gate.confidence:.0%} interval": f"{low:+.4f} to {high:+.4f}",
+                "verdict": verdict(low, high),
+            }
+        )
+    return rows
+
+
+def with_seeds(
+    over_items: Difference, theirs: Sequence[float], ours: Sequence[float], confidence: float
+) -> tuple[float, float]:
+    """Interval of a difference of two recipes: Welch's for the seeds, widened by the error over items.
+
+    `theirs` and `ours` hold one value a training, two or more each. The two errors are independent and add in
+    squares; the degrees of freedom are those of Welch and Satterthwaite, the items' part counted as known.
+    """
+    parts = [variance(group) / len(group) for group in (theirs, ours)]
+    items = ((over_items.high - over_items.low) / 2 / student(confidence, 1e6)) ** 2
+    whole = sum(parts) + items
+    small = sum(part**2 / (len(group) - 1) for part, group in zip(parts, (theirs, ours), strict=True))
+    half = math.sqrt(whole) * student(confidence, whole**2 / small if small else 1e6)
+    return over_items.difference - half, over_items.difference + half
+
+
+def write_comparison(first: Sequence[Path], second: Sequence[Path], out: Path, gate: Gate, seed: int) -> list[Block]:
     """Write `out/compare.html` and `out/compare.md`; the blocks."""
     blocks = compare(first, second, gate, seed)
     with output_folder(out) as folder:
@@ -65,18 +141,20 @@ def write_comparison(first: Path, second: Path, out: Path, gate: Gate, seed: int
     return blocks
 
 
+def _names(first: Sequence[Path], second: Sequence[Path]) -> list[str]:
+    short = [folders[0].name for folders in (first, second)]
+    return short if short[0] != short[1] else [str(first[0]), str(second[0])]
+
+
 def _flat(folder: Path) -> dict[str, str]:
     metrics = read_json(folder / "metrics.json")
-    groups = {"bits per byte": metrics.get("bits_per_byte", {}), "benchmark": metrics.get("benchmarks", {})}
-    groups["answers"] = {"": metrics["answers"]} if "answers" in metrics else {}
-    flat = {}
-    for group, scores in groups.items():
-        for name, score in scores.items():
-            for key in score:
-                if f"{key}_stderr" in score:
-                    error = score[f"{key}_stderr"]
-                    text = f"{score[key]:.5g}" + (
-                        f"\u00a0±\u00a0{error:.4f}" if error is not None else "\u00a0(one document)"
-                    )
-                    flat[f"{group} {name} {key if group != 'bits per byte' else ''}".strip()] = text
+    flat = {f"bits per byte, {source}": score_text(score, "bits_per_byte")
+            for source, score in metrics.get("bits_per_byte", {}).items()}  # fmt: skip
+    for task, score in metrics.get("benchmarks", {}).items():
+        for key in score:
+            untouched = key.endswith(("_clean", "_touched")) and not score.get("items_touched")
+            if f"{key}_stderr" in score and not untouched:
+                flat[f"{task}, {key}"] = score_text(score, key)
+    if "answers" in metrics:
+        flat["questions, exact_match"] = score_text(metrics["answers"], "exact_match")
     return flat
