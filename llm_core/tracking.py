@@ -12,7 +12,7 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -255,6 +255,40 @@ def registered_models() -> list[str]:
 
     mlflow.set_tracking_uri(tracking_uri())
     return sorted(str(model.name) for model in mlflow.MlflowClient().search_registered_models())
+
+
+def last_metrics(stage: str) -> dict[str, float]:
+    """Every metric of the newest finished run whose stage begins so; {} without one (or with tracking off)."""
+    if not enabled() or (not os.environ.get("MLFLOW_TRACKING_URI") and not Path("mlflow.db").is_file()):
+        return {}
+    import mlflow
+
+    mlflow.set_tracking_uri(tracking_uri())
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+    name = re.sub(r"[^\w-]", "", stage)  # it stands in a query
+    wanted = f"tags.stage LIKE '{name}%' AND attributes.status = 'FINISHED'"
+    runs = client.search_runs([experiment.experiment_id], wanted, max_results=1) if experiment and name else []
+    return dict(runs[0].data.metrics) if runs else {}
+
+
+def trace(name: str, inputs: Mapping[str, Any], steps: Sequence[Mapping[str, Any]], outputs: Mapping[str, Any]) -> None:
+    """Keep what an agent did as an MLflow trace: a root span, and one for each of `steps` (tool, input, output)."""
+    if not enabled():
+        return
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
+    mlflow.set_tracking_uri(tracking_uri())
+    mlflow.set_experiment(experiment_id=_experiment(mlflow.MlflowClient()))
+    with mlflow.start_span(name, span_type="AGENT") as root:
+        root.set_inputs(dict(inputs))
+        for step in steps:
+            with mlflow.start_span(str(step["tool"]), span_type="TOOL") as span:
+                span.set_inputs(step["input"])
+                span.set_outputs(step["output"])
+        root.set_outputs(dict(outputs))
+    mlflow.flush_trace_async_logging()
 
 
 class Registry:

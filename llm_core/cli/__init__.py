@@ -51,6 +51,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "search": ("search", "Find passages in an index: BM25, dense, or both fused."),
     "ask": ("ask", "Answer a question from an index, with citations; refuses where nothing relevant is found."),
     "evaluate-retrieval": ("evaluate_retrieval", "Measure search and answers on questions with known passages."),
+    "agent": (
+        "agent",
+        "Let a model use tools (search, calculator, tracker) within limits; --tasks measures it.",
+    ),
     "trace": ("trace", "Tell a document's journey: source, verdicts, duplicates, training steps, models."),
     "documents": ("documents", "List the exact documents that a model was trained on."),
     "takedown": ("takedown", "Remove documents and their twins; show what that touches; prove that they left."),

@@ -23,7 +23,7 @@ from llm_core.params.mixing import Mixing, Split
 from llm_core.params.model import Model
 from llm_core.params.pretraining import Pretraining
 from llm_core.params.report import Report
-from llm_core.params.retrieval import Retrieval
+from llm_core.params.retrieval import Agent, Retrieval
 from llm_core.params.scaling import Scaling
 from llm_core.params.shards import Shards
 from llm_core.params.sources import Network, Source
@@ -54,6 +54,7 @@ class Params(Section):
     checks: Checks = Checks()
     scaling: Scaling = Scaling()
     retrieval: Retrieval = Retrieval()
+    agent: Agent = Agent()
 
 
 def load(path: str | Path = "params.yaml", overrides: list[str] | None = None) -> Params:

@@ -34,3 +34,20 @@ class Retrieval(Section):
     """Most tokens of question and passages that the model is shown."""
     answer_tokens: int = Field(48, ge=1)
     """Most tokens of an answer."""
+
+
+class Agent(Section):
+    """What a run of the agent may use."""
+
+    steps: int = Field(6, ge=1)
+    """Times the model is asked."""
+    seconds: float = Field(120.0, gt=0)
+    """Wall time of a run."""
+    tokens: int = Field(20_000, ge=1)
+    """Tokens read and written over a run."""
+    tool_calls: int = Field(6, ge=0)
+    """Tools called in a run."""
+    answer_tokens: int = Field(96, ge=8)
+    """Most tokens the model writes in a step."""
+    passages: int = Field(2, ge=1)
+    """Passages that a search quotes."""

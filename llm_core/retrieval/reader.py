@@ -45,6 +45,16 @@ class Reader:
                 return ids, count
         raise UserError(f"the question has more than the {self.prompt_tokens} tokens of retrieval.prompt_tokens")
 
+    def encode(self, text: str, chat: bool) -> list[int]:
+        """Token ids of `text`; with `chat` as one user's turn where the model has a template.
+
+        Raises UserError where they are more than the budget.
+        """
+        ids = self._ids(text, []) if chat and self.tokenizer.chat_template else self._plain(text)
+        if len(ids) > self.prompt_tokens:
+            raise UserError(f"the prompt has {len(ids)} tokens, the model may be given {self.prompt_tokens}")
+        return ids
+
     def __call__(self, prompts: Sequence[list[int]]) -> list[str]:
         """The model's answers to `prompts` (token ids), one at a time: padding changes no answer."""
         import torch
@@ -69,4 +79,7 @@ class Reader:
             return list(found["input_ids"])
         context = "\n".join(evidence)
         text = f"{context}\n\nQuestion: {question}\nAnswer:" if context else f"Question: {question}\nAnswer:"
-        return list(self.tokenizer(text)["input_ids"])
+        return self._plain(text)
+
+    def _plain(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=not self.tokenizer.chat_template)["input_ids"])

@@ -9,6 +9,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from llm_core import tracking
+
 STAGE = """
 import time
 from llm_core import tracking
@@ -44,3 +46,19 @@ def test_a_stopped_stage_is_killed_in_the_store(
         assert "KeyboardInterrupt" in stage.stderr.read()
     run = mlflow.MlflowClient(environment["MLFLOW_TRACKING_URI"]).get_run(run_id)
     assert (run.info.status, run.info.run_name) == ("KILLED", "evaluate@base lr-1")
+
+
+def test_a_transcript_is_a_trace_and_the_last_metrics_are_read(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", environment["MLFLOW_TRACKING_URI"])
+    monkeypatch.setenv("LLM_CORE_TRACKING", "on")
+    monkeypatch.chdir(tmp_path)
+    with tracking.run("pretrain-llama", {}) as run:
+        run.metrics({"loss": 4.5}, step=1)
+    assert tracking.last_metrics("pretrain") == {"loss": 4.5} and tracking.last_metrics("x' OR 1") == {}
+    call = {"tool": "calculator", "input": {"text": "1+1"}, "output": "2"}
+    tracking.trace("agent", {"question": "1+1?"}, [call], {"answer": "2"})
+    (found,) = mlflow.search_traces(return_type="list", locations=[run.experiment_id])
+    assert [span.name for span in found.data.spans] == ["agent", "calculator"]
+    assert found.data.spans[0].outputs == {"answer": "2"} and found.data.spans[1].inputs == {"text": "1+1"}

@@ -42,7 +42,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             intermediate_size=64,
             num_hidden_layers=1,
             num_attention_heads=2,
-            max_position_embeddings=256,
+            max_position_embeddings=2048,
             bos_token_id=0,
             eos_token_id=1,
             pad_token_id=2,

@@ -1,0 +1,79 @@
+"""`llm-core agent`: a model with tools."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.errors import UserError
+
+app = verb_app()
+STAGES = ("pretrain", "evaluate")
+
+
+@app.command()
+def agent(
+    question: Annotated[str | None, typer.Argument(help="What to ask; left out where --tasks is given.")] = None,
+    model: Annotated[Path, typer.Option("--model", help="Folder of the model that acts.")] = Path(
+        "data/models/instruction"
+    ),
+    folder: Annotated[Path, typer.Option("--index", help="Folder that `llm-core index` made.")] = Path("data/index"),
+    tasks: Annotated[
+        Path | None, typer.Option("--tasks", help="Measure: lookups from these questions, sums, and tracker readings.")
+    ] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="Tasks of each kind.")] = 10,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the measure and the transcripts.")] = None,
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Let a model use tools (search, calculator, tracker) within the limits of `agent` in params.yaml.
+
+    Transcripts are kept as MLflow traces. With --tasks the success rate on tasks with known answers.
+    """
+    from llm_core import tracking
+    from llm_core.agent import loop
+    from llm_core.agent.measure import measure
+    from llm_core.agent.tasks import build
+    from llm_core.agent.tools import calculator, corpus_search, tracker
+    from llm_core.retrieval.index import Index
+    from llm_core.retrieval.llama_index import LocalModel
+    from llm_core.retrieval.questions import read_questions
+    from llm_core.retrieval.reader import Reader
+    from llm_core.retrieval.search import Search
+
+    if (question is None) == (tasks is None):
+        raise UserError("give a question, or --tasks FILE")
+    params = read_params(params_file, overrides)
+    limits = loop.Limits(params.agent.steps, params.agent.seconds, params.agent.tokens, params.agent.tool_calls)
+    reader = Reader(model, params.agent.tokens, params.agent.answer_tokens)
+    llm = LocalModel(reader)
+    tools = {
+        "search": corpus_search(Search(Index(folder), params.retrieval), params.agent.passages),
+        "calculator": calculator,
+        "tracker": tracker(tracking.last_metrics),
+    }
+
+    def attempt(text: str) -> loop.Transcript:
+        found = loop.run(text, llm, tools, limits, lambda piece: len(reader.tokenizer(piece)["input_ids"]))
+        ended = {"answer": found.answer, "ended": found.ended, "tokens": found.tokens}
+        tracking.trace("agent", {"question": text, "model": str(model)}, found.calls, ended)
+        return found
+
+    if tasks is not None:
+        metrics = {stage: tracking.last_metrics(stage) for stage in STAGES}
+        scores = measure(build(read_questions(tasks), metrics, count, params.seed), attempt, out)
+        typer.echo(json.dumps(scores, indent=2))
+        return
+    assert question is not None
+    found = attempt(question)
+    for call in found.calls:
+        typer.echo(f"> {call['tool']}({json.dumps(call['input'], ensure_ascii=False)})\n{call['output']}")
+    typer.echo(found.answer or f"(no answer; the run ended: {found.ended})")
+    if out is not None:
+        from llm_core.storage import output_folder, write_json
+
+        with output_folder(out) as partial:
+            write_json(partial / "transcript.json", asdict(found))
