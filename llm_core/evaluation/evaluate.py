@@ -14,7 +14,7 @@ from llm_core import tracking
 from llm_core.digests import content_digest
 from llm_core.errors import UserError
 from llm_core.evaluation.answers import answer_questions, generate, summarize_answers
-from llm_core.evaluation.harness import score_benchmarks, summarize
+from llm_core.evaluation.harness import score_over_seeds, summarize
 from llm_core.evaluation.language_modelling import (
     Row,
     Text,
@@ -59,9 +59,10 @@ def evaluate(
             metrics["bits_per_byte"] = _language_modelling(rows, texts, model, params)
     if benchmarks and chosen.tasks:
         with timed(f"benchmarks {', '.join(chosen.tasks)}"):
-            items = score_benchmarks(network, tokenizer, benchmarks, chosen)
+            items, spread = score_over_seeds(network, tokenizer, benchmarks, chosen)
         rows += items
-        metrics["benchmarks"] = summarize(items, read_touched(touched) if touched else None)
+        scores = summarize(items, read_touched(touched) if touched else None)
+        metrics["benchmarks"] = {task: score | spread.get(task, {}) for task, score in scores.items()}
     if answers and tokenizer.chat_template:
         with timed("answers"):
             items = answer_questions(
@@ -143,7 +144,8 @@ def lines(metrics: Metrics) -> list[str]:
         shown = [key for key in score if f"{key}_stderr" in score and not key.endswith(("_clean", "_touched"))]
         chance = f", chance {score['chance']:.3f}" if "chance" in score else ""
         values = ", ".join(f"{key} {with_error(score, key)}" for key in shown)
-        told.append(f"{task}: {values}{chance} ({score['items']} items)")
+        seeds = f", {score['seeds']:.0f} draws of examples" if "seeds" in score else ""
+        told.append(f"{task}: {values}{chance} ({score['items']} items{seeds})")
     if answer := metrics.get("answers"):
         baseline = f"most frequent answer {answer['most_frequent_answer']:.4f}"
         told.append(f"exact match: {with_error(answer, 'exact_match')}, {baseline} ({answer['items']} questions)")

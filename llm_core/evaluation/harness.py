@@ -9,20 +9,26 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 from llm_core.evaluation.catalog import benchmark
+from llm_core.evaluation.results import average
 from llm_core.evaluation.tasks import write_tasks
 from llm_core.params.evaluation import Evaluation
 from llm_core.statistics import detectable_difference, interval, mean_and_error
 
 Row = dict[str, Any]
+FEWSHOT_SEED = 1234  # lm-eval's own
 
 
-def score_benchmarks(network: Any, tokenizer: Any, benchmarks: Path, params: Evaluation) -> list[Row]:
+def score_benchmarks(
+    network: Any, tokenizer: Any, benchmarks: Path, params: Evaluation, fewshot_seed: int = FEWSHOT_SEED
+) -> list[Row]:
     """One row an item: task, id, and each metric's value (log-likelihood where the metric is a perplexity).
 
-    `network` is a transformers causal LM in eval mode. Raises UserError as `write_tasks` does.
+    `fewshot_seed` draws the solved examples, if there are any. `network` is a transformers causal LM in eval mode.
+    Raises UserError as `write_tasks` does.
     """
     os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -43,6 +49,7 @@ def score_benchmarks(network: Any, tokenizer: Any, benchmarks: Path, params: Eva
                 tasks=list(samples),
                 samples=samples,
                 num_fewshot=params.num_fewshot,
+                fewshot_random_seed=fewshot_seed,
                 apply_chat_template=params.chat,
                 fewshot_as_multiturn=params.chat,
                 task_manager=TaskManager(include_path=scratch, include_defaults=False),
@@ -61,6 +68,30 @@ def score_benchmarks(network: Any, tokenizer: Any, benchmarks: Path, params: Eva
             else:
                 rows.append(row)
     return rows
+
+
+def score_over_seeds(
+    network: Any, tokenizer: Any, benchmarks: Path, params: Evaluation
+) -> tuple[list[Row], dict[str, dict[str, float]]]:
+    """(rows, spread): as `score_benchmarks`, each value the mean over `params.fewshot_seeds`.
+
+    `spread` gives, for each task, the number of seeds and each metric's standard deviation between them
+    (of the mean log-likelihood where the metric is a perplexity); {} where one seed or no example was asked for.
+    """
+    seeds = params.fewshot_seeds if params.num_fewshot else params.fewshot_seeds[:1]
+    runs = [score_benchmarks(network, tokenizer, benchmarks, params, seed) for seed in seeds]
+    if len(runs) == 1:
+        return runs[0], {}
+    by_task = [{task: [row for row in rows if row["task"] == task] for task in {row["task"]: 0 for row in rows}}
+               for rows in runs]  # fmt: skip
+    rows = [row for members in average(by_task).values() for row in members]
+    spread: dict[str, dict[str, float]] = {}
+    for task, members in by_task[0].items():
+        spread[task] = {"seeds": len(runs)}
+        for metric in (key for key in members[0] if key not in ("task", "id")):
+            means = [mean_and_error([row[metric] for row in one[task]])[0] for one in by_task]
+            spread[task][f"{metric}_seed_sd"] = stdev(means)
+    return rows, spread
 
 
 def with_begin_token(tokenizer: Any, asked: bool | None) -> tuple[Any, bool | None]:

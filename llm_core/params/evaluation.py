@@ -83,6 +83,8 @@ class Evaluation(Section):
     """Score so many items of each, spread evenly over its file; null scores all."""
     num_fewshot: int = Field(0, ge=0)
     """Solved examples before each item, drawn as lm-eval draws them."""
+    fewshot_seeds: list[int] = Field(default_factory=lambda: [1234], min_length=1)
+    """Seeds of that draw (lm-eval's own is 1234). Of several, the mean is scored, item by item, and the spread told."""
     batch_size: int = Field(32, ge=1)
     """Sequences in one forward pass; only speed depends on it (docs/evaluation.md gives the size of the rounding)."""
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -169,6 +169,7 @@ def _benchmark_row(task: str, metric: str, score: Row, first: bool) -> Row:
         "score": score_text(score, metric),
         "chance": score.get("chance") if first else None,
         "items": score["items"],
+        "sd between draws of examples": score.get(f"{metric}_seed_sd") if metric != "perplexity" else None,
         "smallest difference": score.get("detectable") if first else None,
     }
 
@@ -179,6 +180,7 @@ def _answers_row(answers: Row) -> Row:
         "score": score_text(answers, "exact_match"),
         "chance": answers["most_frequent_answer"],
         "items": answers["items"],
+        "sd between draws of examples": None,
         "smallest difference": answers["detectable"],
     }
 

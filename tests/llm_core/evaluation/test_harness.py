@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from llm_core.evaluation.evaluate import load
-from llm_core.evaluation.harness import score_benchmarks, summarize
+from llm_core.evaluation.harness import score_benchmarks, score_over_seeds, summarize
 from llm_core.evaluation.tasks import write_tasks
 from llm_core.params.evaluation import Evaluation
 from tests.llm_core.evaluation.conftest import ITEMS
@@ -54,6 +55,21 @@ def test_batches_of_1_and_32_differ_by_rounding_alone(gpt2: Path, benchmarks: Pa
         assert a.get("acc") == b.get("acc") and a.get("acc_norm") == b.get("acc_norm")
         if "perplexity" in a:  # a log-likelihood in nats
             assert a["perplexity"] == pytest.approx(b["perplexity"], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_several_draws_of_examples_are_averaged_and_their_spread_told(gpt2: Path, benchmarks: Path) -> None:
+    network, tokenizer = load(gpt2)
+    params = Evaluation(tasks=["arc_easy"], num_fewshot=2, fewshot_seeds=[1, 2])
+    rows, spread = score_over_seeds(network, tokenizer, benchmarks, params)
+    single = [score_benchmarks(network, tokenizer, benchmarks, params, seed) for seed in (1, 2)]
+    for place, row in enumerate(rows):
+        assert row["acc"] == pytest.approx(sum(one[place]["acc"] for one in single) / 2)
+    means = [sum(row["acc"] for row in one) / len(one) for one in single]
+    assert spread["arc_easy"]["seeds"] == 2
+    assert spread["arc_easy"]["acc_seed_sd"] == pytest.approx(np.std(means, ddof=1))
+    assert len({str(one) for one in single}) > 1, "another seed draws other examples"
+    assert score_over_seeds(network, tokenizer, benchmarks, params.model_copy(update={"num_fewshot": 0}))[1] == {}
 
 
 def test_clean_and_touched_items_make_up_all() -> None:
