@@ -6,7 +6,7 @@ Each method's own section sits beside it, so that a stage depends on its own kno
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llm_core.params.base import Section
 
@@ -162,9 +162,17 @@ class Finetuning(Section):
 
     methods: dict[Method, Parent] = Field(default_factory=dict)
     """The methods that the graph runs, and the model each starts from."""
+    on_demand: dict[Method, Parent] = Field(default_factory=dict)
+    """The methods of experiments/finetuning/dvc.yaml, which `dvc repro` runs only when asked for them."""
     data: Data = Data()
     classification: Classification = Classification()
     instruction: Instruction = Instruction()
     reward: Reward = Reward()
     dpo: Dpo = Dpo()
     rlhf: Rlhf = Rlhf()
+
+    @model_validator(mode="after")
+    def _one_stage_a_method(self) -> "Finetuning":
+        if twice := sorted(self.methods.keys() & self.on_demand.keys()):
+            raise ValueError(f"{twice[0]} is in methods and in on_demand; one stage alone can write its model")
+        return self
