@@ -1,6 +1,6 @@
 """Peak memory of LoRA and QLoRA (and full finetuning, if asked) on one base, each in a process of its own.
 
-    python benchmarks/finetuning_memory.py --tokenizer data/tokenizer [--width 1024 --layers 16] [--adapters lora qlora]
+    python benchmarks/finetuning_memory.py --tokenizer data/tokenizer [--width 1024 --layers 12] [--adapters lora qlora]
 
 The base has GPT-2's shape and random weights, made on the spot: memory does not ask what they say. Two figures each,
 the largest resident set in MB: `training` (the model is loaded, adapted, trained, the adapter saved) and `verb` (all of
@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-STEPS, ROWS, WORDS = 4, 32, 60
+STEPS, ROWS, WORDS = 3, 16, 24
 
 
 def child(adapter: str, scope: str, folder: Path, batch: int) -> None:
@@ -93,7 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokenizer", type=Path, default=Path("data/tokenizer"))
     parser.add_argument("--width", type=int, default=1024)
-    parser.add_argument("--layers", type=int, default=16)
+    parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--adapters", nargs="+", default=["lora", "qlora"], choices=["full", "lora", "qlora"])
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)

@@ -40,7 +40,7 @@ def register(model: Path, evaluation: Path, figures: dict[str, float], judge: Ju
                         f"as it is now ({digest[:8]}); evaluate it again")  # fmt: skip
     store = tracking.Registry(name)
     tags = {"model": str(model), "model_digest": digest, "evaluation_digest": content_digest(evaluation)}
-    version = store.find(tags) or store.add(model, evaluation, figures, tags)
+    version = store.find(tags) or store.add(model, evaluation, figures, tags | _parent(model))
     store.alias("challenger", version)
     passed, reason = _decide(store, version, evaluation, judge)
     store.tag(version, "gate", f"{'passed' if passed else 'failed'}: {reason}")
@@ -49,6 +49,19 @@ def register(model: Path, evaluation: Path, figures: dict[str, float], judge: Ju
     record |= {"champion_before": store.version("champion"), "passed": passed, "reason": reason}
     write_json(out, record)
     return record
+
+
+def _parent(model: Path) -> dict[str, str]:
+    """Tags that say what a finetuned model was made from: digest, and `NAME/VERSION` where that was registered."""
+    file = model / "metrics.json"
+    parent = read_json(file).get("parent") if file.is_file() else None
+    if not parent:
+        return {}
+    told = {"parent_model": parent["path"], "parent_digest": parent["digest"]}
+    for name in tracking.registered_models():
+        if version := tracking.Registry(name).find({"model_digest": parent["digest"]}):
+            return told | {"parent_version": f"{name}/{version}"}
+    return told
 
 
 def promote_record(record: Path, out: Path) -> bool:

@@ -97,11 +97,14 @@ def _train(
     folder: Path | None = None,
 ) -> dict[str, Any]:
     """Measure, train, export into `folder`, measure again; without a folder (other ranks) only train."""
+    from llm_core.finetuning.scoring import sample_rows
     from llm_core.finetuning.training import Job
 
     room = importlib.import_module(f"llm_core.finetuning.{method}")
     scratch.mkdir(parents=True, exist_ok=True)
     tokenizer = load_tokenizer(str(model), chat=method != "classification")
+    if section.heldout_rows:
+        rows = rows | {"heldout": sample_rows(rows["heldout"], section.heldout_rows, seed)}
     job = Job(method, model, kind, adapter, rows, section, seed, scratch, current, tokenizer)
     job.base = _start(job)
     head, labels = (room.HEAD, room.labels(job)) if hasattr(room, "HEAD") else ("generation", None)

@@ -96,6 +96,8 @@ class Training(Section):
     """Processes on this machine, started by torchrun."""
     evaluations: int = Field(4, ge=1)
     """Times that the held-out loss is measured (and a checkpoint written) during training."""
+    heldout_rows: int | None = Field(None, ge=1)
+    """Measure on so many held-out rows, drawn by the seed, instead of all; each measurement takes that much less."""
     patience: int | None = Field(None, ge=1)
     """Early stopping: measurements without a better held-out loss; the best weights are kept."""
 

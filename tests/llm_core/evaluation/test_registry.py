@@ -79,6 +79,14 @@ def test_registry_promotes_refuses_and_rolls_back(gpt2: Path, tmp_path: Path, mo
     with pytest.raises(UserError, match="first champion"):
         registry.rollback(name)
 
+    child, judged = _model(tmp_path, gpt2, "child", 0.1)  # finetuned from a registered version
+    parent = {"path": str(folders["better"][0]), "digest": digest("better")}
+    (child / "metrics.json").write_text(json.dumps({"parent": parent}))
+    (judged / "about.json").write_text(json.dumps({"model": str(child), "digest": content_digest(child)}))
+    told = registry.register(child, judged, {}, gate, tmp_path / "child.json", "language-model-child")
+    tags = tracking.Registry("language-model-child").tags(told["version"])
+    assert (tags["parent_digest"], tags["parent_version"]) == (digest("better"), f"{name}/4")
+
     (model / "note.json").write_text("changed")
     with pytest.raises(UserError, match="evaluate it again"):
         registry.register(model, evaluation, {}, gate, tmp_path / "x.json", name)

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from llm_core.errors import UserError
+from llm_core.params.finetuning import Finetuning, Parent
 from tests.llm_core.finetuning import tiny
 
 METHODS = ("classification", "instruction", "reward", "dpo", "rlhf")
@@ -88,6 +89,11 @@ def test_a_test_prompt_beyond_the_models_positions_is_left_out_and_counted(metho
 def test_a_max_length_beyond_the_models_positions_is_refused():
     with pytest.raises(UserError, match=r"max_length 300 .* 256 positions"):
         tiny.run("classification", "gpt2", max_length=300)
+
+
+def test_a_method_has_one_stage_alone():
+    with pytest.raises(ValueError, match="dpo is in methods and in on_demand"):
+        Finetuning(methods={"dpo": Parent()}, on_demand={"dpo": Parent()})
 
 
 @pytest.mark.slow
