@@ -1,12 +1,14 @@
 """HTML to text: the step `extract`.
 
-resiliparse parses and renders (13 to 24 times as fast as trafilatura). A whole page is reduced to its main content;
-a fragment, such as a database field with a few tags in it, is rendered whole.
+A whole page is reduced to its article (`boilerplate.py`); a fragment, such as a database field with a few tags in it,
+is rendered whole by resiliparse.
 """
 
 import re
 
 from llm_core.cleaning.batch import Batch
+from llm_core.cleaning.boilerplate import extract_article
+from llm_core.cleaning.html_blocks import read_page
 from llm_core.params.cleaning import Extraction
 
 PAGE = re.compile(r"<(?:!doctype|html|head|body)\b", re.I)
@@ -37,8 +39,9 @@ class ExtractStep:
 
 
 def extract(html: str, params: Extraction) -> str:
-    """The text of an HTML page (its main content, if params say so) or of a fragment."""
+    """The text of an HTML page (its article alone, if params say so) or of a fragment; empty where there is none."""
+    if params.main_content and PAGE.search(html[:4096]) is not None:
+        return extract_article(read_page(html))
     from resiliparse.extract.html2text import extract_plain_text
 
-    page = params.main_content and PAGE.search(html[:4096]) is not None
-    return extract_plain_text(html, preserve_formatting=True, main_content=page).strip()
+    return extract_plain_text(html, preserve_formatting=True).strip()

@@ -12,7 +12,8 @@ class Extraction(Section):
     """From HTML to text (step `extract`)."""
 
     main_content: bool = True
-    """Of whole pages keep the main content only; fragments (a field with some tags) are always kept whole."""
+    """Of whole pages keep the article only, without navigation, teasers, captions and comments; fragments (a field with
+    some tags) are always kept whole."""
     sniff: bool = True
     """Treat a text that begins like an HTML page as one, even where its metadata do not say so."""
 
