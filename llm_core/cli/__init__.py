@@ -55,6 +55,8 @@ VERBS: dict[str, tuple[str, str]] = {
         "agent",
         "Let a model use tools (search, calculator, tracker) within limits; --tasks measures it.",
     ),
+    "word2vec": ("word2vec", "Train word vectors (CBOW and skip-gram); neighbours, analogies, a plot."),
+    "initialize-embeddings": ("initialize_embeddings", "Make an untrained model whose token vectors are Word2Vec's."),
     "trace": ("trace", "Tell a document's journey: source, verdicts, duplicates, training steps, models."),
     "documents": ("documents", "List the exact documents that a model was trained on."),
     "takedown": ("takedown", "Remove documents and their twins; show what that touches; prove that they left."),

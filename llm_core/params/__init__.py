@@ -17,6 +17,7 @@ from llm_core.params.checks import Checks
 from llm_core.params.cleaning import Cleaning
 from llm_core.params.decontamination import Decontamination
 from llm_core.params.deduplication import Deduplication
+from llm_core.params.embeddings import Word2Vec
 from llm_core.params.evaluation import Evaluation
 from llm_core.params.finetuning import Finetuning
 from llm_core.params.mixing import Mixing, Split
@@ -55,6 +56,7 @@ class Params(Section):
     scaling: Scaling = Scaling()
     retrieval: Retrieval = Retrieval()
     agent: Agent = Agent()
+    word2vec: Word2Vec = Word2Vec()
 
 
 def load(path: str | Path = "params.yaml", overrides: list[str] | None = None) -> Params:

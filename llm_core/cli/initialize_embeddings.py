@@ -1,0 +1,31 @@
+"""`llm-core initialize-embeddings`: a model that starts from word vectors."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.errors import UserError
+
+app = verb_app()
+
+
+@app.command()
+def initialize_embeddings(
+    tokens: Annotated[Path, typer.Option("--tokens", help="Folder that `llm-core tokenize` wrote.")],
+    tokenizer: Annotated[Path, typer.Option("--tokenizer", help="Folder that `llm-core train-tokenizer` wrote.")],
+    out: Out,
+    algorithm: Annotated[str, typer.Option("--algorithm", help="cbow or skipgram.")] = "cbow",
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Make an untrained model whose token vectors are Word2Vec's; train it by `--set pretraining.parent=OUT`."""
+    from llm_core.embeddings.initialize import initialize
+    from llm_core.embeddings.word2vec import ALGORITHMS
+
+    if algorithm not in ALGORITHMS:
+        raise UserError(f"--algorithm {algorithm}: choose one of {', '.join(ALGORITHMS)}")
+    metrics = initialize(tokens, tokenizer, out, read_params(params_file, overrides), algorithm)
+    typer.echo(json.dumps(metrics))

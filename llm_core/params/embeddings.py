@@ -1,0 +1,30 @@
+"""Params of Word2Vec."""
+
+from pydantic import Field
+
+from llm_core.params.base import Section
+
+
+class Word2Vec(Section):
+    """How word vectors are trained (Mikolov et al. 2013), by CBOW and by skip-gram alike."""
+
+    dimensions: int = Field(100, ge=2)
+    """Length of a vector; token vectors take model.width instead."""
+    window: int = Field(5, ge=1)
+    """Most words between a word and its context."""
+    min_count: int = Field(5, ge=1)
+    """Words that occur less often have no vector."""
+    max_vocabulary: int | None = Field(None, ge=2)
+    """Most words with a vector, the most frequent ones; bounds memory on a large corpus."""
+    negative: int = Field(5, ge=1)
+    """Words drawn at random against each true context."""
+    subsample: float = Field(1e-3, ge=0)
+    """Frequency above which a word's occurrences are thinned out; 0 keeps all."""
+    epochs: int = Field(5, ge=1)
+    """Passes over the corpus."""
+    workers: int = Field(1, ge=1)
+    """Threads; with more than one the vectors differ a little from run to run (lock-free updates)."""
+    neighbours_of: list[str] = Field(default_factory=lambda: ["war", "king", "water", "president", "france"])
+    """Words whose nearest neighbours are written into neighbours.json."""
+    neighbours: int = Field(8, ge=1)
+    """How many of them."""
