@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; name another with PYTHON=..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -e '.[dev]' -c constraints.txt
-	$(BIN)/python -m llm_core.pretraining.build_ops
+	$(BIN)/python -m llm_core.deepspeed_ops
 	@mkdir -p .dagster && touch $@
 
 run: $(STAMP) ## the whole pipeline; ends with a summary and where to look

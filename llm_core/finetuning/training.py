@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llm_core.deepspeed_ops import ensure_ops
 from llm_core.finetuning.families import Kind
 from llm_core.finetuning.models import add_adapter, count_parameters, load
 from llm_core.params.finetuning import Training
-from llm_core.pretraining.build_ops import ensure_ops
 from llm_core.progress import log, task
 from llm_core.tracking import Run
 

@@ -66,6 +66,10 @@ class Pretraining(Section):
     """auto: bf16 where the processor multiplies it in hardware, else fp32. bf16 is autocast: weights stay fp32."""
     loss_chunk: int = Field(512, ge=0)
     """Tokens whose logits exist at a time, in head and loss; 0 makes all logits at once."""
+    compile: bool = False
+    """Compile the blocks with torch.compile (kept in a cache between runs): for long runs, see docs/pretraining.md."""
+    profile_steps: tuple[int, int] | None = None
+    """Record these steps (first and last, from 1) with torch's profiler, into .scratch/profiles."""
     processes: int = Field(1, ge=1)
     """Processes on this host (ranks; GPUs where there are any). They share one global batch."""
     hostfile: str | None = None

@@ -1,12 +1,14 @@
 """From params to a `Training` that is ready to run: network, optimizer, engine, data."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from llm_core import progress, tracking
+from llm_core.deepspeed_ops import extensions_folder
 from llm_core.errors import UserError
 from llm_core.models import families
 from llm_core.models.language_model import LanguageModel
@@ -16,9 +18,11 @@ from llm_core.params.pretraining import Pretraining
 from llm_core.pretraining.batches import Batches
 from llm_core.pretraining.checkpoints import Checkpoints
 from llm_core.pretraining.engine import Precision, World, deepspeed_config, initialize
+from llm_core.pretraining.machine import flops_per_token, matmul_peak
 from llm_core.pretraining.measure import Heldout, measured_rows
 from llm_core.pretraining.objectives import Corruption
 from llm_core.pretraining.optimizers import adamw, muon
+from llm_core.pretraining.profiling import ProfilerWindow
 from llm_core.pretraining.run_log import RunLog
 from llm_core.pretraining.train import Training
 from llm_core.token_shards import TokenShards
@@ -38,6 +42,8 @@ def assemble(
     module = LanguageModel(network, settings.loss_chunk, settings.z_loss, settings.document_mask)
     if settings.activation_checkpointing:
         network.gradient_checkpointing_enable({"use_reentrant": False})
+    if settings.compile:
+        compile_blocks(network, settings)
     assert settings.batch_tokens and settings.steps and settings.optimizer.learning_rate
     rows = settings.batch_tokens // settings.sequence_length
     build = muon if settings.optimizer.name == "muon" else adamw
@@ -54,12 +60,15 @@ def assemble(
     corruption = Corruption(
         module.objective, params.seed, settings.mask_share, settings.span_length, vocabulary.pad, words, marks
     )
+    operations = flops_per_token(network, settings.sequence_length)
+    peak = matmul_peak(precision, engine.device.type)
     parameters = sum(_size(parameter) for parameter in network.parameters())
     if world.main:
         progress.log(
             f"pretrain {params.model.family}: {parameters:,} parameters, {settings.steps} steps of "
             f"{settings.batch_tokens} tokens ({batches.epoch(settings.steps):.2f} epochs), {precision}, "
-            f"ZeRO stage {settings.zero_stage}, {world.size} process(es) of {torch.get_num_threads()} thread(s)"
+            f"ZeRO stage {settings.zero_stage}, {world.size} process(es) of {torch.get_num_threads()} thread(s), "
+            f"matmul peak {peak / 1e9:.0f} GFLOP/s a process"
         )
     return Training(
         params=settings,
@@ -75,7 +84,9 @@ def assemble(
         tokenizer=tokenizer,
         world=world,
         tracked=tracked,
-        flops_per_token=6.0 * parameters,
+        flops_per_token=operations,
+        peak=peak,
+        profiler=ProfilerWindow(settings.profile_steps, scratch.parents[1] / "profiles" / scratch.name, world.rank),
     )
 
 
@@ -114,6 +125,17 @@ def build_network(params: Params, vocabulary: families.Vocabulary) -> Any:
     if network.config.vocab_size != vocabulary.size:
         raise UserError(f"{parent}: has {network.config.vocab_size} tokens, the tokenizer needs {vocabulary.size}")
     return network
+
+
+def compile_blocks(network: Any, settings: Pretraining) -> None:
+    """Compile each repeated block in place: one compilation serves all, and names of weights stay as they are."""
+    if settings.optimizer.name == "muon" and not torch.cuda.is_available():
+        raise UserError("pretraining.compile: not together with optimizer.name muon on a CPU")
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(extensions_folder() / "inductor"))
+    for module in network.modules():
+        if isinstance(module, torch.nn.ModuleList):
+            for block in module:
+                block.compile(dynamic=False)
 
 
 def resolve(settings: Pretraining, network: Any, world: World) -> Pretraining:

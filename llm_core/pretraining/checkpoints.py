@@ -21,7 +21,7 @@ from llm_core.params import Params
 COMPLETE = "complete.json"
 WHERE_IT_RUNS = {
     "processes", "hostfile", "launcher", "threads", "micro_batch", "zero_stage", "offload",
-    "activation_checkpointing", "checkpoint_every", "checkpoints_kept",
+    "activation_checkpointing", "checkpoint_every", "checkpoints_kept", "profile_steps",
 }  # fmt: skip
 
 
@@ -64,6 +64,8 @@ class Checkpoints:
             for old in sorted(self.folder.glob(f"step*/{COMPLETE}"))[: -self.keep]:
                 old.unlink()
                 shutil.rmtree(old.parent, ignore_errors=True)
+            for converted in self.folder.glob("universal_*"):
+                shutil.rmtree(converted, ignore_errors=True)
 
     def load(self, engine: Any, found: tuple[Path, dict[str, Any]], world_size: int, zero_stage: int) -> None:
         """Restore the engine from a checkpoint, whatever world size or ZeRO stage wrote it.
@@ -82,7 +84,7 @@ class Checkpoints:
         if same or zero_stage == 0:
             engine.load_checkpoint(str(self.folder), tag=path.name)
             return
-        universal = path.parent / f"{path.name}_universal"
+        universal = path.parent / f"universal_{path.name}"  # a name that `step*` does not find
         if self.main and not (universal / COMPLETE).exists():
             _to_universal(path, universal)
             storage.write_json(universal / COMPLETE, state)

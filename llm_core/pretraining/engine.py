@@ -91,7 +91,7 @@ def initialize(module: Any, optimizer: Any, config: dict[str, Any]) -> Any:
 
 def join(offload: bool) -> None:
     """Build or load DeepSpeed's ops and join the process group that the launcher described."""
-    from llm_core.pretraining.build_ops import ensure_ops
+    from llm_core.deepspeed_ops import ensure_ops
 
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if _cuda() else "cpu")
     import deepspeed

@@ -8,7 +8,6 @@ over the global count, because DeepSpeed averages gradients over ranks.
 """
 
 import math
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +19,11 @@ from llm_core.params.pretraining import Pretraining
 from llm_core.pretraining.batches import Batches
 from llm_core.pretraining.checkpoints import Checkpoints
 from llm_core.pretraining.engine import World, all_reduce, learning_rates
+from llm_core.pretraining.machine import Clock, memory
 from llm_core.pretraining.measure import Heldout
 from llm_core.pretraining.objectives import Corruption
 from llm_core.pretraining.optimizers import SkippableAdamW
+from llm_core.pretraining.profiling import ProfilerWindow
 from llm_core.pretraining.run_log import RunLog
 from llm_core.pretraining.samples import sample
 from llm_core.pretraining.schedule import learning_rate_share
@@ -47,6 +48,9 @@ class Training:
     world: World
     tracked: tracking.Run
     flops_per_token: float
+    peak: float
+    """Floating-point operations a second that one process's matrix products reach."""
+    profiler: ProfilerWindow
     guard: SpikeGuard = field(init=False)
     step: int = 0
 
@@ -67,21 +71,19 @@ class Training:
         show = progress.task("pretrain", total=self.steps * per_step, unit="tokens") if self.world.main else None
         if show:
             show.update(self.step * per_step)
-        started, trained = time.monotonic(), 0
+        clock = Clock()
         self.engine.train()
         while self.step < self.steps:
-            figures = self._train_step()
+            self.profiler.before(self.step + 1)
+            with clock:
+                figures = self._train_step()
             self.step += 1
-            trained += per_step
+            self.profiler.after(self.step, self.steps)
             if self.step % self.params.log_every == 0 or self.step == self.steps:
-                speed = trained / max(time.monotonic() - started, 1e-9)
-                self._record(figures, speed)
-                started, trained = time.monotonic(), 0
+                self._record(figures, clock)
             if show:
                 show.update(per_step, loss=round(figures["loss"], 4))
-            excluded = time.monotonic()
             self._between_steps()
-            started += time.monotonic() - excluded
         if show:
             show.close()
 
@@ -141,13 +143,24 @@ class Training:
             "lower pretraining.optimizer.learning_rate or look at the data"
         )
 
-    def _record(self, figures: dict[str, float], speed: float) -> None:
+    def _record(self, figures: dict[str, float], clock: Clock) -> None:
         row: dict[str, Any] = {"step": self.step, "tokens": self.step * self.step_tokens(), **figures}
         del row["targets"]
         self.log.write({key: _digits(value) for key, value in row.items()})
-        self.tracked.metrics(
-            {**figures, "tokens_per_second": speed, "flops_per_second": speed * self.flops_per_token}, self.step
-        )
+        steps, seconds, core_seconds = clock.lap()
+        speed = steps * self.step_tokens() / seconds
+        spent = {
+            "tokens_per_second": speed,
+            "flops_utilization": speed * self.flops_per_token / self.peak / self.world.size,
+            "memory_bytes": memory(),
+        }
+        if self.engine.device.type == "cpu":
+            core_speed = steps * self.step_tokens() / self.world.size / core_seconds
+            spent["tokens_per_core_second"] = core_speed
+            spent["core_flops_utilization"] = core_speed * self.flops_per_token / self.peak * torch.get_num_threads()
+        self.tracked.metrics({**figures, **spent}, self.step)
+        if self.step == self.steps or self.step % self.params.evaluate_every == 0:
+            self._say(f"step {self.step}: " + ", ".join(f"{key} {value:,.3g}" for key, value in spent.items()))
 
     def _between_steps(self) -> None:
         last = self.step == self.steps

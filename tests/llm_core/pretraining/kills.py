@@ -40,6 +40,20 @@ def survive(folder: Path, kills: int, seed: int, out: str = "killed", **settings
     return told
 
 
+def interrupt(folder: Path, step: int, out: str = "killed", **settings: Any) -> int:
+    """Start a run and kill its verb once a checkpoint of `step` or more is whole; the newest checkpoint's step."""
+    process = subprocess.Popen(
+        tiny.command(folder, out, **settings), cwd=folder, env=tiny.environment(), stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and _checkpoint(folder) < step:
+        time.sleep(0.01)
+    process.kill()
+    errors = process.communicate()[1]
+    assert process.returncode == -signal.SIGKILL, errors
+    _wait_until_gone(folder)
+    return _checkpoint(folder)
+
+
 def _step(folder: Path) -> int:
     """The last step in the running log."""
     lines = [line for file in folder.glob(".scratch/pretraining/*/training_log.jsonl") for line in file.open()]

@@ -21,3 +21,18 @@ def test_killed_runs_end_with_the_same_bytes(tmp_path: Path, processes: int) -> 
     assert not list(folder.glob(".scratch/pretraining/*/step*"))
     record = json.loads((folder / "whole" / "training_data.json").read_text())
     assert record["steps"] == 20 and record["tokens"] == "tokens/train"
+
+
+@pytest.mark.slow
+def test_two_processes_to_one_and_back_by_universal_checkpoint(tmp_path: Path) -> None:
+    folder = tiny.make(tmp_path)
+    settings = {"pretraining__steps": 18, "pretraining__checkpoint_every": 3}
+    whole = tiny.run(folder, "whole", **settings)
+    assert whole.returncode == 0, whole.stderr
+    first = kills.interrupt(folder, 3, pretraining__processes=2, **settings)
+    second = kills.interrupt(folder, first + 3, pretraining__processes=1, **settings)
+    assert first < second < 18
+    last = tiny.run(folder, "killed", pretraining__processes=2, pretraining__zero_stage=2, **settings)
+    assert last.returncode == 0, last.stderr
+    assert f"resumed after step {second} of 18" in last.stderr
+    assert tiny.losses(folder, "killed") == pytest.approx(tiny.losses(folder, "whole"), rel=1e-4)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from llm_core.pretraining.build_ops import extensions_folder
+from llm_core.deepspeed_ops import extensions_folder
 from llm_core.token_shards import TokenWriter, token_schema
 from tests.llm_core.test_token_shards import batch
 

@@ -1,4 +1,4 @@
-"""DeepSpeed's C++ ops, built once inside the project: `python -m llm_core.pretraining.build_ops [--offload]`.
+"""DeepSpeed's C++ ops, built once inside the project: `python -m llm_core.deepspeed_ops [--offload]`.
 
 DeepSpeed compiles them at first use, for minutes, into a folder shared by all projects of the
 user; and a build that was killed leaves a lock file that hangs every later run. Here they go
@@ -17,7 +17,7 @@ from pathlib import Path
 
 def extensions_folder() -> Path:
     """Where compiled ops live; sets TORCH_EXTENSIONS_DIR for DeepSpeed and child processes."""
-    project = Path(__file__).resolve().parents[2]
+    project = Path(__file__).resolve().parents[1]
     home = project if (project / "pyproject.toml").is_file() else Path.home() / ".cache" / "llm_core"
     return Path(os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(home / ".torch_extensions")))
 
