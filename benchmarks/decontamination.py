@@ -96,7 +96,7 @@ def _drawn(benchmarks: Path, count: int) -> Iterator[tuple[str, str]]:
     files = sorted(benchmarks.glob("*.jsonl"))
     for file in files:
         taken = 0
-        for line in file.read_text(encoding="utf-8").splitlines():
+        for line in file.read_text(encoding="utf-8").split("\n")[:-1]:
             row = json.loads(line)
             text = " ".join(
                 value for key, value in row.items() if isinstance(value, str) and key not in {"id", "label"}

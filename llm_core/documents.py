@@ -76,8 +76,10 @@ def document_files(paths: str | Path | Iterable[str | Path]) -> list[str]:
     return files
 
 
-def read_batches(file: str | Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Stream one document file as record batches in the order of its rows.
+def read_batches(
+    file: str | Path, columns: Sequence[str] | None = None, batch_bytes: int = BATCH_BYTES
+) -> Iterator[pa.RecordBatch]:
+    """Stream one document file as record batches of about `batch_bytes` at most, in the order of its rows.
 
     Parquet files keep their own extra columns out; JSONL fields that `SCHEMA` does not
     name go into `metadata`. `columns` limits what is read (Parquet reads only those).
@@ -85,9 +87,9 @@ def read_batches(file: str | Path, columns: Sequence[str] | None = None) -> Iter
     """
     wanted = list(columns) if columns else SCHEMA.names
     if str(file).endswith(".parquet"):
-        yield from _read_parquet(str(file), wanted)
+        yield from _read_parquet(str(file), wanted, batch_bytes)
     else:
-        yield from _read_jsonl(str(file), wanted)
+        yield from _read_jsonl(str(file), wanted, batch_bytes)
 
 
 def read_documents(
@@ -207,7 +209,7 @@ class DocumentWriter:
         self._shard_size = 0
 
 
-def _read_parquet(file: str, wanted: list[str]) -> Iterator[pa.RecordBatch]:
+def _read_parquet(file: str, wanted: list[str], batch_bytes: int) -> Iterator[pa.RecordBatch]:
     filesystem, root = url_to_fs(file)
     try:
         with filesystem.open(root) as stream:
@@ -216,11 +218,20 @@ def _read_parquet(file: str, wanted: list[str]) -> Iterator[pa.RecordBatch]:
             if "text" in wanted and "text" not in present:
                 raise UserError(f"{file}: has no column 'text' (it has {', '.join(sorted(present))})")
             position = 0
-            for batch in parquet.iter_batches(BATCH_ROWS, columns=[name for name in wanted if name in present]):
+            for batch in parquet.iter_batches(
+                _rows_of(parquet.metadata, batch_bytes), columns=[name for name in wanted if name in present]
+            ):
                 yield complete(batch, wanted, file, position)
                 position += batch.num_rows
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
+
+
+def _rows_of(footer: pq.FileMetaData, batch_bytes: int) -> int:
+    """Rows of `footer`'s file that hold about `batch_bytes`, by the average of its largest row group."""
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    largest = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=1.0)
+    return max(1, min(BATCH_ROWS, int(batch_bytes / max(largest, 1.0))))
 
 
 def complete(batch: pa.RecordBatch, wanted: list[str], file: str, position: int) -> pa.RecordBatch:
@@ -240,7 +251,7 @@ def complete(batch: pa.RecordBatch, wanted: list[str], file: str, position: int)
     return pa.RecordBatch.from_arrays(columns, schema=pa.schema([SCHEMA.field(name) for name in wanted]))
 
 
-def _read_jsonl(file: str, wanted: list[str]) -> Iterator[pa.RecordBatch]:
+def _read_jsonl(file: str, wanted: list[str], batch_bytes: int) -> Iterator[pa.RecordBatch]:
     schema = pa.schema([SCHEMA.field(name) for name in wanted])
     columns: list[list[Any]] = [[] for _ in wanted]
     size = 0
@@ -251,7 +262,7 @@ def _read_jsonl(file: str, wanted: list[str]) -> Iterator[pa.RecordBatch]:
         for name, values in zip(wanted, columns, strict=True):
             values.append(row.get(name))
         size += len(line)
-        if len(columns[0]) >= BATCH_ROWS or size >= BATCH_BYTES:
+        if len(columns[0]) >= BATCH_ROWS or size >= batch_bytes:
             yield _columns_as_batch(columns, schema)
             columns, size = [[] for _ in wanted], 0
     if columns[0]:

@@ -68,7 +68,7 @@ def dedup(
         shingles = corpus.store.finish()
         verdicts = _elect(corpus, _cluster(corpus, shingles, params), [*params.priority, *priority])
         reasons = _reasons(corpus, verdicts)
-        metrics = _write(inputs, folder, corpus, verdicts, reasons, shard_bytes)
+        metrics = _write(inputs, folder, corpus, verdicts, reasons, params.memory_mb, shard_bytes)
         if params.near:
             dropped = np.flatnonzero(reasons == NEAR)
             pairs = np.stack([corpus.stored[dropped], corpus.stored[verdicts.survivor[dropped]]], axis=1)
@@ -99,7 +99,10 @@ def _read(
     inputs: list[str], corpus: Corpus, near: Near, params: Deduplication, tombstones: takedowns.Takedowns
 ) -> None:
     """First pass: facts of every document, signature of each distinct text."""
-    batches = ((batch, batch.column("text")) for _, _, batch in _batches(inputs, ["id", "source", "url", "text"]))
+    batches = (
+        (batch, batch.column("text"))
+        for _, _, batch in _batches(inputs, ["id", "source", "url", "text"], params.memory_mb)
+    )
     signed: Signed
     with progress.task("dedup: signatures", total=count_documents(inputs)) as work:
         for batch, signed in sign_all(batches, near, params.near, params.runner, params.workers):
@@ -154,16 +157,22 @@ def _reasons(corpus: Corpus, verdicts: Verdicts) -> Codes:
 
 
 def _write(
-    inputs: list[str], folder: Path, corpus: Corpus, verdicts: Verdicts, reasons: Codes, shard_bytes: int
+    inputs: list[str],
+    folder: Path,
+    corpus: Corpus,
+    verdicts: Verdicts,
+    reasons: Codes,
+    memory_mb: int,
+    shard_bytes: int,
 ) -> dict[str, Any]:
     """Second pass: write what is kept, and a ledger row for every document."""
     start = corpus.known
     with (
         progress.task("dedup: write", total=len(corpus) - corpus.known) as work,
-        DocumentWriter(folder / "documents") as writer,
+        DocumentWriter(folder / "documents", shard_bytes) as writer,
         ledger.LedgerWriter(folder / "ledger", "dedup") as judged,
     ):
-        for file, offset, batch in _batches(inputs, None):
+        for file, offset, batch in _batches(inputs, None, memory_mb):
             numbers = np.arange(start, start + batch.num_rows)
             judged.record_columns(
                 batch.num_rows,
@@ -196,11 +205,14 @@ def _facts(numbers: npt.NDArray[np.int64], corpus: Corpus, verdicts: Verdicts, r
     }
 
 
-def _batches(inputs: list[str], columns: list[str] | None) -> Iterator[tuple[str, int, pa.RecordBatch]]:
-    """(file, number of the batch's first row in it, batch) of every document, in a stable order."""
+def _batches(inputs: list[str], columns: list[str] | None, memory_mb: int) -> Iterator[tuple[str, int, pa.RecordBatch]]:
+    """(file, number of the batch's first row in it, batch) of every document, in a stable order.
+
+    A batch is a 32nd of the memory: its words, shingles and texts, a few batches ahead, take some ten times as much.
+    """
     for file in document_files(inputs):
         offset = 0
-        for batch in read_batches(file, columns):
+        for batch in read_batches(file, columns, memory_mb << 15):
             yield file, offset, batch
             offset += batch.num_rows
 
