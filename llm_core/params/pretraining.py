@@ -25,7 +25,7 @@ class Optimizer(Section):
     weight_decay: float = Field(0.1, ge=0)
     """Decoupled weight decay of matrices; vectors (norms, biases) are not decayed."""
     clip: float = Field(1.0, ge=0)
-    """Largest norm of the whole gradient; 0 for no clipping."""
+    """Largest norm of the whole gradient; 0 for no clipping. Not under muon, whose updates have a fixed size."""
     schedule: Literal["cosine", "wsd", "linear"] = "cosine"
     """After warm-up: cosine, linear, or constant with a linear decay at the end (warmup-stable-decay)."""
     warmup_steps: int = Field(20, ge=0)

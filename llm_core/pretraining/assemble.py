@@ -49,7 +49,7 @@ def assemble(
     build = muon if settings.optimizer.name == "muon" else adamw
     optimizer = build(network, settings.optimizer, settings.optimizer.learning_rate)
     if settings.zero_stage == 0:
-        optimizer.clip = settings.optimizer.clip
+        optimizer.clip = settings.optimizer.clip if settings.optimizer.name != "muon" else 0.0
     accumulation = rows // (settings.micro_batch * world.size)
     engine = initialize(module, optimizer, deepspeed_config(settings, precision, accumulation))
     batches = Batches(

@@ -69,7 +69,8 @@ def deepspeed_config(params: Pretraining, precision: Precision, accumulation: in
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": params.micro_batch,
         "gradient_accumulation_steps": accumulation,
-        "gradient_clipping": params.optimizer.clip if stage else 0.0,  # stage 0 clips in its optimizer
+        # Stage 0 clips in its optimizer; under Muon the others would clip orthogonalised updates, not gradients.
+        "gradient_clipping": params.optimizer.clip if stage and params.optimizer.name != "muon" else 0.0,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 1 << 60,
