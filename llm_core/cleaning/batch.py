@@ -5,6 +5,7 @@ and say what they did through `drop` and `change`; the ledger is written from wh
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -39,6 +40,7 @@ class Batch:
     sizes: list[int] = field(default_factory=list)  # UTF-8 bytes of the texts as they came in
     reasons: dict[int, str] = field(default_factory=dict)  # row -> why it was dropped
     scores: dict[int, float] = field(default_factory=dict)  # row -> what the deciding rule measured
+    tallies: Counter[tuple[str, str]] = field(default_factory=Counter)  # (source, name) -> things counted by steps
     changes: dict[int, list[str]] = field(default_factory=dict)  # row -> names of the steps that changed it
 
     def __post_init__(self) -> None:

@@ -27,10 +27,12 @@ class Statistics:
     languages: Counter[tuple[str, str]] = field(default_factory=Counter)  # (source, language) of kept documents
     bytes_out: Counter[str] = field(default_factory=Counter)  # source -> UTF-8 bytes of the kept texts
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)  # (source, step) -> documents it changed
+    tallies: Counter[tuple[str, str]] = field(default_factory=Counter)  # (source, name) -> what steps counted
     samples: dict[tuple[str, str], list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
 
     def add(self, batch: Batch) -> None:
         """Count the documents of a finished batch."""
+        self.tallies.update(batch.tallies)
         for row, source in enumerate(batch.sources):
             text = batch.texts[row]
             reason = batch.reasons.get(row)
@@ -45,7 +47,7 @@ class Statistics:
 
     def merge(self, other: "Statistics") -> None:
         """Add another piece's counts and samples to these."""
-        for name in ("lengths", "languages", "bytes_out", "changes"):
+        for name in ("lengths", "languages", "bytes_out", "changes", "tallies"):
             getattr(self, name).update(getattr(other, name))
         for key, heap in other.samples.items():
             mine = self.samples.setdefault(key, [])
@@ -77,6 +79,10 @@ class Statistics:
                 source: {name: n for (owner, name), n in sorted(self.languages.items()) if owner == source}
                 for source in sources
             },
+            "found": {
+                source: {name: n for (owner, name), n in sorted(self.tallies.items()) if owner == source}
+                for source in sources
+            },
             "changed_by_step": {
                 source: {name: n for (owner, name), n in sorted(self.changes.items()) if owner == source}
                 for source in sources
@@ -96,6 +102,7 @@ class Statistics:
             "reason": reason,
             "score": batch.scores.get(row),
             "url": batch.urls[row],
+            "language": batch.languages[row],
             "characters": len(batch.texts[row]),
             "excerpt": batch.texts[row][:EXCERPT_CHARACTERS],
         }

@@ -57,4 +57,35 @@ def _repair(params: Cleaning) -> Step:
     return RepairStep(params.repair)
 
 
-STEPS: dict[str, Callable[[Cleaning], Step]] = {"extract": _extract, "repair": _repair}
+def _language(params: Cleaning) -> Step:
+    from llm_core.cleaning.language import LanguageStep
+
+    return LanguageStep(params.language)
+
+
+def _pii(params: Cleaning) -> Step:
+    from llm_core.cleaning.pii import PiiStep
+
+    return PiiStep(params.pii)
+
+
+def _block_urls(params: Cleaning) -> Step:
+    from llm_core.cleaning.blocklists import BlockUrlsStep
+
+    return BlockUrlsStep(params.url_lists)
+
+
+def _bad_words(params: Cleaning) -> Step:
+    from llm_core.cleaning.blocklists import BadWordsStep
+
+    return BadWordsStep(params.bad_words)
+
+
+STEPS: dict[str, Callable[[Cleaning], Step]] = {
+    "extract": _extract,
+    "repair": _repair,
+    "language": _language,
+    "pii": _pii,
+    "block_urls": _block_urls,
+    "bad_words": _bad_words,
+}

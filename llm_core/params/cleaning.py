@@ -31,17 +31,75 @@ class Repair(Section):
     """Per source, characters to replace: `{bible: {"`": "'"}}`."""
 
 
+class Language(Section):
+    """Language identification (step `language`)."""
+
+    keep: list[str] = Field(default_factory=list)
+    """Languages that are kept, by ISO 639-1 (`en`); others are dropped as `language`. Empty keeps all."""
+    min_score: float = Field(0.0, ge=0, le=1)
+    """A document whose likeliest language is less probable than this is dropped as `language_score`."""
+    max_characters: int = Field(2000, ge=20)
+    """Characters of a document, from its beginning, that are looked at."""
+    trust_declared: bool = True
+    """Believe a source that says which language its documents have, and look at the others only."""
+
+
+class Pii(Section):
+    """Personal data and secrets (step `pii`)."""
+
+    placeholders: dict[Literal["key", "email", "card", "ip", "ipv6", "phone"], str] = Field(
+        default={
+            "key": "[SECRET_KEY]",
+            "email": "[EMAIL]",
+            "card": "[CARD_NUMBER]",
+            "ip": "[IP_ADDRESS]",
+            "ipv6": "[IP_ADDRESS]",
+            "phone": "[PHONE_NUMBER]",
+        }
+    )
+    """What stands for each kind afterwards; a kind that is not named is left as it is."""
+
+
+class UrlList(Section):
+    """One list of addresses (step `block_urls`)."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    """Documents are dropped as `url_NAME`."""
+    path: str
+    """A file, or a folder of them; plain, gzip or zstd."""
+    format: Literal["ut1", "easylist"] = "ut1"
+    """`ut1`: hosts and addresses, one a line (folders: files named `domains` and `urls`); `easylist`: filters."""
+
+
+class BadWords(Section):
+    """Words of a list (step `bad_words`)."""
+
+    files: list[str] = Field(default_factory=list)
+    """Files with a word or phrase a line."""
+    min_matches: int = Field(3, ge=1)
+    """With fewer matches than this a document is kept."""
+    max_share: float = Field(0.01, ge=0, le=1)
+    """Most matches for each word of the document; beyond it is dropped as `bad_words`."""
+    keep_fraction: float = Field(0.0, ge=0, le=1)
+    """Share of the documents to be dropped that is kept all the same, chosen by the hash of their ids."""
+
+
 class Cleaning(Section):
     """Knobs of cleaning: which steps, in which order, and each step's own."""
 
     steps: list[str] = Field(default=["extract", "repair"])
-    """What `clean` runs, in order: steps (extract, repair) and names of recipes."""
+    """What `clean` runs, in order: recipes and steps (extract, repair, language, pii, block_urls, bad_words)."""
     min_characters: int = Field(1, ge=0)
     """A document shorter than this after the last step is dropped as `too_short`."""
     drop_samples: int = Field(20, ge=0)
     """Dropped documents shown per source and reason in drops.jsonl."""
     extraction: Extraction = Extraction()
     repair: Repair = Repair()
+    language: Language = Language()
+    pii: Pii = Pii()
+    url_lists: list[UrlList] = Field(default_factory=list)
+    """Lists of addresses whose documents are dropped (step `block_urls`)."""
+    bad_words: BadWords = BadWords()
     recipes: dict[str, list[Rule]] = Field(default_factory=dict)
     """Named sequences of quality rules beside the built-in ones (gopher_quality, gopher_repetition, c4,
     fineweb_quality, fineweb): `{gentle: [{rule: gopher_quality, min_doc_words: 20}]}`."""
