@@ -131,15 +131,21 @@ def test_same_address_with_another_text(tmp_path):
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(order=st.permutations(range(24)), shards=st.integers(1, 5))
-def test_survivors_depend_on_neither_order_nor_shards(tmp_path_factory, order, shards):
+@given(
+    order=st.permutations(range(24)),
+    shards=st.integers(1, 5),
+    workers=st.integers(1, 4),
+    memory_mb=st.sampled_from([16, 17, 1024]),
+)
+def test_survivors_depend_on_neither_order_nor_shards(tmp_path_factory, order, shards, workers, memory_mb):
     rows = []
     for number in range(24):
         base = text(number % 8)
         rows.append({"id": f"{number:02d}", "source": "ab"[number % 2], "text": near(base, number % 4, seed=number)})
     folder = tmp_path_factory.mktemp("order")
     reference = run(folder / "reference", write(folder / "a", rows))
-    shuffled = run(folder / "shuffled", write(folder / "b", [rows[place] for place in order], shards))
+    inputs = write(folder / "b", [rows[place] for place in order], shards)
+    shuffled = run(folder / "shuffled", inputs, workers=workers, memory_mb=memory_mb)
     assert shuffled[0] == reference[0]
     columns = ("verdict", "reason", "cluster_id", "survivor_id")
     assert all(shuffled[1][key][name] == row[name] for key, row in reference[1].items() for name in columns)
@@ -164,9 +170,14 @@ def test_workers_and_memory_change_nothing(tmp_path, changes):
 @pytest.mark.slow
 def test_ray_gives_the_same(tmp_path):
     pytest.importorskip("ray")
+    """Another engine, order, number of shards and of workers at once."""
     rows = [{"id": f"{n:03d}", "text": near(text(n % 60), n % 5, seed=n)} for n in range(240)]
-    inputs = write(tmp_path / "in", rows, shards=3)
-    assert run(tmp_path / "a", inputs, runner="ray", workers=1)[:2] == run(tmp_path / "b", inputs)[:2]
+    shuffled = random.Random(1).sample(rows, len(rows))
+    here = run(tmp_path / "a", write(tmp_path / "in", rows, shards=3), workers=2)
+    there = run(tmp_path / "b", write(tmp_path / "other", shuffled, shards=5), runner="ray", workers=1)
+    assert there[0] == here[0]
+    columns = ("verdict", "reason", "cluster_id", "survivor_id")
+    assert all(there[1][key][name] == row[name] for key, row in here[1].items() for name in columns)
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
