@@ -1,0 +1,62 @@
+"""Preference tuning moves what it is for, at the smallest size that can show it: a model of two layers that mostly
+answers no learns to answer yes, judged on names that training never saw. On the default data, with the
+default base: benchmarks/finetuning_preferences.py.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from llm_core.finetuning import stage
+from llm_core.finetuning.rows import write_rows
+from llm_core.params import Params
+from tests.llm_core.finetuning import tiny
+
+NAMES = [first + last for first in ("Ba", "Do", "Ki", "Lu", "Me", "Po", "Ra", "Su") for last in "bdfgklmnprst"]
+COMMON = {"zero_stage": None, "micro_batch": 16, "evaluations": 1, "max_length": 64, "learning_rate": 0.003}
+
+
+def rows(method: str) -> Path:
+    sides: dict[str, list] = {"train": [], "heldout": [], "test": []}
+    for number, name in enumerate(NAMES):
+        side = "test" if number % 4 == 1 else "heldout" if number % 12 == 0 else "train"
+        question = f"Is it in {name}?"
+        row = {"id": name, "prompt": question, "answer": "yes", "chosen": "yes", "rejected": "no"}
+        if method == "instruction":
+            said = "yes" if number % 10 < 3 else "no"
+            talk = [{"role": "user", "content": question}, {"role": "assistant", "content": said}]
+            row = {"id": name, "messages": talk}
+        sides[side].append(row)
+    folder = Path(f"rule-{method}")
+    folder.mkdir()
+    write_rows(folder, sides)
+    return folder
+
+
+def run(method, start, out, **knobs):
+    params = Params.model_validate({"finetuning": {method: COMMON | knobs}})
+    return stage.finetune(method, start, rows(method), Path(out), params)
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """A model that says yes three times in ten and no else, and stops."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLM_CORE_TRACKING", "off")
+    torch.set_num_threads(1)
+    tiny.model("llama", Path("base"))
+    metrics = run("instruction", Path("base"), "start", max_steps=30, max_new_tokens=4)
+    assert metrics["after"]["stopped_by_itself"] == 1
+    return Path("start")
+
+
+@pytest.mark.slow
+def test_dpo_raises_margin_accuracy_and_win_rate_on_held_out_pairs(start):
+    metrics = run("dpo", start, "out", max_steps=30, max_new_tokens=4, scored_items=24)
+    margin, accuracy, won = metrics["dpo_margin"], metrics["accuracy_change"], metrics["win_rate"]
+    assert (margin["items"], accuracy["items"]) == (24, 24)
+    assert margin["mean"] > 3 * margin["standard_error"]
+    assert (accuracy["before"], accuracy["after"]) == (0, 1)
+    assert won["rate"] == 1  # judged by word F1 with the right answer
+    assert max(margin["p_value"], accuracy["p_value"], won["p_value"]) < 0.001
