@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from pipelines.dvc_project import DvcProject
+from pipelines.experiment import experiment_job
 from pipelines.mirror import missing_events
 
 MIRROR_SECONDS = 10
@@ -48,7 +49,7 @@ def automation(project: DvcProject) -> dg.Definitions:
         description="Materializes what a changed input, param or code made stale; unchanged outputs stop it there.",
     )
     return dg.Definitions(
-        jobs=[everything],
+        jobs=[everything, experiment_job(project.root)],
         schedules=[weekly],
         sensors=[mirror_sensor(project), rebuild, snapshot_sensor(project)],
         executor=executor(),

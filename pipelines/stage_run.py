@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,35 +75,35 @@ def _message(method: Any) -> PipesMessage:
 
 @dataclass
 class StageRun:
-    """What a run of a stage left: seconds it took, whether DVC skipped it, figures it reported."""
+    """What a run of DVC left: seconds it took, whether it skipped the stage, what the stages reported, one by one."""
 
     seconds: float
-    skipped: bool
-    reported: dict[str, Any] = field(default_factory=dict)
+    skipped: bool = False
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def reported(self) -> dict[str, Any]:
+        """All that was reported; of one name the last."""
+        return {key: value for message in self.messages for key, value in message.items()}
 
 
-def run_stage(
-    context: dg.AssetExecutionContext,
-    root: Path,
-    stage: str,
-    force: bool = False,
-    environment: Mapping[str, str] | None = None,
+def run_stage(context: dg.AssetExecutionContext, root: Path, stage: str, force: bool = False) -> StageRun:
+    """Bring one stage up to date; raises dg.Failure with the last lines of the stage's own output."""
+    arguments = ["--wait-for-lock", "repro", "--single-item", stage]
+    return run_dvc(context, root, [*arguments, "--force"] if force else arguments)
+
+
+def run_dvc(
+    context: dg.AssetExecutionContext | dg.OpExecutionContext, root: Path, arguments: Sequence[str]
 ) -> StageRun:
-    """Bring one stage up to date; its Pipes messages stream into Dagster's event log.
+    """Run `dvc ARGUMENTS`; the Pipes messages of its stages stream into Dagster's event log.
 
-    Raises dg.Failure with the last lines of the stage's own output.
+    Raises dg.Failure with the last lines of what it printed.
     """
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
-    if force:
-        command.append("--force")
+    command = [sys.executable, "-m", "dvc", *arguments]
     started = time.monotonic()
     with dg.open_pipes_session(context, dg.PipesEnvContextInjector(), StageMessageReader()) as session:
-        variables = {
-            **os.environ,
-            **session.get_bootstrap_env_vars(),
-            **(environment or {}),
-            "LLM_CORE_DAGSTER_RUN_ID": context.run_id,
-        }
+        variables = {**os.environ, **session.get_bootstrap_env_vars(), "LLM_CORE_DAGSTER_RUN_ID": context.run_id}
         while True:
             code, tail = run_process(command, root, variables)
             waited = time.monotonic() - started
@@ -116,18 +116,15 @@ def run_stage(
         raise dg.Failure(
             description=f"`{' '.join(command[2:])}` ended with code {code}. Its last lines:\n{text}",
             metadata={
-                "command": f"dvc repro --single-item {stage}",
+                "command": " ".join(command[2:]),
                 "exit_code": code,
                 "log": dg.MetadataValue.md(f"```\n{text}\n```"),
             },
             allow_retries=True,
         )
-    reported: dict[str, Any] = {}
-    for message in session.get_custom_messages():
-        if isinstance(message, dict):
-            reported |= message
+    messages = [message for message in session.get_custom_messages() if isinstance(message, dict)]
     skipped = any(phrase in line for line in tail for phrase in SKIPPED)
-    return StageRun(time.monotonic() - started, skipped, reported)
+    return StageRun(time.monotonic() - started, skipped, messages)
 
 
 def run_process(command: list[str], root: Path, environment: dict[str, str]) -> tuple[int, list[str]]:

@@ -11,6 +11,12 @@ import pytest
 from tests.pipelines import toy_project as toy
 
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+TRACK = """
+    from llm_core import tracking
+
+    with tracking.run(verb, params["cleaning"]) as record:
+        record.metrics({"words": len(words)})
+"""
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +45,26 @@ def project(made_once: Path, tmp_path: Path) -> Path:
 def reproduced(reproduced_once: Path, tmp_path: Path) -> Path:
     """A toy project in which `dvc repro` has just run."""
     return Path(shutil.copytree(reproduced_once, tmp_path / "reproduced", symlinks=True))
+
+
+@pytest.fixture(scope="session")
+def tracked_once(made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy project, whole (`exp apply` checks out every stage), its report recorded in MLflow, with no runs yet."""
+    folder = tmp_path_factory.mktemp("tracked") / "project"
+    shutil.copytree(made_once, folder, symlinks=True)
+    marker = '    (out / "documents").mkdir'
+    block = '    if str(out) == "data/report":' + TRACK.replace("\n    ", "\n        ").rstrip() + "\n"
+    toy.edit(folder, "code/stage.py", marker, block + marker)
+    toy.repro(folder)
+    toy.commit(folder)
+    (folder / "mlflow.db").unlink()
+    return folder
+
+
+@pytest.fixture
+def tracked(tracked_once: Path, tmp_path: Path) -> Path:
+    """A toy project in which all has run and whose report is recorded in MLflow."""
+    return Path(shutil.copytree(tracked_once, tmp_path / "tracked", symlinks=True))
 
 
 @pytest.fixture

@@ -71,6 +71,25 @@ class Live:
         )
         return [event.get("message", "") for event in self.query(text, id=run_id)["logsForRun"]["events"]]
 
+    def start_sensor(self, name: str) -> None:
+        """Switch a sensor on, and wait for its first tick (a condition's baseline)."""
+        selector = {**LOCATION, "sensorName": name}
+        self.query("mutation($s: SensorSelector!){startSensor(sensorSelector: $s){__typename}}", s=selector)
+        wait(lambda: self.ticks(name), what=f"a tick of {name}")
+
+    def ticks(self, name: str) -> list[str]:
+        """Status of each finished tick of a sensor."""
+        text = """query($s: SensorSelector!){sensorOrError(sensorSelector: $s){
+            ... on Sensor{sensorState{ticks{status}}}}}"""
+        found = self.query(text, s={**LOCATION, "sensorName": name})["sensorOrError"]["sensorState"]["ticks"]
+        return [tick["status"] for tick in found if tick["status"] != "STARTED"]
+
+    def runs(self, tag: str, value: str) -> list[dict[str, str]]:
+        """Runs with a tag: runId, status."""
+        text = f"""{{runsOrError(filter: {{tags: [{{key: "{tag}", value: "{value}"}}]}}){{
+            ... on Runs{{results{{runId status}}}}}}}}"""
+        return list(self.query(text)["runsOrError"]["results"])
+
     def cancel(self, run_id: str) -> None:
         """Terminate a run, as the UI's button does."""
         self.query("mutation($id: String!){terminateRun(runId: $id){__typename}}", id=run_id)

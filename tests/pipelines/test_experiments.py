@@ -6,26 +6,6 @@ import pytest
 
 from tests.pipelines import toy_project as toy
 
-TRACK = """
-    from llm_core import tracking
-
-    with tracking.run(verb, params["cleaning"]) as record:
-        record.metrics({"words": len(words)})
-"""
-
-
-@pytest.fixture
-def tracked(project: Path) -> Path:
-    """A toy project, whole, whose report is recorded in MLflow (`exp apply` checks out every stage: all have run)."""
-    source = (project / "code/stage.py").read_text()
-    marker = '    (out / "documents").mkdir'
-    assert marker in source
-    block = '    if str(out) == "data/report":' + TRACK.replace("\n    ", "\n        ").rstrip() + "\n"
-    (project / "code/stage.py").write_text(source.replace(marker, block + marker))
-    toy.repro(project)
-    toy.commit(project)
-    return project
-
 
 @pytest.mark.slow
 def test_a_grid_stands_under_one_parent(tracked: Path) -> None:

@@ -86,10 +86,46 @@ def worker_of(folder: Path) -> psutil.Process:
 def test_schedule_tick_runs_the_graph(live: Live) -> None:
     selector = {**LOCATION, "scheduleName": "weekly"}
     live.query("mutation($s: ScheduleSelector!){startSchedule(scheduleSelector: $s){__typename}}", s=selector)
-    tag = '{tags: [{key: "dagster/schedule_name", value: "weekly"}]}'
-    text = f"{{runsOrError(filter: {tag}){{... on Runs{{results{{runId status}}}}}}}}"
-    done = wait(
-        lambda: [r for r in live.query(text)["runsOrError"]["results"] if r["status"] == "SUCCESS"],
+    wait(
+        lambda: any(run["status"] == "SUCCESS" for run in live.runs("dagster/schedule_name", "weekly")),
         what="a scheduled run",
     )
-    assert done
+    live.query("mutation($s: ScheduleSelector!){stopRunningSchedule(scheduleSelector: $s){__typename}}", s=selector)
+
+
+def test_condition_sensor_rebuilds_what_an_edit_made_stale(live: Live) -> None:
+    live.start_sensor("rebuild_stale")
+    toy.edit(live.project, "params.yaml", "min_length: 3", "min_length: 2")
+    with DvcProject(live.project) as project:
+        assert not project.fresh("long@a")
+    wait(lambda: rebuilt(live.project), 600, "the daemon to rebuild what is stale")
+    assert len((live.project / "data/report/documents/words.txt").read_text().split()) == 17, "all words are back"
+
+
+def rebuilt(folder: Path) -> bool:
+    with DvcProject(folder) as project:
+        return all(project.fresh(name) for name in project.stages)
+
+
+def test_crash_of_all_servers_loses_nothing(reproduced: Path) -> None:
+    """SIGKILL to daemon, webserver, code server and worker in mid-run, as when the machine dies; then started again."""
+    toy.edit(reproduced, "params.yaml", "steps: 0", "steps: 1000")
+    with serve(reproduced) as live:
+        wait(lambda: len([s for s in live.statuses().values() if s == "FRESH"]) == 6, what="the mirror")
+        run = live.launch("slow")
+        queued = live.launch("long@b")
+        wait(lambda: any("step 1" in line for line in live.log(run)), what="the run")
+        family = psutil.Process(live.process.pid).children(recursive=True)
+        for process in family:
+            if "dagster" in " ".join(process.cmdline()) and "dvc" not in process.cmdline():
+                process.kill()
+        wait(lambda: not sleeping(reproduced), what="the guard to end the stage")
+    with DvcProject(reproduced) as project:
+        assert len(project.lock) == 7 and not project.spoiled_outputs("report"), "dvc.lock is whole"
+    toy.edit(reproduced, "params.yaml", "steps: 1000", "steps: 1")
+    with serve(reproduced) as live:
+        wait(lambda: live.run(run)["status"] == "FAILURE", what="the monitor to mark the dead run")
+        wait(lambda: live.run(queued)["status"] == "SUCCESS", what="the queued run, which goes on by itself")
+        again = live.launch("slow")
+        wait(lambda: live.run(again)["status"] == "SUCCESS", what="the next run")
+        wait(lambda: set(live.statuses().values()) == {"FRESH"}, what="the whole graph")

@@ -1,0 +1,115 @@
+"""The sensor for a new Common Crawl snapshot, against an index server on loopback."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from tests.pipelines import toy_project as toy
+from tests.pipelines.dagster_view import mirror
+
+DOWNLOAD = """\
+  download:
+    foreach: ${sources}
+    do:
+      cmd: python code/fetch.py data/fetched/${key}
+      deps: [code/fetch.py]
+      outs: ["data/fetched/${key}"]
+  gather:
+    cmd: python code/stage.py join data/gathered data/fetched
+    deps: [data/fetched]
+    outs: [data/gathered]
+"""
+FETCH = """\
+import sys, urllib.request
+from pathlib import Path
+from llm_core.documents import DocumentWriter
+out = Path(sys.argv[1])
+text = urllib.request.urlopen("ADDRESS/collinfo.json").read().decode().replace(" ", "")
+with DocumentWriter(out / "documents") as writer:
+    writer.write_rows([{"id": "1", "source": "web", "text": text, "license": "public domain"}])
+(out / "words.txt").write_text(text)
+"""
+
+
+class Index(HTTPServer):
+    """An index server that lists the snapshots in `crawls`, newest first."""
+
+    crawls = ("CC-MAIN-2026-40",)
+
+
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps([{"id": crawl} for crawl in self.server.crawls]).encode())  # type: ignore[attr-defined]
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def index() -> Iterator[Index]:
+    server = Index(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+def test_new_snapshot_is_downloaded_once(
+    project: Path, index: Index, instance: dg.DagsterInstance, definitions: Callable[[Path], dg.Definitions]
+) -> None:
+    address = f"http://127.0.0.1:{index.server_port}"
+    with open(project / "dvc.yaml", "a") as stream:
+        stream.write(DOWNLOAD)
+    (project / "code/fetch.py").write_text(FETCH.replace("ADDRESS", address))
+    crawl = f"{{words: 12, kind: common_crawl, index: '{address}', crawl: newest}}"
+    toy.edit(project, "params.yaml", "a: {words: 12}", f"a: {crawl}")
+    toy.edit(project, "params.yaml", "b: {words: 5}", f"b: {crawl.replace('newest', 'CC-MAIN-2026-30')}")
+    toy.repro(project, "gather")
+    mirror(project, instance)
+    repository = definitions(project).get_repository_def()
+    sensor = repository.get_sensor_def("new_common_crawl")
+
+    def tick(cursor: str | None) -> dg.SensorResult | dg.SkipReason:
+        with dg.build_sensor_context(instance, cursor=cursor, repository_def=repository) as context:
+            return sensor(context)  # type: ignore[return-value]
+
+    first = tick(None)
+    assert isinstance(first, dg.SensorResult) and first.run_requests
+    index.crawls = ("CC-MAIN-2026-44", *index.crawls)
+    second = tick(first.cursor)
+    assert isinstance(second, dg.SensorResult) and second.run_requests
+    (request,) = second.run_requests
+    assert request.run_key == "a:CC-MAIN-2026-44"
+    chosen = [key.to_user_string() for key in request.asset_selection or ()]
+    assert chosen == ["download_a", "gather"], "the source and what is below it; b is pinned"
+    assert isinstance(tick(second.cursor), dg.SkipReason), "a snapshot asks once"
+
+    job = repository.get_job("whole_graph")
+    assert "CC-MAIN-2026-44" not in (project / "data/gathered/documents/words.txt").read_text()
+    done = job.execute_in_process(
+        instance=instance, asset_selection=list(request.asset_selection or ()), tags=dict(request.tags)
+    )
+    assert done.success
+    assert "CC-MAIN-2026-44" in (project / "data/gathered/documents/words.txt").read_text()
+
+
+def test_downloads_alone_are_tried_again(project: Path, definitions: Callable[[Path], dg.Definitions]) -> None:
+    with open(project / "dvc.yaml", "a") as stream:
+        stream.write(DOWNLOAD.replace("foreach: ${sources}", "foreach: [a]").replace("${key}", "${item}"))
+        stream.write("  pretrain:\n    cmd: 'true'\n    deps: [data/gathered]\n    outs: [data/model]\n")
+    (project / "code/fetch.py").write_text(FETCH)
+    repository = definitions(project).get_repository_def()
+    policies = {
+        node.name: (node.retry_policy, getattr(node, "pool", None))
+        for node in repository.get_job("whole_graph").all_node_defs
+    }
+    retry, _ = policies["download_a"]
+    assert retry is not None and (retry.max_retries, retry.backoff) == (3, dg.Backoff.EXPONENTIAL)
+    assert policies["pretrain"] == (None, "training"), "a training that fails would fail again, at its price"
+    assert policies["gather"] == (None, None)
