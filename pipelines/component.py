@@ -7,7 +7,7 @@ say itself it says in dvc.yaml under `meta:` (`group`, `kinds`, `owners`, `pool`
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pipelines.automation import FORCE_TAG, STALE, automation
 from pipelines.checks import asset_checks
 from pipelines.dvc_project import DvcProject, Stage
 from pipelines.metadata import MLFLOW_UI, mlflow_metadata, stage_metadata
+from pipelines.plan import cost, expectation, price_of_cpu_hour, stale_reasons
 from pipelines.stage_run import StageRun, run_stage
 
 GROUPS = {  # group in the UI -> stages of dvc.yaml; `meta: {group: …}` wins
@@ -73,6 +74,7 @@ class DvcProjectComponent(dg.Component, dg.Model, dg.Resolvable):
                 "params": ", ".join(stage.params) or "none",
                 "reads": ", ".join(stage.deps) or "nothing",
                 "writes": ", ".join(out.path for out in stage.outs) or "nothing",
+                "a run takes": cost(expectation(project, stage.name), price_of_cpu_hour()),
             },
         )
 
@@ -117,19 +119,26 @@ def materialize_stage(
         if not forced and project.fresh(name):
             context.log.info(f"{name} didn't change: dvc.lock, its inputs, params, command and outputs agree")
             return result(project, name, key, StageRun(time.monotonic() - started, skipped=True))
+        why = stale_reasons(project, name) or ["this run makes it anew"]
+        expected = cost(expectation(project, name), price_of_cpu_hour())
+    context.log.info(f"{name} runs: {'; '.join(why)}. Expected: {expected}")
     run = run_stage(context, root, name, force=forced)
+    plan = {"why it ran": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in why)), "expected": expected}
     with DvcProject(root) as project:
-        return result(project, name, key, run)
+        return result(project, name, key, run, plan)
 
 
-def result(project: DvcProject, name: str, key: dg.AssetKey, run: StageRun) -> dg.MaterializeResult[Any]:
-    """A stage's data version and metadata as dvc.lock and its files have them."""
+def result(
+    project: DvcProject, name: str, key: dg.AssetKey, run: StageRun, plan: Mapping[str, Any] | None = None
+) -> dg.MaterializeResult[Any]:
+    """A stage's data version and metadata as dvc.lock and its files have them; `plan`: what was said before it ran."""
     version = project.data_version(name)
     if version is None:
         raise dg.Failure(f"dvc.lock has no entry for {name} after its run; see `dvc status {name}`")
     metadata = {
         "seconds": round(run.seconds, 2),
         "skipped by DVC": run.skipped,
+        **(plan or {}),
         **stage_metadata(project, project.stages[name]),
         **mlflow_metadata(run.reported, os.environ.get("MLFLOW_UI_URL", MLFLOW_UI)),
     }

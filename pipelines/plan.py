@@ -8,10 +8,12 @@ the median of past runs in `.scratch/timings.jsonl` and the output sizes in dvc.
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from llm_core.experiments import flatten
@@ -42,7 +44,6 @@ class Planned:
 
 def plan(root: Path) -> list[Planned]:
     """The stages that are stale or may become so, in the order they would run."""
-    past = past_runs(root)
     planned: dict[str, Planned] = {}
     with DvcProject(root) as project:
         for name in project.order():
@@ -50,10 +51,15 @@ def plan(root: Path) -> list[Planned]:
             above = [parent for parent in project.parents[name] if parent in planned]
             if reasons or above:
                 words = reasons or [f"if {', '.join(above)} changes its output"]
-                size = sum(out.get("size", 0) for out in project.lock.get(name, {}).get("outs", []))
-                seconds, cpu = past.get(name, (None, None))
-                planned[name] = Planned(name, bool(reasons), words, Expectation(seconds, cpu, size))
+                planned[name] = Planned(name, bool(reasons), words, expectation(project, name))
     return list(planned.values())
+
+
+def expectation(project: DvcProject, name: str) -> Expectation:
+    """What past runs here and dvc.lock let expect of a stage."""
+    seconds, cpu = past_runs(project.root).get(name, (None, None))
+    size = sum(out.get("size", 0) for out in project.lock.get(name, {}).get("outs", []))
+    return Expectation(seconds, cpu, size)
 
 
 def stale_reasons(project: DvcProject, name: str) -> list[str]:
@@ -74,9 +80,14 @@ def stale_reasons(project: DvcProject, name: str) -> list[str]:
 def past_runs(root: Path) -> dict[str, tuple[float | None, float | None]]:
     """Median wall and CPU seconds of each stage's past runs here."""
     file = root / TIMINGS
+    return _past_runs(file, file.stat().st_mtime_ns) if file.is_file() else {}
+
+
+@lru_cache(maxsize=1)  # asked for each asset when the code location loads
+def _past_runs(file: Path, changed: int) -> dict[str, tuple[float | None, float | None]]:
     wall: dict[str, list[float]] = {}
     cpu: dict[str, list[float]] = {}
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+    for line in file.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         name = str(row.get("stage") or "").rpartition(":")[2]
         if name and not row.get("failed"):
@@ -85,13 +96,18 @@ def past_runs(root: Path) -> dict[str, tuple[float | None, float | None]]:
     return {name: (statistics.median(wall[name]), statistics.median(cpu[name])) for name in wall}
 
 
+def price_of_cpu_hour() -> float:
+    """Money per CPU hour, in whatever currency, of the environment's PIPELINE_PRICE; 0 leaves money out."""
+    return float(os.environ.get("PIPELINE_PRICE") or 0)
+
+
 def describe(planned: list[Planned], price: float) -> list[str]:
     """The plan for a person; `price` is money per CPU hour, 0 to leave money out."""
     if not planned:
         return ["Nothing is stale: `dvc repro` would run nothing."]
     lines = []
     for item in planned:
-        lines.append(f"{'run ' if item.sure else 'maybe'} {item.stage:<22}{_cost(item.expectation, price)}")
+        lines.append(f"{'run ' if item.sure else 'maybe'} {item.stage:<22}{cost(item.expectation, price)}")
         lines += [f"      {reason}" for reason in item.reasons]
     sure = [item for item in planned if item.sure]
     lines.append(f"at least {len(sure)} of {len(planned)} stages: {_total(sure, price)}")
@@ -104,7 +120,7 @@ def main() -> None:
     """Entry point of `python -m pipelines.plan`, which `llm-core plan` runs."""
     parser = argparse.ArgumentParser(prog="llm-core plan", description="What would run, why, and what it would cost.")
     parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--price", type=float, default=0.0, help="money per CPU hour, in whatever currency")
+    parser.add_argument("--price", type=float, default=price_of_cpu_hour(), help="money per CPU hour; PIPELINE_PRICE")
     options = parser.parse_args()
     try:
         planned = plan(Path.cwd())
@@ -141,7 +157,8 @@ def _files(project: DvcProject, path: str) -> str:
     return f" ({', '.join(names[:MAX_NAMES])}{more})" if names else ""
 
 
-def _cost(expected: Expectation, price: float) -> str:
+def cost(expected: Expectation, price: float) -> str:
+    """Time, CPU time, disk and (with a price per CPU hour) money in a few words."""
     if expected.seconds is None:
         return "never timed here"
     money = f", {price * (expected.cpu_seconds or 0) / 3600:.4f} in money" if price else ""
@@ -155,7 +172,7 @@ def _total(items: list[Planned], price: float) -> str:
         sum(item.expectation.bytes for item in items),
     )
     unknown = sum(item.expectation.seconds is None for item in items)
-    return _cost(total, price) + (f", and {unknown} never timed here" if unknown else "")
+    return cost(total, price) + (f", and {unknown} never timed here" if unknown else "")
 
 
 def _time(seconds: float) -> str:

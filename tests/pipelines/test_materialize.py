@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from pipelines.dvc_project import DvcProject
 from tests.pipelines import toy_project as toy
@@ -61,3 +62,21 @@ def test_stage_run_in_shell_below_a_dagster_run(
     toy.repro(reproduced)
     assert mirror(reproduced, instance) == ["long@a", "long@b", "join", "report", "slow"]
     assert set(statuses(defs, instance).values()) == {"FRESH"}
+
+
+def test_a_run_says_why_and_what_was_expected(
+    reproduced: Path, instance: dg.DagsterInstance, definitions: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINE_PRICE", "6")
+    toy.edit(reproduced, "params.yaml", "title: toy", "title: game")
+    (reproduced / ".scratch").mkdir()
+    (reproduced / ".scratch/timings.jsonl").write_text('{"stage": "report", "seconds": 3.0, "cpu_seconds": 6.0}')
+    defs = definitions(reproduced)
+    report, join = dg.AssetKey("report"), dg.AssetKey("join")
+    job = defs.resolve_job_def("whole_graph")
+    assert job.execute_in_process(instance=instance, asset_selection=[report, join]).success
+    events = [instance.get_latest_materialization_event(key) for key in (report, join)]
+    ran, skipped = (event.asset_materialization.metadata for event in events)
+    assert ran["why it ran"].value == "- param title: toy -> game"
+    assert ran["expected"].value.startswith("3.0 s, 6.0 s CPU, ") and "0.0100 in money" in ran["expected"].value
+    assert skipped["skipped by DVC"].value is True and "why it ran" not in skipped
