@@ -3,7 +3,7 @@
 In the UI: Jobs, `experiment`, Launchpad. The params are written as in params.yaml:
 
     ops:
-      experiment:
+      dvc_exp_run:
         config:
           params:
             pretraining: {steps: 50}
@@ -36,8 +36,8 @@ class ExperimentConfig(dg.Config):
 def experiment_job(root: Path) -> dg.JobDefinition:
     """The job `experiment` over the project at `root`."""
 
-    @dg.op(name="experiment", description=__doc__)
-    def experiment(context: dg.OpExecutionContext, config: ExperimentConfig) -> None:
+    @dg.op(name="dvc_exp_run", description=__doc__)
+    def dvc_exp_run(context: dg.OpExecutionContext, config: ExperimentConfig) -> None:
         name = config.name or f"launchpad-{context.run_id[:8]}"
         changed = flatten(config.params)
         overrides = [part for key, value in changed.items() for part in ("--set-param", f"{key}={json.dumps(value)}")]
@@ -58,6 +58,6 @@ def experiment_job(root: Path) -> dg.JobDefinition:
 
     @dg.job(name="experiment", description="`dvc exp run` with params overridden in the launchpad.")
     def job() -> None:
-        experiment()
+        dvc_exp_run()
 
     return job

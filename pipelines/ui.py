@@ -44,6 +44,7 @@ def serve(root: Path, dagster_port: int, mlflow_port: int) -> int:
     home = prepare_home(root)
     addresses = {"Dagster": f"http://{HOST}:{dagster_port}", "MLflow": f"http://{HOST}:{mlflow_port}"}
     environment = {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes of 200 MB for LLM judges, never asked
         **os.environ,
         "DAGSTER_HOME": str(home),
         "DAGSTER_WEBSERVER_URL": addresses["Dagster"],

@@ -16,7 +16,7 @@ def launch(
     definitions: Build, folder: Path, instance: dg.DagsterInstance, **config: object
 ) -> dg.ExecuteInProcessResult:
     job = definitions(folder).resolve_job_def("experiment")
-    run_config = {"ops": {"experiment": {"config": config}}}
+    run_config = {"ops": {"dvc_exp_run": {"config": config}}}
     return job.execute_in_process(run_config, instance=instance, raise_on_error=False)
 
 
@@ -34,7 +34,7 @@ def test_overridden_params_land_in_mlflow(tracked: Path, instance: dg.DagsterIns
     assert run.data.metrics == {"words": 2}, "a10 and a11 alone have three letters"
     tags = {key: value for key, value in run.data.tags.items() if key.startswith(("changed.", "dvc.experiment"))}
     assert tags == {"changed.cleaning.min_length": "3", "changed.title": "a b", "dvc.experiment": name}
-    metadata = result.events_for_node("experiment")
+    metadata = result.events_for_node("dvc_exp_run")
     (output,) = [event.event_specific_data.metadata for event in metadata if event.event_type_value == "STEP_OUTPUT"]
     assert str(output["MLflow run 1"].value).endswith(f"/runs/{run.info.run_id}")
     assert toy.dvc(tracked, "exp", "list", "--name-only").split() == [name]
@@ -42,6 +42,6 @@ def test_overridden_params_land_in_mlflow(tracked: Path, instance: dg.DagsterIns
 
 def test_an_unknown_param_is_named(tracked: Path, instance: dg.DagsterInstance, definitions: Build) -> None:
     result = launch(definitions, tracked, instance, params={"cleaning.min_lenght": 3})
-    failure = result.failure_data_for_node("experiment")
+    failure = result.failure_data_for_node("dvc_exp_run")
     assert failure is not None and failure.user_failure_data is not None
     assert "min_lenght" in (failure.user_failure_data.description or "")

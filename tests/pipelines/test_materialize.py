@@ -13,6 +13,10 @@ from tests.pipelines.dagster_view import mirror, statuses
 Build = Callable[[Path], dg.Definitions]
 
 
+def test_everything_loads_together(project: Path, definitions: Build) -> None:
+    dg.Definitions.validate_loadable(definitions(project))
+
+
 def test_graph_is_that_of_dvc_yaml(project: Path, definitions: Build) -> None:
     graph = definitions(project).get_repository_def().asset_graph
     parents = {
