@@ -1,20 +1,16 @@
-"""Headless Chromium on `make ui`: materialize, watch the log, cancel, a blocked stage, MLflow, launchpad, compare, all.
+"""Headless Chromium on `make ui`: materialize, watch the log, cancel, a blocked stage, the linked MLflow run.
 
 SCREENSHOTS=folder keeps a picture of each step.
 """
 
-import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
-from pipelines.dvc_project import DvcProject
 from tests.pipelines import toy_project as toy
 from tests.pipelines.browser_project import extend
 from tests.pipelines.live import Live, serve, wait
@@ -105,39 +101,3 @@ def test_linked_mlflow_run(page: Any, live: Live) -> None:
     page.get_by_text("pretrain").first.wait_for()
     page.get_by_text("loss").first.wait_for()
     shoot(page, "mlflow-run")
-
-
-def test_launchpad_and_comparison_in_mlflow(page: Any, live: Live) -> None:
-    import mlflow
-
-    before = run_ids(live)
-    config = "ops: {dvc_exp_run: {config: {params: {title: game}, targets: [pretrain], name: game}}}"
-    page.goto(f"{live.dagster}/locations/llm-pipeline/jobs/experiment/playground/setup?config={quote(config)}")
-    page.locator("button:enabled", has_text=re.compile("^Launch run$", re.IGNORECASE)).first.click()
-    run = str(wait(lambda: run_ids(live) - before, what="the run").pop())
-    wait(lambda: live.run(run)["status"] in ("SUCCESS", "FAILURE"), what="the experiment")
-    assert live.run(run)["status"] == "SUCCESS", live.log(run)[-5:]
-
-    client = mlflow.MlflowClient(f"sqlite:///{live.project / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("llm-pipeline").experiment_id
-    trainings = client.search_runs([experiment], "tags.stage = 'pretrain'", order_by=["attributes.start_time"])
-    assert [training.data.tags.get("changed.title") for training in trainings] == [None, "game"]
-    ids = quote(json.dumps([training.info.run_id for training in trainings]))
-    page.goto(f"{live.mlflow}/#/compare-runs?runs={ids}&experiments={quote(json.dumps([experiment]))}")
-    page.get_by_text("Comparing 2 Runs").first.wait_for()
-    page.get_by_text("loss", exact=True).first.wait_for()
-    shoot(page, "mlflow-compare")
-
-
-def test_materialize_all(page: Any, live: Live) -> None:
-    toy.edit(live.project, "code/crawl.py", '"text": "some words"', '"text": "some words", "license": "public domain"')
-    toy.edit(live.project, "params.yaml", "steps: 1000", "steps: 0")
-    before = run_ids(live)
-    page.goto(f"{live.dagster}/asset-groups")
-    page.locator("button:enabled", has_text="Materialize all").first.click()
-    run = str(wait(lambda: run_ids(live) - before, what="the run").pop())
-    wait(lambda: live.run(run)["status"] in ("SUCCESS", "FAILURE"), 600, "the whole graph")
-    assert live.run(run)["status"] == "SUCCESS", live.log(run)[-5:]
-    wait(lambda: set(live.statuses().values()) == {"FRESH"}, what="a fresh graph")
-    with DvcProject(live.project) as project:
-        assert all(project.fresh(name) for name in project.stages)
