@@ -69,7 +69,7 @@ def muon_matrices(network: Any) -> list[str]:
         if blocks and name.startswith(blocks) and parameter.dim() == 2 and id(parameter) not in tables
     ]
     if not chosen:
-        raise UserError("pretraining.optimizer.name: muon needs blocks of matrices, and this family has none; set it to adamw")
+        raise UserError("pretraining.optimizer.name: muon needs blocks of matrices, this family has none; set adamw")
     return chosen
 
 
