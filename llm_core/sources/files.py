@@ -21,7 +21,7 @@ from llm_core.sources.tables import read_table
 from llm_core.storage import is_remote, open_file
 
 TABLES = (".parquet", ".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
-WARC = (".warc", ".warc.gz", ".wet", ".wet.gz", ".wat", ".wat.gz")
+WARC = (".warc", ".warc.gz", ".warc.zst", ".wet", ".wet.gz", ".wat", ".wat.gz")
 PAGES = {".txt": "text/plain", ".md": "text/plain", ".html": "text/html", ".htm": "text/html"}
 PAGES_A_SHARD = 500
 

@@ -9,16 +9,20 @@ Memory: one record at most, and `LARGEST_RECORD` bounds that; a larger one is sk
 """
 
 import re
+import struct
 import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
+import zstandard
+
 CHUNK_BYTES = 1 << 16  # each member copies what is left of the chunk: small chunks are faster
 LARGEST_RECORD = 64 << 20  # Common Crawl cuts payloads at 1 MiB (5 MiB since 2025)
 LARGEST_HEADER = 64 << 10
 GZIP_MAGIC = b"\x1f\x8b\x08"
+ZSTD_MAGIC, ZSTD_DICTIONARY = b"\x28\xb5\x2f\xfd", b"\x5d\x2a\x4d\x18"
 MARK = b"WARC/"
 NEXT = b"\nWARC/1."
 BLANK = re.compile(rb"[\r\n]*")
@@ -36,10 +40,12 @@ class Frame:
 
 
 def read_frames(stream: IO[bytes]) -> Iterator[Frame]:
-    """Stream the records of a WARC file, gzip (a member a record, or any other way) or plain."""
+    """Stream the records of a WARC file: gzip (a member a record, or any other way), zstd or plain."""
     cutter = _Cutter()
     if _peek(stream, 2) == GZIP_MAGIC[:2]:
         yield from _gzip_frames(stream, cutter)
+    elif _peek(stream, 4) in (ZSTD_MAGIC, ZSTD_DICTIONARY):
+        yield from _zstd_frames(stream, cutter)
     else:
         cutter.mark(0)
         while chunk := stream.read(CHUNK_BYTES):
@@ -256,6 +262,38 @@ def _next_member(raw: bytearray, stream: IO[bytes]) -> int:
 def _rewind(stream: IO[bytes], place: int) -> tuple[bytearray, int]:
     stream.seek(place)
     return bytearray(stream.read(CHUNK_BYTES)), place
+
+
+def _zstd_frames(stream: IO[bytes], cutter: _Cutter) -> Iterator[Frame]:
+    """Records of a `.warc.zst` file; offsets are those of the inflated bytes.
+
+    The first frame may be a dictionary, itself compressed or not (iipc's WARC-zstd specification). What follows a
+    broken frame cannot be found again: it is reported as one damage.
+    """
+    dictionary = None
+    try:
+        if _peek(stream, 4) == ZSTD_DICTIONARY:
+            (size,) = struct.unpack("<4xI", stream.read(8))
+            data = stream.read(min(size, LARGEST_RECORD))
+            if data[:4] == ZSTD_MAGIC:
+                data = zstandard.ZstdDecompressor().decompress(data, max_output_size=LARGEST_RECORD)
+            dictionary = zstandard.ZstdCompressionDict(data)
+        inflater = zstandard.ZstdDecompressor(dictionary, max_window_size=1 << 31)
+        place, chunk = stream.tell(), b""
+        while chunk := chunk or stream.read(CHUNK_BYTES):
+            cutter.mark(place)
+            frame = inflater.decompressobj()
+            while chunk and not frame.eof:
+                place += len(chunk)
+                cutter.data += frame.decompress(chunk)
+                yield from cutter.cut()
+                chunk = frame.unused_data if frame.eof else stream.read(CHUNK_BYTES)
+            place -= len(chunk)
+    except (zstandard.ZstdError, struct.error):
+        yield from cutter.cut("quarantine_zstd")
+        yield Frame(stream.tell(), damage="quarantine_zstd")
+        return
+    yield from cutter.cut("quarantine_truncated")
 
 
 def _peek(stream: IO[bytes], size: int) -> bytes:

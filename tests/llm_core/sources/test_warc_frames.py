@@ -4,9 +4,11 @@ import gzip
 import io
 import random
 import re
+import struct
 import zlib
 
 import pytest
+import zstandard
 
 from llm_core.sources import warc_frames
 from llm_core.sources.warc_frames import read_frames
@@ -35,6 +37,21 @@ def with_second(changed: bytes, members: bool) -> bytes:
 def test_sound_files_however_they_are_packed(data):
     frames = list(read_frames(io.BytesIO(data)))
     assert [frame.data for frame in frames] == [one.removesuffix(b"\r\n\r\n") for one in RECORDS]
+
+
+def test_zstd_files_with_and_without_a_dictionary():
+    """One frame a record, a dictionary (plain or itself compressed) before them; a broken frame ends the file."""
+    plain = [zstandard.compress(one) for one in RECORDS]
+    assert found(b"".join(plain)) == [0, 1, 2, 3, 4]
+    offsets = [frame.offset for frame in read_frames(io.BytesIO(b"".join(plain)))]
+    assert offsets == [sum(map(len, plain[:number])) for number in range(5)]
+    dictionary = zstandard.ZstdCompressionDict(b"".join(RECORDS)[:2000], dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    framed = [zstandard.ZstdCompressor(dict_data=dictionary).compress(one) for one in RECORDS]
+    for data in (dictionary.as_bytes(), zstandard.compress(dictionary.as_bytes())):
+        assert found(b"\x5d\x2a\x4d\x18" + struct.pack("<I", len(data)) + data + b"".join(framed)) == [0, 1, 2, 3, 4]
+    broken = b"".join(plain[:2]) + plain[2][:6] + b"\xff" * 40 + b"".join(plain[3:])
+    assert found(broken) == [0, 1, "quarantine_zstd"]
+    assert found(b"".join(plain)[:-30])[:4] == [0, 1, 2, 3]
 
 
 def test_offset_is_where_the_gzip_member_begins():
