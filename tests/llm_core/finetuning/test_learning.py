@@ -1,6 +1,6 @@
-"""Preference tuning moves what it is for, at the smallest size that can show it: a model of two layers that mostly
-answers no learns to answer yes, judged on names that training never saw. On the default data, with the
-default base: benchmarks/finetuning_preferences.py.
+"""Each preference method moves what it is for, at the smallest size that can show it: a model of two layers that
+mostly answers no learns to answer yes, judged on names that training never saw. What the methods do on the default
+data, with the default base: benchmarks/finetuning_preferences.py.
 """
 
 from pathlib import Path
@@ -15,6 +15,8 @@ from tests.llm_core.finetuning import tiny
 
 NAMES = [first + last for first in ("Ba", "Do", "Ki", "Lu", "Me", "Po", "Ra", "Su") for last in "bdfgklmnprst"]
 COMMON = {"zero_stage": None, "micro_batch": 16, "evaluations": 1, "max_length": 64, "learning_rate": 0.003}
+
+REINFORCED = {"generations": 8, "micro_batch": 32, "max_new_tokens": 4, "scored_items": 24, "max_steps": 30}
 
 
 def rows(method: str) -> Path:
@@ -60,3 +62,14 @@ def test_dpo_raises_margin_accuracy_and_win_rate_on_held_out_pairs(start):
     assert (accuracy["before"], accuracy["after"]) == (0, 1)
     assert won["rate"] == 1  # judged by word F1 with the right answer
     assert max(margin["p_value"], accuracy["p_value"], won["p_value"]) < 0.001
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["grpo"])
+def test_rlhf_raises_the_held_out_reward_at_bounded_kl(start, algorithm):
+    metrics = run("rlhf", start, "out", algorithm=algorithm, reward="exact_answer", **REINFORCED)
+    change = metrics["exact_answer_change"]
+    assert (change["before"], change["after"]) == (0, 1)
+    assert change["p_value"] < 0.001
+    # always saying what the start says three times in ten costs -log 0.3 = 1.2 nats; the rest stays as it was
+    assert 0 < metrics["kl_nats_per_answer"]["mean"] < 2.4
