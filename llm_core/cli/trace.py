@@ -16,6 +16,9 @@ def trace(
     identifier: Annotated[str, typer.Option("--id", help="The document's id, or its first eight digits or more.")] = "",
     url: Annotated[str, typer.Option("--url", help="The address it was fetched from.")] = "",
     text: Annotated[str, typer.Option("--text", help="Its text, a phrase of it, or words like it.")] = "",
+    recipe: Annotated[
+        list[str] | None, typer.Option("--recipe", help="Would it pass this recipe of quality rules? Repeatable.")
+    ] = None,
     limit: Annotated[int, typer.Option(help="At most so many documents, the best first.", min=1)] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a document.")] = False,
     data: Annotated[Path, typer.Option("--data", help="The folder of the stages' outputs.")] = Path("data"),
@@ -31,7 +34,7 @@ def trace(
     from llm_core.lineage.index import open_index
     from llm_core.lineage.journey import journey
 
-    read_params(params_file, overrides)
+    params = read_params(params_file, overrides)
     if sum(map(bool, (identifier, url, text))) != 1:
         raise UserError("give one of --id, --url and --text")
     index = open_index(data)
@@ -44,7 +47,7 @@ def trace(
     if not hits:
         raise UserError(f"{asked[:80]}: no document found below {data}")
     for hit in hits[:limit]:
-        found = journey(index, hit.id, data)
+        found = journey(index, hit.id, data, params, recipe or ())
         typer.echo(found.as_json() if as_json else "\n".join(found.lines()))
     if len(hits) > limit:
         typer.echo(f"… and {len(hits) - limit} more (--limit)", err=True)

@@ -6,6 +6,7 @@ own arithmetic (`llm_core.lineage.training`), never by a copy that could differ.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import pyarrow.ipc
 from llm_core.errors import UserError
 from llm_core.lineage.index import Index
 from llm_core.lineage.models import told, trained_models
+from llm_core.lineage.recipes import decision_threshold, verdict
+from llm_core.params import Params
 
 SHOWN_STEPS = 12
 
@@ -28,13 +31,15 @@ class Journey:
     document: dict[str, Any]
     """id, source, url, license, created, metadata"""
     decisions: list[dict[str, Any]]
-    """ledger rows in the order of the stages"""
+    """ledger rows in the order of the stages, with the `threshold` that decided where params.yaml has it"""
     cluster: list[dict[str, Any]] = field(default_factory=list)
     """members of its duplicate cluster"""
     tokens: list[dict[str, Any]] = field(default_factory=list)
     """where its tokens lie: id, part, shard, row, tokens"""
     training: list[dict[str, Any]] = field(default_factory=list)
     """models it went into: model, and how (`models.uses`)"""
+    recipes: list[dict[str, Any]] = field(default_factory=list)
+    """what other recipes say of it (`recipes.verdict`)"""
 
     @property
     def fate(self) -> str:
@@ -57,7 +62,7 @@ class Journey:
         lines += [f"  title: {title}"] if title else []
         for row in self.decisions:
             why = "".join(f" {row[key]}" for key in ("reason", "detail") if row.get(key))
-            score = f" (score {row['score']:.4g})" if row.get("score") is not None else ""
+            score = _score(row)
             survivor = row.get("survivor_id")
             stead = f", {survivor} kept in its stead" if survivor and survivor != about["id"] else ""
             place = f"  [{row['shard']}:{row['offset']}]" if row.get("shard") else ""
@@ -65,6 +70,11 @@ class Journey:
         if len(self.cluster) > 1:
             members = ", ".join(f"{row['id']} ({row['source']})" for row in self.cluster[:8])
             lines.append(f"  duplicates    {len(self.cluster)} in its cluster: {members}")
+        for row in self.recipes:
+            why = f": {row['reason']}" if row["reason"] else ""
+            spared = f" ({about['source']} is exempt in cleaning.exempt)" if row["exempt"] else ""
+            word = "would drop it" if row["verdict"] == "dropped" else "would keep it"
+            lines.append(f"  recipe        {row['recipe']} {word}{why}{_score(row)}{spared}")
         for row in self.tokens:
             lines.append(f"  tokens        {row['tokens']} in {row['shard']}, row {row['row']} ({row['part']})")
         for row in self.training:
@@ -74,17 +84,34 @@ class Journey:
         return lines
 
 
-def journey(index: Index, identifier: str, data: Path) -> Journey:
+def _score(row: dict[str, Any]) -> str:
+    """What a rule measured and where its threshold lies, in words."""
+    if row.get("score") is None:
+        return ""
+    limit = f", threshold {row['threshold']:.4g}" if row.get("threshold") is not None else ""
+    return f" (score {row['score']:.4g}{limit})"
+
+
+def journey(
+    index: Index, identifier: str, data: Path, params: Params | None = None, recipes: Sequence[str] = ()
+) -> Journey:
     """Assemble the journey of a document through everything below the folder `data`.
 
-    Raises UserError when no source delivered a document of that id.
+    With `params` decisions carry the thresholds that stand there, and each of `recipes` judges the document anew.
+    Raises UserError when no source delivered a document of that id, or there is no such recipe.
     """
     documents = index.rows("documents", "id = ?", [identifier])
     decisions = index.rows("journeys", "id = ?", [identifier], "place, ledger")
     if not documents and not decisions:
         raise UserError(f"{identifier}: no document of that id below {data}")
     document = documents[0] if documents else {"id": identifier, "source": decisions[0]["source"]}
+    if params:
+        decisions = [{**row, "threshold": decision_threshold(row, params)} for row in decisions]
     found = Journey(document, decisions)
+    if params and recipes:
+        places = ((row["shard"], row["offset"]) for row in decisions if row["stage"] in ("clean", "filter"))
+        read = next((place for place in places if all(part is not None for part in place)), None)
+        found.recipes = [verdict(str(data / "raw"), read, identifier, name, params.cleaning) for name in recipes]
     cluster = next((row["cluster_id"] for row in decisions if row["cluster_id"]), None)
     if cluster:
         found.cluster = index.rows("clusters", "cluster_id = ?", [cluster], "id")
