@@ -40,7 +40,7 @@ def main() -> None:
     arguments = parser.parse_args()
     os.chdir(arguments.project)
     if arguments.keep_tokenizer:
-        subprocess.run(["dvc", "freeze", "tokenizer"], check=True)
+        subprocess.run(["dvc", "freeze", "tokenizer"], check=True, capture_output=True)
     tombstones = Path("takedowns.jsonl")
     kept = tombstones.read_bytes() if tombstones.is_file() else b""
     repro()
@@ -78,7 +78,8 @@ def run(command: list[str], folder: Path = Path()) -> tuple[str, float]:
 
 
 def repro() -> float:
-    return run(["dvc", "repro", "tokenize"])[1]
+    rows = ["finetune-data"] if Path("data/finetuning").is_dir() else []
+    return run(["dvc", "repro", "tokenize", *rows])[1]
 
 
 def digests(data: Path) -> dict[str, str]:

@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "train-tokenizer": ("train_tokenizer", "Train a byte-level BPE tokenizer on documents."),
     "tokenize": ("tokenize", "Encode documents into memory-mapped Arrow token shards."),
     "pretrain": ("pretrain", "Train a language model with DeepSpeed ZeRO; resumes exactly."),
+    "ablate": ("ablate", "Tell whether a change of recipe makes better models: several seeds, a negative control."),
     "scaling": ("scaling", "Train a ladder of small models and fit scaling laws to it."),
     "finetune-data": ("finetune_data", "Read, check and split the rows of one finetuning method."),
     "finetune": ("finetune", "Finetune a model: classification, instruction, reward, dpo, rlhf; full, LoRA or QLoRA."),

@@ -94,7 +94,7 @@ def chain(model: Path, others: Mapping[str, Path] | None = None, verify: bool = 
         path, digest = parent
         place: Path | None = path
         if verify and digest:
-            place = version_of(path, digest) or (others or {}).get(digest)
+            place = (others or {}).get(digest) or version_of(path, digest)
         if place is None:
             raise UserError(f"{found[-1]}: its parent {path} ({digest}) is neither here nor in DVC's cache")
         if place.resolve() in [folder.resolve() for folder in found]:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from llm_core.errors import UserError
+from llm_core.params.ablation import Ablation
 from llm_core.params.base import Section
 from llm_core.params.checks import Checks
 from llm_core.params.cleaning import Cleaning
@@ -57,6 +58,7 @@ class Params(Section):
     retrieval: Retrieval = Retrieval()
     agent: Agent = Agent()
     word2vec: Word2Vec = Word2Vec()
+    ablation: Ablation = Ablation()
 
 
 def load(path: str | Path = "params.yaml", overrides: list[str] | None = None) -> Params:

@@ -82,8 +82,8 @@ def rung_settings(params: Params, name: str) -> dict[str, Any]:
     rung = params.scaling.rungs[name]
     settings = params.model_dump(mode="json")
     del settings["scaling"]
-    _override(settings["model"], rung.model, f"scaling.rungs.{name}.model")
-    _override(settings["pretraining"], params.scaling.pretraining, "scaling.pretraining")
+    override(settings["model"], rung.model, f"scaling.rungs.{name}.model")
+    override(settings["pretraining"], params.scaling.pretraining, "scaling.pretraining")
     batch = settings["pretraining"]["batch_tokens"]
     if not batch:
         raise UserError("the ladder counts steps in batches: set scaling.pretraining.batch_tokens")
@@ -109,12 +109,13 @@ def read_runs(out: Path, names: Sequence[str]) -> list[Run]:
     return sorted(runs, key=lambda run: (run.compute, run.name))
 
 
-def _override(settings: dict[str, Any], changes: dict[str, Any], where: str) -> None:
+def override(settings: dict[str, Any], changes: dict[str, Any], where: str) -> None:
+    """Put `changes` into `settings`, in place; UserError for a key that `settings` does not have."""
     for key, value in changes.items():
         if key not in settings:
             raise UserError(f"unknown key '{where}.{key}' (accepted here: {', '.join(sorted(settings))})")
         if isinstance(value, dict) and isinstance(settings[key], dict):
-            _override(settings[key], value, f"{where}.{key}")
+            override(settings[key], value, f"{where}.{key}")
         else:
             settings[key] = value
 

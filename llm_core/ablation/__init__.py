@@ -1,0 +1,1 @@
+"""Whether a change of recipe makes better models: control, treatment and negative control, over several seeds."""

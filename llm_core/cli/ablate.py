@@ -1,0 +1,40 @@
+"""`llm-core ablate`: does a change of recipe make better models?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+
+app = verb_app()
+
+
+@app.command()
+def ablate(
+    change: Annotated[
+        list[str], typer.Option("--change", help="KEY=VALUE of cleaning, deduplication or decontamination. Repeatable.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for runs/ and the page; finished runs are kept.")] = Path(
+        "data/ablation"
+    ),
+    tokenizer: Annotated[Path, typer.Option("--tokenizer", help="The same for all arms.")] = Path("data/tokenizer"),
+    data: Annotated[Path, typer.Option("--data", help="The folder of the stages' outputs.")] = Path("data"),
+    tombstones: Annotated[Path, typer.Option("--takedowns", help="Documents that no arm may have.")] = Path(
+        "takedowns.jsonl"
+    ),
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Train control, treatment and negative control on a change of recipe, and tell whether it is real.
+
+    The mixture of sources and the number of tokens are the same in all arms, and so are tokenizer, held-out texts
+    and seeds. Sizes are in params.ablation.
+    """
+    from llm_core.ablation.ablate import ablate as run
+    from llm_core.ablation.arms import Project
+    from llm_core.report.blocks import to_markdown
+
+    params = read_params(params_file, overrides)
+    changed = read_params(params_file, [*(overrides or []), *change])
+    typer.echo(to_markdown(run(params, changed, change, Project(data, tombstones), tokenizer, out)))
