@@ -52,6 +52,11 @@ def ablate(
         if not any(row[key] for row in changes_by_arm["treatment"] for key in ("removed", "added", "changed")):
             raise UserError(f"{', '.join(changes)}: changes no document of the training data, nothing to compare")
         weights = token_shares(project.data / "tokens/train")
+        lost = [row["source"] for row in changes_by_arm["treatment"] if row["control"] and not row["arm"]]
+        if lost:
+            raise UserError(
+                f"{', '.join(changes)}: leaves nothing of {', '.join(lost)}, so no mixture can be held fixed"
+            )
         figures: dict[str, list[dict[str, Any]]] = {name: [] for name in arms.NAMES}
         mixed: dict[str, dict[str, Any]] = {}
         for name, folder in folders.items():

@@ -8,17 +8,19 @@ Documents without a licence are an error: a card that cannot say under what term
 was used should not exist.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from llm_core import takedowns
+from llm_core.digests import content_digest
 from llm_core.documents import document_files
 from llm_core.errors import UserError
 from llm_core.lineage.index import STAGES, connect, rows_of
 from llm_core.lineage.page import table
-from llm_core.lineage.training import ancestry, summary
+from llm_core.lineage.training import ancestry, finetuning_documents, summary
 from llm_core.params import Params, flatten
 from llm_core.storage import read_json
 
@@ -33,19 +35,25 @@ def dataset_card(data: Path, params: Params, tombstones: Path = Path(takedowns.F
     check_licenses(database, final)
     parts = ["# Dataset card", _introduction(database, final)]
     parts += ["## Sources", table(_sources(database, data, params)), _origins(params)]
-    parts += ["## Licences", table(_query(database, final, "license"))]
+    parts += ["## Licences", table(_query(database, final, "license, source"))]
     parts += ["## Languages", table(_query(database, final, "coalesce(language, 'not identified') AS language"))]
     parts += [
         "## Processing",
+        _processing(params),
         table(_stages(database, data)),
         "What was dropped, by reason:",
         table(_reasons(database, data)),
     ]
     parts += ["## Removals", _removals(tombstones)]
     parts += [
+        "## Held out, and benchmarks",
+        _sides(database, data),
+        _benchmarks(data),
         "## Personal and sensitive data",
-        "The texts are public; those about people name them. What the `clean` stage replaces (e-mail addresses, phone "
-        "numbers, card numbers and the like) is counted above; what it does not recognise stays.",
+        "The texts are published ones; those about people name them. Nothing beside the steps and rules above was done "
+        "about personal data: what the sources say of people is still there, except what the removals took out.",
+        "## Which data this is",
+        _versions(data),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -67,7 +75,7 @@ def model_card(model: Path) -> str:
         parts.append("\n".join(f"- {line.strip()}" for line in sources))
         parts.append("\n".join(f"- {key}: {value}" for key, value in sorted(record.loader.items())))
     if records[0].model != model:
-        parts.append(f"{model} was finetuned from {records[0].model}.")
+        parts.append(f"{model} was finetuned from {records[0].model}.{_rows(model)}")
     if (model / "metrics.json").is_file():
         figures = [{"metric": key, "value": value} for key, value in flatten(read_json(model / "metrics.json")).items()]
         parts += ["## Figures of the training", table(figures)]
@@ -83,6 +91,16 @@ CONFIG_KEYS = (
     "model_type", "architectures", "hidden_size", "n_embd", "num_hidden_layers", "n_layer", "num_attention_heads",
     "n_head", "vocab_size", "max_position_embeddings", "n_positions", "dtype", "torch_dtype",
 )  # fmt: skip
+
+
+def _rows(model: Path) -> str:
+    """What a model was finetuned on, in a sentence."""
+    data = read_json(model / "metrics.json").get("data") if (model / "metrics.json").is_file() else None
+    if not data:
+        return ""
+    _, documents = finetuning_documents(model)
+    made = f", made from {len(documents)} documents" if documents else ""
+    return f" Its rows: {data['path']} ({data['digest']}){made}."
 
 
 def check_licenses(database: duckdb.DuckDBPyConnection, files: list[str]) -> None:
@@ -129,25 +147,92 @@ def _sources(database: duckdb.DuckDBPyConnection, data: Path, params: Params) ->
             "downloaded": raw.get(row["source"], {}).get("documents_in", ""),
             "kept": row["documents"],
             "MB": round(row["bytes"] / 1e6, 2),
-            "dates": f"{row['earliest']} to {row['latest']}" if row["earliest"] else "",
+            "dates of the texts, or of the crawl": f"{row['earliest']} to {row['latest']}"
+            if row["earliest"]
+            else "not given",
         }
         for row in final
     ]
 
 
 def _origins(params: Params) -> str:
+    """Where each source comes from, one line each; a package with its page on the index and its hash."""
     lines = []
     for name, source in params.sources.items():
-        facts = [f"{key} {value}" for key, value in source.model_dump().items() if value not in (None, {}, [])]
-        lines.append(f"- {name}: {', '.join(facts)}")
+        facts = {key: value for key, value in source.model_dump().items() if value not in (None, {}, [])}
+        if facts["kind"] == "package":
+            address = f"https://pypi.org/project/{facts.pop('package')}/{facts.pop('version')}/"
+            start = f"{address}, file {facts.pop('filename')}, SHA-256 {facts.pop('sha256')}"
+            facts.pop("kind")
+        else:
+            start = str(facts.pop("kind"))
+        license_ = facts.pop("license", None) or "as each document says"
+        rest = "".join(f", {key} {value}" for key, value in facts.items())
+        lines.append(f"- {name}: {start}{rest}; licence: {license_}")
     return "\n".join(lines)
+
+
+def _processing(params: Params) -> str:
+    """What the stages were told to do, by the params that are read now."""
+    cleaning, near = params.cleaning, params.deduplication
+    lines = [
+        f"- clean: the steps {', '.join(cleaning.steps)}; shorter than {cleaning.min_characters} characters dropped"
+    ]
+    for name in cleaning.steps:
+        rules = cleaning.recipes.get(name, [])
+        for rule in rules:
+            changed = rule.model_dump(exclude_defaults=True, exclude={"rule"})
+            told = ", ".join(f"{key} {value}" for key, value in changed.items()) or "as published"
+            lines.append(f"- {name}: {rule.rule} ({told})")
+    if cleaning.exempt:
+        lines.append(f"- not judged by quality rules: {', '.join(cleaning.exempt)}")
+    lines.append(
+        f"- dedup: exact copies, and pairs alike by {near.threshold:g} and more ({near.shingle}-word shingles)"
+    )
+    lines.append(
+        f"- decontaminate: documents holding {params.decontamination.threshold:.0%} and more of a benchmark item's "
+        f"{params.decontamination.ngram}-grams"
+    )
+    return "\n".join(lines)
+
+
+def _sides(database: duckdb.DuckDBPyConnection, data: Path) -> str:
+    """Documents of each side of the split, by source."""
+    if not (data / "split/train").is_dir():
+        return "Not split yet."
+    train, heldout = (document_files(str(data / "split" / side)) for side in ("train", "heldout"))
+    return table(
+        rows_of(
+            database.sql(
+                f'SELECT source, count(*) FILTER (side = 0) AS train, count(*) FILTER (side = 1) AS "held out" FROM '
+                f"(SELECT source, 0 AS side FROM read_parquet({train!r}) UNION ALL "
+                f"SELECT source, 1 AS side FROM read_parquet({heldout!r})) GROUP BY source ORDER BY source"
+            )
+        )
+    )
+
+
+def _benchmarks(data: Path) -> str:
+    """The benchmarks whose items were looked for."""
+    file = data / "benchmarks/manifest.json"
+    if not file.is_file():
+        return ""
+    names = [f"{name} ({entry['items']} items, {entry['license']})" for name, entry in sorted(read_json(file).items())]
+    return f"Overlap was looked for with: {', '.join(names)}."
+
+
+def _versions(data: Path) -> str:
+    """Digests of the last document folders, as dvc.lock has them."""
+    folders = [f"{folder}/documents" for folder in ("dedup", "decontaminated")] + ["split/train", "split/heldout"]
+    lines = [f"- {folder}: {content_digest(data / folder)}" for folder in folders if (data / folder).is_dir()]
+    return "\n".join(["Digests of the folders, the same as in dvc.lock:", "", *lines])
 
 
 def _query(database: duckdb.DuckDBPyConnection, files: list[str], column: str) -> list[dict[str, Any]]:
     return rows_of(
         database.sql(
             f"SELECT {column}, count(*) AS documents, round(sum(strlen(text))::DOUBLE / 1e6, 2) AS MB "
-            f"FROM read_parquet({files!r}) GROUP BY 1 ORDER BY documents DESC"
+            f"FROM read_parquet({files!r}) GROUP BY ALL ORDER BY documents DESC, MB DESC"
         )
     )
 
@@ -176,8 +261,12 @@ def _removals(file: Path) -> str:
     rows = takedowns.read_rows(file)
     if not rows:
         return "No document has been removed on request."
-    reasons = sorted({row["reason"] for row in rows})
-    return f"{len(rows)} tombstones in {file.name}, for these reasons: {'; '.join(reasons)}."
+    counts = Counter((row["reason"], row.get("twin", "named")) for row in rows)
+    told = [{"reason": reason, "tombstones": how, "count": count} for (reason, how), count in sorted(counts.items())]
+    return (
+        f"{len(rows)} tombstones in {file.name}; no document that they name is in what is counted above.\n\n"
+        + table(told)
+    )
 
 
 def _ledgers(data: Path) -> str:

@@ -13,7 +13,8 @@ from tests.llm_core.lineage.test_journey import main_exit
 def test_the_dataset_card_counts_what_the_ledgers_hold(project):
     card = dataset_card(project / "data", Params())
     assert card.startswith("# Dataset card\n\n38 documents")
-    assert "| public-domain | 38 |" in card
+    assert "| public-domain | web | 38 |" in card
+    assert "- clean: the steps extract, repair;" in card
     assert "| clean | 40 | 39 | 0 | 1 |" in card
     assert "| dedup | web | exact_duplicate | 1 |" in card
     assert "No document has been removed on request." in card
@@ -42,4 +43,5 @@ def test_cards_from_the_command_line(project):
         "dataset.html",
         "dataset.md",
     ]
-    assert "asked by the author" in (project / "cards/dataset.md").read_text()
+    card = (project / "cards/dataset.md").read_text()
+    assert "| asked by the author | named | 1 |" in card
