@@ -19,7 +19,7 @@ from llm_core.tokenization.training import train_tokenizer
 WORDS = [
     f"{first}{second}" for first in ("ri", "sto", "trea", "is", "har", "se") for second in ("ver", "ne", "ty", "la")
 ]
-SHARD_BYTES, SHARD_TOKENS = 16_000, 8_000
+SHARD_BYTES, SHARD_TOKENS = 16_000, 4_000
 PARAMS = Params.model_validate({"tokenizer": {"vocab_size": 320}, "cleaning": {"steps": ["repair"]}})
 TWINS = (5, 300, 301)  # 300 repeats 5, 301 nearly does, and, being longer, stands for both
 Files = dict[str, bytes]
