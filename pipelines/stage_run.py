@@ -10,11 +10,11 @@ fails at once with "is busy"; such a run is tried again with patience.
 """
 
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,20 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import psutil
 from dagster_pipes import PipesMessage, PipesParams
+
+from pipelines.processes import GRACE_SECONDS, MARK, stop
 
 BUSY = "is busy, it is being blocked by"
 BUSY_WAIT_SECONDS = 5.0
 BUSY_PATIENCE_SECONDS = 600.0
-GRACE_SECONDS = 5.0  # between Ctrl-C and kill; a stage needs well below a second to tidy up
-GUARD = """
-import sys, psutil
-process = psutil.Process(int(sys.argv[1]))
-if not sys.stdin.buffer.read():
-    from pipelines.stage_run import stop
-    stop(process)
-"""  # ends the stage when the pipe closes without a word: the process that ran it was killed
 SKIPPED = ("didn't change, skipping", "is cached - skipping run")
 TAIL_LINES = 40
 
@@ -132,10 +125,11 @@ def run_process(command: list[str], root: Path, environment: dict[str, str]) -> 
 
     However this ends, an interrupt included, no process of that session outlives it.
     """
+    mark = uuid.uuid4().hex
     process = subprocess.Popen(
         command,
         cwd=root,
-        env=environment,
+        env={**environment, MARK: mark},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -154,7 +148,7 @@ def run_process(command: list[str], root: Path, environment: dict[str, str]) -> 
     reader = threading.Thread(target=pass_on, daemon=True)
     reader.start()
     guard = subprocess.Popen(
-        [sys.executable, "-c", GUARD, str(process.pid)],
+        [sys.executable, "-m", "pipelines.processes", str(process.pid), mark],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -163,41 +157,10 @@ def run_process(command: list[str], root: Path, environment: dict[str, str]) -> 
     try:
         code = process.wait()
     except BaseException:
-        stop(process)
+        stop(process.pid, mark)
         raise
     finally:
         with suppress(BrokenPipeError):
             guard.communicate(b"done", timeout=GRACE_SECONDS)
         reader.join(timeout=2)
     return code, list(tail)
-
-
-def stop(process: subprocess.Popen[bytes] | psutil.Process) -> None:
-    """End a process, its session, and descendants that opened sessions of their own (torchrun's workers do).
-
-    First Ctrl-C, upon which stages remove their scratch folders and DVC releases its locks; then kill.
-    """
-    family = _family(process.pid)
-    _signal(process.pid, family, signal.SIGINT)
-    _, alive = psutil.wait_procs(family, timeout=GRACE_SECONDS)
-    family = list({*alive, *_family(process.pid)})
-    _signal(process.pid, family, signal.SIGKILL)
-    psutil.wait_procs(family, timeout=GRACE_SECONDS)
-    with suppress(subprocess.TimeoutExpired, psutil.TimeoutExpired):
-        process.wait(timeout=GRACE_SECONDS)
-
-
-def _family(pid: int) -> list[psutil.Process]:
-    with suppress(psutil.NoSuchProcess):
-        parent = psutil.Process(pid)
-        return [parent, *parent.children(recursive=True)]
-    return []
-
-
-def _signal(group: int, family: list[psutil.Process], number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(group, number)
-    for process in family:
-        with suppress(psutil.NoSuchProcess, ProcessLookupError):
-            if os.getpgid(process.pid) != group:
-                process.send_signal(number)

@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from types import FrameType
 
-from pipelines.stage_run import stop
+from pipelines.processes import stop
 
 HOST = "127.0.0.1"
 START_SECONDS = 300.0  # a machine that builds or trains beside needs minutes, an idle one seconds
@@ -99,7 +99,8 @@ def serve(root: Path, dagster_port: int, mlflow_port: int) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C would leave the other server running
             signal.signal(number, signal.SIG_IGN)
         for server in servers.values():
-            stop(server)
+            stop(server.pid)
+            server.wait()
 
 
 def prepare_home(root: Path) -> Path:

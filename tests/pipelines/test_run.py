@@ -53,6 +53,22 @@ def test_interrupt_leaves_no_process_and_no_lock(reproduced: Path) -> None:
     assert "cached" in toy.repro(reproduced, "--single-item", "slow"), "locks are free, dvc.lock is whole"
 
 
+def test_killed_worker_leaves_no_orphan(tmp_path: Path) -> None:
+    """The stage itself dies first (of a broken pipe, say); what it started in a session of its own is ended too."""
+    stage = "import subprocess, time; subprocess.Popen(['sleep', '600'], start_new_session=True); time.sleep(600)"
+    code = (
+        "import os, sys, pathlib\nfrom pipelines.stage_run import run_process\n"
+        f"run_process([sys.executable, '-c', {stage!r}], pathlib.Path({str(tmp_path)!r}), dict(os.environ))"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code])
+    wait_until(lambda: any(process.name() == "sleep" for process in processes_in(tmp_path)))
+    worker.kill()
+    for process in processes_in(tmp_path):
+        if process.name() != "sleep":
+            process.kill()
+    wait_until(lambda: processes_in(tmp_path) == [])
+
+
 def test_failed_stage_says_its_last_lines(reproduced: Path, instance: dg.DagsterInstance, definitions: Build) -> None:
     toy.edit(reproduced, "code/stage.py", "def main() -> None:", "def main() -> None:\n    sys.exit('disk on fire')\n")
     job = definitions(reproduced).resolve_job_def("whole_graph")
