@@ -9,6 +9,7 @@ line, with exit code 1.
 import difflib
 import errno
 import importlib
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -82,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         hint = f"did you mean '{near[0]}'?" if near else "`llm-core --help` lists them"
         _stop(f"there is no verb '{verb}'; {hint}", code=2)
     started = time.monotonic()
+    # It advises a package that fetches kernels from a hub, at every import, whether or not 4 bits are used.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     module = importlib.import_module(f"llm_core.cli.{VERBS[verb][0]}")
     failed = True
     try:
