@@ -81,6 +81,12 @@ def _bad_words(params: Cleaning) -> Step:
     return BadWordsStep(params.bad_words)
 
 
+def _model(params: Cleaning) -> Step:
+    from llm_core.cleaning.quality_model import ModelStep
+
+    return ModelStep(params.quality_model, params.exempt)
+
+
 STEPS: dict[str, Callable[[Cleaning], Step]] = {
     "extract": _extract,
     "repair": _repair,
@@ -88,4 +94,5 @@ STEPS: dict[str, Callable[[Cleaning], Step]] = {
     "pii": _pii,
     "block_urls": _block_urls,
     "bad_words": _bad_words,
+    "model": _model,
 }

@@ -24,6 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "fetch-benchmarks": ("fetch_benchmarks", "Fetch the items of real benchmarks, pinned by hash."),
     "extract": ("extract", "Read WARC, WET and WAT files and extract the text of their pages."),
     "filter": ("filter", "Judge documents by one recipe of quality rules."),
+    "train-quality": ("train_quality", "Train the classifier by which `clean` may judge quality."),
     "clean": ("clean", "Repair, extract and filter documents; the ledger names every drop."),
     "dedup": ("dedup", "Drop exact and near duplicates across corpora, every pair verified."),
     "decontaminate": ("decontaminate", "Drop documents that overlap with the items of benchmarks."),

@@ -84,11 +84,34 @@ class BadWords(Section):
     """Share of the documents to be dropped that is kept all the same, chosen by the hash of their ids."""
 
 
+class QualityModel(Section):
+    """The trained quality model (step `model`, verb `train-quality`)."""
+
+    path: str | None = None
+    """Folder that `train-quality` wrote; the step `model` needs it."""
+    threshold: float | None = Field(None, ge=0, le=1)
+    """A document that scores less is dropped as `quality_model`; without it scores are only written to the metadata."""
+    passage_characters: int = Field(2000, ge=100)
+    """Characters of a passage, the unit that is trained on; a document's score is the mean of its passages'."""
+    max_passages: int = Field(5, ge=1)
+    """Passages of a document, from its beginning, that are looked at."""
+    feature_bits: int = Field(18, ge=8, le=26)
+    """The classifier has 2 to this many weights."""
+    epochs: int = Field(10, ge=1)
+    """Passes over the passages in training."""
+    alpha: float = Field(1e-5, gt=0)
+    """Strength of the L2 penalty on the weights."""
+    held_out: float = Field(0.2, gt=0, lt=1)
+    """Share of the documents that is measured instead of trained on."""
+    max_documents: int = Field(10_000, ge=10)
+    """Most documents of each side, chosen by hash; training holds about 50 KB a document in memory."""
+
+
 class Cleaning(Section):
     """Knobs of cleaning: which steps, in which order, and each step's own."""
 
     steps: list[str] = Field(default=["extract", "repair"])
-    """What `clean` runs, in order: recipes and steps (extract, repair, language, pii, block_urls, bad_words)."""
+    """What `clean` runs, in order: recipes and steps (extract, repair, language, pii, block_urls, bad_words, model)."""
     min_characters: int = Field(1, ge=0)
     """A document shorter than this after the last step is dropped as `too_short`."""
     drop_samples: int = Field(20, ge=0)
@@ -100,6 +123,7 @@ class Cleaning(Section):
     url_lists: list[UrlList] = Field(default_factory=list)
     """Lists of addresses whose documents are dropped (step `block_urls`)."""
     bad_words: BadWords = BadWords()
+    quality_model: QualityModel = QualityModel()
     recipes: dict[str, list[Rule]] = Field(default_factory=dict)
     """Named sequences of quality rules beside the built-in ones (gopher_quality, gopher_repetition, c4,
     fineweb_quality, fineweb): `{gentle: [{rule: gopher_quality, min_doc_words: 20}]}`."""
