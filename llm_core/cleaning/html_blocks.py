@@ -24,7 +24,8 @@ INLINE = frozenset(
 HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
 NO_TEXT = ((b"<script", b"</script>"), (b"<style", b"</style>"), (b"<!--", b"-->"), (b"<noscript", b"</noscript>"))
 # A tag of a serialised tree, where attributes stand in double quotes; possessive, so that no page makes it slow.
-TAGS = re.compile(r'<(/?+)([^\s>/]++)((?>[^>"]*+(?:"[^"]*+"[^>"]*+)*+))>')
+# Groups are neither atomic nor possessive: Python 3.11.2 (Debian 12) loses text in such groups (gh-101955).
+TAGS = re.compile(r'<(/?)([^\s>/]++)([^>"]*+(?:"[^"]*+"[^>"]*+)*)>')
 HINTING = re.compile(r' (class|id|role|style|hidden|aria-hidden|itemprop)="([^"]*)"')
 WIDE = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")  # scripts with few or no spaces
 

@@ -39,7 +39,8 @@ def wait_until(true: Callable[[], object], seconds: float = 180) -> None:
 def test_interrupt_leaves_no_process_and_no_lock(reproduced: Path) -> None:
     toy.edit(reproduced, "params.yaml", "steps: 0", "steps: 120")
     code = (
-        "import os, sys, pathlib\nfrom pipelines.stage_run import run_process\n"
+        "import os, pathlib, signal\nfrom pipelines.stage_run import run_process\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it\n"
         f"run_process({[*DVC, 'slow']!r}, pathlib.Path({str(reproduced)!r}), dict(os.environ))"
     )
     worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
