@@ -15,6 +15,7 @@ import argparse
 import json
 import random
 import resource
+import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -70,6 +71,7 @@ def run(work: Path, peer: str) -> None:
     ours = _children() - start
     report("ours", ours, texts, _ids(work / "ours"), shingles)
     if peer:
+        shutil.rmtree(work / "peer", ignore_errors=True)  # it would take up what it finds there
         start = _children()
         program = Path(__file__).with_name("deduplication_peer.py")
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(work), "OMP_NUM_THREADS": "1"}
