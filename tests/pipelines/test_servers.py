@@ -90,4 +90,4 @@ def test_schedule_tick_runs_the_graph(live: Live) -> None:
         lambda: any(run["status"] == "SUCCESS" for run in live.runs("dagster/schedule_name", "weekly")),
         what="a scheduled run",
     )
-    live.query("mutation($s: ScheduleSelector!){stopRunningSchedule(scheduleSelector: $s){__typename}}", s=selector)
+    live.query("mutation($s: ScheduleSelector!){resetSchedule(scheduleSelector: $s){__typename}}", s=selector)
