@@ -231,21 +231,6 @@ def git_tags() -> dict[str, str]:
     return {"mlflow.source.git.commit": commit, "git.dirty": str(bool(status.strip())).lower()}
 
 
-def latest_metric(stage: str, metric: str) -> float | None:
-    """The last value of a metric in the newest finished run of a stage; None without one (or with tracking off)."""
-    if not has_store():
-        return None
-    import mlflow
-
-    mlflow.set_tracking_uri(tracking_uri())
-    client = mlflow.MlflowClient()
-    experiment = client.get_experiment_by_name(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
-    wanted = f"tags.stage = '{stage}' AND attributes.status = 'FINISHED'"
-    runs = client.search_runs([experiment.experiment_id], wanted, max_results=1) if experiment else []
-    value = runs[0].data.metrics.get(metric) if runs else None
-    return None if value is None else float(value)
-
-
 def registered_models() -> list[str]:
     """Names of the registered models; [] where there is no store yet, or tracking is off."""
     if not has_store():
@@ -259,7 +244,7 @@ def registered_models() -> list[str]:
 
 def last_metrics(stage: str) -> dict[str, float]:
     """Every metric of the newest finished run whose stage begins so; {} without one (or with tracking off)."""
-    if not enabled() or (not os.environ.get("MLFLOW_TRACKING_URI") and not Path("mlflow.db").is_file()):
+    if not has_store():
         return {}
     import mlflow
 

@@ -7,10 +7,10 @@ Judge of the win rate: word F1 (SQuAD's) of the greedy answer against the chosen
 from pathlib import Path
 from typing import Any
 
+from llm_core.answers import answer_f1
 from llm_core.finetuning.conversation import IGNORED
 from llm_core.finetuning.preferences import Pair, conversation, encode_pairs, summary
 from llm_core.finetuning.scoring import (
-    answer_f1,
     answer_logps,
     generate,
     mean_and_error,

@@ -3,13 +3,12 @@
 import math
 import random
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from llm_core.answers import normalize
+from llm_core.answers import answer_f1, normalize
 from llm_core.errors import UserError
 from llm_core.finetuning.conversation import IGNORED, prompt_ids
 
@@ -19,13 +18,6 @@ BATCH = 32
 def exact_answer(completion: str, answer: str) -> float:
     """1 where the normal forms are equal, else 0."""
     return float(normalize(completion) == normalize(answer))
-
-
-def answer_f1(completion: str, answer: str) -> float:
-    """SQuAD's F1 over words: a reward for what is partly right."""
-    said, wanted = normalize(completion).split(), normalize(answer).split()
-    common = sum((Counter(said) & Counter(wanted)).values())
-    return 2 * common / (len(said) + len(wanted)) if common else float(said == wanted)
 
 
 Score = Callable[[str, str], float]

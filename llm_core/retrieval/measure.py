@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core import progress
-from llm_core.answers import normalize
+from llm_core.answers import answer_f1, normalize
 from llm_core.params.retrieval import Retrieval
 from llm_core.retrieval.ask import Asker
 from llm_core.retrieval.index import Index
@@ -116,12 +116,4 @@ def exact(answer: str, answers: tuple[str, ...]) -> bool:
 
 def overlap(answer: str, answers: tuple[str, ...]) -> float:
     """SQuAD's F1 over words, the best over `answers`."""
-    return max((_f1(normalize(answer).split(), normalize(gold).split()) for gold in answers), default=0.0)
-
-
-def _f1(said: list[str], gold: list[str]) -> float:
-    shared = sum(min(said.count(word), gold.count(word)) for word in set(said))
-    if not shared:
-        return float(said == gold)
-    precision, recall = shared / len(said), shared / len(gold)
-    return 2 * precision * recall / (precision + recall)
+    return max((answer_f1(answer, gold) for gold in answers), default=0.0)
