@@ -34,6 +34,22 @@ def ensure_ops(offload: bool = False, building: bool = False) -> None:
                     builder.load(verbose=False)
 
 
+def unname_buffer() -> None:
+    """Take this rank's reduction buffer (69 MB) out of /dev/shm, where DeepSpeed leaves it after every run for good.
+
+    Call once the process group stands: all ranks have it mapped then and go on using it without its name.
+    """
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        return
+    if dist.get_world_size() > 1:
+        dist.barrier()
+    address, port = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")
+    name = f"deepspeed_allreduce_buffer_{os.getuid()}_{address}_{port}_{dist.get_rank()}"
+    (Path("/dev/shm") / name).unlink(missing_ok=True)
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)

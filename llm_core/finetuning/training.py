@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm_core.deepspeed_ops import ensure_ops
+from llm_core.deepspeed_ops import ensure_ops, unname_buffer
 from llm_core.finetuning.families import Kind
 from llm_core.finetuning.models import add_adapter, count_parameters, load
 from llm_core.params.finetuning import Training
@@ -145,6 +145,7 @@ def train(job: Job, trainer: Any) -> dict[str, Any]:
     checkpoint = last_checkpoint(job.scratch / "checkpoints")
     if checkpoint and job.main:
         log(f"finetune {job.method}: resuming from {checkpoint.name}")
+    unname_buffer()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.save_model(str(job.trained))
     return {

@@ -92,7 +92,7 @@ def initialize(module: Any, optimizer: Any, config: dict[str, Any]) -> Any:
 
 def join(offload: bool) -> None:
     """Build or load DeepSpeed's ops and join the process group that the launcher described."""
-    from llm_core.deepspeed_ops import ensure_ops
+    from llm_core.deepspeed_ops import ensure_ops, unname_buffer
 
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if _cuda() else "cpu")
     import deepspeed
@@ -102,6 +102,7 @@ def join(offload: bool) -> None:
     if not _cuda():
         ensure_ops(offload)
     deepspeed.init_distributed(verbose=False)
+    unname_buffer()
 
 
 def learning_rates(engine: Any, share: float) -> None:
