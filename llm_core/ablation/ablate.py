@@ -3,18 +3,13 @@
 The mixture is held fixed: in each arm every source has the share of the tokens that it has in the
 control's training data, and the runs see the same number of tokens (`mix`, exact within half a document a
 source), encoded by the same tokenizer and measured on the same held-out texts. Where an arm has too little of
-a source it is repeated, and the page says how often. Trainings are the pretraining verb itself, like the
-scaling ladder's; of each only its figures are kept (`runs/ARM-SEED.json`), and one whose settings and
-data have not changed is not trained again.
+a source it is repeated, and the page says how often. Trainings are the pretraining verb itself; of each only its
+figures are kept (`runs/ARM-SEED.json`, llm_core/pretraining/figures.py).
 """
 
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from llm_core import progress
 from llm_core.ablation import arms, verdict
@@ -22,12 +17,10 @@ from llm_core.errors import UserError
 from llm_core.mixture import mix
 from llm_core.params import Params
 from llm_core.params.mixing import Mixing
+from llm_core.pretraining.figures import LOSS, settings_of, train
 from llm_core.report.blocks import Block, to_html, to_markdown
-from llm_core.scaling.ladder import override, settings_digest
-from llm_core.storage import read_json, write_json
+from llm_core.storage import write_json
 from llm_core.tokenization.tokenize import tokenize
-
-METRIC = "heldout_bits_per_byte"
 
 
 def ablate(
@@ -41,7 +34,11 @@ def ablate(
     control = project.split / "train"
     if not control.is_dir() or not (tokenizer / "tokenizer.json").is_file():
         raise UserError(f"{control} and {tokenizer}: run the default graph first (dvc repro)")
-    settings = run_settings(params)
+    settings = settings_of(
+        params, params.ablation.tokens,
+        ("model", params.ablation.model, "ablation.model"),
+        ("pretraining", params.ablation.pretraining, "ablation.pretraining"),
+    )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="ablation-") as scratch:
         work = Path(scratch)
         with progress.timed("ablation: documents"):
@@ -67,7 +64,8 @@ def ablate(
                 mixing = Mixing(weights=weights, total=params.ablation.tokens)
                 mixed[name] = mix(split, place / "mix", mixing, seed, tokenizer)["mix"]["by_source"]
                 tokenize([place / "mix"], tokenizer, place / "tokens", 1)
-                figures[name].append(train(settings | {"seed": seed}, name, place / "tokens", tokenizer, out))
+                file = out / "runs" / f"{name}-{seed}.json"
+                figures[name].append(train(settings | {"seed": seed}, place / "tokens", tokenizer, file))
     scores = by_metric(figures)
     result = {
         "changes": changes,
@@ -85,41 +83,6 @@ def ablate(
     return blocks
 
 
-def run_settings(params: Params) -> dict[str, Any]:
-    """The whole params of a run: those of the project with the ablation's overrides and number of steps."""
-    settings = params.model_dump(mode="json")
-    del settings["ablation"]
-    override(settings["model"], params.ablation.model, "ablation.model")
-    override(settings["pretraining"], params.ablation.pretraining, "ablation.pretraining")
-    batch = settings["pretraining"]["batch_tokens"]
-    if not batch:
-        raise UserError("an ablation counts steps in batches: set ablation.pretraining.batch_tokens")
-    settings["pretraining"]["steps"] = max(round(params.ablation.tokens / batch), 1)
-    return settings
-
-
-def train(settings: dict[str, Any], name: str, tokens: Path, tokenizer: Path, out: Path) -> dict[str, Any]:
-    """Train one run and keep its figures in `out/runs`; the figures. UserError where the training fails."""
-    file = out / "runs" / f"{name}-{settings['seed']}.json"
-    digest = settings_digest(settings, tokens, tokenizer)
-    if file.is_file() and read_json(file).get("settings_digest") == digest:
-        progress.log(f"ablation: {file.stem} has been trained already")
-        return dict(read_json(file))
-    with tempfile.TemporaryDirectory(prefix="ablation-") as scratch:
-        written = Path(scratch) / "params.yaml"
-        written.write_text(yaml.safe_dump(settings), encoding="utf-8")
-        model = Path(scratch) / "model"
-        verb = [sys.executable, "-m", "llm_core.cli", "pretrain", "--params", str(written)]
-        places = ["--tokens", str(tokens), "--tokenizer", str(tokenizer), "--out", str(model)]
-        if subprocess.run([*verb, *places]).returncode:
-            raise UserError(f"{file.stem}: its training failed (see above)")
-        figures = read_json(model / "metrics.json") | {"settings_digest": digest}
-    if METRIC not in figures:
-        raise UserError(f"{file.stem}: {tokens} holds no held-out shards, or the family predicts no next token")
-    write_json(file, figures)
-    return figures
-
-
 def token_shares(tokens: Path) -> dict[str, float]:
     """Each source's share of the control's training tokens."""
     from llm_core.token_shards import TokenShards
@@ -133,10 +96,10 @@ def token_shares(tokens: Path) -> dict[str, float]:
 
 def by_metric(figures: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, list[float]]]:
     """metric -> arm -> one figure a seed: bits per byte over all sources first, then source by source."""
-    names = [key for key in figures["control"][0] if key.startswith(METRIC) and "stderr" not in key]
-    told = sorted(names, key=lambda key: (key != METRIC, key))
+    names = [key for key in figures["control"][0] if key.startswith(LOSS) and "stderr" not in key]
+    told = sorted(names, key=lambda key: (key != LOSS, key))
     return {
-        key.removeprefix(f"{METRIC}/"): {arm: [float(run[key]) for run in runs] for arm, runs in figures.items()}
+        key.removeprefix(f"{LOSS}/"): {arm: [float(run[key]) for run in runs] for arm, runs in figures.items()}
         for key in told
         if all(isinstance(run.get(key), int | float) for runs in figures.values() for run in runs)
     }

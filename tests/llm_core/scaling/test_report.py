@@ -7,7 +7,8 @@ import pytest
 
 from llm_core.errors import UserError
 from llm_core.params import Params
-from llm_core.scaling.ladder import read_runs, rung_settings, settings_digest
+from llm_core.pretraining.figures import settings_digest
+from llm_core.scaling.ladder import read_runs, rung_settings
 from llm_core.scaling.report import report
 from llm_core.storage import read_json, write_json
 from tests.llm_core.scaling.test_laws import hoffmann
@@ -27,9 +28,9 @@ def runs(tmp_path: Path) -> Path:
     for n in SIZES:
         for d in TOKENS:
             loss = float(hoffmann().predict(n, d) * np.exp(noise.normal(0, 1e-3)))
-            figures = {"parameters": int(n), "blocks": int(n / 2), "tokens": int(d), "compute": 6 * n * d}
+            figures = {"parameters": int(n), "embedding_parameters": int(n / 2), "tokens": int(d)}
             name = f"n{n:.0f}-d{d:.0f}"
-            write_json(tmp_path / "runs" / f"{name}.json", {"name": name, "loss": loss, **figures})
+            write_json(tmp_path / "runs" / f"{name}.json", {"heldout_bits_per_byte": loss, **figures})
     return tmp_path
 
 
