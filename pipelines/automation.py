@@ -31,9 +31,10 @@ STALE = (
 
 
 def automation(project: DvcProject) -> dg.Definitions:
-    """The whole graph as a job, its weekly schedule and the sensors."""
+    """The default graph as a job, its weekly schedule and the sensors; experiments run when they are asked for."""
+    default_graph = dg.AssetSelection.assets(*(s.key for s in project.stages.values() if not s.experiment))
     everything = dg.define_asset_job(
-        "whole_graph", dg.AssetSelection.all(), description="Every stage; DVC skips what did not change."
+        "whole_graph", default_graph, description="Every stage of the top dvc.yaml; DVC skips what did not change."
     )
     weekly = dg.ScheduleDefinition(
         name="weekly",
@@ -44,7 +45,7 @@ def automation(project: DvcProject) -> dg.Definitions:
     )
     rebuild = dg.AutomationConditionSensorDefinition(
         "rebuild_stale",
-        target=dg.AssetSelection.all(),
+        target=default_graph,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Materializes what a changed input, param or code made stale; unchanged outputs stop it there.",
     )
@@ -146,11 +147,11 @@ def snapshot_sensor(loaded: DvcProject) -> dg.SensorDefinition:
                 if settings["crawl"] != "newest":
                     notes.append(f"{source} stays at {settings['crawl']} (newest: {newest}); `crawl` in params.yaml")
                 elif seen.get(source) != newest:
-                    below = [name for name in project.order() if name == stage or stage in _ancestors(project, name)]
+                    below = [s for s in project.stages.values() if stage in (s.name, *project.ancestors(s.name))]
                     requests.append(
                         dg.RunRequest(
                             run_key=f"{source}:{newest}",
-                            asset_selection=[dg.AssetKey(project.stages[name].key) for name in below],
+                            asset_selection=[dg.AssetKey(s.key) for s in below if not s.experiment],
                             tags={FORCE_TAG: stage.replace("@", "."), "pipeline/crawl": newest},
                         )
                     )
@@ -176,14 +177,3 @@ def newest_crawl(index: str) -> str:
     """Id of the newest crawl that an index server lists."""
     with urllib.request.urlopen(f"{index.rstrip('/')}/collinfo.json", timeout=60) as answer:
         return str(json.load(answer)[0]["id"])
-
-
-def _ancestors(project: DvcProject, name: str) -> set[str]:
-    found: set[str] = set()
-    waiting = list(project.parents[name])
-    while waiting:
-        parent = waiting.pop()
-        if parent not in found:
-            found.add(parent)
-            waiting += project.parents[parent]
-    return found

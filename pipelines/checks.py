@@ -130,7 +130,9 @@ def asset_checks(project: DvcProject) -> Iterator[dg.AssetChecksDefinition]:
 
 
 def _asset_check(root: Path, stage: Stage, check: Check) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=stage.key, name=check.name, blocking=check.blocking, description=check.description)
+    @dg.asset_check(
+        asset=dg.AssetKey(stage.key), name=check.name, blocking=check.blocking, description=check.description
+    )
     def evaluate(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         key = dg.AssetCheckKey(dg.AssetKey(stage.key), check.name)
         return run_check(root, stage.name, check, last_accepted(context.instance, key))

@@ -1,5 +1,8 @@
 """dvc.yaml as Dagster assets: one asset a stage, built by a component that a project can override.
 
+The stages of a dvc.yaml below `experiments/` are assets too, in a group of the folder's name. No
+job, schedule or condition runs them; somebody materializes them.
+
 Subclass `DvcProjectComponent`, override `get_asset_spec` (the translator: key, group, kinds,
 owners, description) and name the subclass in `defs/graph/defs.yaml`. What a stage wants to
 say itself it says in dvc.yaml under `meta:` (`group`, `kinds`, `owners`, `pool`, `retries`).
@@ -15,7 +18,7 @@ import dagster as dg
 
 from pipelines.automation import FORCE_TAG, STALE, automation
 from pipelines.checks import asset_checks
-from pipelines.dvc_project import DvcProject, Stage
+from pipelines.dvc_project import DvcProject, Stage, identifier
 from pipelines.metadata import MLFLOW_UI, mlflow_metadata, stage_metadata
 from pipelines.plan import cost, expectation, price_of_cpu_hour, stale_reasons
 from pipelines.stage_run import StageRun, run_stage
@@ -24,8 +27,8 @@ GROUPS = {  # group in the UI -> stages of dvc.yaml; `meta: {group: …}` wins
     "sources": ("download", "benchmarks", "extract"),
     "documents": ("clean", "dedup", "decontaminate", "split", "mix"),
     "tokens": ("tokenizer", "tokenize"),
-    "models": ("pretrain", "finetune-data", "finetune", "scaling"),
-    "evaluation": ("evaluate", "register", "promote", "compare", "report", "lineage"),
+    "models": ("pretrain", "finetune-data", "finetune", "rung", "word2vec"),
+    "evaluation": ("evaluate", "evaluate-retrieval", "register", "promote", "compare", "report", "lineage"),
 }
 KINDS = {
     "sources": {"dvc", "parquet"},
@@ -52,22 +55,20 @@ class DvcProjectComponent(dg.Component, dg.Model, dg.Resolvable):
 
     def group_of(self, stage: Stage) -> str:
         """Group of a stage in the UI."""
-        named = [group for group, stages in GROUPS.items() if stage.group in stages]
-        return str(stage.meta.get("group") or (named[0] if named else "pipeline"))
+        return str(stage.meta.get("group") or identifier(stage.experiment) or kind_of(stage))
 
     def get_asset_spec(self, project: DvcProject, stage: Stage) -> dg.AssetSpec:
         """Translate a stage; override to change keys, groups, kinds, owners or descriptions."""
-        group = self.group_of(stage)
         command = stage.cmd.replace(" --", " \\\n  --")
         by_hand = f"dvc repro --single-item {stage.name}"
         return dg.AssetSpec(
             key=stage.key,
-            deps=[project.stages[parent].key for parent in project.parents[stage.name]],
-            group_name=group,
-            kinds=set(stage.meta.get("kinds") or KINDS.get(group, {"dvc"})),
+            deps=[dg.AssetKey(project.stages[parent].key) for parent in project.parents[stage.name]],
+            group_name=self.group_of(stage),
+            kinds=set(stage.meta.get("kinds") or KINDS.get(kind_of(stage), {"dvc"})),
             owners=stage.meta.get("owners") or ["team:pipeline"],
             description=f"{stage.desc}\n\n```sh\n{command}\n```\nThe same by hand: `{by_hand}`",
-            automation_condition=STALE,
+            automation_condition=None if stage.experiment else STALE,
             code_version=project.workspace_code_version(stage.name),
             metadata={
                 "dvc stage": stage.name,
@@ -82,13 +83,13 @@ class DvcProjectComponent(dg.Component, dg.Model, dg.Resolvable):
         """The asset of one stage: materializing it runs `dvc repro --single-item`."""
         spec = self.get_asset_spec(project, stage)
         root = project.root
-        group = self.group_of(stage)
-        retries = int(stage.meta.get("retries", RETRIES if group == DOWNLOADS else 0))
+        kind = kind_of(stage)
+        retries = int(stage.meta.get("retries", RETRIES if kind == DOWNLOADS else 0))
 
         @dg.multi_asset(
-            name=stage.key,
+            name="__".join(stage.key),
             specs=[spec],
-            pool=stage.meta.get("pool") or POOLS.get(group),
+            pool=stage.meta.get("pool") or POOLS.get(kind),
             retry_policy=dg.RetryPolicy(retries, RETRY_SECONDS, dg.Backoff.EXPONENTIAL, dg.Jitter.PLUS_MINUS)
             if retries
             else None,
@@ -104,6 +105,11 @@ class DvcProjectComponent(dg.Component, dg.Model, dg.Resolvable):
             assets = [self.build_asset(project, stage) for stage in project.stages.values()]
             checks = list(asset_checks(project))
             return dg.Definitions.merge(dg.Definitions(assets=assets, asset_checks=checks), automation(project))
+
+
+def kind_of(stage: Stage) -> str:
+    """What sort of work a stage is, by its name: a key of GROUPS, or "pipeline"."""
+    return next((kind for kind, stages in GROUPS.items() if stage.group in stages), "pipeline")
 
 
 def materialize_stage(

@@ -1,5 +1,9 @@
 """dvc.yaml and dvc.lock as plain data: what Dagster's assets are built from.
 
+The default graph is the dvc.yaml at the top; each dvc.yaml below `experiments/` adds stages that
+run when they are asked for. A stage is named as `dvc repro` takes it: `clean@factbook`,
+`experiments/retrieval/dvc.yaml:index`. One graph holds all, joined through the paths of their files.
+
 Templates, foreach and matrix are resolved by DVC's own API, and hashes of the workspace are
 DVC's own (its state database remembers unchanged files, .dvcignore is respected), so both
 tools see one graph. Two formulas stand here:
@@ -28,6 +32,7 @@ BEFORE = "before:"  # a consumed version that is no longer the present one
 NOTHING = "NULL"  # dagster's version of an asset that has never been materialized
 DVC_FILE = "dvc.yaml"
 LOCK_FILE = "dvc.lock"
+EXPERIMENTS = "experiments"
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,11 @@ class Output:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of dvc.yaml, templates resolved; paths are relative to the project, in POSIX form."""
+    """One stage of a dvc.yaml, templates resolved; paths are relative to the project, in POSIX form."""
 
     name: str
     cmd: str
+    file: str = DVC_FILE
     desc: str = ""
     deps: tuple[str, ...] = ()
     params: tuple[str, ...] = ()
@@ -52,9 +58,19 @@ class Stage:
     meta: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @property
+    def plain_name(self) -> str:
+        """Name as its own dvc.yaml has it: `index` of `experiments/retrieval/dvc.yaml:index`."""
+        return self.name.removeprefix(f"{self.file}:")
+
+    @property
     def group(self) -> str:
-        """Name before the `@` of a foreach or matrix stage, or the whole name."""
-        return self.name.partition("@")[0]
+        """Plain name before the `@` of a foreach or matrix stage, or the whole."""
+        return self.plain_name.partition("@")[0]
+
+    @property
+    def experiment(self) -> str:
+        """Folder below `experiments/` of the stage's dvc.yaml (`retrieval`); "" in the default graph."""
+        return "" if self.file == DVC_FILE else Path(self.file).parent.relative_to(EXPERIMENTS).as_posix()
 
     @property
     def folder(self) -> str:
@@ -64,9 +80,17 @@ class Stage:
         return os.path.commonpath([str(Path(out.path).parent) for out in self.outs]) if self.outs else "."
 
     @property
-    def key(self) -> str:
-        """The asset's key: `clean@factbook` is `clean_factbook` (Dagster's graph shows only a path's last part)."""
-        return "".join(letter if letter.isalnum() else "_" for letter in self.name)
+    def key(self) -> tuple[str, ...]:
+        """Path of the asset's key: `clean@factbook` is `clean_factbook`, an experiment's `index` `retrieval/index`.
+
+        Dagster's graph shows a path's last part alone, and the asset's group beside it.
+        """
+        return (*filter(None, self.experiment.split("/")), identifier(self.plain_name))
+
+
+def identifier(name: str) -> str:
+    """A name that Dagster takes for assets, groups and ops."""
+    return "".join(letter if letter.isalnum() else "_" for letter in name)
 
 
 def overlap(first: str, second: str) -> bool:
@@ -90,13 +114,22 @@ class DvcProject:
                 f"{self.root / DVC_FILE}: no such file; start Dagster in the project's folder or set PIPELINE_PROJECT"
             )
         self._repo = Repo(str(self.root))
-        # The root dvc.yaml alone, never `repo.index`: that one walks the whole working copy, data included.
-        self._dvc_stages = {stage.name: stage for stage in self._repo.stage.load_file(str(self.root / DVC_FILE))}
-        self.stages = {name: self._plain(stage) for name, stage in self._dvc_stages.items()}
+        # These files alone, never `repo.index`: that one walks the whole working copy, data included.
+        self.files = [DVC_FILE, *self._experiment_files()]
+        self._dvc_stages = {
+            stage.name if file == DVC_FILE else f"{file}:{stage.name}": stage
+            for file in self.files
+            for stage in self._repo.stage.load_file(str(self.root / file))
+        }
+        self.stages = {name: self._plain(name, stage) for name, stage in self._dvc_stages.items()}
         self._code_versions: dict[str, str] = {}
         self._params_files: dict[str, dict[str, Any]] = {}
 
-    def _plain(self, stage: Any) -> Stage:
+    def _experiment_files(self) -> list[str]:
+        found = sorted((self.root / EXPERIMENTS).rglob(DVC_FILE))
+        return [file.relative_to(self.root).as_posix() for file in found]
+
+    def _plain(self, name: str, stage: Any) -> Stage:
         from dvc.dependency import ParamsDependency
 
         params = [
@@ -107,8 +140,9 @@ class DvcProject:
         ]
         command = stage.cmd if isinstance(stage.cmd, str) else " && ".join(stage.cmd)
         return Stage(
-            name=stage.name,
+            name=name,
             cmd=command,
+            file=Path(stage.path_in_repo).as_posix(),
             desc=stage.desc or "",
             deps=tuple(self._relative(dep) for dep in stage.deps if not isinstance(dep, ParamsDependency)),
             params=tuple(params),
@@ -123,7 +157,7 @@ class DvcProject:
     # --- the graph
 
     def producers(self, dep: str) -> list[str]:
-        """Stages whose outputs overlap the path `dep`, in the order of dvc.yaml."""
+        """Stages whose outputs overlap the path `dep`, in the order of the files."""
         return [name for name, stage in self.stages.items() if any(overlap(out.path, dep) for out in stage.outs)]
 
     @cached_property
@@ -145,6 +179,17 @@ class DvcProject:
             found[name] = read or paths
         return found
 
+    def ancestors(self, name: str) -> set[str]:
+        """All that a stage reads from, directly or not."""
+        found: set[str] = set()
+        waiting = list(self.parents[name])
+        while waiting:
+            parent = waiting.pop()
+            if parent not in found:
+                found.add(parent)
+                waiting += self.parents[parent]
+        return found
+
     def order(self) -> Iterator[str]:
         """Stages, each after all it reads from."""
         done: set[str] = set()
@@ -163,15 +208,23 @@ class DvcProject:
 
     @cached_property
     def lock(self) -> dict[str, dict[str, Any]]:
-        """Entries of dvc.lock by stage; {} before the first run."""
+        """Entries of dvc.lock, and of the one beside each experiment's dvc.yaml, by stage; {} before the first run."""
         from dvc.utils.serialize import load_yaml
 
-        path = self.root / LOCK_FILE
-        return (load_yaml(str(path)).get("stages") or {}) if path.is_file() else {}
+        found = {}
+        for file in self.files:
+            path = (self.root / file).with_name(LOCK_FILE)
+            for name, entry in ((load_yaml(str(path)).get("stages") or {}) if path.is_file() else {}).items():
+                found[name if file == DVC_FILE else f"{file}:{name}"] = entry
+        return found
 
     def locked(self, name: str, part: str) -> dict[str, str]:
-        """Hashes by path of a stage's `deps` or `outs` in dvc.lock."""
-        return {item["path"]: item.get("md5", "") for item in self.lock.get(name, {}).get(part, [])}
+        """Hashes by path of a stage's `deps` or `outs` in its dvc.lock, which has paths from the stage's `wdir`."""
+        wdir = Path(self._dvc_stages[name].wdir)
+        return {
+            Path(os.path.relpath(wdir / item["path"], self.root)).as_posix(): item.get("md5", "")
+            for item in self.lock.get(name, {}).get(part, [])
+        }
 
     def data_version(self, name: str) -> str | None:
         """Data version of what dvc.lock says the stage has made; None where it has not run."""

@@ -1,4 +1,4 @@
-"""`llm-core plan`: what `dvc repro` would run, why, and what it would cost, before anything runs.
+"""`llm-core plan`: what `dvc repro [TARGET...]` would run, why, and what it would cost, before anything runs.
 
 Reasons are DVC's own comparison of dvc.lock with the working copy, down to the param and the
 file. A stage below a stale one runs only if that one's output really changes (early cut-off),
@@ -12,12 +12,13 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from llm_core.experiments import flatten
-from pipelines.dvc_project import LOCK_FILE, DvcProject
+from pipelines.dvc_project import DVC_FILE, LOCK_FILE, DvcProject
 
 TIMINGS = Path(".scratch") / "timings.jsonl"
 MAX_NAMES = 4
@@ -42,17 +43,33 @@ class Planned:
     expectation: Expectation = field(default_factory=Expectation)
 
 
-def plan(root: Path) -> list[Planned]:
-    """The stages that are stale or may become so, in the order they would run."""
+def plan(root: Path, targets: Sequence[str] = ()) -> list[Planned]:
+    """The stages that are stale or may become so, in the order they would run.
+
+    Of the default graph, or of the targets (stages, or dvc.yaml files of experiments) and all they read from.
+    Raises ValueError for a target that is neither.
+    """
     planned: dict[str, Planned] = {}
     with DvcProject(root) as project:
-        for name in project.order():
+        asked = targeted(project, targets or [DVC_FILE])
+        for name in (name for name in project.order() if name in asked):
             reasons = stale_reasons(project, name)
             above = [parent for parent in project.parents[name] if parent in planned]
             if reasons or above:
                 words = reasons or [f"if {', '.join(above)} changes its output"]
                 planned[name] = Planned(name, bool(reasons), words, expectation(project, name))
     return list(planned.values())
+
+
+def targeted(project: DvcProject, targets: Sequence[str]) -> set[str]:
+    """What `dvc repro TARGET...` looks at: stages by name, group or file, and all above them."""
+    asked: set[str] = set()
+    for target in targets:
+        names = [s.name for s in project.stages.values() if target in (s.name, s.name.partition("@")[0], s.file)]
+        if not names:
+            raise ValueError(f"{target}: no such stage or file; files: {', '.join(project.files)}")
+        asked |= {ancestor for name in names for ancestor in (name, *project.ancestors(name))}
+    return asked
 
 
 def expectation(project: DvcProject, name: str) -> Expectation:
@@ -73,7 +90,7 @@ def stale_reasons(project: DvcProject, name: str) -> list[str]:
     for path, change in changes["deps"].items():
         makers = project.producers(path)
         what = f"output of {', '.join(makers)}," if makers else "file"
-        reasons.append(f"{what} {path} {change}{_files(project, path)}")
+        reasons.append(f"{what} {path} {change}{_files(project, name, path)}")
     return reasons + [f"its own output {path} {change}" for path, change in changes["outs"].items()]
 
 
@@ -89,7 +106,7 @@ def _past_runs(file: Path, changed: int) -> dict[str, tuple[float | None, float 
     cpu: dict[str, list[float]] = {}
     for line in file.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        name = str(row.get("stage") or "").rpartition(":")[2]
+        name = str(row.get("stage") or "")
         if name and not row.get("failed"):
             wall.setdefault(name, []).append(float(row["seconds"]))
             cpu.setdefault(name, []).append(float(row.get("cpu_seconds") or row["seconds"]))
@@ -105,9 +122,9 @@ def describe(planned: list[Planned], price: float) -> list[str]:
     """The plan for a person; `price` is money per CPU hour, 0 to leave money out."""
     if not planned:
         return ["Nothing is stale: `dvc repro` would run nothing."]
-    lines = []
+    lines, width = [], max(21, *(len(item.stage) for item in planned))
     for item in planned:
-        lines.append(f"{'run ' if item.sure else 'maybe'} {item.stage:<22}{cost(item.expectation, price)}")
+        lines.append(f"{'run ' if item.sure else 'maybe'} {item.stage:<{width}} {cost(item.expectation, price)}")
         lines += [f"      {reason}" for reason in item.reasons]
     sure = [item for item in planned if item.sure]
     lines.append(f"at least {len(sure)} of {len(planned)} stages: {_total(sure, price)}")
@@ -119,11 +136,12 @@ def describe(planned: list[Planned], price: float) -> list[str]:
 def main() -> None:
     """Entry point of `python -m pipelines.plan`, which `llm-core plan` runs."""
     parser = argparse.ArgumentParser(prog="llm-core plan", description="What would run, why, and what it would cost.")
+    parser.add_argument("targets", nargs="*", help="stages or dvc.yaml files; the default graph where none is named")
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--price", type=float, default=price_of_cpu_hour(), help="money per CPU hour; PIPELINE_PRICE")
     options = parser.parse_args()
     try:
-        planned = plan(Path.cwd())
+        planned = plan(Path.cwd(), options.targets)
     except Exception as error:  # DVC's errors name file and line
         sys.exit(f"llm-core: error: {' '.join(str(error).split())}")
     if options.json:
@@ -141,9 +159,9 @@ def _param_reasons(project: DvcProject, name: str, file: str, change: dict[str, 
     return [f"param {key}: {before.get(key, 'unset')} -> {now.get(key, 'unset')}" for key in changed]
 
 
-def _files(project: DvcProject, path: str) -> str:
+def _files(project: DvcProject, name: str, path: str) -> str:
     """Names of the files of a changed folder: those that differ from the commit of dvc.lock, or are newer than it."""
-    folder, lock = project.root / path, project.root / LOCK_FILE
+    folder, lock = project.root / path, (project.root / project.stages[name].file).with_name(LOCK_FILE)
     if not folder.is_dir() or not lock.is_file():
         return ""
     command = ["git", "status", "--porcelain", "--", path]

@@ -16,9 +16,13 @@ app = verb_app()
 
 @app.command()
 def plan(
+    targets: Annotated[
+        list[str] | None, typer.Argument(help="Stages or dvc.yaml files, as for `dvc repro`; none: the default graph.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     price: Annotated[float, typer.Option(help="Money per CPU hour, in whatever currency.", min=0)] = 0.0,
 ) -> None:
-    """Print what `dvc repro` would run, the param, file or code that made each stage stale, and the expected cost."""
-    command = [sys.executable, "-m", "pipelines.plan", "--price", str(price), *(["--json"] if as_json else [])]
+    """Print what `dvc repro [TARGETS]` would run, the param, file or code that made it stale, and the expected cost."""
+    options = ["--price", str(price), *(["--json"] if as_json else [])]
+    command = [sys.executable, "-m", "pipelines.plan", *options, *(targets or [])]
     raise typer.Exit(subprocess.run(command, check=False).returncode)

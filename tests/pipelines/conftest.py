@@ -48,6 +48,19 @@ def reproduced(reproduced_once: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def experiment_once(reproduced_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy project after a whole `dvc repro`, with an experiment that has run."""
+    folder = tmp_path_factory.mktemp("experiment") / "project"
+    return toy.add_experiment(Path(shutil.copytree(reproduced_once, folder, symlinks=True)))
+
+
+@pytest.fixture
+def experiment(experiment_once: Path, tmp_path: Path) -> Path:
+    """A toy project in which all has run, `experiments/side/dvc.yaml` too."""
+    return Path(shutil.copytree(experiment_once, tmp_path / "experiment", symlinks=True))
+
+
+@pytest.fixture(scope="session")
 def tracked_once(made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toy project, whole (`exp apply` checks out every stage), its report recorded in MLflow, with no runs yet."""
     folder = tmp_path_factory.mktemp("tracked") / "project"

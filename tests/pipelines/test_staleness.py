@@ -1,5 +1,6 @@
-"""`dvc status` and Dagster agree on what is stale, edit by edit."""
+"""`dvc status`, `llm-core plan` and Dagster agree on what is stale, edit by edit."""
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from pipelines.plan import plan
 from tests.pipelines import toy_project as toy
 from tests.pipelines.dagster_view import mirror, stale
 
@@ -35,6 +37,11 @@ def delete(path: str) -> Callable[[Path], None]:
 def forget_stage(folder: Path) -> None:
     before, _, after = (folder / "dvc.lock").read_text().partition("  report:\n")
     (folder / "dvc.lock").write_text(before + after[after.index("  slow:\n") :])
+
+
+def edit_then_run_all(folder: Path) -> None:
+    param("min_length: 2", "min_length: 3")(folder)
+    toy.repro(folder)
 
 
 def edit_then_run_one(folder: Path) -> None:
@@ -78,12 +85,41 @@ EDITS: dict[str, tuple[Callable[[Path], object], set[str]]] = {
 }
 
 
+SIDE = "experiments/side/dvc.yaml"
+SORTED = {f"{SIDE}:sorted@a", f"{SIDE}:sorted@b"}
+EXPERIMENT_EDITS: dict[str, tuple[Callable[[Path], object], set[str]]] = {
+    "no edit": (lambda folder: None, set()),
+    "a param that both graphs read": (param("title: toy", "title: game"), {"report", *SORTED}),
+    "a param of the default graph above": (param("min_length: 2", "min_length: 3"), LONG),
+    "that edit, and the default graph run": (edit_then_run_all, SORTED),
+    "a param of a stage with a folder of its own": (param("steps: 0", "steps: 1"), {"slow", f"{SIDE}:report"}),
+    "an output above deleted": (delete("data/long/a/documents"), {"long@a", "join", f"{SIDE}:sorted@a"}),
+    "its own output deleted": (delete("data/sorted/b"), {f"{SIDE}:sorted@b", f"{SIDE}:report"}),
+    "a command of its file": (
+        lambda folder: toy.edit(folder, SIDE, "join data/side", "join  data/side"),
+        {f"{SIDE}:report"},
+    ),
+    "its file and inputs touched": (lambda folder: (folder / SIDE).touch(), set()),
+}
+
+
 def dvc_status(folder: Path) -> set[str]:
     """Stages that `dvc status` reports as changed."""
     from dvc.repo import Repo
 
-    with Repo(str(folder)) as repo:
-        return {target.rpartition(":")[2] for target in repo.status()}
+    with contextlib.chdir(folder), Repo(str(folder)) as repo:  # it names stages from the working directory
+        return {target.removeprefix("dvc.yaml:") for target in repo.status()}
+
+
+def agree(folder: Path, instance: dg.DagsterInstance, build: Callable[[Path], dg.Definitions]) -> set[str]:
+    """What all three hold to be stale; fails where they differ."""
+    mirror(folder, instance)
+    found = dvc_status(folder)
+    files = [str(file.relative_to(folder)) for file in folder.rglob("dvc.yaml")]
+    assert {item.stage for item in plan(folder, files) if item.sure} == found, "what the plan says, and DVC"
+    assert stale(build(folder), instance) == found, "what Dagster says, and DVC"
+    assert mirror(folder, instance) == [], "a second look finds nothing new"
+    return found
 
 
 @pytest.mark.slow
@@ -97,7 +133,18 @@ def test_agreement(
     edit, expected = EDITS[name]
     mirror(reproduced, instance)
     edit(reproduced)
-    mirror(reproduced, instance)
-    assert dvc_status(reproduced) == expected, "what DVC says"
-    assert stale(definitions(reproduced), instance) == expected, "what Dagster says"
-    assert mirror(reproduced, instance) == [], "a second look finds nothing new"
+    assert agree(reproduced, instance, definitions) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERIMENT_EDITS)
+def test_agreement_with_an_experiment(
+    name: str,
+    experiment: Path,
+    instance: dg.DagsterInstance,
+    definitions: Callable[[Path], dg.Definitions],
+) -> None:
+    edit, expected = EXPERIMENT_EDITS[name]
+    mirror(experiment, instance)
+    edit(experiment)
+    assert agree(experiment, instance, definitions) == expected

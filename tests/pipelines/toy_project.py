@@ -44,6 +44,25 @@ stages:
     deps: ["data/join/documents"]
     outs: ["data/slow"]
 """
+EXPERIMENT_YAML = """\
+vars: [../../params.yaml]
+stages:
+  sorted:
+    foreach: ${sources}
+    do:
+      wdir: ../..
+      desc: The words of one source once more
+      cmd: python code/stage.py join data/sorted/${key} data/long/${key}/documents
+      params: [title]
+      deps: ["data/long/${key}/documents"]
+      outs: ["data/sorted/${key}"]
+  report:
+    desc: Named as a stage of the default graph is, and in the folder of its file
+    cmd: cd ../.. && python code/stage.py join data/side data/sorted
+    params: [{../../params.yaml: [slow]}]
+    deps: [../../data/sorted]
+    outs: [../../data/side]
+"""
 PARAMS = """\
 title: toy
 sources:
@@ -68,6 +87,15 @@ def create(folder: Path) -> Path:
     run(folder, "git", "config", "user.name", "toy")
     dvc(folder, "init", "-q")
     dvc(folder, "config", "core.analytics", "false")
+    commit(folder)
+    return folder
+
+
+def add_experiment(folder: Path) -> Path:
+    """Add `experiments/side/dvc.yaml` to a project, and run it."""
+    (folder / "experiments" / "side").mkdir(parents=True)
+    (folder / "experiments" / "side" / "dvc.yaml").write_text(EXPERIMENT_YAML)
+    repro(folder, "experiments/side/dvc.yaml")
     commit(folder)
     return folder
 
