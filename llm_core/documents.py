@@ -20,6 +20,7 @@ from typing import Any, Self
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 import zstandard
 from fsspec.core import url_to_fs
@@ -43,6 +44,7 @@ SCHEMA = pa.schema(
     ]
 )
 COLUMNS = frozenset(SCHEMA.names)
+PLAIN = [name for name in SCHEMA.names if name != "metadata"]
 ENDINGS = (".parquet", ".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
 SHARD_BYTES = 128 << 20  # of text, before compression
 LEDGER_ROW_BYTES = 64  # what a row without text counts for
@@ -252,26 +254,73 @@ def complete(batch: pa.RecordBatch, wanted: list[str], file: str, position: int)
 
 
 def _read_jsonl(file: str, wanted: list[str], batch_bytes: int) -> Iterator[pa.RecordBatch]:
-    schema = pa.schema([SCHEMA.field(name) for name in wanted])
-    columns: list[list[Any]] = [[] for _ in wanted]
-    size = 0
-    for number, line in enumerate(read_lines(file), start=1):
-        if not line.strip():
-            continue
-        row = parse_line(line, file, number, wanted)
-        for name, values in zip(wanted, columns, strict=True):
-            values.append(row.get(name))
+    plain = True
+    for first, lines in _blocks_of_lines(file, batch_bytes):
+        batch = _plain_batch(lines, first, file, wanted) if plain else None
+        if batch is None:
+            plain = False  # a file with one odd line has more of them
+            batch = _parsed_batch(lines, first, file, wanted)
+        if batch.num_rows:
+            yield batch
+
+
+def _blocks_of_lines(file: str, block_bytes: int) -> Iterator[tuple[int, list[bytes]]]:
+    """(number of the first, counted from 1; the lines) of every `BATCH_ROWS` lines or about `block_bytes`."""
+    lines: list[bytes] = []
+    first, size = 1, 0
+    for line in read_lines(file):
+        lines.append(line)
         size += len(line)
-        if len(columns[0]) >= BATCH_ROWS or size >= batch_bytes:
-            yield _columns_as_batch(columns, schema)
-            columns, size = [[] for _ in wanted], 0
-    if columns[0]:
-        yield _columns_as_batch(columns, schema)
+        if size >= block_bytes or len(lines) >= BATCH_ROWS:
+            yield first, lines
+            first, lines, size = first + len(lines), [], 0
+    if lines:
+        yield first, lines
 
 
-def _columns_as_batch(columns: list[list[Any]], schema: pa.Schema) -> pa.RecordBatch:
-    arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+def _parsed_batch(lines: list[bytes], first: int, file: str, wanted: list[str]) -> pa.RecordBatch:
+    """The documents of some lines, each parsed by itself; blank lines hold none."""
+    rows = [parse_line(line, file, number, wanted) for number, line in enumerate(lines, first) if line.strip()]
+    schema = pa.schema([SCHEMA.field(name) for name in wanted])
+    return pa.RecordBatch.from_arrays(
+        [pa.array([row.get(field.name) for row in rows], field.type) for field in schema], schema=schema
+    )
+
+
+def _plain_batch(lines: list[bytes], first: int, file: str, wanted: list[str]) -> pa.RecordBatch | None:
+    """The same by Arrow's parser, several times as fast, or None where it might say something else.
+
+    It takes whole objects, one a line, of valid UTF-8, with nothing but strings in the fields of `SCHEMA` and, where
+    `metadata` is wanted, no other field.
+    """
+    block = b"".join(lines)
+    others = "metadata" in wanted
+    names = PLAIN if others else ["text", *(name for name in wanted if name != "text")]
+    try:
+        found = pa_json.read_json(
+            pa.BufferReader(block),
+            pa_json.ReadOptions(use_threads=False, block_size=len(block) + 1),
+            pa_json.ParseOptions(
+                explicit_schema=pa.schema([(name, SCHEMA.field(name).type) for name in names]),
+                unexpected_field_behavior="infer" if others else "ignore",
+            ),
+        )
+        found.validate(full=True)
+    except pa.ArrowInvalid:
+        return None
+    one_a_line = block.count(b"}\n{") == len(lines) - 1 and found.num_rows == len(lines)
+    if not one_a_line or found.num_columns > len(names) or found["text"].null_count:
+        return None
+    columns = {name: found[name].combine_chunks() for name in names}
+    stem = file.rpartition("/")[2]
+    if "source" in columns:
+        columns["source"] = columns["source"].fill_null(stem.split(".")[0])
+    if "id" in columns and columns["id"].null_count:
+        ids = enumerate(columns["id"].to_pylist(), first)
+        columns["id"] = pa.array([document_id(stem, str(number)) if key is None else key for number, key in ids])
+    columns["metadata"] = pa.nulls(len(lines), pa.string())
+    schema = pa.schema([SCHEMA.field(name) for name in wanted])
+    return pa.RecordBatch.from_arrays([columns[name] for name in wanted], schema=schema)
 
 
 def read_lines(file: str | Path) -> Iterator[bytes]:

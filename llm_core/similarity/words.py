@@ -50,8 +50,7 @@ class WordHasher:
         if not ascii_only:
             data = normal_form(bytes(data).decode("utf-8", "surrogatepass")).encode("utf-8", "surrogatepass")
         values = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
-        hashes: Hashes = _hash_words(values, self._classes, self._key[0], self._key[1])
-        return hashes
+        return self.of_texts(values, np.array([0, len(values)]))[0]
 
     def of_texts(self, data: Bytes, starts: npt.NDArray[np.int64]) -> tuple[Hashes, npt.NDArray[np.int64]]:
         """Word hashes of many texts: uint64 [words of all], and words of each: int64 [texts].
@@ -80,10 +79,33 @@ def character_classes() -> Bytes:
 
 
 @numba.njit(cache=True, nogil=True)
-def _hash_words(data: Bytes, classes: Bytes, key0: np.uint64, key1: np.uint64) -> Hashes:
-    out = np.empty(len(data) // 5 + 8, np.uint64)
-    count, i, end = 0, 0, len(data)
-    while i < end:
+def _hash_texts(
+    data: Bytes, starts: npt.NDArray[np.int64], classes: Bytes, key0: np.uint64, key1: np.uint64
+) -> tuple[Hashes, npt.NDArray[np.int64]]:
+    counts = np.empty(len(starts) - 1, np.int64)
+    out = np.empty(int(starts[-1] - starts[0]) // 5 + 8, np.uint64)
+    filled = 0
+    for text in range(len(counts)):
+        before, place, end = filled, starts[text], starts[text + 1]
+        place, filled = _hash_words(data, place, end, classes, key0, key1, out, filled)
+        while place < end:
+            larger = np.empty(2 * len(out), np.uint64)
+            larger[:filled] = out
+            out = larger
+            place, filled = _hash_words(data, place, end, classes, key0, key1, out, filled)
+        counts[text] = filled - before
+    return out[:filled].copy(), counts
+
+
+@numba.njit(cache=True, nogil=True)
+def _hash_words(
+    data: Bytes, i: int, end: int, classes: Bytes, key0: np.uint64, key1: np.uint64, out: Hashes, count: int
+) -> tuple[int, int]:
+    """Hash the words of `data[i:end]` into `out[count:]` until either is full; where it stopped, and the new count.
+
+    A loop of its own: one that may replace `out` counts references at every word, which takes longer than hashing.
+    """
+    while i < end and count < len(out):
         kind, width = _character(data, i, end, classes)
         start = i
         i += width
@@ -95,32 +117,9 @@ def _hash_words(data: Bytes, classes: Bytes, key0: np.uint64, key1: np.uint64) -
                 if kind != LETTER:
                     break
                 i += width
-        if count == len(out):
-            larger = np.empty(2 * count, np.uint64)
-            larger[:count] = out
-            out = larger
         out[count] = siphash(data, start, i, key0, key1)
         count += 1
-    return out[:count].copy()
-
-
-@numba.njit(cache=True, nogil=True)
-def _hash_texts(
-    data: Bytes, starts: npt.NDArray[np.int64], classes: Bytes, key0: np.uint64, key1: np.uint64
-) -> tuple[Hashes, npt.NDArray[np.int64]]:
-    counts = np.empty(len(starts) - 1, np.int64)
-    out = np.empty(int(starts[-1] - starts[0]) // 5 + 8, np.uint64)
-    end = 0
-    for text in range(len(counts)):
-        found = _hash_words(data[starts[text] : starts[text + 1]], classes, key0, key1)
-        counts[text] = len(found)
-        if end + len(found) > len(out):
-            larger = np.empty(2 * (end + len(found)), np.uint64)
-            larger[:end] = out[:end]
-            out = larger
-        out[end : end + len(found)] = found
-        end += len(found)
-    return out[:end].copy(), counts
+    return i, count
 
 
 @numba.njit(cache=True, nogil=True, inline="always")

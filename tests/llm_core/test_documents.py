@@ -8,10 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llm_core.documents import (
     SCHEMA,
     DocumentWriter,
+    _parsed_batch,
+    _plain_batch,
     count_documents,
     document_files,
     document_id,
@@ -159,3 +163,45 @@ def test_jsonl_keeps_what_a_fast_parser_would_round_or_refuse(tmp_path):
     assert (third["id"], third["metadata"], third["url"]) == (document_id("a.jsonl", "3"), None, None)
     only = [row for batch in read_batches(file, ["id", "text"]) for row in batch.to_pylist()]
     assert only[0] == {"id": str(large), "text": "one"}
+
+
+ODD_LINES = [
+    b'{"text": "x", "url": null, "source": null}',
+    b'{"id": "", "text": "", "created": "2020-01-01"}',
+    b'{"text": "x", "extra": 1}',
+    b'{"text": "x", "metadata": {"a": 1}}',
+    b'{"id": 7, "text": "x"}',
+    b'{"text": null}',
+    b'{"text": ["x"]}',
+    b'{"url": "no text"}',
+    b'{"text": "one", "text": "two"}',
+    b'{"text": "x"}{"text": "y"}',
+    b'{"text": "x"},',
+    b'[{"text": "x"}]',
+    b'{"text": "not UTF-8: \xff"}',
+    rb'{"text": "escapes \u00e9 \u0000 \n \ud83d\ude00"}',
+    b'{"text": "x", "extra": NaN}',
+    b"",
+    b'  {"text": "indented"}  ',
+    b'{"text":',
+    b'"x"}',
+]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([b'{"id": "a", "text": "plain"}', *ODD_LINES]), min_size=1, max_size=4), st.booleans())
+def test_arrows_parser_says_what_the_line_parser_says(lines, everything):
+    wanted = SCHEMA.names if everything else ["id", "text"]
+    lines = [line + b"\n" for line in lines]
+    fast = _plain_batch(lines, 5, "folder/name.jsonl", wanted)
+    if fast is not None:
+        assert fast.equals(_parsed_batch(lines, 5, "folder/name.jsonl", wanted))
+
+
+def test_plain_lines_go_through_arrows_parser():
+    lines = [b'{"id": "a", "text": "one", "url": "u"}\n', b'{"text": "two"}\n']
+    for wanted in (SCHEMA.names, ["text"]):
+        fast = _plain_batch(lines, 1, "a.jsonl", wanted)
+        assert fast is not None
+        assert fast.schema.equals(pa.schema([SCHEMA.field(name) for name in wanted]))
+        assert fast.equals(_parsed_batch(lines, 1, "a.jsonl", wanted))
