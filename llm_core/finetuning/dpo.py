@@ -9,7 +9,7 @@ from typing import Any
 
 from llm_core.answers import answer_f1
 from llm_core.finetuning.conversation import IGNORED
-from llm_core.finetuning.preferences import Pair, conversation, encode_pairs, summary
+from llm_core.finetuning.preferences import Pair, conversation, encode_pairs, in_order, summary
 from llm_core.finetuning.scoring import (
     answer_logps,
     generate,
@@ -27,9 +27,12 @@ def finetune(job: Job) -> dict[str, Any]:
     from trl import DPOConfig
 
     pairs = {side: encode_pairs(job, side) for side in ("train", "heldout")}
-    data = {side: Dataset.from_list([trl_row(pair) for pair in found]) for side, (found, _) in pairs.items()}
+    data = {side: Dataset.from_list([trl_row(pair) for pair in found]) for side, found in in_order(job, pairs).items()}
     model = job.adapt(job.load_base("generation"), "CAUSAL_LM")
-    config = DPOConfig(**arguments(job, len(data["train"])), beta=job.params.beta, max_length=None)
+    common = arguments(job, len(data["train"]), train_sampling_strategy="sequential")
+    losses = {"sigmoid": 1.0} | ({"sft": job.params.sft_weight} if job.params.sft_weight else {})
+    terms = {"loss_type": list(losses), "loss_weights": list(losses.values())}
+    config = DPOConfig(**common, **terms, beta=job.params.beta, max_length=None)
     trainer = _trainer_class()(
         model, args=config, train_dataset=data["train"], eval_dataset=data["heldout"], processing_class=job.tokenizer
     )

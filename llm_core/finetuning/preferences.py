@@ -4,7 +4,7 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.finetuning.conversation import encode_conversation
-from llm_core.finetuning.training import Job, Row
+from llm_core.finetuning.training import Job, Row, batches_of_like_length
 
 Pair = dict[str, Any]  # row, and chosen and rejected as encoded conversations
 
@@ -23,13 +23,26 @@ def encode_pairs(job: Job, side: str) -> tuple[list[Pair], int]:
         pair = {
             name: encode_conversation(job.tokenizer, conversation(row, row[name])) for name in ("chosen", "rejected")
         }
-        if max(len(encoded["input_ids"]) for encoded in pair.values()) > job.params.max_length:
+        if longest(pair) > job.params.max_length:
             dropped += 1
         else:
             pairs.append({**pair, "row": row})
     if not pairs and job.rows[side]:
         raise UserError(f"finetuning.{job.method}.max_length {job.params.max_length}: no {side} row fits")
     return pairs, dropped
+
+
+def longest(pair: Pair) -> int:
+    """Tokens of the longer of the pair's two conversations."""
+    return max(len(pair[name]["input_ids"]) for name in ("chosen", "rejected"))
+
+
+def in_order(job: Job, pairs: dict[str, tuple[list[Pair], int]]) -> dict[str, list[Pair]]:
+    """The pairs of each side as trainers are to read them, batch by batch of like length."""
+    train, heldout = (pairs[side][0] for side in ("train", "heldout"))
+    lengths = [longest(pair) for pair in train]
+    ordered = batches_of_like_length(train, lengths, job.params.micro_batch, job.seed)
+    return {"train": ordered, "heldout": sorted(heldout, key=longest)}
 
 
 def summary(pairs: dict[str, tuple[list[Any], int]]) -> dict[str, int]:

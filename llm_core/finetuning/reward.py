@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from llm_core.finetuning.preferences import encode_pairs, summary
+from llm_core.finetuning.preferences import encode_pairs, in_order, summary
 from llm_core.finetuning.scoring import BATCH, mean_and_error, padded, paired
 from llm_core.finetuning.training import Job, arguments, train
 
@@ -27,11 +27,11 @@ def finetune(job: Job) -> dict[str, Any]:
         side: Dataset.from_list(
             [{f"{name}_ids": pair[name]["input_ids"] for name in ("chosen", "rejected")} for pair in found]
         )
-        for side, (found, _) in pairs.items()
+        for side, found in in_order(job, pairs).items()
     }
     model = job.adapt(job.load_base(HEAD, labels(job)), "SEQ_CLS")
     config = RewardConfig(
-        **arguments(job, len(data["train"])),
+        **arguments(job, len(data["train"]), train_sampling_strategy="sequential"),
         max_length=job.params.max_length,
         center_rewards_coefficient=job.params.center_rewards or None,
     )

@@ -7,6 +7,7 @@ only with its `complete` marker, written after the last file, so a kill in the m
 
 import math
 import os
+import random
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,28 @@ def arguments(job: Job, rows: int, **more: Any) -> dict[str, Any]:
         values["deepspeed"] = deepspeed_config(params)
         single_process_environment()
     return {**values, **more}
+
+
+def batches_of_like_length(rows: list[Row], lengths: list[int], batch: int, seed: int) -> list[Row]:
+    """`rows` in an order of which each `batch` in a row are of like length, the batches themselves shuffled.
+
+    Random batches of the Factbook's questions hold 78 tokens a row, padding included; these hold 50. Sorted within
+    windows of 50 batches, as transformers' LengthGroupedSampler does; that one leaves each window descending, so that
+    a short run ends on long rows alone. Trainers read this order as it is (`sequential`), each epoch alike.
+    For preferences only: SFT learned as much from 120 random batches as from 190 of these, at equal cost.
+    """
+    generator = random.Random(seed)
+    drawn = generator.sample(range(len(rows)), len(rows))
+    window = 50 * batch
+    by_length = [
+        at
+        for start in range(0, len(drawn), window)
+        for at in sorted(drawn[start : start + window], key=lengths.__getitem__)
+    ]
+    batches = [by_length[start : start + batch] for start in range(0, len(by_length), batch)]
+    rest = batches.pop() if len(batches[-1]) < batch else []  # in the middle it would shift all that follow
+    generator.shuffle(batches)
+    return [rows[at] for at in [at for one in batches for at in one] + rest]
 
 
 def deepspeed_config(params: Training) -> dict[str, Any]:

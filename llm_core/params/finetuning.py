@@ -134,6 +134,9 @@ class Dpo(Training):
 
     beta: float = Field(0.1, gt=0)
     """Weight of staying near the reference model."""
+    sft_weight: float = Field(0.0, ge=0)
+    """Weight of the chosen answers' cross-entropy beside DPO's loss (arXiv:2404.19733). DPO alone is content when both
+    answers get less likely, the wrong one faster, and what is then said can be neither."""
     scored_items: int = Field(150, ge=0)
     """Held-out prompts answered before and after, for the win rate."""
     max_new_tokens: int = Field(24, ge=1)

@@ -5,6 +5,7 @@ import pytest
 from llm_core.errors import UserError
 from llm_core.finetuning.conversation import IGNORED, PLAIN_TEMPLATE, encode_conversation, encode_rows
 from llm_core.finetuning.scoring import padded
+from llm_core.finetuning.training import batches_of_like_length
 from tests.llm_core.finetuning import tiny
 
 TALK = [{"role": "user", "content": "spam?"}, {"role": "assistant", "content": "ham"}]
@@ -28,6 +29,20 @@ def test_a_template_without_chat_tokens_ends_on_the_end_token():
     encoded = encode_conversation(tokenizer, TALK)
     assert encoded["input_ids"][-1] == encoded["labels"][-1] == tokenizer.eos_token_id
     assert kept(tokenizer, encoded) == "ham<|end|>"
+
+
+def test_batches_are_of_like_length_and_in_no_order_of_length():
+    lengths = [7 * at % 100 for at in range(203)]  # each length twice, three of them once more
+    rows = [{"number": at} for at in range(203)]
+    ordered = batches_of_like_length(rows, lengths, batch=4, seed=1)
+    assert sorted(row["number"] for row in ordered) == list(range(203))
+    batches = [[lengths[row["number"]] for row in ordered[start : start + 4]] for start in range(0, 200, 4)]
+    assert max(max(batch) - min(batch) for batch in batches) <= 4
+    means = [sum(batch) for batch in batches]
+    assert means not in (sorted(means), sorted(means, reverse=True))
+    assert ordered == batches_of_like_length(rows, lengths, batch=4, seed=1)
+    assert ordered != batches_of_like_length(rows, lengths, batch=4, seed=2)
+    assert batches_of_like_length(rows[:3], lengths, batch=4, seed=1)[2:]  # fewer rows than a batch
 
 
 def test_padding_has_no_label():

@@ -65,7 +65,7 @@ def test_dpo_raises_margin_accuracy_and_win_rate_on_held_out_pairs(start):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ["grpo"])
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
 def test_rlhf_raises_the_held_out_reward_at_bounded_kl(start, algorithm):
     metrics = run("rlhf", start, "out", algorithm=algorithm, reward="exact_answer", **REINFORCED)
     change = metrics["exact_answer_change"]
