@@ -7,6 +7,7 @@ were published, and what lies between two readings is a whole step: data, forwar
 """
 
 import json
+import math
 import os
 import resource
 import runpy
@@ -19,6 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from llm_core.pretraining import heldout
+from llm_core.pretraining.batches import Batches
+from llm_core.token_shards import TokenShards
 
 MARKS: list[float] = []
 RATE = 0.003
@@ -35,8 +40,8 @@ def rows(settings: dict[str, Any]) -> torch.Tensor:
     return torch.from_numpy(stream[: len(stream) // width * width].reshape(-1, width))
 
 
-def ours(settings: dict[str, Any], family: str, compiled: bool) -> None:
-    """The project's verb, as a launcher's worker."""
+def ours(settings: dict[str, Any], family: str, optimizer: str, compiled: bool) -> None:
+    """The project's verb, as a launcher's worker, with AdamW as the peers have or Muon as params.yaml has."""
     os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1",
                    "MASTER_PORT": str(settings["port"]), "LLM_CORE_TRACKING": "off"}  # fmt: skip
     Path("params.yaml").write_text("seed: 1\n")
@@ -45,10 +50,14 @@ def ours(settings: dict[str, Any], family: str, compiled: bool) -> None:
         "model.heads": settings["heads"], "pretraining.steps": settings["steps"],
         "pretraining.sequence_length": settings["length"], "pretraining.micro_batch": settings["rows"],
         "pretraining.batch_tokens": settings["rows"] * settings["length"], "pretraining.packing": "concatenate",
-        "pretraining.precision": settings["precision"], "pretraining.optimizer.learning_rate": RATE,
-        "pretraining.compile": compiled, "pretraining.sample_every": 0, "pretraining.evaluate_every": 100000,
-        "pretraining.evaluate_tokens_final": 1, "pretraining.checkpoint_every": 100000, "pretraining.threads": 1,
+        "pretraining.precision": settings["precision"], "pretraining.optimizer.name": optimizer,
+        "pretraining.optimizer.learning_rate": {"adamw": RATE, "muon": 0.01}[optimizer],
+        "pretraining.compile": compiled, "pretraining.sample_every": 0, "pretraining.evaluate_every": 10**6,
+        "pretraining.evaluate_tokens_final": settings.get("heldout_tokens") or 1,
+        "pretraining.checkpoint_every": 10**6, "pretraining.threads": 1,
     }  # fmt: skip
+    if settings.get("heldout_tokens"):
+        chosen["pretraining.packing"] = "best_fit"
     if family == "llama":
         chosen["model.feed_forward"] = settings["feed_forward"]
     overrides = [part for key, value in chosen.items() for part in ("--set", f"{key}={json.dumps(value)}")]
@@ -147,33 +156,83 @@ def litgpt(settings: dict[str, Any], compiled: bool) -> None:
 
 
 def nanochat(settings: dict[str, Any], compiled: bool) -> None:
-    """nanochat's model and optimizer in the step of its scripts/base_train.py, which wants its own data and tokenizer.
+    """nanochat's model and optimizer in the step and by the schedules of its scripts/base_train.py, which itself wants
+    its own data and tokenizer. Batches are ours.
 
-    Its network has more tables (an untied head, value embeddings) and the same size of blocks and head.
+    Its network has more tables (an untied head, value embeddings) and the same size of blocks and head. By its rule
+    learning rates shrink with the square root of the batch below 524,288 tokens; "nanochat_rate" is another factor.
     """
     os.environ["NANOCHAT_DTYPE"] = {"bf16": "bfloat16", "fp32": "float32"}[settings["precision"]]
     sys.path.insert(0, settings["nanochat"])
     from nanochat.gpt import GPT, GPTConfig
 
+    def built(layers: int, width: int) -> Any:
+        return GPT(
+            GPTConfig(
+                sequence_len=settings["length"], vocab_size=settings["vocabulary"], n_layer=layers,
+                n_head=width // 64, n_kv_head=width // 64, n_embd=width, window_pattern="L",
+            )
+        )  # fmt: skip
+
     torch.manual_seed(1)
-    model = GPT(
-        GPTConfig(
-            sequence_len=settings["length"], vocab_size=settings["vocabulary"], n_layer=settings["layers"],
-            n_head=settings["heads"], n_kv_head=settings["heads"], n_embd=settings["width"], window_pattern="L",
-        )
-    )  # fmt: skip
+    model = whole = built(settings["layers"], settings["width"])
     model.init_weights()
-    optimizer = model.setup_optimizer()
+    with torch.device("meta"):
+        sizes = [net.num_scaling_params() for net in (model, built(12, 768))]
+    ours, reference = (size["transformer_matrices"] + size["lm_head"] for size in sizes)
+    share = (settings["rows"] * settings["length"] / 2**19) ** 0.5
+    rate = settings.get("nanochat_rate") or share
+    decay = 0.28 * share * reference / ours
+    optimizer = model.setup_optimizer(
+        unembedding_lr=0.008 * rate, embedding_lr=0.3 * rate, scalar_lr=0.5 * rate, matrix_lr=0.02 * rate,
+        weight_decay=decay,
+    )  # fmt: skip
     if compiled:  # its optimizer is compiled in any case
         model = torch.compile(model, dynamic=False)
-    order = torch.randperm(len(table := rows(settings)))
-    for step in range(settings["steps"]):
-        batch = table[order[step * settings["rows"] : (step + 1) * settings["rows"]]]
-        loss = model(batch[:, :-1].contiguous(), batch[:, 1:].contiguous())
+    steps = settings["steps"]
+    cooling = round(0.65 * steps)
+    batches = _batches(settings, "train")
+    for step in range(steps):
+        (batch,) = batches.micro_batches(step, settings["rows"], 0, 1)
+        targets = torch.from_numpy(np.where(batch.targets < 0, -1, batch.targets))
+        loss = model(torch.from_numpy(batch.input_ids), targets)
         loss.backward()
+        left = (steps - step) / cooling
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * min((step + 1) / 40, 1.0, 0.05 + 0.95 * left)
+            if group["kind"] == "muon":
+                warm = 0.85 + 0.12 * step / 400
+                group["momentum"] = warm if step < 400 else min(0.97, 0.90 + 0.07 * left)
+                group["weight_decay"] = decay * 0.5 * (1 + math.cos(math.pi * step / steps))
         optimizer.step()
         model.zero_grad(set_to_none=True)
         loss.item()
+    if settings.get("heldout_tokens"):
+        settings["heldout_bits_per_byte"] = _bits_per_byte(whole.eval(), settings)
+
+
+def _batches(settings: dict[str, Any], split: str) -> Batches:
+    return Batches(
+        TokenShards(Path(settings["tokens"]) / split), sequence_length=settings["length"],
+        sequences_per_step=settings["rows"], seed=1, pad_id=settings["pad"],
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def _bits_per_byte(model: Any, settings: dict[str, Any]) -> float:
+    """What `llm-core pretrain` measures, of a network of nanochat: the same documents, windows and bytes."""
+    shards = TokenShards(Path(settings["tokens"]) / "heldout")
+    documents = heldout.sample_documents(shards, settings["heldout_tokens"], 1)
+    nats = dict.fromkeys(documents, 0.0)
+    for batch, owners in heldout.heldout_batches(
+        shards, sequence_length=settings["length"], batch_size=settings["rows"], pad_id=settings["pad"],
+        documents=documents,
+    ):  # fmt: skip
+        targets = torch.from_numpy(np.where(batch.targets < 0, -1, batch.targets))
+        losses = model(torch.from_numpy(batch.input_ids), targets, loss_reduction="none").view(targets.shape)
+        for owner, loss in zip(owners.tolist(), losses.double().sum(1).tolist(), strict=True):
+            nats[owner] += loss
+    return heldout.bits_per_byte(shards, nats)["all"]
 
 
 def main() -> None:
@@ -185,7 +244,8 @@ def main() -> None:
     began = time.process_time()
     try:
         if base.startswith("ours"):
-            ours(settings, base.split("-")[1], compiled)
+            _, family, *rest = base.split("-")
+            ours(settings, family, rest[0] if rest else "adamw", compiled)
         else:
             {"trainer": trainer, "nanogpt": nanogpt, "litgpt": litgpt, "nanochat": nanochat}[base](settings, compiled)
     except SystemExit as end:
@@ -199,7 +259,11 @@ def main() -> None:
         "steps": [b - a for a, b in pairwise(marks)],
         "first": marks[0] - began + children.ru_utime + children.ru_stime,
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "spent": marks[-1] + children.ru_utime + children.ru_stime,  # from the start of the process to the last step
+        "heldout_bits_per_byte": settings.get("heldout_bits_per_byte"),
     }
+    if settings.get("heldout_tokens") and base.startswith("ours"):
+        found |= json.loads(Path("out/metrics.json").read_text())
     Path(settings["result"]).write_text(json.dumps(found))
 
 

@@ -27,7 +27,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import AutoTokenizer
 
+from llm_core.pretraining import launch
 from llm_core.pretraining.machine import measure_matmul
 from llm_core.token_shards import TokenShards
 
@@ -51,41 +53,46 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8)
     chosen = vars(parser.parse_args())
     names = chosen["contenders"] or [
-        *("ours-llama", "ours-gpt2", "trainer"), *(peer for peer in PEERS if chosen[peer]),
-        *("ours-llama+compile", "trainer+compile"), *(f"{peer}+compile" for peer in PEERS if chosen[peer]),
+        *("ours-llama", "ours-llama-muon", "ours-gpt2", "trainer"), *(peer for peer in PEERS if chosen[peer]),
+        *("ours-llama+compile", "ours-llama-muon+compile", "trainer+compile"),
+        *(f"{peer}+compile" for peer in PEERS if chosen[peer]),
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        settings = _settings(chosen, Path(folder))
+        settings = settings_of(chosen, Path(folder))
         found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for round_ in range(chosen["rounds"]):
             for name in names:
-                run = _run(name, settings, Path(folder) / f"{name}-{round_}")
-                if run:
-                    found[name].append(run)
-                    print(f"round {round_ + 1}, {name}: {_speed([run], settings):,.0f}", file=sys.stderr)
+                timed = run(name, settings, Path(folder) / f"{name}-{round_}")
+                if timed:
+                    found[name].append(timed)
+                    print(f"round {round_ + 1}, {name}: {_speed([timed], settings):,.0f}", file=sys.stderr)
     _table({name: runs for name, runs in found.items() if runs}, settings)
 
 
-def _settings(chosen: dict[str, Any], folder: Path) -> dict[str, Any]:
+def settings_of(chosen: dict[str, Any], folder: Path) -> dict[str, Any]:
     shards = TokenShards(Path(chosen["tokens"]) / "train")
     np.concatenate([shards.ids(document) for document in range(len(shards))]).astype(np.uint16).tofile(folder / "train")
     absolute = {key: str(Path(value).resolve()) for key, value in chosen.items() if key in PEERS and value}
     width = chosen["width"]
+    pad = AutoTokenizer.from_pretrained(chosen["tokenizer"]).pad_token_id
     return chosen | absolute | {
         "bin": str(folder / "train"), "tokens": str(Path(chosen["tokens"]).resolve()),
         "tokenizer": str(Path(chosen["tokenizer"]).resolve()), "vocabulary": -(-shards.vocab_size // 64) * 64,
-        "heads": width // 64, "feed_forward": -(-8 * width // 3 // 64) * 64,
+        "pad": pad, "heads": width // 64, "feed_forward": -(-8 * width // 3 // 64) * 64,
     }  # fmt: skip
 
 
-def _run(name: str, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+def run(name: str, settings: dict[str, Any], folder: Path, variables: dict[str, str] | None = None) -> dict[str, Any]:
+    """Train contender `name` in a process of its own, with the environment it would have; what it measured."""
     folder.mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     given = folder / "settings.json"
     given.write_text(json.dumps(settings | {"result": str(folder / "result.json"), "port": port}))
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} | (variables or {})
+    if name.startswith("ours"):  # what the verb's launcher sets
+        environment |= launch.ENVIRONMENT
     script = Path(__file__).with_name("pretraining_peer.py").resolve()
     done = subprocess.run([sys.executable, str(script), name, str(given)], cwd=folder, env=environment,
                           capture_output=True, text=True)  # fmt: skip

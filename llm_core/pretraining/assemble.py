@@ -12,6 +12,7 @@ from llm_core.deepspeed_ops import extensions_folder
 from llm_core.errors import UserError
 from llm_core.models import families
 from llm_core.models.language_model import LanguageModel
+from llm_core.models.lean import lean
 from llm_core.models.scale import horizon
 from llm_core.params import Params
 from llm_core.params.pretraining import Pretraining
@@ -38,6 +39,7 @@ def assemble(
     if train.vocab_size > words:
         raise UserError(f"{train.folder}: encoded with {train.vocab_size} tokens, the tokenizer has {words}")
     network = build_network(params, vocabulary)
+    lean(network)
     settings = resolve(params.pretraining, network, world)
     module = LanguageModel(network, settings.loss_chunk, settings.z_loss, settings.document_mask)
     if settings.activation_checkpointing:
@@ -129,8 +131,6 @@ def build_network(params: Params, vocabulary: families.Vocabulary) -> Any:
 
 def compile_blocks(network: Any, settings: Pretraining) -> None:
     """Compile each repeated block in place: one compilation serves all, and names of weights stay as they are."""
-    if settings.optimizer.name == "muon" and not torch.cuda.is_available():
-        raise UserError("pretraining.compile: not together with optimizer.name muon on a CPU")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(extensions_folder() / "inductor"))
     for module in network.modules():
         if isinstance(module, torch.nn.ModuleList):

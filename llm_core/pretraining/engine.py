@@ -53,6 +53,8 @@ def resolve_precision(asked: str) -> Precision:
 def deepspeed_config(params: Pretraining, precision: Precision, accumulation: int) -> dict[str, Any]:
     """DeepSpeed's config. Raises UserError for settings that exclude each other."""
     stage = params.zero_stage
+    if precision == "fp16" and not _cuda():
+        raise UserError("pretraining.precision: DeepSpeed has no fp16 on a CPU; set bf16 or fp32")
     if params.offload != "none" and stage == 0:
         raise UserError("pretraining.offload: needs pretraining.zero_stage of 1 or more")
     if params.offload == "optimizer+weights" and stage < 3:
@@ -73,6 +75,7 @@ def deepspeed_config(params: Pretraining, precision: Precision, accumulation: in
         "gradient_clipping": params.optimizer.clip if stage and params.optimizer.name != "muon" else 0.0,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,  # offload would else refuse any optimizer but DeepSpeedCPUAdam
         "steps_per_print": 1 << 60,
     }
     if precision == "bf16":

@@ -24,6 +24,14 @@ from llm_core.params.pretraining import Pretraining
 
 GUARD = "LLM_CORE_GUARD"  # "host:pid" of the verb that started the workers
 PR_SET_PDEATHSIG = 1
+ENVIRONMENT = {
+    # A thread that waits must not spin: with other work on the machine, spinning made a step 100 times slower.
+    "OMP_WAIT_POLICY": "passive",
+    # Large pages, and memory kept between steps instead of given back and zeroed anew: 10 % more tokens a core-second.
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=33554432:"
+    "glibc.malloc.trim_threshold=17179869184",
+}
+"""What workers are started with, where the user has not set it."""
 
 
 def is_worker() -> bool:
@@ -33,13 +41,11 @@ def is_worker() -> bool:
 
 def launch(params: Pretraining, arguments: list[str]) -> int:
     """Run `llm-core ARGUMENTS` in every training process; the exit code of the launcher."""
-    environment = dict(os.environ)
+    environment = ENVIRONMENT | os.environ
     environment[GUARD] = f"{socket.gethostname()}:{os.getpid()}"
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd")):
         environment.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it found no other
-    # A thread that waits must not spin: with other work on the machine, spinning made a step 100 times slower.
-    environment.setdefault("OMP_WAIT_POLICY", "passive")
     cores = len(os.sched_getaffinity(0))
     if params.threads or "OMP_NUM_THREADS" not in environment:
         environment["OMP_NUM_THREADS"] = str(params.threads or max(cores // params.processes, 1))
