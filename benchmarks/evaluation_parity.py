@@ -83,7 +83,7 @@ def main() -> None:
             settings = Evaluation(tasks=arguments.tasks, limit=arguments.limit, batch_size=size)
             rows[size] = score_benchmarks(network, tokenizer, arguments.benchmarks, settings)
         ours = summarize(rows[32])
-        samples = write_tasks(arguments.tasks, arguments.benchmarks, folder / "tasks", arguments.limit)
+        samples, _ = write_tasks(arguments.tasks, arguments.benchmarks, folder / "tasks", arguments.limit)
         theirs = command_line(model, folder / "tasks", samples, 32, folder / "out")
 
     unequal = 0

@@ -6,9 +6,8 @@ lm-eval-harness's own task definitions, included by path and never copied, so th
 the score that lm-eval prints. Licences are those that the data sets' own pages state.
 """
 
-from typing import NamedTuple
-
-from llm_core.errors import UserError
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 
 class Benchmark(NamedTuple):
@@ -72,13 +71,11 @@ BENCHMARKS: dict[str, Benchmark] = {
         _arrow("winogrande/winogrande_xl"), "winogrande/default.yaml", "validation", "acc", 0.5, "CC-BY-4.0"
     ),
 }
-BLIMP = Benchmark("", "blimp/_template_yaml", "train", "acc", 0.5, "CC-BY-4.0")  # user files: blimp_NAME.jsonl
 
 
-def benchmark(task: str) -> Benchmark:
-    """The entry of a task's name; UserError lists what there is."""
-    if task.startswith("blimp_"):
-        return BLIMP
+def main_metric(task: str, row: Mapping[str, Any]) -> str:
+    """The metric of this row that is shown first and compared; a filter's name may follow the catalog's name of it."""
     if task not in BENCHMARKS:
-        raise UserError(f"benchmark '{task}' is not known here; there are {', '.join(BENCHMARKS)}, and blimp_NAME")
-    return BENCHMARKS[task]
+        return next(key for key in row if key not in ("task", "id", "items"))
+    wanted = BENCHMARKS[task].metric
+    return next((key for key in row if key == wanted), next(key for key in row if key.startswith(wanted)))

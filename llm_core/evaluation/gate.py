@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llm_core.errors import UserError
-from llm_core.evaluation.catalog import benchmark
+from llm_core.evaluation.catalog import main_metric
 from llm_core.evaluation.results import read_results
 from llm_core.params.evaluation import Evaluation, Gate
 from llm_core.statistics import Difference, paired_bootstrap
@@ -76,7 +76,7 @@ def difference(before: Results, after: Results, metric: str, gate: Gate, seed: i
         size = [float(row["bytes"]) for row, _ in pairs]
         bits = [[float(row["bits"]) for row in column] for column in zip(*pairs, strict=True)]
         return paired_bootstrap(bits[0], bits[1], weights=(size, size), **settings)
-    first = "exact_match" if metric == "exact_match" else _first(metric, pairs[0][1])
+    first = "exact_match" if metric == "exact_match" else main_metric(metric, pairs[0][1])
     return paired_bootstrap([new[first] for _, new in pairs], [row[first] for row, _ in pairs], **settings)
 
 
@@ -88,8 +88,3 @@ def comparable(before: Results, after: Results) -> list[str]:
         if {(row.get("source"), row["id"]) for row in after[metric]}
         & {(row.get("source"), row["id"]) for row in before.get(metric, [])}
     ]
-
-
-def _first(task: str, row: Row) -> str:
-    wanted = benchmark(task).metric
-    return next((key for key in row if key == wanted), next((key for key in row if key.startswith(wanted)), wanted))

@@ -12,7 +12,8 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any
 
-from llm_core.evaluation.catalog import benchmark
+from llm_core.evaluation.catalog import BENCHMARKS, main_metric
+from llm_core.evaluation.definitions import definitions
 from llm_core.evaluation.results import average
 from llm_core.evaluation.tasks import write_tasks
 from llm_core.params.evaluation import Evaluation
@@ -40,7 +41,7 @@ def score_benchmarks(
     disable_progress_bars()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="llm-core-tasks-") as scratch:
-        samples = write_tasks(params.tasks, benchmarks, Path(scratch), params.limit)
+        samples, names = write_tasks(params.tasks, benchmarks, Path(scratch), params.limit)
         tokenizer, begin = with_begin_token(tokenizer, params.add_bos_token)
         terminal = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
         with terminal:  # lm-eval's bars are for terminals; in a log they are a line each
@@ -59,10 +60,11 @@ def score_benchmarks(
     rows: list[Row] = []
     for task, items in found["samples"].items():
         for item in sorted(items, key=lambda item: (item["doc_id"], item["filter"])):
-            name = "mmlu" if task.startswith("mmlu_") else task
-            row = {"task": name, "id": str(item["doc"].get("id", item["doc_id"]))}
+            name = names[task]
+            scored = item["metrics"] if name in BENCHMARKS else definitions(name)[task].metrics
+            row: Row = {"task": name, "id": str(item["doc"].get("id", item["doc_id"]))}
             suffix = "" if item["filter"] == "none" else f",{item['filter']}"
-            row |= {f"{metric}{suffix}": _number(item[metric]) for metric in item["metrics"]}
+            row |= {f"{metric}{suffix}": _number(item[metric]) for metric in scored}
             if rows and rows[-1]["id"] == row["id"] and rows[-1]["task"] == name:
                 rows[-1] |= row  # another filter's reading of the same answer
             else:
@@ -124,7 +126,7 @@ def summarize(rows: list[Row], touched: dict[str, set[str]] | None = None) -> di
         tasks.setdefault(row["task"], []).append(row)
     scores: dict[str, dict[str, float]] = {}
     for task, members in tasks.items():
-        entry = benchmark(task)
+        entry = BENCHMARKS.get(task)
         score: dict[str, float] = {"items": len(members)}
         for metric in (key for key in members[0] if key not in ("task", "id")):
             values = [row[metric] for row in members]
@@ -134,7 +136,7 @@ def summarize(rows: list[Row], touched: dict[str, set[str]] | None = None) -> di
                 mean, error, low, high = math.exp(-mean), math.exp(-mean) * error, math.exp(-high), math.exp(-low)
             score |= {metric: mean, f"{metric}_stderr": error, f"{metric}_low": low, f"{metric}_high": high}
         first = main_metric(task, members[0])
-        if entry.chance is not None:
+        if entry and entry.chance is not None:
             score["chance"] = entry.chance
         score["detectable"] = detectable_difference([row[first] for row in members])
         if touched is not None:
@@ -148,12 +150,6 @@ def summarize(rows: list[Row], touched: dict[str, set[str]] | None = None) -> di
                     score[f"{name}_low"], score[f"{name}_high"] = interval(part)
         scores[task] = score
     return scores
-
-
-def main_metric(task: str, row: Row) -> str:
-    """The metric that the catalog puts first, as it is called in this row (a filter's name may follow it)."""
-    wanted = benchmark(task).metric
-    return next((key for key in row if key == wanted), next(key for key in row if key.startswith(wanted)))
 
 
 def _number(value: Any) -> float:

