@@ -125,12 +125,11 @@ def ask(out: Path) -> dict[str, Any]:
     """Open the index as `llm_core.retrieval` does and ask; medians over ASKED queries."""
     import bm25s
 
-    from llm_core.retrieval.index import BLOCK
-    from llm_core.retrieval.search import _best, fuse
+    from llm_core.retrieval.search import _best, fuse, products
 
     begun = time.process_time()
     index = bm25s.BM25.load(str(out / "bm25"), mmap=True, show_progress=False)
-    vectors = np.load(out / "vectors.npy", mmap_mode="r")
+    vectors = np.load(out / "vectors.npy", mmap_mode="c")
     opened = time.process_time() - begun
     draw = np.random.default_rng(4)
     timed: dict[str, list[float]] = {"bm25": [], "dense": [], "hybrid": []}
@@ -139,8 +138,7 @@ def ask(out: Path) -> dict[str, Any]:
         begun = time.process_time()
         sparse = index.retrieve([words], k=100, show_progress=False).documents[0].tolist()
         middle = time.process_time()
-        blocks = [vectors[at : at + BLOCK].astype(np.float32) @ query for at in range(0, len(vectors), BLOCK)]
-        dense = _best(np.concatenate(blocks), 100).tolist()
+        dense = _best(products(vectors, query), 100).tolist()
         ended = time.process_time()
         fuse([sparse, dense], 60)
         done = time.process_time()

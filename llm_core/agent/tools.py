@@ -54,9 +54,8 @@ def corpus_search(search: Search, top: int) -> Callable[[str], str]:
 
     def find(query: str) -> str:
         """Search the corpus; returns quoted passages with the ids of their documents."""
-        method = "hybrid" if search.index.vectors is not None else "bm25"
         quotes = []
-        for hit in search(query, top, method):  # type: ignore[arg-type]
+        for hit in search(query, top):
             row = search.index.passage(hit.passage)
             text = STEP.sub(r"(\1)", row["text"][:PASSAGE_CHARACTERS])
             quotes.append(f"[{row['document_id']}] {row['title'] or row['source']} <<{' '.join(text.split())}>>")

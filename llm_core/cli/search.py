@@ -16,7 +16,10 @@ app = verb_app()
 def search(
     question: Annotated[str, typer.Argument(help="What to look for.")],
     folder: Annotated[Path, typer.Option("--index", help="Folder that `llm-core index` made.")] = Path("data/index"),
-    method: Annotated[str, typer.Option("--method", help="bm25, dense or hybrid.")] = "hybrid",
+    method: Annotated[
+        str | None,
+        typer.Option("--method", help="bm25, dense or hybrid; hybrid where the index has vectors, else bm25."),
+    ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Passages to show.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with the whole passage.")] = False,
     params_file: ParamsFile = Path("params.yaml"),
@@ -26,7 +29,7 @@ def search(
     from llm_core.retrieval.index import Index
     from llm_core.retrieval.search import METHODS, Search
 
-    if method not in METHODS:
+    if method is not None and method not in METHODS:
         raise UserError(f"--method {method}: choose one of {', '.join(METHODS)}")
     opened = Index(folder)
     hits = Search(opened, read_params(params_file, overrides).retrieval)(question, top, method)  # type: ignore[arg-type]

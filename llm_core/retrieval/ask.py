@@ -45,9 +45,8 @@ class Answer:
 class Asker:
     """Answers questions from an index with a model."""
 
-    def __init__(self, search: Search, reader: Reader, params: Retrieval, method: Method = "hybrid") -> None:
-        self.search, self.reader, self.params = search, reader, params
-        self.method: Method = method if search.index.vectors is not None else "bm25"
+    def __init__(self, search: Search, reader: Reader, params: Retrieval, method: Method | None = None) -> None:
+        self.search, self.reader, self.params, self.method = search, reader, params, method
 
     def __call__(self, question: str) -> Answer:
         """Search, refuse or answer, cite. Raises UserError where the question is over the token budget."""

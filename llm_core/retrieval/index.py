@@ -33,7 +33,6 @@ from llm_core.storage import output_folder, read_json, write_json
 
 VECTOR = np.float16  # halves the file; changes no rank that a test here could find
 COLUMNS = ["id", "source", "url", "text", "metadata"]
-BLOCK = 65_536
 
 
 def build(
@@ -103,7 +102,7 @@ class Index:
         self.table = _passages(folder)
         self.sparse = bm25s.BM25.load(str(folder / "bm25"), mmap=True, show_progress=False)
         dense = folder / "vectors.npy"
-        self.vectors: npt.NDArray[np.float16] | None = np.load(dense, mmap_mode="r") if dense.is_file() else None
+        self.vectors: npt.NDArray[np.float16] | None = np.load(dense, mmap_mode="c") if dense.is_file() else None
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

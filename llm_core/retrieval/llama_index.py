@@ -22,7 +22,7 @@ from llm_core.retrieval.search import Method, Search
 class CorpusRetriever(BaseRetriever):
     """The `top` best passages as nodes; their metadata say from which document and where in it."""
 
-    def __init__(self, search: Search, top: int = 5, method: Method = "hybrid") -> None:
+    def __init__(self, search: Search, top: int = 5, method: Method | None = None) -> None:
         self._search, self._top, self._method = search, top, method
         super().__init__()
 

@@ -14,10 +14,11 @@ import numpy.typing as npt
 from llm_core.errors import UserError
 from llm_core.params.retrieval import Retrieval
 from llm_core.retrieval.embedding import Encoder
-from llm_core.retrieval.index import BLOCK, Index, tokenize
+from llm_core.retrieval.index import Index, tokenize
 
 Method = Literal["bm25", "dense", "hybrid"]
 METHODS: tuple[Method, ...] = ("bm25", "dense", "hybrid")
+BLOCK = 4096  # rows widened at a time: 6 MB at 384 dimensions, which stay in cache until they are multiplied
 
 
 class Hit(NamedTuple):
@@ -39,12 +40,12 @@ class Search:
         self._encoder: Encoder | None = None
         self._queries: dict[str, npt.NDArray[np.float32]] = {}
 
-    def __call__(self, question: str, top: int, method: Method = "hybrid") -> list[Hit]:
-        """The `top` best passages for a question.
+    def __call__(self, question: str, top: int, method: Method | None = None) -> list[Hit]:
+        """The `top` best passages for a question; without a method, hybrid where the index has vectors, else BM25.
 
         Raises UserError when dense search is asked of an index without vectors.
         """
-        if method == "bm25":
+        if method == "bm25" or (method is None and self.index.vectors is None):
             return [Hit(passage, score, None) for passage, score in self.bm25(question, top)]
         similar = self.similarities(question)
         if method == "dense":
@@ -93,9 +94,22 @@ class Search:
         if vectors is None:
             raise UserError(f"{self.index.folder}: has no vectors (retrieval.encoder was none); search it with bm25")
         self.prepare([question])
-        query = self._queries[question]
-        blocks = [vectors[at : at + BLOCK].astype(np.float32) @ query for at in range(0, len(vectors), BLOCK)]
-        return np.concatenate(blocks)
+        return products(vectors, self._queries[question])
+
+
+def products(vectors: npt.NDArray[np.float16], query: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Scalar product of each row of `vectors` [passages, dimensions] with `query` in float32: [passages].
+
+    torch widens float16 with vector instructions, NumPy one number at a time, which is nine tenths of the cost.
+    """
+    import torch
+
+    found = np.empty(len(vectors), np.float32)
+    wide = torch.empty((min(BLOCK, len(vectors)), vectors.shape[1]))
+    for at in range(0, len(vectors), BLOCK):
+        rows = torch.from_numpy(vectors[at : at + BLOCK])
+        found[at : at + BLOCK] = wide[: len(rows)].copy_(rows).numpy() @ query
+    return found
 
 
 def fuse(rankings: list[list[int]], k: int) -> list[tuple[int, float]]:

@@ -11,7 +11,7 @@ import pytest
 from llm_core.errors import UserError
 from llm_core.params.retrieval import Retrieval
 from llm_core.retrieval.index import Index, build, tokenize
-from llm_core.retrieval.search import Search, fuse
+from llm_core.retrieval.search import BLOCK, Search, fuse, products
 
 PARAMS = Retrieval(passage_words=16, overlap_words=4)
 TEXTS = {
@@ -93,6 +93,13 @@ def test_a_takedown_leaves_the_index_and_comes_back(built: Path, tmp_path: Path)
     assert filecmp.cmp(built / "vectors.npy", tmp_path / "index" / "vectors.npy", shallow=False)
 
 
+def test_products_in_blocks_are_the_plain_product() -> None:
+    draw = np.random.default_rng(0)
+    vectors = draw.standard_normal((2 * BLOCK + 5, 32)).astype(np.float16)
+    query = draw.standard_normal(32).astype(np.float32)
+    assert np.allclose(products(vectors, query), vectors.astype(np.float64) @ query, atol=1e-4)
+
+
 def test_fusion_by_hand() -> None:
     assert fuse([[7, 8], [8, 9]], 60) == [(8, 1 / 62 + 1 / 61), (7, 1 / 61), (9, 1 / 62)]
 
@@ -110,4 +117,5 @@ def test_what_cannot_be_indexed_or_opened_is_told(tmp_path: Path) -> None:
     build([corpus(tmp_path, "Peru")], tmp_path / "o", PARAMS.model_copy(update={"encoder": "none"}), tmp_path / "none")
     with pytest.raises(UserError, match="has no vectors"):
         Search(Index(tmp_path / "o"), PARAMS)("capital", 3, "dense")
+    assert [hit.similarity for hit in Search(Index(tmp_path / "o"), PARAMS)("capital", 3)] == [None]
     assert tokenize(["The capital"]).vocab.keys() == {"capital"}
