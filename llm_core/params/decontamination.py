@@ -12,7 +12,7 @@ class Decontamination(Section):
     """Words in a run that counts as overlap (13: GPT-3, Brown et al. 2020)."""
     min_words: int = Field(8, ge=1)
     """Items of fewer words than `ngram` are matched whole, if they have at least so many; shorter ones cannot be."""
-    threshold: float = Field(0.5, gt=0, le=1)
-    """Least share of an item's n-grams that a document must hold to be dropped."""
+    threshold: float = Field(0.3, gt=0, le=1)
+    """Least share of an item's n-grams that a document must hold to be dropped (0.3: docs/deduplication.md)."""
     common: int = Field(8, ge=1)
     """An n-gram that stands in more items than this is boilerplate and does not count."""

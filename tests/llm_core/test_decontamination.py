@@ -52,7 +52,7 @@ def test_planted_edited_and_boilerplate(tmp_path, benchmarks):
         FILLER,
         f"{FILLER} one two three four five six, seven eight nine ten! {FILLER}",
     ]
-    kept, rows, metrics = run(tmp_path, benchmarks, texts)
+    kept, rows, metrics = run(tmp_path, benchmarks, texts, threshold=0.5)
     assert kept == {"2", "3", "4"}
     assert (rows["0"]["reason"], rows["0"]["detail"], rows["0"]["score"]) == ("contaminated", "quiz/planted", 1.0)
     assert rows["1"]["score"] == 0.5
@@ -67,6 +67,12 @@ def test_the_threshold_acts(tmp_path, benchmarks, threshold, dropped):
     words = ITEM.split()
     texts = [f"{FILLER} {' '.join(words[:length])}" for length in (20, 21, 30)]
     assert run(tmp_path, benchmarks, texts, threshold=threshold)[2]["documents_dropped"] == dropped
+
+
+def test_the_default_threshold_finds_every_exact_copy_and_no_quotation(labelled, tmp_path):
+    folder, rows = labelled
+    dropped = judge(tmp_path, folder / "bench", rows, Decontamination().threshold)["dropped"]
+    assert (dropped["exact"], dropped["quoted"]) == (1.0, 0.0)
 
 
 def test_no_items_is_an_error(tmp_path):
@@ -96,6 +102,7 @@ def labelled(tmp_path_factory):
     ("threshold", "precision", "recall", "exact", "edited"),
     [
         (0.05, 0.866, 0.967, 1.0, 1.0),
+        (0.2, 1.0, 0.844, 1.0, 1.0),
         (0.3, 1.0, 0.722, 1.0, 0.9),
         (0.5, 1.0, 0.589, 1.0, 0.7),
         (1.0, 1.0, 0.167, 0.5, 0),
