@@ -12,7 +12,7 @@ STAGES = """\
     outs: [data/crawl]
   clean:
     desc: Never runs while the check above fails
-    cmd: python code/stage.py join data/cleaned data/crawl
+    cmd: cp -r data/crawl data/cleaned
     deps: [data/crawl]
     outs: [data/cleaned]
   pretrain:
@@ -26,9 +26,12 @@ CRAWL = """\
 import json, sys
 from pathlib import Path
 from llm_core.documents import DocumentWriter
+from llm_core.ledger import LedgerWriter
 out = Path(sys.argv[1])
 with DocumentWriter(out / "documents") as writer:
     writer.write_rows([{"id": str(i), "source": "web", "text": "some words"} for i in range(7)])
+with LedgerWriter(out / "ledger", "download") as ledger:
+    ledger.record([{"id": str(i), "source": "web", "verdict": "kept", "bytes": 10} for i in range(7)])
 (out / "metrics.json").write_text(json.dumps({"documents_kept": 7, "dropped_by_reason": {"too_short": 3, "adult": 1}}))
 """
 TRAIN = """\

@@ -1,16 +1,20 @@
-"""Headless Chromium on `make ui`: materialize, watch the log, cancel, a blocked stage, the linked MLflow run.
+"""Headless Chromium on `make ui`: materialize, watch the log, cancel, a blocked stage, MLflow, launchpad, compare, all.
 
 SCREENSHOTS=folder keeps a picture of each step.
 """
 
+import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from pipelines.dvc_project import DvcProject
 from tests.pipelines import toy_project as toy
 from tests.pipelines.browser_project import extend
 from tests.pipelines.live import Live, serve, wait
@@ -30,6 +34,7 @@ def page() -> Iterator[Any]:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         opened = browser.new_page(viewport={"width": 1400, "height": 850})
         opened.set_default_timeout(120_000)
+        opened.timeout_error = playwright.TimeoutError
         yield opened
         browser.close()
 
@@ -48,12 +53,29 @@ def shoot(page: Any, name: str) -> None:
         page.screenshot(path=str(Path(os.environ["SCREENSHOTS"]) / f"{name}.png"))
 
 
-def materialize(page: Any, live: Live, stage: str) -> str:
-    """Press the button on an asset's page; the id of the run that it started."""
+def press(page: Any, live: Live, address: str, text: str) -> str:
+    """Press a button of a page; the id of the run that it started.
+
+    While definitions load, a page may come without them and stay so: it is opened again.
+    """
     before = run_ids(live)
-    page.goto(f"{live.dagster}/assets/{stage}")
-    page.locator("button", has_text="Materialize").first.click()
+
+    def pressed() -> bool:
+        page.goto(f"{live.dagster}/{address}")
+        try:
+            page.locator("button:enabled", has_text=re.compile(f"^{text}", re.IGNORECASE)).first.click(timeout=40_000)
+        except page.timeout_error:
+            return False
+        return True
+
+    wait(pressed, 600, f"an enabled button {text!r}")
     return str(wait(lambda: run_ids(live) - before, what="the run").pop())
+
+
+def ended(live: Live, run: str) -> None:
+    """Wait for the end of a run; an AssertionError with its last events where that is no success."""
+    wait(lambda: live.run(run)["status"] in ("SUCCESS", "FAILURE", "CANCELED"), 600, "the run")
+    assert live.run(run)["status"] == "SUCCESS", live.log(run)[-5:]
 
 
 def run_ids(live: Live) -> set[str]:
@@ -68,7 +90,7 @@ def test_graph_shows_the_shell_run_fresh(page: Any, live: Live) -> None:
 
 
 def test_materialize_streams_its_log_and_cancel_stops_it(page: Any, live: Live) -> None:
-    run = materialize(page, live, "slow")
+    run = press(page, live, "assets/slow", "Materialize")
     page.goto(f"{live.dagster}/runs/{run}")
     page.get_by_text("step 2", exact=True).first.wait_for()
     assert live.run(run)["status"] == "STARTED", "the line was there while the stage ran"
@@ -91,8 +113,7 @@ def test_failed_blocking_check_stops_what_is_below(page: Any, live: Live) -> Non
 
 
 def test_linked_mlflow_run(page: Any, live: Live) -> None:
-    run = materialize(page, live, "pretrain")
-    wait(lambda: live.run(run)["status"] in ("SUCCESS", "FAILURE"), what="the training")
+    ended(live, press(page, live, "assets/pretrain", "Materialize"))
     page.goto(f"{live.dagster}/assets/pretrain")
     link = page.get_by_role("link", name=live.mlflow).first
     link.wait_for()
@@ -101,3 +122,30 @@ def test_linked_mlflow_run(page: Any, live: Live) -> None:
     page.get_by_text("pretrain").first.wait_for()
     page.get_by_text("loss").first.wait_for()
     shoot(page, "mlflow-run")
+
+
+def test_launchpad_and_comparison_in_mlflow(page: Any, live: Live) -> None:
+    import mlflow
+
+    config = "ops: {dvc_exp_run: {config: {params: {title: game}, targets: [pretrain], name: game}}}"
+    setup = f"locations/llm-pipeline/jobs/experiment/playground/setup?config={quote(config)}"
+    ended(live, press(page, live, setup, "Launch run"))
+
+    client = mlflow.MlflowClient(f"sqlite:///{live.project / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("llm-pipeline").experiment_id
+    trainings = client.search_runs([experiment], "tags.stage = 'pretrain'", order_by=["attributes.start_time"])
+    assert [training.data.tags.get("changed.title") for training in trainings] == [None, "game"]
+    ids = quote(json.dumps([training.info.run_id for training in trainings]))
+    page.goto(f"{live.mlflow}/#/compare-runs?runs={ids}&experiments={quote(json.dumps([experiment]))}")
+    page.get_by_text("Comparing 2 Runs").first.wait_for()
+    page.get_by_text("loss", exact=True).first.wait_for()
+    shoot(page, "mlflow-compare")
+
+
+def test_materialize_all(page: Any, live: Live) -> None:
+    toy.edit(live.project, "code/crawl.py", '"text": "some words"', '"text": "some words", "license": "public domain"')
+    toy.edit(live.project, "params.yaml", "steps: 1000", "steps: 0")
+    ended(live, press(page, live, "asset-groups", "Materialize all"))
+    wait(lambda: set(live.statuses().values()) == {"FRESH"}, what="a fresh graph")
+    with DvcProject(live.project) as project:
+        assert all(project.fresh(name) for name in project.stages)
