@@ -1,4 +1,4 @@
-"""`make ui` for real: webserver, daemon and MLflow over a toy project; sensor, schedule, queue, cancel, crash."""
+"""`make ui` for real: webserver, daemon and MLflow over a toy project; sensor, schedule, queue, cancel."""
 
 import shutil
 import time
@@ -91,3 +91,20 @@ def test_schedule_tick_runs_the_graph(live: Live) -> None:
         what="a scheduled run",
     )
     live.query("mutation($s: ScheduleSelector!){resetSchedule(scheduleSelector: $s){__typename}}", s=selector)
+
+
+def test_sensor_tick_rebuilds_what_an_edit_made_stale(live: Live) -> None:
+    words = live.project / "data/report/documents/words.txt"
+    assert len(words.read_text().split()) == 2, "a10 and a11 alone have three letters"
+    live.start_sensor("rebuild_stale")
+    toy.edit(live.project, "params.yaml", "min_length: 3", "min_length: 2")
+    wait(lambda: nothing_stale(live.project), 600, "the daemon to rebuild what is stale")
+    assert len(words.read_text().split()) == 17, "all words are back, down to the last stage"
+    made = [run for run in live.runs("dagster/sensor_name", "rebuild_stale") if run["status"] == "SUCCESS"]
+    assert made, "the sensor's own runs did it"
+
+
+def nothing_stale(folder: Path) -> bool:
+    """Whether `dvc repro` would run nothing; a stage that is just running is not fresh."""
+    with DvcProject(folder) as project:
+        return all(project.fresh(name) for name in project.stages)
