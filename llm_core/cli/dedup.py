@@ -29,7 +29,9 @@ def dedup(
     does not depend on files, order or workers: first by source priority, then the longest.
     """
     from llm_core.deduplication.stage import dedup as run
+    from llm_core.memory import return_what_is_freed
 
+    return_what_is_freed()
     params = read_params(params_file, overrides)
     paths = expand_sources(inputs, params)
     run(paths, out, params.deduplication, params.seed, list(params.sources), tombstones, known, params.shards.bytes)

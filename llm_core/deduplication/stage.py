@@ -3,8 +3,8 @@
 Count in = kept + dropped: removed on request (`takedown`), without a word (`empty`), same
 words as another (`exact_duplicate`), same address (`url_duplicate`), alike (`near_duplicate`).
 Exact duplicates are collapsed before near ones are looked for, so that a text repeated a
-million times costs a hash a copy. Memory holds some 300 bytes a document and buffers of
-`memory_mb`; texts and shingles go through scratch files beside the output.
+million times costs a hash a copy. Memory holds buffers of `memory_mb`; texts, shingles and the facts
+of each document stand in scratch files beside the output.
 
 Incremental: with the store of earlier runs (`known`), documents judged there keep their
 verdicts, and a new one is dropped when its cluster holds any of them. That is what a run from
@@ -23,20 +23,22 @@ import pyarrow as pa
 
 from llm_core import ledger, progress, takedowns
 from llm_core.checks.duplicates import dropped_shares, duplicate_bounds
-from llm_core.deduplication.audit import audit
+from llm_core.deduplication.audit import audit, drawn
 from llm_core.deduplication.corpus import Corpus, copy_store
 from llm_core.deduplication.signing import Signed, sign_all
-from llm_core.deduplication.survivors import Verdicts, elect
+from llm_core.deduplication.survivors import Survivors, Verdicts
+from llm_core.disk_columns import Column
 from llm_core.documents import SHARD_BYTES, DocumentWriter, count_documents, document_files, read_batches
 from llm_core.errors import UserError
 from llm_core.params.deduplication import Deduplication
-from llm_core.similarity.clusters import Near, Shingles, ShingleStore, labels, new_forest, unite_equal
+from llm_core.similarity.clusters import Near, Shingles, ShingleStore, labels, unite_equal
 from llm_core.storage import output_folder, write_json
 
 KEPT, TAKEDOWN, EMPTY, EXACT, URL, NEAR = range(6)
 REASONS = pa.array([None, "takedown", "empty", "exact_duplicate", "url_duplicate", "near_duplicate"])
 VERDICTS, KINDS = pa.array(["kept", "dropped"]), pa.array(takedowns.KINDS)
 Codes = npt.NDArray[np.int8]
+ROWS_AT_ONCE = 1 << 16
 
 
 def dedup(
@@ -61,23 +63,24 @@ def dedup(
         store.mkdir()
         if known:
             copy_store(known, store, near)
-        corpus = Corpus(ShingleStore(store, near, params.memory_mb))
+        corpus = Corpus(folder, ShingleStore(store, near, params.memory_mb))
         if known:
             corpus.load(known)
         _read(inputs, corpus, near, params, takedowns.load(tombstones))
         shingles = corpus.store.finish()
-        verdicts = _elect(corpus, _cluster(corpus, shingles, params), [*params.priority, *priority])
-        reasons = _reasons(corpus, verdicts)
-        metrics = _write(inputs, folder, corpus, verdicts, reasons, params.memory_mb, shard_bytes)
+        clusters = _cluster(corpus, shingles, params, folder)
+        survivors = Survivors(corpus, clusters, [*params.priority, *priority], folder)
+        reasons = Column(folder, np.int8)
+        metrics = _write(inputs, folder, corpus, survivors, reasons, params.memory_mb, shard_bytes)
         if params.near:
-            dropped = np.flatnonzero(reasons == NEAR)
-            pairs = np.stack([corpus.stored[dropped], corpus.stored[verdicts.survivor[dropped]]], axis=1)
-            metrics["audit"] = audit(shingles, pairs, params.audit_sample, seed)
+            dropped = corpus.known + drawn(reasons.values, NEAR, params.audit_sample, seed)
+            pairs = np.stack([dropped, survivors.of(dropped).survivor], axis=1)
+            metrics["audit"] = audit(shingles, corpus.stored.values[pairs])
         metrics["dropped_share"] = dropped_shares(metrics)
         write_json(folder / "metrics.json", metrics)
         _hold_to_bounds(folder, out, metrics, params)
         if params.keep_signatures:
-            corpus.save(store, near, np.concatenate([corpus.was_kept, reasons[corpus.known :] == KEPT]))
+            corpus.save(store, near)
         else:
             shutil.rmtree(store)
     return metrics
@@ -111,48 +114,44 @@ def _read(
                 removed[:] = [takedowns.KINDS.index(kind) + 1 if kind else 0 for kind in tombstones.match(batch)]
             corpus.add(batch.column("id"), batch.column("source"), _url_digests(batch.column("url")), removed, signed)
             work.update(batch.num_rows)
-    corpus.finish()
 
 
-def _cluster(corpus: Corpus, shingles: Shingles, params: Deduplication) -> npt.NDArray[np.int64]:
-    """Labels of the clusters, int64 [documents]; removed and empty documents stand alone."""
-    forest = new_forest(len(corpus))
-    present = np.flatnonzero(corpus.stored >= 0)
-    places = corpus.stored[present]
+def _cluster(corpus: Corpus, shingles: Shingles, params: Deduplication, folder: Path) -> npt.NDArray[np.int64]:
+    """Cluster of each distinct text: int64 [texts]."""
+    forest = Column(folder, np.int64)
+    for start in range(0, len(corpus.texts), ROWS_AT_ONCE):
+        forest.append(np.arange(start, min(start + ROWS_AT_ONCE, len(corpus.texts))))
     if params.near:
-        digests = np.zeros((len(shingles), 2), np.uint64)
-        digests[places] = corpus.digest[present]
-        order = np.empty(len(shingles), np.int64)
-        order[np.lexsort(digests.T)] = np.arange(len(shingles))  # known of the texts alone, whoever came first
-        alike = new_forest(len(shingles))
         with progress.timed("dedup: candidate pairs"):
-            shingles.join(order, alike)
-        places = labels(alike)[places]
-    unite_equal(forest, places.astype(np.uint64)[:, None], present)
+            shingles.join(corpus.texts.digests, forest.values)  # ranked by the texts alone, whoever came first
     if params.url:
-        addressed = present[corpus.url[present] != 0]
-        unite_equal(forest, corpus.url[addressed][:, None], addressed)
-    return labels(forest)
+        parts = 1 + len(corpus) * 64 // (params.memory_mb << 20)
+        for part in range(parts):
+            unite_equal(forest.values, *_addressed(corpus, part, parts))
+    return labels(forest.values)
 
 
-def _elect(corpus: Corpus, clusters: npt.NDArray[np.int64], priority: list[str]) -> Verdicts:
-    """Survivors; a document that an earlier run kept stays, whatever its rank."""
-    places = {source: place for place, source in reversed(list(enumerate(priority)))}
-    of_source = np.array([places.get(source, len(priority)) for source in corpus.sources] or [0], np.int64)
-    ranking = of_source[corpus.source]
-    ranking[: corpus.known] = np.where(corpus.was_kept, -2, -1)
-    return elect(clusters, ranking, corpus.length, corpus.ranks())
+def _addressed(corpus: Corpus, part: int, parts: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """Digests of the addresses in one part of the key space, with the texts found there."""
+    urls, stored = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+    for start in range(0, len(corpus), ROWS_AT_ONCE):
+        here = slice(start, start + ROWS_AT_ONCE)
+        url = corpus.url.values[here]
+        mine = (url != 0) & (url % np.uint64(parts) == part) & (corpus.stored.values[here] >= 0)
+        urls.append(url[mine])
+        stored.append(corpus.stored.values[here][mine])
+    return np.concatenate(urls), np.concatenate(stored)
 
 
-def _reasons(corpus: Corpus, verdicts: Verdicts) -> Codes:
-    """Why each document is dropped: int8 [documents], see REASONS."""
-    survivor = verdicts.survivor
-    reasons = np.full(len(corpus), NEAR, np.int8)
-    reasons[(corpus.url == corpus.url[survivor]) & (corpus.url != 0)] = URL
-    reasons[(corpus.digest == corpus.digest[survivor]).all(axis=1)] = EXACT
-    reasons[survivor == np.arange(len(corpus))] = KEPT
-    reasons[~corpus.digest.any(axis=1)] = EMPTY
-    reasons[corpus.removed > 0] = TAKEDOWN
+def _reasons(numbers: npt.NDArray[np.int64], corpus: Corpus, survivor: npt.NDArray[np.int64]) -> Codes:
+    """Why each of some documents is dropped: int8 [numbers], see REASONS."""
+    url, stored, removed = corpus.url.values, corpus.stored.values, corpus.removed.values
+    reasons = np.full(len(numbers), NEAR, np.int8)
+    reasons[(url[numbers] == url[survivor]) & (url[numbers] != 0)] = URL
+    reasons[stored[numbers] == stored[survivor]] = EXACT
+    reasons[survivor == numbers] = KEPT
+    reasons[stored[numbers] < 0] = EMPTY
+    reasons[removed[numbers] > 0] = TAKEDOWN
     return reasons
 
 
@@ -160,12 +159,12 @@ def _write(
     inputs: list[str],
     folder: Path,
     corpus: Corpus,
-    verdicts: Verdicts,
-    reasons: Codes,
+    survivors: Survivors,
+    reasons: Column,
     memory_mb: int,
     shard_bytes: int,
 ) -> dict[str, Any]:
-    """Second pass: write what is kept, and a ledger row for every document."""
+    """Second pass: write what is kept, and a ledger row for every document; `reasons` takes the code of each."""
     start = corpus.known
     with (
         progress.task("dedup: write", total=len(corpus) - corpus.known) as work,
@@ -174,33 +173,37 @@ def _write(
     ):
         for file, offset, batch in _batches(inputs, None, memory_mb):
             numbers = np.arange(start, start + batch.num_rows)
+            verdicts = survivors.of(numbers)
+            codes = _reasons(numbers, corpus, verdicts.survivor)
             judged.record_columns(
                 batch.num_rows,
                 id=batch.column("id"),
                 source=batch.column("source"),
-                **_facts(numbers, corpus, verdicts, reasons[numbers]),
+                **_facts(numbers, corpus, verdicts, codes),
                 shard=pa.repeat(file, batch.num_rows),
                 offset=pa.array(numbers - start + offset),
             )
-            writer.write(batch.filter(pa.array(reasons[numbers] == KEPT)))
+            writer.write(batch.filter(pa.array(codes == KEPT)))
+            reasons.append(codes)
+            corpus.kept.append(codes == KEPT)
             start += batch.num_rows
             work.update(batch.num_rows)
     metrics = judged.summary()
     ledger.check_balance(len(corpus) - corpus.known, metrics)
-    metrics["clusters"] = len(np.unique(verdicts.label[verdicts.size > 1]))
+    metrics["clusters"] = survivors.clusters()
     return metrics
 
 
 def _facts(numbers: npt.NDArray[np.int64], corpus: Corpus, verdicts: Verdicts, reasons: Codes) -> dict[str, pa.Array]:
     """Columns of the ledger for some documents."""
-    alone = verdicts.size[numbers] == 1
-    details = np.where(reasons == TAKEDOWN, corpus.removed[numbers] - 1, 0)
+    alone = verdicts.size == 1
+    details = np.where(reasons == TAKEDOWN, corpus.removed.values[numbers] - 1, 0)
     return {
         "verdict": VERDICTS.take(pa.array((reasons != KEPT).astype(np.int8))),
         "reason": REASONS.take(pa.array(reasons)),
-        "bytes": pa.array(corpus.length[numbers]),
-        "cluster_id": corpus.ids.take(pa.array(verdicts.label[numbers], mask=alone)),
-        "survivor_id": corpus.ids.take(pa.array(verdicts.survivor[numbers], mask=alone)),
+        "bytes": pa.array(corpus.length.values[numbers]),
+        "cluster_id": corpus.ids.take(verdicts.label, mask=alone),
+        "survivor_id": corpus.ids.take(verdicts.survivor, mask=alone),
         "detail": KINDS.take(pa.array(details, pa.int64(), mask=reasons != TAKEDOWN)),
     }
 

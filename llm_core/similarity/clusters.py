@@ -1,8 +1,8 @@
 """From signatures to clusters: candidates by band, verified by true Jaccard, joined.
 
 Shingle sets and band keys stand in scratch files and are read back by pieces of
-`memory_mb`, so that neither the texts nor their shingles need to fit into memory: what is held is
-some 50 bytes a text. A cluster is a connected component of verified pairs; which texts it holds
+`memory_mb`, and what is remembered of each text stands in columns on disk, so that neither the texts
+nor their number need to fit into memory. A cluster is a connected component of verified pairs; which texts it holds
 depends on the texts alone, never on order, sharding or workers.
 
 In a bucket of at most `ALL_PAIRS` texts all pairs are looked at. In a larger one each text
@@ -12,18 +12,20 @@ is compared with the `ALL_PAIRS` least ids of it: linear, and still independent 
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.disk_columns import Column
 from llm_core.similarity.minhash import band_keys, distinct, permutations
 from llm_core.similarity.words import Hashes, jaccard, ngrams
 
 ALL_PAIRS = 64
 PAIRS_AT_ONCE = 1 << 16
 KEYS_AT_ONCE = 1 << 16
+PART_WORDS = 12  # of memory for each text of a part: its key and number, their sorted copies, and the order
 Numbers = npt.NDArray[np.int64]
 
 
@@ -104,7 +106,7 @@ class ShingleStore:
         self.near, self.memory_mb = near, memory_mb
         self.signer = Signer(near)
         self._shingles = open(folder / "shingles.u64", "ab")  # noqa: SIM115 - closed by `finish`
-        self._keys = open(folder / "keys.u64", "ab")  # noqa: SIM115
+        self._keys = [open(folder / f"keys-{band:02}.u64", "ab") for band in range(near.bands)]  # noqa: SIM115
         self._sizes = open(folder / "sizes.i64", "ab")  # noqa: SIM115
         self.count = self._sizes.tell() // 8
 
@@ -115,23 +117,29 @@ class ShingleStore:
     def append(self, signatures: Signatures) -> None:
         """Append signatures made elsewhere."""
         signatures.shingles.tofile(self._shingles)
-        signatures.keys.tofile(self._keys)
+        for keys, file in zip(np.ascontiguousarray(signatures.keys.T), self._keys, strict=True):
+            keys.tofile(file)
         signatures.sizes.tofile(self._sizes)
         self.count += len(signatures.sizes)
 
     def finish(self) -> "Shingles":
         """The texts added, opened for reading."""
-        for file in (self._shingles, self._keys, self._sizes):
+        for file in (self._shingles, *self._keys, self._sizes):
             file.close()
-        sizes = np.fromfile(self._sizes.name, np.int64)
-        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-        return Shingles(Path(self._shingles.name), Path(self._keys.name), starts, self.near, self.memory_mb)
+        starts, end = Column(Path(self._sizes.name).parent, np.int64), 0
+        starts.append(np.zeros(1, np.int64))
+        for first in range(0, self.count, KEYS_AT_ONCE):
+            sizes = np.fromfile(self._sizes.name, np.int64, KEYS_AT_ONCE, offset=first * 8)
+            starts.append(end + np.cumsum(sizes))
+            end += int(sizes.sum())
+        keys = [Path(file.name) for file in self._keys]
+        return Shingles(Path(self._shingles.name), keys, starts.values, self.near, self.memory_mb)
 
 
 class Shingles:
-    """The finished store: `starts` int64 [texts + 1] into the file of shingles."""
+    """The finished store: `starts` int64 [texts + 1] into the file of shingles, a file of `keys` for each band."""
 
-    def __init__(self, shingles: Path, keys: Path, starts: Numbers, near: Near, memory_mb: int) -> None:
+    def __init__(self, shingles: Path, keys: list[Path], starts: Numbers, near: Near, memory_mb: int) -> None:
         self.starts, self.near = starts, near
         self._file = open(shingles, "rb")  # noqa: SIM115 - closed with the object
         self._keys = keys
@@ -152,35 +160,32 @@ class Shingles:
         """True Jaccard similarity of two texts."""
         return float(jaccard(self.of(first), self.of(second)))
 
-    def join(self, order: Numbers, forest: Numbers) -> None:
+    def join(self, ranks: npt.NDArray[Any], forest: Numbers) -> None:
         """Join in `forest` the texts that share a band and are at least as alike as the threshold.
 
-        `order` (int64 [texts]) is each text's rank by id; it decides whom members of large
-        buckets are compared with.
+        `ranks` ([texts], or [texts, columns] read from left to right) orders the texts by what they are;
+        it decides whom members of large buckets are compared with.
         """
-        sizes = np.diff(self.starts)
         for band in range(self.near.bands):
             for keys, members in self._parts(band):
-                full = sizes[members] > 0
-                keys, members = keys[full], members[full]
-                placed = np.lexsort((order[members], keys))
+                placed = np.argsort(keys, kind="stable")
                 keys, members = keys[placed], members[placed]
+                _order_large_buckets(keys, members, ranks)
                 place = np.zeros(2, np.int64)  # where `_candidates` stopped: second of the pair, first
                 while place[0] < len(members):
-                    pairs = _candidates(keys, members, sizes, self.near.threshold, forest, place, PAIRS_AT_ONCE)
+                    pairs = _candidates(keys, members, self.starts, self.near.threshold, forest, place, PAIRS_AT_ONCE)
                     self._verify(pairs, forest)
 
     def _parts(self, band: int) -> Iterator[tuple[Hashes, Numbers]]:
-        """Keys of a band with their texts, by parts of the key space that fit the memory."""
-        bands, parts = self.near.bands, max(1, len(self) * 5 // self._budget)
+        """Keys of a band with their texts (those that have shingles), by parts of the key space that fit the memory."""
+        parts = 1 + len(self) * PART_WORDS // self._budget
         for part in range(parts):
             keys, members = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
             for start in range(0, len(self), KEYS_AT_ONCE):
-                rows = min(KEYS_AT_ONCE, len(self) - start)
-                block = np.fromfile(self._keys, np.uint64, rows * bands, offset=start * bands * 8)
-                column = block.reshape(rows, bands)[:, band]
-                mine = np.flatnonzero(column % np.uint64(parts) == part)
-                keys.append(column[mine])
+                here = np.fromfile(self._keys[band], np.uint64, KEYS_AT_ONCE, offset=start * 8)
+                some = self.starts[start + 1 : start + len(here) + 1] > self.starts[start : start + len(here)]
+                mine = np.flatnonzero(some & (here % np.uint64(parts) == part))
+                keys.append(here[mine])
                 members.append(mine + start)
             yield np.concatenate(keys), np.concatenate(members)
 
@@ -226,29 +231,37 @@ def unite(forest: Numbers, first: Numbers, second: Numbers) -> None:
 
 @numba.njit(cache=True)
 def labels(forest: Numbers) -> Numbers:
-    """Number of the cluster of each text, 0, 1, … in the order of their first texts: int64 [texts]."""
-    out = np.empty(len(forest), np.int64)
+    """Turn the forest into the number of each text's cluster: 0, 1, … in the order of their first texts."""
+    for number in range(len(forest)):
+        forest[number] = find(forest, number)
     count = 0
     for number in range(len(forest)):
-        root = find(forest, number)
-        if root == number:
-            out[number] = count
+        if forest[number] == number:
+            forest[number] = count
             count += 1
         else:
-            out[number] = out[root]
-    return out
+            forest[number] = forest[forest[number]]  # its root stands before it and has its label
+    return forest
 
 
 def unite_equal(forest: Numbers, keys: Hashes, numbers: Numbers) -> None:
-    """Join the texts `numbers` (int64 [n]) whose rows of `keys` (uint64 [n, width]) are equal."""
-    order = np.lexsort(keys.T)
-    same = (keys[order[1:]] == keys[order[:-1]]).all(axis=1)
+    """Join the texts `numbers` (int64 [n]) whose `keys` (uint64 [n]) are equal."""
+    order = np.argsort(keys, kind="stable")
+    same = keys[order[1:]] == keys[order[:-1]]
     unite(forest, numbers[order[:-1]][same], numbers[order[1:]][same])
+
+
+def _order_large_buckets(keys: Hashes, members: Numbers, ranks: npt.NDArray[Any]) -> None:
+    """Sort the members of every bucket in which not all pairs are looked at; `keys` are sorted."""
+    bounds = np.flatnonzero(np.diff(keys, prepend=~keys[:1], append=~keys[-1:]))
+    for bucket in np.flatnonzero(np.diff(bounds) > ALL_PAIRS):
+        here = slice(bounds[bucket], bounds[bucket + 1])
+        members[here] = members[here][np.lexsort(np.atleast_2d(ranks[members[here]].T)[::-1])]
 
 
 @numba.njit(cache=True)
 def _candidates(
-    keys: Hashes, members: Numbers, sizes: Numbers, threshold: float, forest: Numbers, place: Numbers, limit: int
+    keys: Hashes, members: Numbers, starts: Numbers, threshold: float, forest: Numbers, place: Numbers, limit: int
 ) -> Numbers:
     """At most about `limit` pairs of texts in one bucket, not joined yet, whose sizes allow the threshold.
 
@@ -262,7 +275,8 @@ def _candidates(
             start = second
         for first in range(start, min(second, start + ALL_PAIRS)):
             a, b = members[first], members[second]
-            small, large = min(sizes[a], sizes[b]), max(sizes[a], sizes[b])
+            sizes = starts[a + 1] - starts[a], starts[b + 1] - starts[b]
+            small, large = min(sizes), max(sizes)
             if small >= threshold * large and find(forest, a) != find(forest, b):
                 pairs[count, 0], pairs[count, 1] = a, b
                 count += 1

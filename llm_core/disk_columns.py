@@ -1,0 +1,83 @@
+"""Columns that grow on disk: a few numbers for every document of a corpus larger than memory.
+
+Each is an unnamed file, gone with the process, that is mapped into memory: the kernel keeps in
+memory what is used and writes out what does not fit, so a stage's own memory does not grow with
+the number of documents.
+"""
+
+import mmap
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+ROWS = 1 << 12  # a column begins with room for so many
+
+
+class Column:
+    """Rows of one number each, or of `width`, appended to a file in `folder`."""
+
+    def __init__(self, folder: Path, dtype: npt.DTypeLike, width: int = 1) -> None:
+        self.dtype, self.width = np.dtype(dtype), width
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed with the object
+        self._rows = self._room = 0
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def append(self, values: npt.NDArray[Any]) -> None:
+        """Add rows at the end: [rows] or [rows, width]."""
+        start = self._rows
+        self.resize(start + len(values))
+        self.values[start:] = values
+
+    def resize(self, rows: int) -> None:
+        """Have so many rows; new ones are zero where no row has been."""
+        if rows > self._room:
+            self._room = max(rows, 2 * self._room, ROWS)
+            size = self._room * self.width * self.dtype.itemsize
+            self._file.truncate(size)
+            self._map = mmap.mmap(self._file.fileno(), size)
+        self._rows = rows
+
+    @property
+    def values(self) -> npt.NDArray[Any]:
+        """All rows, to be read and written in place: [rows], or [rows, width] for more than one number a row."""
+        if not self._room:
+            self.resize(0)
+        flat = np.frombuffer(self._map, self.dtype, self._rows * self.width) if self._rows else np.zeros(0, self.dtype)
+        return flat.reshape(-1, self.width) if self.width > 1 else flat
+
+
+class StringColumn:
+    """Strings appended to files in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._bytes, self._ends = Column(folder, np.uint8), Column(folder, np.int64)
+        self._ends.append(np.zeros(1, np.int64))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def append(self, strings: pa.Array) -> None:
+        """Add strings (none of them null) at the end."""
+        strings = strings.cast(pa.large_string())
+        starts = np.frombuffer(strings.buffers()[1], np.int64, len(strings) + 1, offset=strings.offset * 8)
+        data = np.frombuffer(strings.buffers()[2] or b"", np.uint8)
+        self._bytes.append(data[starts[0] : starts[-1]])
+        self._ends.append(starts[1:] - starts[0] + self._ends.values[-1])
+
+    @property
+    def buffers(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+        """String i is `data[starts[i]:starts[i + 1]]`: starts int64 [strings + 1], data uint8 [bytes of all]."""
+        return self._ends.values, self._bytes.values
+
+    def take(self, numbers: npt.NDArray[np.int64], mask: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+        """The strings of these numbers, null where `mask`: string [numbers]."""
+        starts, data = self.buffers
+        strings = pa.LargeStringArray.from_buffers(len(self), pa.py_buffer(starts), pa.py_buffer(data))
+        return pc.cast(strings.take(pa.array(numbers, mask=mask)), pa.string())
