@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from llm_core.evaluation.evaluate import load
 from llm_core.evaluation.harness import score_benchmarks, summarize
 from llm_core.params.evaluation import Evaluation
 from tests.llm_core.evaluation.conftest import ITEMS
-from tests.llm_core.sources.loopback import Loopback, serve_hub
+from tests.llm_core.sources.loopback import Loopback, hub_environment, serve_hub
 
 REVISION = "0123456789" * 4
 PAIRS = [{"sentence_good": f"The {x} is wet.", "sentence_bad": f"The {x} are wet."} for x in ("sea", "iron", "air")]
@@ -44,9 +43,7 @@ def _card(config: str, files: dict[str, str]) -> bytes:
 
 
 def _run(tmp_path: Path, endpoint: str, *command: str) -> subprocess.CompletedProcess[str]:
-    root = str(Path(__file__).parents[3])
-    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": root}
-    environment |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0"}
+    environment = {**hub_environment(endpoint, tmp_path / "hf"), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, "-m", *command], cwd=tmp_path, env=environment, capture_output=True, text=True
     )

@@ -5,7 +5,6 @@ The run is a process of its own, because `HF_ENDPOINT` is read once, at import.
 import gzip
 import io
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from tests.llm_core.sources.loopback import Loopback, serve_hub
+from tests.llm_core.sources.loopback import Loopback, hub_environment, serve_hub
 
 ROWS = 20
 NAMES = [["neg", "pos"], ["World", "Sports", "Business", "Sci/Tech"], ["ham", "spam"]]
@@ -122,8 +121,7 @@ def test_every_preset_reads_the_columns_that_its_data_set_has(hub: Loopback, tmp
         ("alpaca", "instruction"), ("dolly", "instruction"), ("flan", "instruction"),
         ("hh_rlhf", "dpo"), ("ultrafeedback", "reward"), ("ultrafeedback", "instruction"),
     ]  # fmt: skip
-    root = str(Path(__file__).parents[3])
-    environment = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path), "PYTHONPATH": root}
+    environment = hub_environment(hub.address, tmp_path)
     command = [sys.executable, "-c", PREPARE, json.dumps(wanted)]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]

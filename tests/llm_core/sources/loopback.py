@@ -9,6 +9,7 @@ import base64
 import gzip
 import hashlib
 import json
+import os
 import re
 import socket
 import struct
@@ -17,7 +18,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -166,6 +167,13 @@ def serve_common_crawl(site: Loopback, crawl: str, files: dict[str, list[bytes]]
         return "\n".join(lines).encode() if lines else None
 
     site.answers[f"/{crawl}-index"] = index
+
+
+def hub_environment(endpoint: str, home: Path) -> dict[str, str]:
+    """Environment of a process whose hub is at `endpoint`, whatever a test before set in this one's."""
+    root = str(Path(__file__).parents[3])
+    offline = {"HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0"}
+    return {**os.environ, **offline, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "PYTHONPATH": root}
 
 
 def serve_hub(site: Loopback, repo: str, revision: str, files: dict[str, bytes]) -> None:

@@ -3,7 +3,6 @@ because `HF_ENDPOINT` is read once, at import."""
 
 import io
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from pydantic import ValidationError
 
 from llm_core.params.sources import HubSource
 from tests.llm_core.sources.conftest import Result
-from tests.llm_core.sources.loopback import Loopback, serve_hub
+from tests.llm_core.sources.loopback import Loopback, hub_environment, serve_hub
 
 REVISION = "0123456789" * 4
 FILES = f"/datasets/org/name/resolve/{REVISION}"
@@ -51,8 +50,7 @@ def fetch(tmp_path: Path, endpoint: str, out: str = "out", **changes: object) ->
     params = tmp_path / "params.yaml"
     params.write_text(yaml.safe_dump({"network": network, "sources": {"wiki": {**source, **changes}}}))
     command = [sys.executable, "-m", "llm_core.cli", "fetch", "wiki", "--out", out, "--params", str(params)]
-    root = str(Path(__file__).parents[3])
-    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "hf"), "PYTHONPATH": root}
+    environment = hub_environment(endpoint, tmp_path / "hf")
     return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
 
 
