@@ -1,5 +1,7 @@
 """Held-out loss during training: bits per byte for causal models, nats per predicted token for the others."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -32,7 +34,7 @@ class Heldout:
                 documents=documents,
             )
         )  # fmt: skip
-        with _evaluating(engine):
+        with evaluating(engine):
             for number in range(self.world.rank, _round_up(len(batches), self.world.size), self.world.size):
                 item = batches[min(number, len(batches) - 1)]  # every rank makes as many calls (ZeRO-3 gathers)
                 losses = self._losses(engine, Inputs(*item.batch)).sum(1).double().cpu()
@@ -50,7 +52,7 @@ class Heldout:
             pad_id=self.pad_id,
         )  # fmt: skip
         total = torch.zeros(2, dtype=torch.float64)
-        with _evaluating(engine):
+        with evaluating(engine):
             for step in range(max(tokens // (rows * self.sequence_length), 1)):
                 (batch,) = batches.micro_batches(step, self.batch_size, self.world.rank, self.world.size)
                 inputs = corruption(batch, step, self.world.rank * self.batch_size)
@@ -64,15 +66,13 @@ class Heldout:
         return engine(*tensors, per_token=True)
 
 
-class _evaluating:  # noqa: N801 - used as a function
-    def __init__(self, engine: Any) -> None:
-        self.engine = engine
-
-    def __enter__(self) -> None:
-        self.engine.eval()
-
-    def __exit__(self, *_: object) -> None:
-        self.engine.train()
+@contextmanager
+def evaluating(engine: Any) -> Iterator[None]:
+    """No dropout, and compiled blocks run uncompiled: every width of rows would be a compilation of its own."""
+    engine.eval()
+    with torch.compiler.set_stance("force_eager"):
+        yield
+    engine.train()
 
 
 def _round_up(count: int, multiple: int) -> int:

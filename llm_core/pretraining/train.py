@@ -20,7 +20,7 @@ from llm_core.pretraining.batches import Batches
 from llm_core.pretraining.checkpoints import Checkpoints
 from llm_core.pretraining.engine import World, all_reduce, learning_rates
 from llm_core.pretraining.machine import Clock, memory
-from llm_core.pretraining.measure import Heldout
+from llm_core.pretraining.measure import Heldout, evaluating
 from llm_core.pretraining.objectives import Corruption
 from llm_core.pretraining.optimizers import SkippableAdamW
 from llm_core.pretraining.profiling import ProfilerWindow
@@ -197,12 +197,11 @@ class Training:
         """Log what the model writes."""
         if self.corruption.objective != "causal":
             return
-        self.engine.eval()
-        texts = sample(
-            self.engine.module.network, self.tokenizer, self.params.sample_prompts,
-            new_tokens=self.params.sample_tokens, seed=self.seed,
-        )  # fmt: skip
-        self.engine.train()
+        with evaluating(self.engine):
+            texts = sample(
+                self.engine.module.network, self.tokenizer, self.params.sample_prompts,
+                new_tokens=self.params.sample_tokens, seed=self.seed,
+            )  # fmt: skip
         for text in texts:
             self._say(f"sample after step {self.step}: {' '.join(text.split())}")
 

@@ -58,3 +58,13 @@ def test_muon_is_the_same_optimizer_in_every_stage(tmp_path: Path) -> None:
     found = losses(folder, 1, cases) | {f"{case}, two": values for case, values in losses(folder, 2, cases).items()}
     for case, values in found.items():
         assert values == pytest.approx(found[cases[0]], rel=1e-4), case  # orthogonalised in bfloat16
+
+
+@pytest.mark.slow
+def test_compiled_blocks_give_the_same_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    folder = tiny.make(tmp_path)
+    cases = [f"{MUON}1", f"{MUON}1,pretraining.compile=true"]
+    found = losses(folder, 1, cases)
+    assert found[cases[1]] == pytest.approx(found[cases[0]], rel=1e-4)
+    assert list((tmp_path / "cache").rglob("*.cpp"))  # something was compiled
