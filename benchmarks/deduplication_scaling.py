@@ -56,6 +56,8 @@ def measure(folder: Path, out: Path, limit_mb: int, cgroup: str, overrides: list
     version_1 = cgroup and (Path(cgroup) / "memory.limit_in_bytes").exists()
     if cgroup:
         (Path(cgroup) / ("memory.limit_in_bytes" if version_1 else "memory.max")).write_text(str(limit_mb << 20))
+    if version_1:
+        (Path(cgroup) / "memory.max_usage_in_bytes").write_text("0")  # the peak of this run, not of those before
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "llm_core.cli", "dedup", "--in", str(folder), "--out", str(out)]
     command += ["--takedowns", str(out.parent / "none")]

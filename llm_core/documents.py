@@ -24,6 +24,7 @@ import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 import zstandard
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from llm_core.digests import short_hash
 from llm_core.errors import UserError
@@ -50,6 +51,7 @@ SHARD_BYTES = 128 << 20  # of text, before compression
 LEDGER_ROW_BYTES = 64  # what a row without text counts for
 REPEATED = ("source", "language", "license", "stage", "verdict", "reason", "shard")  # columns worth a dictionary
 BATCH_ROWS = 1024
+PAGE_ROWS = 64  # how often the writer looks whether a page is full; a page is held three times while it is compressed
 BATCH_BYTES = 32 << 20
 
 
@@ -200,7 +202,9 @@ class DocumentWriter:
     def _open_shard(self) -> pq.ParquetWriter:
         path = self.folder / f"{self.shards:05d}.parquet"
         repeated = [name for name in self.schema.names if name in REPEATED]
-        self._writer = pq.ParquetWriter(path, self.schema, compression="zstd", use_dictionary=repeated)
+        self._writer = pq.ParquetWriter(
+            path, self.schema, compression="zstd", use_dictionary=repeated, write_batch_size=PAGE_ROWS
+        )
         self.shards += 1
         return self._writer
 
@@ -213,9 +217,10 @@ class DocumentWriter:
 
 def _read_parquet(file: str, wanted: list[str], batch_bytes: int) -> Iterator[pa.RecordBatch]:
     filesystem, root = url_to_fs(file)
-    try:
-        with filesystem.open(root) as stream:
-            parquet = pq.ParquetFile(stream)
+    local = isinstance(filesystem, LocalFileSystem)
+    try:  # by default Arrow holds a row group's compressed bytes several times: mapped and not fetched ahead, never
+        with pa.memory_map(root) if local else filesystem.open(root) as stream:
+            parquet = pq.ParquetFile(stream, pre_buffer=not local)
             present = set(parquet.schema_arrow.names)
             if "text" in wanted and "text" not in present:
                 raise UserError(f"{file}: has no column 'text' (it has {', '.join(sorted(present))})")

@@ -1,20 +1,19 @@
 """What a process keeps of the memory that it has freed."""
 
 import ctypes
+import os
 from contextlib import suppress
 
-import pyarrow as pa
-
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
-LARGE = 1 << 20
+LARGE = 1 << 17
 
 
 def return_what_is_freed() -> None:
-    """From now on give blocks of a megabyte and more back to the system when they are freed.
+    """From now on give freed blocks of 128 KB and more back to the system. Call it before pyarrow is imported.
 
-    Otherwise glibc keeps blocks of up to 32 MB for later, and Arrow's own allocator keeps its pages too: a stage
+    Otherwise glibc keeps blocks of up to 32 MB for later, and Arrow's own allocator keeps all its pages: a stage
     with buffers of 32 MB then grows to several times that. Costs some page faults; changes no result.
     """
-    pa.set_memory_pool(pa.system_memory_pool())
+    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # read when pyarrow is loaded; its setter misses Parquet's pool
     with suppress(OSError, AttributeError):  # another C library than glibc
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)

@@ -33,7 +33,7 @@ class Deduplication(Section):
     max_dropped_share_by_source: dict[str, float] = Field(default_factory=dict)
     """Other largest shares, by source; a second crawl of the same sites loses far more than a first."""
     memory_mb: int = Field(1024, ge=16)
-    """Size of the buffers in which shingles are compared; some 300 bytes a document and the program come on top."""
+    """For batches and for comparing shingles; the program itself (130 MB) and the longest document come beside it."""
     workers: int = Field(0, ge=0)
     """Threads that take signatures; 0 for one a core. Never changes what is dropped."""
     runner: Literal["local", "ray"] = "local"
