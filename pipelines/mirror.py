@@ -54,18 +54,18 @@ def provenance(project: DvcProject, name: str) -> dict[str, str] | None:
 def differs(recorded: dict[str, str], actual: dict[str, str], current: dict[str, str]) -> bool:
     """Whether Dagster's record of a stage tells another story than dvc.lock.
 
-    `current` holds the present data version of each parent's input tag. Where the consumed
-    version is unknown ("before:…"), a record that already differs from the parent's present
-    version is right as it stands.
+    `current` holds the present data version of each parent's input tag. Where consumed versions
+    are unknown ("before:…"), a record in which any of them already differs from the parent's
+    present version is right as it stands: the makers of one folder are unknown together when one
+    of them has run again, and an event more would make a stale stage look newly made.
     """
     if any(recorded.get(tag) != actual[tag] for tag in (DATA_VERSION_TAG, CODE_VERSION_TAG)):
         return True
-    for tag in {tag for tag in (*recorded, *actual) if tag.startswith(f"{INPUT_DATA_VERSION_TAG_PREFIX}/")}:
-        version = actual.get(tag)
-        unknown = version is not None and version.startswith(BEFORE)
-        if recorded.get(tag) != version and not (unknown and recorded.get(tag, current[tag]) != current[tag]):
-            return True
-    return False
+    inputs = {tag for tag in (*recorded, *actual) if tag.startswith(f"{INPUT_DATA_VERSION_TAG_PREFIX}/")}
+    unknown = {tag for tag in inputs if actual.get(tag, "").startswith(BEFORE)}
+    if any(recorded.get(tag) != actual.get(tag) for tag in inputs - unknown):
+        return True
+    return bool(unknown) and all(recorded.get(tag, current[tag]) == current[tag] for tag in unknown)
 
 
 def missing_events(

@@ -148,3 +148,17 @@ def test_agreement_with_an_experiment(
     mirror(experiment, instance)
     edit(experiment)
     assert agree(experiment, instance, definitions) == expected
+
+
+@pytest.mark.slow
+def test_a_stage_below_one_that_ran_again_is_not_reported_as_made(
+    reproduced: Path, instance: dg.DagsterInstance
+) -> None:
+    """An event for a stage that is stale would tell the sensor `rebuild_stale` that it has just been made."""
+    mirror(reproduced, instance)
+    edit_then_run_one(reproduced)
+    assert mirror(reproduced, instance) == ["long@a"]
+    toy.repro(reproduced, "--single-item", "long@b")
+    assert mirror(reproduced, instance) == ["long@b"]
+    toy.repro(reproduced)
+    assert set(mirror(reproduced, instance)) >= {"join"}
