@@ -99,24 +99,35 @@ def neighbours(vectors: Any, chosen: list[str], count: int) -> dict[str, list[li
     }
 
 
-def plot(vectors: Any, file: Path, title: str) -> None:
-    """Countries joined with their capitals on the first two principal components; else the most frequent words."""
+def word_map(vectors: Any) -> list[dict[str, Any]]:
+    """Places (x, y) of countries and, `joined_to` them, their capitals on the first two principal components.
+
+    Where no such pair has vectors, of the most frequent words.
+    """
+    pairs = dict(capitals(vectors))
+    names = list(dict.fromkeys([*pairs.values(), *pairs])) or vectors.index_to_key[: 2 * PAIRS]
+    places = principal(np.stack([vectors.get_vector(name, norm=True) for name in names]))
+    return [
+        {"word": name, "x": round(float(x), 4), "y": round(float(y), 4), "joined_to": pairs.get(name)}
+        for name, (x, y) in zip(names, places, strict=True)
+    ]
+
+
+def plot(places: list[dict[str, Any]], file: Path, title: str) -> None:
+    """Draw a `word_map`."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    pairs = capitals(vectors)
-    names = [word for pair in pairs for word in pair] or vectors.index_to_key[: 2 * PAIRS]
-    places = principal(np.stack([vectors.get_vector(name, norm=True) for name in names]))
+    at = {place["word"]: (place["x"], place["y"]) for place in places}
     figure, axes = plt.subplots(figsize=(8, 6), layout="constrained")
-    for first in range(0, len(pairs) * 2, 2):
-        axes.plot(*places[first : first + 2].T, color="0.8", linewidth=1, zorder=1)
-    colours = ["tab:red", "tab:blue"] * len(pairs) if pairs else ["tab:blue"] * len(names)
-    axes.scatter(*places.T, c=colours, s=14, zorder=2)
-    for name, place in zip(names, places, strict=True):
-        axes.annotate(name, place, fontsize=8, xytext=(3, 2), textcoords="offset points")
-    axes.set(title=title if pairs else "the most frequent words", xticks=[], yticks=[])
+    for place in places:
+        if place["joined_to"]:
+            axes.plot(*zip(at[place["word"]], at[place["joined_to"]], strict=True), color="0.8", linewidth=1, zorder=1)
+        axes.scatter(*at[place["word"]], c="tab:red" if place["joined_to"] else "tab:blue", s=14, zorder=2)
+        axes.annotate(place["word"], at[place["word"]], fontsize=8, xytext=(3, 2), textcoords="offset points")
+    axes.set(title=title, xticks=[], yticks=[])
     figure.savefig(file, dpi=110, metadata={"Software": None})
     plt.close(figure)
 

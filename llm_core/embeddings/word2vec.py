@@ -12,7 +12,7 @@ from typing import Any
 
 from llm_core import progress, tracking
 from llm_core.documents import count_documents
-from llm_core.embeddings.measures import analogies, neighbours, plot, similarity
+from llm_core.embeddings.measures import analogies, neighbours, plot, similarity, word_map
 from llm_core.embeddings.sentences import Sentences
 from llm_core.errors import UserError
 from llm_core.params import Params, flatten
@@ -44,6 +44,7 @@ def word2vec(inputs: list[str], out: Path, params: Params) -> dict[str, Any]:
     total = documents * (settings.epochs + 1) if documents else None
     metrics: dict[str, Any] = {}
     near: dict[str, Any] = {}
+    maps: dict[str, Any] = {}
     with output_folder(out) as folder:
         for algorithm in ALGORITHMS:
             with progress.task(f"word2vec {algorithm}", total=total) as work:
@@ -55,8 +56,10 @@ def word2vec(inputs: list[str], out: Path, params: Params) -> dict[str, Any]:
             metrics |= {"vocabulary": len(counts), "words": int(sum(counts))}
             metrics[algorithm] = {"analogies": analogies(trained), "wordsim353": similarity(trained)}
             near[algorithm] = neighbours(trained, settings.neighbours_of, settings.neighbours)
-            plot(trained, folder / f"{algorithm}.png", f"{algorithm}: countries and their capitals")
+            maps[algorithm] = word_map(trained)
+            plot(maps[algorithm], folder / f"{algorithm}.png", algorithm)
         write_json(folder / "neighbours.json", near)
+        write_json(folder / "maps.json", maps)
         write_json(folder / "metrics.json", metrics)
     with tracking.run("word2vec", flatten(settings, "word2vec.")) as run:
         run.metrics({name: value for name, value in _figures(metrics).items() if value is not None})

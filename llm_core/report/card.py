@@ -16,6 +16,7 @@ from llm_core.report.account import costs, licences, limits, versions
 from llm_core.report.blocks import Block, Row, score_text, to_html, to_markdown
 from llm_core.report.finetuning import finetuned
 from llm_core.report.plots import line_plot
+from llm_core.report.retrieval import searched, word_vectors
 from llm_core.report.scores import against_champion, in_short, samples, scores
 from llm_core.storage import output_folder, read_json
 
@@ -47,6 +48,8 @@ def report(data: Path, params: Params) -> Iterator[Block]:
     yield from scores(evaluations)
     yield from against_champion(data, evaluations, params)
     yield from samples(data)
+    yield from searched(data)
+    yield from word_vectors(data)
     yield from costs(params)
     yield from versions(data)
     yield from licences(data, params)

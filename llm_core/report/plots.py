@@ -1,8 +1,12 @@
-"""Plots as inline SVG: lines over steps, and scores with their intervals. No library, no network, any colour scheme."""
+"""Plots as inline SVG: lines over steps, scores with their intervals, maps of words.
+
+No library, no network, any colour scheme.
+"""
 
 import html
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from llm_core.report.blocks import COLOURS
 
@@ -87,6 +91,32 @@ def interval_plot(rows: Sequence[tuple[str, float, float, float, float | None]],
         f'<text x="{WIDTH / 2}" y="{height - 4}" text-anchor="middle" fill="currentColor">{html.escape(label)}</text>'
     )
     return _svg("".join(parts), height, label)
+
+
+def word_map(places: Sequence[Mapping[str, Any]]) -> str:
+    """Words at `x`, `y`; a word that is `joined_to` another is drawn in another colour, with a line to it."""
+    if not places:
+        return ""
+    height = 480
+    xs, ys = [place["x"] for place in places], [place["y"] for place in places]
+    x0, x1, y0, y1 = min(xs), max(max(xs), min(xs) + 1e-9), min(ys), max(max(ys), min(ys) + 1e-9)
+    at = {
+        place["word"]: (
+            RIGHT + (place["x"] - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT),
+            TOP + (y1 - place["y"]) / (y1 - y0) * (height - 2 * TOP),
+        )
+        for place in places
+    }
+    lines, words = [], []
+    for place in places:
+        (x, y), other = at[place["word"]], place["joined_to"]
+        if other:
+            (to_x, to_y) = at[other]
+            lines.append(f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" stroke="var(--soft)"/>')
+        words.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" style="fill:{COLOURS[bool(other)]}"/>')
+        name = html.escape(place["word"])
+        words.append(f'<text x="{x + 5:.1f}" y="{y + 3:.1f}" font-size="10" fill="currentColor">{name}</text>')
+    return _svg("".join(lines + words), height, "a map of words")
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:

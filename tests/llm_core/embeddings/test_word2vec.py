@@ -55,7 +55,7 @@ def test_the_same_corpus_and_seed_give_the_same_bytes(corpus: Path, tmp_path: Pa
     word2vec([str(corpus)], tmp_path / "a", params)
     word2vec([str(corpus)], tmp_path / "b", params)
     names = sorted(file.name for file in (tmp_path / "a").iterdir())
-    assert {"cbow.bin", "skipgram.bin", "cbow.png", "neighbours.json", "metrics.json"} <= set(names)
+    assert {"cbow.bin", "skipgram.bin", "cbow.png", "neighbours.json", "maps.json", "metrics.json"} <= set(names)
     assert all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
     near = json.loads((tmp_path / "a" / "neighbours.json").read_text())
     assert len(near["cbow"]["cat"]) == SMALL.neighbours and "absent" not in near["cbow"]

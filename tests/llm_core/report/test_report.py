@@ -22,6 +22,7 @@ from llm_core.report.account import energy_kwh
 from llm_core.report.blocks import number, score_text
 from llm_core.report.card import write_report
 from llm_core.report.comparison import seed_rows, write_comparison
+from llm_core.storage import write_json
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -218,3 +219,29 @@ def test_pages_fit_a_phone_and_a_desk_in_light_and_dark(data: Path) -> None:
                     )
                     assert text == ("rgb(0, 0, 0)" if scheme == "light" else "rgb(255, 255, 255)"), (scheme, ground)
         browser.close()
+
+
+def test_word_vectors_and_search_are_shown_where_they_were_made(data: Path) -> None:
+    out = data / "report"
+    headings = {str(block.content) for block in write_report(data, out, Params())}
+    assert not headings & {"Word vectors", "Search, and answers with it"}
+    analogies = {"asked": 40, "questions": 50, "accuracy": 0.25, "low": 0.14, "high": 0.4}
+    worth = {"analogies": {"all": analogies}, "wordsim353": {"pairs": 7, "spearman": 0.31}}
+    write_json(data / "word2vec/metrics.json", {"vocabulary": 1200, "words": 34567, "cbow": worth})
+    write_json(data / "word2vec/neighbours.json", {"cbow": {"king": [["queen", 0.9], ["duke", 0.8]]}})
+    places = [{"word": "france", "x": 0.0, "y": 1.0, "joined_to": None},
+              {"word": "paris", "x": 1.0, "y": 0.0, "joined_to": "france"}]  # fmt: skip
+    write_json(data / "word2vec/maps.json", {"cbow": places})
+    scores = {"recall@5": 0.7, "recall@5_stderr": 0.1}
+    gain = {"difference": 0.1, "low": -0.05, "high": 0.3}
+    answers = {"questions": 10, "refused": 2, "citation_precision": 0.4, "exact_gain": gain, "f1_gain": gain}
+    answers |= {f"{n}_{side}": 0.2 for n in ("exact", "f1") for side in ("with", "without")}
+    answers |= {f"{n}_{side}_stderr": 0.1 for n in ("exact", "f1") for side in ("with", "without")}
+    write_json(data / "retrieval/metrics.json", {"search": {"questions": 10, "bm25": scores}, "answers": answers})
+    write_report(data, out, Params())
+    text = (out / "report.md").read_text().replace("\u00a0", " ")
+    assert "| cbow | 0.25 [0.14, 0.4] | 40 | 0.31 | 7 |" in text
+    assert "| king | queen, duke |" in text and "0.1 [-0.05, 0.3]" in text
+    page = (out / "report.html").read_text()
+    drawn = page[page.index("a map of words") :]
+    assert drawn.index(">france<") < drawn.index(">paris<") and "their capitals" in drawn
