@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "train-quality": ("train_quality", "Train the classifier by which `clean` may judge quality."),
     "clean": ("clean", "Repair, extract and filter documents; the ledger names every drop."),
     "dedup": ("dedup", "Drop exact and near duplicates across corpora, every pair verified."),
+    "dedup-text": ("dedup_text", "Take out paragraphs, lines or substrings that another document holds too."),
     "decontaminate": ("decontaminate", "Drop documents that overlap with the items of benchmarks."),
     "split": ("split", "Hold out whole documents of each source, near-duplicates on one side."),
     "mix": ("mix", "Weigh the sources of the training side, epochs capped, exact to the document."),

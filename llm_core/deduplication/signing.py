@@ -34,7 +34,17 @@ class Signed(NamedTuple):
 def sign(texts: pa.Array, near: Near, signatures: bool) -> Signed:
     """Sign the texts (large_string) of a batch."""
     hasher, signer = _tools(near)
+    words, counts, digests = words_of(texts, hasher)
     lengths = pc.binary_length(texts).to_numpy()
+    return Signed(lengths, digests, signer(words, counts) if signatures else None)
+
+
+def words_of(
+    texts: pa.Array, hasher: WordHasher
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    """Word hashes of texts (large_string): uint64 [words of all], words of each: int64 [texts], and
+    128-bit digests of each one's words, 0 where it has none: uint64 [texts, 2].
+    """
     ascii_only = pc.string_is_ascii(texts)
     if not pc.all(ascii_only).as_py():
         texts = _in_normal_form(texts, ascii_only.to_numpy(zero_copy_only=False))
@@ -47,7 +57,7 @@ def sign(texts: pa.Array, near: Near, signatures: bool) -> Signed:
         if count:
             digests[row] = np.frombuffer(blake2b(view[8 * end : 8 * (end + count)], digest_size=16).digest(), np.uint64)
         end += count
-    return Signed(lengths, digests, signer(words, counts) if signatures else None)
+    return words, counts, digests
 
 
 def _in_normal_form(texts: pa.Array, ascii_only: npt.NDArray[np.bool_]) -> pa.Array:

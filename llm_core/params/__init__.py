@@ -29,6 +29,7 @@ from llm_core.params.retrieval import Agent, Retrieval
 from llm_core.params.scaling import Scaling
 from llm_core.params.shards import Shards
 from llm_core.params.sources import Network, Source
+from llm_core.params.text_deduplication import TextDeduplication
 from llm_core.params.tokenizer import Tokenizer
 
 
@@ -44,6 +45,7 @@ class Params(Section):
     shards: Shards = Shards()
     cleaning: Cleaning = Cleaning()
     deduplication: Deduplication = Deduplication()
+    text_deduplication: TextDeduplication = TextDeduplication()
     decontamination: Decontamination = Decontamination()
     split: Split = Split()
     mixing: Mixing = Mixing()
