@@ -7,11 +7,14 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from dagster._core.launcher import RunLauncher
+from dagster._serdes import ConfigurableClass
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -80,6 +83,20 @@ def test_code_location_is_named_alike_everywhere() -> None:
     assert server["location_name"] == command[command.index("--location-name") + 1]
     assert deployment["dagsterApiGrpcArgs"][-1] == server["location_name"] and deployment["port"] == server["port"]
     assert f"{deployment['image']['repository']}" == OURS["code"]["image"]
+
+
+def test_servers_can_load_the_launcher() -> None:
+    """What dagster.yaml names, Helm's values name too, and the daemon's image has it."""
+    local = yaml.safe_load((ROOT / "pipelines/dagster.yaml").read_text(encoding="utf-8"))
+    values = yaml.safe_load((DEPLOY / "dagster-values.yaml").read_text(encoding="utf-8"))
+    named = values["runLauncher"]["config"]["customRunLauncher"]
+    assert {"module": named["module"], "class": named["class"]} == local["run_launcher"]
+    launcher = getattr(import_module(named["module"]), named["class"])
+    assert issubclass(launcher, RunLauncher) and issubclass(launcher, ConfigurableClass)
+    for server in ("dagsterDaemon", "dagsterWebserver"):
+        assert values[server]["image"]["repository"] == OURS["daemon"]["image"]
+    assert values["dagsterDaemon"]["runMonitoring"]["enabled"]
+    assert "code-server" not in OURS["code"]["command"], "its id changes with every reload of the definitions"
 
 
 def test_image_copies_what_is_there_and_pins_the_python_of_the_project() -> None:

@@ -1,8 +1,9 @@
-"""`make ui` for real: webserver, daemon and MLflow over a toy project; sensor, schedule, queue, cancel."""
+"""`make ui` for real: webserver, daemon and MLflow over a toy project; sensor, schedule, queue, cancel, crash."""
 
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -77,6 +78,12 @@ def test_killed_worker_is_marked_and_the_stage_resumes(live: Live) -> None:
     wait(lambda: live.run(again)["status"] == "SUCCESS", what="the next run")
 
 
+def dagster_servers(live: Live) -> list[psutil.Process]:
+    """`dagster dev`, webserver, daemon and code servers of a `make ui`."""
+    family = psutil.Process(live.process.pid).children(recursive=True)
+    return [p for p in family if any(part.startswith("dagster") for part in p.cmdline()[:4])]
+
+
 def worker_of(folder: Path) -> psutil.Process:
     """The Dagster process above the running stage."""
     parents = sleeping(folder)[0].parents()
@@ -108,3 +115,26 @@ def nothing_stale(folder: Path) -> bool:
     """Whether `dvc repro` would run nothing; a stage that is just running is not fresh."""
     with DvcProject(folder) as project:
         return all(project.fresh(name) for name in project.stages)
+
+
+def test_crash_of_all_servers_loses_nothing(reproduced: Path) -> None:
+    """SIGKILL to daemon, webserver, code server and worker in mid-run, as when the machine dies; then started again."""
+    toy.edit(reproduced, "params.yaml", "steps: 0", "steps: 1000")
+    with serve(reproduced) as live:
+        run = live.launch("slow")
+        queued = live.launch("long@b")
+        wait(lambda: any("step 1" in line for line in live.log(run)), what="the run")
+        for process in [worker_of(reproduced), *dagster_servers(live)]:
+            with suppress(psutil.NoSuchProcess):  # its parent's death may have ended it
+                process.kill()
+        wait(lambda: not sleeping(reproduced), what="the guard to end the stage")
+    with DvcProject(reproduced) as project:
+        assert len(project.lock) == 7 and not project.spoiled_outputs("report"), "dvc.lock and outputs are whole"
+    toy.edit(reproduced, "params.yaml", "steps: 1000", "steps: 1")
+    with serve(reproduced) as live:
+        wait(lambda: live.run(run)["status"] == "FAILURE", what="the monitor to mark the dead run")
+        assert any("the code server of the run has died" in line for line in live.log(run))
+        again = live.launch("slow")
+        wait(lambda: live.run(queued)["status"] == "SUCCESS", what="the queued run, which goes on by itself")
+        wait(lambda: live.run(again)["status"] == "SUCCESS", what="the next run")
+    assert nothing_stale(reproduced)

@@ -1,0 +1,54 @@
+"""Dagster's default launcher, and whether the worker of a run can still be alive; dagster.yaml names it.
+
+A code server that lives marks its own dead workers as failed. Where it died with them (power cut, out of memory) nobody
+does: the run stays "started" for ever, and the queue of one run behind it. With the check below the daemon's run
+monitoring marks it. Whatever is not certain counts as alive, so that no training is failed by mistake.
+"""
+
+from contextlib import suppress
+
+import grpc
+from dagster import DagsterRun
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
+
+SERVER_ID = "pipelines/code_server_id"
+TIMEOUT_SECONDS = 10
+
+
+class CheckedRunLauncher(DefaultRunLauncher):
+    """`DefaultRunLauncher` whose runs fail once the code server that runs them is gone.
+
+    A socket (`make ui`) belongs to one server: nothing listens, it is gone. Behind a host and port (deploy/) a network
+    may fail for a moment, and a container that starts again has the same address: there, another server's id tells.
+    """
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Launch; note the id of a server behind a port."""
+        super().launch_run(context)
+        client = self._get_grpc_client_for_termination(context.dagster_run.run_id)
+        if client and client.port:
+            with suppress(DagsterUserCodeUnreachableError):  # the run has started, whatever happens here
+                server_id = client.get_server_id(timeout=TIMEOUT_SECONDS)
+                self._instance.add_run_tags(context.dagster_run.run_id, {SERVER_ID: server_id})
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """Yes: run monitoring asks."""
+        return True
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """FAILED if the run's code server is gone, else RUNNING."""
+        client = self._get_grpc_client_for_termination(run.run_id)
+        if client is None:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "the run names no code server")
+        try:
+            server_id = client.get_server_id(timeout=TIMEOUT_SECONDS)
+        except DagsterUserCodeUnreachableError as error:
+            cause = error.__cause__
+            silent = isinstance(cause, grpc.RpcError) and cause.code() == grpc.StatusCode.UNAVAILABLE
+            status = WorkerStatus.FAILED if silent and client.socket else WorkerStatus.RUNNING
+            return CheckRunHealthResult(status, "the code server of the run has died" if silent else str(error))
+        if run.tags.get(SERVER_ID, server_id) != server_id:
+            return CheckRunHealthResult(WorkerStatus.FAILED, "the code server of the run has been started anew")
+        return CheckRunHealthResult(WorkerStatus.RUNNING)

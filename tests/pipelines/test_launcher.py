@@ -1,0 +1,124 @@
+"""The launcher's health check with real code servers: alive, stopped, killed, and started anew at the same address."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import psutil
+import pytest
+import yaml
+from dagster._core.launcher import WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._grpc.client import DagsterGrpcClient
+
+from pipelines import launcher
+from tests.pipelines.live import wait
+
+ROOT = Path(__file__).parents[2]
+CODE = """\
+import time
+import dagster as dg
+
+@dg.op
+def nap():
+    time.sleep(1000)
+
+@dg.job
+def naps():
+    nap()
+"""
+DAGSTER = [sys.executable, "-m", "dagster"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance with the project's dagster.yaml; without the queue, which needs a daemon."""
+    config = yaml.safe_load((ROOT / "pipelines/dagster.yaml").read_text(encoding="utf-8"))
+    config["run_coordinator"] = {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"}
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "naps.py").write_text(CODE)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        yield instance
+
+
+@contextmanager
+def code_server(folder: Path, *address: str) -> Iterator[psutil.Process]:
+    """`dagster api grpc`, until killed with all that it started."""
+    command = [*DAGSTER, "api", "grpc", "-f", str(folder / "naps.py"), *address]
+    environment = {**os.environ, "DAGSTER_HOME": str(folder), "PYTHONPATH": str(ROOT)}
+    process = psutil.Process(subprocess.Popen(command, env=environment, cwd=folder).pid)
+    option = {"--port": "port", "--socket": "socket"}[address[0]]
+    client = DagsterGrpcClient(**{option: int(address[1]) if option == "port" else address[1]})  # type: ignore[arg-type]
+    try:
+        wait(lambda: answers(client) or not process.is_running(), 120, what="the code server")
+        yield process
+    finally:
+        kill(process)
+
+
+def answers(client: DagsterGrpcClient) -> bool:
+    try:
+        return bool(client.get_server_id(timeout=2))
+    except dg.DagsterError:
+        return False
+
+
+def kill(process: psutil.Process) -> None:
+    """SIGKILL to a server and its workers."""
+    if process.is_running():
+        family = [process, *process.children(recursive=True)]
+        for member in family:
+            member.kill()
+        psutil.wait_procs(family)
+
+
+def health(instance: dg.DagsterInstance, run_id: str) -> WorkerStatus:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return instance.run_launcher.check_run_worker_health(run).status
+
+
+@pytest.mark.slow
+def test_server_behind_a_port(home: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    with code_server(tmp_path, "--port", port) as server:
+        subprocess.run(
+            [*DAGSTER, "job", "launch", "--grpc-host", "localhost", "--grpc-port", port, "-j", "naps"],
+            env={**os.environ, "DAGSTER_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+            check=True,
+        )
+        (run,) = home.get_runs()
+        wait(lambda: home.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.STARTED, 120, "the worker")  # type: ignore[union-attr]
+        assert health(home, run.run_id) == WorkerStatus.RUNNING
+        monkeypatch.setattr(launcher, "TIMEOUT_SECONDS", 1)
+        server.suspend()
+        assert health(home, run.run_id) == WorkerStatus.RUNNING, "a server too busy to answer"
+        server.resume()
+        monkeypatch.undo()
+        kill(server)
+        assert health(home, run.run_id) == WorkerStatus.RUNNING, "perhaps it is the network"
+    with code_server(tmp_path, "--port", port):
+        assert health(home, run.run_id) == WorkerStatus.FAILED, "another server at the same address"
+
+
+def test_server_behind_a_socket(home: dg.DagsterInstance, tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    tags = {GRPC_INFO_TAG: json.dumps({"host": "localhost", "socket": path})}
+    run = home.create_run_for_job(dg.JobDefinition(name="naps", graph_def=dg.GraphDefinition("naps")), tags=tags)
+    with code_server(tmp_path, "--socket", path) as server:
+        assert health(home, run.run_id) == WorkerStatus.RUNNING
+        kill(server)
+        assert health(home, run.run_id) == WorkerStatus.FAILED
+
+
+def test_run_that_names_no_server(home: dg.DagsterInstance) -> None:
+    run = home.create_run_for_job(dg.JobDefinition(name="naps", graph_def=dg.GraphDefinition("naps")))
+    assert health(home, run.run_id) == WorkerStatus.RUNNING
