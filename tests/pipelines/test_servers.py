@@ -22,7 +22,7 @@ def live(reproduced_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     shutil.copytree(reproduced_once, folder, symlinks=True)
     with serve(folder, PIPELINE_CRON="* * * * *") as servers:
         yield servers
-    wait(lambda: not [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(folder)], 60, "processes to end")
+    wait(lambda: not [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(folder)], 180, "processes to end")
 
 
 def sleeping(folder: Path) -> list[psutil.Process]:
@@ -71,7 +71,7 @@ def test_killed_worker_is_marked_and_the_stage_resumes(live: Live) -> None:
     wait(lambda: any("step 1" in line for line in live.log(run)), what="the run")
     worker = worker_of(live.project)
     worker.kill()
-    wait(lambda: not sleeping(live.project), 60, "the guard to end the stage")
+    wait(lambda: not sleeping(live.project), 180, "the guard to end the stage")
     wait(lambda: live.run(run)["status"] == "FAILURE", what="the monitor to notice")
     toy.edit(live.project, "params.yaml", "steps: 1000", "steps: 1")
     again = live.launch("slow")
