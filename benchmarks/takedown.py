@@ -39,11 +39,11 @@ def main() -> None:
     parser.add_argument("--keep-tokenizer", action="store_true", help="freeze the stage `tokenizer` first")
     arguments = parser.parse_args()
     os.chdir(arguments.project)
-    if arguments.keep_tokenizer:
-        subprocess.run(["dvc", "freeze", "tokenizer"], check=True, capture_output=True)
     tombstones = Path("takedowns.jsonl")
     kept = tombstones.read_bytes() if tombstones.is_file() else b""
     repro()
+    if arguments.keep_tokenizer:
+        subprocess.run(["dvc", "freeze", "tokenizer"], check=True, capture_output=True)
     before = digests(Path("data"))
     equal = True
     for identifier in arguments.id:
@@ -79,7 +79,7 @@ def run(command: list[str], folder: Path = Path()) -> tuple[str, float]:
 
 def repro() -> float:
     rows = ["finetune-data"] if Path("data/finetuning").is_dir() else []
-    return run(["dvc", "repro", "tokenize", *rows])[1]
+    return run(["dvc", "repro", "--no-run-cache", "tokenize", *rows])[1]
 
 
 def digests(data: Path) -> dict[str, str]:
@@ -97,11 +97,14 @@ def stage_of(name: str) -> str:
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> str:
-    lines = [f"{'stage':<16}{'files':>7}{'changed':>9}{'share':>8}"]
+    """By stage: files whose bytes no file had before, and files that only bear another number now."""
+    lines = [f"{'stage':<16}{'files':>7}{'new':>6}{'renamed':>9}{'share new':>11}"]
     for stage in STAGES:
-        names = {name for name in (*before, *after) if stage_of(name) == stage}
-        changed = sum(before.get(name) != after.get(name) for name in names)
-        lines.append(f"{stage:<16}{len(names):>7}{changed:>9}{changed / len(names):>8.1%}")
+        had, have = ({name: files[name] for name in files if stage_of(name) == stage} for files in (before, after))
+        known = set(had.values())
+        new = sum(digest not in known for digest in have.values())
+        renamed = sum(digest in known and had.get(name) != digest for name, digest in have.items())
+        lines.append(f"{stage:<16}{len(have):>7}{new:>6}{renamed:>9}{new / len(have):>11.1%}")
     return "\n".join(lines)
 
 

@@ -41,7 +41,7 @@ def takedown(
     from llm_core.lineage.page import write_page
     from llm_core.lineage.versions import tag
 
-    read_params(params_file, overrides)
+    seed = read_params(params_file, overrides).seed
     if check:
         left = lineage.check(data, file)
         for folder, count in left.items():
@@ -57,7 +57,7 @@ def takedown(
         raise UserError("give one of --id, --url, --domain and --text-hash, and a --reason")
     kind, value = next(iter(given.items()))
     index = open_index(data)
-    plan = lineage.plan(index, data, kind, value, reason, near_duplicates)
+    plan = lineage.plan(index, data, kind, value, reason, near_duplicates, seed)
     typer.echo("\n".join(plan.lines()))
     if out:
         write_page(out, plan_report(plan, index, apply))

@@ -37,7 +37,8 @@ def plan_report(plan: Plan, index: Index, applied: bool) -> str:
         {"folder": name, "shards": total, "holding a removed document": hit}
         for name, (hit, total) in plan.shards.items()
     ]
-    parts += ["## Shards", table(shards), "## Models", *_models(plan)]
+    tokenizer = plan.told_tokenizer()
+    parts += ["## Shards", table(shards), f"{tokenizer[0].upper()}{tokenizer[1:]}.", "## Models", *_models(plan)]
     return "\n\n".join([*parts, "## What remains", REMAINS]) + "\n"
 
 

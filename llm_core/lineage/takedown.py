@@ -26,6 +26,7 @@ from llm_core.lineage.search import by_domain, by_id, by_text_hash, by_url
 from llm_core.lineage.training import FINETUNING
 from llm_core.lineage.versions import affected
 from llm_core.storage import read_json
+from llm_core.tokenization.sample import is_drawn
 
 FINDERS = {"id": by_id, "url": by_url, "domain": by_domain, "text_hash": by_text_hash}
 REBUILT = (
@@ -51,6 +52,8 @@ class Plan:
     """clusters (their ids) whose survivor leaves while others stay: one of those is kept in its stead"""
     shards: dict[str, tuple[int, int]] = field(default_factory=dict)
     """folder -> (shards that hold a removed document, all its shards)"""
+    tokenizer: list[str] = field(default_factory=list)
+    """ids in the sample that the tokenizer was trained on; with one of them it is trained anew"""
     models: list[dict[str, Any]] = field(default_factory=list)
     """models here that a removed document went into, and how (`models.uses`)"""
     versions: list[dict[str, Any]] = field(default_factory=list)
@@ -70,6 +73,12 @@ class Plan:
             {"id": identifier, "reason": reason, "twin": why} for identifier, why in sorted(self.twins.items())
         ]
 
+    def told_tokenizer(self) -> str:
+        """What becomes of the tokenizer, as a sentence."""
+        if self.tokenizer:
+            return f"the tokenizer was trained on {len(self.tokenizer)} of them: it and every token shard are made anew"
+        return "the tokenizer was trained on none of them: it stays, and so do the other token shards"
+
     def lines(self) -> list[str]:
         """The plan for a person."""
         lines = [f"{len(self.named)} documents named by {self.request['kind']} {self.request['value']}"]
@@ -81,6 +90,7 @@ class Plan:
             lines.append(f"{len(self.promoted)} clusters keep another document in a removed one's stead")
         lines.append("shards that hold a removed document")
         lines += [f"  {folder:<22} {hit} of {total}" for folder, (hit, total) in self.shards.items()]
+        lines.append(self.told_tokenizer())
         for title, rows in (("models here", self.models), ("registered versions", self.versions)):
             affected = {row["model"] for row in rows if "unknown" not in row}
             lines.append(f"{len(affected)} {title} that a removed document went into")
@@ -88,8 +98,10 @@ class Plan:
         return lines
 
 
-def plan(index: Index, data: Path, kind: str, value: str, reason: str, near_duplicates: bool = True) -> Plan:
-    """What a takedown by `kind` (id, url, domain, text_hash) would remove and touch.
+def plan(
+    index: Index, data: Path, kind: str, value: str, reason: str, near_duplicates: bool = True, seed: int = 0
+) -> Plan:
+    """What a takedown by `kind` (id, url, domain, text_hash) would remove and touch; `seed` is the params' own.
 
     Raises UserError when nothing matches.
     """
@@ -113,6 +125,7 @@ def plan(index: Index, data: Path, kind: str, value: str, reason: str, near_dupl
         if survivors <= removed and any(row["id"] not in removed for row in members):
             found.promoted.append(cluster)
     found.shards = touched_shards(data, removed)
+    found.tokenizer = tokenizer_sample(data, removed, seed)
     found.models = trained_models(data / "models", removed)
     found.versions = affected(removed)
     return found
@@ -131,6 +144,19 @@ def touched_shards(data: Path, removed: set[str]) -> dict[str, tuple[int, int]]:
         files = sorted(part.glob("*.arrow"))
         touched[f"tokens/{part.name}"] = (sum(str(file) in shards for file in files), len(files))
     return touched
+
+
+def tokenizer_sample(data: Path, identifiers: set[str], seed: int) -> list[str]:
+    """Those of `identifiers`, among the training documents, that the tokenizer below `data` was trained on; sorted."""
+    metrics = data / "tokenizer/metrics.json"
+    shares = read_json(metrics)["sampled_share"] if metrics.is_file() else {}
+    found = []
+    for file in sorted((data / "split/train/documents").glob("*.parquet")) if shares else []:
+        rows = pq.read_table(file, columns=["id", "source"]).to_pylist()
+        found += [
+            row["id"] for row in rows if row["id"] in identifiers and is_drawn(row["id"], shares[row["source"]], seed)
+        ]
+    return sorted(found)
 
 
 def check(data: Path, file: Path = Path(takedowns.FILE)) -> dict[str, int]:

@@ -1,10 +1,13 @@
 """A weighted random sample of documents, streamed.
 
 Two passes over the text: one to weigh each source, one to draw. Whether a document is
-drawn depends on its id and the seed alone, so the sample is the same however the files
-are cut, and nothing is held in memory.
+drawn depends on its id, the seed and its source's share alone, so the sample is the same
+however the files are cut, and nothing is held in memory. Shares are rounded down to two
+digits: a document more or less then moves none, and a corpus that loses a document which was
+not drawn gives the same sample, the same tokenizer, and the same token shards.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -53,7 +56,7 @@ def shares(sizes: dict[str, int], sample_bytes: int, weights: dict[str, float]) 
             taken[source] = sizes[source] if full else wanted[source] * scale
         left -= sum(taken[source] for source in full)
         open_sources = open_sources - full if full else set()
-    return {source: taken[source] / size if size else 0.0 for source, size in sizes.items()}
+    return {source: _two_digits(taken[source] / size) if size else 0.0 for source, size in sizes.items()}
 
 
 def draw(paths: Sequence[str | Path], drawn: dict[str, float], seed: int, total: int) -> Iterator[pa.RecordBatch]:
@@ -63,11 +66,20 @@ def draw(paths: Sequence[str | Path], drawn: dict[str, float], seed: int, total:
             work.update(batch.column("text").nbytes)
             if any(share < 1 for share in drawn.values()):
                 ids, sources = batch.column("id").to_pylist(), batch.column("source").to_pylist()
-                keep = [_fraction(seed, id) < drawn[source] for id, source in zip(ids, sources, strict=True)]
+                keep = [is_drawn(id, drawn[source], seed) for id, source in zip(ids, sources, strict=True)]
                 batch = batch.filter(pa.array(keep, pa.bool_()))
             if batch.num_rows:
                 yield batch.select(["source", "text"])
 
 
-def _fraction(seed: int, id: str) -> float:
-    return int(short_hash("tokenizer sample", str(seed), id)[:13], 16) / 16**13
+def is_drawn(id: str, share: float, seed: int) -> bool:
+    """Whether the document `id` belongs to a sample of `share` (0 … 1) of its source."""
+    return int(short_hash("tokenizer sample", str(seed), id)[:13], 16) / 16**13 < share
+
+
+def _two_digits(share: float) -> float:
+    """`share` rounded down to two significant decimal digits: 0.1333 -> 0.13; 1 stays 1."""
+    if share <= 0:
+        return 0.0
+    scale = 10.0 ** (1 - math.floor(math.log10(share)))
+    return math.floor(share * scale * (1 + 1e-12)) / scale

@@ -38,7 +38,7 @@ def train_tokenizer(paths: Sequence[str | Path], out: str | Path, params: Tokeni
             "vocab_size": vocabulary.size,
             "merges": len(merges),
             "special_tokens": len(SPECIAL_TOKENS),
-            "sampled_share": {source: round(share, 6) for source, share in drawn.items()},
+            "sampled_share": drawn,
         }
         write_json(folder / "metrics.json", metrics)
     progress.log(

@@ -16,13 +16,19 @@ def test_all_is_taken_when_it_fits() -> None:
 
 
 def test_shares_follow_bytes_or_weights() -> None:
-    assert shares(SIZES, 40, {}) == pytest.approx({"a": 0.1, "b": 0.1})
-    assert shares(SIZES, 80, {"a": 1, "b": 1}) == pytest.approx({"a": 0.4, "b": 40 / 300})
-    assert shares(SIZES, 80, {"a": 0, "b": 1}) == pytest.approx({"a": 0, "b": 80 / 300})
+    assert shares(SIZES, 40, {}) == {"a": 0.1, "b": 0.1}
+    assert shares(SIZES, 80, {"a": 1, "b": 1}) == {"a": 0.4, "b": 0.13}
+    assert shares(SIZES, 80, {"a": 0, "b": 1}) == {"a": 0, "b": 0.26}
 
 
 def test_what_a_source_cannot_fill_goes_to_the_others() -> None:
-    assert shares(SIZES, 300, {"a": 1, "b": 1}) == pytest.approx({"a": 1, "b": 200 / 300})
+    assert shares(SIZES, 300, {"a": 1, "b": 1}) == {"a": 1, "b": 0.66}
+
+
+def test_a_document_less_moves_no_share() -> None:
+    assert shares({"a": 33_000_000, "b": 10_000}, 2_000_000, {}) == shares(
+        {"a": 32_990_000, "b": 10_000}, 2_000_000, {}
+    )
 
 
 def test_a_weight_of_no_source_is_an_error() -> None:
