@@ -95,7 +95,7 @@ class Run:
         if self._client:
             import mlflow
 
-            code = Path(__file__).parent / "serving_model.py"
+            code = Path(__file__).parent / "serving" / "mlflow_model.py"
             with mlflow.start_run(run_id=self.run_id, log_system_metrics=False):
                 logged = mlflow.pyfunc.log_model(
                     name=name,

@@ -27,6 +27,7 @@ from llm_core.params.pretraining import Pretraining
 from llm_core.params.report import Report
 from llm_core.params.retrieval import Agent, Retrieval
 from llm_core.params.scaling import Scaling
+from llm_core.params.serving import Serving
 from llm_core.params.shards import Shards
 from llm_core.params.sources import Network, Source
 from llm_core.params.text_deduplication import TextDeduplication
@@ -55,6 +56,7 @@ class Params(Section):
     finetuning: Finetuning = Finetuning()
     evaluation: Evaluation = Evaluation()
     report: Report = Report()
+    serving: Serving = Serving()
     checks: Checks = Checks()
     scaling: Scaling = Scaling()
     retrieval: Retrieval = Retrieval()

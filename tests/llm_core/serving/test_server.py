@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,39 +16,10 @@ from typing import Any
 import pytest
 
 from tests.llm_core.evaluation.conftest import gpt2  # noqa: F401 - a fixture
+from tests.llm_core.serving.conftest import ask, free_port, started, wait_for
 
 HALF = "\ufffd"  # a character of which max_tokens cut off a byte: never streamed
 TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def ask(port: int, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, str]:
-    """(status, text) of a GET, or of a POST of JSON."""
-    data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers or {})
-    if data is not None:
-        request.add_header("Content-Type", "application/json")
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-
-
-def wait_for(port: int, path: str, server: subprocess.Popen[str]) -> None:
-    for _ in range(600):
-        assert server.poll() is None, server.communicate()
-        try:
-            if ask(port, path)[0] == 200:
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError("the server does not answer")
 
 
 @pytest.fixture(scope="module")
@@ -63,21 +33,8 @@ def server(gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(model)
-    port = free_port()
-    command = [sys.executable, "-m", "llm_core.cli", "serve", "--model", str(model), "--port", str(port)]
-    command += ["--device", "cpu", "--max-new-tokens", "40", "--max-waiting", "2"]
-    root = Path(__file__).parents[2]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
-    process = subprocess.Popen(
-        command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        wait_for(port, "/health", process)
+    with started(model, "waiting=1", "concurrent=2", "new_tokens=40") as (port, process):
         yield port, process, model
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
 
 
 def events(text: str) -> list[Any]:
@@ -125,6 +82,31 @@ def test_sampling_obeys_seed_and_stop(server: tuple[int, Any, Path]) -> None:
     middle = whole[len(whole) // 2]
     assert text(seed=1, stop=[middle]) == whole.partition(middle)[0]
 
+    def stream(stop: list[str]) -> tuple[str, str]:
+        body = {"prompt": "The river", "max_tokens": 12, "seed": 1, "stream": True, "stop": stop}
+        parts = [event["choices"][0] for event in events(ask(port, "/v1/completions", body)[1])]
+        return "".join(part["text"] for part in parts), parts[-1]["finish_reason"]
+
+    for place in range(len(whole) - 3):
+        assert stream([whole[place : place + 3]]) == (whole.partition(whole[place : place + 3])[0], "stop")
+    assert stream([whole[3] + "never"]) == stream([])
+
+
+@pytest.mark.slow
+def test_a_seed_is_exact_among_other_answers(server: tuple[int, Any, Path]) -> None:
+    port, _, _ = server
+
+    def text(seed: int | None) -> str:
+        body = {"prompt": "The river", "max_tokens": 30, "seed": seed}
+        while (answer := ask(port, "/v1/completions", body))[0] == 429:
+            time.sleep(0.05)
+        return str(json.loads(answer[1])["choices"][0]["text"])
+
+    alone = text(7)
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(text, [7, None, None, 7, None, None, 7, None] * 3))
+    assert found[0::8] == found[3::8] == found[6::8] == [alone] * 3
+
 
 @pytest.mark.slow
 def test_limits_are_kept_and_told_in_openais_form(server: tuple[int, Any, Path]) -> None:
@@ -153,10 +135,6 @@ def test_limits_are_kept_and_told_in_openais_form(server: tuple[int, Any, Path])
     assert ask(port, "/load_model", {"model": "x"})[0] == 404
     assert ask(port, "/v1/models", headers={"Host": "elsewhere.example"})[0] == 403
     assert [entry["id"] for entry in json.loads(ask(port, "/v1/models")[1])["data"]] == ["small"]
-    with ThreadPoolExecutor(10) as pool:
-        body = {"prompt": "The", "max_tokens": 40}
-        found = {answer[0] for answer in pool.map(lambda _: ask(port, "/v1/completions", body), range(10))}
-    assert found == {200, 429}
 
 
 @pytest.mark.slow

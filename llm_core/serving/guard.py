@@ -1,15 +1,18 @@
 """What stands before transformers' server: limits, one model, and OpenAI's meaning of each field.
 
 A pure ASGI middleware. Requests that ask for what cannot be given are refused in OpenAI's error form, never
-half obeyed. Requests wait in line, since generation runs one at a time; a seed is therefore exact. Streams end with
-`data: [DONE]`, which the server below does not send and many clients wait for.
+half obeyed. Some run at once, some wait in line, more are sent away. torch has one random stream for all threads:
+a sampled answer with a seed runs alone, and is therefore exact. When a client leaves, its generation ends.
 """
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
 from typing import Any
+
+from llm_core.params.serving import Serving
+from llm_core.serving import stream
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -28,29 +31,20 @@ IGNORED = {"user", "store", "metadata", "stream_options", "service_tier"}  # a s
 HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one request may ask for."""
-
-    new_tokens: int = 512
-    """most tokens of an answer; also what a request without max_tokens gets"""
-    seconds: float = 120.0
-    """longest time of an answer"""
-    waiting: int = 8
-    """requests held at once, the running one included; more are answered 429"""
-    body_bytes: int = 1 << 20
-
-
 class RefusedError(Exception):
-    """A request that is not served: HTTP status, message, OpenAI's error type."""
+    """A request that is not served: HTTP status, message, OpenAI's error code where it has one."""
 
-    def __init__(self, status: int, message: str, kind: str = "invalid_request_error") -> None:
+    def __init__(self, status: int, message: str, code: str | None = None) -> None:
         super().__init__(message)
-        self.status, self.message, self.kind = status, message, kind
+        self.status, self.message, self.code = status, message, code
 
 
 class Guard:
-    """The middleware. `count` gives a body's prompt tokens; `defaults` is the model's generation config."""
+    """The middleware.
+
+    `count` gives a body's prompt tokens; `defaults` is the model's generation config; `idle` waits until no
+    thread generates.
+    """
 
     def __init__(
         self,
@@ -60,13 +54,14 @@ class Guard:
         context: int,
         count: Callable[[Body], int],
         defaults: Body,
-        limits: Limits,
+        idle: Callable[[], Awaitable[None]],
+        limits: Serving,
     ) -> None:
         self.app, self.name, self.context, self.count = app, name, context, count
-        self.defaults, self.limits = defaults, limits
+        self.defaults, self.idle, self.limits = defaults, idle, limits
         self._inner, self._outer = json.dumps(inner).encode(), json.dumps(name).encode()
         self._held = 0
-        self._line = asyncio.Semaphore(1)
+        self._door, self._turns = asyncio.Lock(), asyncio.Semaphore(limits.concurrent)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request (or pass on what is no request)."""
@@ -76,8 +71,7 @@ class Guard:
         try:
             await self._serve(scope, receive, send)
         except RefusedError as refusal:
-            error = {"message": refusal.message, "type": refusal.kind, "param": None, "code": None}
-            await _answer(send, refusal.status, {"error": error})
+            await _answer(send, refusal.status, _error(refusal.status, refusal.message, refusal.code))
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         host = dict(scope["headers"]).get(b"host", b"").decode("latin1").rpartition(":")
@@ -90,15 +84,12 @@ class Guard:
         elif method == "GET" and path == "/health":
             await self.app(scope, receive, send)
         elif method == "POST" and path in POSTS:
-            if self._held >= self.limits.waiting:
-                raise RefusedError(
-                    429, f"{self._held} requests are waiting already; try again later", "rate_limit_error"
-                )
+            if self._held >= self.limits.concurrent + self.limits.waiting:
+                raise RefusedError(429, f"{self._held} requests are here already; try again later")
             self._held += 1
             try:
                 body, stop = self.translate(await self._read(receive), POSTS[path])
-                async with self._line:
-                    await self._generate(scope, body, stop, receive, send)
+                await self._until_gone(receive, lambda gone: self._generate(scope, body, stop, gone, send))
             finally:
                 self._held -= 1
         else:
@@ -127,7 +118,7 @@ class Guard:
         """OpenAI's fields as the server below understands them, and the stop strings. Raises RefusedError."""
         body = {key: value for key, value in body.items() if value is not None and key not in IGNORED}
         if body.pop("model", self.name) != self.name:
-            raise RefusedError(404, f"the one model here is '{self.name}'")
+            raise RefusedError(404, f"the one model here is '{self.name}'", "model_not_found")
         for key in [key for key in body if key in NEUTRAL]:
             if body.pop(key) not in NEUTRAL[key]:
                 raise RefusedError(400, f"'{key}' is not supported here")
@@ -141,11 +132,10 @@ class Guard:
             raise RefusedError(400, f"{wanted}: {error}") from None
         room = self.context - prompt
         if room < 1:
-            raise RefusedError(400, f"the prompt has {prompt} tokens; this model sees {self.context} in all")
+            message = f"the prompt has {prompt} tokens; this model sees {self.context} in all"
+            raise RefusedError(400, message, "context_length_exceeded")
         stop = body.pop("stop", [])
         stop = [stop] if isinstance(stop, str) else stop
-        if stop and body.get("stream"):
-            raise RefusedError(400, "'stop' together with 'stream' is not supported here")
         asked = body.pop("max_completion_tokens", None) or body.pop("max_tokens", None) or self.limits.new_tokens
         body.pop("max_tokens", None)
         temperature, top_p = float(body.pop("temperature", 1.0)), float(body.pop("top_p", 1.0))
@@ -156,12 +146,50 @@ class Guard:
         }
         if temperature > 0:
             config |= {"temperature": temperature, "top_p": top_p, "top_k": 0}
+        else:
+            body.pop("seed", None)  # nothing is drawn
         if stop:
             config["stop_strings"] = stop
         config.pop("transformers_version", None)
         return body | {"generation_config": json.dumps(config)}, stop
 
-    async def _generate(self, scope: Message, body: Body, stop: list[str], receive: Receive, send: Send) -> None:
+    async def _until_gone(self, receive: Receive, work: Callable[[asyncio.Future[None]], Awaitable[None]]) -> None:
+        """Do `work`, which is told of the client's leaving, and cancel it then."""
+
+        async def leaving() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        gone = asyncio.ensure_future(leaving())
+        working = asyncio.ensure_future(work(gone))
+        try:
+            await asyncio.wait([gone, working], return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                await working  # what it raised
+        finally:
+            gone.cancel()
+            working.cancel()
+            await asyncio.gather(gone, working, return_exceptions=True)
+
+    @asynccontextmanager
+    async def _turn(self, alone: bool) -> AsyncIterator[None]:
+        """One of the places at work, or all of them, in order of arrival."""
+        taken = 0
+        try:
+            async with self._door:
+                for _ in range(self.limits.concurrent if alone else 1):
+                    await self._turns.acquire()
+                    taken += 1
+            if alone:
+                await self.idle()
+            yield
+        finally:
+            for _ in range(taken):
+                self._turns.release()
+
+    async def _generate(
+        self, scope: Message, body: Body, stop: list[str], gone: asyncio.Future[None], send: Send
+    ) -> None:
         data = json.dumps(body).encode()
         headers = [(key, value) for key, value in scope["headers"] if key not in (b"content-length", b"content-type")]
         headers += [(b"content-length", str(len(data)).encode()), (b"content-type", b"application/json")]
@@ -170,12 +198,14 @@ class Guard:
         async def hand_on() -> Message:
             nonlocal given
             if given:
-                return await receive()  # tells when the client leaves
+                await asyncio.shield(gone)
+                return {"type": "http.disconnect"}
             given = True
             return {"type": "http.request", "body": data, "more_body": False}
 
         start: Message = {}
         whole = b""
+        events = stream.Events(stop)
 
         async def pass_on(message: Message) -> None:
             nonlocal start, whole
@@ -187,16 +217,22 @@ class Guard:
             part = message.get("body", b"").replace(self._inner, self._outer)
             last = not message.get("more_body", False)
             if _is_stream(start):
-                await send({**message, "body": part + (b"data: [DONE]\n\n" if last else b"")})
+                part = events.feed(part) if stop else part
+                if part or last:
+                    await send({**message, "body": part + (stream.DONE if last else b"")})
                 return
             whole += part
             if last:
-                content = _cut(whole, stop) if stop and start["status"] == 200 else whole
+                if start["status"] != 200:
+                    await _answer(send, start["status"], _error(start["status"], whole.decode(errors="replace")))
+                    return
+                content = stream.cut(whole, stop) if stop else whole
                 kept = [(key, value) for key, value in start["headers"] if key != b"content-length"]
                 await send({**start, "headers": [*kept, (b"content-length", str(len(content)).encode())]})
                 await send({"type": "http.response.body", "body": content})
 
-        await self.app({**scope, "headers": headers}, hand_on, pass_on)
+        async with self._turn(alone="seed" in body):
+            await self.app({**scope, "headers": headers}, hand_on, pass_on)
 
 
 def _check_shape(body: Body, wanted: str) -> None:
@@ -222,24 +258,20 @@ def _check_shape(body: Body, wanted: str) -> None:
         raise RefusedError(400, "'stop' must be a text or a list of texts")
 
 
-def _cut(content: bytes, stop: list[str]) -> bytes:
-    """A whole answer without its stop string and what follows it."""
-    answer = json.loads(content)
-    for choice in answer.get("choices", []):
-        holder, key = (choice["message"], "content") if "message" in choice else (choice, "text")
-        places = [place for text in stop if (place := (holder.get(key) or "").find(text)) >= 0]
-        if places:
-            holder[key] = holder[key][: min(places)]
-            choice["finish_reason"] = "stop"
-    return json.dumps(answer, ensure_ascii=False).encode()
-
-
 def _is_stream(start: Message) -> bool:
     return any(key == b"content-type" and value.startswith(b"text/event-stream") for key, value in start["headers"])
+
+
+def _error(status: int, message: str, code: str | None = None) -> Body:
+    """OpenAI's form of an error."""
+    kind = {429: "rate_limit_error", 500: "server_error"}.get(status, "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
 async def _answer(send: Send, status: int, content: Any) -> None:
     data = json.dumps(content).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
+    if status == 429:
+        headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": data})

@@ -1,9 +1,9 @@
 """An OpenAI-compatible endpoint for one model: transformers' own server, on loopback, behind a guard, ended cleanly.
 
 The server's handlers are kept by the library's makers, stream, and run on a processor. What is added stands in
-`serving_guard`: limits, one model, OpenAI's meaning of the sampling fields. The address is always loopback, the
-hub is never asked. Ctrl-C (or TERM) takes no new request, lets those in progress end for `GRACE_SECONDS`, and
-exits with 0.
+`guard` (limits, a queue, one model, OpenAI's meaning of each field), `stream` (stop strings) and `threads` (several
+answers at once). The address is always loopback, the hub is never asked. Ctrl-C (or TERM) takes no new request, lets
+those in progress end for `serving.grace_seconds`, cuts off the rest, and exits with 0.
 
 The parts are imported from `transformers.cli.serving`, which is no public interface: the version is pinned in
 constraints.txt, and a test starts the server and asks it.
@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.params.serving import Serving
 from llm_core.progress import log
-from llm_core.serving_guard import Guard, Limits
-
-GRACE_SECONDS = 20
+from llm_core.serving.guard import Guard
 
 
-def serve(model: Path, port: int, device: str, limits: Limits) -> int:
+def serve(model: Path, port: int, device: str, limits: Serving) -> int:
     """Run the server until it is told to stop; 0 after a clean stop.
 
     Raises UserError: no model at `model`, the port is taken.
@@ -42,7 +41,7 @@ def serve(model: Path, port: int, device: str, limits: Limits) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn raises the signal again after its shutdown: nothing to add
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning",
-                            timeout_graceful_shutdown=GRACE_SECONDS)  # fmt: skip
+                            timeout_graceful_shutdown=limits.grace_seconds)  # fmt: skip
     server = uvicorn.Server(config)
     log(f"serve: {model.name} at http://127.0.0.1:{port}/v1 (Ctrl-C ends it)")
     server.run()
@@ -50,7 +49,7 @@ def serve(model: Path, port: int, device: str, limits: Limits) -> int:
     return 0 if server.started else 1
 
 
-def guarded_app(model: Path, device: str, limits: Limits) -> Guard:
+def guarded_app(model: Path, device: str, limits: Serving) -> Guard:
     """The ASGI app: transformers' handlers behind the guard. Raises UserError where the model does not load."""
     import transformers
     from transformers.cli.serving.chat_completion import ChatCompletionHandler
@@ -63,6 +62,7 @@ def guarded_app(model: Path, device: str, limits: Limits) -> Guard:
     from transformers.cli.serving.utils import GenerationState
 
     from llm_core.models import lstm  # noqa: F401 - registers the class
+    from llm_core.serving.threads import ThreadedGeneration
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -71,8 +71,15 @@ def guarded_app(model: Path, device: str, limits: Limits) -> Guard:
         manager = ModelManager(device=device, dtype="auto", force_model=path)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{model}: no model that can be served ({str(error).splitlines()[0]})") from None
-    network, tokenizer = manager.load_model_and_processor(manager.process_model_name(path))
-    state = GenerationState()
+    inner = manager.process_model_name(path)
+    network, tokenizer = manager.load_model_and_processor(inner)
+    generation = ThreadedGeneration(limits.concurrent)
+
+    class State(GenerationState):  # type: ignore[misc]
+        def get_manager(self, model_id: str, use_cb: bool = False) -> ThreadedGeneration:
+            return generation
+
+    state = State()
     app = build_server(
         manager,
         ChatCompletionHandler(manager, state),
@@ -95,6 +102,5 @@ def guarded_app(model: Path, device: str, limits: Limits) -> Guard:
         return len(tokenizer(body["prompt"])["input_ids"])
 
     context = getattr(network.config, "max_position_embeddings", None) or 1 << 20
-    inner = manager.process_model_name(path)
     defaults = network.generation_config.to_diff_dict()
-    return Guard(app, model.resolve().name, inner, context, count, defaults, limits)
+    return Guard(app, model.resolve().name, inner, context, count, defaults, generation.idle, limits)

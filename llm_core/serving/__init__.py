@@ -1,0 +1,1 @@
+"""An OpenAI-compatible endpoint on loopback, and the model that MLflow serves."""
