@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from llm_core.cleaning.batch import Batch, from_arrow, from_columns
 from llm_core.documents import SCHEMA, complete, document_id, parse_line, read_lines
@@ -19,6 +20,7 @@ from llm_core.errors import UserError
 PIECE_BYTES = 32 << 20  # uncompressed; small enough to share out, large enough to make starting a piece cheap
 BATCH_ROWS = 256
 BATCH_BYTES = 16 << 20
+READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ def _read_parquet(piece: Piece) -> Iterator[Batch]:
     row = piece.row
     try:
         with filesystem.open(root) as stream:
-            parquet = pq.ParquetFile(stream)
+            # Arrow would hold the compressed bytes of all the piece's row groups; a local file needs no reading ahead.
+            local = isinstance(filesystem, LocalFileSystem)
+            parquet = pq.ParquetFile(stream, pre_buffer=not local, buffer_size=READ_BYTES if local else 0)
             names = [name for name in SCHEMA.names if name in parquet.schema_arrow.names]
             if "text" not in names:
                 raise UserError(f"{piece.file}: has no column 'text' (it has {', '.join(parquet.schema_arrow.names)})")

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from llm_core.cleaning.batch import Batch, Step
-from llm_core.cleaning.reading import Piece, divide, read_piece
+from llm_core.cleaning.reading import BATCH_ROWS, READ_BYTES, Piece, divide, read_piece
 from llm_core.cleaning.runners import run
 from llm_core.cleaning.statistics import Statistics
 from llm_core.cleaning.steps import build_steps
@@ -98,8 +98,8 @@ def _gather(works: list[Work], folder: Path, params: Cleaning, workers: int, sta
         for work, done in zip(works, run(process, works, params.runner, workers), strict=True):
             for writer, kind in ((documents, "documents"), (ledger, "ledger")):
                 for file in sorted(Path(done.folder, kind).glob("*.parquet")):
-                    with pq.ParquetFile(file) as parquet:
-                        for batch in parquet.iter_batches():
+                    with pq.ParquetFile(file, pre_buffer=False, buffer_size=READ_BYTES) as parquet:
+                        for batch in parquet.iter_batches(BATCH_ROWS):
                             writer.write(batch)
             shutil.rmtree(done.folder)
             ledger.counts.update(done.counts)
