@@ -22,7 +22,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +256,6 @@ class DvcProject:
 
         DVC reads the file anew for each stage, which was a third of the time that the code location took to load.
         """
-        import dpath
         from dvc.dependency import ParamsDependency
 
         found: dict[str, dict[str, Any]] = {}
@@ -268,8 +267,8 @@ class DvcProject:
                 if dep.params:
                     values = {}
                     for key in dep.params:
-                        with suppress(KeyError):
-                            values[key] = dpath.get(whole, key, separator=".")
+                        with suppress(LookupError, TypeError, ValueError):
+                            values[key] = reduce(_item, key.split("."), whole)
                 found[dep.def_path] = values
         return found
 
@@ -327,6 +326,11 @@ class DvcProject:
 
 def _kind(out: Any) -> str:
     return "metrics" if out.metric else "plots" if out.plot else "outs"
+
+
+def _item(value: Any, part: str) -> Any:
+    """One step down a dotted key; dpath, which DVC uses, looks through the whole tree for it."""
+    return value[int(part) if isinstance(value, list) else part]
 
 
 def _workspace_hash(item: Any) -> str:
