@@ -113,8 +113,9 @@ def test_sensor_tick_rebuilds_what_an_edit_made_stale(live: Live) -> None:
 
 def nothing_stale(folder: Path) -> bool:
     """Whether `dvc repro` would run nothing; a stage that is just running is not fresh."""
-    with DvcProject(folder) as project:
+    with suppress(OSError), DvcProject(folder) as project:  # a running stage takes its old outputs away
         return all(project.fresh(name) for name in project.stages)
+    return False
 
 
 def test_crash_of_all_servers_loses_nothing(reproduced: Path) -> None:

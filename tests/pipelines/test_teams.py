@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,18 +88,14 @@ def test_pull_on_a_clean_clone_is_the_no_op_state(reproduced: Path, object_store
 
 
 @pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not binaries:
         pytest.skip("no Postgres server here (apt install postgresql)")
-    folder, port = tmp_path / "postgres", free_port()
-    folder.mkdir()
+    folder, port = Path(tempfile.mkdtemp(prefix="postgres-")), free_port()  # pytest's own are closed to other users
     as_user: list[str] = []
     if os.geteuid() == 0:  # Postgres refuses to run as root
         shutil.chown(folder, "postgres", "postgres")
-        for parent in [tmp_path, *tmp_path.parents]:
-            if parent.is_relative_to("/tmp/pytest-of-root"):
-                parent.chmod(0o755)
         as_user = ["runuser", "-u", "postgres", "--"]
     data = folder / "data"
     quiet = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder}
@@ -112,6 +109,7 @@ def postgres(tmp_path: Path) -> Iterator[str]:
         yield f"postgresql+psycopg2://team@127.0.0.1:{port}"
     finally:
         subprocess.run([*control, "-m", "immediate", "stop"], **quiet)  # type: ignore[call-overload]
+        shutil.rmtree(folder)
 
 
 def test_dagster_and_mlflow_on_postgres(reproduced: Path, postgres: str, tmp_path: Path) -> None:
