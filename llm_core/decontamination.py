@@ -21,7 +21,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from llm_core import ledger, progress
-from llm_core.documents import SHARD_BYTES, DocumentWriter, count_documents, document_files, read_batches, read_lines
+from llm_core.documents import (
+    SHARD_BYTES,
+    DocumentWriter,
+    count_documents,
+    document_files,
+    read_batches,
+    read_lines,
+    require_documents,
+)
 from llm_core.errors import UserError
 from llm_core.params.decontamination import Decontamination
 from llm_core.similarity.words import Hashes, WordHasher, ngrams
@@ -98,6 +106,7 @@ def decontaminate(
                     work.update(batch.num_rows)
                     offset += batch.num_rows
                 count += offset
+        require_documents(count, inputs)
         metrics = judged.summary()
         ledger.check_balance(count, metrics)
         metrics["items"] = _item_counts(items, best, params.threshold)

@@ -105,15 +105,27 @@ def read_documents(
 
 
 def count_documents(paths: str | Path | Iterable[str | Path]) -> int | None:
-    """Number of documents at `paths` by the Parquet footers; None when a file is of another kind."""
+    """Number of documents at `paths` by the Parquet footers; None when a file is of another kind.
+
+    Raises UserError where a footer cannot be read.
+    """
     total = 0
     for file in document_files(paths):
         if not file.endswith(".parquet"):
             return None
         filesystem, root = url_to_fs(file)
-        with filesystem.open(root) as stream:
-            total += pq.ParquetFile(stream).metadata.num_rows
+        try:
+            with filesystem.open(root) as stream:
+                total += pq.ParquetFile(stream).metadata.num_rows
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _no_parquet(file, error) from None
     return total
+
+
+def require_documents(count: int, paths: Iterable[str | Path]) -> None:
+    """Raise UserError for a stage that was given no document at all."""
+    if not count:
+        raise UserError(f"{', '.join(map(str, paths))}: no documents in these files")
 
 
 class DocumentWriter:
@@ -231,7 +243,11 @@ def _read_parquet(file: str, wanted: list[str], batch_bytes: int) -> Iterator[pa
                 yield complete(batch, wanted, file, position)
                 position += batch.num_rows
     except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
+        raise _no_parquet(file, error) from None
+
+
+def _no_parquet(file: str, error: Exception) -> UserError:
+    return UserError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})")
 
 
 def _rows_of(footer: pq.FileMetaData, batch_bytes: int) -> int:

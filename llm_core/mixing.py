@@ -26,6 +26,7 @@ from llm_core.documents import (
     document_files,
     read_batches,
     read_documents,
+    require_documents,
 )
 from llm_core.params.mixing import Split
 from llm_core.similarity.clusters import Near, ShingleStore, labels, new_forest, unite
@@ -53,6 +54,7 @@ def split(inputs: list[str], out: Path, params: Split, seed: int, shard_bytes: i
                     groups.append(_group(document, params.group_by))
                     store.add(hasher(document["text"]))
                 work.update(batch.num_rows)
+        require_documents(len(ids), inputs)
         rank = np.argsort(np.argsort(np.array(ids, dtype=object), kind="stable"), kind="stable")
         shingles = store.finish()
         forest = new_forest(len(ids))

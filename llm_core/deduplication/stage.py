@@ -28,7 +28,14 @@ from llm_core.deduplication.corpus import Corpus, copy_store
 from llm_core.deduplication.signing import Signed, sign_all
 from llm_core.deduplication.survivors import Survivors, Verdicts
 from llm_core.disk_columns import Column
-from llm_core.documents import SHARD_BYTES, DocumentWriter, count_documents, document_files, read_batches
+from llm_core.documents import (
+    SHARD_BYTES,
+    DocumentWriter,
+    count_documents,
+    document_files,
+    read_batches,
+    require_documents,
+)
 from llm_core.errors import UserError
 from llm_core.params.deduplication import Deduplication
 from llm_core.similarity.clusters import Near, Shingles, ShingleStore, labels, unite_equal
@@ -67,6 +74,7 @@ def dedup(
         if known:
             corpus.load(known)
         _read(inputs, corpus, near, params, takedowns.load(tombstones))
+        require_documents(len(corpus), inputs)
         shingles = corpus.store.finish()
         clusters = _cluster(corpus, shingles, params, folder)
         survivors = Survivors(corpus, clusters, [*params.priority, *priority], folder)

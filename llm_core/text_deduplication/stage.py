@@ -16,7 +16,14 @@ import pyarrow.compute as pc
 
 from llm_core import ledger, progress
 from llm_core.disk_columns import StringColumn
-from llm_core.documents import SHARD_BYTES, DocumentWriter, count_documents, document_files, read_batches
+from llm_core.documents import (
+    SHARD_BYTES,
+    DocumentWriter,
+    count_documents,
+    document_files,
+    read_batches,
+    require_documents,
+)
 from llm_core.params.text_deduplication import TextDeduplication
 from llm_core.storage import output_folder, write_json
 from llm_core.text_deduplication.spans import Cuts, SpanFinder, document_keys
@@ -52,6 +59,7 @@ def dedup_text(
                 finder.add(batch.column("text"), document_keys(batch, ranks))
                 ids.append(batch.column("id"))
                 work.update(batch.num_rows)
+        require_documents(len(ids), inputs)
         with progress.timed("dedup-text: comparison"):
             cuts = finder.finish()
         metrics = _write(inputs, folder, cuts, ids, params, shard_bytes)

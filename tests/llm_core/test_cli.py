@@ -47,3 +47,17 @@ def test_errors_are_one_line(arguments, code, told):
     assert done.returncode == code
     assert done.stderr.count("\n") == 1
     assert told in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["dedup", "dedup-text", "decontaminate", "split"])
+@pytest.mark.parametrize("name", ["empty.jsonl", "empty.parquet"])
+def test_no_documents_at_all_is_one_line_and_no_output(verb, name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).touch()
+    (tmp_path / "items.txt").write_text("eight words or more are what an item needs here\n")
+    (tmp_path / "params.yaml").write_text("{}")
+    extra = ["--benchmarks", "items.txt"] if verb == "decontaminate" else []
+    with pytest.raises(SystemExit) as stopped:
+        main([verb, "--in", name, "--out", "out", *extra])
+    assert stopped.value.code == 1 and not (tmp_path / "out").exists()
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f"llm-core: error: {name}: ")
