@@ -7,14 +7,14 @@ import re
 import shlex
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 from dagster._core.launcher import RunLauncher
-from dagster._serdes import ConfigurableClass
+from dagster._serdes import ConfigurableClassData
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -85,14 +85,18 @@ def test_code_location_is_named_alike_everywhere() -> None:
     assert f"{deployment['image']['repository']}" == OURS["code"]["image"]
 
 
-def test_servers_can_load_the_launcher() -> None:
+def test_servers_can_load_the_launcher_and_the_queue() -> None:
     """What dagster.yaml names, Helm's values name too, and the daemon's image has it."""
     local = yaml.safe_load((ROOT / "pipelines/dagster.yaml").read_text(encoding="utf-8"))
     values = yaml.safe_load((DEPLOY / "dagster-values.yaml").read_text(encoding="utf-8"))
-    named = values["runLauncher"]["config"]["customRunLauncher"]
-    assert {"module": named["module"], "class": named["class"]} == local["run_launcher"]
-    launcher = getattr(import_module(named["module"]), named["class"])
-    assert issubclass(launcher, RunLauncher) and issubclass(launcher, ConfigurableClass)
+    launcher = values["runLauncher"]["config"]["customRunLauncher"]
+    queue = values["dagsterDaemon"]["runCoordinator"]["config"]["customRunCoordinator"]
+    for named, key, base in (
+        (launcher, "run_launcher", RunLauncher),
+        (queue, "run_coordinator", dg.QueuedRunCoordinator),
+    ):
+        assert {"module": named["module"], "class": named["class"]}.items() <= local[key].items()
+        ConfigurableClassData(named["module"], named["class"], yaml.safe_dump(named["config"])).rehydrate(base)
     for server in ("dagsterDaemon", "dagsterWebserver"):
         assert values[server]["image"]["repository"] == OURS["daemon"]["image"]
     assert values["dagsterDaemon"]["runMonitoring"]["enabled"]

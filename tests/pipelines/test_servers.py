@@ -56,6 +56,8 @@ def test_cancel_and_queue(live: Live) -> None:
     second = live.launch("long@b")
     time.sleep(6)
     assert live.run(second)["status"] == "QUEUED", "one run at a time in a working copy"
+    assert any(line.startswith(f"queued behind {first[:8]}: at most 1") for line in live.log(second))
+    assert not any(line.startswith("queued behind") for line in live.log(first))
     asked = time.monotonic()
     live.cancel(first)
     wait(lambda: live.run(first)["status"] == "CANCELED", what="the cancel")

@@ -1,0 +1,28 @@
+"""Dagster's run queue, which says in the log of a run that must wait what it waits for; dagster.yaml names it."""
+
+from dagster import DagsterRun, DagsterRunStatus, QueuedRunCoordinator, RunsFilter, SubmitRunContext
+
+UNFINISHED = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+
+
+class ExplainedRunQueue(QueuedRunCoordinator):
+    """`QueuedRunCoordinator`, whose waiting runs name those before them and the limit that holds them."""
+
+    def submit_run(self, context: SubmitRunContext) -> DagsterRun:
+        """Queue a run; an event in its log if it cannot start at once."""
+        run = super().submit_run(context)
+        queue = self._instance.get_concurrency_config().run_queue_config
+        limit = queue.max_concurrent_runs if queue else -1
+        before = [other for other in self._instance.get_runs(RunsFilter(statuses=UNFINISHED)) if other != run]
+        if 0 <= limit <= len(before):
+            runs = ", ".join(other.run_id[:8] for other in reversed(before))
+            text = (
+                f"queued behind {runs}: at most {limit} at a time (max_concurrent_runs), so that dvc.lock stays whole"
+            )
+            self._instance.report_engine_event(text, run)
+        return run
