@@ -18,7 +18,9 @@ class ExplainedRunQueue(QueuedRunCoordinator):
         run = super().submit_run(context)
         queue = self._instance.get_concurrency_config().run_queue_config
         limit = queue.max_concurrent_runs if queue else -1
-        before = [other for other in self._instance.get_runs(RunsFilter(statuses=UNFINISHED)) if other != run]
+        before = [
+            other for other in self._instance.get_runs(RunsFilter(statuses=UNFINISHED)) if other.run_id != run.run_id
+        ]
         if 0 <= limit <= len(before):
             runs = ", ".join(other.run_id[:8] for other in reversed(before))
             text = (
