@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,36 @@ def test_two_runs_at_once_keep_dvc_lock_whole(project: Path) -> None:
     assert 0 in codes and all(code == 0 or "is busy" in text for code, text in zip(codes, texts, strict=True))
     with DvcProject(project) as read:
         assert set(read.lock) == {"words@a", "words@b", "long@a"}
+
+
+@pytest.mark.slow
+def test_dagster_waits_for_a_run_in_a_shell(reproduced: Path, tmp_path: Path, definitions: Build) -> None:
+    """The stage of the shell goes on only when Dagster's run of the same stage has said that it waits."""
+    gate = "until [ -f go ]; do sleep 0.1; done; "
+    toy.edit(reproduced, "dvc.yaml", "cmd: python code/stage.py slow", f"cmd: {gate}python code/stage.py slow")
+    shell = subprocess.Popen([*DVC, "slow"], cwd=reproduced, stdout=subprocess.DEVNULL)
+    go, locks = reproduced / "go", reproduced / ".dvc/tmp/rwlock"
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        try:
+            wait_until(lambda: locks.is_file() and "data/slow" in locks.read_text())
+            said = threading.Thread(target=lambda: (wait_until(lambda: waits(instance)), go.touch()))
+            said.start()
+            job = definitions(reproduced).resolve_job_def("whole_graph")
+            result = job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey("slow")])
+            said.join()
+        finally:
+            go.touch()
+        assert waits(instance) and result.success and shell.wait(timeout=120) == 0
+        event = instance.get_latest_materialization_event(dg.AssetKey("slow"))
+        assert event and event.asset_materialization
+        assert event.asset_materialization.metadata["skipped by DVC"].value is True, "the shell has made it"
+    with DvcProject(reproduced) as read:
+        assert len(read.lock) == 7 and read.fresh("slow")
+
+
+def waits(instance: dg.DagsterInstance) -> bool:
+    events = [event for run in instance.get_runs() for event in instance.all_logs(run.run_id)]
+    return any("another run works on the same paths" in event.user_message for event in events)
 
 
 def test_string_selection_and_exp_run_share_one_antlr(reproduced: Path, definitions: Build) -> None:
