@@ -17,6 +17,7 @@ from pipelines.dvc_project import DvcProject, Stage
 
 MAX_FIGURES = 60
 MAX_ROWS = 40
+MAX_EXCERPT = 160  # characters of a sampled drop
 MAX_PICTURE_BYTES = 300_000
 MLFLOW_UI = "http://127.0.0.1:5000"
 
@@ -26,6 +27,8 @@ def stage_metadata(project: DvcProject, stage: Stage) -> dict[str, Any]:
     metadata: dict[str, Any] = dict(_sizes(project, stage.name))
     for name, values in read_metrics(project.root, stage).items():
         metadata |= figures(values, prefix=name)
+    for file in _files(project.root, stage, "drops.jsonl"):
+        metadata |= sampled_drops(file)
     for picture in _pictures(project.root, stage):
         data = base64.b64encode(picture.read_bytes()).decode()
         metadata[picture.stem] = dg.MetadataValue.md(f"![{picture.stem}](data:image/png;base64,{data})")
@@ -80,6 +83,18 @@ def table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
     if len(rows) > MAX_ROWS:
         lines.append(f"… {len(rows) - MAX_ROWS} more")
     return "\n".join(f"| {line} |" for line in lines)
+
+
+def sampled_drops(file: Path) -> dict[str, Any]:
+    """The sampled drops of a cleaning stage, a table for each reason."""
+    rows: dict[str, list[tuple[Any, ...]]] = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        drop = json.loads(line)
+        excerpt = " ".join(drop["excerpt"].split())[:MAX_EXCERPT]
+        score = "" if drop["score"] is None else drop["score"]
+        rows.setdefault(drop["reason"], []).append((score, drop["characters"], excerpt, drop["url"] or ""))
+    columns = ("score", "characters", "begins", "url")
+    return {f"drops: {reason}": dg.MetadataValue.md(table(columns, found)) for reason, found in sorted(rows.items())}
 
 
 def loss_chart(log: Path) -> str | None:
@@ -164,4 +179,9 @@ def _narrow(rows: dict[str, dict[str, Any]]) -> bool:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
+    return f"{value:.6g}" if isinstance(value, float) else _plain(str(value))
+
+
+def _plain(text: str) -> str:
+    """Text of a cell: a document's own bars, tags and line ends are none of the table's."""
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

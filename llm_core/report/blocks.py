@@ -172,6 +172,12 @@ def _markdown(block: Block) -> str:
         return ""
     names = _filled(content)
     numeric = [all(isinstance(row[name], int | float | None) for row in content) for name in names]
-    lines = ["| " + " | ".join(names) + " |", "|" + "|".join("---:" if n else "---" for n in numeric) + "|"]
-    lines += ["| " + " | ".join(show(row[name]).replace("|", "\\|") for name in names) + " |" for row in content]
+    lines = [f"{caption}:", ""] if kind == "folded" else []
+    lines += ["| " + " | ".join(names) + " |", "|" + "|".join("---:" if n else "---" for n in numeric) + "|"]
+    lines += ["| " + " | ".join(_cell(show(row[name])) for name in names) + " |" for row in content]
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Text of a Markdown table's cell: a document's own bars and tags are neither."""
+    return text.replace("|", "\\|").replace("<", "&lt;")

@@ -20,6 +20,8 @@ from llm_core.report.retrieval import searched, word_vectors
 from llm_core.report.scores import against_champion, in_short, samples, scores
 from llm_core.storage import output_folder, read_json
 
+EXCERPT = 300  # characters of a sampled drop
+
 
 def write_report(data: Path, out: Path, params: Params) -> list[Block]:
     """Write `out/report.html` and `out/report.md` about everything below `data`; the blocks."""
@@ -126,6 +128,21 @@ def _data(data: Path) -> Iterator[Block]:
         yield Block("table", sorted(drops, key=lambda row: -row["documents"]))
     else:
         yield Block("text", "Nothing was dropped.")
+    yield from _sampled_drops(data)
+
+
+def _sampled_drops(data: Path) -> Iterator[Block]:
+    """The drops that `clean` sampled, a folded table for each source and reason."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for file in sorted((data / "clean").glob("*/drops.jsonl")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            drop = json.loads(line)
+            excerpt = " ".join(drop["excerpt"].split())
+            row = {name: drop[name] for name in ("score", "characters", "language")}
+            row["begins"] = excerpt if len(excerpt) <= EXCERPT else excerpt[:EXCERPT] + " …"
+            groups.setdefault((drop["source"], drop["reason"]), []).append(row | {"url": drop["url"]})
+    for (source, reason), rows in sorted(groups.items()):
+        yield Block("folded", rows, f"Sampled drops of {source}: {reason} ({len(rows)})")
 
 
 def _training(data: Path, models: dict[str, Any]) -> Iterator[Block]:

@@ -245,3 +245,16 @@ def test_word_vectors_and_search_are_shown_where_they_were_made(data: Path) -> N
     page = (out / "report.html").read_text()
     drawn = page[page.index("a map of words") :]
     assert drawn.index(">france<") < drawn.index(">paris<") and "their capitals" in drawn
+
+
+def test_sampled_drops_stand_folded_by_source_and_reason(data: Path) -> None:
+    drop = {"id": "1", "source": "a", "reason": "too_short", "score": 9.0, "url": None, "language": "en",
+            "characters": 9, "excerpt": "A <b>|\nshort one"}  # fmt: skip
+    rows = [drop, drop | {"reason": "language", "language": "de", "excerpt": "Wort " * 200, "url": "http://b.org/"}]
+    (data / "clean/a/drops.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_report(data, data / "report", Params())
+    page = Page((data / "report/report.html").read_text())
+    assert "A <b>| short one" in page.cells and "http://b.org/" in page.cells
+    assert max(map(len, page.cells)) <= 302
+    text = (data / "report/report.md").read_text()
+    assert "Sampled drops of a: too_short (1):\n\n| score |" in text and "| A &lt;b>\\| short one |" in text

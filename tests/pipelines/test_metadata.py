@@ -1,0 +1,35 @@
+"""What Dagster shows of a cleaning stage's sampled drops."""
+
+import json
+from pathlib import Path
+
+from dvc.repo import Repo
+
+from pipelines.dvc_project import DvcProject
+from pipelines.metadata import stage_metadata
+
+DVC = """stages:
+  clean:
+    cmd: "true"
+    outs: [clean/drops.jsonl]
+"""
+
+
+def test_sampled_drops_are_a_table_for_each_reason(tmp_path: Path) -> None:
+    Repo.init(tmp_path, no_scm=True).close()
+    (tmp_path / "dvc.yaml").write_text(DVC)
+    (tmp_path / "clean").mkdir()
+    drop = {"id": "1", "source": "a", "reason": "gopher_short_doc", "score": 3.0, "url": None, "language": "en",
+            "characters": 17, "excerpt": "three | <i>\nwords"}  # fmt: skip
+    other = drop | {"reason": "language", "score": None, "url": "http://b.org/", "excerpt": "Wort " * 200}
+    (tmp_path / "clean/drops.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (drop, drop, other)))
+    project = DvcProject(tmp_path)
+    metadata = stage_metadata(project, project.stages["clean"])
+    shown = str(metadata["drops: gopher_short_doc"].value).splitlines()
+    assert shown == [
+        "| score | characters | begins | url |",
+        "| --- | --- | --- | --- |",
+        *["| 3 | 17 | three \\| &lt;i> words |  |"] * 2,
+    ]
+    assert "http://b.org/" in metadata["drops: language"].value
+    assert len(str(metadata["drops: language"].value).splitlines()[2]) < 200
