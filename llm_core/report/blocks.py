@@ -12,14 +12,14 @@ Row = dict[str, Any]
 STYLE = """
 :root { color-scheme: light dark; --a: #1f6feb; --b: #c2410c; --c: #15803d;
   --soft: color-mix(in srgb, currentColor 18%, transparent); }
-@media (prefers-color-scheme: dark) { :root { --a: #79b8ff; --b: #fdba74; --c: #86efac; } }
+@media screen and (prefers-color-scheme: dark) { :root { --a: #79b8ff; --b: #fdba74; --c: #86efac; } }
 * { box-sizing: border-box; }
 body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
 h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 .5rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem; padding-top: .75rem; border-top: 1px solid var(--soft); }
 p, li, td, blockquote { overflow-wrap: break-word; }
 p { margin: .5rem 0; max-width: 46rem; }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .75rem; margin: 1.25rem 0; }
+.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .75rem; margin: 1.25rem 0; }
 .facts div { border: 1px solid var(--soft); border-radius: .5rem; padding: .6rem .8rem; }
 .facts b { display: block; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .facts small { display: block; font-variant-numeric: tabular-nums; }
@@ -36,16 +36,18 @@ svg { display: block; width: 100%; height: auto; max-width: 46rem; font: 12px sy
 .key i { width: 1.2rem; height: 0; border-top: 3px solid; }
 blockquote { margin: .5rem 0 1rem; padding-left: 1rem; border-left: 3px solid var(--soft); max-width: 46rem; }
 summary { cursor: pointer; margin: .75rem 0; }
-@media screen and (max-width: 40rem) { svg { font-size: 19px; }
+@media screen and (max-width: 40rem) { svg { font-size: 18px; }
   .stacked thead { display: none; }
   .stacked table, .stacked tbody, .stacked tr { display: block; }
   .stacked tr { border-bottom: 1px solid var(--soft); padding: .5rem 0; }
+  .stacked td { overflow-wrap: anywhere; }
   .stacked td, .stacked td.number { display: flex; justify-content: space-between; gap: 1rem; border: 0;
     padding: .1rem 0; text-align: right; white-space: normal; }
   .stacked td::before { content: attr(data-label); opacity: .75; text-align: left; flex: none; }
   .stacked td:first-child { font-weight: 600; text-align: left; }
   .stacked td:first-child::before, .stacked td:empty { display: none; } }
-@media print { body { max-width: none; font-size: 10pt; }
+@media print { :root { color-scheme: light; } body { max-width: none; font-size: 10pt; padding: 0; }
+  th, td { padding-right: .5rem; font-size: 8pt; } th, th.number { white-space: normal; }
   h2 { break-after: avoid; } figure, tr { break-inside: avoid; } .wide { overflow: visible; }
   details::details-content { content-visibility: visible; block-size: auto; } }
 """

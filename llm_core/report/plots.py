@@ -10,7 +10,7 @@ from typing import Any
 
 from llm_core.report.blocks import COLOURS
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 300, 52, 16, 10, 40
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 304, 52, 16, 10, 46
 MOST_POINTS = 400
 
 
@@ -40,7 +40,7 @@ def line_plot(series: Mapping[str, Sequence[tuple[float, float]]], x_label: str,
         if x0 <= value <= x1:
             x, _ = place(value, y0)
             parts.append(
-                f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle" fill="currentColor">'
+                f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle" fill="currentColor">'
                 f"{_short(value)}</text>"
             )
     for number, points in enumerate(series.values()):
@@ -62,7 +62,7 @@ def interval_plot(rows: Sequence[tuple[str, float, float, float, float | None]],
     values = [value for row in rows for value in (row[1], row[2], row[3], row[4]) if value is not None]
     scale = ticks(min(values), max(values))
     low, high = scale[0], max(scale[-1], scale[0] + 1e-9)
-    left, height = 190, 26 * len(rows) + 44
+    left, height = 190, 26 * len(rows) + 50
 
     def place(value: float) -> float:
         return left + (value - low) / (high - low) * (WIDTH - left - RIGHT)
@@ -70,8 +70,8 @@ def interval_plot(rows: Sequence[tuple[str, float, float, float, float | None]],
     parts = []
     for tick in scale:
         x = place(tick)
-        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="6" y2="{height - 36}" stroke="var(--soft)"/>')
-        parts.append(f'<text x="{x:.1f}" y="{height - 20}" text-anchor="middle" fill="currentColor">{tick:g}</text>')
+        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="6" y2="{height - 42}" stroke="var(--soft)"/>')
+        parts.append(f'<text x="{x:.1f}" y="{height - 26}" text-anchor="middle" fill="currentColor">{tick:g}</text>')
     for number, (name, value, below, above, mark) in enumerate(rows):
         y = 20 + 26 * number
         parts.append(

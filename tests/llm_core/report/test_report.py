@@ -24,6 +24,7 @@ from llm_core.report.card import write_report
 from llm_core.report.comparison import seed_rows, write_comparison
 from llm_core.storage import write_json
 
+A4 = 718  # CSS pixels between margins of a centimetre
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -218,6 +219,11 @@ def test_pages_fit_a_phone_and_a_desk_in_light_and_dark(data: Path) -> None:
                         " return [s.color, getComputedStyle(document.documentElement).backgroundColor]; })()"
                     )
                     assert text == ("rgb(0, 0, 0)" if scheme == "light" else "rgb(255, 255, 255)"), (scheme, ground)
+            page = browser.new_context(viewport={"width": A4, "height": 900}, color_scheme="dark").new_page()
+            page.emulate_media(media="print")
+            page.goto(file.as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= A4, "paper cuts off what is wider"
+            assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)", "paper is white"
         browser.close()
 
 
