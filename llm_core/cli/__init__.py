@@ -52,6 +52,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "chat": ("chat", "Talk with a finetuned model in a terminal."),
     "serve": ("serve", "Serve a model on loopback with an OpenAI-compatible endpoint."),
     "index": ("index", "Cut documents into passages and index them by words and by meaning."),
+    "evidence-data": ("evidence_data", "Add rows with retrieved evidence to instruction data."),
     "search": ("search", "Find passages in an index: BM25, dense, or both fused."),
     "ask": ("ask", "Answer a question from an index, with citations; refuses where nothing relevant is found."),
     "evaluate-retrieval": ("evaluate_retrieval", "Measure search and answers on questions with known passages."),

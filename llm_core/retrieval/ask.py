@@ -54,27 +54,31 @@ class Asker:
         similarity = max((hit.similarity for hit in hits if hit.similarity is not None), default=None)
         if not hits or (similarity is not None and similarity < self.params.relevance):
             return Answer(REFUSAL, True, False, [], similarity)
-        evidence = self.evidence(question, [hit.passage for hit in hits])
-        ids, count = self.reader.prompt(question, [line.text for line in evidence])
+        found = evidence(self.search, question, [hit.passage for hit in hits], self.params.evidence)
+        ids, count = self.reader.prompt(question, [line.text for line in found])
         (text,) = self.reader([ids])
-        shown = evidence[:count]
+        shown = found[:count]
         said = f" {normalize(text)} "
         holding = [line for line in shown if said.strip() and said in f" {normalize(line.text)} "]
         chosen = list(dict.fromkeys(line.passage for line in holding or shown))
         return Answer(text, False, bool(holding), [self.search.index.passage(number) for number in chosen], similarity)
 
-    def evidence(self, question: str, passages: list[int]) -> list[Evidence]:
-        """What of the passages is shown, best first; a line found in two passages counts for the better one."""
-        rows = [(number, self.search.index.passage(number)) for number in passages]
-        if not self.params.evidence:
-            return [Evidence("\n".join(filter(None, (row["title"], row["text"]))), number) for number, row in rows]
-        lines: dict[str, Evidence] = {}
-        titles = []
-        for number, row in rows:
-            for line in filter(None, (part.strip() for part in LINE.split(row["text"]))):
-                if line not in lines:
-                    lines[line] = Evidence(line, number)
-                    titles.append(row["title"] or "")
-        found = list(lines.values())
-        nearest = self.search.rank(question, [f"{t}\n{line.text}" for t, line in zip(titles, found, strict=True)])
-        return [found[place] for place in nearest[: self.params.evidence]]
+
+def evidence(search: Search, question: str, passages: list[int], count: int) -> list[Evidence]:
+    """What of the passages is shown, best first; a line found in two passages counts for the better one.
+
+    `count` lines at most; 0 gives the passages whole.
+    """
+    rows = [(number, search.index.passage(number)) for number in passages]
+    if not count:
+        return [Evidence("\n".join(filter(None, (row["title"], row["text"]))), number) for number, row in rows]
+    lines: dict[str, Evidence] = {}
+    titles = []
+    for number, row in rows:
+        for line in filter(None, (part.strip() for part in LINE.split(row["text"]))):
+            if line not in lines:
+                lines[line] = Evidence(line, number)
+                titles.append(row["title"] or "")
+    found = list(lines.values())
+    nearest = search.rank(question, [f"{t}\n{line.text}" for t, line in zip(titles, found, strict=True)])
+    return [found[place] for place in nearest[:count]]
