@@ -19,6 +19,7 @@ from numba import njit
 from llm_core.cleaning.kernels_sentences import sum_sentences
 from llm_core.cleaning.kernels_text import BASE, finish, hash_bytes, mixed, place, space_width
 from llm_core.cleaning.splitting import (
+    ALONE,
     LONGEST,
     MOST_TOKENS,
     character_classes,
@@ -76,11 +77,11 @@ class Words:
         self.nlp = nlp
         self.classes = character_classes(self.nlp.tokenizer)
         self.features = character_features()
-        specials = list(nlp.tokenizer.rules)
+        specials: dict[str, Any] = nlp.tokenizer.rules
         self.longest_special = max(map(len, specials))
         self.special_keys = np.zeros(1 << 13, np.uint64)
-        for special in specials:
-            _add_special(self.special_keys, _codes(special))
+        for special, parts in specials.items():
+            _add_special(self.special_keys, _codes(special), len(parts) == 1)
         self.asked = 0  # chunks that spaCy had to split
         self._reset()
 
@@ -225,9 +226,11 @@ def _hash_codes(codes: Any) -> Any:
 
 
 @njit(cache=True)
-def _add_special(keys: Any, codes: Any) -> None:
+def _add_special(keys: Any, codes: Any, alone: bool) -> None:
     key = finish(_hash_codes(codes))
     keys[place(keys, len(keys) - 1, key)] = key
+    if alone:
+        keys[place(keys, len(keys) - 1, key ^ ALONE)] = key ^ ALONE
 
 
 @njit(cache=True)

@@ -6,13 +6,14 @@ text of datatrove's filters; `benchmarks/cleaning.py` compares the two on 24,000
 """
 
 import json
+import random
 from pathlib import Path
 
 import pytest
 
 from llm_core.cleaning.quality import QualityStep, c4_slowly
 from llm_core.cleaning.splitting import flags_of
-from llm_core.cleaning.words import Words, join, shared_words
+from llm_core.cleaning.words import Words, hash_token, join, shared_words
 from llm_core.params.quality import BUILT_IN, C4, FineWebQuality, GopherQuality, GopherRepetition
 
 GOLDEN = [json.loads(line) for line in Path(__file__).with_name("quality_golden.jsonl").read_text().splitlines()]
@@ -52,6 +53,21 @@ def test_tokens_are_spacys() -> None:
     ]
     tokens = words.tokens(*join([" ".join(chunks)]))
     expected = [token.text for chunk in chunks for token in words.nlp.tokenizer(chunk)]
+    assert tokens.lengths.tolist() == [len(token) for token in expected]
+    assert tokens.flags.tolist() == [flags_of(token) for token in expected]
+
+
+PIECES = [*"abzsSmkgKMUCATD019......,,::;!?()[]{}<>_#*&'\"`‘’“”--~~+=/%$^@|\\", "US$", "km", "'s", "http://", ".com"]
+PIECES += ["--", "...", "mm", "é", "µ", "км", "don't", "can", "A.", "a.m.", "。"]
+
+
+def test_tokens_of_random_chunks_are_spacys() -> None:
+    words, order = Words(MEMO), random.Random(1)
+    chunks = ["".join(order.choices(PIECES, k=order.randint(1, 9))) for _ in range(20_000)]
+    tokens = words.tokens(*join([" ".join(chunks)]))
+    assert words.asked < 6_000  # the rest was split here
+    expected = [token for split in words.split(chunks) for token in split]
+    assert tokens.hashes.tolist() == [int(hash_token(token)) for token in expected]
     assert tokens.lengths.tolist() == [len(token) for token in expected]
     assert tokens.flags.tolist() == [flags_of(token) for token in expected]
 
