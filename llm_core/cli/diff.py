@@ -21,7 +21,7 @@ def diff(
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
-    """What changed: documents by source and reason, tokens trained on, settings, scores.
+    """What changed: documents by source and reason, tokens trained on, settings, scores with paired intervals.
 
     To compare with another revision, check it out beside this one:
     git worktree add ../before REV && (cd ../before && dvc checkout), then
@@ -30,8 +30,8 @@ def diff(
     from llm_core.lineage.diff import diff as compare
     from llm_core.lineage.page import write_page
 
-    read_params(params_file, overrides)
-    found = compare(before, after)
+    params = read_params(params_file, overrides)
+    found = compare(before, after, params.evaluation.gate, params.seed)
     typer.echo(json.dumps(asdict(found), indent=2) if as_json else found.markdown())
     if out:
         write_page(out, found.markdown())

@@ -3,7 +3,8 @@
 Two document folders are joined on their ids by DuckDB (beyond memory it spills), so that a
 document is added, removed, or changed by its text. A document removed is looked up in the
 newer version's ledger, which names the stage and reason that dropped it. Two models are
-compared by the documents their training really saw, by their settings and by their scores.
+compared by the documents their training really saw, by their settings and by their scores; where
+both were evaluated, score by score on the items that both answered, with paired intervals.
 To hold an older revision against this one, check it out beside:
 `git worktree add ../before REV && (cd ../before && dvc checkout)`.
 """
@@ -16,10 +17,13 @@ from typing import Any
 
 from llm_core.documents import document_files
 from llm_core.errors import UserError
+from llm_core.evaluation.gate import Results, comparable, difference
+from llm_core.evaluation.results import read_results
 from llm_core.lineage.index import connect, rows_of
 from llm_core.lineage.page import table
 from llm_core.lineage.training import TrainingData, ancestry, documents
 from llm_core.params import flatten
+from llm_core.params.evaluation import Gate
 from llm_core.storage import read_json
 
 
@@ -39,6 +43,8 @@ class Diff:
     """settings that differ: setting, before, after"""
     scores: list[dict[str, Any]] = field(default_factory=list)
     """metrics that differ: metric, before, after"""
+    improvements: list[dict[str, Any]] = field(default_factory=list)
+    """scores on common items: metric, items, improvement (positive is better), low and high of its interval"""
 
     @property
     def same(self) -> bool:
@@ -56,6 +62,7 @@ class Diff:
             ("Why documents left", self.reasons),
             ("Tokens trained on", self.tokens),
             ("Settings", self.settings),
+            ("Scores, paired on the same items (positive is better)", self.improvements),
             ("Scores", self.scores),
         ):
             if rows:
@@ -63,15 +70,15 @@ class Diff:
         return "\n\n".join(parts) + "\n"
 
 
-def diff(before: Path, after: Path) -> Diff:
-    """Compare two document folders or two model folders.
+def diff(before: Path, after: Path, gate: Gate, seed: int) -> Diff:
+    """Compare two document folders or two model folders; `gate` tells the confidence of intervals.
 
     Raises UserError where a path is neither, or the two are of different kinds.
     """
     kinds = [_kind(before), _kind(after)]
     if kinds[0] != kinds[1]:
         raise UserError(f"{before} is a {kinds[0]} folder, {after} a {kinds[1]} folder: compare two of a kind")
-    return diff_models(before, after) if kinds[0] == "model" else diff_documents(before, after)
+    return diff_models(before, after, gate, seed) if kinds[0] == "model" else diff_documents(before, after)
 
 
 def diff_documents(before: Path, after: Path) -> Diff:
@@ -105,7 +112,7 @@ def diff_documents(before: Path, after: Path) -> Diff:
     return found
 
 
-def diff_models(before: Path, after: Path) -> Diff:
+def diff_models(before: Path, after: Path, gate: Gate, seed: int) -> Diff:
     """Compare two models: documents and tokens their training saw, settings, and scores where they were evaluated."""
     found = Diff(str(before), str(after))
     records = [ancestry(path)[-1] for path in (before, after)]
@@ -131,6 +138,9 @@ def diff_models(before: Path, after: Path) -> Diff:
     settings, scores = [_settings(record) for record in records], [_scores(path) for path in (before, after)]
     found.settings = list(_differing(settings[0], settings[1], "setting"))
     found.scores = list(_differing(scores[0], scores[1], "metric"))
+    old, new = (_data_folder(path) / "evaluation" / path.name for path in (before, after))
+    if (old / "results.jsonl").is_file() and (new / "results.jsonl").is_file():
+        found.improvements = list(_improvements(read_results(old), read_results(new), gate, seed))
     return found
 
 
@@ -176,6 +186,13 @@ def _scores(model: Path) -> dict[str, Any]:
             figures = flatten(read_json(file), f"{file.parent.parent.name}.")
             found |= {key: value for key, value in figures.items() if isinstance(value, int | float | str)}
     return found
+
+
+def _improvements(before: Results, after: Results, gate: Gate, seed: int) -> Iterator[dict[str, Any]]:
+    for metric in comparable(before, after):
+        found = difference(before, after, metric, gate, seed)
+        row = {"improvement": found.difference, "low": found.low, "high": found.high}
+        yield {"metric": metric, "items": found.items} | {name: round(value, 4) for name, value in row.items()}
 
 
 def _differing(before: dict[str, Any], after: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:

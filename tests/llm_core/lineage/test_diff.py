@@ -8,6 +8,7 @@ import pytest
 from llm_core import documents
 from llm_core.errors import UserError
 from llm_core.lineage.diff import diff
+from llm_core.params.evaluation import Gate
 from tests.llm_core.lineage.conftest import IDS
 from tests.llm_core.lineage.test_journey import main_exit
 
@@ -19,11 +20,11 @@ def test_documents_added_removed_changed_and_why(project):
             rows = batch.to_pylist()
             rows[0]["text"] += " once"  # changed since
             writer.write_rows([row for row in rows if row["id"] != IDS[7]])  # 7 was added since
-    found = diff(before, project / "data/dedup")
+    found = diff(before, project / "data/dedup", Gate(), 1)
     assert found.sources == [{"source": "web", "before": 38, "after": 38, "added": 1, "removed": 1, "changed": 1}]
     assert found.reasons == [{"source": "web", "stage": "dedup", "reason": "exact_duplicate", "documents": 1}]
     assert not found.same
-    assert diff(before, before).same
+    assert diff(before, before, Gate(), 1).same
 
 
 def test_models_trained_for_longer_on_the_same_data(project):
@@ -31,16 +32,31 @@ def test_models_trained_for_longer_on_the_same_data(project):
     record = json.loads((project / "data/models/base/training_data.json").read_text())
     record["steps"] = 1  # one step of 4 sequences, each one document
     (project / "data/models/base/training_data.json").write_text(json.dumps(record))
-    found = diff(project / "data/models/base", project / "data/models/longer")
+    found = diff(project / "data/models/base", project / "data/models/longer", Gate(), 1)
     assert found.sources[0]["before"] == 4
     assert found.sources[0]["after"] == 38
     assert found.sources[0]["removed"] == 0
     assert found.settings == [{"setting": "steps", "before": 1, "after": 21}]
 
 
+def test_scores_of_two_models_are_paired_on_common_items(project):
+    shutil.copytree(project / "data/models/base", project / "data/models/longer")
+    for name, right in (("base", 3), ("longer", 9)):
+        folder = project / "data/evaluation" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = [{"task": "exact_match", "id": str(n), "exact_match": float(n < right)} for n in range(12)]
+        rows.append({"task": "exact_match", "id": f"only {name}", "exact_match": 1.0})
+        (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = diff(project / "data/models/base", project / "data/models/longer", Gate(), 1)
+    (row,) = found.improvements
+    assert (row["metric"], row["items"], row["improvement"]) == ("exact_match", 12, 0.5)
+    assert 0 < row["low"] < 0.5 < row["high"] < 1
+    assert "| exact_match | 12 | 0.5 |" in found.markdown()
+
+
 def test_two_of_different_kinds(project):
     with pytest.raises(UserError, match="two of a kind"):
-        diff(project / "data/models/base", project / "data/dedup")
+        diff(project / "data/models/base", project / "data/dedup", Gate(), 1)
 
 
 def test_the_page_and_the_command_line(project, capsys):
