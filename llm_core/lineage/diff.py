@@ -26,6 +26,8 @@ from llm_core.params import flatten
 from llm_core.params.evaluation import Gate
 from llm_core.storage import read_json
 
+SPREAD = ("_low", "_high", "_stderr", "detectable")  # of a score: the paired intervals tell more
+
 
 @dataclass
 class Diff:
@@ -184,7 +186,11 @@ def _scores(model: Path) -> dict[str, Any]:
     for file in (model / "metrics.json", _data_folder(model) / "evaluation" / model.name / "metrics.json"):
         if file.is_file():
             figures = flatten(read_json(file), f"{file.parent.parent.name}.")
-            found |= {key: value for key, value in figures.items() if isinstance(value, int | float | str)}
+            found |= {
+                key: value
+                for key, value in figures.items()
+                if isinstance(value, int | float | str) and not key.endswith(SPREAD)
+            }
     return found
 
 

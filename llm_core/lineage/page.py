@@ -9,13 +9,14 @@ from llm_core.storage import output_file
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-td, p, li, h1 { overflow-wrap: anywhere; }
+p, li, h1 { overflow-wrap: anywhere; }
 h1 { font-size: 1.3rem; } h2 { font-size: 1.05rem; margin-top: 2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .75rem .25rem 0; text-align: left; }
 th, td { border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); }
-.number { text-align: right; }
+.number { text-align: right; white-space: nowrap; }
+@media print { .wide { overflow: visible; } td { overflow-wrap: anywhere; } }
 """
 
 
