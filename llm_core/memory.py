@@ -5,11 +5,11 @@ import os
 from contextlib import suppress
 
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
-LARGE = 1 << 17
+LARGE = 1 << 20
 
 
 def return_what_is_freed() -> None:
-    """From now on give freed blocks of 128 KB and more back to the system. Call it before pyarrow is imported.
+    """From now on give freed blocks of a megabyte and more back to the system. Call it before pyarrow is imported.
 
     Otherwise glibc keeps blocks of up to 32 MB for later, and Arrow's own allocator keeps all its pages: a stage
     with buffers of 32 MB then grows to several times that. Costs some page faults; changes no result.
