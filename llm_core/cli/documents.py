@@ -24,7 +24,7 @@ def documents(
     Computed from the state of the data loader, for any world size and any number of resumes.
     Without --out, prints how many documents and tokens of each source there were.
     """
-    from llm_core.lineage.training import ancestry, summary, write_documents
+    from llm_core.lineage.training import FINETUNING, ancestry, chain, finetuning_documents, summary, write_documents
 
     read_params(params_file, overrides)
     start, stop = _range(steps)
@@ -34,6 +34,14 @@ def documents(
             typer.echo(f"{out}: {count} rows, what {record.model} was trained on")
         for line in summary(record, start, stop):
             typer.echo(line)
+    for folder in chain(model):
+        try:
+            rows, made_from = finetuning_documents(folder)
+        except UserError as error:
+            typer.echo(str(error))
+            continue
+        if rows:
+            typer.echo(f"{folder}: finetuned on {rows}, made from {len(made_from)} documents ({FINETUNING} there)")
 
 
 def _range(steps: str) -> tuple[int, int | None]:

@@ -1,6 +1,7 @@
 """A lineage answer as Markdown tables, and as one self-contained HTML page, light and dark, printable."""
 
 import html
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ th, td { padding: .25rem .75rem .25rem 0; text-align: left; }
 th, td { border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); }
 .number { text-align: right; white-space: nowrap; }
 @media print { .wide { overflow: visible; } td { overflow-wrap: anywhere; } }
+@media screen and (max-width: 40rem) { table { font-size: .8rem; } th, td { padding-right: .45rem; } }
 """
 
 
@@ -68,7 +70,13 @@ def _table(lines: list[str]) -> str:
     kinds = [' class="number"' if mark.endswith(":") else "" for mark in marks]
 
     def cells(row: list[str], tag: str) -> str:
-        return "".join(f"<{tag}{kind}>{html.escape(cell)}</{tag}>" for cell, kind in zip(row, kinds, strict=False))
+        return "".join(f"<{tag}{kind}>{_breakable(cell)}</{tag}>" for cell, kind in zip(row, kinds, strict=False))
 
     inner = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{cells(head, "th")}</tr></thead><tbody>{inner}</tbody></table></div>'
+
+
+def _breakable(text: str) -> str:
+    """`text` escaped; a long path or dotted name may break behind its separators, a word or a number never within."""
+    escaped = html.escape(text)
+    return re.sub(r"([./_])(?=[^\W\d])", r"\1<wbr>", escaped) if len(text) > 24 else escaped

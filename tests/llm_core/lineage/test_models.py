@@ -11,6 +11,7 @@ from llm_core.errors import UserError
 from llm_core.lineage.models import told, trained_models
 from llm_core.lineage.training import chain
 from tests.llm_core.lineage.conftest import IDS
+from tests.llm_core.lineage.test_journey import main_exit
 
 
 def note(folder: Path, **values: object) -> None:
@@ -35,7 +36,7 @@ def cache(folder: Path, project: Path) -> str:
     return digest
 
 
-def test_a_document_whose_rows_a_model_was_finetuned_on(project):
+def test_a_document_whose_rows_a_model_was_finetuned_on(project, capsys):
     rows = project / "data/finetuning/instruction"
     rows.mkdir(parents=True)
     (rows / "documents.json").write_text(json.dumps({"train": [IDS[4]], "heldout": [IDS[5]], "test": []}))
@@ -47,10 +48,14 @@ def test_a_document_whose_rows_a_model_was_finetuned_on(project):
     ways = [told(row) for row in trained_models(project / "data/models", {IDS[5]})]
     assert len(ways) == 2
     assert not any("finetuned" in way for way in ways)  # held-out rows train nothing
+    assert main_exit(["documents", "--model", str(child)]) == 0
+    assert f"{child}: finetuned on data/finetuning/instruction, made from 1 documents" in capsys.readouterr().out
     (rows / "documents.json").write_text("{}")
     base, answer, _ = trained_models(project / "data/models", {IDS[5]})
     assert "not here as they were" in answer["unknown"]
     assert base["steps"]
+    assert main_exit(["documents", "--model", str(child)]) == 0
+    assert "not here as they were" in capsys.readouterr().out
 
 
 def test_token_shards_that_changed_since_are_found_in_the_cache_or_it_is_said(project):
