@@ -1,6 +1,12 @@
 """The cards say what the ledgers say, and there is none for a text without a licence."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+import yaml
 
 from llm_core.documents import DocumentWriter
 from llm_core.errors import UserError
@@ -8,6 +14,8 @@ from llm_core.lineage.cards import dataset_card, model_card
 from llm_core.params import Params
 from tests.llm_core.lineage.conftest import IDS, rows
 from tests.llm_core.lineage.test_journey import main_exit
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_dataset_card_counts_what_the_ledgers_hold(project):
@@ -45,3 +53,26 @@ def test_cards_from_the_command_line(project):
     ]
     card = (project / "cards/dataset.md").read_text()
     assert "| asked by the author | named | 1 |" in card
+
+
+@pytest.mark.slow
+def test_a_text_without_a_licence_stops_dvc_repro(project):
+    stage = yaml.safe_load((ROOT / "experiments/lineage/dvc.yaml").read_text())["stages"]["cards"]
+    stage["deps"] = [path for path in stage["deps"] if Path(path).exists()]  # this project's pipeline is shorter
+    del stage["params"]
+    (project / "experiments/lineage").mkdir(parents=True)
+    (project / "experiments/lineage/dvc.yaml").write_text(yaml.safe_dump({"stages": {"cards": stage}}))
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": programs, "PYTHONPATH": str(ROOT)}
+    subprocess.run(["dvc", "init", "-q", "--no-scm"], env=environment, check=True)
+    command = ["dvc", "repro", "experiments/lineage/dvc.yaml"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    card = project / "data/cards/dataset.md"
+    assert "| public-domain | web | 38 |" in card.read_text()
+    with DocumentWriter(project / "data/dedup/documents") as writer:
+        writer.write_rows([{**rows()[0], "license": None}])
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "no licence for web (1 documents): set sources.NAME.license in params.yaml" in done.stderr
+    assert not card.exists(), "no card stays that could be taken for this version's"
