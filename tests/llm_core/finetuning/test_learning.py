@@ -73,3 +73,16 @@ def test_rlhf_raises_the_held_out_reward_at_bounded_kl(start, algorithm):
     assert change["p_value"] < 0.001
     # always saying what the start says three times in ten costs -log 0.3 = 1.2 nats; the rest stays as it was
     assert 0 < metrics["kl_nats_per_answer"]["mean"] < 2.4
+
+
+@pytest.mark.slow
+def test_rlhf_by_a_learned_reward_gives_right_answers_where_kl_holds_it(start):
+    judged = run("reward", start, "judge", max_steps=30)
+    assert judged["accuracy_change"]["after"] == 1
+    metrics = run(
+        "rlhf", start, "out", reward="judge", beta=1.0, **REINFORCED
+    )  # at 0.5 it writes what the judge overrates
+    change = metrics["exact_answer_change"]
+    assert (change["before"], change["after"]) == (0, 1)
+    assert change["p_value"] < 0.001 and metrics["after"]["stopped_by_itself"] == 1
+    assert 0 < metrics["kl_nats_per_answer"]["mean"] < 2.4
