@@ -8,6 +8,7 @@ least hash of its id; every span like it in another document is a cut. Repetitio
 
 import re
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,10 @@ class SpanFinder:
         bounds = np.frombuffer(texts.buffers()[1], np.int64, len(texts) + 1, offset=texts.offset * 8)
         data = memoryview(texts.buffers()[2] or b"")[int(bounds[0]) : int(bounds[-1])]
         bounds = bounds - bounds[0]
-        inner = np.array([found.end() for found in self._separator.finditer(data)], np.int64)
+        inner = np.array(  # text by text: a separator across two would make spans depend on the neighbour
+            [end.end() for low, high in pairwise(bounds.tolist()) for end in self._separator.finditer(data, low, high)],
+            np.int64,
+        )
         starts = np.unique(np.concatenate([bounds[:-1], inner]))
         starts = starts[starts < bounds[-1]]
         edges = np.append(starts, bounds[-1])

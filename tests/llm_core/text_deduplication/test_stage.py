@@ -2,6 +2,7 @@
 
 import json
 import random
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,14 @@ def test_short_paragraphs_and_those_repeated_within_a_document_stay(tmp_path: Pa
 def test_lines(tmp_path: Path) -> None:
     texts, ledger, _ = run(tmp_path, rows_of({"a": f"{OWN['a']}\n{NOTICE}\n", "b": f"{NOTICE}\nmine"}), LINE)
     assert texts == {"a": f"{OWN['a']}\n{NOTICE}\n", "b": "mine"} and ledger["b"]["reason"] == "repeated_line"
+
+
+@pytest.mark.parametrize("params", [PARAGRAPH, LINE])
+def test_blank_ends_of_a_neighbour_change_nothing(params: TextDeduplication, tmp_path: Path) -> None:
+    rows = rows_of({"a": f"{NOTICE}\n\n{OWN['a']} {OWN['c']}", "b": f"    {NOTICE}\n\n{OWN['b']}", "c": "own\n\n"})
+    for number, order in enumerate(permutations(rows)):
+        texts, _, _ = run(tmp_path / str(number), list(order), params)
+        assert texts == {"a": rows[0]["text"], "b": OWN["b"], "c": "own\n\n"}
 
 
 def test_a_document_of_nothing_else_is_dropped_and_counted(tmp_path: Path) -> None:
