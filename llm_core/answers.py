@@ -15,6 +15,16 @@ def normalize(answer: str) -> str:
     return " ".join(ARTICLES.sub(" ", re.sub(r"[^\w\s]", " ", answer.lower())).split())
 
 
+def holds(text: str, *answers: str) -> bool:
+    """Whether the words of one of the answers stand in a text; an answer without words stands in none.
+
+    >>> holds("Capital: the Hague", "Amsterdam", "The Hague!")
+    True
+    """
+    words = f" {normalize(text)} "
+    return any(f" {wanted} " in words for wanted in map(normalize, answers) if wanted)
+
+
 def answer_f1(completion: str, answer: str) -> float:
     """SQuAD's F1 over words: what is partly right counts in part."""
     said, wanted = normalize(completion).split(), normalize(answer).split()

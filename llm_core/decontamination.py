@@ -25,9 +25,8 @@ from llm_core.documents import (
     SHARD_BYTES,
     DocumentWriter,
     count_documents,
-    document_files,
-    read_batches,
     read_lines,
+    read_numbered_batches,
     require_documents,
 )
 from llm_core.errors import UserError
@@ -89,23 +88,20 @@ def decontaminate(
             DocumentWriter(folder / "documents", shard_bytes) as writer,
             ledger.LedgerWriter(folder / "ledger", "decontaminate") as judged,
         ):
-            for file in document_files(inputs):
-                offset = 0
-                for batch in read_batches(file):
-                    rows = []
-                    for row, document in enumerate(batch.select(["id", "source", "text"]).to_pylist()):
-                        worst = None
-                        for item, share in items.overlaps(hasher(document["text"])):
-                            best[item] = max(best.get(item, 0.0), share)
-                            holders.setdefault(item, []).append(document["id"])
-                            if share >= params.threshold and (worst is None or share > worst[1]):
-                                worst = (item, share)
-                        rows.append(_row(document, worst, items, file, offset + row))
-                    judged.record(rows)
-                    writer.write(batch.filter(pa.array([row["verdict"] == "kept" for row in rows])))
-                    work.update(batch.num_rows)
-                    offset += batch.num_rows
-                count += offset
+            for file, offset, batch in read_numbered_batches(inputs):
+                rows = []
+                for row, document in enumerate(batch.select(["id", "source", "text"]).to_pylist()):
+                    worst = None
+                    for item, share in items.overlaps(hasher(document["text"])):
+                        best[item] = max(best.get(item, 0.0), share)
+                        holders.setdefault(item, []).append(document["id"])
+                        if share >= params.threshold and (worst is None or share > worst[1]):
+                            worst = (item, share)
+                    rows.append(_row(document, worst, items, file, offset + row))
+                judged.record(rows)
+                writer.write(batch.filter(pa.array([row["verdict"] == "kept" for row in rows])))
+                work.update(batch.num_rows)
+                count += batch.num_rows
         require_documents(count, inputs)
         metrics = judged.summary()
         ledger.check_balance(count, metrics)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 ROWS = 1 << 12  # a column begins with room for so many
+ROWS_AT_ONCE = 1 << 16  # what passes over columns take into memory
 
 
 class Column:
@@ -53,6 +54,12 @@ class Column:
         return flat.reshape(-1, self.width) if self.width > 1 else flat
 
 
+def string_buffers(strings: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Of large strings: string i is `data[starts[i]:starts[i + 1]]`; starts int64 [strings + 1], data uint8."""
+    starts = np.frombuffer(strings.buffers()[1], np.int64, len(strings) + 1, offset=strings.offset * 8)
+    return starts, np.frombuffer(strings.buffers()[2] or b"", np.uint8)
+
+
 class StringColumn:
     """Strings appended to files in `folder`."""
 
@@ -65,9 +72,7 @@ class StringColumn:
 
     def append(self, strings: pa.Array) -> None:
         """Add strings (none of them null) at the end."""
-        strings = strings.cast(pa.large_string())
-        starts = np.frombuffer(strings.buffers()[1], np.int64, len(strings) + 1, offset=strings.offset * 8)
-        data = np.frombuffer(strings.buffers()[2] or b"", np.uint8)
+        starts, data = string_buffers(strings.cast(pa.large_string()))
         self._bytes.append(data[starts[0] : starts[-1]])
         self._ends.append(starts[1:] - starts[0] + self._ends.values[-1])
 

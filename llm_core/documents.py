@@ -24,17 +24,15 @@ import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 import zstandard
 from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
 
 from llm_core.digests import short_hash
 from llm_core.errors import UserError
+from llm_core.parquet import open_parquet
 from llm_core.storage import list_files, open_file
 
 SCHEMA = pa.schema(
     [
-        pa.field(
-            "id", pa.string(), nullable=False
-        ),  # 32 hexadecimal digits for what we make; kept where a file brings one
+        pa.field("id", pa.string(), nullable=False),  # 32 hexadecimal digits where we make it, else the file's own
         pa.field("source", pa.string(), nullable=False),  # the key under `sources:` in params.yaml
         pa.field("url", pa.string()),
         pa.field("text", pa.large_string(), nullable=False),
@@ -44,6 +42,7 @@ SCHEMA = pa.schema(
         pa.field("metadata", pa.string()),  # a JSON object
     ]
 )
+Paths = str | Path | Iterable[str | Path]  # files and folders
 COLUMNS = frozenset(SCHEMA.names)
 PLAIN = [name for name in SCHEMA.names if name != "metadata"]
 ENDINGS = (".parquet", ".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
@@ -60,7 +59,7 @@ def document_id(source: str, key: str) -> str:
     return short_hash(source, key)
 
 
-def document_files(paths: str | Path | Iterable[str | Path]) -> list[str]:
+def document_files(paths: Paths) -> list[str]:
     """Every document file at `paths` (files and folders), in a stable order.
 
     A stage's output folder stands for its `documents/` folder: the ledger beside it is skipped.
@@ -96,15 +95,24 @@ def read_batches(
         yield from _read_jsonl(str(file), wanted, batch_bytes)
 
 
-def read_documents(
-    paths: str | Path | Iterable[str | Path], columns: Sequence[str] | None = None
-) -> Iterator[pa.RecordBatch]:
+def read_documents(paths: Paths, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Stream the documents of files and folders, file by file in a stable order."""
+    for _, _, batch in read_numbered_batches(paths, columns):
+        yield batch
+
+
+def read_numbered_batches(
+    paths: Paths, columns: Sequence[str] | None = None, batch_bytes: int = BATCH_BYTES
+) -> Iterator[tuple[str, int, pa.RecordBatch]]:
+    """Stream (file, number of the batch's first row in it, batch) of every document, in a stable order."""
     for file in document_files(paths):
-        yield from read_batches(file, columns)
+        offset = 0
+        for batch in read_batches(file, columns, batch_bytes):
+            yield file, offset, batch
+            offset += batch.num_rows
 
 
-def count_documents(paths: str | Path | Iterable[str | Path]) -> int | None:
+def count_documents(paths: Paths) -> int | None:
     """Number of documents at `paths` by the Parquet footers; None when a file is of another kind.
 
     Raises UserError where a footer cannot be read.
@@ -113,12 +121,8 @@ def count_documents(paths: str | Path | Iterable[str | Path]) -> int | None:
     for file in document_files(paths):
         if not file.endswith(".parquet"):
             return None
-        filesystem, root = url_to_fs(file)
-        try:
-            with filesystem.open(root) as stream:
-                total += pq.ParquetFile(stream).metadata.num_rows
-        except (pa.ArrowInvalid, OSError) as error:
-            raise _no_parquet(file, error) from None
+        with open_parquet(file) as parquet:
+            total += parquet.metadata.num_rows
     return total
 
 
@@ -228,26 +232,16 @@ class DocumentWriter:
 
 
 def _read_parquet(file: str, wanted: list[str], batch_bytes: int) -> Iterator[pa.RecordBatch]:
-    filesystem, root = url_to_fs(file)
-    local = isinstance(filesystem, LocalFileSystem)
-    try:  # by default Arrow holds a row group's compressed bytes several times: mapped and not fetched ahead, never
-        with pa.memory_map(root) if local else filesystem.open(root) as stream:
-            parquet = pq.ParquetFile(stream, pre_buffer=not local)
-            present = set(parquet.schema_arrow.names)
-            if "text" in wanted and "text" not in present:
-                raise UserError(f"{file}: has no column 'text' (it has {', '.join(sorted(present))})")
-            position = 0
-            for batch in parquet.iter_batches(
-                _rows_of(parquet.metadata, batch_bytes), columns=[name for name in wanted if name in present]
-            ):
-                yield complete(batch, wanted, file, position)
-                position += batch.num_rows
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _no_parquet(file, error) from None
-
-
-def _no_parquet(file: str, error: Exception) -> UserError:
-    return UserError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})")
+    with open_parquet(file) as parquet:
+        present = set(parquet.schema_arrow.names)
+        if "text" in wanted and "text" not in present:
+            raise UserError(f"{file}: has no column 'text' (it has {', '.join(sorted(present))})")
+        position = 0
+        for batch in parquet.iter_batches(
+            _rows_of(parquet.metadata, batch_bytes), columns=[name for name in wanted if name in present]
+        ):
+            yield complete(batch, wanted, file, position)
+            position += batch.num_rows
 
 
 def _rows_of(footer: pq.FileMetaData, batch_bytes: int) -> int:

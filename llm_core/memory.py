@@ -1,4 +1,4 @@
-"""What a process keeps of the memory that it has freed."""
+"""How much a stage reads at once, and what its process keeps of the memory that it has freed."""
 
 import ctypes
 import os
@@ -6,6 +6,14 @@ from contextlib import suppress
 
 M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 LARGE = 1 << 20
+
+
+def batch_bytes(memory_mb: int) -> int:
+    """Bytes of text in a batch of documents where a stage may take `memory_mb`: a 32nd of it.
+
+    Its words, shingles and texts, a few batches ahead, take some ten times as much.
+    """
+    return memory_mb << 15
 
 
 def return_what_is_freed() -> None:

@@ -23,9 +23,8 @@ from llm_core.documents import (
     SHARD_BYTES,
     DocumentWriter,
     count_documents,
-    document_files,
-    read_batches,
     read_documents,
+    read_numbered_batches,
     require_documents,
 )
 from llm_core.params.mixing import Split
@@ -126,22 +125,19 @@ def _write(inputs: list[str], folder: Path, ids: list[str], heldout: set[str], s
         DocumentWriter(folder / "heldout/documents", shard_bytes) as kept_out,
         ledger.LedgerWriter(folder / "ledger", "split") as judged,
     ):
-        for file in document_files(inputs):
-            offset = 0
-            for batch in read_batches(file):
-                rows: list[ledger.Row] = []
-                for row, document in enumerate(batch.select(["id", "source", "text"]).to_pylist()):
-                    side = SIDES[document["id"] in heldout]
-                    size = len(document["text"].encode("utf-8", "surrogatepass"))
-                    counts[document["source"], side] += 1
-                    sizes[document["source"], side] += size
-                    place: ledger.Row = {"shard": file, "offset": offset + row, "bytes": size, "detail": side}
-                    rows.append({"id": document["id"], "source": document["source"], "verdict": "kept", **place})
-                judged.record(rows)
-                out = pa.array([row["detail"] == "heldout" for row in rows])
-                train.write(batch.filter(pa.compute.invert(out)))
-                kept_out.write(batch.filter(out))
-                offset += batch.num_rows
+        for file, offset, batch in read_numbered_batches(inputs):
+            rows: list[ledger.Row] = []
+            for row, document in enumerate(batch.select(["id", "source", "text"]).to_pylist()):
+                side = SIDES[document["id"] in heldout]
+                size = len(document["text"].encode("utf-8", "surrogatepass"))
+                counts[document["source"], side] += 1
+                sizes[document["source"], side] += size
+                place: ledger.Row = {"shard": file, "offset": offset + row, "bytes": size, "detail": side}
+                rows.append({"id": document["id"], "source": document["source"], "verdict": "kept", **place})
+            judged.record(rows)
+            out = pa.array([row["detail"] == "heldout" for row in rows])
+            train.write(batch.filter(pa.compute.invert(out)))
+            kept_out.write(batch.filter(out))
     metrics = judged.summary()
     ledger.check_balance(len(ids), metrics)
     for source, table in metrics["by_source"].items():

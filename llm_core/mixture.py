@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from llm_core import ledger, progress
 from llm_core.digests import short_hash
-from llm_core.documents import SHARD_BYTES, DocumentWriter, document_files, read_batches, read_documents
+from llm_core.documents import SHARD_BYTES, DocumentWriter, read_documents, read_numbered_batches
 from llm_core.errors import UserError
 from llm_core.params.mixing import Mixing
 from llm_core.storage import output_folder, write_json
@@ -145,15 +145,12 @@ def _write(train: list[str], folder: Path, passes: dict[str, int], shard_bytes: 
         ledger.LedgerWriter(folder / "ledger", "mix") as judged,
     ):
         for number in range(max(passes.values(), default=0) or 1):
-            for file in document_files(train):
-                offset = 0
-                for batch in read_batches(file):
-                    counts = np.array([passes[name] for name in batch.column("id").to_pylist()], np.int64)
-                    writer.write(batch.filter(pa.array(counts > number)))
-                    if number == 0:
-                        judged.record(_rows(batch, counts, file, offset))
-                        documents += batch.num_rows
-                    offset += batch.num_rows
+            for file, offset, batch in read_numbered_batches(train):
+                counts = np.array([passes[name] for name in batch.column("id").to_pylist()], np.int64)
+                writer.write(batch.filter(pa.array(counts > number)))
+                if number == 0:
+                    judged.record(_rows(batch, counts, file, offset))
+                    documents += batch.num_rows
     metrics = judged.summary()
     ledger.check_balance(documents, metrics)
     return metrics

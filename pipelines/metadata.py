@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 
+from llm_core.report.blocks import cell_text
 from pipelines.dvc_project import DvcProject, Stage
 
 MAX_FIGURES = 60
@@ -179,9 +180,4 @@ def _narrow(rows: dict[str, dict[str, Any]]) -> bool:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else _plain(str(value))
-
-
-def _plain(text: str) -> str:
-    """Text of a cell: a document's own bars, tags and line ends are none of the table's."""
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return f"{value:.6g}" if isinstance(value, float) else cell_text(str(value)).replace("\n", " ")

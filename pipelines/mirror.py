@@ -20,14 +20,9 @@ from dagster._core.definitions.data_version import (
 
 from pipelines.dvc_project import BEFORE, NOTHING, DvcProject
 from pipelines.metadata import stage_metadata
+from pipelines.run_queue import SUBMITTED
 
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+UNFINISHED = [dg.DagsterRunStatus.NOT_STARTED, *SUBMITTED]
 FORGOTTEN = "no entry in dvc.lock"
 SPOILED = "; to be restored: "
 

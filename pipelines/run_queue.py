@@ -2,12 +2,13 @@
 
 from dagster import DagsterRun, DagsterRunStatus, QueuedRunCoordinator, RunsFilter, SubmitRunContext
 
-UNFINISHED = [
+SUBMITTED = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.STARTING,
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
+"""of runs that were asked for and have not ended"""
 
 
 class ExplainedRunQueue(QueuedRunCoordinator):
@@ -19,7 +20,7 @@ class ExplainedRunQueue(QueuedRunCoordinator):
         queue = self._instance.get_concurrency_config().run_queue_config
         limit = queue.max_concurrent_runs if queue else -1
         before = [
-            other for other in self._instance.get_runs(RunsFilter(statuses=UNFINISHED)) if other.run_id != run.run_id
+            other for other in self._instance.get_runs(RunsFilter(statuses=SUBMITTED)) if other.run_id != run.run_id
         ]
         if 0 <= limit <= len(before):
             runs = ", ".join(other.run_id[:8] for other in reversed(before))

@@ -8,19 +8,16 @@ and never stops the shard.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
 
 from llm_core.cleaning.batch import Batch, from_arrow, from_columns
 from llm_core.documents import SCHEMA, complete, document_id, parse_line, read_lines
 from llm_core.errors import UserError
+from llm_core.parquet import open_parquet
 
 PIECE_BYTES = 32 << 20  # uncompressed; small enough to share out, large enough to make starting a piece cheap
 BATCH_ROWS = 256
 BATCH_BYTES = 16 << 20
-READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -38,15 +35,12 @@ def divide(files: list[str]) -> list[Piece]:
     """The pieces of all files, in order."""
     pieces: list[Piece] = []
     for file in files:
-        filesystem, root = url_to_fs(file)
         if not file.endswith(".parquet"):
+            filesystem, root = url_to_fs(file)
             pieces.append(Piece(file, size=filesystem.size(root) or 0))
             continue
-        try:
-            with filesystem.open(root) as stream:
-                metadata = pq.ParquetFile(stream).metadata
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
+        with open_parquet(file) as parquet:
+            metadata = parquet.metadata
         first = row = size = rows = 0
         for group in range(metadata.num_row_groups):
             size += metadata.row_group(group).total_byte_size
@@ -66,22 +60,15 @@ def read_piece(piece: Piece) -> Iterator[Batch]:
 
 
 def _read_parquet(piece: Piece) -> Iterator[Batch]:
-    filesystem, root = url_to_fs(piece.file)
     row = piece.row
-    try:
-        with filesystem.open(root) as stream:
-            # Arrow would hold the compressed bytes of all the piece's row groups; a local file needs no reading ahead.
-            local = isinstance(filesystem, LocalFileSystem)
-            parquet = pq.ParquetFile(stream, pre_buffer=not local, buffer_size=READ_BYTES if local else 0)
-            names = [name for name in SCHEMA.names if name in parquet.schema_arrow.names]
-            if "text" not in names:
-                raise UserError(f"{piece.file}: has no column 'text' (it has {', '.join(parquet.schema_arrow.names)})")
-            groups = list(range(piece.first, piece.last))
-            for batch in parquet.iter_batches(BATCH_ROWS, row_groups=groups, columns=names):
-                yield from_arrow(complete(batch, SCHEMA.names, piece.file, row), piece.file, row)
-                row += batch.num_rows
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{piece.file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
+    with open_parquet(piece.file) as parquet:
+        names = [name for name in SCHEMA.names if name in parquet.schema_arrow.names]
+        if "text" not in names:
+            raise UserError(f"{piece.file}: has no column 'text' (it has {', '.join(parquet.schema_arrow.names)})")
+        groups = list(range(piece.first, piece.last))
+        for batch in parquet.iter_batches(BATCH_ROWS, row_groups=groups, columns=names):
+            yield from_arrow(complete(batch, SCHEMA.names, piece.file, row), piece.file, row)
+            row += batch.num_rows
 
 
 def _read_jsonl(file: str) -> Iterator[Batch]:

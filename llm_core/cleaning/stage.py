@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from llm_core.cleaning.batch import Batch, Step
-from llm_core.cleaning.reading import BATCH_ROWS, READ_BYTES, Piece, divide, read_piece
+from llm_core.cleaning.reading import BATCH_ROWS, Piece, divide, read_piece
 from llm_core.cleaning.runners import run
 from llm_core.cleaning.statistics import Statistics
 from llm_core.cleaning.steps import build_steps
@@ -24,6 +22,7 @@ from llm_core.documents import DocumentWriter, document_files
 from llm_core.errors import UserError
 from llm_core.ledger import LedgerWriter, check_balance
 from llm_core.params.cleaning import Cleaning
+from llm_core.parquet import open_parquet
 from llm_core.progress import log, report, task
 from llm_core.storage import output_folder, write_json
 
@@ -98,7 +97,7 @@ def _gather(works: list[Work], folder: Path, params: Cleaning, workers: int, sta
         for work, done in zip(works, run(process, works, params.runner, workers), strict=True):
             for writer, kind in ((documents, "documents"), (ledger, "ledger")):
                 for file in sorted(Path(done.folder, kind).glob("*.parquet")):
-                    with pq.ParquetFile(file, pre_buffer=False, buffer_size=READ_BYTES) as parquet:
+                    with open_parquet(str(file)) as parquet:
                         for batch in parquet.iter_batches(BATCH_ROWS):
                             writer.write(batch)
             shutil.rmtree(done.folder)

@@ -5,9 +5,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.disk_columns import ROWS_AT_ONCE
 from llm_core.similarity.clusters import Shingles
-
-ROWS_AT_ONCE = 1 << 16
 
 
 def wilson(hits: int, trials: int, z: float = 1.96) -> tuple[float, float]:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from llm_core.deduplication.signing import Signed
 from llm_core.deduplication.texts import Texts
-from llm_core.disk_columns import Column, StringColumn
+from llm_core.disk_columns import ROWS_AT_ONCE, Column, StringColumn
 from llm_core.errors import UserError
 from llm_core.similarity.clusters import Near, ShingleStore
 from llm_core.storage import read_json, write_json
@@ -97,8 +97,8 @@ class Corpus:
         """Write the facts beside the signatures; documents without words and removed ones are left out."""
         digests = self.texts.digests
         with pq.ParquetWriter(folder / "facts.parquet", SCHEMA, compression="zstd") as writer:
-            for start in range(0, len(self), 1 << 16):
-                rows = start + np.flatnonzero(self.stored.values[start : start + (1 << 16)] >= 0)
+            for start in range(0, len(self), ROWS_AT_ONCE):
+                rows = start + np.flatnonzero(self.stored.values[start : start + ROWS_AT_ONCE] >= 0)
                 stored = self.stored.values[rows]
                 digest = pa.py_buffer(np.ascontiguousarray(digests[stored]))
                 columns = [

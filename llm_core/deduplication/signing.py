@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llm_core.disk_columns import string_buffers
 from llm_core.ray_cluster import ray_cluster
 from llm_core.similarity.clusters import Near, Signatures, Signer
 from llm_core.similarity.words import WordHasher, normal_form
@@ -48,8 +49,7 @@ def words_of(
     ascii_only = pc.string_is_ascii(texts)
     if not pc.all(ascii_only).as_py():
         texts = _in_normal_form(texts, ascii_only.to_numpy(zero_copy_only=False))
-    starts = np.frombuffer(texts.buffers()[1], np.int64, len(texts) + 1, offset=texts.offset * 8)
-    data = np.frombuffer(texts.buffers()[2] or b"", np.uint8)
+    starts, data = string_buffers(texts)
     words, counts = hasher.of_texts(data, starts)
     digests = np.zeros((len(texts), 2), np.uint64)
     view, end = words.view(np.uint8).data, 0

@@ -13,7 +13,6 @@ scratch over both decides about the new documents when it prefers the earlier on
 
 import hashlib
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +26,16 @@ from llm_core.deduplication.audit import audit, drawn
 from llm_core.deduplication.corpus import Corpus, copy_store
 from llm_core.deduplication.signing import Signed, sign_all
 from llm_core.deduplication.survivors import Survivors, Verdicts
-from llm_core.disk_columns import Column
+from llm_core.disk_columns import ROWS_AT_ONCE, Column
 from llm_core.documents import (
     SHARD_BYTES,
     DocumentWriter,
     count_documents,
-    document_files,
-    read_batches,
+    read_numbered_batches,
     require_documents,
 )
 from llm_core.errors import UserError
+from llm_core.memory import batch_bytes
 from llm_core.params.deduplication import Deduplication
 from llm_core.similarity.clusters import Near, Shingles, ShingleStore, labels, unite_equal
 from llm_core.storage import output_folder, write_json
@@ -45,7 +44,6 @@ KEPT, TAKEDOWN, EMPTY, EXACT, URL, NEAR = range(6)
 REASONS = pa.array([None, "takedown", "empty", "exact_duplicate", "url_duplicate", "near_duplicate"])
 VERDICTS, KINDS = pa.array(["kept", "dropped"]), pa.array(takedowns.KINDS)
 Codes = npt.NDArray[np.int8]
-ROWS_AT_ONCE = 1 << 16
 
 
 def dedup(
@@ -112,7 +110,7 @@ def _read(
     """First pass: facts of every document, signature of each distinct text."""
     batches = (
         (batch, batch.column("text"))
-        for _, _, batch in _batches(inputs, ["id", "source", "url", "text"], params.memory_mb)
+        for _, _, batch in read_numbered_batches(inputs, ["id", "source", "url", "text"], batch_bytes(params.memory_mb))
     )
     signed: Signed
     with progress.task("dedup: signatures", total=count_documents(inputs)) as work:
@@ -179,7 +177,7 @@ def _write(
         DocumentWriter(folder / "documents", shard_bytes) as writer,
         ledger.LedgerWriter(folder / "ledger", "dedup") as judged,
     ):
-        for file, offset, batch in _batches(inputs, None, memory_mb):
+        for file, offset, batch in read_numbered_batches(inputs, None, batch_bytes(memory_mb)):
             numbers = np.arange(start, start + batch.num_rows)
             verdicts = survivors.of(numbers)
             codes = _reasons(numbers, corpus, verdicts.survivor)
@@ -214,18 +212,6 @@ def _facts(numbers: npt.NDArray[np.int64], corpus: Corpus, verdicts: Verdicts, r
         "survivor_id": corpus.ids.take(verdicts.survivor, mask=alone),
         "detail": KINDS.take(pa.array(details, pa.int64(), mask=reasons != TAKEDOWN)),
     }
-
-
-def _batches(inputs: list[str], columns: list[str] | None, memory_mb: int) -> Iterator[tuple[str, int, pa.RecordBatch]]:
-    """(file, number of the batch's first row in it, batch) of every document, in a stable order.
-
-    A batch is a 32nd of the memory: its words, shingles and texts, a few batches ahead, take some ten times as much.
-    """
-    for file in document_files(inputs):
-        offset = 0
-        for batch in read_batches(file, columns, memory_mb << 15):
-            yield file, offset, batch
-            offset += batch.num_rows
 
 
 def _url_digests(urls: pa.Array) -> npt.NDArray[np.uint64]:

@@ -29,6 +29,11 @@ class Verdicts(NamedTuple):
     """documents in its cluster"""
 
 
+def source_ranks(priority: list[str]) -> dict[str, int]:
+    """Rank of each source that `priority` names, 0 the most preferred; one named twice has the first."""
+    return {source: place for place, source in reversed(list(enumerate(priority)))}
+
+
 class Survivors:
     """Of each cluster of texts the document that is kept; `clusters` is the cluster of each text: int64 [texts]."""
 
@@ -38,7 +43,7 @@ class Survivors:
         for column in (survivor, label, size):
             column.resize(int(clusters.max(initial=-1)) + 1)
         self._of_cluster = Verdicts(survivor.values, label.values, size.values)
-        places = {source: place for place, source in reversed(list(enumerate(priority)))}
+        places = source_ranks(priority)
         ranks = np.array([places.get(source, len(priority)) for source in corpus.sources] or [0], np.int64)
         documents = (corpus.kept.values, ranks, corpus.source.values, corpus.length.values, *corpus.ids.buffers)
         _elect(self._stored, clusters, *documents, *self._of_cluster)

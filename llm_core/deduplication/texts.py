@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from llm_core.disk_columns import Column
+from llm_core.disk_columns import ROWS_AT_ONCE, Column
 
 Numbers = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
@@ -62,8 +62,8 @@ class Texts:
             while 2 * count > slots:
                 slots *= 2
             self._table = self._slots(slots)
-            for start in range(0, had, 1 << 16):
-                _insert(self._table.values, self.digests, np.arange(start, min(start + (1 << 16), had)))
+            for start in range(0, had, ROWS_AT_ONCE):
+                _insert(self._table.values, self.digests, np.arange(start, min(start + ROWS_AT_ONCE, had)))
 
     def _slots(self, count: int) -> Column:
         table = Column(self._folder, np.uint64)

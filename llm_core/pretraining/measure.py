@@ -70,9 +70,11 @@ class Heldout:
 def evaluating(engine: Any) -> Iterator[None]:
     """No dropout, and compiled blocks run uncompiled: every width of rows would be a compilation of its own."""
     engine.eval()
-    with torch.compiler.set_stance("force_eager"):
-        yield
-    engine.train()
+    try:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    finally:
+        engine.train()
 
 
 def _round_up(count: int, multiple: int) -> int:

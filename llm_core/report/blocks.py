@@ -176,10 +176,10 @@ def _markdown(block: Block) -> str:
     numeric = [all(isinstance(row[name], int | float | None) for row in content) for name in names]
     lines = [f"{caption}:", ""] if kind == "folded" else []
     lines += ["| " + " | ".join(names) + " |", "|" + "|".join("---:" if n else "---" for n in numeric) + "|"]
-    lines += ["| " + " | ".join(_cell(show(row[name])) for name in names) + " |" for row in content]
+    lines += ["| " + " | ".join(cell_text(show(row[name])) for name in names) + " |" for row in content]
     return "\n".join(lines)
 
 
-def _cell(text: str) -> str:
+def cell_text(text: str) -> str:
     """Text of a Markdown table's cell: a document's own bars and tags are neither."""
     return text.replace("|", "\\|").replace("<", "&lt;")

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from llm_core.answers import normalize
+from llm_core.answers import holds
 from llm_core.params.retrieval import Retrieval
 from llm_core.retrieval.reader import Reader
 from llm_core.retrieval.search import Method, Search
@@ -58,8 +58,7 @@ class Asker:
         ids, count = self.reader.prompt(question, [line.text for line in found])
         (text,) = self.reader([ids])
         shown = found[:count]
-        said = f" {normalize(text)} "
-        holding = [line for line in shown if said.strip() and said in f" {normalize(line.text)} "]
+        holding = [line for line in shown if holds(line.text, text)]
         chosen = list(dict.fromkeys(line.passage for line in holding or shown))
         return Answer(text, False, bool(holding), [self.search.index.passage(number) for number in chosen], similarity)
 

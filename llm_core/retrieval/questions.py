@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm_core.answers import normalize
+from llm_core.answers import holds
 from llm_core.errors import UserError
 
 
@@ -34,8 +34,7 @@ class Question:
             return bool(passage["document_id"] == self.document_id)
         if self.about is not None and self.about not in (passage["title"] or ""):
             return False
-        text = f" {normalize(passage['text'])} "
-        return any(f" {normalize(answer)} " in text for answer in self.answers if normalize(answer))
+        return holds(passage["text"], *self.answers)
 
 
 def read_questions(file: Path) -> list[Question]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core import progress
-from llm_core.answers import normalize
+from llm_core.answers import holds
 from llm_core.params.retrieval import Retrieval
 from llm_core.retrieval.ask import LINE, evidence
 from llm_core.retrieval.index import Index
@@ -69,8 +69,3 @@ class RowBuilder:
         lines = [part.strip() for text in texts for part in LINE.split(text) if holds(part, row["answer"])]
         lines = list(dict.fromkeys(lines))
         return [lines[self.search.rank(question, lines)[0]]] if lines else []
-
-
-def holds(line: str, answer: str) -> bool:
-    """Whether the answer's words stand in a line."""
-    return bool(normalize(answer)) and f" {normalize(answer)} " in f" {normalize(line)} "

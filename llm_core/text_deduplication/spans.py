@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from llm_core.deduplication.signing import words_of
-from llm_core.disk_columns import Column
+from llm_core.disk_columns import Column, string_buffers
 from llm_core.similarity.words import WordHasher
 
 SEPARATORS = {"paragraph": re.compile(rb"\n[ \t\r]*\n\s*"), "line": re.compile(rb"\n\s*")}
@@ -59,10 +59,9 @@ def document_keys(batch: pa.RecordBatch, ranks: dict[str, int]) -> Keys:
     Rank of the source, then length (the longest first); then a hash of the id.
     """
     keys = np.zeros((batch.num_rows, 2), np.uint64)
-    texts = batch.column("text")
-    starts = np.frombuffer(texts.buffers()[1], np.int64, len(texts) + 1, offset=texts.offset * 8)
+    lengths = np.diff(string_buffers(batch.column("text"))[0])
     rank = np.array([ranks.get(source, len(ranks)) for source in batch.column("source").to_pylist()], np.uint64)
-    keys[:, 0] = rank << np.uint64(44) | (LONGEST - np.diff(starts)).astype(np.uint64)
+    keys[:, 0] = rank << np.uint64(44) | (LONGEST - lengths).astype(np.uint64)
     keys[:, 1] = [
         int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") for name in batch.column("id").to_pylist()
     ]
@@ -80,8 +79,8 @@ class SpanFinder:
 
     def add(self, texts: pa.Array, keys: Keys) -> None:
         """Take the spans of a batch of texts (large_string) of documents with these keys (uint64 [texts, 2])."""
-        bounds = np.frombuffer(texts.buffers()[1], np.int64, len(texts) + 1, offset=texts.offset * 8)
-        data = memoryview(texts.buffers()[2] or b"")[int(bounds[0]) : int(bounds[-1])]
+        bounds, bytes_of_all = string_buffers(texts)
+        data = bytes_of_all[bounds[0] : bounds[-1]].data
         bounds = bounds - bounds[0]
         inner = np.array(  # text by text: a separator across two would make spans depend on the neighbour
             [end.end() for low, high in pairwise(bounds.tolist()) for end in self._separator.finditer(data, low, high)],

@@ -5,7 +5,6 @@ Count in = kept + changed + dropped: a document that lost something is `changed`
 which nothing is left is `dropped` for the same reason. A document with anything of its own stays, so no text is lost.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llm_core import ledger, progress
+from llm_core.deduplication.survivors import source_ranks
 from llm_core.disk_columns import StringColumn
 from llm_core.documents import (
     SHARD_BYTES,
     DocumentWriter,
     count_documents,
-    document_files,
-    read_batches,
+    read_numbered_batches,
     require_documents,
 )
+from llm_core.memory import batch_bytes
 from llm_core.params.text_deduplication import TextDeduplication
 from llm_core.storage import output_folder, write_json
 from llm_core.text_deduplication.spans import Cuts, SpanFinder, document_keys
@@ -46,7 +46,7 @@ def dedup_text(
     `priority` ranks sources, the first to hold text first; those it does not name come last. Raises UserError where an
     input is missing or broken, or too large for the substrings of it to be found in `memory_mb`.
     """
-    ranks = {source: place for place, source in reversed(list(enumerate(priority)))}
+    ranks = source_ranks(priority)
     with output_folder(out) as folder:
         finder = (
             SubstringFinder(folder, params.min_bytes, params.memory_mb)
@@ -55,7 +55,7 @@ def dedup_text(
         )
         ids = StringColumn(folder)
         with progress.task(f"dedup-text: {params.unit}s", total=count_documents(inputs)) as work:
-            for _, _, batch in _batches(inputs, ["id", "source", "text"], params.memory_mb):
+            for _, _, batch in read_numbered_batches(inputs, ["id", "source", "text"], batch_bytes(params.memory_mb)):
                 finder.add(batch.column("text"), document_keys(batch, ranks))
                 ids.append(batch.column("id"))
                 work.update(batch.num_rows)
@@ -78,7 +78,7 @@ def _write(
         DocumentWriter(folder / "documents", shard_bytes) as writer,
         ledger.LedgerWriter(folder / "ledger", "dedup-text") as judged,
     ):
-        for file, offset, batch in _batches(inputs, None, params.memory_mb):
+        for file, offset, batch in read_numbered_batches(inputs, None, batch_bytes(params.memory_mb)):
             texts, lengths = batch.column("text"), pc.binary_length(batch.column("text")).to_numpy()
             verdicts, holders = np.zeros(batch.num_rows, np.int64), np.zeros(batch.num_rows, np.int64)
             left = lengths.copy()
@@ -125,12 +125,3 @@ def _without(text: bytes, begins: npt.NDArray[np.int64], ends: npt.NDArray[np.in
         kept.append(view[last:begin])
         last = end
     return b"".join([*kept, view[last:]]).decode().rstrip().lstrip("\r\n")
-
-
-def _batches(inputs: list[str], columns: list[str] | None, memory_mb: int) -> Iterator[tuple[str, int, pa.RecordBatch]]:
-    """(file, number of the batch's first row in it, batch) of every document, in a stable order."""
-    for file in document_files(inputs):
-        offset = 0
-        for batch in read_batches(file, columns, memory_mb << 15):
-            yield file, offset, batch
-            offset += batch.num_rows

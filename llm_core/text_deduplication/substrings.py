@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llm_core.disk_columns import Column
+from llm_core.disk_columns import Column, StringColumn
 from llm_core.errors import UserError
 from llm_core.text_deduplication.spans import Cuts, Keys, Numbers
 
@@ -29,24 +29,16 @@ class SubstringFinder:
 
     def __init__(self, folder: Path, min_bytes: int, memory_mb: int) -> None:
         self._folder, self._min_bytes, self._memory_mb = folder, min_bytes, memory_mb
-        self._text, self._starts, self._keys = (
-            Column(folder, np.uint8),
-            Column(folder, np.int64),
-            Column(folder, np.uint64, 2),
-        )
-        self._starts.append(np.zeros(1, np.int64))
+        self._texts, self._keys = StringColumn(folder), Column(folder, np.uint64, 2)
 
     def add(self, texts: pa.Array, keys: Keys) -> None:
         """Take a batch of texts (large_string) of documents with these keys (uint64 [texts, 2]).
 
         Raises UserError where there is more text than memory is allowed for.
         """
-        bounds = np.frombuffer(texts.buffers()[1], np.int64, len(texts) + 1, offset=texts.offset * 8)
-        data = np.frombuffer(texts.buffers()[2] or b"", np.uint8)[bounds[0] : bounds[-1]]
-        self._starts.append(self._starts.values[-1] + bounds[1:] - bounds[0])
-        self._text.append(data)
+        self._texts.append(texts)
         self._keys.append(keys)
-        size = len(self._text) + len(self._keys)
+        size = len(self._texts.buffers[1]) + len(self._keys)
         if size * BYTES_A_BYTE >> 20 > self._memory_mb or size >= 1 << 31:
             raise UserError(
                 f"text_deduplication.memory_mb {self._memory_mb}: substrings need {BYTES_A_BYTE} bytes for each byte of"
@@ -57,19 +49,19 @@ class SubstringFinder:
         """What is to be cut."""
         from pydivsufsort import divsufsort, kasai
 
-        starts, sizes = self._starts.values[:-1], np.diff(self._starts.values)
+        starts, data = self._texts.buffers
+        sizes = np.diff(starts)
         order = np.lexsort(self._keys.values.T[::-1])  # documents, the first holder of text first
         ends = np.cumsum(sizes[order] + 1)
         begins = ends - sizes[order] - 1
         text = np.full(int(ends[-1]) if len(ends) else 0, END, np.uint8)
         for begin, document in zip(begins.tolist(), order.tolist(), strict=True):
-            size = int(sizes[document])
-            text[begin : begin + size] = self._text.values[starts[document] : starts[document] + size]
+            text[begin : begin + sizes[document]] = data[starts[document] : starts[document + 1]]
         cuts = Cuts(self._folder)
         found: dict[int, tuple[Numbers, Numbers, Numbers]] = {}
         if len(text):
             suffixes = divsufsort(text)
-            length, holder = _longest_held_earlier(suffixes, kasai(text, suffixes), _owners(ends, len(text)))
+            length, holder = _longest_held_earlier(suffixes, kasai(text, suffixes), _owners(ends))
             del suffixes
             for place, document in enumerate(order.tolist()):
                 mine = slice(int(begins[place]), int(ends[place]) - 1)
@@ -83,9 +75,9 @@ class SubstringFinder:
         return cuts
 
 
-def _owners(ends: Numbers, size: int) -> Small:
-    """The place of each byte's document: int32 [size]."""
-    return np.repeat(np.arange(len(ends), dtype=np.int32), np.diff(ends, prepend=0))[:size]
+def _owners(ends: Numbers) -> Small:
+    """The place of each byte's document, of texts that end there: int32 [bytes of all]."""
+    return np.repeat(np.arange(len(ends), dtype=np.int32), np.diff(ends, prepend=0))
 
 
 @numba.njit(cache=True)

@@ -6,13 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.waiting import wait
 
 ROOT = Path(__file__).parents[2]
 LOCATION = {"repositoryLocationName": "llm-pipeline", "repositoryName": "__repository__"}
@@ -93,17 +94,6 @@ class Live:
     def cancel(self, run_id: str) -> None:
         """Terminate a run, as the UI's button does."""
         self.query("mutation($id: String!){terminateRun(runId: $id){__typename}}", id=run_id)
-
-
-def wait(true: Callable[[], Any], seconds: float = 300, what: str = "") -> Any:
-    """The first true answer; an AssertionError after so long."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = true()
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.3)
 
 
 @contextmanager

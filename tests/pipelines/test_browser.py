@@ -17,7 +17,8 @@ import pytest
 from pipelines.dvc_project import DvcProject
 from tests.pipelines import toy_project as toy
 from tests.pipelines.browser_project import extend
-from tests.pipelines.live import Live, serve, wait
+from tests.pipelines.live import Live, serve
+from tests.waiting import wait
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

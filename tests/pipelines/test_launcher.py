@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._grpc.client import DagsterGrpcClient
 
 from pipelines import launcher
-from tests.pipelines.live import wait
+from tests.waiting import free_port, wait
 
 ROOT = Path(__file__).parents[2]
 CODE = """\
@@ -86,9 +85,7 @@ def health(instance: dg.DagsterInstance, run_id: str) -> WorkerStatus:
 
 @pytest.mark.slow
 def test_server_behind_a_port(home: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     with code_server(tmp_path, "--port", port) as server:
         subprocess.run(
             [*DAGSTER, "job", "launch", "--grpc-host", "localhost", "--grpc-port", port, "-j", "naps"],

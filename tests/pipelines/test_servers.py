@@ -11,7 +11,8 @@ import pytest
 
 from pipelines.dvc_project import DvcProject
 from tests.pipelines import toy_project as toy
-from tests.pipelines.live import LOCATION, Live, serve, wait
+from tests.pipelines.live import LOCATION, Live, serve
+from tests.waiting import wait
 
 pytestmark = pytest.mark.slow
 

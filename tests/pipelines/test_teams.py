@@ -13,15 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.pipelines import toy_project as toy
+from tests.waiting import free_port
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def answers(port: int, seconds: float = 120) -> None:

@@ -3,13 +3,12 @@
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.llm_core.pretraining import tiny
+from tests.waiting import wait
 
 CASES = [
     *(f"pretraining.steps=6,pretraining.zero_stage={stage}" for stage in range(4)),
@@ -36,15 +35,6 @@ def buffers() -> set[Path]:
     return set(Path("/dev/shm").glob("deepspeed_allreduce_buffer*"))
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Other tests' ranks have buffers of their own for a moment."""
-    for _ in range(1200):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError("not within two minutes")
-
-
 MUON = "pretraining.steps=6,pretraining.optimizer.name=muon,pretraining.zero_stage="
 
 
@@ -54,7 +44,8 @@ def test_zero_stages_world_sizes_and_accumulation_agree_to_five_digits(tmp_path:
     before = buffers()
     one, two = losses(folder, 1, CASES), losses(folder, 2, CASES)
     reference = one[CASES[0]]
-    wait_until(lambda: buffers() <= before)  # DeepSpeed itself leaves 69 MB of shared memory a rank behind
+    # DeepSpeed itself leaves 69 MB of shared memory a rank behind; other tests' ranks have such for a moment
+    wait(lambda: buffers() <= before, 120, "no buffer of shared memory to be left")
     assert reference[0] > reference[5]  # it learns; the last figure is held-out bits per byte
     for found in (one, two):
         for case, values in found.items():

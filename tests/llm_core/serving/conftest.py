@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,12 +15,7 @@ from typing import Any
 import pytest
 
 from tests.llm_core.evaluation.conftest import gpt2  # noqa: F401 - a fixture
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.waiting import free_port
 
 
 def ask(port: int, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, str]:

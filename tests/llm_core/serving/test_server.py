@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.llm_core.evaluation.conftest import gpt2  # noqa: F401 - a fixture
-from tests.llm_core.serving.conftest import ask, free_port, started, wait_for
+from tests.llm_core.serving.conftest import ask, started, wait_for
+from tests.waiting import free_port
 
 HALF = "\ufffd"  # a character of which max_tokens cut off a byte: never streamed
 TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
