@@ -42,7 +42,7 @@ lint: $(STAMP) ## ruff, mypy and the import contracts
 
 test: lint ## lint, the fast tests, and the slow ones that gate a change (the whole graph, resume, ZeRO, lineage, live servers)
 	pytest -m 'not slow' -n 2 --dist loadfile
-	pytest -m slow -n 2 --dist loadfile tests/test_graph.py tests/llm_core/pretraining tests/llm_core/lineage tests/pipelines
+	pytest -m slow -n 2 --dist loadfile tests/test_graph.py tests/test_takedown_graph.py tests/llm_core/pretraining tests/llm_core/lineage tests/pipelines
 
 test-all: test ## every slow test too: finetuning methods, peers of evaluation and cleaning
 	pytest -m slow

@@ -14,25 +14,27 @@ app = verb_app()
 @app.command()
 def documents(
     model: Annotated[Path, typer.Option("--model", help="A model folder, pretrained or finetuned here.")],
-    steps: Annotated[str, typer.Option("--steps", help="Only the steps A:B (B not included).")] = ":",
-    out: Annotated[Path | None, typer.Option("--out", help="Parquet file of every (step, document, tokens).")] = None,
+    steps: Annotated[str, typer.Option("--steps", help="Only the steps A:B of pretraining (B not included).")] = "",
+    out: Annotated[Path | None, typer.Option("--out", help="Parquet file of every use of a document.")] = None,
+    data: Annotated[
+        Path, typer.Option("--data", help="The folder of the stages' outputs: licences, addresses.")
+    ] = Path("data"),
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
-    """The exact documents a model was trained on, with the steps and the tokens each step saw.
+    """The exact documents that a model, and those it descends from, were trained on.
 
-    Computed from the state of the data loader, for any world size and any number of resumes.
-    Without --out, prints how many documents and tokens of each source there were.
+    Pretraining is computed from the state of the data loader, for any world size and any number of resumes.
+    Finetuning rows name the documents that they were made from. --out writes a row for every model, step (or
+    finetuning row) and document, with source, licence and address; without it, counts are printed.
     """
-    from llm_core.lineage.training import FINETUNING, ancestry, chain, finetuning_documents, summary, write_documents
+    from llm_core.lineage.listing import write_documents
+    from llm_core.lineage.training import ancestry, chain, finetuning_documents, summary
 
     read_params(params_file, overrides)
-    start, stop = _range(steps)
+    wanted = _range(steps) if steps else None
     for record in ancestry(model):
-        if out:
-            count = write_documents(record, out, start, stop)
-            typer.echo(f"{out}: {count} rows, what {record.model} was trained on")
-        for line in summary(record, start, stop):
+        for line in summary(record, *wanted or ()):
             typer.echo(line)
     for folder in chain(model):
         try:
@@ -41,7 +43,9 @@ def documents(
             typer.echo(str(error))
             continue
         if rows:
-            typer.echo(f"{folder}: finetuned on {rows}, made from {len(made_from)} documents ({FINETUNING} there)")
+            typer.echo(f"{folder}: finetuned on {rows}, rows made from {len(made_from)} documents")
+    if out:
+        typer.echo(f"{out}: {write_documents(model, out, data, wanted)} rows")
 
 
 def _range(steps: str) -> tuple[int, int | None]:

@@ -33,12 +33,9 @@ def evidence_data(
     metrics = {
         f"{side}_{kind}": sum(row["kind"] == kind for row in rows)
         for side, rows in made.items()
-        for kind in ("closed", "retrieved", "refused")
+        for kind in ("closed", "retrieved", "substituted", "refused")
     }
     with output_folder(out) as partial:
         write_rows(partial, made)
-        documents = source / "documents.json"  # which documents stand behind each side: lineage asks for it
-        if documents.is_file():
-            (partial / documents.name).write_bytes(documents.read_bytes())
         write_json(partial / "metrics.json", metrics)
     typer.echo(json.dumps(metrics))

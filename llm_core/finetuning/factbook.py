@@ -63,6 +63,8 @@ class Country:
     answers: dict[str, str] = field(default_factory=dict)
     sections: dict[str, list[str]] = field(default_factory=dict)  # section -> its longer field values
     documents: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # side -> document ids
+    answer_documents: dict[str, str] = field(default_factory=dict)  # field -> id of the document that it stands in
+    section_documents: dict[str, str] = field(default_factory=dict)
 
 
 def read_countries(split_folder: str | Path, source: str = "factbook") -> list[Country]:
@@ -79,7 +81,7 @@ def read_countries(split_folder: str | Path, source: str = "factbook") -> list[C
                     continue
                 country = countries.setdefault(metadata["country"], Country(metadata["country"]))
                 country.documents[side].append(row["id"])
-                _take_fields(country, metadata["section"], metadata["fields"])
+                _take_fields(country, row["id"], metadata["section"], metadata["fields"])
     if not countries:
         raise UserError(f"{split_folder}: no document of source '{source}' carries metadata 'country' and 'fields'")
     return [countries[name] for name in sorted(countries)]
@@ -99,7 +101,7 @@ def split_countries(countries: list[Country], heldout_share: float, test_share: 
 
 
 def questions(countries: list[Country], open_variants: int, seed: int) -> dict[str, list[Row]]:
-    """Country -> items `id, prompt, answer, field, country, kind`.
+    """Country -> items `id, prompt, answer, field, country, kind, documents` (ids of those that it was made from).
 
     Each known field is asked once `closed` and `open_variants` times `open`, with varying context.
     """
@@ -109,11 +111,14 @@ def questions(countries: list[Country], open_variants: int, seed: int) -> dict[s
         for name in (name for name in QUESTIONS if name in country.answers):
             question = QUESTIONS[name][1].format(country=country.name)
             fact = {"answer": country.answers[name], "field": name, "country": country.name}
-            rows.append({"id": short_hash(country.name, name), "prompt": question, **fact, "kind": "closed"})
+            made = {"kind": "closed", "documents": _documents(country, [name])}
+            rows.append({"id": short_hash(country.name, name), "prompt": question, **fact, **made})
             for variant in range(open_variants):
                 key = short_hash(country.name, name, str(variant))
-                context = _context(country, name, random.Random(f"{seed}-{key}"))
-                rows.append({"id": key, "prompt": f"{context}\n{question}", **fact, "kind": "open"})
+                shown = _shown(country, name, random.Random(f"{seed}-{key}"))
+                context = "\n".join(f"{QUESTIONS[name][0]}: {country.answers[name]}." for name in shown)
+                made = {"kind": "open", "documents": _documents(country, shown)}
+                rows.append({"id": key, "prompt": f"{context}\n{question}", **fact, **made})
     return items
 
 
@@ -123,7 +128,7 @@ def instruction(items: dict[str, list[Row]], sides: dict[str, str]) -> Split:
         {
             country: [
                 {
-                    **{key: row[key] for key in ("id", "field", "country", "kind", "answer")},
+                    **{key: row[key] for key in ("id", "field", "country", "kind", "answer", "documents")},
                     "messages": [
                         {"role": "user", "content": row["prompt"]},
                         {"role": "assistant", "content": row["answer"]},
@@ -139,19 +144,22 @@ def instruction(items: dict[str, list[Row]], sides: dict[str, str]) -> Split:
 
 def preference(items: dict[str, list[Row]], sides: dict[str, str], seed: int) -> Split:
     """Rows `prompt, chosen, rejected`: the right answer against another country's, of the same split."""
-    pools: dict[tuple[str, str], list[str]] = defaultdict(list)
+    pools: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(dict)  # answer -> documents that it is from
     for country, rows in items.items():
         for row in rows:
-            pools[sides[country], row["field"]].append(row["answer"])
+            if row["kind"] == "closed":
+                pools[sides[country], row["field"]].setdefault(row["answer"], row["documents"])
     pairs: dict[str, list[Row]] = {}
     for country, rows in items.items():
         pairs[country] = []
         for row in rows:
-            wrong = sorted(set(pools[sides[country], row["field"]]) - {row["answer"]})
+            pool = pools[sides[country], row["field"]]
+            wrong = sorted(pool.keys() - {row["answer"]})
             if wrong:
                 rejected = random.Random(f"{seed}-{row['id']}-rejected").choice(wrong)
                 kept = {key: row[key] for key in ("id", "prompt", "field", "country", "kind")}
-                pairs[country].append({**kept, "chosen": row["answer"], "rejected": rejected})
+                made = sorted({*row["documents"], *pool[rejected]})
+                pairs[country].append({**kept, "chosen": row["answer"], "rejected": rejected, "documents": made})
     return _sides(pairs, sides)
 
 
@@ -171,7 +179,8 @@ def topics(countries: list[Country], sides: dict[str, str], seed: int, character
             for number, piece in enumerate(pieces[:3]):
                 key = short_hash(country.name, section, str(number))
                 text = piece[:characters].rsplit(" ", 1)[0] if len(piece) > characters else piece
-                rows[country.name].append({"id": key, "text": text, "label": section, "country": country.name})
+                made = {"country": country.name, "documents": [country.section_documents[section]]}
+                rows[country.name].append({"id": key, "text": text, "label": section, **made})
     return _sides(rows, sides)
 
 
@@ -195,22 +204,29 @@ def short_answer(value: str) -> str | None:
     return answer if 0 < len(answer) <= MAXIMUM_ANSWER and not answer.lower().startswith(("na", "none")) else None
 
 
-def _take_fields(country: Country, section: str, fields: dict[str, str]) -> None:
+def _take_fields(country: Country, document: str, section: str, fields: dict[str, str]) -> None:
     values = []
     for name, value in fields.items():
         name = name.strip()
         if name in QUESTIONS and name not in country.answers and (answer := short_answer(value)):
             country.answers[name] = answer
+            country.answer_documents[name] = document
         if not plain(value).startswith("note:"):
             values.append(plain(value))
     country.sections[section] = values
+    country.section_documents[section] = document
 
 
-def _context(country: Country, asked: str, generator: random.Random) -> str:
+def _documents(country: Country, fields: list[str]) -> list[str]:
+    return sorted({country.answer_documents[name] for name in fields})
+
+
+def _shown(country: Country, asked: str, generator: random.Random) -> list[str]:
+    """The fields that an open question gives as context, the asked one among them."""
     others = [name for name in QUESTIONS if name in country.answers and name != asked]
     shown = [asked, *generator.sample(others, min(CONTEXT_FIELDS - 1, len(others)))]
     generator.shuffle(shown)
-    return "\n".join(f"{QUESTIONS[name][0]}: {country.answers[name]}." for name in shown)
+    return shown
 
 
 def _sides(rows: dict[str, list[Row]], sides: dict[str, str]) -> Split:

@@ -9,8 +9,6 @@ from llm_core.params import Params
 from llm_core.progress import log, report
 from llm_core.storage import output_folder, write_json
 
-DOCUMENTS = "documents.json"  # side -> ids of the documents its rows were made from, where they came from our split
-
 
 def prepare(method: str, source: str, out: Path, params: Params) -> dict[str, Any]:
     """Write rows for `method` from `source` into `out`; returns the metrics.
@@ -18,9 +16,8 @@ def prepare(method: str, source: str, out: Path, params: Params) -> dict[str, An
     `source` is a `split` folder of documents (then the Factbook's fields become rows), or a data set: a file, a
     folder of files, or the name of a preset (see `llm_core.finetuning.datasets`).
     """
-    documents: dict[str, list[str]] = {}
     if (Path(source) / "train" / "documents").is_dir():
-        split, metrics, documents = from_factbook(method, source, params)
+        split, metrics = from_factbook(method, source, params)
     else:
         from llm_core.finetuning.adapters import from_dataset
 
@@ -29,20 +26,13 @@ def prepare(method: str, source: str, out: Path, params: Params) -> dict[str, An
     with output_folder(out) as folder:
         write_rows(folder, split)
         write_json(folder / "metrics.json", metrics)
-        if documents:
-            write_json(folder / DOCUMENTS, documents)
     log(f"finetune-data {method}: " + ", ".join(f"{len(rows)} {side}" for side, rows in split.items()))
     report({"metrics": metrics})
     return metrics
 
 
-def from_factbook(
-    method: str, source: str, params: Params
-) -> tuple[factbook.Split, dict[str, Any], dict[str, list[str]]]:
-    """The default data of `method`, split by country, its metrics, and the ids of the documents behind each side.
-
-    See `llm_core.finetuning.factbook`.
-    """
+def from_factbook(method: str, source: str, params: Params) -> tuple[factbook.Split, dict[str, Any]]:
+    """The default data of `method`, split by country, and its metrics; see `llm_core.finetuning.factbook`."""
     data = params.finetuning.data
     countries = factbook.read_countries(source)
     sides = factbook.split_countries(countries, data.heldout_share, data.test_share)
@@ -60,14 +50,4 @@ def from_factbook(
         f"{side}_countries": list(sides.values()).count(side) for side in ("train", "heldout", "test")
     }
     metrics["countries_unseen_in_pretraining"] = sum(not country.documents["train"] for country in test)
-    documents = {
-        side: sorted(
-            name
-            for country in countries
-            if sides[country.name] == side
-            for names in country.documents.values()
-            for name in names
-        )
-        for side in split
-    }
-    return split, metrics, documents
+    return split, metrics

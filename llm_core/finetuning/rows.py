@@ -1,6 +1,7 @@
 """A method's prepared data folder: `train.jsonl`, `heldout.jsonl`, `test.jsonl`, `metrics.json`.
 
-`heldout` serves early stopping and calibration; `test` only the figures that are reported.
+`heldout` serves early stopping and calibration; `test` only the figures that are reported. Rows made from documents
+of ours name them (`documents`, ids), and `documents.json` tells which rows each document went into.
 """
 
 import json
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
-from llm_core.storage import output_file
+from llm_core.storage import output_file, write_json
 
 SIDES = ("train", "heldout", "test")
 NEEDED = {  # method -> fields that every row has
@@ -18,15 +19,21 @@ NEEDED = {  # method -> fields that every row has
     "dpo": ("prompt", "chosen", "rejected"),
     "rlhf": ("prompt", "answer"),
 }
+DOCUMENTS = "documents.json"  # side -> id of a document -> ids of the rows that were made from it
 Row = dict[str, Any]
 
 
 def write_rows(folder: Path, split: dict[str, list[Row]]) -> None:
-    """Write the three files into `folder`."""
+    """Write the three files into `folder`, and DOCUMENTS where rows name the documents they were made from."""
+    made: dict[str, dict[str, list[str]]] = {side: {} for side in SIDES}
     for side in SIDES:
         with output_file(folder / f"{side}.jsonl") as stream:
             for row in split[side]:
                 stream.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
+                for document in row.get("documents", ()):
+                    made[side].setdefault(document, []).append(row["id"])
+    if any(made.values()):
+        write_json(folder / DOCUMENTS, made)
 
 
 def read_rows(folder: str | Path, method: str) -> dict[str, list[Row]]:

@@ -28,9 +28,9 @@ def uses(
 ) -> list[dict[str, Any]]:
     """How documents went into a model and those it descends from, nearest first; [] when none did.
 
-    One dictionary for each model of its descent: `steps` (numbers) of `of` steps; `finetuned_on` (how many of the
-    documents) and `data`; the same with `descends_from` for a forebear; or `unknown`, the reason why it cannot be
-    told. `others` and `verify` as for `training.chain`; `known` saves work over several models of one family.
+    One dictionary for each model of its descent: `steps` (numbers) of `of` steps; `rows` (ids of the finetuning rows
+    made from the documents) and `data`; the same with `descends_from` for a forebear; or `unknown`, the reason why it
+    cannot be told. `others` and `verify` as for `training.chain`; `known` saves work over several models of one family.
     """
     known = {} if known is None else known
     try:
@@ -49,10 +49,11 @@ def uses(
 
 def told(use: Mapping[str, Any]) -> str:
     """A use in words."""
+    rows = f"{len(use['rows'])} " if use.get("rows") else ""
     if "unknown" in use:
         return f"cannot be told: {use['unknown']}"
     parts = [f"trained on at {len(use['steps'])} of {use['of']} steps"] if "steps" in use else []
-    parts += [f"finetuned on rows of {use['finetuned_on']} documents in {use['data']}"] if "finetuned_on" in use else []
+    parts += [f"finetuned on {rows}rows made from it in {use['data']}"] if "rows" in use else []
     how = " and ".join(parts)
     return f"descends from {use['descends_from']}, {how}" if "descends_from" in use else how
 
@@ -66,8 +67,9 @@ def _direct(model: Path, identifiers: set[str]) -> dict[str, Any]:
             steps = _steps(record, identifiers)
             found |= {"steps": steps, "of": record.steps} if steps else {}
         data, documents = finetuning_documents(model)
-        if documents & identifiers:
-            found |= {"finetuned_on": len(documents & identifiers), "data": str(data)}
+        rows = {row for identifier in identifiers & documents.keys() for row in documents[identifier]}
+        if identifiers & documents.keys():
+            found |= {"rows": sorted(rows), "data": str(data)}
     except UserError as error:
         return {"unknown": str(error)}
     return found

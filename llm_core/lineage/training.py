@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from llm_core.errors import UserError
 from llm_core.lineage.kept import kept_folder, version_of
@@ -21,7 +20,7 @@ from llm_core.pretraining.batches import Batches
 from llm_core.storage import read_json
 
 RECORD = "training_data.json"
-FINETUNING = "documents.json"  # side -> ids, in a folder of finetuning rows made from documents
+FINETUNING = "documents.json"  # in a folder of finetuning rows: side -> id of a document -> the rows made from it
 SCHEMA = pa.schema(
     [
         pa.field("step", pa.int64()),
@@ -114,21 +113,24 @@ def ancestry(model: Path) -> list[TrainingData]:
     return found
 
 
-def finetuning_documents(model: Path) -> tuple[Path | None, set[str]]:
-    """The folder of rows a model was finetuned on, and the ids of the documents its training rows were made from.
+def finetuning_documents(model: Path) -> tuple[Path | None, dict[str, list[str]]]:
+    """The folder of rows a model was finetuned on, and of each document the training rows that were made from it (ids).
 
-    (None, {}) for a model that was not finetuned, or on rows that came from elsewhere. Raises UserError where the
-    rows are no longer what they were and DVC's cache has lost them.
+    (None, {}) for a model that was not finetuned; no documents where its rows came from elsewhere. Raises UserError
+    where the rows are no longer what they were and DVC's cache has lost them.
     """
     file = model / "metrics.json"
     data = read_json(file).get("data") if file.is_file() else None
     if not isinstance(data, dict) or "digest" not in data:
-        return None, set()
+        return None, {}
     place = version_of(locate(model, data["path"]), data["digest"])
     if place is None:
         raise UserError(f"{model}: its finetuning rows {data['path']} ({data['digest']}) are not here as they were")
     listing = place / FINETUNING
-    return Path(data["path"]), set(read_json(listing)["train"]) if listing.is_file() else set()
+    made = read_json(listing)["train"] if listing.is_file() else {}
+    return Path(data["path"]), made if isinstance(made, dict) else {
+        name: [] for name in made
+    }  # a list: before rows named them
 
 
 def documents(record: TrainingData, start: int = 0, stop: int | None = None) -> Iterator[pa.RecordBatch]:
@@ -143,17 +145,6 @@ def documents(record: TrainingData, start: int = 0, stop: int | None = None) -> 
             yield _batch(rows)
             rows = []
     yield _batch(rows)
-
-
-def write_documents(record: TrainingData, out: Path, start: int = 0, stop: int | None = None) -> int:
-    """Write `documents` as one Parquet file; the number of rows."""
-    count = 0
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(out, SCHEMA, compression="zstd") as writer:
-        for batch in documents(record, start, stop):
-            writer.write_batch(batch)
-            count += batch.num_rows
-    return count
 
 
 def summary(record: TrainingData, start: int = 0, stop: int | None = None) -> list[str]:

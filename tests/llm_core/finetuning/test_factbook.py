@@ -3,7 +3,7 @@
 import json
 
 from llm_core.documents import DocumentWriter
-from llm_core.finetuning import factbook
+from llm_core.finetuning import factbook, rows
 
 
 def documents(folder, sides):
@@ -51,6 +51,33 @@ def test_questions_and_pairs_come_from_the_fields(tmp_path):
     assert {row["rejected"] for row in pairs["test"]} == {"City Fiji", "City Cuba"}
 
 
+def test_each_row_names_the_documents_that_it_was_made_from(tmp_path):
+    documents(tmp_path, {"train": ["Chad", "Mali"], "heldout": ["Fiji"]})
+    with DocumentWriter(tmp_path / "train2" / "documents") as writer:  # a second document about Chad, read last
+        more = {"Languages": "French", "Coastline": "0 km"}
+        metadata = json.dumps({"country": "Chad", "section": "People", "fields": more})
+        writer.write_rows([{"id": "people", "source": "factbook", "text": "x", "metadata": metadata}])
+    (tmp_path / "train2/documents/00000.parquet").rename(tmp_path / "train/documents/00001.parquet")
+    countries = factbook.read_countries(tmp_path)
+    sides = {"Chad": "train", "Mali": "train", "Fiji": "test"}
+    items = factbook.questions(countries, open_variants=1, seed=1)
+    of = {(row["field"], row["kind"]): row["documents"] for row in items["Chad"]}
+    assert of["Capital - name", "closed"] == ["train0"]
+    assert of["Languages", "closed"] == ["people"]
+    assert of["Languages", "open"] == ["people", "train0"]  # all four facts are shown: from both documents
+    (pair,) = [
+        row
+        for row in factbook.preference(items, sides, seed=1)["train"]
+        if row["chosen"] == "City Mali" and row["kind"] == "closed"
+    ]
+    assert pair["documents"] == ["train0", "train1"]  # of the right answer and of the wrong one
+    split = factbook.instruction(items, sides)
+    rows.write_rows(tmp_path, split)
+    listing = json.loads((tmp_path / rows.DOCUMENTS).read_text())
+    assert listing["train"]["people"] == [row["id"] for row in split["train"] if "people" in row["documents"]]
+    assert set(listing["test"]) == {"heldout0"}
+
+
 def test_answers_are_one_short_clause():
     assert factbook.short_answer("58 km (2020); more") == "58 km"
     assert factbook.short_answer(".fr") == ".fr"
@@ -58,5 +85,5 @@ def test_answers_are_one_short_clause():
 
 
 def test_the_baseline_is_each_fields_most_frequent_training_answer():
-    rows = [{"field": "f", "answer": answer} for answer in ("yes", "no", "no")] + [{"field": "g", "answer": "1"}]
-    assert factbook.most_frequent_answers(rows) == {"f": "no", "g": "1"}
+    given = [{"field": "f", "answer": answer} for answer in ("yes", "no", "no")] + [{"field": "g", "answer": "1"}]
+    assert factbook.most_frequent_answers(given) == {"f": "no", "g": "1"}

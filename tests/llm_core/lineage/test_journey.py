@@ -1,11 +1,15 @@
 """A document's journey tells what happened to it, and the steps named are those whose batches held it."""
 
+import json
+import os
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from llm_core.cli import main
+from llm_core.digests import content_digest
 from llm_core.errors import UserError
 from llm_core.lineage import search
 from llm_core.lineage.index import Index, open_index
@@ -85,6 +89,51 @@ def test_documents_of_a_model_from_the_command_line(project, capsys):
     assert "data/models/base, steps 2 to 3" in capsys.readouterr().out
     main_exit(["trace", "--url", "https://host1.example.org/page/7"])
     assert f"document {IDS[7]} of web: kept" in capsys.readouterr().out
+
+
+def test_the_listing_of_a_model_has_every_forebear_and_every_finetuning_row(project, capsys):
+    """A model pretrained on, from a pretrained parent, and finetuned: none of the three writes over another."""
+    shutil.copytree(project / "data/models/base", project / "data/models/first")
+    record = json.loads((project / "data/models/base/training_data.json").read_text())
+    (project / "data/models/base/training_data.json").write_text(json.dumps(record | {"parent": "data/models/first"}))
+    rows = project / "data/finetuning/instruction"
+    rows.mkdir(parents=True)
+    (rows / "documents.json").write_text(
+        json.dumps({"train": {IDS[4]: ["row1", "row2"]}, "heldout": {IDS[5]: ["row3"]}})
+    )
+    child = project / "data/models/instruction"
+    about = json.loads((child / "metrics.json").read_text())
+    about["data"] = {"path": "data/finetuning/instruction", "digest": content_digest(rows)}
+    (child / "metrics.json").write_text(json.dumps(about))
+    assert main_exit(["documents", "--model", str(child), "--out", "out/listing.parquet"]) == 0
+    listing = pq.read_table("out/listing.parquet").to_pylist()
+    assert f"out/listing.parquet: {len(listing)} rows" in capsys.readouterr().out
+    generations = {number: [row for row in listing if row["generation"] == number] for number in (0, 1, 2)}
+    assert [(row["id"], row["row"], row["step"]) for row in generations[0]] == [
+        (IDS[4], "row1", None),
+        (IDS[4], "row2", None),
+    ]
+    (base,) = ancestry(project / "data/models/first")
+    seen = [row for batch in documents(base) for row in batch.to_pylist()]
+    for number, name in ((1, "base"), (2, "first")):
+        assert {row["model"] for row in generations[number]} == {f"data/models/{name}"}
+        assert [{key: row[key] for key in seen[0]} for row in generations[number]] == seen
+    for row in listing:
+        number = IDS.index(row["id"])
+        assert row["source"] == "web"
+        assert row["license"] == "public-domain"
+        assert row["url"] == f"https://host{number % 3}.example.org/page/{number}"
+    assert os.listdir("out") == ["listing.parquet"]
+
+
+def test_a_listing_without_ledgers_says_that_it_has_no_licences(project, capsys):
+    for ledger in project.glob("data/**/ledger"):
+        shutil.rmtree(ledger)
+    assert main_exit(["documents", "--model", "data/models/base", "--out", "out.parquet"]) == 0
+    assert "without licences" in capsys.readouterr().err
+    table = pq.read_table("out.parquet")
+    assert table.num_rows
+    assert table["license"].null_count == table.num_rows
 
 
 @pytest.mark.parametrize(("steps", "told"), [("4:2", "steps 0:21"), ("a:b", "write A:B"), ("21:22", "steps 0:21")])

@@ -39,17 +39,19 @@ def cache(folder: Path, project: Path) -> str:
 def test_a_document_whose_rows_a_model_was_finetuned_on(project, capsys):
     rows = project / "data/finetuning/instruction"
     rows.mkdir(parents=True)
-    (rows / "documents.json").write_text(json.dumps({"train": [IDS[4]], "heldout": [IDS[5]], "test": []}))
+    (rows / "documents.json").write_text(
+        json.dumps({"train": {IDS[4]: ["row1", "row7"]}, "heldout": {IDS[5]: ["row2"]}})
+    )
     child = project / "data/models/instruction"
     note(child, data={"path": "data/finetuning/instruction", "digest": content_digest(rows)})
     assert trained_models(project / "data/models", {IDS[4]}) == [  # not pretrained on: its twin was kept instead
-        {"model": str(child), "finetuned_on": 1, "data": "data/finetuning/instruction"}
+        {"model": str(child), "rows": ["row1", "row7"], "data": "data/finetuning/instruction"}
     ]
     ways = [told(row) for row in trained_models(project / "data/models", {IDS[5]})]
     assert len(ways) == 2
     assert not any("finetuned" in way for way in ways)  # held-out rows train nothing
     assert main_exit(["documents", "--model", str(child)]) == 0
-    assert f"{child}: finetuned on data/finetuning/instruction, made from 1 documents" in capsys.readouterr().out
+    assert f"{child}: finetuned on data/finetuning/instruction, rows made from 1 documents" in capsys.readouterr().out
     (rows / "documents.json").write_text("{}")
     base, answer, _ = trained_models(project / "data/models", {IDS[5]})
     assert "not here as they were" in answer["unknown"]

@@ -21,7 +21,7 @@ CAPITALS = {"France": "Paris", "Japan": "Tokyo", "Kenya": "Nairobi", "Norway": "
 def question(country: str, answer: str, number: int = 0, asked: str = "What is the capital of {}?") -> dict[str, Any]:
     turns = [{"role": "user", "content": asked.format(country)}, {"role": "assistant", "content": answer}]
     identity = {"id": f"{country}{number}", "kind": "closed", "country": country, "field": "Capital"}
-    return {**identity, "answer": answer, "messages": turns}
+    return {**identity, "answer": answer, "messages": turns, "documents": [f"facts of {country}"]}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_the_prompt_is_the_evidence_that_ask_shows(words: Path) -> None:
     builder = RowBuilder(words, PARAMS, seed=1)
     for number in range(20):
         asked = question("Japan", "Tokyo", number)
-        for row in builder.rows(asked):
+        for row in builder([asked]):
             if row["kind"] == "retrieved":
                 text = asked["messages"][0]["content"]
                 hits = [hit.passage for hit in builder.search(text, PARAMS.top)]
@@ -68,6 +68,8 @@ def test_some_rows_refuse_and_then_no_line_holds_the_answer(words: Path) -> None
         assert not holds(row["messages"][0]["content"], CAPITALS[row["country"]])
     for row in kinds["retrieved"]:
         assert holds(row["messages"][0]["content"], row["answer"])
+        assert f"facts of {row['country']}" in row["documents"]
+        assert len(row["documents"]) > 1  # those of the lines that it shows
     assert len({row["id"] for row in rows}) == len(rows)
     assert rows == RowBuilder(words, PARAMS, seed=1)(asked)
 
@@ -75,6 +77,21 @@ def test_some_rows_refuse_and_then_no_line_holds_the_answer(words: Path) -> None
 def test_an_answer_that_the_corpus_does_not_hold_gives_no_row_to_guess_from(words: Path) -> None:
     rows = RowBuilder(words, PARAMS, seed=1)([question("Peru", "Cusco", number) for number in range(40)])
     assert not [row for row in rows if row["kind"] == "retrieved"]
+
+
+def test_an_exchanged_answer_is_read_in_the_lines_and_nowhere_else(words: Path) -> None:
+    asked = [question(country, capital, n) for n in range(9) for country, capital in CAPITALS.items()]
+    asked.append({**question("Japan", "yen", 9, "What is the currency of {}?"), "field": "Currency"})
+    rows = [row for row in RowBuilder(words, PARAMS, seed=1)(asked) if row["kind"] == "substituted"]
+    assert len(rows) > len(asked)
+    for row in rows:
+        text, right = row["messages"][0]["content"], CAPITALS[row["country"]]
+        assert row["messages"][1]["content"] == row["answer"] != right
+        assert holds(text, row["answer"])
+        assert not holds(text, right)
+        (origin,) = [country for country, capital in {**CAPITALS, "yen": "yen"}.items() if capital == row["answer"]]
+        assert f"facts of {'Japan' if origin == 'yen' else origin}" in row["documents"]
+    assert {row["answer"] for row in rows} == {*CAPITALS.values(), "yen"}  # of its own field, and of any
 
 
 def test_sides_stay_apart(words: Path, tmp_path: Path) -> None:
@@ -97,3 +114,6 @@ def test_sides_stay_apart(words: Path, tmp_path: Path) -> None:
         assert "open" not in {row["kind"] for row in rows}
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["train_retrieved"] + metrics["train_refused"] == 3
+    listing = json.loads((out / "documents.json").read_text())
+    assert {f"facts of {country}" for country in sides["train"]} <= set(listing["train"])
+    assert not {"facts of Norway", "facts of Peru"} & set(listing["train"])

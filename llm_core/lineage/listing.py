@@ -1,0 +1,77 @@
+"""The documents of a model and of those it descends from, as one Parquet file.
+
+Pretraining is listed step by step, finetuning row by row; source, address and licence of each
+document come from the index of the raw documents.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow as pa
+
+from llm_core.errors import UserError
+from llm_core.lineage.index import connect, open_index
+from llm_core.lineage.training import SCHEMA, chain, documents, finetuning_documents, training_data
+from llm_core.progress import log
+from llm_core.storage import output_file
+
+COLUMNS = pa.schema(
+    [
+        pa.field("generation", pa.int32()),  # 0: the model itself; 1: what it was made from; ...
+        pa.field("model", pa.string()),
+        *SCHEMA,  # of pretraining; a finetuning row has the document's id alone
+        pa.field("row", pa.string()),  # id of the finetuning row that was made from the document, else null
+    ]
+)
+ORDER = "generation, step, sequence, start, row, id"
+
+
+def write_documents(model: Path, out: Path, data: Path, steps: tuple[int, int | None] | None = None) -> int:
+    """Write every (model, step, document) and (model, finetuning row, document) to the Parquet file `out`.
+
+    `steps` (first, one past the last) lists these of each pretraining, and no finetuning. Sorted by ORDER, with the
+    columns of COLUMNS and `license` and `url`, which are null where `data` holds no ledger. Memory is bounded: DuckDB
+    sorts on disk. Returns the number of rows. Raises UserError where what a model was trained on cannot be told.
+    """
+    try:
+        known = f"read_parquet('{open_index(data).folder}/documents.parquet')"
+    except UserError as error:
+        log(f"without licences and addresses: {error}")
+        known = "(SELECT NULL::VARCHAR AS id, NULL::VARCHAR AS source, NULL AS license, NULL AS url WHERE false)"
+    with output_file(out, "wb") as stream, TemporaryDirectory(dir=out.parent) as spill, connect() as database:
+        database.execute(f"SET temp_directory = '{spill}'")
+        database.register("listing", pa.RecordBatchReader.from_batches(COLUMNS, _listing(model, steps)))
+        columns = ", ".join(
+            "coalesce(listing.source, known.source) AS source, license, url" if name == "source" else f"listing.{name}"
+            for name in COLUMNS.names
+        )
+        query = f"SELECT {columns} FROM listing LEFT JOIN (SELECT DISTINCT ON (id) * FROM {known}) known USING (id)"
+        (count,) = database.execute(
+            f"COPY ({query} ORDER BY {ORDER}) TO '{stream.name}' (FORMAT parquet, COMPRESSION zstd)"
+        ).fetchone() or (0,)
+    return int(count)
+
+
+def _listing(model: Path, steps: tuple[int, int | None] | None) -> Iterator[pa.RecordBatch]:
+    for generation, folder in enumerate(chain(model)):
+        record = training_data(folder)
+        batches = documents(record, *steps or (0, None)) if record else iter(())
+        for batch in batches:
+            yield _batch(generation, folder, batch.num_rows, {name: batch[name] for name in SCHEMA.names})
+        made = {} if steps else finetuning_documents(folder)[1]
+        pairs = [(identifier, row) for identifier, rows in made.items() for row in rows or (None,)]
+        if pairs:
+            ids, rows = zip(*pairs, strict=True)
+            yield _batch(generation, folder, len(pairs), {"id": pa.array(ids), "row": pa.array(rows)})
+
+
+def _batch(generation: int, model: Path, count: int, columns: dict[str, pa.Array]) -> pa.RecordBatch:
+    constant = {
+        "generation": pa.repeat(pa.scalar(generation, pa.int32()), count),
+        "model": pa.repeat(str(model), count),
+    }
+    given = constant | columns
+    return pa.RecordBatch.from_arrays(
+        [given[field.name] if field.name in given else pa.nulls(count, field.type) for field in COLUMNS], schema=COLUMNS
+    )
