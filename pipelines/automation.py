@@ -23,6 +23,7 @@ STALE = (
         dg.AutomationCondition.code_version_changed()
         | dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
         | dg.AutomationCondition.newly_missing()
+        | dg.AutomationCondition.initial_evaluation()  # what changed before, it cannot tell; DVC skips what is fresh
     ).since(dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated())
     & ~dg.AutomationCondition.any_deps_missing()
     & ~dg.AutomationCondition.any_deps_in_progress()

@@ -121,7 +121,7 @@ def materialize_stage(
     """
     forced = context.run.tags.get(FORCE_TAG, "") == name.replace("@", ".")
     started = time.monotonic()
-    with DvcProject(root) as project:
+    with DvcProject(root, settle=False) as project:
         if not forced and project.fresh(name):
             context.log.info(f"{name} didn't change: dvc.lock, its inputs, params, command and outputs agree")
             return result(project, name, key, StageRun(time.monotonic() - started, skipped=True))
@@ -130,7 +130,7 @@ def materialize_stage(
     context.log.info(f"{name} runs: {'; '.join(why)}. Expected: {expected}")
     run = run_stage(context, root, name, force=forced)
     plan = {"why it ran": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in why)), "expected": expected}
-    with DvcProject(root) as project:
+    with DvcProject(root, settle=False) as project:  # the `dvc repro` of this stage has just ended
         return result(project, name, key, run, plan)
 
 

@@ -19,6 +19,7 @@ tools see one graph. Two formulas stand here:
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ BEFORE = "before:"  # a consumed version that is no longer the present one
 NOTHING = "NULL"  # dagster's version of an asset that has never been materialized
 DVC_FILE = "dvc.yaml"
 LOCK_FILE = "dvc.lock"
+SETTLED = 0.5  # seconds; DVC writes a lock file of thirty stages in a tenth of one
+PATIENCE = 10.0  # seconds, for stages so short that the file changes all the time
 EXPERIMENTS = "experiments"
 
 
@@ -101,11 +104,14 @@ def overlap(first: str, second: str) -> bool:
 class DvcProject:
     """The graph of one working copy at the moment of reading.
 
+    DVC rewrites dvc.lock in place, so one that has just changed may be half written: it is read when it has been left
+    alone for SETTLED seconds. `settle=False` is for those who know that no `dvc repro` is at work.
+
     Raises FileNotFoundError where there is no dvc.yaml, and DVC's own errors (with file and
     line) where it is not valid.
     """
 
-    def __init__(self, root: str | Path = ".") -> None:
+    def __init__(self, root: str | Path = ".", settle: bool = True) -> None:
         from dvc.repo import Repo
 
         self.root = Path(root).resolve()
@@ -116,6 +122,8 @@ class DvcProject:
         self._repo = Repo(str(self.root))
         # These files alone, never `repo.index`: that one walks the whole working copy, data included.
         self.files = [DVC_FILE, *self._experiment_files()]
+        if settle:
+            self._wait_until_settled()
         self._dvc_stages = {
             stage.name if file == DVC_FILE else f"{file}:{stage.name}": stage
             for file in self.files
@@ -124,6 +132,15 @@ class DvcProject:
         self.stages = {name: self._plain(name, stage) for name, stage in self._dvc_stages.items()}
         self._code_versions: dict[str, str] = {}
         self._params_files: dict[str, dict[str, Any]] = {}
+
+    def _wait_until_settled(self) -> None:
+        locks = [(self.root / file).with_name(LOCK_FILE) for file in self.files]
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            changed = [path.stat().st_mtime for path in locks if path.is_file()]
+            if not changed or not 0 <= time.time() - max(changed) < SETTLED:  # a clock set back is no reason to wait
+                return
+            time.sleep(SETTLED / 10)
 
     def _experiment_files(self) -> list[str]:
         found = sorted((self.root / EXPERIMENTS).rglob(DVC_FILE))
