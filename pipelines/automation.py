@@ -8,9 +8,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipelines.dvc_project import DvcProject
+from pipelines.dvc_project import DvcProject, identifier
 from pipelines.experiment import experiment_job
 from pipelines.mirror import missing_events
+from pipelines.plan import targeted
 
 MIRROR_SECONDS = 10
 SNAPSHOT_SECONDS = 6 * 3600
@@ -32,11 +33,20 @@ STALE = (
 
 
 def automation(project: DvcProject) -> dg.Definitions:
-    """The default graph as a job, its weekly schedule and the sensors; experiments run when they are asked for."""
+    """Jobs, the default graph's weekly schedule and the sensors; experiments run when they are asked for."""
     default_graph = dg.AssetSelection.assets(*(s.key for s in project.stages.values() if not s.experiment))
     everything = dg.define_asset_job(
         "whole_graph", default_graph, description="Every stage of the top dvc.yaml; DVC skips what did not change."
     )
+    experiments = {stage.experiment: stage.file for stage in project.stages.values() if stage.experiment}
+    on_demand = [
+        dg.define_asset_job(
+            f"whole_{identifier(experiment)}",
+            dg.AssetSelection.assets(*(project.stages[name].key for name in sorted(targeted(project, [file])))),
+            description=f"`dvc repro {file}`: its stages and all that they read from; DVC skips what did not change.",
+        )
+        for experiment, file in experiments.items()
+    ]
     weekly = dg.ScheduleDefinition(
         name="weekly",
         job=everything,
@@ -51,7 +61,7 @@ def automation(project: DvcProject) -> dg.Definitions:
         description="Materializes what a changed input, param or code made stale; unchanged outputs stop it there.",
     )
     return dg.Definitions(
-        jobs=[everything, experiment_job(project.root)],
+        jobs=[everything, *on_demand, experiment_job(project.root)],
         schedules=[weekly],
         sensors=[mirror_sensor(project), rebuild, snapshot_sensor(project)],
         executor=executor(),

@@ -1,7 +1,7 @@
 """dvc.yaml as Dagster assets: one asset a stage, built by a component that a project can override.
 
 The stages of a dvc.yaml below `experiments/` are assets too, in a group of the folder's name. No
-job, schedule or condition runs them; somebody materializes them.
+schedule or condition runs them; somebody materializes them, or launches their file's job.
 
 Subclass `DvcProjectComponent`, override `get_asset_spec` (the translator: key, group, kinds,
 owners, description) and name the subclass in `defs/graph/defs.yaml`. What a stage wants to
@@ -27,8 +27,17 @@ GROUPS = {  # group in the UI -> stages of dvc.yaml; `meta: {group: …}` wins
     "sources": ("download", "benchmarks", "extract"),
     "documents": ("clean", "dedup", "decontaminate", "split", "mix"),
     "tokens": ("tokenizer", "tokenize"),
-    "models": ("pretrain", "finetune-data", "finetune", "rung", "word2vec"),
-    "evaluation": ("evaluate", "evaluate-retrieval", "register", "promote", "compare", "report", "lineage"),
+    "models": ("pretrain", "finetune-data", "finetune", "finetune-reader", "rung", "word2vec"),
+    "evaluation": (
+        "evaluate",
+        "evaluate-retrieval",
+        "evaluate-reader",
+        "register",
+        "promote",
+        "compare",
+        "report",
+        "lineage",
+    ),
 }
 KINDS = {
     "sources": {"dvc", "parquet"},

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dvc.repo import Repo
 
-from pipelines.dvc_project import DvcProject
+from pipelines.dvc_project import DVC_FILE, DvcProject
 from pipelines.plan import describe, plan
 from tests.pipelines import toy_project as toy
 from tests.pipelines.dagster_view import statuses
@@ -14,6 +15,7 @@ from tests.pipelines.dagster_view import statuses
 Build = Callable[[Path], dg.Definitions]
 SIDE = "experiments/side/dvc.yaml"
 ROOT = Path(__file__).parents[2]
+TRAIN = ("pretrain", "finetune", "word2vec", "scaling")
 
 
 def test_stages_are_assets_below_the_default_graph(experiment: Path, definitions: Build) -> None:
@@ -60,6 +62,18 @@ def test_materialize_is_dvc_repro_of_that_stage(
     assert statuses(definitions(experiment), instance)[f"{SIDE}:report"] != "MISSING"
 
 
+def test_its_job_is_dvc_repro_of_its_file(experiment: Path, instance: dg.DagsterInstance, definitions: Build) -> None:
+    toy.edit(experiment, "params.yaml", "title: toy", "title: game")
+    job = definitions(experiment).resolve_job_def("whole_side")
+    assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == {
+        "words_a", "words_b", "long_a", "long_b", "side/sorted_a", "side/sorted_b", "side/report",
+    }  # fmt: skip
+    assert [item.stage for item in plan(experiment, [SIDE]) if item.sure] == [f"{SIDE}:sorted@a", f"{SIDE}:sorted@b"]
+    assert job.execute_in_process(instance=instance).success
+    assert plan(experiment, [SIDE]) == []
+    assert [item.stage for item in plan(experiment)] == ["report"], "which this file does not read, is left stale"
+
+
 def test_plan_of_a_target(experiment: Path) -> None:
     toy.edit(experiment, "params.yaml", "min_length: 2", "min_length: 3")
     names = [item.stage for item in plan(experiment, [f"{SIDE}:sorted@a"])]
@@ -70,8 +84,23 @@ def test_plan_of_a_target(experiment: Path) -> None:
         plan(experiment, ["nothing"])
 
 
-def test_every_experiment_of_this_project_is_loaded(definitions: Build) -> None:
+def test_every_stage_of_this_project_is_one_asset(definitions: Build) -> None:
     graph = definitions(ROOT).get_repository_def().asset_graph
-    groups = {graph.get(key).group_name for key in graph.get_all_asset_keys()}
-    assert {folder.parent.name for folder in (ROOT / "experiments").glob("*/dvc.yaml")} <= groups
+    stages = [graph.get(key).metadata["dvc stage"] for key in graph.get_all_asset_keys()]
+    with Repo(str(ROOT)) as repo:  # as `dvc stage list --all` finds them
+        files = {(stage.path_in_repo, stage.name) for stage in repo.index.stages}
+    assert len(stages) == len(files)
+    assert set(stages) == {name if file == DVC_FILE else f"{file}:{name}" for file, name in files}
+    assert {file for file, _ in files} > {DVC_FILE, "experiments/retrieval/dvc.yaml", "experiments/scaling/dvc.yaml"}
+    groups = {graph.get(key).group_name for key in graph.get_all_asset_keys() if len(key.path) > 1}
+    assert groups == {Path(file).parent.name for file, _ in files if file != DVC_FILE}
     assert graph.get(dg.AssetKey(["retrieval", "index"])).parent_keys == {dg.AssetKey("dedup")}
+
+
+def test_every_training_of_this_project_waits_in_the_pool(definitions: Build) -> None:
+    pools = {asset.key: asset.op.pool for asset in definitions(ROOT).get_repository_def().assets_defs_by_key.values()}
+    with DvcProject(ROOT) as project:
+        commands = {dg.AssetKey(stage.key): stage.cmd.split() for stage in project.stages.values()}
+    trains = {key for key, (_, verb, what, *_) in commands.items() if verb in TRAIN and what != "fit"}
+    assert dg.AssetKey(["retrieval", "finetune_reader"]) in trains
+    assert [key for key in trains if pools[key] != "training"] == []
