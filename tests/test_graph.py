@@ -75,11 +75,10 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def repro(folder: Path) -> str:
+def repro(folder: Path, *targets: str) -> str:
     """`dvc repro`; what it printed."""
-    done = subprocess.run(
-        ["dvc", "--wait-for-lock", "repro"], cwd=folder, env=environment(folder), capture_output=True, text=True
-    )
+    command = ["dvc", "--wait-for-lock", "repro", *targets]
+    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout
 
@@ -127,16 +126,42 @@ def test_every_document_is_accounted_for_from_download_to_tokens(shell: Path) ->
     assert kept == sum(row["documents"] for side in ("train", "heldout") for row in tokens[side]["by_source"].values())
 
 
-@pytest.mark.slow
-def test_dagster_makes_the_same_bytes(shell: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def code_location(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
+    """What Dagster loads of a copy, for runs in this process."""
     from dagster.components import build_defs_for_component
 
     from pipelines.component import DvcProjectComponent
 
-    folder = project(tmp_path)
     for name, value in environment(folder).items():
         monkeypatch.setenv(name, value)
-    definitions = build_defs_for_component(DvcProjectComponent(project=str(folder)))
+    return build_defs_for_component(DvcProjectComponent(project=str(folder)))
+
+
+@pytest.mark.slow
+def test_dagster_makes_the_same_bytes(shell: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = project(tmp_path)
+    job = code_location(folder, monkeypatch).resolve_job_def("whole_graph")
     with dg.DagsterInstance.ephemeral() as instance:
-        assert definitions.resolve_job_def("whole_graph").execute_in_process(instance=instance).success
+        assert job.execute_in_process(instance=instance).success
     assert outputs(folder) == outputs(shell)
+
+
+@pytest.mark.slow
+def test_dagster_makes_a_stage_of_an_experiment(shell: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llm_core.retrieval.index import Index
+    from pipelines.dvc_project import DvcProject
+    from pipelines.mirror import missing_events
+
+    file, key = "experiments/retrieval/dvc.yaml", dg.AssetKey(["retrieval", "index_words"])
+    job = code_location(shell, monkeypatch).resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert job.execute_in_process(instance=instance, asset_selection=[key]).success
+        tags = instance.get_latest_materialization_event(key).asset_materialization.tags
+    lock = yaml.safe_load((shell / file).with_name("dvc.lock").read_text())
+    assert list(lock["stages"]) == ["index-words"]
+    assert [out["md5"] for out in lock["stages"]["index-words"]["outs"]] == [tags["dagster/data_version"]]
+    assert len(Index(shell / "data/index-words")) > 100, "passages"
+    assert f"Stage '{file}:index-words' didn't change, skipping" in repro(shell, f"{file}:index-words")
+    with dg.DagsterInstance.ephemeral() as other, DvcProject(shell) as read:
+        events = dict(missing_events(read, other))
+    assert events[f"{file}:index-words"].tags["dagster/data_version"] == tags["dagster/data_version"]
