@@ -33,7 +33,7 @@ def evidence_data(
     metrics = {
         f"{side}_{kind}": sum(row["kind"] == kind for row in rows)
         for side, rows in made.items()
-        for kind in ("closed", "retrieved", "substituted", "refused")
+        for kind in ("closed", "retrieved", "exchanged", "refused")
     }
     with output_folder(out) as partial:
         write_rows(partial, made)

@@ -5,10 +5,10 @@ the lines found. Where search missed, a line that holds the answer takes the pla
 is there to be copied among distractors; for one question in REFUSED such lines are left out instead, and the right
 answer is NOT_THERE. One in MEMORY is asked without evidence too, so that this ability is not lost.
 
-A small model learns a few thousand answers by heart sooner than it learns to read. So each question comes again
-SUBSTITUTED times with another question's answer in the lines, and that one is right then: there is nothing to
-remember (answer substitution, Longpre et al. 2021, arXiv:2109.05052). Sides stay apart: rows of train come from
-questions of train.
+A small model learns a few thousand answers by heart sooner than it learns to read. So there are conversations, too, in
+which several questions are asked about lines whose answers were exchanged for those of other questions: nothing can
+be remembered there, only read (answer substitution, Longpre et al. 2021, arXiv:2109.05052). Sides stay apart: rows of
+train come from questions of train.
 """
 
 import random
@@ -29,7 +29,8 @@ from llm_core.retrieval.search import Search
 Row = dict[str, Any]
 REFUSED = 20
 MEMORY = 4
-SUBSTITUTED = 3
+EXCHANGED = 24  # conversations that each question is part of
+QUESTIONS = 8  # of a conversation
 NOT_THERE = "The passages do not tell."
 
 
@@ -41,23 +42,28 @@ class RowBuilder:
         self._about: dict[str, list[int]] = {}
         for number, title in enumerate(self.search.index.table["title"].to_pylist()):
             self._about.setdefault((title or "").split(":")[0], []).append(number)
+        self._lines: dict[str, list[Evidence]] = {}
 
     def __call__(self, questions: list[Row]) -> list[Row]:
-        """The rows that `rows` makes of each question, in the questions' order; answers are exchanged among them."""
-        fields: dict[str, list[Row]] = defaultdict(list)
-        for row in questions:
-            fields[row["field"]].append(row)
+        """The rows that `rows` makes of each question, in the questions' order, then the conversations by country."""
         made: list[Row] = []
+        readable: dict[str, list[tuple[Row, Evidence]]] = defaultdict(list)
         with progress.task("evidence", total=len(questions), unit="questions") as work:
             for row in questions:
-                made.extend(self.rows(row, fields))
+                rows, line = self.rows(row)
+                made.extend(rows)
+                if line:
+                    readable[row["country"]].append((row, line))
                 work.update()
+        for country in readable.values():
+            for number in range(EXCHANGED):
+                made.extend(self.conversations(country, questions, number))
         return made
 
-    def rows(self, row: Row, fields: dict[str, list[Row]]) -> list[Row]:
-        """One question's rows: `closed` (as it is, by the draw), `retrieved` or `refused` (by the draw), `substituted`.
+    def rows(self, row: Row) -> tuple[list[Row], Evidence | None]:
+        """One question's rows: `closed` (as it is, by the draw), `retrieved` or `refused` (by the draw).
 
-        `fields` has the questions (field -> rows) whose answers may be put into the evidence of this one.
+        And the line in which its answer is read; None where it is refused, or no passage holds it.
         """
         draw = random.Random(f"{self.seed}-{row['id']}-evidence")
         refused, memory = draw.randrange(REFUSED) == 0, draw.randrange(MEMORY) == 0
@@ -67,47 +73,83 @@ class RowBuilder:
         shown = evidence(self.search, question, hits, self.params.evidence)
         if refused:
             shown = [line for line in shown if not holds(line.text, row["answer"])]
-            return [*rows, self.row(row, "refused", shown, NOT_THERE)]
+            return [*rows, self.row(row, "refused", shown, [(row, NOT_THERE)])], None
         if not any(holds(line.text, row["answer"]) for line in shown):
-            shown[-1:] = self.gold(question, row)
+            shown[-1:] = self.gold(row)
             draw.shuffle(shown)
         if any(holds(line.text, row["answer"]) for line in shown):
-            rows += [self.row(row, "retrieved", shown, row["answer"]), *self.substituted(row, shown, fields)]
-        return rows
+            rows.append(self.row(row, "retrieved", shown, [(row, row["answer"])]))
+        return rows, next(iter(self.gold(row)), None)
 
-    def gold(self, question: str, row: Row) -> list[Evidence]:
-        """The line of the country's passages that holds the answer, nearest to the question; [] where there is none."""
-        lines: dict[str, Evidence] = {}
-        for number in self._about.get(row["country"], []):
-            for part in LINE.split(self.search.index.passage(number)["text"]):
-                if holds(part, row["answer"]):
-                    lines.setdefault(part.strip(), Evidence(part.strip(), number))
-        return [lines[list(lines)[self.search.rank(question, list(lines))[0]]]] if lines else []
+    def gold(self, row: Row) -> list[Evidence]:
+        """The country's line that holds the answer: the field's own, else the shortest; [] where there is none."""
+        country = row["country"]
+        if country not in self._lines:
+            self._lines[country] = [
+                Evidence(part.strip(), number)
+                for number in self._about.get(country, [])
+                for part in LINE.split(self.search.index.passage(number)["text"])
+            ]
+        holding = [line for line in self._lines[country] if holds(line.text, row["answer"])]
+        return sorted(holding, key=lambda line: (not line.text.startswith(row.get("field", "")), len(line.text)))[:1]
 
-    def substituted(self, row: Row, lines: list[Evidence], fields: dict[str, list[Row]]) -> Iterator[Row]:
-        """The question with other questions' answers in its lines, in any order.
+    def conversations(self, country: list[tuple[Row, Evidence]], others: list[Row], number: int) -> Iterator[Row]:
+        """Rows that ask each question of a country (with its line) once, QUESTIONS a row, lines in any order.
 
-        Every second one is of any field, so that what kind of thing is asked for does not give it away either.
-        Left out where the answer cannot be exchanged whole, or the question itself holds it.
+        Answers are exchanged for those of `others`; where one cannot be exchanged whole, it is left as it is. One row
+        in five stays as it is.
         """
-        written = re.compile(rf"(?<!\w){re.escape(row['answer'])}(?!\w)", re.I)
-        for number in range(SUBSTITUTED):
-            draw = random.Random(f"{self.seed}-{row['id']}-substituted-{number}")
-            other = draw.choice(fields[row["field"] if number % 2 == 0 else draw.choice(sorted(fields))])
-            shown = [replace(line, text=written.sub(lambda _: other["answer"], line.text)) for line in lines]  # noqa: B023
-            texts = [line.text for line in shown]
-            if holds("\n".join(texts), other["answer"]) and not holds(
-                "\n".join([*texts, row["messages"][-2]["content"]]), row["answer"]
-            ):
-                draw.shuffle(shown)
-                made = self.row(row, f"substituted-{number}", shown, other["answer"], other.get("documents", ()))
-                yield {**made, "kind": "substituted"}
+        draw = random.Random(f"{self.seed}-{country[0][0]['country']}-{number}")
+        shuffled = draw.sample(country, len(country))
+        for start in range(0, len(shuffled), QUESTIONS):
+            part = shuffled[start : start + QUESTIONS]
+            origins = [row for row, _ in part] if draw.randrange(5) == 0 else draw.choices(others, k=len(part))
+            lines: list[Evidence] = []
+            asked: list[tuple[Row, str]] = []
+            documents: set[str] = set()
+            for (row, line), origin in zip(part, origins, strict=True):
+                text = exchange(line.text, row["answer"], origin["answer"])
+                answer = origin["answer"] if text else row["answer"]
+                lines.append(replace(line, text=text or line.text))
+                asked.append((row, answer))
+                documents.update(row.get("documents", ()), origin.get("documents", ()) if text else ())
+            draw.shuffle(lines)
+            draw.shuffle(asked)
+            yield self.row(part[0][0], f"exchanged-{number}", lines, asked, documents)
 
-    def row(self, row: Row, kind: str, lines: list[Evidence], answer: str, others: Iterable[str] = ()) -> Row:
-        """The question below these lines; it names their documents, and `others` that it is made from."""
-        asked = "\n".join([*(line.text for line in lines), row["messages"][-2]["content"]])
-        turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
-        shown = {self.search.index.passage(line.passage)["document_id"] for line in lines}
-        documents = sorted(shown.union(others, row.get("documents", ())))
-        made = {"kind": kind, "answer": answer, "documents": documents, "messages": turns}
-        return {**row, "id": f"{row['id']}-{kind}", **made}
+    def row(
+        self, row: Row, name: str, lines: list[Evidence], asked: list[tuple[Row, str]], documents: Iterable[str] = ()
+    ) -> Row:
+        """A conversation: the lines and the first of the questions, its answer, the next question, ...
+
+        It names the documents of the lines, those of `row`, and `documents`.
+        """
+        turns: list[dict[str, str]] = []
+        for one, answer in asked:
+            question = one["messages"][-2]["content"]
+            shown = [] if turns else [line.text for line in lines]
+            turns.append({"role": "user", "content": "\n".join([*shown, question])})
+            turns.append({"role": "assistant", "content": answer})
+        passages = {self.search.index.passage(line.passage)["document_id"] for line in lines}
+        made = {
+            "kind": name.partition("-")[0],
+            "answer": asked[-1][1],
+            "field": asked[-1][0].get("field"),
+            "messages": turns,
+        }
+        return {
+            **row,
+            "id": f"{row['id']}-{name}",
+            **made,
+            "documents": sorted(passages.union(documents, row.get("documents", ()))),
+        }
+
+
+def exchange(text: str, answer: str, other: str) -> str | None:
+    """`text` with `other` in the place of `answer`; None where it would still hold the one, or not the other.
+
+    >>> exchange("Capital - name: Oslo (old name: Kristiania)", "Oslo", "12 km")
+    'Capital - name: 12 km (old name: Kristiania)'
+    """
+    found = re.sub(rf"(?<!\w){re.escape(answer)}(?!\w)", lambda _: other, text, flags=re.IGNORECASE)
+    return found if holds(found, other) and not holds(found, answer) else None

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from llm_core.answers import holds
 from llm_core.cli import evidence_data
 from llm_core.params.retrieval import Retrieval
 from llm_core.retrieval.ask import evidence
 from llm_core.retrieval.index import build
-from llm_core.retrieval.rows import NOT_THERE, RowBuilder, holds
+from llm_core.retrieval.rows import EXCHANGED, NOT_THERE, RowBuilder
 from tests.llm_core.retrieval.test_index import TEXTS, corpus
 
 PARAMS = Retrieval(passage_words=16, overlap_words=4, encoder="none", evidence=2)
@@ -79,19 +80,32 @@ def test_an_answer_that_the_corpus_does_not_hold_gives_no_row_to_guess_from(word
     assert not [row for row in rows if row["kind"] == "retrieved"]
 
 
-def test_an_exchanged_answer_is_read_in_the_lines_and_nowhere_else(words: Path) -> None:
-    asked = [question(country, capital, n) for n in range(9) for country, capital in CAPITALS.items()]
-    asked.append({**question("Japan", "yen", 9, "What is the currency of {}?"), "field": "Currency"})
-    rows = [row for row in RowBuilder(words, PARAMS, seed=1)(asked) if row["kind"] == "substituted"]
-    assert len(rows) > len(asked)
+def test_exchanged_answers_are_read_in_the_lines_and_are_of_no_use_to_memory(words: Path) -> None:
+    asked = [question(country, capital) for country, capital in CAPITALS.items()]
+    asked.append({**question("Japan", "yen", 1, "What is the currency of {}?"), "field": "Currency"})
+    rows = [row for row in RowBuilder(words, PARAMS, seed=1)(asked) if row["kind"] == "exchanged"]
+    facts = {row["messages"][0]["content"]: (row["answer"], row["country"]) for row in asked}
+    origin = dict(facts.values())
+    assert len(rows) == len({row["id"] for row in rows}) >= EXCHANGED
+    exchanged = 0
     for row in rows:
-        text, right = row["messages"][0]["content"], CAPITALS[row["country"]]
-        assert row["messages"][1]["content"] == row["answer"] != right
-        assert holds(text, row["answer"])
-        assert not holds(text, right)
-        (origin,) = [country for country, capital in {**CAPITALS, "yen": "yen"}.items() if capital == row["answer"]]
-        assert f"facts of {'Japan' if origin == 'yen' else origin}" in row["documents"]
-    assert {row["answer"] for row in rows} == {*CAPITALS.values(), "yen"}  # of its own field, and of any
+        text = row["messages"][0]["content"]
+        turns = [
+            (row["messages"][at]["content"], row["messages"][at + 1]["content"])
+            for at in range(0, len(row["messages"]), 2)
+        ]
+        assert [message["role"] for message in row["messages"]] == ["user", "assistant"] * len(turns)
+        assert row["messages"][-1]["content"] == row["answer"]
+        for asks, told in turns:
+            right, country = facts[asks.split("\n")[-1]]
+            assert holds(text, told)
+            assert country == row["country"]
+            assert {f"facts of {country}", f"facts of {origin[told]}"} <= set(row["documents"])
+            if told != right:
+                exchanged += 1
+                assert not holds(text.rpartition("\n")[0], right) or right in [other for _, other in turns]
+    assert exchanged > len(rows) / 2
+    assert rows == [row for row in RowBuilder(words, PARAMS, seed=1)(asked) if row["kind"] == "exchanged"]
 
 
 def test_sides_stay_apart(words: Path, tmp_path: Path) -> None:
