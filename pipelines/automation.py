@@ -63,7 +63,7 @@ def automation(project: DvcProject) -> dg.Definitions:
     return dg.Definitions(
         jobs=[everything, *on_demand, experiment_job(project.root)],
         schedules=[weekly],
-        sensors=[mirror_sensor(project), rebuild, snapshot_sensor(project)],
+        sensors=[mirror_sensor(project), rebuild, snapshot_sensor(project, default_graph)],
         executor=executor(),
     )
 
@@ -131,7 +131,7 @@ def reload_code_location(context: dg.SensorEvaluationContext) -> None:
         context.log.info("dvc.yaml, params.yaml or code has changed: definitions loaded again")
 
 
-def snapshot_sensor(loaded: DvcProject) -> dg.SensorDefinition:
+def snapshot_sensor(loaded: DvcProject, target: dg.AssetSelection) -> dg.SensorDefinition:
     """The sensor that asks for a new Common Crawl snapshot: the source's download and what is below it.
 
     It acts for sources with `crawl: newest`; a pinned crawl is never changed behind a user's
@@ -143,7 +143,7 @@ def snapshot_sensor(loaded: DvcProject) -> dg.SensorDefinition:
         name="new_common_crawl",
         minimum_interval_seconds=SNAPSHOT_SECONDS,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        target=dg.AssetSelection.all(),
+        target=target,
         description="Downloads a Common Crawl snapshot that has appeared, for sources with `crawl: newest`.",
     )
     def snapshot(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:

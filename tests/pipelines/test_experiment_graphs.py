@@ -41,6 +41,9 @@ def test_nothing_runs_them_unasked(experiment: Path, definitions: Build) -> None
     assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == {
         "words_a", "words_b", "long_a", "long_b", "join", "report", "slow",
     }  # fmt: skip
+    own = dg.AssetKey(["side", "report"])
+    jobs = {job.name for job in repository.get_all_jobs() if own in job.asset_layer.executable_asset_keys}
+    assert jobs == {"__ASSET_JOB", "whole_side"}, "no sensor's either"
     sensor = repository.get_sensor_def("rebuild_stale")
     assert not [k for k in sensor.asset_selection.resolve(repository.asset_graph) if k.has_prefix(["side"])]
 
