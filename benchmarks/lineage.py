@@ -2,18 +2,24 @@
 
     python benchmarks/lineage.py --rows 10000000
 
-Five stages judge each document, so 10 million rows are 2 million documents. Prints seconds
-and the peak memory of the process, at a tenth of the size too, so that growth can be seen.
+Five stages judge each document, so 10 million rows are 2 million documents. Building and asking are
+processes of their own; each prints its seconds and the peaks of its memory, private (anonymous) apart from
+file-backed (mapped libraries and the index's own pages, which the system may drop). Then whole commands are
+timed, `llm-core trace --url`, with the index's pages in the page cache and without. At a tenth of the size
+too, so that growth can be seen.
 """
 
 import argparse
+import os
 import random
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +32,19 @@ STAGES = ("fetch", "clean", "dedup", "decontaminate", "split")
 BATCH = 10_000
 
 
+DATA = Path("data")  # in the folder that every measurement runs in, as a project would have it
+
+
+def identifier(number: int) -> str:
+    """The id of a document; ids are spread, and come in no order."""
+    return f"{number * 2654435761 % 2**32:08x}{number:024x}"
+
+
+def url(number: int) -> str:
+    """The address of a document."""
+    return f"https://host{number % 9973}.example.org/{number}"
+
+
 def make(folder: Path, documents: int) -> None:
     """A finished pipeline of random sentences."""
     generator = np.random.default_rng(0)
@@ -35,9 +54,9 @@ def make(folder: Path, documents: int) -> None:
             numbers = range(start, min(start + BATCH, documents))
             picks = words[generator.zipf(1.3, size=(len(numbers), 40)) % len(words)]
             columns = {
-                "id": [f"{number * 2654435761 % 2**32:08x}{number:024x}" for number in numbers],
+                "id": [identifier(number) for number in numbers],
                 "source": ["web"] * len(numbers),
-                "url": [f"https://host{number % 9973}.example.org/{number}" for number in numbers],
+                "url": [url(number) for number in numbers],
                 "text": [f"{' '.join(pick)} number{number}" for pick, number in zip(picks, numbers, strict=True)],
             }
             filled = [pa.array(columns.get(f.name, [None] * len(numbers)), f.type) for f in SCHEMA]
@@ -50,7 +69,7 @@ def make(folder: Path, documents: int) -> None:
                 ledger.record(
                     [
                         {
-                            "id": f"{number * 2654435761 % 2**32:08x}{number:024x}",
+                            "id": identifier(number),
                             "source": "web",
                             "verdict": "kept",
                             "bytes": 250,
@@ -62,52 +81,125 @@ def make(folder: Path, documents: int) -> None:
                 )
 
 
-def measure(folder: Path, documents: int) -> None:
-    """Build the index and ask; prints one line a figure. Runs in a process of its own."""
+@contextmanager
+def peaks() -> Iterator[None]:
+    """Print the peak memory of this process within the block, from samples every 10 ms."""
+    found = dict.fromkeys(("RssAnon", "RssFile", "VmHWM"), 0)
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.01):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                name, _, value = line.partition(":")
+                if name in found:
+                    found[name] = max(found[name], int(value.split()[0]))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+    private, mapped, both = (found[name] * 1024 / 1e6 for name in ("RssAnon", "RssFile", "VmHWM"))
+    print(f"  peak memory    {private:.0f} MB private, {mapped:.0f} MB file-backed, {both:.0f} MB at once", flush=True)
+
+
+def build() -> None:
+    """Build the index."""
+    from llm_core.lineage.index import open_index
+
+    wall, cpu = time.monotonic(), time.process_time()
+    with peaks():
+        open_index(DATA)
+    print(f"  build          {time.monotonic() - wall:8.1f} s  {time.process_time() - cpu:8.1f} CPU s")
+    size = sum(file.stat().st_size for file in Path(".scratch").rglob("*") if file.is_file())
+    print(f"  index size     {size / 1e6:8.0f} MB")
+
+
+def ask(documents: int) -> None:
+    """Ask 20 questions of each kind, each with the index opened anew."""
     from llm_core.lineage import search
     from llm_core.lineage.index import open_index
     from llm_core.lineage.journey import journey
 
-    wall, cpu = time.monotonic(), time.process_time()
-    open_index(folder, folder / "scratch")
-    print(f"  build          {time.monotonic() - wall:8.1f} s  {time.process_time() - cpu:8.1f} CPU s")
-    size = sum(file.stat().st_size for file in (folder / "scratch").rglob("*") if file.is_file())
-    print(f"  index size     {size / 1e6:8.0f} MB")
-    picks = random.Random(1).sample(range(documents), 20)
-    for name in ("id", "url", "text", "similar text"):
-        seconds = []
-        for number in picks:
-            began = time.monotonic()
-            index = open_index(folder, folder / "scratch")  # as a fresh command would
-            if name == "id":
-                hits = [f"{number * 2654435761 % 2**32:08x}{number:024x}"]
-            elif name == "url":
-                hits = [hit.id for hit in search.by_url(index, f"https://host{number % 9973}.example.org/{number}")]
-            elif name == "text":
-                hits = [hit.id for hit in search.by_text(index, f"number{number}")]
-            else:
-                hits = [hit.id for hit in search.by_text(index, f"word7 number{number} word3 word19 word77")]
-            found = journey(index, hits[0], folder)
-            seconds.append(time.monotonic() - began)
-            assert len(found.decisions) == len(STAGES)
-        print(f"  trace by {name:<13} median {sorted(seconds)[10]:.3f} s, slowest {max(seconds):.3f} s")
-    print(f"  peak memory    {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:8.0f} MB")
+    questions = {
+        "id": lambda index, number: search.by_id(index, identifier(number)),
+        "URL": lambda index, number: search.by_url(index, url(number)),
+        "text": lambda index, number: search.by_text(index, f"number{number}"),
+        "similar text": lambda index, number: search.by_text(index, f"word7 number{number} word3 word19 word77"),
+    }
+    with peaks():
+        for name, question in questions.items():
+            taken = []
+            for number in random.Random(1).sample(range(documents), 20):
+                wall, cpu = time.monotonic(), time.process_time()
+                index = open_index(DATA)
+                found = journey(index, question(index, number)[0].id, DATA)
+                taken.append((time.monotonic() - wall, time.process_time() - cpu))
+                assert len(found.decisions) == len(STAGES)
+            told(f"by {name}", taken)
+
+
+def commands(documents: int) -> None:
+    """Time whole commands, started anew, with the index in the page cache and dropped from it."""
+    numbers = random.Random(2).sample(range(documents), 10)
+    for name, numbers_of in {"cached": numbers[:5], "dropped from cache": numbers[5:]}.items():
+        taken = []
+        for number in numbers_of:
+            if name != "cached":
+                drop_from_cache()
+            wall, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+            command = [sys.executable, "-m", "llm_core.cli", "trace", "--url", url(number)]
+            out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            taken.append((time.monotonic() - wall, cpu))
+            assert identifier(number) in out
+        told(f"command by URL, {name}", taken)
+
+
+def drop_from_cache() -> None:
+    """Have the system forget the index's pages, as after a day of other work."""
+    for file in Path(".scratch").rglob("*"):
+        if file.is_file():
+            with open(file, "rb") as stream:
+                os.fsync(stream.fileno())  # pages not yet written cannot be dropped
+                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def told(name: str, taken: list[tuple[float, float]]) -> None:
+    """Print the median and the slowest of (wall, CPU) seconds."""
+    walls, cpus = (sorted(column) for column in zip(*taken, strict=True))
+    print(
+        f"  {name:<34} median {walls[len(walls) // 2]:.3f} s, slowest {walls[-1]:.3f} s"
+        f" (CPU {cpus[len(cpus) // 2]:.3f}, {cpus[-1]:.3f})",
+        flush=True,
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=("build", "ask"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.measure:
-        measure(options.measure, options.rows // len(STAGES))
+    if options.measure == "build":
+        build()
         return
+    if options.measure == "ask":
+        ask(options.rows // len(STAGES))
+        return
+    this = [sys.executable, str(Path(__file__).resolve())]
     for rows in (options.rows // 10, options.rows):
-        folder = Path(tempfile.mkdtemp())
-        make(folder, rows // len(STAGES))
-        print(f"{rows:,} ledger rows", flush=True)
-        subprocess.run([sys.executable, __file__, "--rows", str(rows), "--measure", str(folder)], check=True)
-        shutil.rmtree(folder)
+        with tempfile.TemporaryDirectory() as folder:
+            os.chdir(folder)
+            Path("params.yaml").write_text("seed: 1\n")
+            make(DATA, rows // len(STAGES))
+            print(f"{rows:,} ledger rows", flush=True)
+            for measure in ("build", "ask"):
+                subprocess.run([*this, "--rows", str(rows), "--measure", measure], check=True)
+            commands(rows // len(STAGES))
+            os.chdir("/")
 
 
 if __name__ == "__main__":

@@ -29,8 +29,11 @@ VERSION = 1  # of the index's layout; raise it when that changes
 STAGES = ("fetch", "extract", "clean", "filter", "dedup", "decontaminate", "split", "mix")
 HASHES = pa.schema([("text_hash", pa.string()), ("id", pa.string())])
 ROW_GROUP = 20_480  # rows: one row group is what a look-up reads
-MEMORY = "1GB"  # DuckDB sorts beyond this on disk
-WRITER_HEAP = 128 << 20
+MEMORY = "1GB"  # of a question
+SORT = "SET memory_limit = '256MB'; SET threads = 2"  # sorted runs go to disk at any size; a thread needs some 64 MB
+WRITER_HEAP = 64 << 20  # tantivy writes a segment when its postings take that much
+BATCH_ROWS = 1024
+BATCH_BYTES = 8 << 20  # of texts read at once; a batch is held some five times
 
 
 class Index:
@@ -87,7 +90,7 @@ def _fingerprint(files: list[Path]) -> str:
 
 def _build(data: Path, out: Path) -> None:
     database = connect()
-    database.execute(f"SET temp_directory = '{out / 'spill'}'")
+    database.execute(f"{SORT}; SET temp_directory = '{out / 'spill'}'")
     stages = ", ".join(f"'{stage}'" for stage in STAGES)
     ledgers = f"read_parquet('{data}/**/ledger/*.parquet', filename = true)"
     raw = f"read_parquet('{data}/raw/*/documents/*.parquet')"
@@ -126,14 +129,16 @@ def _index_text(database: duckdb.DuckDBPyConnection, data: Path, out: Path) -> N
     builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
     builder.add_text_field("text", stored=False, index_option="position")
     writer = tantivy.Index(builder.build(), path=str(out / "text")).writer(heap_size=WRITER_HEAP, num_threads=1)
-    raw = f"read_parquet('{data}/raw/*/documents/*.parquet')"
-    query = f"SELECT id, text FROM {raw}"
+    raw, clean = (f"{data}/{stage}/*/documents/*.parquet" for stage in ("raw", "clean"))
+    query, files = f"SELECT id, text FROM read_parquet('{raw}')", [raw]
     if any(data.glob("clean/*/documents/*.parquet")):
-        clean = f"read_parquet('{data}/clean/*/documents/*.parquet')"
-        others = f"SELECT r.id, r.text FROM {raw} r ANTI JOIN {clean} c ON r.id = c.id"
-        query = f"SELECT id, text FROM {clean} UNION ALL {others}"
+        others = f"SELECT r.id, r.text FROM read_parquet('{raw}') r ANTI JOIN read_parquet('{clean}') c ON r.id = c.id"
+        query, files = f"SELECT id, text FROM read_parquet('{clean}') UNION ALL {others}", [raw, clean]
+    footers = f"SELECT max(row_group_bytes / nullif(row_group_num_rows, 0)) FROM parquet_metadata({files})"
+    ((longest,),) = database.sql(footers).fetchall()  # bytes a row, on the average of a row group
+    rows = max(1, min(BATCH_ROWS, int(BATCH_BYTES / (longest or 1))))
     with progress.task("text index") as work, pq.ParquetWriter(out / "unsorted.parquet", HASHES) as hashes:
-        for batch in database.sql(query).to_arrow_reader(1024):
+        for batch in database.sql(query).to_arrow_reader(rows):
             ids, texts = (batch.column(name).to_pylist() for name in ("id", "text"))
             for identifier, text in zip(ids, texts, strict=True):
                 writer.add_document(tantivy.Document(id=identifier, text=text))

@@ -10,14 +10,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from llm_core.errors import UserError
 from llm_core.lineage.kept import kept_folder, version_of
-from llm_core.pretraining.batches import Batches
 from llm_core.storage import read_json
+
+if TYPE_CHECKING:
+    from llm_core.pretraining.batches import Batches
 
 RECORD = "training_data.json"
 FINETUNING = "documents.json"  # in a folder of finetuning rows: side -> id of a document -> the rows made from it
@@ -46,8 +48,10 @@ class TrainingData:
     digest: str | None = None
     """of the token shards, as dvc.lock had it"""
 
-    def batches(self) -> Batches:
+    def batches(self) -> "Batches":
         """The loader of that training; UserError when the shards have changed since and DVC's cache has lost them."""
+        from llm_core.pretraining.batches import Batches  # imports numba: most questions never need it
+
         try:
             return Batches.from_state(self.tokens, self.loader)
         except UserError as error:
