@@ -57,7 +57,7 @@ def _quality(
     limits: Any, stop_words: Any,
 ) -> Any:  # fmt: skip
     words = high - low
-    proper = alphabetic = letters = 0
+    proper = alphabetic = letters = distinct = 0
     found = np.uint64(0)
     for token in range(low, high):
         flag = flags[token]
@@ -66,9 +66,11 @@ def _quality(
             letters += lengths[token]
         if flag & ALPHA:
             alphabetic += 1
-        for number in range(len(stop_words)):
-            if hashes[token] == stop_words[number]:
-                found |= np.uint64(1) << np.uint64(number)
+        if distinct < limits[8]:  # more of them make no difference
+            for number in range(len(stop_words)):
+                if hashes[token] == stop_words[number] and not found >> np.uint64(number) & np.uint64(1):
+                    found |= np.uint64(1) << np.uint64(number)
+                    distinct += 1
     if limits[0] and proper < limits[0]:
         return 1, float(proper)
     if limits[1] and proper > limits[1]:
@@ -78,34 +80,35 @@ def _quality(
         return 3, mean
     if limits[3] and mean > limits[3]:
         return 4, mean
-    number_signs, ellipses = _count_symbols(data, begin, end)
+    number_signs, ellipses, lines, bullets, trailing = _count(data, begin, end)
     if limits[4] and words and number_signs / words > limits[4]:
         return 5, number_signs / words
     if limits[4] and words and ellipses / words > limits[4]:
         return 6, ellipses / words
-    lines, bullets, trailing = _count_lines(data, begin, end)
     if limits[5] and lines and bullets / lines > limits[5]:
         return 7, bullets / lines
     if limits[6] and lines and trailing / lines > limits[6]:
         return 8, trailing / lines
     if limits[7] and words and alphabetic / words < limits[7]:
         return 9, alphabetic / words
-    distinct = 0
-    for number in range(len(stop_words)):
-        if found >> np.uint64(number) & np.uint64(1):
-            distinct += 1
     if limits[8] and distinct < limits[8]:
         return 10, float(distinct)
     return 0, np.nan
 
 
 @njit(cache=True)
-def _count_symbols(data: Any, begin: int, end: int) -> Any:
-    """(number signs, ellipses): `...` without overlap, and the one-character ellipsis."""
-    number_signs = ellipses = 0
-    position = begin
+def _count(data: Any, begin: int, end: int) -> Any:
+    """(number signs, ellipses, lines, lines that begin with a bullet or hyphen, lines that end in an ellipsis).
+
+    Ellipses are `...` without overlap, and the one character.
+    """
+    number_signs = ellipses = lines = bullets = trailing = 0
+    start = position = begin
     while position < end:
         byte = data[position]
+        if 0x2E < byte < 0xC2:  # the common case
+            position += 1
+            continue
         if byte == 0x23:
             number_signs += 1
         elif byte == 0x2E and position + 2 < end:
@@ -115,34 +118,31 @@ def _count_symbols(data: Any, begin: int, end: int) -> Any:
         elif byte == 0xE2 and data[position + 1] == 0x80 and data[position + 2] == 0xA6:
             ellipses += 1
             position += 2
-        position += 1
-    return number_signs, ellipses
+        width = break_width(data, position, end)
+        if not width:
+            position += 1
+            continue
+        bullet, ellipsis = _line(data, start, position)
+        lines, bullets, trailing = lines + 1, bullets + bullet, trailing + ellipsis
+        position += width
+        start = position
+    if start < end:
+        bullet, ellipsis = _line(data, start, end)
+        lines, bullets, trailing = lines + 1, bullets + bullet, trailing + ellipsis
+    return number_signs, ellipses, lines, bullets, trailing
 
 
 @njit(cache=True)
-def _count_lines(data: Any, begin: int, end: int) -> Any:
-    """(lines, lines that begin with a bullet or hyphen, lines that end in an ellipsis)."""
-    lines = bullets = trailing = 0
-    start = position = begin
-    while start < end:
-        width = 0
-        while position < end:
-            width = break_width(data, position, end)
-            if width:
-                break
-            position += 1
-        lines += 1
-        left, right = strip(data, start, position)
-        if left < right:
-            if data[left] == 0x2D or (data[left] == 0xE2 and data[left + 1] == 0x80 and data[left + 2] == 0xA2):
-                bullets += 1
-            if right - left >= 3:
-                one, two, three = data[right - 3], data[right - 2], data[right - 1]
-                if (one == 0x2E and two == 0x2E and three == 0x2E) or (one == 0xE2 and two == 0x80 and three == 0xA6):
-                    trailing += 1
-        position += width
-        start = position
-    return lines, bullets, trailing
+def _line(data: Any, begin: int, end: int) -> Any:
+    """Whether a line begins with a bullet or hyphen, whether it ends in an ellipsis; whitespace around it aside."""
+    left, right = strip(data, begin, end)
+    if left == right:
+        return False, False
+    bullet = data[left] == 0x2D or (data[left] == 0xE2 and data[left + 1] == 0x80 and data[left + 2] == 0xA2)
+    if right - left < 3:
+        return bullet, False
+    one, two, three = data[right - 3], data[right - 2], data[right - 1]
+    return bullet, (one == 0x2E and two == 0x2E and three == 0x2E) or (one == 0xE2 and two == 0x80 and three == 0xA6)
 
 
 @njit(cache=True)
@@ -200,11 +200,16 @@ def _repetition(
     for token in range(words):
         joined[token + 1] = joined[token] * power(lengths[low + token]) + hashes[low + token]
         length[token + 1] = length[token] + lengths[low + token]
+    unique = words  # tokens from which on n-grams are known to occur once: each holds one of n - 1 that does
     for row in range(len(duplicated)):
         n = int(duplicated[row, 0])
+        if n >= unique:
+            continue
         share = _repeated_ngrams(words, n, joined, length, keys) / size
         if share > duplicated[row, 1]:
             return DUPLICATED + n, share
+        if share == 0:
+            unique = n
     return 0, np.nan
 
 

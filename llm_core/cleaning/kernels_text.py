@@ -165,19 +165,12 @@ def place(keys, mask, key):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def contains(data, begin, end, pattern):  # type: ignore[no-untyped-def]
-    """Whether a span contains `pattern` (lower-case ASCII bytes), ignoring the case of ASCII letters."""
-    first = pattern[0]
-    for position in range(begin, end - len(pattern) + 1):
-        byte = data[position]
-        if (byte + 32 if 65 <= byte <= 90 else byte) != first:
-            continue
-        found = True
-        for index in range(1, len(pattern)):
-            byte = data[position + index]
-            if (byte + 32 if 65 <= byte <= 90 else byte) != pattern[index]:
-                found = False
-                break
-        if found:
-            return True
-    return False
+def begins_with(data, begin, end, pattern):  # type: ignore[no-untyped-def]
+    """Whether a span begins with `pattern` (lower-case ASCII bytes), ignoring the case of ASCII letters."""
+    if end - begin < len(pattern):
+        return False
+    for index in range(len(pattern)):
+        byte = data[begin + index]
+        if (byte + 32 if 65 <= byte <= 90 else byte) != pattern[index]:
+            return False
+    return True

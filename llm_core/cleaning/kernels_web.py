@@ -1,4 +1,3 @@
-# ruff: noqa: SIM110 (numba compiles plain comparisons and loops to faster code)
 """The C4 rules (Raffel et al. 2020) and FineWeb's (Penedo et al. 2024) on bytes and token arrays, as datatrove has
 them.
 
@@ -13,10 +12,10 @@ from numba import njit
 
 from llm_core.cleaning.kernels_sentences import count_sentences
 from llm_core.cleaning.kernels_text import (
+    begins_with,
     break_width,
     characters,
     clear,
-    contains,
     hash_bytes,
     last_character,
     place,
@@ -26,9 +25,11 @@ from llm_core.cleaning.kernels_text import (
 C4_REASONS = ("lorem_ipsum", "curly_bracket", "too_few_sentences")
 FINEWEB_REASONS = ("empty", "line_punct_ratio", "short_line_ratio", "char_dup_ratio", "list_ratio")
 POLICIES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
-LOREM = np.frombuffer(b"lorem ipsum", np.uint8)
-JAVASCRIPT = np.frombuffer(b"javascript", np.uint8)
-POLICY_BYTES = tuple(np.frombuffer(policy.encode(), np.uint8) for policy in POLICIES)
+PHRASES = tuple(np.frombuffer(phrase.encode(), np.uint8) for phrase in ("lorem ipsum", "javascript", *POLICIES))
+LOREM, JAVASCRIPT, POLICY = 1, 2, 252  # bits of the phrases, in their order
+BEGINS = np.zeros(256, np.uint8)  # a line's byte -> the phrases that begin with it, in either case
+for _number, _phrase in enumerate(PHRASES):
+    BEGINS[[_phrase[0], _phrase[0] - 32]] |= 1 << _number
 ASK = 127
 
 
@@ -98,13 +99,14 @@ def _c4(
             continue
         if not plain and _has_kelvin(data, left, right):
             return ASK, np.nan, size
-        if switches[2] and contains(data, left, right, LOREM):
+        phrases = _phrases(data, left, right)
+        if switches[2] and phrases & LOREM:
             return 1, float(lines), size
-        if switches[3] and contains(data, left, right, JAVASCRIPT):
+        if switches[3] and phrases & JAVASCRIPT:
             continue
         if switches[4] and bracket:
             return 2, float(lines), size
-        if switches[5] and _has_policy(data, left, right):
+        if switches[5] and phrases & POLICY:
             continue
         if limits[0] >= 0:
             sentences += count_sentences(data, starts, ends, from_chunk, chunk, first, flags)
@@ -151,11 +153,17 @@ def _has_kelvin(data: Any, left: int, right: int) -> bool:
 
 
 @njit(cache=True)
-def _has_policy(data: Any, left: int, right: int) -> bool:
-    for number in range(6):
-        if contains(data, left, right, POLICY_BYTES[number]):
-            return True
-    return False
+def _phrases(data: Any, left: int, right: int) -> int:
+    """Which of PHRASES a span contains, ignoring the case of ASCII letters: a bit for each."""
+    found = 0
+    for position in range(left, right):
+        possible = BEGINS[data[position]]
+        if not possible:
+            continue
+        for number in range(len(PHRASES)):
+            if possible >> number & 1 and begins_with(data, position, right, PHRASES[number]):
+                found |= 1 << number
+    return found
 
 
 @njit(cache=True)

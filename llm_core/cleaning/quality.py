@@ -173,14 +173,21 @@ def _c4(rule: C4, words: Words) -> Judge:
         reasons: list[str | None] = []
         texts: list[str | None] = []
         for number, code in enumerate(codes.tolist()):
+            if code and code != web.ASK:
+                reasons.append(web.C4_REASONS[code - 1])
+                texts.append(None)
+                continue
             before = t.data[t.bounds[number] : t.bounds[number + 1]].tobytes()
             if code == web.ASK:
                 reason, after = c4_slowly(before.decode(), rule, words)
-            else:
-                reason = web.C4_REASONS[code - 1] if code else None
-                after = None if code else kept[bounds[number] : bounds[number + 1]].tobytes().decode().strip()
+                changed = after is not None and after.encode() != before
+            else:  # the kept lines are never more bytes than the text
+                lines = kept[bounds[number] : bounds[number + 1]].tobytes()
+                whole = lines.decode()
+                reason, after = None, whole.strip()
+                changed = lines != before or len(after) != len(whole)
             reasons.append(reason)
-            texts.append(after if after is not None and after.encode() != before else None)
+            texts.append(after if changed else None)
         return reasons, scores, texts
 
     return judge

@@ -31,6 +31,7 @@ from llm_core.cleaning.splitting import (
 
 LONGEST_CHUNK = 10_000  # code points; a longer one (a data URL, no language) is one token: spaCy takes quadratic time
 ROOM = 1 << 16
+AHEAD = 4  # zero bytes after the last document, so that kernels may look ahead
 
 
 @dataclass
@@ -49,20 +50,11 @@ class Tokens:
 
     def take(self, rows: list[int]) -> "Tokens":
         """The tokens of some of the documents, in order, without splitting them again."""
-        sizes = np.diff(self.bounds)[rows]
-        bounds = np.concatenate([[0], np.cumsum(sizes)])
-        data = np.concatenate([*(self.data[self.bounds[row] : self.bounds[row + 1]] for row in rows), self.data[-4:]])
-        shifts = bounds[:-1] - self.bounds[rows]
-        counts = np.diff(self.chunks)[rows]
-        chunks = np.concatenate([[0], np.cumsum(counts)])
-        picked = np.concatenate([np.arange(self.chunks[row], self.chunks[row + 1]) for row in rows])
-        moved = np.repeat(shifts, counts)
-        sizes = np.diff(self.first)[picked]
-        first = np.concatenate([[0], np.cumsum(sizes)])
-        places = np.arange(first[-1]) + np.repeat(self.first[picked] - first[:-1], sizes)
         return Tokens(
-            data, bounds, self.starts[picked] + moved, self.ends[picked] + moved, chunks, first,
-            self.hashes[places], self.lengths[places], self.flags[places],
+            *_take(
+                np.array(rows, np.int64), self.data, self.bounds, self.starts, self.ends, self.chunks, self.first,
+                self.hashes, self.lengths, self.flags,
+            )
         )  # fmt: skip
 
 
@@ -97,9 +89,7 @@ class Words:
         """Split documents: `data` uint8, valid UTF-8; `bounds` int64, one more than there are documents."""
         if self.used[0] > self.entries or self.used[1] > 4 * self.entries:
             self._reset()
-        chunks = _count_chunks(data, bounds)
-        starts, ends = np.empty(chunks[-1], np.int64), np.empty(chunks[-1], np.int64)
-        _find_chunks(data, bounds, starts, ends)
+        chunks, starts, ends = _find_chunks(data, bounds)
         found = np.empty((len(starts), 2), np.int32)  # first token in the memo, number of tokens
         done = 0
         while done < len(starts):  # grow the memo as it fills, some thousand chunks at a time
@@ -210,7 +200,7 @@ def join(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     encoded = [text.encode("utf-8", "replace") for text in texts]
     bounds = np.zeros(len(encoded) + 1, np.int64)
     np.cumsum([len(text) for text in encoded], out=bounds[1:])
-    return np.frombuffer(b"".join(encoded) + b"\0\0\0\0", np.uint8), bounds  # room to look ahead of the last byte
+    return np.frombuffer(b"".join(encoded) + bytes(AHEAD), np.uint8), bounds
 
 
 def _codes(text: str) -> np.ndarray:
@@ -234,44 +224,18 @@ def _add_special(keys: Any, codes: Any, alone: bool) -> None:
 
 
 @njit(cache=True)
-def _count_chunks(data: Any, bounds: Any) -> Any:
+def _find_chunks(data: Any, bounds: Any) -> Any:
+    """(first chunk of each document, where each chunk begins, where it ends)."""
     chunks = np.zeros(len(bounds), np.int64)
-    total = 0
-    for document in range(len(bounds) - 1):
-        position, end = bounds[document], bounds[document + 1]
-        inside = False
-        while position < end:
-            byte = data[position]
-            if 32 < byte < 128:  # the common case
-                if not inside:
-                    inside = True
-                    total += 1
-                position += 1
-                continue
-            width = space_width(data, position, end)
-            if width:
-                inside = False
-                position += width
-            else:
-                if not inside:
-                    inside = True
-                    total += 1
-                position += 1
-                while position < end and (data[position] & 0xC0) == 0x80:
-                    position += 1
-        chunks[document + 1] = total
-    return chunks
-
-
-@njit(cache=True)
-def _find_chunks(data: Any, bounds: Any, starts: Any, ends: Any) -> None:
+    most = len(data) // 2 + len(bounds)  # a page of memory that is not written to costs nothing
+    starts, ends = np.empty(most, np.int64), np.empty(most, np.int64)
     count = 0
     for document in range(len(bounds) - 1):
         position, end = bounds[document], bounds[document + 1]
         begin = -1
         while position < end:
             byte = data[position]
-            if 32 < byte < 128:
+            if 32 < byte < 128:  # the common case
                 if begin < 0:
                     begin = position
                 position += 1
@@ -292,6 +256,47 @@ def _find_chunks(data: Any, bounds: Any, starts: Any, ends: Any) -> None:
         if begin >= 0:
             starts[count], ends[count] = begin, end
             count += 1
+        chunks[document + 1] = count
+    return chunks, starts[:count], ends[:count]
+
+
+@njit(cache=True)
+def _take(
+    rows: Any, data: Any, bounds: Any, starts: Any, ends: Any, chunks: Any, first: Any,
+    hashes: Any, lengths: Any, flags: Any,
+) -> Any:  # fmt: skip
+    """The fields of `Tokens` for some of the documents."""
+    size = chunk_count = token_count = 0
+    for row in rows:
+        size += bounds[row + 1] - bounds[row]
+        chunk_count += chunks[row + 1] - chunks[row]
+        token_count += first[chunks[row + 1]] - first[chunks[row]]
+    new_data = np.empty(size + AHEAD, np.uint8)
+    new_bounds, new_chunks = np.zeros(len(rows) + 1, np.int64), np.zeros(len(rows) + 1, np.int64)
+    new_starts, new_ends = np.empty(chunk_count, np.int64), np.empty(chunk_count, np.int64)
+    new_first = np.zeros(chunk_count + 1, np.int64)
+    new_hashes, new_flags = np.empty(token_count, np.uint64), np.empty(token_count, np.uint8)
+    new_lengths = np.empty(token_count, np.int32)
+    size = chunk_count = token_count = 0
+    for number in range(len(rows)):
+        row = rows[number]
+        low, high = bounds[row], bounds[row + 1]
+        new_data[size : size + high - low] = data[low:high]
+        moved, low_token = size - low, first[chunks[row]]
+        for chunk in range(chunks[row], chunks[row + 1]):
+            new_starts[chunk_count], new_ends[chunk_count] = starts[chunk] + moved, ends[chunk] + moved
+            new_first[chunk_count] = first[chunk] - low_token + token_count
+            chunk_count += 1
+        high_token = first[chunks[row + 1]]
+        new_hashes[token_count : token_count + high_token - low_token] = hashes[low_token:high_token]
+        new_lengths[token_count : token_count + high_token - low_token] = lengths[low_token:high_token]
+        new_flags[token_count : token_count + high_token - low_token] = flags[low_token:high_token]
+        size += high - low
+        token_count += high_token - low_token
+        new_bounds[number + 1], new_chunks[number + 1] = size, chunk_count
+    new_data[size:] = 0
+    new_first[chunk_count] = token_count
+    return new_data, new_bounds, new_starts, new_ends, new_chunks, new_first, new_hashes, new_lengths, new_flags
 
 
 @njit(cache=True)
