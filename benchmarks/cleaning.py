@@ -61,7 +61,10 @@ def main(corpus: str, peer: str) -> None:
         rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     *rows, total = rows
     step = QualityStep("fineweb", RECIPES["fineweb"], MEMO)
-    step.judge(["Some [1] text, to compile every kernel. " * 20, "x" * 9, "\u2014", "odd#chunk"])
+    for group in groups(
+        ["Some [1] text, to compile every kernel. " * 20, "x" * 9, "\u2014", "odd#chunk", *texts[:500]]
+    ):
+        step.judge(group)
     step.words._reset()
     seconds = []
     for _ in range(4):  # the first with an empty memo, then three warm ones

@@ -21,6 +21,7 @@ INLINE = frozenset(
     "abbr acronym b bdi bdo big cite code data del dfn em font i ins kbd label mark nobr q ruby rb rt rp rtc s samp "
     "small span strike strong sub sup time tt u var wbr img picture source".split()
 )
+UNDIVIDING = INLINE | DROPPED | {"a", "br"}  # all other tags end a block
 HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
 NO_TEXT = ((b"<script", b"</script>"), (b"<style", b"</style>"), (b"<!--", b"-->"), (b"<noscript", b"</noscript>"))
 # A tag of a serialised tree, where attributes stand in double quotes; possessive, so that no page makes it slow.
@@ -56,7 +57,9 @@ TAG_HINTS = {"nav": STRONG, "footer": STRONG, "aside": STRONG, "form": STRONG, "
              "figcaption": STRONG, "figure": WEAK, "caption": WEAK, "address": WEAK, "details": WEAK}  # fmt: skip
 ROLE_HINTS = {"navigation": STRONG, "banner": STRONG, "contentinfo": STRONG, "complementary": STRONG, "search": STRONG,
               "dialog": STRONG, "menu": STRONG, "menubar": STRONG, "alert": STRONG}  # fmt: skip
-_hints: dict[str, int] = {}
+MEMO, MEMO_LENGTH = 100_000, 128  # entries; characters of attributes
+_hints: dict[str, int] = {}  # of names
+_attributes: dict[str, int] = {}
 
 
 @dataclass(slots=True)
@@ -131,17 +134,7 @@ def _blocks(html: str) -> Page:
                     skipping = ""
             if skipping:
                 continue
-        elif name in INLINE:
-            pass
-        elif name == "a":
-            in_link = not closing and 'href="' in attributes and 'href="#' not in attributes
-        elif name == "br":
-            pieces.append("\n")
-        elif name in DROPPED:
-            if not closing and name not in VOID:
-                skipping, skipped = name, 1
-                continue
-        else:
+        elif name not in UNDIVIDING:
             if pieces:
                 _flush(page, pieces, container, tag, linked, preformatted)
                 linked = 0
@@ -150,7 +143,11 @@ def _blocks(html: str) -> Page:
                 container = parents[container] if container else 0
                 tag = tags[container]
             elif name not in VOID:
-                hint = _hint(name, attributes) if attributes or name in TAG_HINTS else NEUTRAL
+                hint = _attributes.get(attributes, -1)
+                if hint < 0:
+                    hint = _hint_of_attributes(attributes)
+                if name in TAG_HINTS and TAG_HINTS[name] > hint:
+                    hint = TAG_HINTS[name]
                 if hint == HIDDEN:
                     skipping, skipped = name, 1
                     continue
@@ -159,6 +156,13 @@ def _blocks(html: str) -> Page:
                 hints.append(hint)
                 tags.append(name)
                 container, tag = len(parents) - 1, name
+        elif name == "a":
+            in_link = not closing and 'href="' in attributes and 'href="#' not in attributes
+        elif name == "br":
+            pieces.append("\n")
+        elif name in DROPPED and not closing and name not in VOID:
+            skipping, skipped = name, 1
+            continue
         if text and (pieces or not text.isspace()):
             pieces.append(text)
             if in_link:
@@ -172,6 +176,8 @@ def _flush(page: Page, pieces: list[str], container: int, tag: str, linked: int,
     """End the text under way as a block."""
     if preformatted:
         text = "".join(pieces).strip("\n").rstrip()
+    elif len(pieces) == 1:
+        text = " ".join(pieces[0].split())
     elif "\n" in pieces:  # only the line breaks of <br> count
         lines = "".join("\x00" if piece == "\n" else piece for piece in pieces).split("\x00")
         text = "\n".join(" ".join(line.split()) for line in lines).strip()
@@ -187,15 +193,24 @@ def _flush(page: Page, pieces: list[str], container: int, tag: str, linked: int,
     pieces.clear()
 
 
-def _hint(tag: str, attributes: str) -> int:
-    """What an element's name and attributes, as written in the serialised tree, say of it."""
-    hint = TAG_HINTS.get(tag, NEUTRAL)
+def _hint_of_attributes(attributes: str) -> int:
+    """What an element's attributes, as written in the serialised tree, say of it; pages repeat them."""
+    hint = _read_attributes(attributes)
+    if len(attributes) < MEMO_LENGTH:
+        if len(_attributes) >= MEMO:
+            _attributes.clear()
+        _attributes[attributes] = hint
+    return hint
+
+
+def _read_attributes(attributes: str) -> int:
+    hint = NEUTRAL
     for name, value in HINTING.findall(attributes):
         if name == "class" or name == "id":
             for names in value.split():
                 known = _hints.get(names)
                 if known is None:
-                    if len(_hints) > 100_000:
+                    if len(_hints) >= MEMO:
                         _hints.clear()
                     known = _hints[names] = _hint_of_names(names)
                 if known > hint:
@@ -213,9 +228,11 @@ def _hint(tag: str, attributes: str) -> int:
 
 
 def _hint_of_names(names: str) -> int:
-    if BODY_NAMES.search(names):
+    lower = names.lower()
+    if ("body" in lower or "text" in lower or "content" in lower or "copy" in lower or "entry" in lower
+            or "output" in lower) and BODY_NAMES.search(names):  # fmt: skip
         return BODY
-    parts = {part.lower() for part in PARTS.findall(names)}
-    if parts & _STRONG:
+    parts = PARTS.findall(lower) if lower == names else [part.lower() for part in PARTS.findall(names)]
+    if not _STRONG.isdisjoint(parts):
         return STRONG
-    return WEAK if parts & _WEAK else NEUTRAL
+    return NEUTRAL if _WEAK.isdisjoint(parts) else WEAK
