@@ -124,7 +124,7 @@ def page(result: dict[str, Any], params: Params) -> list[Block]:
               f"{params.ablation.confidence:.0%} over seeds, paired. Negative differences are better."),
         Block("table", result["results"]),
         Block("note", "Only the first row was the question; of the sources' rows one in twenty differs by chance. "
-              " The negative control exchanged as many bytes of the control's own documents by a draw."),
+              "The negative control lacks as many bytes (half of a source at most) of the control's documents, drawn."),
         Block("heading", "What the change does to the training documents"),
         Block("table", result["documents"]["treatment"]),
         Block("heading", "What the negative control does"),

@@ -2,10 +2,10 @@
 
 Control: the training side of the split as it is. Treatment: the raw documents through cleaning,
 deduplication and decontamination with the changed params. Negative control: the control's
-documents less as many bytes as the treatment moved, source by source, drawn by a hash: what any
-exchange of so many documents does. The held-out texts are the control's in all arms. Near-copies
-of them that the treatment lets in again are taken out of its arm (13-grams, as for benchmarks),
-and so is what stands in one group with them (`split.group_by`).
+documents less as many bytes as the treatment moved (half of a source at most), source by source,
+drawn by a hash: what any exchange of so many documents does. The held-out texts are the control's
+in all arms. Near-copies of them that the treatment lets in again are taken out of its arm (13-grams,
+as for benchmarks), and so is what stands in one group with them (`split.group_by`).
 """
 
 import json
@@ -77,7 +77,10 @@ def treatment(project: Project, changed: Params, out: Path) -> Path:
 
 
 def negative(control: Path, changed: Path, out: Path, seed: int) -> Path:
-    """Write the control's documents less as many bytes of each source as `changed` moved; their folder."""
+    """Write the control's documents less as many bytes of each source as `changed` moved; their folder.
+
+    Half of a source's bytes stay in any case, so that there is something to train on.
+    """
     before, after = sizes(control), sizes(changed)
     wanted: Counter[str] = Counter()
     for moved in (before.items() - after.items(), after.items() - before.items()):
@@ -87,11 +90,13 @@ def negative(control: Path, changed: Path, out: Path, seed: int) -> Path:
     for source, _, size in before.values():
         available[source] += size
     dropped: set[str] = set()
+    left = available.copy()
     for name in sorted(before, key=lambda name: short_hash("negative control", str(seed), name)):
         source, _, size = before[name]
-        if wanted[source] >= size / 2 and available[source] - size >= available[source] / 2:
+        if wanted[source] >= size / 2 and left[source] - size >= available[source] / 2:
             dropped.add(name)
             wanted[source] -= size
+            left[source] -= size
     with DocumentWriter(out / "train/documents") as writer:
         for batch in read_documents(control):
             writer.write(batch.filter(pa.array([name not in dropped for name in batch.column("id").to_pylist()])))

@@ -55,6 +55,15 @@ def test_the_negative_control_drops_as_many_bytes_as_the_treatment_moved(tmp_pat
     assert kept != ids(arms.negative(control, treated, tmp_path / "other", seed=2))
 
 
+def test_the_negative_control_keeps_half_of_a_source_however_much_the_treatment_moved(tmp_path):
+    control = write(tmp_path / "control", range(40))
+    treated = write(tmp_path / "treated", range(200))  # 160 added: four times what there was
+    kept = arms.sizes(arms.negative(control, treated, tmp_path / "negative", seed=1))
+    before = sum(size for *_, size in arms.sizes(control).values())
+    after = sum(size for *_, size in kept.values())
+    assert before / 2 <= after < before / 2 + max(size for *_, size in kept.values())
+
+
 def test_the_treatment_never_sees_a_held_out_text_its_copy_or_its_group(tmp_path):
     data = tmp_path / "data"
     copies = {20: text(3) + " and a few words more"}  # number 20 nearly repeats the held-out number 3
