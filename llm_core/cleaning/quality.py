@@ -199,7 +199,7 @@ def c4_slowly(text: str, rule: C4, words: Words) -> tuple[str | None, str | None
     for line in text.splitlines():
         line = line.strip()
         chunks = line.split()
-        if rule.max_word_length != -1 and any(len(chunk) > rule.max_word_length for chunk in chunks):
+        if rule.max_word_length != -1 and max(map(len, chunks), default=0) > rule.max_word_length:
             continue
         if rule.remove_citations:
             line = CITATION.sub("", line)
