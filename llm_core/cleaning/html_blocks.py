@@ -23,7 +23,8 @@ INLINE = frozenset(
 )
 UNDIVIDING = INLINE | DROPPED | {"a", "br"}  # all other tags end a block
 HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
-NO_TEXT = ((b"<script", b"</script>"), (b"<style", b"</style>"), (b"<!--", b"-->"), (b"<noscript", b"</noscript>"))
+NO_TEXT = re.compile(rb"<(script|style|noscript|!--)")
+ENDS = {b"script": b"</script>", b"style": b"</style>", b"noscript": b"</noscript>", b"!--": b"-->"}
 # A tag of a serialised tree, where attributes stand in double quotes; possessive, so that no page makes it slow.
 # Groups are neither atomic nor possessive: Python 3.11.2 (Debian 12) loses text in such groups (gh-101955).
 TAGS = re.compile(r'<(/?)([^\s>/]++)([^>"]*+(?:"[^"]*+"[^>"]*+)*)>')
@@ -91,25 +92,24 @@ def read_page(html: str) -> Page:
 
 
 def _without_scripts(html: bytes) -> bytes:
-    """The page without most of what holds no text: to look for it costs a fifth of what parsing it does.
+    """The page without most of what holds no text: to look for it, in one pass, costs a third of what parsing does.
 
     What is written otherwise (`<SCRIPT`, a comment that never ends) is left for the parser.
     """
-    for opening, closing in NO_TEXT:
-        begin = html.find(opening)
-        if begin < 0:
+    parts, position, endless = [], 0, set()
+    opening = NO_TEXT.search(html)
+    while opening:
+        kind = opening[1]
+        end = -1 if kind in endless else html.find(ENDS[kind], opening.end())
+        if end < 0:
+            endless.add(kind)
+            opening = NO_TEXT.search(html, opening.end())
             continue
-        parts, position = [], 0
-        while begin >= 0:
-            end = html.find(closing, begin)
-            if end < 0:
-                break
-            parts.append(html[position:begin])
-            position = end + len(closing)
-            begin = html.find(opening, position)
-        parts.append(html[position:])
-        html = b" ".join(parts)
-    return html
+        parts.append(html[position : opening.start()])
+        position = end + len(ENDS[kind])
+        opening = NO_TEXT.search(html, position)
+    parts.append(html[position:])
+    return b" ".join(parts)
 
 
 def _blocks(html: str) -> Page:

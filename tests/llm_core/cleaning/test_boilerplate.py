@@ -54,6 +54,12 @@ def test_hidden_and_scripted_parts_go() -> None:
     assert extract(page(inside)) == f"{FIRST}\n\n{SECOND} <b> &c"
 
 
+def test_what_opens_inside_what_is_cut_out_opens_nothing() -> None:
+    """A `<script` inside a comment does not swallow the text up to the next script's end."""
+    inside = f"<!-- <script> --><p>{FIRST}</p><script>'<!--'</script><p>{SECOND}</p><script>1</script>"
+    assert extract(page(inside)) == f"{FIRST}\n\n{SECOND}"
+
+
 def test_lists_tables_lines_and_code_keep_their_form() -> None:
     inside = (
         f"<p>{FIRST}</p><ul><li>Ten more for roads.</li><li>Five for schools.</li></ul>"
