@@ -200,16 +200,11 @@ def _repetition(
     for token in range(words):
         joined[token + 1] = joined[token] * power(lengths[low + token]) + hashes[low + token]
         length[token + 1] = length[token] + lengths[low + token]
-    unique = words  # tokens from which on n-grams are known to occur once: each holds one of n - 1 that does
     for row in range(len(duplicated)):
         n = int(duplicated[row, 0])
-        if n >= unique:
-            continue
         share = _repeated_ngrams(words, n, joined, length, keys) / size
         if share > duplicated[row, 1]:
             return DUPLICATED + n, share
-        if share == 0:
-            unique = n
     return 0, np.nan
 
 

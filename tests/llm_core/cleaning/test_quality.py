@@ -93,6 +93,18 @@ def test_figures_by_hand() -> None:
     )
 
 
+def test_ngrams_are_compared_as_joined_characters() -> None:
+    """Six tokens repeat as characters, cut otherwise, so that no five do; the reason is datatrove 0.10.1's."""
+    order = random.Random(0)
+    once, again = [], []
+    for _ in range(4):
+        a, b, c, d, e, f, g, h = ("".join(order.choices("abcdefghijklmnopqrstuvwxyz", k=3)) for _ in range(8))
+        once.append(f"{a}{b} {c} {d} {e} {f} {g}{h}")
+        again.append(f"{a} {b} {c}{d} {e}{f} {g} {h}")
+    verdict = QualityStep("t", [GopherRepetition()], MEMO).judge([" ".join(once + again)])[0]
+    assert verdict[:2] == ("duplicated_6_n_grams", 4 * 24 / (2 * 4 * 24 + 8 * 5 + 7))
+
+
 def test_null_switches_a_rule_off() -> None:
     off = GopherQuality(min_doc_words=None, min_stop_words=None, min_avg_word_length=None)
     assert QualityStep("t", [off], MEMO).judge(["a b c"])[0][0] is None
