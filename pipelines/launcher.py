@@ -11,6 +11,8 @@ import grpc
 from dagster import DagsterRun
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
+from dagster._core.remote_representation.code_location import GrpcServerCodeLocation
+from dagster._grpc.client import DagsterGrpcClient
 
 SERVER_ID = "pipelines/code_server_id"
 TIMEOUT_SECONDS = 10
@@ -24,13 +26,17 @@ class CheckedRunLauncher(DefaultRunLauncher):
     """
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Launch; note the id of a server behind a port."""
-        super().launch_run(context)
-        client = self._get_grpc_client_for_termination(context.dagster_run.run_id)
+        """Note the id of a server behind a port, then launch.
+
+        In this order: Dagster reads, changes and writes a run's record, so that a tag written while the run's worker
+        writes its start can be lost.
+        """
+        client = _client(context)
         if client and client.port:
-            with suppress(DagsterUserCodeUnreachableError):  # the run has started, whatever happens here
+            with suppress(DagsterUserCodeUnreachableError):  # the launch itself tells why
                 server_id = client.get_server_id(timeout=TIMEOUT_SECONDS)
                 self._instance.add_run_tags(context.dagster_run.run_id, {SERVER_ID: server_id})
+        super().launch_run(context)
 
     @property
     def supports_check_run_worker_health(self) -> bool:
@@ -52,3 +58,12 @@ class CheckedRunLauncher(DefaultRunLauncher):
         if run.tags.get(SERVER_ID, server_id) != server_id:
             return CheckRunHealthResult(WorkerStatus.FAILED, "the code server of the run has been started anew")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+
+def _client(context: LaunchRunContext) -> DagsterGrpcClient | None:
+    """Of the code server that is to run it; None where the launch below is going to refuse."""
+    origin = context.dagster_run.remote_job_origin
+    if context.workspace is None or origin is None:
+        return None
+    location = context.workspace.get_code_location(origin.repository_origin.code_location_origin.location_name)
+    return location.client if isinstance(location, GrpcServerCodeLocation) else None
