@@ -159,10 +159,11 @@ def judge_repetition(
         size *= 2
     keys = np.zeros(size, np.uint64)
     counts, firsts = np.zeros(size, np.int32), np.zeros(size, np.int32)
+    seen, ngrams = np.empty(4 * size, np.uint8), np.empty(longest, np.uint64)
     for document in range(len(codes)):
         codes[document], scores[document] = _repetition(
             data, bounds[document], bounds[document + 1], first[chunks[document]], first[chunks[document + 1]],
-            hashes, lengths, limits, top, duplicated, keys, counts, firsts,
+            hashes, lengths, limits, top, duplicated, keys, counts, firsts, seen, ngrams,
         )  # fmt: skip
 
 
@@ -170,6 +171,7 @@ def judge_repetition(
 def _repetition(
     data: Any, begin: int, end: int, low: int, high: int, hashes: Any, lengths: Any,
     limits: Any, top: Any, duplicated: Any, keys: Any, counts: Any, firsts: Any,
+    seen: Any, ngrams: Any,
 ) -> Any:  # fmt: skip
     if begin == end:
         return 1, 0.0
@@ -189,7 +191,7 @@ def _repetition(
     for row in range(len(top)):
         n = int(top[row, 0])
         if words >= n:
-            share = _top_ngram(low, high, n, hashes, lengths, keys, counts, firsts) / size
+            share = _top_ngram(low, high, n, hashes, lengths, keys, counts, firsts, seen, ngrams) / size
             if share > top[row, 1]:
                 return TOP + n, share
     if len(duplicated) == 0:
@@ -202,7 +204,7 @@ def _repetition(
         length[token + 1] = length[token] + lengths[low + token]
     for row in range(len(duplicated)):
         n = int(duplicated[row, 0])
-        share = _repeated_ngrams(words, n, joined, length, keys) / size
+        share = _repeated_ngrams(words, n, joined, length, keys, seen, ngrams) / size
         if share > duplicated[row, 1]:
             return DUPLICATED + n, share
     return 0, np.nan
@@ -243,22 +245,30 @@ def _repeated_parts(data: Any, begin: int, end: int, breaks: int, keys: Any) -> 
 
 
 @njit(cache=True)
-def _top_ngram(low: int, high: int, n: int, hashes: Any, lengths: Any, keys: Any, counts: Any, firsts: Any) -> int:
+def _top_ngram(
+    low: int, high: int, n: int, hashes: Any, lengths: Any, keys: Any, counts: Any, firsts: Any, seen: Any, ngrams: Any
+) -> int:
     """Code points of the most frequent n-gram (the first of several), with its spaces, times its count."""
-    mask = clear(keys, high - low)
-    best = best_first = 0
-    for token in range(low, high - n + 1):
-        key = hashes[token]
+    total = high - low - n + 1
+    for token in range(total):
+        key = hashes[low + token]
         for index in range(1, n):
-            key = (key ^ (key >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9) + hashes[token + index]
-        key = finish(key)
+            key = (key ^ (key >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9) + hashes[low + token + index]
+        ngrams[token] = key
+    best, best_first = 1, 0
+    shift, most = _sift(ngrams, total, seen)
+    mask = clear(keys, most)
+    for token in range(total if most else 0):
+        if seen[ngrams[token] >> shift] == 1:
+            continue
+        key = finish(ngrams[token])
         slot = place(keys, mask, key)
         if keys[slot] == 0:
             keys[slot] = key
             counts[slot] = 1
-            firsts[slot] = token - low
-        else:
-            counts[slot] += 1
+            firsts[slot] = token
+            continue
+        counts[slot] += 1
         if counts[slot] > best or (counts[slot] == best and firsts[slot] < best_first):
             best, best_first = counts[slot], firsts[slot]
     size = n - 1
@@ -268,19 +278,44 @@ def _top_ngram(low: int, high: int, n: int, hashes: Any, lengths: Any, keys: Any
 
 
 @njit(cache=True)
-def _repeated_ngrams(words: int, n: int, joined: Any, length: Any, keys: Any) -> int:
+def _repeated_ngrams(words: int, n: int, joined: Any, length: Any, keys: Any, seen: Any, ngrams: Any) -> int:
     """Code points in n-grams (as joined characters) that have occurred before, counted without overlap."""
-    mask = clear(keys, words)
-    repeated = 0
-    token = 0
-    while token < words - n + 1:
-        span = length[token + n] - length[token]
-        key = finish(joined[token + n] - joined[token] * power(span))
+    total = words - n + 1
+    for token in range(total):
+        ngrams[token] = joined[token + n] - joined[token] * power(length[token + n] - length[token])
+    shift, most = _sift(ngrams, total, seen)
+    if not most:
+        return 0
+    mask = clear(keys, most)
+    repeated = after = 0
+    for token in range(total):
+        if token < after or seen[ngrams[token] >> shift] == 1:
+            continue
+        key = finish(ngrams[token])
         slot = place(keys, mask, key)
         if keys[slot] == 0:
             keys[slot] = key
-            token += 1
         else:
-            repeated += span
-            token += n
+            repeated += length[token + n] - length[token]
+            after = token + n
     return repeated
+
+
+@njit(cache=True)
+def _sift(ngrams: Any, total: int, seen: Any) -> Any:
+    """(shift, most): an n-gram whose `seen[hash >> shift]` is 1 occurs once; at most `most` may not.
+
+    Most n-grams of a text occur once, and a table of bytes tells that without branches, sooner than one of keys.
+    """
+    size, shift = 16, np.uint64(60)
+    while size < 4 * total:
+        size *= 2
+        shift -= np.uint64(1)
+    seen[:size] = 0
+    taken = 0
+    for number in range(total):
+        slot = ngrams[number] >> shift
+        before = seen[slot] != 0
+        taken += before
+        seen[slot] = 1 + before
+    return shift, min(2 * taken, total)

@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 
 from llm_core.cleaning.kernels_sentences import sum_sentences
-from llm_core.cleaning.kernels_text import BASE, finish, hash_bytes, mixed, place, space_width
+from llm_core.cleaning.kernels_text import BASE, MIX, finish, mixed, place, space_width
 from llm_core.cleaning.splitting import (
     ALONE,
     LONGEST,
@@ -31,6 +31,7 @@ from llm_core.cleaning.splitting import (
 
 LONGEST_CHUNK = 10_000  # code points; a longer one (a data URL, no language) is one token: spaCy takes quadratic time
 ROOM = 1 << 16
+PRIME = np.uint64(0x100000001B3)  # FNV-1a's
 AHEAD = 4  # zero bytes after the last document, so that kernels may look ahead
 
 
@@ -78,8 +79,7 @@ class Words:
         self._reset()
 
     def _reset(self) -> None:
-        self.keys = np.zeros(1 << 17, np.uint64)
-        self.where = np.zeros((1 << 17, 2), np.int32)  # first token, number of tokens
+        self.keys, self.where = _slots(1 << 17)
         self.hashes = np.zeros(ROOM, np.uint64)
         self.lengths = np.zeros(ROOM, np.int32)
         self.flags = np.zeros(ROOM, np.uint8)
@@ -89,7 +89,7 @@ class Words:
         """Split documents: `data` uint8, valid UTF-8; `bounds` int64, one more than there are documents."""
         if self.used[0] > self.entries or self.used[1] > 4 * self.entries:
             self._reset()
-        chunks, starts, ends = _find_chunks(data, bounds)
+        chunks, starts, ends, names = _find_chunks(data, bounds)
         found = np.empty((len(starts), 2), np.int32)  # first token in the memo, number of tokens
         done = 0
         while done < len(starts):  # grow the memo as it fills, some thousand chunks at a time
@@ -97,12 +97,12 @@ class Words:
             more = min(ROOM // 2, len(starts) - done)
             unknown = np.empty(more, np.int64)
             count = _look_up(
-                data, starts, ends, done, done + more, found, unknown,
+                data, starts, ends, names, done, done + more, found, unknown,
                 self.keys, self.where, self.hashes, self.lengths, self.flags, self.used,
                 self.classes, self.features, self.special_keys, self.longest_special,
             )  # fmt: skip
             if count:
-                self._ask(data, starts, ends, unknown[:count], found)
+                self._ask(data, starts, ends, names, unknown[:count], found)
             done += more
         first, total = _first_tokens(found)
         hashes, lengths, flags = np.empty(total, np.uint64), np.empty(total, np.int32), np.empty(total, np.uint8)
@@ -112,7 +112,7 @@ class Words:
     def _grow(self, tokens: int = ROOM * MOST_TOKENS) -> None:
         if 2 * (self.used[0] + ROOM) > len(self.keys):
             old_keys, old_where = self.keys, self.where
-            self.keys, self.where = np.zeros(4 * len(old_keys), np.uint64), np.zeros((4 * len(old_keys), 2), np.int32)
+            self.keys, self.where = _slots(4 * len(old_keys))
             _rehash(old_keys, old_where, self.keys, self.where)
         if self.used[1] + tokens > len(self.hashes):
             size = max(2 * len(self.hashes), int(self.used[1]) + tokens)
@@ -120,14 +120,13 @@ class Words:
             self.flags = np.resize(self.flags, size)
 
     def _ask(
-        self, data: np.ndarray, starts: np.ndarray, ends: np.ndarray, unknown: np.ndarray, found: np.ndarray
-    ) -> None:
+        self, data: np.ndarray, starts: np.ndarray, ends: np.ndarray, names: np.ndarray, unknown: np.ndarray,
+        found: np.ndarray,
+    ) -> None:  # fmt: skip
         """Let spaCy split the unknown chunks and put them into the memo."""
         waiting: dict[int, str] = {}  # hash -> chunk, each once
-        keys = []
-        for index in unknown:
-            key = int(hash_bytes(data, starts[index], ends[index]))
-            keys.append(key)
+        keys = names[unknown].tolist()
+        for index, key in zip(unknown, keys, strict=True):
             if key not in waiting:
                 waiting[key] = data[starts[index] : ends[index]].tobytes().decode("utf-8")
         for key, tokens in zip(waiting, self.split(list(waiting.values())), strict=True):
@@ -203,6 +202,12 @@ def join(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(b"".join(encoded) + bytes(AHEAD), np.uint8), bounds
 
 
+def _slots(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Empty keys, and of each (first token, number of tokens), side by side: one cache miss for both."""
+    slots = np.zeros((count, 2), np.uint64)
+    return slots[:, 0], slots.view(np.int32)[:, 2:]
+
+
 def _codes(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.int32)
 
@@ -225,39 +230,32 @@ def _add_special(keys: Any, codes: Any, alone: bool) -> None:
 
 @njit(cache=True)
 def _find_chunks(data: Any, bounds: Any) -> Any:
-    """(first chunk of each document, where each chunk begins, where it ends)."""
+    """(first chunk of each document, where each chunk begins, where it ends, the hash by which it is known)."""
     chunks = np.zeros(len(bounds), np.int64)
     most = len(data) // 2 + len(bounds)  # a page of memory that is not written to costs nothing
-    starts, ends = np.empty(most, np.int64), np.empty(most, np.int64)
+    starts, ends, names = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.uint64)
     count = 0
     for document in range(len(bounds) - 1):
-        position, end = bounds[document], bounds[document + 1]
-        begin = -1
+        begin = position = bounds[document]
+        end = bounds[document + 1]
+        name = MIX
         while position < end:
             byte = data[position]
-            if 32 < byte < 128:  # the common case
-                if begin < 0:
-                    begin = position
+            width = 0 if 32 < byte < 0xC2 else space_width(data, position, end)
+            if width == 0:
+                name = (name ^ np.uint64(byte)) * PRIME
                 position += 1
                 continue
-            width = space_width(data, position, end)
-            if width:
-                if begin >= 0:
-                    starts[count], ends[count] = begin, position
-                    count += 1
-                    begin = -1
-                position += width
-            else:
-                if begin < 0:
-                    begin = position
-                position += 1
-                while position < end and (data[position] & 0xC0) == 0x80:
-                    position += 1
-        if begin >= 0:
-            starts[count], ends[count] = begin, end
+            if begin < position:
+                starts[count], ends[count], names[count] = begin, position, finish(name)
+                count += 1
+            position += width
+            begin, name = position, MIX
+        if begin < end:
+            starts[count], ends[count], names[count] = begin, end, finish(name)
             count += 1
         chunks[document + 1] = count
-    return chunks, starts[:count], ends[:count]
+    return chunks, starts[:count], ends[:count], names[:count]
 
 
 @njit(cache=True)
@@ -301,7 +299,7 @@ def _take(
 
 @njit(cache=True)
 def _look_up(
-    data: Any, starts: Any, ends: Any, begin: int, end: int, found: Any, unknown: Any,
+    data: Any, starts: Any, ends: Any, names: Any, begin: int, end: int, found: Any, unknown: Any,
     keys: Any, where: Any, hashes: Any, lengths: Any, flags: Any, used: Any,
     classes: Any, features: Any, special_keys: Any, longest_special: int,
 ) -> int:  # fmt: skip
@@ -311,10 +309,10 @@ def _look_up(
     missing = 0
     mask = len(keys) - 1
     for chunk in range(begin, end):
-        first_byte, last_byte = starts[chunk], ends[chunk]
-        key = hash_bytes(data, first_byte, last_byte)
+        key = names[chunk]
         slot = place(keys, mask, key)
         if keys[slot] == 0:
+            first_byte, last_byte = starts[chunk], ends[chunk]
             tokens = 0
             if last_byte - first_byte <= 3 * LONGEST:
                 tokens = split_chunk(
