@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from llm_core import ledger, progress
+from llm_core.compilation import njit
 from llm_core.documents import (
     SHARD_BYTES,
     DocumentWriter,
@@ -156,7 +156,7 @@ def _sieve(grams: Hashes) -> npt.NDArray[np.uint8]:
     return sieve
 
 
-@numba.njit(cache=True)
+@njit()
 def _suspects(words: Hashes, length: int, sieve: npt.NDArray[np.uint8]) -> Hashes:
     """The runs of `length` words that the sieve does not rule out."""
     runs = ngrams(words, length)

@@ -7,7 +7,6 @@ figure that decided. A threshold of 0 switches a rule off, as None and 0 do in d
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from llm_core.cleaning.kernels_text import (
     break_width,
@@ -20,6 +19,7 @@ from llm_core.cleaning.kernels_text import (
     strip,
 )
 from llm_core.cleaning.splitting import ALPHA, WORD
+from llm_core.compilation import njit
 
 QUALITY_REASONS = (
     "gopher_short_doc",
@@ -37,7 +37,7 @@ REPETITION_REASONS = ("empty", "dup_para_frac", "dup_para_char_frac", "dup_line_
 TOP, DUPLICATED = 100, 200  # codes of `top_n_gram` and `duplicated_n_n_grams` are these plus n
 
 
-@njit(cache=True)
+@njit()
 def judge_quality(
     data: Any, bounds: Any, chunks: Any, first: Any, hashes: Any, lengths: Any, flags: Any,
     limits: Any, stop_words: Any, codes: Any, scores: Any,
@@ -51,7 +51,7 @@ def judge_quality(
         )
 
 
-@njit(cache=True)
+@njit()
 def _quality(
     data: Any, begin: int, end: int, low: int, high: int, hashes: Any, lengths: Any, flags: Any,
     limits: Any, stop_words: Any,
@@ -96,7 +96,7 @@ def _quality(
     return 0, np.nan
 
 
-@njit(cache=True)
+@njit()
 def _count(data: Any, begin: int, end: int) -> Any:
     """(number signs, ellipses, lines, lines that begin with a bullet or hyphen, lines that end in an ellipsis).
 
@@ -132,7 +132,7 @@ def _count(data: Any, begin: int, end: int) -> Any:
     return number_signs, ellipses, lines, bullets, trailing
 
 
-@njit(cache=True)
+@njit()
 def _line(data: Any, begin: int, end: int) -> Any:
     """Whether a line begins with a bullet or hyphen, whether it ends in an ellipsis; whitespace around it aside."""
     left, right = strip(data, begin, end)
@@ -145,7 +145,7 @@ def _line(data: Any, begin: int, end: int) -> Any:
     return bullet, (one == 0x2E and two == 0x2E and three == 0x2E) or (one == 0xE2 and two == 0x80 and three == 0xA6)
 
 
-@njit(cache=True)
+@njit()
 def judge_repetition(
     data: Any, bounds: Any, chunks: Any, first: Any, hashes: Any, lengths: Any,
     limits: Any, top: Any, duplicated: Any, codes: Any, scores: Any,
@@ -167,7 +167,7 @@ def judge_repetition(
         )  # fmt: skip
 
 
-@njit(cache=True)
+@njit()
 def _repetition(
     data: Any, begin: int, end: int, low: int, high: int, hashes: Any, lengths: Any,
     limits: Any, top: Any, duplicated: Any, keys: Any, counts: Any, firsts: Any,
@@ -210,7 +210,7 @@ def _repetition(
     return 0, np.nan
 
 
-@njit(cache=True)
+@njit()
 def _repeated_parts(data: Any, begin: int, end: int, breaks: int, keys: Any) -> Any:
     """(parts, parts seen before, their code points) of a text cut at `breaks` or more line feeds."""
     mask = clear(keys, 2 + (end - begin) // 2)
@@ -244,7 +244,7 @@ def _repeated_parts(data: Any, begin: int, end: int, breaks: int, keys: Any) -> 
         start = position
 
 
-@njit(cache=True)
+@njit()
 def _top_ngram(
     low: int, high: int, n: int, hashes: Any, lengths: Any, keys: Any, counts: Any, firsts: Any, seen: Any, ngrams: Any
 ) -> int:
@@ -277,7 +277,7 @@ def _top_ngram(
     return size * best
 
 
-@njit(cache=True)
+@njit()
 def _repeated_ngrams(words: int, n: int, joined: Any, length: Any, keys: Any, seen: Any, ngrams: Any) -> int:
     """Code points in n-grams (as joined characters) that have occurred before, counted without overlap."""
     total = words - n + 1
@@ -301,7 +301,7 @@ def _repeated_ngrams(words: int, n: int, joined: Any, length: Any, keys: Any, se
     return repeated
 
 
-@njit(cache=True)
+@njit()
 def _sift(ngrams: Any, total: int, seen: Any) -> Any:
     """(shift, most): an n-gram whose `seen[hash >> shift]` is 1 occurs once; at most `most` may not.
 

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from numba import njit
-
 from llm_core.cleaning.splitting import PUNCT, SENTENCE_END
+from llm_core.compilation import njit
 
 
-@njit(cache=True)
+@njit()
 def count_sentences(data: Any, starts: Any, ends: Any, from_chunk: int, to_chunk: int, first: Any, flags: Any) -> int:
     """Sentences of one stripped line by spaCy's sentencizer: a mark, perhaps more punctuation, then anything else.
 
@@ -31,7 +30,7 @@ def count_sentences(data: Any, starts: Any, ends: Any, from_chunk: int, to_chunk
     return sentences
 
 
-@njit(cache=True)
+@njit()
 def sum_sentences(data: Any, bounds: Any, starts: Any, ends: Any, chunks: Any, first: Any, flags: Any) -> int:
     """Sentences of lines, each by itself, which may have whitespace at their ends; at least one each."""
     total = 0
@@ -45,7 +44,7 @@ def sum_sentences(data: Any, bounds: Any, starts: Any, ends: Any, chunks: Any, f
     return total
 
 
-@njit(cache=True)
+@njit()
 def _outer(data: Any, begin: int, end: int, low: int, high: int, starts: Any, ends: Any, first: Any, flags: Any) -> int:
     """1 where whitespace behind the last mark is a token that begins a sentence (removed citations leave such)."""
     ended = False

@@ -9,7 +9,8 @@ probability about 2**-64 for each pair, which is ignored.
 """
 
 import numpy as np
-from numba import njit
+
+from llm_core.compilation import njit
 
 BASE = np.uint64(0x9E3779B97F4A7C15)
 MIX = np.uint64(0xBF58476D1CE4E5B9)
@@ -21,7 +22,7 @@ for _exponent in range(1, len(POWERS)):
         POWERS[_exponent] = POWERS[_exponent - 1] * BASE
 
 
-@njit(cache=True)
+@njit()
 def decode(data, position):  # type: ignore[no-untyped-def]
     """(code point, bytes it takes) at `position` of valid UTF-8."""
     byte = data[position]
@@ -35,7 +36,7 @@ def decode(data, position):  # type: ignore[no-untyped-def]
     return np.int32(high | ((data[position + 2] & 0x3F) << 6) | (data[position + 3] & 0x3F)), 4
 
 
-@njit(cache=True)
+@njit()
 def space_width(data, position, end):  # type: ignore[no-untyped-def]
     """Bytes of the whitespace character (`str.isspace`) at `position`, 0 where there is none."""
     byte = data[position]
@@ -55,7 +56,7 @@ def space_width(data, position, end):  # type: ignore[no-untyped-def]
     return 0
 
 
-@njit(cache=True)
+@njit()
 def break_width(data, position, end):  # type: ignore[no-untyped-def]
     """Bytes of the line end (`str.splitlines`) at `position`, 0 where there is none; CR LF counts as one."""
     byte = data[position]
@@ -70,7 +71,7 @@ def break_width(data, position, end):  # type: ignore[no-untyped-def]
     return 0
 
 
-@njit(cache=True)
+@njit()
 def strip(data, begin, end):  # type: ignore[no-untyped-def]
     """Bounds of data[begin:end] without whitespace at its ends, as `str.strip`."""
     while begin < end:
@@ -88,7 +89,7 @@ def strip(data, begin, end):  # type: ignore[no-untyped-def]
     return begin, end
 
 
-@njit(cache=True)
+@njit()
 def last_character(data, begin, end):  # type: ignore[no-untyped-def]
     """Code point of the last character of a non-empty span."""
     last = end - 1
@@ -97,7 +98,7 @@ def last_character(data, begin, end):  # type: ignore[no-untyped-def]
     return decode(data, last)[0]
 
 
-@njit(cache=True)
+@njit()
 def characters(data, begin, end):  # type: ignore[no-untyped-def]
     """Code points in data[begin:end]."""
     count = 0
@@ -107,7 +108,7 @@ def characters(data, begin, end):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(cache=True)
+@njit()
 def hash_bytes(data, begin, end):  # type: ignore[no-untyped-def]
     """64-bit hash of a span's bytes."""
     value = np.uint64(end - begin + 1) * MIX
@@ -116,7 +117,7 @@ def hash_bytes(data, begin, end):  # type: ignore[no-untyped-def]
     return finish(value)
 
 
-@njit(cache=True)
+@njit()
 def finish(value):  # type: ignore[no-untyped-def]
     """Spread a hash's entropy over all its bits; never 0, which marks an empty place in tables."""
     value = (value ^ (value >> SHIFT)) * BASE
@@ -124,7 +125,7 @@ def finish(value):  # type: ignore[no-untyped-def]
     return (value ^ (value >> SHIFT)) | ONE
 
 
-@njit(cache=True)
+@njit()
 def power(length):  # type: ignore[no-untyped-def]
     """BASE**length modulo 2**64."""
     if length < len(POWERS):
@@ -138,14 +139,14 @@ def power(length):  # type: ignore[no-untyped-def]
     return result
 
 
-@njit(cache=True)
+@njit()
 def mixed(code_point):  # type: ignore[no-untyped-def]
     """What a code point contributes to a token's polynomial hash."""
     value = (np.uint64(code_point) + ONE) * MIX
     return value ^ (value >> SHIFT)
 
 
-@njit(cache=True)
+@njit()
 def clear(keys, items):  # type: ignore[no-untyped-def]
     """Empty the front part of a table that is to hold up to `items` keys; the part's mask."""
     size = 16
@@ -155,7 +156,7 @@ def clear(keys, items):  # type: ignore[no-untyped-def]
     return size - 1
 
 
-@njit(cache=True)
+@njit()
 def place(keys, mask, key):  # type: ignore[no-untyped-def]
     """Where `key` (not 0) lies in an open-addressing table, or the empty place where it belongs."""
     slot = np.int64(key >> SHIFT) & mask
@@ -164,7 +165,7 @@ def place(keys, mask, key):  # type: ignore[no-untyped-def]
     return slot
 
 
-@njit(cache=True)
+@njit()
 def begins_with(data, begin, end, pattern):  # type: ignore[no-untyped-def]
     """Whether a span begins with `pattern` (lower-case ASCII bytes), ignoring the case of ASCII letters."""
     if end - begin < len(pattern):

@@ -8,7 +8,6 @@ marks, which change a line's words) it leaves to `quality.py` with the code ASK.
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from llm_core.cleaning.kernels_sentences import count_sentences
 from llm_core.cleaning.kernels_text import (
@@ -21,6 +20,7 @@ from llm_core.cleaning.kernels_text import (
     place,
     strip,
 )
+from llm_core.compilation import njit
 
 C4_REASONS = ("lorem_ipsum", "curly_bracket", "too_few_sentences")
 FINEWEB_REASONS = ("empty", "line_punct_ratio", "short_line_ratio", "char_dup_ratio", "list_ratio")
@@ -33,7 +33,7 @@ for _number, _phrase in enumerate(PHRASES):
 ASK = 127
 
 
-@njit(cache=True)
+@njit()
 def judge_c4(
     data: Any, bounds: Any, starts: Any, ends: Any, chunks: Any, first: Any, flags: Any,
     limits: Any, switches: Any, codes: Any, scores: Any, kept: Any, kept_bounds: Any,
@@ -54,7 +54,7 @@ def judge_c4(
         kept_bounds[document + 1] = size
 
 
-@njit(cache=True)
+@njit()
 def _c4(
     data: Any, begin: int, end: int, starts: Any, ends: Any, chunk: int, last_chunk: int, first: Any, flags: Any,
     limits: Any, switches: Any, kept: Any, size: int,
@@ -121,7 +121,7 @@ def _c4(
     return 0, np.nan, size
 
 
-@njit(cache=True)
+@njit()
 def _may_be_citation(data: Any, position: int, end: int) -> bool:
     """Whether what follows a bracket could be a citation mark: digits, `edit`, `citation needed`, or not ASCII."""
     index = position + 1
@@ -133,7 +133,7 @@ def _may_be_citation(data: Any, position: int, end: int) -> bool:
     return byte == 0x5D or byte >= 0x80 or (index == position + 1 and (byte == 0x65 or byte == 0x63))
 
 
-@njit(cache=True)
+@njit()
 def _ends_sentence(data: Any, left: int, right: int) -> bool:
     if left == right:
         return False
@@ -143,7 +143,7 @@ def _ends_sentence(data: Any, left: int, right: int) -> bool:
     return not (right - left >= 3 and data[right - 2] == 0x2E and data[right - 3] == 0x2E)
 
 
-@njit(cache=True)
+@njit()
 def _has_kelvin(data: Any, left: int, right: int) -> bool:
     """Whether the Kelvin sign occurs, the one character beyond ASCII whose lower case is an ASCII letter alone."""
     for index in range(left, right - 2):
@@ -152,7 +152,7 @@ def _has_kelvin(data: Any, left: int, right: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@njit()
 def _phrases(data: Any, left: int, right: int) -> int:
     """Which of PHRASES a span contains, ignoring the case of ASCII letters: a bit for each."""
     found = 0
@@ -166,7 +166,7 @@ def _phrases(data: Any, left: int, right: int) -> int:
     return found
 
 
-@njit(cache=True)
+@njit()
 def judge_fineweb(
     data: Any,
     bounds: Any,
@@ -195,7 +195,7 @@ def judge_fineweb(
         )
 
 
-@njit(cache=True)
+@njit()
 def _fineweb(
     data: Any, begin: int, end: int, words: int, limits: Any, exclude_zero: bool, marks: Any, keys: Any
 ) -> Any:

@@ -16,10 +16,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from llm_core.cleaning.characters import PUNCTUATION as PUNCTUATION_CHARACTERS
 from llm_core.cleaning.kernels_text import decode, finish, mixed, place
+from llm_core.compilation import njit
 
 LOWER, UPPER, DIGIT, SUFFIX, QUOTE, BEFORE_STOP, KNOWN, PREFIX = (1 << bit for bit in range(8))  # a character's traits
 LETTER = LOWER | UPPER
@@ -65,7 +65,7 @@ def character_classes(tokenizer: Any) -> tuple[np.ndarray, np.ndarray]:
     return traits, np.array(units, np.int64)
 
 
-@njit(cache=True)
+@njit()
 def split_chunk(data, begin, end, tables, special_keys, special_mask, longest_special, codes, kinds, bounds):  # type: ignore[no-untyped-def]
     """Number of tokens of data[begin:end], their bounds (in code points) in `bounds`; 0 where spaCy must be asked.
 
@@ -116,7 +116,7 @@ def split_chunk(data, begin, end, tables, special_keys, special_mask, longest_sp
     return tokens
 
 
-@njit(cache=True)
+@njit()
 def _prefix(codes, kinds, left, right):  # type: ignore[no-untyped-def]
     """Length of the prefix that spaCy takes off codes[left:right]; 0 for none."""
     code = codes[left]
@@ -134,7 +134,7 @@ def _prefix(codes, kinds, left, right):  # type: ignore[no-untyped-def]
     return 0
 
 
-@njit(cache=True)
+@njit()
 def _suffix(codes, kinds, left, right, units):  # type: ignore[no-untyped-def]
     """Length of the suffix that spaCy takes off codes[left:right], the longest one; 0 for none, -1 for unsure."""
     size = right - left
@@ -172,7 +172,7 @@ def _suffix(codes, kinds, left, right, units):  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(cache=True)
+@njit()
 def _holds(values, value):  # type: ignore[no-untyped-def]
     for other in values:
         if other == value:
@@ -180,7 +180,7 @@ def _holds(values, value):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True)
+@njit()
 def _dots(codes, left, right):  # type: ignore[no-untyped-def]
     """How many full stops codes[left:right] begins with."""
     dots = 0
@@ -189,7 +189,7 @@ def _dots(codes, left, right):  # type: ignore[no-untyped-def]
     return dots
 
 
-@njit(cache=True)
+@njit()
 def _core(codes, kinds, left, right, bounds, tokens, most):  # type: ignore[no-untyped-def]
     """Split what is between prefixes and suffixes at infixes; the number of tokens so far, or 0 for unsure."""
     start = index = left
@@ -219,7 +219,7 @@ def _core(codes, kinds, left, right, bounds, tokens, most):  # type: ignore[no-u
     return tokens
 
 
-@njit(cache=True)
+@njit()
 def _infix(codes, kinds, left, right, index):  # type: ignore[no-untyped-def]
     """Length of the infix that begins at `index` of codes[left:right]; 0 for none."""
     code = codes[index]
@@ -253,7 +253,7 @@ def _infix(codes, kinds, left, right, index):  # type: ignore[no-untyped-def]
     return 0
 
 
-@njit(cache=True)
+@njit()
 def _has_special(codes, bounds, tokens, keys, mask, longest):  # type: ignore[no-untyped-def]
     """Whether a run of neighbouring tokens spells one of spaCy's special cases, but for one that is a token anyway."""
     for first in range(tokens):
@@ -270,7 +270,7 @@ def _has_special(codes, bounds, tokens, keys, mask, longest):  # type: ignore[no
     return False
 
 
-@njit(cache=True)
+@njit()
 def token_flags(codes, begin, end, features):  # type: ignore[no-untyped-def]
     """Flags of a token of known characters from the flags of its characters (`character_features`)."""
     flags = PUNCT

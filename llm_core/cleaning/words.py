@@ -14,7 +14,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from llm_core.cleaning.kernels_sentences import sum_sentences
 from llm_core.cleaning.kernels_text import BASE, MIX, finish, mixed, place, space_width
@@ -28,6 +27,7 @@ from llm_core.cleaning.splitting import (
     split_chunk,
     token_flags,
 )
+from llm_core.compilation import njit
 
 LONGEST_CHUNK = 10_000  # code points; a longer one (a data URL, no language) is one token: spaCy takes quadratic time
 ROOM = 1 << 16
@@ -212,7 +212,7 @@ def _codes(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.int32)
 
 
-@njit(cache=True)
+@njit()
 def _hash_codes(codes: Any) -> Any:
     value = np.uint64(0)
     for index in range(len(codes)):
@@ -220,7 +220,7 @@ def _hash_codes(codes: Any) -> Any:
     return value
 
 
-@njit(cache=True)
+@njit()
 def _add_special(keys: Any, codes: Any, alone: bool) -> None:
     key = finish(_hash_codes(codes))
     keys[place(keys, len(keys) - 1, key)] = key
@@ -228,7 +228,7 @@ def _add_special(keys: Any, codes: Any, alone: bool) -> None:
         keys[place(keys, len(keys) - 1, key ^ ALONE)] = key ^ ALONE
 
 
-@njit(cache=True)
+@njit()
 def _find_chunks(data: Any, bounds: Any) -> Any:
     """(first chunk of each document, where each chunk begins, where it ends, the hash by which it is known)."""
     chunks = np.zeros(len(bounds), np.int64)
@@ -258,7 +258,7 @@ def _find_chunks(data: Any, bounds: Any) -> Any:
     return chunks, starts[:count], ends[:count], names[:count]
 
 
-@njit(cache=True)
+@njit()
 def _take(
     rows: Any, data: Any, bounds: Any, starts: Any, ends: Any, chunks: Any, first: Any,
     hashes: Any, lengths: Any, flags: Any,
@@ -297,7 +297,7 @@ def _take(
     return new_data, new_bounds, new_starts, new_ends, new_chunks, new_first, new_hashes, new_lengths, new_flags
 
 
-@njit(cache=True)
+@njit()
 def _look_up(
     data: Any, starts: Any, ends: Any, names: Any, begin: int, end: int, found: Any, unknown: Any,
     keys: Any, where: Any, hashes: Any, lengths: Any, flags: Any, used: Any,
@@ -340,7 +340,7 @@ def _look_up(
     return missing
 
 
-@njit(cache=True)
+@njit()
 def _rehash(old_keys: Any, old_where: Any, keys: Any, where: Any) -> None:
     for old in range(len(old_keys)):
         if old_keys[old] != 0:
@@ -349,7 +349,7 @@ def _rehash(old_keys: Any, old_where: Any, keys: Any, where: Any) -> None:
             where[slot] = old_where[old]
 
 
-@njit(cache=True)
+@njit()
 def _first_tokens(found: Any) -> Any:
     first = np.empty(len(found) + 1, np.int64)
     total = 0
@@ -360,7 +360,7 @@ def _first_tokens(found: Any) -> Any:
     return first, total
 
 
-@njit(cache=True)
+@njit()
 def _gather(
     found: Any, memo_hashes: Any, memo_lengths: Any, memo_flags: Any,
     first: Any, hashes: Any, lengths: Any, flags: Any,

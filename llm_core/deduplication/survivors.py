@@ -7,10 +7,10 @@ over the documents finds it, with three numbers a cluster.
 from pathlib import Path
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.compilation import njit
 from llm_core.deduplication.corpus import Corpus
 from llm_core.disk_columns import Column
 
@@ -63,7 +63,7 @@ class Survivors:
         return int(np.count_nonzero(self._of_cluster.size > 1))
 
 
-@numba.njit(cache=True)
+@njit()
 def _elect(
     stored: Numbers,
     clusters: Numbers,
@@ -96,14 +96,14 @@ def _elect(
             label[cluster] = document
 
 
-@numba.njit(cache=True)
+@njit()
 def _rank(document: int, was_kept: npt.NDArray[np.bool_], ranks: Numbers, sources: npt.NDArray[np.int32]) -> int:
     if document < len(was_kept):
         return -2 if was_kept[document] else -1
     return int(ranks[sources[document]])
 
 
-@numba.njit(cache=True)
+@njit()
 def _id_before(starts: Numbers, ids: Bytes, one: int, other: int) -> bool:
     """Whether the id of document `one` sorts before that of `other`, by code points."""
     first, second = ids[starts[one] : starts[one + 1]], ids[starts[other] : starts[other + 1]]

@@ -7,10 +7,10 @@ probe reads a digest only where it will almost surely be the one looked for.
 
 from pathlib import Path
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.compilation import njit
 from llm_core.disk_columns import ROWS_AT_ONCE, Column
 
 Numbers = npt.NDArray[np.int64]
@@ -71,7 +71,7 @@ class Texts:
         return table
 
 
-@numba.njit(cache=True)
+@njit()
 def _slot(table: Hashes, known: Hashes, first: np.uint64, second: np.uint64) -> np.uint64:
     """The slot of a digest, or the free one where it belongs."""
     mask, tag = np.uint64(len(table) - 1), second >> np.uint64(PLACE_BITS)
@@ -85,19 +85,19 @@ def _slot(table: Hashes, known: Hashes, first: np.uint64, second: np.uint64) -> 
     return slot
 
 
-@numba.njit(cache=True)
+@njit()
 def _filled(place: int, second: np.uint64) -> np.uint64:
     return np.uint64(place + 1) | (second >> np.uint64(PLACE_BITS)) << np.uint64(PLACE_BITS)
 
 
-@numba.njit(cache=True)
+@njit()
 def _insert(table: Hashes, known: Hashes, places: Numbers) -> None:
     for place in places:
         first, second = known[place, 0], known[place, 1]
         table[_slot(table, known, first, second)] = _filled(place, second)
 
 
-@numba.njit(cache=True)
+@njit()
 def _find_or_add(table: Hashes, known: Hashes, digests: Hashes, present: Flags, count: int) -> tuple[Numbers, Flags]:
     places, new = np.full(len(digests), -1, np.int64), np.zeros(len(digests), np.bool_)
     for row in range(len(digests)):

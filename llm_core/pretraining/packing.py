@@ -13,10 +13,10 @@ working memory is bounded. The plan itself takes 16 bytes a piece: 1.6 GB for 10
 
 from typing import Literal, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.compilation import njit
 from llm_core.pretraining.permutation import Permutation
 
 GROUP = 1 << 18
@@ -76,7 +76,7 @@ def _best_fit(documents: Ints, lengths: Ints, sequence_length: int) -> Plan:
     return Plan(first, document[order], start[order].astype(np.int32), length[order].astype(np.int32))
 
 
-@numba.njit(cache=True)
+@njit()
 def _assign(lengths: Ints, capacity: int) -> Ints:
     """Best fit: for each length in turn, the fullest open sequence with room for it, else a new one.
 

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.compilation import njit
 from llm_core.disk_columns import Column
 from llm_core.similarity.minhash import band_keys, distinct, permutations
 from llm_core.similarity.words import Hashes, jaccard, ngrams
@@ -69,7 +69,7 @@ class Signer:
         return Signatures(*_signed(words, counts, self.near.shingle, self._functions, self.near.bands))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _signed(
     words: Hashes, counts: Numbers, shingle: int, functions: Hashes, bands: int
 ) -> tuple[Hashes, Numbers, Hashes]:
@@ -89,7 +89,7 @@ def _signed(
     return shingles[:end].copy(), sizes, keys
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _gathered(values: Hashes, starts: Numbers, sizes: Numbers) -> Hashes:
     out = np.empty(sizes.sum(), np.uint64)
     end = 0
@@ -212,7 +212,7 @@ def new_forest(count: int) -> Numbers:
     return np.arange(count, dtype=np.int64)
 
 
-@numba.njit(cache=True)
+@njit()
 def find(forest: Numbers, number: int) -> int:
     """Root of a text's tree: the least number in it."""
     while forest[number] != number:
@@ -221,7 +221,7 @@ def find(forest: Numbers, number: int) -> int:
     return number
 
 
-@numba.njit(cache=True)
+@njit()
 def unite(forest: Numbers, first: Numbers, second: Numbers) -> None:
     """Join the trees of each pair (first[i], second[i])."""
     for place in range(len(first)):
@@ -229,7 +229,7 @@ def unite(forest: Numbers, first: Numbers, second: Numbers) -> None:
         forest[max(a, b)] = min(a, b)
 
 
-@numba.njit(cache=True)
+@njit()
 def labels(forest: Numbers) -> Numbers:
     """Turn the forest into the number of each text's cluster: 0, 1, … in the order of their first texts."""
     for number in range(len(forest)):
@@ -259,7 +259,7 @@ def _order_large_buckets(keys: Hashes, members: Numbers, ranks: npt.NDArray[Any]
         members[here] = members[here][np.lexsort(np.atleast_2d(ranks[members[here]].T)[::-1])]
 
 
-@numba.njit(cache=True)
+@njit()
 def _candidates(
     keys: Hashes, members: Numbers, starts: Numbers, threshold: float, forest: Numbers, place: Numbers, limit: int
 ) -> Numbers:
@@ -285,7 +285,7 @@ def _candidates(
     return pairs[:count].copy()
 
 
-@numba.njit(cache=True)
+@njit()
 def _join_alike(
     pairs: Numbers, places: Numbers, flat: Hashes, starts: Numbers, threshold: float, forest: Numbers
 ) -> None:

@@ -7,10 +7,10 @@ are candidates. With 14 bands of 8 rows (datatrove's and FineWeb's choice) a pai
 verified by true Jaccard afterwards, so a hash collision drops nothing.
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.compilation import njit
 from llm_core.similarity.words import Hashes, mix
 
 
@@ -21,7 +21,7 @@ def permutations(count: int, seed: int) -> npt.NDArray[np.uint64]:
     return drawn
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def band_keys(shingles: Hashes, functions: npt.NDArray[np.uint64], bands: int) -> Hashes:
     """Keys of a text's bands: uint64 [bands]. All zero for a text without shingles."""
     keys = np.zeros(bands, np.uint64)
@@ -43,7 +43,7 @@ def band_keys(shingles: Hashes, functions: npt.NDArray[np.uint64], bands: int) -
     return keys
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def distinct(ordered: Hashes) -> Hashes:
     """A sorted array without its repeats."""
     out = np.empty(len(ordered), np.uint64)

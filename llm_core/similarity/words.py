@@ -14,9 +14,10 @@ import re
 import unicodedata
 from functools import cache
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from llm_core.compilation import njit
 
 WORD = re.compile(r"[^\W_]+")
 # Han, kana, Thai, Lao, Myanmar, Khmer: written without spaces
@@ -78,7 +79,7 @@ def character_classes() -> Bytes:
     return classes
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _hash_texts(
     data: Bytes, starts: npt.NDArray[np.int64], classes: Bytes, key0: np.uint64, key1: np.uint64
 ) -> tuple[Hashes, npt.NDArray[np.int64]]:
@@ -97,7 +98,7 @@ def _hash_texts(
     return out[:filled].copy(), counts
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _hash_words(
     data: Bytes, i: int, end: int, classes: Bytes, key0: np.uint64, key1: np.uint64, out: Hashes, count: int
 ) -> tuple[int, int]:
@@ -122,7 +123,7 @@ def _hash_words(
     return i, count
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _character(data: Bytes, i: int, end: int, classes: Bytes) -> tuple[int, int]:
     """Class of the character at byte `i`, and its width in bytes; a byte out of place is a character of class OTHER."""
     first = int(data[i])
@@ -137,12 +138,12 @@ def _character(data: Bytes, i: int, end: int, classes: Bytes) -> tuple[int, int]
     return int(classes[code]) if code < 0x110000 else 0, width
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _rotated(value: np.uint64, bits: int) -> np.uint64:
     return (value << np.uint64(bits)) | (value >> np.uint64(64 - bits))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def siphash(data: Bytes, start: int, end: int, key0: np.uint64, key1: np.uint64) -> np.uint64:
     """SipHash-2-4 (Aumasson and Bernstein 2012) of `data[start:end]`, ASCII capitals read as small letters."""
     a = key0 ^ np.uint64(0x736F6D6570736575)
@@ -180,7 +181,7 @@ def siphash(data: Bytes, start: int, end: int, key0: np.uint64, key1: np.uint64)
     return a ^ b ^ c ^ d
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def ngrams(words: Hashes, n: int) -> Hashes:
     """Hashes of the runs of `n` words, in order: uint64 [max(words - n + 1, 0)].
 
@@ -199,7 +200,7 @@ def ngrams(words: Hashes, n: int) -> Hashes:
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def mix(value: np.uint64) -> np.uint64:
     """The finalizer of splitmix64 on one value: every input bit reaches every output bit."""
     value += np.uint64(0x9E3779B97F4A7C15)
@@ -208,7 +209,7 @@ def mix(value: np.uint64) -> np.uint64:
     return value ^ (value >> np.uint64(31))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def jaccard(first: Hashes, second: Hashes) -> float:
     """Share of common elements of two sorted arrays without repeats; 0 where both are empty."""
     i = j = common = 0

@@ -9,11 +9,11 @@ word of ASCII letters. Everything stands in memory: 27 bytes for each byte of te
 
 from pathlib import Path
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from llm_core.compilation import njit
 from llm_core.disk_columns import Column, StringColumn
 from llm_core.errors import UserError
 from llm_core.text_deduplication.spans import Cuts, Keys, Numbers
@@ -80,7 +80,7 @@ def _owners(ends: Numbers) -> Small:
     return np.repeat(np.arange(len(ends), dtype=np.int32), np.diff(ends, prepend=0))
 
 
-@numba.njit(cache=True)
+@njit()
 def _longest_held_earlier(suffixes: Small, common: Small, owner: Small) -> tuple[Small, Small]:
     """Of each byte the length of the longest run from there that an earlier document holds too, and that document.
 
@@ -111,7 +111,7 @@ def _longest_held_earlier(suffixes: Small, common: Small, owner: Small) -> tuple
     return length, holder
 
 
-@numba.njit(cache=True)
+@njit()
 def _runs(text: Bytes, length: Small, holder: Small, least: int) -> tuple[Numbers, Numbers, Numbers]:
     """(start, end, holder) of what is to be cut from a text: int64 [runs] each, apart and in order."""
     starts, ends, by = [np.int64(0) for _ in range(0)], [np.int64(0) for _ in range(0)], [np.int64(0) for _ in range(0)]
@@ -135,7 +135,7 @@ def _runs(text: Bytes, length: Small, holder: Small, least: int) -> tuple[Number
     return np.array(starts, np.int64), np.array(ends, np.int64), np.array(by, np.int64)
 
 
-@numba.njit(cache=True)
+@njit()
 def _inward(text: Bytes, first: int, last: int) -> tuple[int, int]:
     """A run made shorter until it cuts neither a character nor a word of ASCII letters, and joins no two such words."""
     while first < last and (_continues(text, first) or _within_word(text, first)):
@@ -149,18 +149,18 @@ def _inward(text: Bytes, first: int, last: int) -> tuple[int, int]:
     return first, last
 
 
-@numba.njit(cache=True)
+@njit()
 def _continues(text: Bytes, place: int) -> bool:
     """Whether the byte at `place` continues a character of UTF-8."""
     return bool(place < len(text) and text[place] & 0xC0 == 0x80)
 
 
-@numba.njit(cache=True)
+@njit()
 def _within_word(text: Bytes, place: int) -> bool:
     return bool(0 < place < len(text) and _letter(text[place - 1]) and _letter(text[place]))
 
 
-@numba.njit(cache=True)
+@njit()
 def _letter(byte: int) -> bool:
     lower = byte | 0x20
     return bool(48 <= byte <= 57 or 97 <= lower <= 122)

@@ -5,12 +5,12 @@ dropped (lossy counting; Manku and Motwani 2002), said in the log: pieces that r
 no merge of a vocabulary that anyone trains.
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from llm_core import progress
+from llm_core.compilation import njit
 from llm_core.tokenization.word_table import FULL, WordTable, find_or_add, word_table
 from llm_core.tokenization.words import character_classes, word_end
 
@@ -69,7 +69,7 @@ def text_bytes(texts: pa.LargeStringArray) -> tuple[npt.NDArray[np.uint8], Ints]
     return data, offsets
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _count(
     data: npt.NDArray[np.uint8],
     offsets: Ints,
@@ -95,7 +95,7 @@ def _count(
     return text, 0
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _refill(
     table: WordTable, counts: Ints, arena: npt.NDArray[np.uint8], starts: Ints, old: Ints, threshold: int
 ) -> None:

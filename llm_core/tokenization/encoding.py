@@ -10,11 +10,11 @@ import heapq
 import threading
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from llm_core.compilation import njit
 from llm_core.tokenization.counting import text_bytes
 from llm_core.tokenization.layout import Vocabulary
 from llm_core.tokenization.word_table import FULL, WordTable, find_or_add, word_table
@@ -76,7 +76,7 @@ def merge_table(vocabulary: Vocabulary) -> MergeTable:
     return MergeTable(keys, values, np.array([tokens[bytes([byte])] for byte in range(256)], np.int64))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _slot(keys: Ints, key: int) -> int:
     mask = np.uint64(len(keys) - 1)
     value = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
@@ -86,7 +86,7 @@ def _slot(keys: Ints, key: int) -> int:
     return int(slot)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _fill(keys: Ints, values: Ints, pairs: Ints, ids: Ints) -> None:
     for rank in range(len(pairs)):
         slot = _slot(keys, pairs[rank])
@@ -94,14 +94,14 @@ def _fill(keys: Ints, values: Ints, pairs: Ints, ids: Ints) -> None:
         values[slot] = (rank << 32) | ids[rank]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _look_up(merges: MergeTable, left: int, right: int) -> int:
     """rank << 32 | id of the pair's merge; NO_PAIR where there is none."""
     slot = _slot(merges.keys, (left << 32) | right)
     return int(merges.values[slot]) if merges.keys[slot] != NO_PAIR else NO_PAIR
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _encode(
     data: npt.NDArray[np.uint8],
     offsets: Ints,
@@ -156,7 +156,7 @@ def _encode(
     return starts
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _merge(data: npt.NDArray[np.uint8], start: int, stop: int, merges: MergeTable, symbols: Ints, found: Ints) -> int:
     """Ids of a short piece into `symbols`; their number. `found[i]` is the merge of symbols i and i + 1."""
     n = stop - start
@@ -183,7 +183,7 @@ def _merge(data: npt.NDArray[np.uint8], start: int, stop: int, merges: MergeTabl
     return n
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _merge_long(
     data: npt.NDArray[np.uint8],
     start: int,

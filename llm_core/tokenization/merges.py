@@ -7,9 +7,10 @@ identical: counts of a pair include overlapping occurrences ("aaa" counts "aa" t
 a merge whose text is already a token takes that token's id.
 """
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from llm_core.compilation import njit
 
 Ints = npt.NDArray[np.int64]
 NONE = -1
@@ -26,19 +27,19 @@ def learn_merges(
     return _learn(byte_ids[arena].astype(np.int32), starts, counts, byte_ids, first_id, vocab_size)
 
 
-@numba.njit(cache=True, inline="always")
+@njit(inline="always")
 def _above(counts: Ints, pairs: Ints, i: int, j: int) -> bool:
     """Whether heap entry i comes before j: higher count, then smaller pair."""
     return counts[i] > counts[j] or (counts[i] == counts[j] and pairs[i] < pairs[j])
 
 
-@numba.njit(cache=True)
+@njit()
 def _swap(heap: Ints, i: int, j: int) -> None:
     for row in range(3):
         heap[row, i], heap[row, j] = heap[row, j], heap[row, i]
 
 
-@numba.njit(cache=True)
+@njit()
 def _push(heap: Ints, size: int, count: int, pair: int, occurrences: int) -> int:
     heap[0, size], heap[1, size], heap[2, size] = count, pair, occurrences
     i = size
@@ -48,7 +49,7 @@ def _push(heap: Ints, size: int, count: int, pair: int, occurrences: int) -> int
     return size + 1
 
 
-@numba.njit(cache=True)
+@njit()
 def _sink(heap: Ints, size: int) -> None:
     i = 0
     while True:
@@ -62,7 +63,7 @@ def _sink(heap: Ints, size: int) -> None:
         i = best
 
 
-@numba.njit(cache=True)
+@njit()
 def _slot(keys: Ints, key: int) -> int:
     """Slot of `key` in an open-addressing table, or the empty slot (-1) where it belongs."""
     mask = np.uint64(len(keys) - 1)
@@ -73,14 +74,14 @@ def _slot(keys: Ints, key: int) -> int:
     return int(slot)
 
 
-@numba.njit(cache=True)
+@njit()
 def _grown(array: Ints, size: int) -> Ints:
     larger = np.full(size, NONE, np.int64)
     larger[: len(array)] = array
     return larger
 
 
-@numba.njit(cache=True)
+@njit()
 def _learn(
     symbols: npt.NDArray[np.int32], starts: Ints, counts: Ints, byte_ids: Ints, first_id: int, vocab_size: int
 ) -> Ints:
@@ -241,7 +242,7 @@ def _learn(
         piece = piece_of[occurrence]
 
 
-@numba.njit(cache=True)
+@njit()
 def _token(texts: npt.NDArray[np.uint8], starts: Ints, by_text: Ints, start: int, stop: int, next_id: int) -> int:
     """Id of the token with the text at `start:stop`, entered as `next_id` where there is none."""
     value = np.uint64(0xCBF29CE484222325)

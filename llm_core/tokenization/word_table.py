@@ -6,9 +6,10 @@ behind another in an arena; a hit is confirmed byte by byte, so equal hashes do 
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from llm_core.compilation import njit
 
 FULL = -1
 
@@ -38,7 +39,7 @@ def word_table(words: int, arena_bytes: int) -> WordTable:
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def hash_bytes(data: npt.NDArray[np.uint8], start: int, end: int) -> np.uint64:
     """FNV-1a, its high half folded down so that the low bits make a good slot."""
     value = np.uint64(0xCBF29CE484222325)
@@ -47,7 +48,7 @@ def hash_bytes(data: npt.NDArray[np.uint8], start: int, end: int) -> np.uint64:
     return value ^ (value >> np.uint64(32))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def find_or_add(table: WordTable, data: npt.NDArray[np.uint8], start: int, end: int) -> int:
     """Number of the word `data[start:end]`, added where it is new; FULL where there is no room to add it."""
     value = hash_bytes(data, start, end)

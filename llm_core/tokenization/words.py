@@ -9,9 +9,10 @@ together over all of Unicode and over random text.
 
 from functools import cache
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from llm_core.compilation import njit
 
 OTHER, LETTER, NUMBER, SPACE, LINE_END = range(5)
 REPLACEMENT = "\ue000"  # a private character: none of the classes
@@ -35,7 +36,7 @@ def character_classes() -> Bytes:
     return classes
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _character(data: Bytes, i: int) -> tuple[int, int]:
     """Code point at byte `i` of valid UTF-8, and its width in bytes."""
     first = int(data[i])
@@ -53,7 +54,7 @@ def _character(data: Bytes, i: int) -> tuple[int, int]:
     ), 4
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(nogil=True, inline="always")
 def _run(data: Bytes, i: int, end: int, classes: Bytes, wanted: int) -> int:
     """End of the run of characters of class `wanted` that begins at `i`."""
     while i < end:
@@ -64,7 +65,7 @@ def _run(data: Bytes, i: int, end: int, classes: Bytes, wanted: int) -> int:
     return i
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def word_end(data: Bytes, i: int, end: int, classes: Bytes, digits: int, runs: bool) -> int:
     """Where the piece of text that begins at byte `i` ends; a text ends at `end`.
 
@@ -119,7 +120,7 @@ def word_end(data: Bytes, i: int, end: int, classes: Bytes, digits: int, runs: b
     return j if j == end or last == i else last
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def count_words(data: Bytes, offsets: npt.NDArray[np.int64], classes: Bytes) -> npt.NDArray[np.int64]:
     """Runs of characters that are neither space nor line end in each text: int64 [texts]."""
     counts = np.zeros(len(offsets) - 1, np.int64)
