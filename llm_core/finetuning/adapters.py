@@ -5,7 +5,7 @@ ShareGPT
 (conversations: from, value), pairs (FLAN's inputs, targets; Dolly's instruction, context, response), preference
 (prompt,
 chosen, rejected; UltraFeedback's message lists), HH-RLHF (two whole dialogues that part at the last answer),
-verifiable (prompt, answer).
+verifiable (prompt, answer), retrieval (query or question or anchor; passage or positive or context).
 Presets name a hub data set and its fields; they need the network, and `datasets` does the download.
 """
 
@@ -40,6 +40,8 @@ PRESETS: dict[str, dict[str, Any]] = {  # name -> hub data set, its configuratio
 }
 TEXT_FIELDS = ("text", "sentence", "content", "review", "message", "sms")
 LABEL_FIELDS = ("label", "category", "class", "topic", "section")
+QUERY_FIELDS = ("query", "question", "anchor")
+PASSAGE_FIELDS = ("passage", "positive", "context", "document")
 TURN = re.compile(r"\n\n(Human|Assistant): ?")
 ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system"}
 
@@ -133,14 +135,17 @@ def convert(method: str, raw: Row, data: Data) -> Row:
             "prompt": _text(raw.get("prompt", raw.get("question")), "prompt"),
             "answer": _text(raw.get("answer"), "answer"),
         }
+    if method == "contrastive":
+        query, passage = _first(raw, None, QUERY_FIELDS), _first(raw, None, PASSAGE_FIELDS)
+        return {"query": _text(query, "query"), "passage": _text(passage, "passage")}
     return _preference(raw)
 
 
 def text_of(row: Row) -> str:
-    """What two rows are compared by: the text, or the prompt (a twin prompt on both sides is a leak)."""
+    """What two rows are compared by: the text, the query or the prompt (a twin prompt on both sides is a leak)."""
     if "messages" in row:
         return "\n".join(message["content"] for message in row["messages"][:-1])
-    prompt = row["text"] if "text" in row else row["prompt"]
+    prompt = next(row[name] for name in ("text", "query", "prompt") if name in row)
     return prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
 
 

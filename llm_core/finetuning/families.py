@@ -13,11 +13,13 @@ APPLIES: dict[str, tuple[Kind, ...]] = {
     "reward": ("decoder", "encoder"),
     "dpo": ("decoder",),
     "rlhf": ("decoder",),
+    "contrastive": ("encoder", "decoder"),
 }
 WHY = {
     "instruction": "an encoder does not generate text",
     "reward": "TRL's reward trainer reads one sequence; an encoder-decoder wants two",
     "dpo": "TRL's DPO needs a decoder's probabilities of an answer after its prompt",
+    "contrastive": "a sentence's vector is read from one stack of layers",
     "rlhf": "answers are drawn from a decoder that continues its prompt",
 }
 

@@ -22,7 +22,9 @@ NF4_WIDTH = 64  # block of NF4: layers' widths must be multiples of it
 
 
 def load(folder: Path, head: str, kind: Kind, labels: list[str] | None = None, four_bit: bool = False) -> Any:
-    """A model of `folder` in float32 with a `generation` or `classification` head (one label: a reward model)."""
+    """A model of `folder` in float32 with a `generation` or `classification` head (one label: a reward model), or none
+    (`encoder`).
+    """
     import transformers
 
     options: dict[str, Any] = {"dtype": torch.float32}
@@ -35,6 +37,8 @@ def load(folder: Path, head: str, kind: Kind, labels: list[str] | None = None, f
                 "label2id": {label: number for number, label in enumerate(labels)},
                 "problem_type": "single_label_classification" if len(labels) > 1 else None,
             }
+    elif head == "encoder":
+        cls = transformers.AutoModel
     else:
         cls = transformers.AutoModelForSeq2SeqLM if kind == "encoder-decoder" else transformers.AutoModelForCausalLM
     fresh = fresh_layers(folder, cls) if head == "classification" else []

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from llm_core.errors import UserError
 from llm_core.finetuning import factbook
 from llm_core.finetuning.rows import write_rows
 from llm_core.params import Params
@@ -33,6 +34,8 @@ def prepare(method: str, source: str, out: Path, params: Params) -> dict[str, An
 
 def from_factbook(method: str, source: str, params: Params) -> tuple[factbook.Split, dict[str, Any]]:
     """The default data of `method`, split by country, and its metrics; see `llm_core.finetuning.factbook`."""
+    if method == "contrastive":
+        raise UserError(f"{source}: `llm-core encoder-data --in {source} --out FOLDER` makes pairs of documents")
     data = params.finetuning.data
     countries = factbook.read_countries(source)
     sides = factbook.split_countries(countries, data.heldout_share, data.test_share)

@@ -18,6 +18,7 @@ NEEDED = {  # method -> fields that every row has
     "reward": ("prompt", "chosen", "rejected"),
     "dpo": ("prompt", "chosen", "rejected"),
     "rlhf": ("prompt", "answer"),
+    "contrastive": ("query", "passage"),
 }
 DOCUMENTS = "documents.json"  # side -> id of a document -> ids of the rows that were made from it
 Row = dict[str, Any]

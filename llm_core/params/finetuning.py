@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from llm_core.params.base import Section
 
-Method = Literal["classification", "instruction", "reward", "dpo", "rlhf"]
+Method = Literal["classification", "instruction", "reward", "dpo", "rlhf", "contrastive"]
 
 
 class Parent(Section):
@@ -162,6 +162,15 @@ class Rlhf(Training):
     """Held-out prompts for the reward before and after."""
 
 
+class Contrastive(Training):
+    """A sentence encoder, by InfoNCE over in-batch negatives (arXiv:2004.04906)."""
+
+    micro_batch: int = Field(64, ge=2)
+    """Pairs of one forward pass on one process; each query's negatives are the other pairs' passages."""
+    temperature: float = Field(0.05, gt=0)
+    """Similarities are divided by it; the smaller, the more the nearest wrong passages count."""
+
+
 class Finetuning(Section):
     """Knobs of finetuning."""
 
@@ -175,6 +184,7 @@ class Finetuning(Section):
     reward: Reward = Reward()
     dpo: Dpo = Dpo()
     rlhf: Rlhf = Rlhf()
+    contrastive: Contrastive = Contrastive()
 
     @model_validator(mode="after")
     def _one_stage_a_method(self) -> "Finetuning":

@@ -34,6 +34,8 @@ class Retrieval(Section):
     """Most tokens of question and passages that the model is shown."""
     answer_tokens: int = Field(48, ge=1)
     """Most tokens of an answer."""
+    pairs: int = Field(20_000, ge=1)
+    """`encoder-data`: lines of passages that become pairs, on each side."""
 
 
 class Agent(Section):

@@ -84,6 +84,7 @@ def rows(method: str) -> Path:
             "classification": {"text": question, "label": answer},
             "instruction": {"messages": talk},
             "rlhf": {"prompt": question, "answer": answer},
+            "contrastive": {"query": question, "passage": f"{country}: {answer}{' now' * (7 - number)}"},
         }.get(method, {"prompt": question, "chosen": answer, "rejected": wrong})
         made.append({"id": str(number), **fields})
     folder = Path(f"rows-{method}")

@@ -1,0 +1,120 @@
+"""Pairs of a query and its passage, on which `finetune contrastive` trains an encoder for search.
+
+Two kinds. The inverse cloze task (Lee et al., arXiv:1906.00300) needs nothing but text: a line of a passage is the
+query, the passage without it the answer; one line in CLOZE stays, so that common words count, too. Questions whose
+answers and documents are known (rows of `finetune-data instruction`) ask for the passage that holds the answer.
+Passages are cut and titled as the index does it.
+
+Sides stay apart by document: those that `split` held out of pretraining are for testing; those of a question are on
+the question's side.
+"""
+
+import heapq
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llm_core import progress
+from llm_core.answers import holds
+from llm_core.digests import short_hash
+from llm_core.documents import read_documents
+from llm_core.params import Params
+from llm_core.retrieval.ask import LINE
+from llm_core.retrieval.passages import passages
+
+Row = dict[str, Any]
+CLOZE = 10
+LEAST_WORDS = 4  # of a query that is a line
+SIDES = ("train", "heldout", "test")
+
+
+def build_pairs(split: Path, questions: dict[str, list[Row]], params: Params) -> dict[str, list[Row]]:
+    """Side -> rows `id, kind, query, passage, documents` of the documents in `split` (`train`, `heldout`).
+
+    Of lines at most `retrieval.pairs` pairs a side, drawn by a hash, so that memory does not grow with the corpus.
+    """
+    asked: dict[str, list[tuple[str, Row]]] = {}  # id of a document -> (side, question) about it
+    for side, rows in questions.items():
+        for row in rows:
+            for document in row.get("documents", ()):
+                asked.setdefault(document, []).append((side, row))
+    answered: dict[str, list[Row]] = {side: [] for side in SIDES}
+    drawn: dict[str, list[tuple[int, str, Row]]] = {side: [] for side in SIDES}
+    share = params.finetuning.data.heldout_share
+    with progress.task("pairs") as work:
+        for side, document in _documents(split, params):
+            about = asked.get(document[0]["document_id"], [])
+            if about:
+                side = about[0][0]
+            elif side == "train" and int(short_hash(document[0]["document_id"])[:8], 16) < share * 2**32:
+                side = "heldout"
+            for named, row in about:
+                answered[named].extend(_answering(row, document))
+            for passage in document:
+                rank = int(short_hash(str(params.seed), passage["id"])[:15], 16)
+                heap = drawn[side]
+                if len(heap) < params.retrieval.pairs or -rank > heap[0][0]:
+                    pair = _cloze(passage, params.seed)
+                    if pair:
+                        (heapq.heappush if len(heap) < params.retrieval.pairs else heapq.heapreplace)(
+                            heap, (-rank, passage["id"], pair)
+                        )
+            work.update()
+    return {side: answered[side] + [row for *_, row in sorted(drawn[side], key=lambda one: one[:2])] for side in SIDES}
+
+
+def _documents(split: Path, params: Params) -> Iterator[tuple[str, list[Row]]]:
+    """(side, passages) of each document of `retrieval.sources`."""
+    settings = params.retrieval
+    for folder, side in (("train", "train"), ("heldout", "test")):
+        batches = read_documents(split / folder, ["id", "source", "url", "text", "metadata"])
+        if settings.sources is not None:
+            chosen = pa.array(settings.sources, pa.string())
+            batches = (batch.filter(pc.is_in(batch["source"], chosen)) for batch in batches)
+        for rows in passages(batches, settings.passage_words, settings.overlap_words):
+            document: list[Row] = []
+            for row in rows:
+                if document and row["document_id"] != document[0]["document_id"]:
+                    yield side, document
+                    document = []
+                document.append(row)
+            if document:
+                yield side, document
+
+
+def _answering(question: Row, document: list[Row]) -> list[Row]:
+    """The pair of a question and the first passage that holds its answer, after its field's name where it has one."""
+    answer = question.get("answer", "")
+    holding = [row for row in document if holds(row["text"], answer)]
+    named = [row for row in holding if question.get("field", "") in row["text"]]
+    if not holding:
+        return []
+    passage = (named or holding)[0]
+    return [_pair("question", f"{question['id']}-{passage['id']}", question["messages"][-2]["content"], passage)]
+
+
+def _cloze(passage: Row, seed: int) -> Row | None:
+    """A line of a passage and the passage without it; None where no line is long enough, or it is all."""
+    draw = random.Random(f"{seed}-{passage['id']}")
+    lines = [line.strip() for line in LINE.split(passage["text"])]
+    long = [line for line in lines if len(line.split()) >= LEAST_WORDS]
+    if not long or len(lines) < 2:
+        return None
+    line = draw.choice(long)
+    rest = passage if draw.randrange(CLOZE) == 0 else {**passage, "text": passage["text"].replace(line, "", 1).strip()}
+    return _pair("line", passage["id"], line, rest)
+
+
+def _pair(kind: str, name: str, query: str, passage: Row) -> Row:
+    text = f"{passage['title']}\n{passage['text']}" if passage["title"] else passage["text"]
+    return {
+        "id": short_hash(kind, name),
+        "kind": kind,
+        "query": query,
+        "passage": text,
+        "documents": [passage["document_id"]],
+    }
