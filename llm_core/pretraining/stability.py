@@ -16,14 +16,18 @@ class SpikeGuard:
     losses: list[float]
 
     def is_spike(self, loss: float) -> bool:
-        """Whether `loss` exceeds the running mean by `sigma` deviations; a loss that does not is remembered."""
-        if self.sigma and len(self.losses) >= LEAST:
-            mean = sum(self.losses) / len(self.losses)
-            deviation = math.sqrt(sum((x - mean) ** 2 for x in self.losses) / len(self.losses))
-            if loss > mean + self.sigma * max(deviation, 1e-6):
-                return True
-        self.losses = [*self.losses[-(WINDOW - 1) :], loss]
-        return False
+        """Whether `loss` exceeds the running mean by `sigma` deviations.
+
+        Spikes are remembered, too: after a few in a row the new level is the usual one, and training goes on. A run
+        that no update may leave is lost otherwise.
+        """
+        usual = self.losses
+        self.losses = [*usual[-(WINDOW - 1) :], loss]
+        if not self.sigma or len(usual) < LEAST:
+            return False
+        mean = sum(usual) / len(usual)
+        deviation = math.sqrt(sum((x - mean) ** 2 for x in usual) / len(usual))
+        return loss > mean + self.sigma * max(deviation, 1e-6)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

@@ -63,5 +63,5 @@ def test_spikes_by_the_sigma_rule() -> None:
     assert not any(guard.is_spike(loss) for loss in usual)
     assert not guard.is_spike(2.55)
     assert guard.is_spike(3.5)
-    assert guard.losses[-1] == 2.55  # a spike is not remembered
+    assert sum(guard.is_spike(3.5) for _ in range(100)) < 8, "a level that lasts is no spike"
     assert not SpikeGuard(0.0, usual).is_spike(1e9)
