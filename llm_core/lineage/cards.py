@@ -270,4 +270,7 @@ def _removals(file: Path) -> str:
 
 
 def _ledgers(data: Path) -> str:
-    return f"read_parquet('{data}/**/ledger/*.parquet')"
+    """The ledgers of the stages that a document goes through, where they have run."""
+    folders = ("raw/*", "clean/*", "dedup", "decontaminated", "split", "mix")
+    found = [str(file) for folder in folders for file in sorted(data.glob(f"{folder}/ledger/*.parquet"))]
+    return f"read_parquet({found!r})"

@@ -57,18 +57,17 @@ def test_cards_from_the_command_line(project):
 
 @pytest.mark.slow
 def test_a_text_without_a_licence_stops_dvc_repro(project):
-    stage = yaml.safe_load((ROOT / "experiments/lineage/dvc.yaml").read_text())["stages"]["cards"]
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["card"]
     stage["deps"] = [path for path in stage["deps"] if Path(path).exists()]  # this project's pipeline is shorter
     del stage["params"]
-    (project / "experiments/lineage").mkdir(parents=True)
-    (project / "experiments/lineage/dvc.yaml").write_text(yaml.safe_dump({"stages": {"cards": stage}}))
+    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"card": stage}}))
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"PATH": programs, "PYTHONPATH": str(ROOT)}
     subprocess.run(["dvc", "init", "-q", "--no-scm"], env=environment, check=True)
-    command = ["dvc", "repro", "experiments/lineage/dvc.yaml"]
+    command = ["dvc", "repro"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    card = project / "data/cards/dataset.md"
+    card = project / "data/card/dataset.md"
     assert "| public-domain | web | 38 |" in card.read_text()
     with DocumentWriter(project / "data/dedup/documents") as writer:
         writer.write_rows([{**rows()[0], "license": None}])
