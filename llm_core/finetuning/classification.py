@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from llm_core.errors import UserError
+from llm_core.finetuning.rows import names as names_of
 from llm_core.finetuning.scoring import BATCH, padded
 from llm_core.finetuning.training import Job, arguments, train
 
@@ -103,7 +104,7 @@ def finetune(job: Job) -> dict[str, Any]:
     )
     used = {f"{side}_rows": len(rows) for side, (rows, _) in encoded.items()}
     return {
-        **train(job, trainer),
+        **train(job, trainer, names_of(job.rows["train"])),
         "data": used | {f"{side}_cut_at_max_length": cut for side, (_, cut) in encoded.items()},
     }
 

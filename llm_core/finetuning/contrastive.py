@@ -14,6 +14,7 @@ import torch
 
 from llm_core.digests import short_hash
 from llm_core.finetuning.classification import encode_text
+from llm_core.finetuning.rows import names
 from llm_core.finetuning.scoring import BATCH, mean_and_error, padded, paired
 from llm_core.finetuning.training import Job, arguments, train
 
@@ -49,17 +50,17 @@ def finetune(job: Job) -> dict[str, Any]:
     data = {}
     for side in ("train", "heldout"):
         queries, passages, cut = encode(job, side)
-        names = [int(short_hash(row["passage"])[:15], 16) for row in job.rows[side]]
+        own = [int(short_hash(row["passage"])[:15], 16) for row in job.rows[side]]
         data[side] = Dataset.from_list(
             [
-                {"query": query["input_ids"], "passage": passage["input_ids"], "name": name}
-                for query, passage, name in zip(queries, passages, names, strict=True)
+                {"query": query["input_ids"], "passage": passage["input_ids"], "own": number}
+                for query, passage, number in zip(queries, passages, own, strict=True)
             ]
         )
-        used |= {f"{side}_rows": len(names), f"{side}_cut_at_max_length": cut}
+        used |= {f"{side}_rows": len(own), f"{side}_cut_at_max_length": cut}
 
     def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        batch = {"labels": torch.tensor([row["name"] for row in rows])}
+        batch = {"labels": torch.tensor([row["own"] for row in rows])}
         for name in SIDES:
             ids, mask, _ = padded([{"input_ids": row[name]} for row in rows], pad)
             batch |= {f"{name}_ids": ids, f"{name}_mask": mask}
@@ -86,7 +87,7 @@ def finetune(job: Job) -> dict[str, Any]:
         data_collator=collate,
         processing_class=job.tokenizer,
     )
-    return {**train(job, trainer), "data": used}
+    return {**train(job, trainer, names(job.rows["train"])), "data": used}
 
 
 def vectors(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -96,15 +97,16 @@ def vectors(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize((states * weights).sum(1) / weights.sum(1), dim=-1)
 
 
-def info_nce(queries: torch.Tensor, passages: torch.Tensor, names: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Mean cross-entropy in nats of each query's own passage among all; those of the same name are left out.
+def info_nce(queries: torch.Tensor, passages: torch.Tensor, own: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Mean cross-entropy in nats of each query's own passage among all; the same passage elsewhere is left out.
 
-    `queries` and `passages` are unit vectors (rows, width), row by row belonging together; `names` int64 (rows,).
+    `queries` and `passages` are unit vectors (rows, width), row by row belonging together; `own` int64 (rows,) is equal
+    where the passages are.
     """
     scores = queries @ passages.T / temperature
-    same = (names[:, None] == names[None, :]) & ~torch.eye(len(names), dtype=torch.bool, device=names.device)
+    same = (own[:, None] == own[None, :]) & ~torch.eye(len(own), dtype=torch.bool, device=own.device)
     return torch.nn.functional.cross_entropy(
-        scores.masked_fill(same, float("-inf")), torch.arange(len(names), device=names.device)
+        scores.masked_fill(same, float("-inf")), torch.arange(len(own), device=own.device)
     )
 
 

@@ -27,7 +27,8 @@ def finetune(job: Job) -> dict[str, Any]:
     from trl import DPOConfig
 
     pairs = {side: encode_pairs(job, side) for side in ("train", "heldout")}
-    data = {side: Dataset.from_list([trl_row(pair) for pair in found]) for side, found in in_order(job, pairs).items()}
+    ordered = in_order(job, pairs)
+    data = {side: Dataset.from_list([trl_row(pair) for pair in found]) for side, found in ordered.items()}
     model = job.adapt(job.load_base("generation"), "CAUSAL_LM")
     common = arguments(job, len(data["train"]), train_sampling_strategy="sequential")
     losses = {"sigmoid": 1.0} | ({"sft": job.params.sft_weight} if job.params.sft_weight else {})
@@ -36,7 +37,7 @@ def finetune(job: Job) -> dict[str, Any]:
     trainer = _trainer_class()(
         model, args=config, train_dataset=data["train"], eval_dataset=data["heldout"], processing_class=job.tokenizer
     )
-    return {**train(job, trainer), "data": summary(pairs)}
+    return {**train(job, trainer, [pair["name"] for pair in ordered["train"]]), "data": summary(pairs)}
 
 
 def measure(job: Job, model: Any) -> dict[str, Any]:

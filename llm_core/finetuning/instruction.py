@@ -9,6 +9,7 @@ from typing import Any
 from llm_core.errors import UserError
 from llm_core.finetuning.conversation import Encoded, encode_rows
 from llm_core.finetuning.factbook import most_frequent_answers
+from llm_core.finetuning.rows import names
 from llm_core.finetuning.scoring import answer_loss, exact_answer, generate, mean_and_error, sample_rows
 from llm_core.finetuning.training import Job, Row, arguments, train
 
@@ -68,7 +69,9 @@ def finetune(job: Job) -> dict[str, Any]:
             data_collator=DataCollatorForSeq2Seq(job.tokenizer, model=model),
             processing_class=job.tokenizer,
         )
-    result = train(job, trainer)
+    left_out = set(encoded["train"].dropped)
+    kept = [name for name in names(job.rows["train"]) if name not in left_out]
+    result = train(job, trainer, None if job.params.packing else kept)
     result["data"] = {
         f"{side}_{name}": len(getattr(value, name))
         for side, value in encoded.items()

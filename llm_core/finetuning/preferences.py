@@ -4,9 +4,10 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.finetuning.conversation import encode_conversation
+from llm_core.finetuning.rows import names
 from llm_core.finetuning.training import Job, Row, batches_of_like_length
 
-Pair = dict[str, Any]  # row, and chosen and rejected as encoded conversations
+Pair = dict[str, Any]  # row, its name, and chosen and rejected as encoded conversations
 
 
 def conversation(row: Row, answer: str) -> list[dict[str, str]]:
@@ -19,14 +20,14 @@ def conversation(row: Row, answer: str) -> list[dict[str, str]]:
 def encode_pairs(job: Job, side: str) -> tuple[list[Pair], int]:
     """(pairs of encoded `chosen` and `rejected` with their `row`, rows left out because one is over max_length)."""
     pairs, dropped = [], 0
-    for row in job.rows[side]:
+    for row, called in zip(job.rows[side], names(job.rows[side]), strict=True):
         pair = {
             name: encode_conversation(job.tokenizer, conversation(row, row[name])) for name in ("chosen", "rejected")
         }
         if longest(pair) > job.params.max_length:
             dropped += 1
         else:
-            pairs.append({**pair, "row": row})
+            pairs.append({**pair, "row": row, "name": called})
     if not pairs and job.rows[side]:
         raise UserError(f"finetuning.{job.method}.max_length {job.params.max_length}: no {side} row fits")
     return pairs, dropped

@@ -23,11 +23,12 @@ def finetune(job: Job) -> dict[str, Any]:
     from trl import RewardConfig, RewardTrainer
 
     pairs = {side: encode_pairs(job, side) for side in ("train", "heldout")}
+    ordered = in_order(job, pairs)
     data = {
         side: Dataset.from_list(
             [{f"{name}_ids": pair[name]["input_ids"] for name in ("chosen", "rejected")} for pair in found]
         )
-        for side, found in in_order(job, pairs).items()
+        for side, found in ordered.items()
     }
     model = job.adapt(job.load_base(HEAD, labels(job)), "SEQ_CLS")
     config = RewardConfig(
@@ -38,7 +39,7 @@ def finetune(job: Job) -> dict[str, Any]:
     trainer = RewardTrainer(
         model, args=config, train_dataset=data["train"], eval_dataset=data["heldout"], processing_class=job.tokenizer
     )
-    return {**train(job, trainer), "data": summary(pairs)}
+    return {**train(job, trainer, [pair["name"] for pair in ordered["train"]]), "data": summary(pairs)}
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from llm_core.finetuning.families import check_applies
 from llm_core.finetuning.models import load
 from llm_core.finetuning.preferences import conversation
 from llm_core.finetuning.reward import rewards
+from llm_core.finetuning.rows import names
 from llm_core.finetuning.scoring import (
     REWARDS,
     Score,
@@ -39,11 +40,18 @@ def finetune(job: Job) -> dict[str, Any]:
             f"finetuning.rlhf.micro_batch {params.micro_batch} counts answers: it must be a multiple of "
             f"generations {params.generations}"
         )
-    fitting = {
-        side: [row for row in job.rows[side] if _length(job, row) <= params.max_length] for side in ("train", "heldout")
+    fitting: dict[str, dict[str, Row]] = {
+        side: {
+            name: row
+            for name, row in zip(names(job.rows[side]), job.rows[side], strict=True)
+            if _length(job, row) <= params.max_length
+        }
+        for side in ("train", "heldout")
     }
     data = {
-        side: Dataset.from_list([{"prompt": conversation(row, "")[:-1], "answer": row["answer"]} for row in rows])
+        side: Dataset.from_list(
+            [{"prompt": conversation(row, "")[:-1], "answer": row["answer"]} for row in rows.values()]
+        )
         for side, rows in fitting.items()
     }
     model = job.adapt(job.load_base("generation"), "CAUSAL_LM")
@@ -65,7 +73,7 @@ def finetune(job: Job) -> dict[str, Any]:
     )
     counts = {f"{side}_rows": len(rows) for side, rows in fitting.items()}
     counts |= {f"{side}_dropped": len(job.rows[side]) - len(rows) for side, rows in fitting.items()}
-    return {**train(job, trainer), "data": counts}
+    return {**train(job, trainer, list(fitting["train"])), "data": counts}
 
 
 def measure(job: Job, model: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ NEEDED = {  # method -> fields that every row has
     "contrastive": ("query", "passage"),
 }
 DOCUMENTS = "documents.json"  # side -> id of a document -> ids of the rows that were made from it
+TRAINED = "training_rows.jsonl"  # in the folder of a finetuned model: the ids of the rows that each step saw
 Row = dict[str, Any]
 
 
@@ -35,6 +36,11 @@ def write_rows(folder: Path, split: dict[str, list[Row]]) -> None:
                     made[side].setdefault(document, []).append(row["id"])
     if any(made.values()):
         write_json(folder / DOCUMENTS, made)
+
+
+def names(rows: list[Row]) -> list[str]:
+    """The rows' ids, or their numbers from 1 where they have none."""
+    return [str(row.get("id", number)) for number, row in enumerate(rows, 1)]
 
 
 def read_rows(folder: str | Path, method: str) -> dict[str, list[Row]]:

@@ -21,7 +21,7 @@ from llm_core.digests import content_digest, short_hash
 from llm_core.errors import UserError
 from llm_core.finetuning.conversation import load_tokenizer
 from llm_core.finetuning.families import check_applies, read_config
-from llm_core.finetuning.rows import read_rows
+from llm_core.finetuning.rows import TRAINED, read_rows
 from llm_core.params import Params, flatten
 from llm_core.progress import log, report
 from llm_core.storage import output_folder, write_json
@@ -35,7 +35,8 @@ def finetune(method: str, model: Path, data: Path, out: Path, params: Params) ->
     """Finetune `model` on the prepared rows in `data` into `out`; returns the metrics.
 
     `out` gets the model in the Hugging Face layout (merged, where adapters were trained), `adapter/` alone beside it,
-    `training_log.jsonl`, `samples.json`, `metrics.json`. On ranks above 0 nothing is written.
+    `training_log.jsonl`, `training_rows.jsonl` (the rows that each step saw), `samples.json`, `metrics.json`. On ranks
+    above 0 nothing is written.
     """
     from llm_core.finetuning import models
 
@@ -129,6 +130,10 @@ def _train(
         figures[when].pop("items", None)  # per-item figures were for the comparison only
     with open(folder / "training_log.jsonl", "w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(row, sort_keys=True) + "\n" for row in result.pop("log"))
+    seen = result.pop("seen")
+    if seen is not None:
+        with open(folder / TRAINED, "w", encoding="utf-8") as stream:
+            stream.writelines(json.dumps({"step": step, "rows": rows}) + "\n" for step, rows in enumerate(seen, 1))
     write_json(folder / "samples.json", samples)
     return {**figures, "method": method, "adapter": adapter, "training": result}
 

@@ -153,10 +153,11 @@ def single_process_environment() -> None:
         os.environ.update({key: str(value) for key, value in values.items()})
 
 
-def train(job: Job, trainer: Any) -> dict[str, Any]:
+def train(job: Job, trainer: Any, names: list[str] | None = None) -> dict[str, Any]:
     """Train (from the last complete checkpoint, where there is one) and save to `job.trained`.
 
-    Returns steps, trained and all parameters, and the log as rows of plain figures.
+    `names` are the ids of the rows in the trainer's order (None: they cannot be told). Returns steps, trained and all
+    parameters, the log as rows of plain figures, and `seen`: the names that each step trained on.
     """
     from transformers import EarlyStoppingCallback
 
@@ -172,12 +173,51 @@ def train(job: Job, trainer: Any) -> dict[str, Any]:
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.save_model(str(job.trained))
     return {
+        "seen": rows_of_steps(trainer, names) if names is not None and job.main else None,
         "steps": trainer.state.global_step,
         "trained_parameters": trained,
         "parameters": parameters,
         # the last row, a mean over the steps since the start or resume, is left out
         "log": [_figures(row) for row in trainer.state.log_history if "train_loss" not in row],
     }
+
+
+def rows_of_steps(trainer: Any, names: list[str]) -> list[list[str]]:
+    """Names of the rows that each optimizer step of the weights that were kept saw, on all processes, in order.
+
+    Replayed from the loader's samplers, whose order follows from the seed: nothing is logged while training, and a
+    resumed run gives what an uninterrupted one does.
+    """
+    from accelerate.data_loader import BatchSamplerShard
+
+    state, settings = trainer.state, trainer.args
+    steps = (settings.load_best_model_at_end and state.best_global_step) or state.global_step
+    loader = trainer.get_train_dataloader()
+    found: list[list[str]] = []
+    epoch = 0
+    while len(found) < steps:
+        loader.set_epoch(epoch)
+        sharded = isinstance(loader.batch_sampler, BatchSamplerShard)
+        whole = loader.batch_sampler.batch_sampler if sharded else loader.batch_sampler
+        batches = _Batches(whole)
+        shards = [
+            list(BatchSamplerShard(batches, settings.world_size, rank)) if sharded else list(batches)
+            for rank in range(settings.world_size if sharded else 1)
+        ]
+        for start in range(0, len(shards[0]), settings.gradient_accumulation_steps):
+            stop = start + settings.gradient_accumulation_steps
+            rows = [row for shard in shards for batch in shard[start:stop] for row in batch]
+            found.append([names[row] for row in dict.fromkeys(rows)])
+        epoch += 1
+    return found[:steps]
+
+
+class _Batches(list[list[int]]):
+    """One epoch's batches of a sampler, drawn once."""
+
+    def __init__(self, sampler: Any) -> None:
+        super().__init__(sampler)
+        self.batch_size, self.drop_last = sampler.batch_size, sampler.drop_last
 
 
 def last_checkpoint(folder: Path) -> Path | None:

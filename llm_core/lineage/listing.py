@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from llm_core.errors import UserError
 from llm_core.lineage.index import connect, open_index
-from llm_core.lineage.training import SCHEMA, chain, documents, finetuning_documents, training_data
+from llm_core.lineage.training import SCHEMA, chain, documents, finetuning_documents, finetuning_steps, training_data
 from llm_core.progress import log
 from llm_core.storage import output_file
 
@@ -20,7 +20,7 @@ COLUMNS = pa.schema(
     [
         pa.field("generation", pa.int32()),  # 0: the model itself; 1: what it was made from; ...
         pa.field("model", pa.string()),
-        *SCHEMA,  # of pretraining; a finetuning row has the document's id alone
+        *SCHEMA,  # of pretraining; a finetuning row has the document's id and, where the model tells, the step
         pa.field("row", pa.string()),  # id of the finetuning row that was made from the document, else null
     ]
 )
@@ -28,7 +28,7 @@ ORDER = "generation, step, sequence, start, row, id"
 
 
 def write_documents(model: Path, out: Path, data: Path, steps: tuple[int, int | None] | None = None) -> int:
-    """Write every (model, step, document) and (model, finetuning row, document) to the Parquet file `out`.
+    """Write every (model, step, document) and (model, finetuning row, step, document) to the Parquet file `out`.
 
     `steps` (first, one past the last) lists these of each pretraining, and no finetuning. Sorted by ORDER, with the
     columns of COLUMNS and `license` and `url`, which are null where `data` holds no ledger. Memory is bounded: DuckDB
@@ -60,10 +60,17 @@ def _listing(model: Path, steps: tuple[int, int | None] | None) -> Iterator[pa.R
         for batch in batches:
             yield _batch(generation, folder, batch.num_rows, {name: batch[name] for name in SCHEMA.names})
         made = {} if steps else finetuning_documents(folder)[1]
-        pairs = [(identifier, row) for identifier, rows in made.items() for row in rows or (None,)]
-        if pairs:
-            ids, rows = zip(*pairs, strict=True)
-            yield _batch(generation, folder, len(pairs), {"id": pa.array(ids), "row": pa.array(rows)})
+        trained = (finetuning_steps(folder) or {}) if made else {}
+        found = [
+            (identifier, row, step)
+            for identifier, rows in made.items()
+            for row in rows or (None,)
+            for step in trained.get(row or "", (None,))
+        ]
+        if found:
+            ids, rows, at = (pa.array(column) for column in zip(*found, strict=True))
+            columns = {"id": ids, "row": rows, "step": at.cast(pa.int64())}
+            yield _batch(generation, folder, len(found), columns)
 
 
 def _batch(generation: int, model: Path, count: int, columns: dict[str, pa.Array]) -> pa.RecordBatch:

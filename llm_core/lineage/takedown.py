@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 
 from llm_core import takedowns
 from llm_core.errors import UserError
+from llm_core.finetuning.rows import DOCUMENTS
 from llm_core.lineage.index import Index
 from llm_core.lineage.journey import token_rows
 from llm_core.lineage.models import told, trained_models
 from llm_core.lineage.search import by_domain, by_id, by_text_hash, by_url
-from llm_core.lineage.training import FINETUNING
 from llm_core.lineage.versions import affected
 from llm_core.storage import read_json
 from llm_core.tokenization.sample import is_drawn
@@ -172,7 +172,7 @@ def check(data: Path, file: Path = Path(takedowns.FILE)) -> dict[str, int]:
     rows = token_rows(data / "tokens", named)
     for part in sorted(path for path in (data / "tokens").glob("*") if path.is_dir()):
         left[f"tokens/{part.name}"] = len({row["id"] for row in rows if row["part"] == part.name})
-    for listing in sorted(data.glob(f"finetuning/*/{FINETUNING}")):
+    for listing in sorted(data.glob(f"finetuning/*/{DOCUMENTS}")):
         left[f"finetuning/{listing.parent.name}"] = len(
             named & {name for ids in read_json(listing).values() for name in ids}
         )

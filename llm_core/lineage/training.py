@@ -6,6 +6,7 @@ logged per step; which documents a step saw is computed from that state, the sam
 training loop got them, so the map is exact for any world size and any number of resumes.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from llm_core.errors import UserError
+from llm_core.finetuning.rows import DOCUMENTS, TRAINED
 from llm_core.lineage.kept import kept_folder, version_of
 from llm_core.storage import read_json
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from llm_core.pretraining.batches import Batches
 
 RECORD = "training_data.json"
-FINETUNING = "documents.json"  # in a folder of finetuning rows: side -> id of a document -> the rows made from it
 SCHEMA = pa.schema(
     [
         pa.field("step", pa.int64()),
@@ -118,10 +119,11 @@ def ancestry(model: Path) -> list[TrainingData]:
 
 
 def finetuning_documents(model: Path) -> tuple[Path | None, dict[str, list[str]]]:
-    """The folder of rows a model was finetuned on, and of each document the training rows that were made from it (ids).
+    """The folder of rows a model was finetuned on, and of each document the rows made from it that it saw (ids).
 
-    (None, {}) for a model that was not finetuned; no documents where its rows came from elsewhere. Raises UserError
-    where the rows are no longer what they were and DVC's cache has lost them.
+    (None, {}) for a model that was not finetuned; no documents where its rows came from elsewhere. All training rows
+    count where the model does not tell which it saw. Raises UserError where the rows are no longer what they were and
+    DVC's cache has lost them.
     """
     file = model / "metrics.json"
     data = read_json(file).get("data") if file.is_file() else None
@@ -130,11 +132,28 @@ def finetuning_documents(model: Path) -> tuple[Path | None, dict[str, list[str]]
     place = version_of(locate(model, data["path"]), data["digest"])
     if place is None:
         raise UserError(f"{model}: its finetuning rows {data['path']} ({data['digest']}) are not here as they were")
-    listing = place / FINETUNING
+    listing = place / DOCUMENTS
     made = read_json(listing)["train"] if listing.is_file() else {}
-    return Path(data["path"]), made if isinstance(made, dict) else {
-        name: [] for name in made
-    }  # a list: before rows named them
+    if not isinstance(made, dict):  # a list: before rows named them
+        return Path(data["path"]), {name: [] for name in made}
+    steps = finetuning_steps(model)
+    if steps is not None:
+        seen = {name: [row for row in rows if row in steps] for name, rows in made.items()}
+        made = {name: rows for name, rows in seen.items() if rows}
+    return Path(data["path"]), made
+
+
+def finetuning_steps(model: Path) -> dict[str, list[int]] | None:
+    """Of each finetuning row that the model was trained on (id) the steps, from 1; None where it does not tell."""
+    if not (model / TRAINED).is_file():
+        return None
+    steps: dict[str, list[int]] = {}
+    with open(model / TRAINED, encoding="utf-8") as stream:
+        for line in stream:
+            told = json.loads(line)
+            for row in told["rows"]:
+                steps.setdefault(row, []).append(told["step"])
+    return steps
 
 
 def documents(record: TrainingData, start: int = 0, stop: int | None = None) -> Iterator[pa.RecordBatch]:

@@ -95,11 +95,16 @@ def rows(method: str) -> Path:
 
 def run(method, family, data=None, **knobs):
     """Finetune a tiny model for two steps, or as `knobs` say, from `base` into `out`; the metrics."""
+    base = model(family, Path("base"), chat=family == "llama", pad=family in ("llama", "bert", "t5", "flan-t5"))
+    return finetune(method, base, data or rows(method), **knobs)
+
+
+def finetune(method, base, data, **knobs):
+    """The same from a model and rows that are there."""
     settings = {"zero_stage": None, "max_steps": 2, "micro_batch": 4, "evaluations": 1, "max_length": 64}
     if method in ("instruction", "dpo", "rlhf"):
         settings |= {"max_new_tokens": 4, "scored_items": 4}
     if method == "rlhf":
         settings |= {"generations": 4, "reward": "pattern:.*[a-z].*"}  # what random weights say differs in
     params = Params.model_validate({"finetuning": {method: settings | knobs}})
-    base = model(family, Path("base"), chat=family == "llama", pad=family in ("llama", "bert", "t5", "flan-t5"))
-    return stage.finetune(method, base, data or rows(method), Path("out"), params)
+    return stage.finetune(method, Path(base), data, Path("out"), params)

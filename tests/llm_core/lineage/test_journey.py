@@ -113,6 +113,10 @@ def test_the_listing_of_a_model_has_every_forebear_and_every_finetuning_row(proj
         (IDS[4], "row1", None),
         (IDS[4], "row2", None),
     ]
+    (child / "training_rows.jsonl").write_text('{"step": 1, "rows": ["row2"]}\n{"step": 2, "rows": ["row2", "row4"]}\n')
+    assert main_exit(["documents", "--model", str(child), "--out", "out/exact.parquet"]) == 0
+    own = [row for row in pq.read_table("out/exact.parquet").to_pylist() if row["generation"] == 0]
+    assert [(row["id"], row["row"], row["step"]) for row in own] == [(IDS[4], "row2", 1), (IDS[4], "row2", 2)]
     (base,) = ancestry(project / "data/models/first")
     seen = [row for batch in documents(base) for row in batch.to_pylist()]
     for number, name in ((1, "base"), (2, "first")):
@@ -123,7 +127,7 @@ def test_the_listing_of_a_model_has_every_forebear_and_every_finetuning_row(proj
         assert row["source"] == "web"
         assert row["license"] == "public-domain"
         assert row["url"] == f"https://host{number % 3}.example.org/page/{number}"
-    assert os.listdir("out") == ["listing.parquet"]
+    assert sorted(os.listdir("out")) == ["exact.parquet", "listing.parquet"]
 
 
 def test_a_listing_without_ledgers_says_that_it_has_no_licences(project, capsys):

@@ -52,6 +52,10 @@ def test_a_document_whose_rows_a_model_was_finetuned_on(project, capsys):
     assert not any("finetuned" in way for way in ways)  # held-out rows train nothing
     assert main_exit(["documents", "--model", str(child)]) == 0
     assert f"{child}: finetuned on data/finetuning/instruction, rows made from 1 documents" in capsys.readouterr().out
+    for seen, ways in ((["row7"], 1), ([], 0)):  # the rows that the training reached before it ended
+        (child / "training_rows.jsonl").write_text(json.dumps({"step": 1, "rows": seen}) + "\n")
+        told_rows = [use["rows"] for use in trained_models(project / "data/models", {IDS[4]})]
+        assert told_rows == [seen] * ways
     (rows / "documents.json").write_text("{}")
     base, answer, _ = trained_models(project / "data/models", {IDS[5]})
     assert "not here as they were" in answer["unknown"]
