@@ -60,6 +60,8 @@ def load(folder: Path, head: str, kind: Kind, labels: list[str] | None = None, f
     finally:
         transformers.logging.set_verbosity(verbosity)
     model.fresh_layers = fresh
+    if head == "encoder" and getattr(model, "pooler", None) is not None:
+        model.pooler = None  # BERT's, that a masked model's checkpoint lacks; means over tokens do not pass it
     if four_bit:
         for module in model.modules():
             if hasattr(module, "support_avx512bf16_for_cpu"):

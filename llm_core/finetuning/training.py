@@ -160,6 +160,7 @@ def train(job: Job, trainer: Any, names: list[str] | None = None) -> dict[str, A
     parameters, the log as rows of plain figures, and `seen`: the names that each step trained on.
     """
     from transformers import EarlyStoppingCallback
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     trainer.remove_callback(_printer())
     trainer.add_callback(_watcher(job))
@@ -172,6 +173,7 @@ def train(job: Job, trainer: Any, names: list[str] | None = None) -> dict[str, A
     unname_buffer()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.save_model(str(job.trained))
+    unset_hf_deepspeed_config()  # else models loaded from here on are cut up as ZeRO stage 3 cuts them
     return {
         "seen": rows_of_steps(trainer, names) if names is not None and job.main else None,
         "steps": trainer.state.global_step,

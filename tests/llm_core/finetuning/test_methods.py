@@ -60,6 +60,19 @@ def test_every_family_takes_adapters(adapter, family):
     assert Path("out/adapter/adapter_model.safetensors").is_file()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["bert", "llama"])
+@pytest.mark.parametrize("knobs", [{"adapter": "lora"}, {"adapter": "qlora"}, {"zero_stage": 3}], ids=str)
+def test_an_encoder_takes_adapters_and_shards(knobs, family):
+    metrics = run("contrastive", family, learning_rate=0.01, **knobs)
+    trained, parameters = metrics["training"]["trained_parameters"], metrics["training"]["parameters"]
+    assert trained < parameters if "adapter" in knobs else trained == parameters
+    before, after = (load_file(f"{folder}/model.safetensors") for folder in ("base", "out"))
+    after = {PREFIX.sub("", name): weight for name, weight in after.items()}
+    name = next(name for name in after if name.endswith(("query.weight", "q_proj.weight")))
+    assert not torch.equal({PREFIX.sub("", key): weight for key, weight in before.items()}[name], after[name])
+
+
 @pytest.mark.parametrize(
     ("method", "family"), [("dpo", "bert"), ("instruction", "bert"), ("rlhf", "t5"), ("reward", "t5")]
 )
