@@ -52,21 +52,22 @@ def _worth(algorithm: str, metrics: Row) -> Row:
 
 
 def searched(data: Path) -> Iterator[Block]:
-    """Scores of each way to search, and of answers with it and without, from `data/retrieval`."""
-    file = data / "retrieval/metrics.json"
-    if not file.is_file():
-        return
-    metrics = read_json(file)
-    search, answers = metrics["search"], metrics.get("answers")
-    yield Block("heading", "Search, and answers with it")
-    yield Block("text", f"{search['questions']:,} questions; recall, reciprocal rank and nDCG of the passages found.")
-    yield Block("table", [{"search": name} | _scores(search[name]) for name in METHODS if name in search])
-    if answers:
-        rows = [("exact", "exact match"), ("f1", "F1")]
-        yield Block("table", [{"answers": name} | _answers(answers, key) for key, name in rows])
-        cited = answers.get("citation_precision")
-        told = f", of the passages cited {number(cited)} hold the answer" if cited is not None else ""
-        yield Block("note", f"{answers['refused']:,} of {answers['questions']:,} questions refused{told}.")
+    """Scores of each way to search, and of answers with it and without: a table for each measurement below `data`."""
+    measured = {file.parent.name: read_json(file) for file in sorted(data.glob("*/metrics.json"))}
+    measured = {name: metrics for name, metrics in measured.items() if "search" in metrics}
+    if measured:
+        yield Block("heading", "Search, and answers with it")
+    for folder, metrics in measured.items():
+        search, answers = metrics["search"], metrics.get("answers")
+        told = f"{search['questions']:,} questions; recall, reciprocal rank and nDCG of the passages found."
+        yield Block("text", f"{folder}: {told}")
+        yield Block("table", [{"search": name} | _scores(search[name]) for name in METHODS if name in search])
+        if answers:
+            rows = [("exact", "exact match"), ("f1", "F1")]
+            yield Block("table", [{"answers": name} | _answers(answers, key) for key, name in rows])
+            cited = answers.get("citation_precision")
+            told = f", of the passages cited {number(cited)} hold the answer" if cited is not None else ""
+            yield Block("note", f"{answers['refused']:,} of {answers['questions']:,} questions refused{told}.")
 
 
 def _scores(scores: Row) -> dict[str, Any]:
