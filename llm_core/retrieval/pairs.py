@@ -56,13 +56,12 @@ def build_pairs(split: Path, questions: dict[str, list[Row]], params: Params) ->
                 answered[named].extend(_answering(row, document))
             for passage in document:
                 rank = int(short_hash(str(params.seed), passage["id"])[:15], 16)
-                heap = drawn[side]
-                if len(heap) < params.retrieval.pairs or -rank > heap[0][0]:
-                    pair = _cloze(passage, params.seed)
-                    if pair:
-                        (heapq.heappush if len(heap) < params.retrieval.pairs else heapq.heapreplace)(
-                            heap, (-rank, passage["id"], pair)
-                        )
+                full = len(drawn[side]) == params.retrieval.pairs
+                if (full and rank >= -drawn[side][0][0]) or not (pair := _cloze(passage, params.seed)):
+                    continue
+                heapq.heappush(drawn[side], (-rank, passage["id"], pair))
+                if full:
+                    heapq.heappop(drawn[side])
             work.update()
     return {side: answered[side] + [row for *_, row in sorted(drawn[side], key=lambda one: one[:2])] for side in SIDES}
 
