@@ -21,6 +21,11 @@ from llm_core.report.scores import against_champion, in_short, samples, scores
 from llm_core.storage import output_folder, read_json
 
 EXCERPT = 300  # characters of a sampled drop
+UNITS = {
+    "None": ", nats per token",
+    "instruction": ", nats per token",
+    "contrastive": ", nats per query",
+}  # of the loss
 
 
 def write_report(data: Path, out: Path, params: Params) -> list[Block]:
@@ -159,7 +164,8 @@ def _training(data: Path, models: dict[str, Any]) -> Iterator[Block]:
             {"training loss": [(row["step"], row["loss"]) for row in rows if "loss" in row]}, "step", "loss"
         )
         if loss:
-            yield Block("figure", loss, f"{name}: training loss, nats per token")
+            unit = UNITS.get(str(models[name].get("method")), "")
+            yield Block("figure", loss, f"{name}: training loss{unit}")
         curves = sorted({key for row in rows for key in row if key.startswith("heldout_bits_per_byte")})
         held = {
             key.partition("/")[2] or "all": [(row["step"], row[key]) for row in rows if key in row] for key in curves

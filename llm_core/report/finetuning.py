@@ -83,17 +83,21 @@ def _changes(metrics: Row) -> Iterator[Row]:
             "change of": name.removesuffix("_change"),
             "by": f"{change['change']:+.4f}\u00a0±\u00a0{change['change_standard_error']:.4f}",
             "items": change["items"],
-            "p": change["p_value"],
+            "p": _chance(change["p_value"]),
         }
     for name, what in (("dpo_margin", "DPO's margin"), ("kl_nats_per_answer", "KL from the start, nats an answer")):
         if name in metrics:
             value = metrics[name]
-            yield {"change of": what, "by": _figure(value), "items": value["items"], "p": value.get("p_value")}
+            yield {"change of": what, "by": _figure(value), "items": value["items"], "p": _chance(value.get("p_value"))}
     if "win_rate" in metrics:
         won = metrics["win_rate"]
         said = f"{won['rate']:.3f} ({won['wins']} won, {won['losses']} lost, {won['ties']} tied; judge: {won['judge']})"
         items = won["wins"] + won["losses"] + won["ties"]
-        yield {"change of": "win rate against the start", "by": said, "items": items, "p": won["p_value"]}
+        yield {"change of": "win rate against the start", "by": said, "items": items, "p": _chance(won["p_value"])}
+
+
+def _chance(p: float | None) -> float | str | None:
+    return "< 0.0001" if p is not None and p < 0.0001 else p
 
 
 def _classifier(folder: Path) -> Iterator[Block]:
