@@ -98,16 +98,36 @@ def vectors(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def info_nce(queries: torch.Tensor, passages: torch.Tensor, own: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Mean cross-entropy in nats of each query's own passage among all; the same passage elsewhere is left out.
+    """Mean cross-entropy in nats of each query's own passage among those of all processes.
 
-    `queries` and `passages` are unit vectors (rows, width), row by row belonging together; `own` int64 (rows,) is equal
-    where the passages are.
+    The same passage elsewhere is left out. `queries` and `passages` are unit vectors (rows, width), row by row
+    belonging together; `own` int64 (rows,) is equal where the passages are.
     """
-    scores = queries @ passages.T / temperature
-    same = (own[:, None] == own[None, :]) & ~torch.eye(len(own), dtype=torch.bool, device=own.device)
-    return torch.nn.functional.cross_entropy(
-        scores.masked_fill(same, float("-inf")), torch.arange(len(own), device=own.device)
-    )
+    everyone, everyones, first = passages, own, 0
+    if torch.distributed.is_initialized():
+        everyone, everyones = _Gathered.apply(passages), _Gathered.apply(own)
+        first = torch.distributed.get_rank() * len(own)
+    places = first + torch.arange(len(own), device=own.device)
+    same = own[:, None] == everyones[None, :]
+    same[torch.arange(len(own), device=own.device), places] = False
+    scores = (queries @ everyone.T / temperature).masked_fill(same, float("-inf"))
+    return torch.nn.functional.cross_entropy(scores, places)
+
+
+class _Gathered(torch.autograd.Function):
+    """The rows of all processes, which have as many each, in their order; gradients go back to where they are from."""
+
+    @staticmethod
+    def forward(context: Any, rows: torch.Tensor) -> torch.Tensor:
+        found = [torch.empty_like(rows) for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather(found, rows.contiguous())
+        return torch.cat(found)
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
+        gradient = gradient.contiguous()
+        torch.distributed.all_reduce(gradient)
+        return gradient.chunk(torch.distributed.get_world_size())[torch.distributed.get_rank()]
 
 
 @torch.no_grad()

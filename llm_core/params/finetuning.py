@@ -166,7 +166,7 @@ class Contrastive(Training):
     """A sentence encoder, by InfoNCE over in-batch negatives (arXiv:2004.04906)."""
 
     micro_batch: int = Field(64, ge=2)
-    """Pairs of one forward pass on one process; each query's negatives are the other pairs' passages."""
+    """Pairs of one forward pass on one process; a query's negatives are the other pairs' passages, on all processes."""
     temperature: float = Field(0.05, gt=0)
     """Similarities are divided by it; the smaller, the more the nearest wrong passages count."""
 

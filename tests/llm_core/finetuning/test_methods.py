@@ -62,11 +62,10 @@ def test_every_family_takes_adapters(adapter, family):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["bert", "llama"])
-@pytest.mark.parametrize("knobs", [{"adapter": "lora"}, {"adapter": "qlora"}, {"zero_stage": 3}], ids=str)
-def test_an_encoder_takes_adapters_and_shards(knobs, family):
-    metrics = run("contrastive", family, learning_rate=0.01, **knobs)
-    trained, parameters = metrics["training"]["trained_parameters"], metrics["training"]["parameters"]
-    assert trained < parameters if "adapter" in knobs else trained == parameters
+@pytest.mark.parametrize("adapter", ["lora", "qlora"])
+def test_an_encoder_takes_adapters(adapter, family):
+    metrics = run("contrastive", family, learning_rate=0.01, adapter=adapter)
+    assert metrics["training"]["trained_parameters"] < metrics["training"]["parameters"]
     before, after = (load_file(f"{folder}/model.safetensors") for folder in ("base", "out"))
     after = {PREFIX.sub("", name): weight for name, weight in after.items()}
     name = next(name for name in after if name.endswith(("query.weight", "q_proj.weight")))

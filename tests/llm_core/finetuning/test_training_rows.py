@@ -1,7 +1,6 @@
 """training_rows.jsonl names what each step really saw: held against what a hook in the training loop was given."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import torch
 from llm_core.params.finetuning import Method
 from tests.llm_core.finetuning import tiny
 
-ROOT = Path(__file__).parents[3]
 COUNTRY = re.compile("|".join(tiny.COUNTRIES))
 HOOK = """\
 import json, os, re, sys
@@ -45,8 +43,7 @@ def run(method: str, processes: int = 1, **knobs: Any) -> None:
         f"tiny.finetune({method!r}, 'base', 'rows-{method}', **{knobs!r})\n"
     )
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"] if processes == 2 else []
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, *launcher, "run.py"], env=environment, check=True)
+    subprocess.run([sys.executable, *launcher, "run.py"], env=tiny.environment(), check=True)
 
 
 def told() -> dict[int, set[str]]:

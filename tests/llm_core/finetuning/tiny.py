@@ -1,5 +1,6 @@
 """Tiny models of each family, built from config and saved locally, with a tokenizer trained on a few lines."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,14 @@ from llm_core.finetuning.rows import write_rows
 from llm_core.params import Params
 from llm_core.tokenization.specials import CHAT_TEMPLATE, SPECIAL_TOKENS
 
+ROOT = Path(__file__).parents[3]
+LAUNCHED = (
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+)  # a test in this process may have set them
 LINES = [
     "What is the capital of Chad?",
     "The capital is a city, and the region is Africa.",
@@ -108,3 +117,9 @@ def finetune(method, base, data, **knobs):
         settings |= {"generations": 4, "reward": "pattern:.*[a-z].*"}  # what random weights say differs in
     params = Params.model_validate({"finetuning": {method: settings | knobs}})
     return stage.finetune(method, Path(base), data, Path("out"), params)
+
+
+def environment() -> dict[str, str]:
+    """Of a process that trains by itself, or under a launcher of its own."""
+    kept = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
+    return {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
