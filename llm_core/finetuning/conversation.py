@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.finetuning.rows import names
 
 PAD = "<|pad|>"
 IGNORED = -100  # label of a token that the loss does not see
@@ -89,9 +90,9 @@ def encode_conversation(tokenizer: Any, messages: list[Message]) -> dict[str, li
 def encode_rows(tokenizer: Any, rows: list[dict[str, Any]], max_length: int, too_long: str) -> Encoded:
     """Encode rows with `messages`; those over `max_length` are dropped, prompt-trimmed or refused by `too_long`."""
     encoded = Encoded()
-    for number, row in enumerate(rows, 1):
+    for name, row in zip(names(rows), rows, strict=True):
         sample = encode_conversation(tokenizer, row["messages"])
-        name, excess = str(row.get("id", number)), len(sample["input_ids"]) - max_length
+        excess = len(sample["input_ids"]) - max_length
         if excess > 0:
             answer = next((at for at, label in enumerate(sample["labels"]) if label != IGNORED), 0)
             if too_long == "refuse":

@@ -19,18 +19,18 @@ def encode(job: Job, side: str) -> Encoded:
     if job.kind == "decoder":
         return encode_rows(job.tokenizer, job.rows[side], job.params.max_length, job.params.too_long)
     encoded = Encoded()
-    for number, row in enumerate(job.rows[side], 1):
+    for name, row in zip(names(job.rows[side]), job.rows[side], strict=True):
         prompt = "\n".join(message["content"] for message in row["messages"][:-1])
         ids = job.tokenizer(prompt)["input_ids"]
         labels = job.tokenizer(text_target=row["messages"][-1]["content"])["input_ids"]
         if max(len(ids), len(labels)) > job.params.max_length:
             if job.params.too_long == "refuse" or len(labels) > job.params.max_length:
-                raise UserError(f"{side} row {row.get('id', number)}: over max_length {job.params.max_length}")
+                raise UserError(f"{side} row {name}: over max_length {job.params.max_length}")
             if job.params.too_long == "drop":
-                encoded.dropped.append(str(row.get("id", number)))
+                encoded.dropped.append(name)
                 continue
             ids = ids[-job.params.max_length :]
-            encoded.trimmed.append(str(row.get("id", number)))
+            encoded.trimmed.append(name)
         encoded.rows.append({"input_ids": ids, "labels": labels})
     return encoded
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from llm_core.errors import UserError
 from llm_core.lineage.index import connect, open_index
-from llm_core.lineage.training import SCHEMA, chain, documents, finetuning_documents, finetuning_steps, training_data
+from llm_core.lineage.training import SCHEMA, chain, documents, finetuning_documents, training_data
 from llm_core.progress import log
 from llm_core.storage import output_file
 
@@ -60,12 +60,11 @@ def _listing(model: Path, steps: tuple[int, int | None] | None) -> Iterator[pa.R
         for batch in batches:
             yield _batch(generation, folder, batch.num_rows, {name: batch[name] for name in SCHEMA.names})
         made = {} if steps else finetuning_documents(folder)[1]
-        trained = (finetuning_steps(folder) or {}) if made else {}
         found = [
             (identifier, row, step)
             for identifier, rows in made.items()
-            for row in rows or (None,)
-            for step in trained.get(row or "", (None,))
+            for row, told in rows.items() or [(None, [])]
+            for step in told or (None,)
         ]
         if found:
             ids, rows, at = (pa.array(column) for column in zip(*found, strict=True))

@@ -118,8 +118,10 @@ def ancestry(model: Path) -> list[TrainingData]:
     return found
 
 
-def finetuning_documents(model: Path) -> tuple[Path | None, dict[str, list[str]]]:
-    """The folder of rows a model was finetuned on, and of each document the rows made from it that it saw (ids).
+def finetuning_documents(model: Path) -> tuple[Path | None, dict[str, dict[str, list[int]]]]:
+    """The folder of rows a model was finetuned on, and of each document the rows made from it that it saw.
+
+    Rows are ids, each with the steps (from 1) that saw it, [] where the model does not tell.
 
     (None, {}) for a model that was not finetuned; no documents where its rows came from elsewhere. All training rows
     count where the model does not tell which it saw. Raises UserError where the rows are no longer what they were and
@@ -135,15 +137,15 @@ def finetuning_documents(model: Path) -> tuple[Path | None, dict[str, list[str]]
     listing = place / DOCUMENTS
     made = read_json(listing)["train"] if listing.is_file() else {}
     if not isinstance(made, dict):  # a list: before rows named them
-        return Path(data["path"]), {name: [] for name in made}
-    steps = finetuning_steps(model)
-    if steps is not None:
-        seen = {name: [row for row in rows if row in steps] for name, rows in made.items()}
-        made = {name: rows for name, rows in seen.items() if rows}
-    return Path(data["path"]), made
+        return Path(data["path"]), {name: {} for name in made}
+    steps = _finetuning_steps(model)
+    if steps is None:
+        return Path(data["path"]), {name: {row: [] for row in rows} for name, rows in made.items()}
+    seen = {name: {row: steps[row] for row in rows if row in steps} for name, rows in made.items()}
+    return Path(data["path"]), {name: rows for name, rows in seen.items() if rows}
 
 
-def finetuning_steps(model: Path) -> dict[str, list[int]] | None:
+def _finetuning_steps(model: Path) -> dict[str, list[int]] | None:
     """Of each finetuning row that the model was trained on (id) the steps, from 1; None where it does not tell."""
     if not (model / TRAINED).is_file():
         return None

@@ -21,11 +21,11 @@ from llm_core.report.scores import against_champion, in_short, samples, scores
 from llm_core.storage import output_folder, read_json
 
 EXCERPT = 300  # characters of a sampled drop
-UNITS = {
-    "None": ", nats per token",
+UNITS = {  # of a loss, by the method of finetuning; None pretrained
+    None: ", nats per token",
     "instruction": ", nats per token",
     "contrastive": ", nats per query",
-}  # of the loss
+}
 
 
 def write_report(data: Path, out: Path, params: Params) -> list[Block]:
@@ -164,7 +164,7 @@ def _training(data: Path, models: dict[str, Any]) -> Iterator[Block]:
             {"training loss": [(row["step"], row["loss"]) for row in rows if "loss" in row]}, "step", "loss"
         )
         if loss:
-            unit = UNITS.get(str(models[name].get("method")), "")
+            unit = UNITS.get(models[name].get("method"), "")
             yield Block("figure", loss, f"{name}: training loss{unit}")
         curves = sorted({key for row in rows for key in row if key.startswith("heldout_bits_per_byte")})
         held = {

@@ -12,6 +12,7 @@ from typing import Any
 
 from llm_core.answers import holds
 from llm_core.params.retrieval import Retrieval
+from llm_core.retrieval.passages import titled
 from llm_core.retrieval.reader import Reader
 from llm_core.retrieval.search import Method, Search
 
@@ -70,7 +71,7 @@ def evidence(search: Search, question: str, passages: list[int], count: int) -> 
     """
     rows = [(number, search.index.passage(number)) for number in passages]
     if not count:
-        return [Evidence("\n".join(filter(None, (row["title"], row["text"]))), number) for number, row in rows]
+        return [Evidence(titled(row["title"], row["text"]), number) for number, row in rows]
     lines: dict[str, Evidence] = {}
     titles = []
     for number, row in rows:

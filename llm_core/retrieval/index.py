@@ -28,7 +28,7 @@ from llm_core.documents import DocumentWriter, read_documents
 from llm_core.errors import UserError
 from llm_core.params.retrieval import Retrieval
 from llm_core.retrieval.embedding import Encoder, encoder_folder
-from llm_core.retrieval.passages import SCHEMA, passages
+from llm_core.retrieval.passages import SCHEMA, passages, titled
 from llm_core.storage import output_folder, read_json, write_json
 
 VECTOR = np.float16  # halves the file; changes no rank that a test here could find
@@ -121,7 +121,7 @@ def _passages(folder: Path) -> pa.Table:
 def _indexed(table: pa.Table) -> list[str]:
     """Title and text of each passage: what both searches read."""
     pairs = zip(table["title"].to_pylist(), table["text"].to_pylist(), strict=True)
-    return [f"{title}\n{text}" if title else text for title, text in pairs]
+    return [titled(title, text) for title, text in pairs]
 
 
 def _encoder_digest(name: str) -> str | None:

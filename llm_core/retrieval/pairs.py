@@ -12,6 +12,8 @@ the question's side.
 import heapq
 import random
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,14 @@ from llm_core import progress
 from llm_core.answers import holds
 from llm_core.digests import short_hash
 from llm_core.documents import read_documents
+from llm_core.finetuning.rows import SIDES
 from llm_core.params import Params
 from llm_core.retrieval.ask import LINE
-from llm_core.retrieval.passages import passages
+from llm_core.retrieval.passages import passages, titled
 
 Row = dict[str, Any]
 CLOZE = 10
 LEAST_WORDS = 4  # of a query that is a line
-SIDES = ("train", "heldout", "test")
 
 
 def build_pairs(split: Path, questions: dict[str, list[Row]], params: Params) -> dict[str, list[Row]]:
@@ -75,14 +77,8 @@ def _documents(split: Path, params: Params) -> Iterator[tuple[str, list[Row]]]:
             chosen = pa.array(settings.sources, pa.string())
             batches = (batch.filter(pc.is_in(batch["source"], chosen)) for batch in batches)
         for rows in passages(batches, settings.passage_words, settings.overlap_words):
-            document: list[Row] = []
-            for row in rows:
-                if document and row["document_id"] != document[0]["document_id"]:
-                    yield side, document
-                    document = []
-                document.append(row)
-            if document:
-                yield side, document
+            for _, document in groupby(rows, key=itemgetter("document_id")):
+                yield side, list(document)
 
 
 def _answering(question: Row, document: list[Row]) -> list[Row]:
@@ -109,11 +105,10 @@ def _cloze(passage: Row, seed: int) -> Row | None:
 
 
 def _pair(kind: str, name: str, query: str, passage: Row) -> Row:
-    text = f"{passage['title']}\n{passage['text']}" if passage["title"] else passage["text"]
     return {
         "id": short_hash(kind, name),
         "kind": kind,
         "query": query,
-        "passage": text,
+        "passage": titled(passage["title"], passage["text"]),
         "documents": [passage["document_id"]],
     }

@@ -49,6 +49,11 @@ def cut(text: str, words: int, overlap: int) -> list[tuple[int, int]]:
     return ranges
 
 
+def titled(title: str | None, text: str) -> str:
+    """A passage below its title, where it has one: what searches index, encoders learn from and models are shown."""
+    return f"{title}\n{text}" if title else text
+
+
 def passages(batches: Iterable[pa.RecordBatch], words: int, overlap: int) -> Iterator[list[dict[str, Any]]]:
     """Rows of SCHEMA for each batch of documents (`id, source, url, text, metadata`)."""
     for batch in batches:

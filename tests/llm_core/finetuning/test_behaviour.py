@@ -3,7 +3,6 @@ silence, the best weights are kept, and a kill changes nothing.
 """
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -21,7 +20,6 @@ from llm_core.params.finetuning import Finetuning, Method, Parent
 from tests.llm_core.finetuning import tiny
 
 METHODS = get_args(Method)
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -120,9 +118,8 @@ def test_killed_and_resumed_equals_uninterrupted(method, capfd):
         f"import torch; torch.set_num_threads(1); from tests.llm_core.finetuning import tiny; "
         f"tiny.run({method!r}, 'llama', **{knobs!r})"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with open("log", "w") as log:
-        child = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=log, stderr=log)
+        child = subprocess.Popen([sys.executable, "-c", code], env=tiny.environment(), stdout=log, stderr=log)
         scratch = Path(".scratch/finetuning")
         while child.poll() is None and not list(scratch.glob("*/checkpoints/checkpoint-*/complete")):
             time.sleep(0.002)

@@ -10,13 +10,7 @@ from llm_core.params import Params
 from llm_core.tokenization.specials import CHAT_TEMPLATE, SPECIAL_TOKENS
 
 ROOT = Path(__file__).parents[3]
-LAUNCHED = (
-    "RANK",
-    "LOCAL_RANK",
-    "WORLD_SIZE",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-)  # a test in this process may have set them
+LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # some tests set them in this process
 LINES = [
     "What is the capital of Chad?",
     "The capital is a city, and the region is Africa.",
