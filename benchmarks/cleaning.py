@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from llm_core.cleaning.quality import GROUP_BYTES, QualityStep, Verdict
+from llm_core.corpus.cleaning.quality import GROUP_BYTES, QualityStep, Verdict
 from llm_core.params.quality import BUILT_IN, C4
 
 RECIPES = BUILT_IN | {"c4_fineweb": [C4(filter_no_terminal_punct=False)]}

@@ -20,7 +20,7 @@ def write(corpus: Path, size: int, file: Path) -> None:
     """About `size` bytes of text, in row groups of 1,024 documents: one piece each, when `clean` divides them."""
     import pyarrow as pa
 
-    from llm_core.documents import SCHEMA, DocumentWriter, read_documents
+    from llm_core.formats.documents import SCHEMA, DocumentWriter, read_documents
 
     written = copy = 0
     with DocumentWriter(file) as writer:
@@ -42,7 +42,7 @@ def write(corpus: Path, size: int, file: Path) -> None:
 
 def run(source: Path, out: Path, steps: list[str]) -> None:
     """Clean in this process; print CPU seconds and peak memory."""
-    from llm_core.cleaning.stage import clean
+    from llm_core.corpus.cleaning.stage import clean
     from llm_core.params.cleaning import Cleaning
 
     metrics = clean([source], out, Cleaning(steps=steps, workers=1))

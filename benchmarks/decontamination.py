@@ -26,9 +26,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llm_core.decontamination import decontaminate
-from llm_core.documents import DocumentWriter, read_documents
-from llm_core.ledger import read_ledger
+from llm_core.corpus.decontamination.stage import decontaminate
+from llm_core.formats.documents import DocumentWriter, read_documents
+from llm_core.formats.ledger import read_ledger
 from llm_core.params.decontamination import Decontamination
 
 MUST_LEAVE = {"exact", "edited", "heavily_edited"}

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from llm_core.documents import read_documents
-from llm_core.similarity.words import WordHasher, jaccard, ngrams
+from llm_core.corpus.similarity.word_hashes import WordHasher, jaccard, ngrams
+from llm_core.formats.documents import read_documents
 
 SHINGLE, THRESHOLD, EVERY = 5, 0.8, 8
 

@@ -18,7 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from llm_core.documents import DocumentWriter, read_documents
+from llm_core.formats.documents import DocumentWriter, read_documents
 
 RUN, EVERY, AT_ONCE = 20, 10, 1000
 

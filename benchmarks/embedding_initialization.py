@@ -64,7 +64,7 @@ def prepare(start: str, given: Any, place: Path, changes: list[str]) -> float:
         command = ["initialize-embeddings", "--tokens", str(tokens), "--tokenizer", str(tokenizer)]
         return verb([*command, "--algorithm", start, "--out", str(place / "initial")], given.params, changes)
     from llm_core.params import load
-    from llm_core.pretraining.assemble import build_network, load_tokenizer
+    from llm_core.training.pretraining.assemble import build_network, load_tokenizer
 
     params = load(given.params, changes)
     tokenizer_of, vocabulary, _ = load_tokenizer(tokenizer, params.model.family)

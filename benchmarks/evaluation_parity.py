@@ -69,8 +69,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=40, help="items of each task")
     arguments = parser.parse_args()
 
-    from llm_core.evaluation.evaluate import load
     from llm_core.evaluation.harness import score_benchmarks, summarize
+    from llm_core.evaluation.stage import load
     from llm_core.evaluation.tasks import write_tasks
     from llm_core.params.evaluation import Evaluation
 

@@ -58,8 +58,8 @@ def is_held_out(name: str) -> bool:
 
 def ours() -> Callable[[str], str]:
     """Our extraction."""
-    from llm_core.cleaning.boilerplate import extract_article
-    from llm_core.cleaning.html_blocks import read_page
+    from llm_core.corpus.cleaning.boilerplate import extract_article
+    from llm_core.corpus.cleaning.html_blocks import read_page
 
     return lambda html: extract_article(read_page(html))
 

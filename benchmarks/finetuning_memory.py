@@ -28,12 +28,12 @@ def child(adapter: str, scope: str, folder: Path, batch: int) -> None:
 
     torch.set_num_threads(1)
     imported = peak()
-    from llm_core.finetuning import instruction, stage
-    from llm_core.finetuning.conversation import load_tokenizer
-    from llm_core.finetuning.rows import read_rows
-    from llm_core.finetuning.training import Job
     from llm_core.params import Params
-    from llm_core.tracking import Run
+    from llm_core.tracking.runs import Run
+    from llm_core.training.finetuning import instruction, stage
+    from llm_core.training.finetuning.conversation import load_tokenizer
+    from llm_core.training.finetuning.rows import read_rows
+    from llm_core.training.finetuning.training import Job
 
     section = {"adapter": adapter, "max_steps": STEPS, "micro_batch": batch, "zero_stage": None, "evaluations": 1}
     section |= {"scored_items": 2, "max_new_tokens": 4, "max_length": 512}
@@ -63,7 +63,7 @@ def prepare(folder: Path, tokenizer: Path, width: int, layers: int) -> int:
     import torch
     from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-    from llm_core.finetuning.rows import write_rows
+    from llm_core.training.finetuning.rows import write_rows
 
     torch.manual_seed(0)
     words = AutoTokenizer.from_pretrained(tokenizer)

@@ -24,9 +24,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from llm_core.finetuning.prepare import prepare
-from llm_core.finetuning.stage import finetune
 from llm_core.params import load
+from llm_core.training.finetuning.data.stage import prepare
+from llm_core.training.finetuning.stage import finetune
 
 SHOWN = {"reward": ["accuracy_change"], "dpo": ["accuracy_change"], "rlhf": ["answer_f1_change", "exact_answer_change"]}
 

@@ -21,11 +21,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
-from llm_core.finetuning.classification import macro_f1_interval
-from llm_core.finetuning.prepare import prepare
-from llm_core.finetuning.rows import read_rows
-from llm_core.finetuning.stage import finetune
 from llm_core.params import load
+from llm_core.training.finetuning.classification import macro_f1_interval
+from llm_core.training.finetuning.data.stage import prepare
+from llm_core.training.finetuning.rows import read_rows
+from llm_core.training.finetuning.stage import finetune
 
 # A fifth of the rows judges, so that the interval says something; the knobs were chosen by held-out loss.
 COMMON = {"data.test_share": 0.2, "classification.zero_stage": "null", "classification.patience": 2}

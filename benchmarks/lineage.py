@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from llm_core.documents import SCHEMA, DocumentWriter
-from llm_core.ledger import LedgerWriter
+from llm_core.formats.documents import SCHEMA, DocumentWriter
+from llm_core.formats.ledger import LedgerWriter
 
 STAGES = ("fetch", "clean", "dedup", "decontaminate", "split")
 BATCH = 10_000

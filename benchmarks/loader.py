@@ -12,8 +12,8 @@ import time
 
 import numpy as np
 
-from llm_core.pretraining.batches import Batches
-from llm_core.token_shards import TokenShards
+from llm_core.formats.token_shards import TokenShards
+from llm_core.training.pretraining.batches import Batches
 
 STEPS, ROUNDS, ROWS = 50, 5, 8
 

@@ -20,11 +20,11 @@ from typing import Any
 import torch
 import transformers
 
-from llm_core import tracking
 from llm_core.params import Params, load
-from llm_core.pretraining import engine as engines
-from llm_core.pretraining.assemble import assemble
-from llm_core.pretraining.export import export, weights
+from llm_core.tracking import runs
+from llm_core.training.pretraining import engine as engines
+from llm_core.training.pretraining.assemble import assemble
+from llm_core.training.pretraining.export import export, weights
 
 FAMILIES = ("llama", "gpt2", "gptj", "bloom", "opt", "bert", "t5", "lstm")
 CLASSES = {"bert": transformers.AutoModelForMaskedLM, "t5": transformers.AutoModelForSeq2SeqLM}
@@ -92,7 +92,7 @@ def _assemble(family: str, chosen: argparse.Namespace, scratch: Path, steps: int
     if parent:  # on at the rate that the first run ended with
         settings |= {"pretraining.parent": str(parent), "pretraining.optimizer.learning_rate": 0.001}
     params: Params = load(scratch / "params.yaml", [f"{key}={json.dumps(value)}" for key, value in settings.items()])
-    silent = tracking.Run(None, "", "")
+    silent = runs.Run(None, "", "")
     return assemble(params, chosen.tokens, chosen.tokenizer, scratch / "a" / "b", "fp32", engines.world(), silent)
 
 

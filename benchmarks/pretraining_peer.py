@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from llm_core.pretraining import heldout
-from llm_core.pretraining.batches import Batches
-from llm_core.token_shards import TokenShards
+from llm_core.formats.token_shards import TokenShards
+from llm_core.training.pretraining import heldout
+from llm_core.training.pretraining.batches import Batches
 
 MARKS: list[float] = []
 RATE = 0.003

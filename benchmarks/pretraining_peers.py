@@ -29,9 +29,9 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer
 
-from llm_core.pretraining import launch
-from llm_core.pretraining.machine import measure_matmul
-from llm_core.token_shards import TokenShards
+from llm_core.formats.token_shards import TokenShards
+from llm_core.training.pretraining import launch
+from llm_core.training.pretraining.machine import measure_matmul
 
 WARM = 3
 PEERS = ("nanogpt", "nanochat", "litgpt")

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.llm_core.pretraining import kills, tiny
+from tests.llm_core.training.pretraining import kills, tiny
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ def main() -> None:
 
 def texts_of(documents: str, words: int) -> list[str]:
     """The corpus's own passages."""
-    from llm_core.documents import read_documents
+    from llm_core.formats.documents import read_documents
     from llm_core.retrieval.passages import cut
 
     found = []
@@ -154,7 +154,7 @@ def ask(out: Path) -> dict[str, Any]:
 
 def embed(documents: str, count: int, words: int, passages: int) -> dict[str, Any]:
     """CPU seconds of the real encoder on `count` passages spread over the corpus, and what `passages` would take."""
-    from llm_core.retrieval.embedding import Encoder
+    from llm_core.retrieval.encoders import Encoder
 
     real = texts_of(documents, words)
     chosen = real[:: max(len(real) // count, 1)][:count]

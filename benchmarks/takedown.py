@@ -110,7 +110,7 @@ def changes(before: dict[str, str], after: dict[str, str]) -> str:
 
 def removed(kept: bytes, tombstones: Path) -> set[str]:
     """Ids that the tombstones name and did not name before, twins included."""
-    from llm_core.takedowns import read_rows
+    from llm_core.corpus.takedowns import read_rows
 
     rows = [row for row in read_rows(tombstones) if row["reason"] == "benchmark"]
     return {row["id"] for row in rows}
@@ -118,7 +118,7 @@ def removed(kept: bytes, tombstones: Path) -> set[str]:
 
 def from_scratch(place: Path, ids: set[str], keep_tokenizer: bool) -> float:
     """Run the data stages in `place` on raw documents without `ids`; CPU seconds."""
-    from llm_core.documents import DocumentWriter, read_documents
+    from llm_core.formats.documents import DocumentWriter, read_documents
 
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)

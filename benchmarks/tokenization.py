@@ -25,9 +25,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llm_core.documents import read_documents
+from llm_core.formats.documents import read_documents
+from llm_core.formats.token_shards import TokenShards, TokenWriter, token_schema
 from llm_core.params.tokenizer import Tokenizer as TokenizerParams
-from llm_core.token_shards import TokenShards, TokenWriter, token_schema
 from llm_core.tokenization import layout
 from llm_core.tokenization.pattern import pattern
 from llm_core.tokenization.specials import SPECIAL_TOKENS
@@ -61,8 +61,8 @@ def train_tokenizers(corpus: str, folder: Path) -> str:
 
 
 def train_ours(corpus: str, folder: Path) -> str:
-    from llm_core.tokenization.sample import draw, weigh
-    from llm_core.tokenization.training import _train
+    from llm_core.tokenization.training.sample import draw, weigh
+    from llm_core.tokenization.training.stage import _train
 
     sizes = weigh([corpus])
     merges = _train(draw([corpus], dict.fromkeys(sizes, 1.0), 0, sum(sizes.values())), PARAMS)
@@ -96,7 +96,7 @@ def encode_tiktoken(corpus: str, folder: Path) -> str:
 
 
 def encode_ours(corpus: str, folder: Path) -> str:
-    from llm_core.tokenization.tokenize import tokenize
+    from llm_core.tokenization.stage import tokenize
 
     tokenize([corpus], folder / "tokenizer", folder / "shards", workers=2)
     return str(folder / "shards")
@@ -185,7 +185,7 @@ def main() -> None:
             for _ in range(arguments.copies):
                 writer.write_table(documents, row_group_size=1024)
         pq.write_table(documents.slice(0, 8), small)
-        from llm_core.tokenization.training import train_tokenizer
+        from llm_core.tokenization.training.stage import train_tokenizer
 
         train_tokenizer([corpus], f"{scratch}/tokenizer", PARAMS, seed=0)
         chosen = [name for name in CONTENDERS if arguments.only in name]

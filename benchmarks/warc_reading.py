@@ -25,11 +25,11 @@ from pathlib import Path
 
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
+from llm_core.corpus.sources.base import Document
+from llm_core.corpus.sources.stage import fetch
+from llm_core.corpus.sources.warc import read_warc_file
+from llm_core.corpus.sources.warc_frames import read_frames
 from llm_core.params.sources import FilesSource, Network
-from llm_core.sources.base import Document
-from llm_core.sources.fetch import fetch
-from llm_core.sources.warc import read_warc_file
-from llm_core.sources.warc_frames import read_frames
 
 
 def ours(file: Path) -> tuple[int, int]:

@@ -65,7 +65,7 @@ def _false_duplicates(look: Look) -> Verdict:
 def _duplicate_bounds(look: Look) -> Verdict:
     from llm_core.checks.duplicates import duplicate_bounds
     from llm_core.params.deduplication import Deduplication
-    from llm_core.storage import read_json
+    from llm_core.runtime.storage import read_json
 
     params = Deduplication.model_validate(_section(look.root, "deduplication"))
     return duplicate_bounds(read_json(look.folder / "metrics.json"), params)

@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from llm_core.report.blocks import cell_text
+from llm_core.formats.pages import cell_text
 from pipelines.dvc_project import DvcProject, Stage
 
 MAX_FIGURES = 60

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from llm_core.experiments import flatten
+from llm_core.tracking.dvc_context import flatten
 from pipelines.dvc_project import DVC_FILE, LOCK_FILE, DvcProject
 
 TIMINGS = Path(".scratch") / "timings.jsonl"

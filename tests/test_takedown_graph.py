@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from llm_core.params import load
-from llm_core.storage import read_json
+from llm_core.runtime.storage import read_json
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("download", "clean", "dedup", "decontaminate", "split", "tokenizer", "tokenize")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from llm_core.checks import Verdict
-from llm_core.storage import read_json
+from llm_core.runtime.storage import read_json
 
 
 def gate(record: Path) -> Verdict:

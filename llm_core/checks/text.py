@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow.compute as pc
 
 from llm_core.checks import Verdict
-from llm_core.documents import document_files, read_batches
-from llm_core.ledger import read_ledger
+from llm_core.formats.documents import document_files, read_batches
+from llm_core.formats.ledger import read_ledger
 from llm_core.params.checks import Checks
 
 NGRAM = 5

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from llm_core.checks import Verdict
-from llm_core.documents import document_files, read_batches
+from llm_core.formats.documents import document_files, read_batches
 from llm_core.params.checks import Checks
 
 
@@ -37,7 +37,7 @@ def round_trip(tokenizer: Path, documents: Path, params: Checks) -> Verdict:
 
 def conservation(tokens: Path, split: Path, params: Checks) -> Verdict:
     """Every document of the split stands in the token shards exactly once, with at least one token."""
-    from llm_core.token_shards import TokenShards
+    from llm_core.formats.token_shards import TokenShards
 
     figures: dict[str, Any] = {}
     wrong = []

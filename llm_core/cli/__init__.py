@@ -15,8 +15,9 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from llm_core import __version__, timings
+from llm_core import __version__
 from llm_core.errors import UserError
+from llm_core.runtime import timings
 
 # verb -> (module of llm_core.cli that holds it as `app`, what --help says of it), in the order of the pipeline
 VERBS: dict[str, tuple[str, str]] = {

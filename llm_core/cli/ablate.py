@@ -31,9 +31,9 @@ def ablate(
     The mixture of sources and the number of tokens are the same in all arms, and so are tokenizer, held-out texts
     and seeds. Sizes are in params.ablation.
     """
-    from llm_core.ablation.ablate import ablate as run
-    from llm_core.ablation.arms import Project
-    from llm_core.report.blocks import to_markdown
+    from llm_core.formats.pages import to_markdown
+    from llm_core.training.ablation.arms import Project
+    from llm_core.training.ablation.stage import ablate as run
 
     params = read_params(params_file, overrides)
     changed = read_params(params_file, [*(overrides or []), *change])

@@ -33,16 +33,16 @@ def agent(
 
     Transcripts are kept as MLflow traces. With --tasks the success rate on tasks with known answers.
     """
-    from llm_core import tracking
-    from llm_core.agent import loop
-    from llm_core.agent.measure import measure
-    from llm_core.agent.tasks import build
-    from llm_core.agent.tools import calculator, corpus_search, tracker
+    from llm_core.retrieval.agent import loop
+    from llm_core.retrieval.agent.measure import measure
+    from llm_core.retrieval.agent.tasks import build
+    from llm_core.retrieval.agent.tools import calculator, corpus_search, tracker
     from llm_core.retrieval.index import Index
     from llm_core.retrieval.llama_index import LocalModel
     from llm_core.retrieval.questions import read_questions
     from llm_core.retrieval.reader import Reader
     from llm_core.retrieval.search import Search
+    from llm_core.tracking import runs
 
     if (question is None) == (tasks is None):
         raise UserError("give a question, or --tasks FILE")
@@ -53,17 +53,17 @@ def agent(
     tools = {
         "search": corpus_search(Search(Index(folder), params.retrieval), params.agent.passages),
         "calculator": calculator,
-        "tracker": tracker(tracking.last_metrics),
+        "tracker": tracker(runs.last_metrics),
     }
 
     def attempt(text: str) -> loop.Transcript:
         found = loop.run(text, llm, tools, limits, lambda piece: len(reader.tokenizer(piece)["input_ids"]))
         ended = {"answer": found.answer, "ended": found.ended, "tokens": found.tokens}
-        tracking.trace("agent", {"question": text, "model": str(model)}, found.calls, ended)
+        runs.trace("agent", {"question": text, "model": str(model)}, found.calls, ended)
         return found
 
     if tasks is not None:
-        metrics = {stage: tracking.last_metrics(stage) for stage in STAGES}
+        metrics = {stage: runs.last_metrics(stage) for stage in STAGES}
         scores = measure(build(read_questions(tasks), metrics, count, params.seed), attempt, out)
         typer.echo(json.dumps(scores, indent=2))
         return
@@ -73,7 +73,7 @@ def agent(
         typer.echo(f"> {call['tool']}({json.dumps(call['input'], ensure_ascii=False)})\n{call['output']}")
     typer.echo(found.answer or f"(no answer; the run ended: {found.ended})")
     if out is not None:
-        from llm_core.storage import output_folder, write_json
+        from llm_core.runtime.storage import output_folder, write_json
 
         with output_folder(out) as partial:
             write_json(partial / "transcript.json", asdict(found))

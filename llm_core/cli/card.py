@@ -24,7 +24,7 @@ def card(
     """
     from llm_core.lineage.cards import dataset_card, model_card
     from llm_core.lineage.page import html_page
-    from llm_core.storage import output_folder
+    from llm_core.runtime.storage import output_folder
 
     params = read_params(params_file, overrides)
     cards = {"dataset": dataset_card(data, params)}

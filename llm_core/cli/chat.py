@@ -18,7 +18,7 @@ def chat(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")] = 128,
 ) -> None:
     """Answer each line that is typed, streaming; an empty line or Ctrl-D ends."""
-    from llm_core.finetuning.use import Chat
+    from llm_core.training.finetuning.use import Chat
 
     talk = Chat(model, system, temperature, max_new_tokens)
     while True:

@@ -24,7 +24,7 @@ def classify(
     ] = False,
 ) -> None:
     """Print each text's label and calibrated confidence."""
-    from llm_core.finetuning.use import classify as run
+    from llm_core.training.finetuning.use import classify as run
 
     texts = text or [line.rstrip("\n") for line in sys.stdin if line.strip()]
     if not texts:

@@ -15,7 +15,7 @@ def clean(
     overrides: Overrides = None,
 ) -> None:
     """Run `cleaning.steps` over documents; write what was kept, the ledger, samples of drops and metrics.json."""
-    from llm_core.cleaning.stage import clean as run
+    from llm_core.corpus.cleaning.stage import clean as run
 
     params = read_params(params_file, overrides)
     run(expand_sources(inputs, params), out, params.cleaning)

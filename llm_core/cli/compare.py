@@ -21,7 +21,7 @@ def compare(
     overrides: Overrides = None,
 ) -> None:
     """Print how SECOND differs from FIRST on the same items, with intervals; --out writes it as a page, too."""
-    from llm_core.report.blocks import to_markdown
+    from llm_core.formats.pages import to_markdown
     from llm_core.report.comparison import compare as run
     from llm_core.report.comparison import write_comparison
 

@@ -25,7 +25,7 @@ def decontaminate(
     touched_items.jsonl lists every item that shares an n-gram with a document, and how much
     of it was found, so that scores can be reported with and without them.
     """
-    from llm_core.decontamination import decontaminate as run
+    from llm_core.corpus.decontamination.stage import decontaminate as run
 
     params = read_params(params_file, overrides)
     run(expand_sources(inputs, params), benchmarks, out, params.decontamination, params.shards.bytes)

@@ -28,10 +28,10 @@ def dedup(
     The ledger names cluster and survivor of every document dropped. Which document is kept
     does not depend on files, order or workers: first by source priority, then the longest.
     """
-    from llm_core.memory import return_what_is_freed
+    from llm_core.runtime.memory import return_what_is_freed
 
     return_what_is_freed()
-    from llm_core.deduplication.stage import dedup as run
+    from llm_core.corpus.deduplication.stage import dedup as run
 
     params = read_params(params_file, overrides)
     paths = expand_sources(inputs, params)

@@ -16,10 +16,10 @@ def dedup_text(
     One document keeps each: of the first source, then the longest. The ledger names it, and the share that
     was taken out. A document of which nothing is left is dropped.
     """
-    from llm_core.memory import return_what_is_freed
+    from llm_core.runtime.memory import return_what_is_freed
 
     return_what_is_freed()
-    from llm_core.text_deduplication.stage import dedup_text as run
+    from llm_core.corpus.deduplication.text.stage import dedup_text as run
 
     params = read_params(params_file, overrides)
     paths = expand_sources(inputs, params)

@@ -23,9 +23,9 @@ def encoder_data(
     overrides: Overrides = None,
 ) -> None:
     """Write pairs that teach an encoder to find: lines and their passages, questions and the passages that answer."""
-    from llm_core.finetuning.rows import read_rows, write_rows
     from llm_core.retrieval.pairs import build_pairs
-    from llm_core.storage import output_folder, write_json
+    from llm_core.runtime.storage import output_folder, write_json
+    from llm_core.training.finetuning.rows import read_rows, write_rows
 
     params = read_params(params_file, overrides)
     asked = read_rows(questions, "instruction") if questions else {}

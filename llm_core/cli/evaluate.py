@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
-from llm_core.progress import log
+from llm_core.runtime.progress import log
 
 app = verb_app()
 STANDARD = {
@@ -38,7 +38,7 @@ def evaluate(
     overrides: Overrides = None,
 ) -> None:
     """Measure bits per byte, benchmarks and exact match of a model; what the pipeline has not made is left out."""
-    from llm_core.evaluation.evaluate import evaluate as run
+    from llm_core.evaluation.stage import evaluate as run
 
     params = read_params(params_file, overrides)
     run(

@@ -34,7 +34,7 @@ def evaluate_retrieval(
     from llm_core.retrieval.index import Index, build
     from llm_core.retrieval.measure import measure_answers, measure_search
     from llm_core.retrieval.questions import read_questions, squad_documents
-    from llm_core.storage import output_folder, write_json
+    from llm_core.runtime.storage import output_folder, write_json
 
     params = read_params(params_file, overrides)
     questions = read_questions(file)[:limit]

@@ -20,9 +20,9 @@ def evidence_data(
     overrides: Overrides = None,
 ) -> None:
     """Write train, held-out and test rows that show evidence as `ask` does, for `finetune instruction`."""
-    from llm_core.finetuning.rows import read_rows, write_rows
     from llm_core.retrieval.rows import RowBuilder
-    from llm_core.storage import output_folder, write_json
+    from llm_core.runtime.storage import output_folder, write_json
+    from llm_core.training.finetuning.rows import read_rows, write_rows
 
     params = read_params(params_file, overrides)
     build = RowBuilder(folder, params.retrieval, params.seed)

@@ -15,8 +15,8 @@ import typer
 from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
 
 if TYPE_CHECKING:
-    from llm_core.cleaning.batch import Batch
-    from llm_core.cleaning.reading import Piece
+    from llm_core.corpus.cleaning.batch import Batch
+    from llm_core.corpus.cleaning.reading import Piece
 
 app = verb_app()
 BATCH_RECORDS = 256
@@ -35,11 +35,11 @@ def extract(
     """Read WARC records and extract their text; write documents, a ledger row for every page, and metrics.json."""
     from fsspec.core import url_to_fs
 
-    from llm_core.cleaning.reading import Piece
-    from llm_core.cleaning.stage import clean
+    from llm_core.corpus.cleaning.reading import Piece
+    from llm_core.corpus.cleaning.stage import clean
+    from llm_core.corpus.sources.files import WARC
     from llm_core.errors import UserError
-    from llm_core.sources.files import WARC
-    from llm_core.storage import list_files
+    from llm_core.runtime.storage import list_files
 
     params = read_params(params_file, overrides)
     files = list(dict.fromkeys(file for path in inputs for file in list_files(path, WARC)))
@@ -52,9 +52,9 @@ def extract(
 
 def read_piece(source: str, piece: "Piece") -> "Iterator[Batch]":
     """Stream a WARC file's pages as batches; records that cannot be used are in them, already dropped."""
-    from llm_core.progress import log
-    from llm_core.sources.warc import read_warc
-    from llm_core.storage import open_file
+    from llm_core.corpus.sources.warc import read_warc
+    from llm_core.runtime.progress import log
+    from llm_core.runtime.storage import open_file
 
     skipped: Counter[str] = Counter()
     records = []
@@ -75,9 +75,9 @@ def _batch(records: list, source: str, file: str) -> "Batch":
     """Documents and rejected records as one batch."""
     import json
 
-    from llm_core.cleaning.batch import from_columns
-    from llm_core.documents import document_id
-    from llm_core.sources.base import Document
+    from llm_core.corpus.cleaning.batch import from_columns
+    from llm_core.corpus.sources.base import Document
+    from llm_core.formats.documents import document_id
 
     rows: list[list] = []
     for record in records:

@@ -21,7 +21,7 @@ def fetch(
 ) -> None:
     """Download one source (verified, resumed, cached) and write its documents, ledger and metrics.json."""
     os.environ.setdefault("USE_TORCH", "0")  # `datasets` would import torch in every worker: seconds, for nothing
-    from llm_core.sources.fetch import fetch as run
+    from llm_core.corpus.sources.stage import fetch as run
 
     params = read_params(params_file, overrides)
     if source not in params.sources:

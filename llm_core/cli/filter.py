@@ -19,7 +19,7 @@ def filter_(
     overrides: Overrides = None,
 ) -> None:
     """Keep what a recipe keeps; every document keeps its id and gets a verdict with a named reason."""
-    from llm_core.cleaning.stage import clean as run
+    from llm_core.corpus.cleaning.stage import clean as run
 
     params = read_params(params_file, overrides)
     run(expand_sources(inputs, params), out, params.cleaning, steps=[recipe], stage="filter")

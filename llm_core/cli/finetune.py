@@ -27,7 +27,7 @@ def finetune(
     """Finetune a model, resuming after a kill; writes the merged model, the adapter, log, samples and metrics.json."""
     params = read_params(params_file, overrides)
     section = getattr(params.finetuning, check_method(method))
-    from llm_core.finetuning import stage
+    from llm_core.training.finetuning import stage
 
     if section.processes > 1 and "RANK" not in os.environ:
         given = ["--model", str(model), "--data", str(data), "--out", str(out), "--params", str(params_file)]

@@ -28,6 +28,6 @@ def finetune_data(
 ) -> None:
     """Read, check and split the rows of one method into train, held-out and test."""
     params = read_params(params_file, overrides)
-    from llm_core.finetuning.prepare import prepare
+    from llm_core.training.finetuning.data.stage import prepare
 
     prepare(check_method(method), source, out, params)

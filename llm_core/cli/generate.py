@@ -21,7 +21,7 @@ def generate(
     overrides: Overrides = None,
 ) -> None:
     """Continue a prompt with a pretrained model; the seed of params.yaml makes it repeatable."""
-    from llm_core.pretraining.samples import load, sample
+    from llm_core.training.pretraining.samples import load, sample
 
     seed = read_params(params_file, overrides).seed
     network, tokenizer = load(model)

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from llm_core import takedowns
 from llm_core.cli.options import In, Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.corpus import takedowns
 
 app = verb_app()
 

@@ -22,8 +22,8 @@ def initialize_embeddings(
     overrides: Overrides = None,
 ) -> None:
     """Make an untrained model whose token vectors are Word2Vec's; train it by `--set pretraining.parent=OUT`."""
-    from llm_core.embeddings.initialize import initialize
-    from llm_core.embeddings.word2vec import ALGORITHMS
+    from llm_core.retrieval.embeddings.initialize import initialize
+    from llm_core.retrieval.embeddings.word2vec import ALGORITHMS
 
     if algorithm not in ALGORITHMS:
         raise UserError(f"--algorithm {algorithm}: choose one of {', '.join(ALGORITHMS)}")

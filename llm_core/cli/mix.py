@@ -24,7 +24,7 @@ def mix(
 
     The output is a split again (train/, heldout/); metrics.json holds the table of what the mix is.
     """
-    from llm_core.mixture import mix as run
+    from llm_core.corpus.mix.stage import mix as run
 
     params = read_params(params_file, overrides)
-    run(split, out, params.mixing, params.seed, tokenizer, params.shards.bytes)
+    run(split, out, params.mix, params.seed, tokenizer, params.shards.bytes)

@@ -20,7 +20,7 @@ def pretrain(
     overrides: Overrides = None,
 ) -> None:
     """Train a language model with DeepSpeed ZeRO; a killed run goes on from its last checkpoint."""
-    from llm_core.pretraining.pretrain import pretrain as run
+    from llm_core.training.pretraining.stage import pretrain as run
 
     params = read_params(params_file, overrides)
     arguments = ["pretrain", "--tokens", str(tokens), "--tokenizer", str(tokenizer), "--out", str(out)]

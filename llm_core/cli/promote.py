@@ -26,8 +26,8 @@ def promote(
     With --record the gate has spoken already: a version that passed becomes champion, one that failed does not, and
     the exit code is 0 either way.
     """
-    from llm_core import registry
     from llm_core.evaluation.gate import gate_of, judge
+    from llm_core.tracking import registry
 
     params = read_params(params_file, overrides)
     if record is not None:

@@ -24,11 +24,11 @@ def register(
     A model that fails the gate is registered all the same, and the exit code is 0: the decision is in --out, and
     `llm-core promote --record` follows it.
     """
-    from llm_core.evaluation.evaluate import figures
     from llm_core.evaluation.gate import gate_of, judge
-    from llm_core.registry import register as run
-    from llm_core.registry import registered_name
-    from llm_core.storage import read_json
+    from llm_core.evaluation.stage import figures
+    from llm_core.runtime.storage import read_json
+    from llm_core.tracking.registry import register as run
+    from llm_core.tracking.registry import registered_name
 
     params = read_params(params_file, overrides)
     name = registered_name(params.evaluation.registry, model)

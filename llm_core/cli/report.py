@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
-from llm_core.progress import log
+from llm_core.runtime.progress import log
 
 app = verb_app()
 
@@ -19,7 +19,7 @@ def report(
     overrides: Overrides = None,
 ) -> None:
     """Write one self-contained HTML page, and the same as Markdown, about everything that has been made."""
-    from llm_core.report.card import write_report
+    from llm_core.report.stage import write_report
 
     write_report(data, out, read_params(params_file, overrides))
     log(f"report: {out / 'report.html'}")

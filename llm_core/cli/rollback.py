@@ -17,7 +17,7 @@ def rollback(
     overrides: Overrides = None,
 ) -> None:
     """Point the alias `champion` back to the version that had it before."""
-    from llm_core import registry
+    from llm_core.tracking import registry
 
     params = read_params(params_file, overrides)
     name = registry.registered_name(params.evaluation.registry, model)

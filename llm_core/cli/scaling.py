@@ -25,7 +25,7 @@ def scaling(
 ) -> None:
     """Train the rungs of params.scaling, fit scaling laws to them, and recommend a size for a compute budget."""
     from llm_core.errors import UserError
-    from llm_core.scaling import ladder, report
+    from llm_core.training.scaling import ladder, report
 
     params = read_params(params_file, overrides)
     if not params.scaling.rungs:

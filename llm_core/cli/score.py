@@ -40,7 +40,7 @@ def score(
 ) -> None:
     """Score files of the user's: BLEU and chrF, ROUGE, or accuracy, macro F1 and Matthews correlation."""
     from llm_core.evaluation.text_metrics import compare_systems, read_lines
-    from llm_core.storage import output_folder, write_json
+    from llm_core.runtime.storage import output_folder, write_json
 
     params = read_params(params_file, overrides)
     systems = {_name(path, given): read_lines(path, key) for path in given}

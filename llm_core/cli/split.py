@@ -18,7 +18,7 @@ def split(
 
     Near-duplicates, and documents of one group (split.group_by), fall on one side.
     """
-    from llm_core.mixing import split as run
+    from llm_core.corpus.split.stage import split as run
 
     params = read_params(params_file, overrides)
     run(expand_sources(inputs, params), out, params.split, params.seed, params.shards.bytes)

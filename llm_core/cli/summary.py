@@ -26,8 +26,8 @@ def summary(
     overrides: Overrides = None,
 ) -> None:
     """The figures of the last run in a few lines, and the commands to look further."""
-    from llm_core.report.blocks import show
-    from llm_core.report.card import facts
+    from llm_core.formats.pages import show
+    from llm_core.report.stage import facts
 
     read_params(params_file, overrides)
     found = facts(data)

@@ -34,7 +34,7 @@ def takedown(
     Show the plan, write it with --apply, rebuild with `dvc repro`, and prove it with --check.
     Taking the lines out of the tombstone file and running `dvc repro` brings the first bytes back.
     """
-    from llm_core import takedowns
+    from llm_core.corpus import takedowns
     from llm_core.lineage import takedown as lineage
     from llm_core.lineage.handover import check_report, plan_report
     from llm_core.lineage.index import open_index

@@ -21,7 +21,7 @@ def tokenize(
     overrides: Overrides = None,
 ) -> None:
     """Encode documents into Arrow token shards; of a folder that `llm-core split` wrote, both sides."""
-    from llm_core.tokenization.tokenize import tokenize as run
+    from llm_core.tokenization.stage import tokenize as run
 
     params = read_params(params_file, overrides)
     run(expand_sources(inputs, params), tokenizer, out, workers or len(os.sched_getaffinity(0)), params.shards.tokens)

@@ -19,7 +19,7 @@ def train_quality(
     overrides: Overrides = None,
 ) -> None:
     """Train a linear classifier over words and pairs of words; writes model, config and held-out metrics.json."""
-    from llm_core.cleaning.quality_training import train_quality as run
+    from llm_core.corpus.cleaning.quality_training import train_quality as run
 
     params = read_params(params_file, overrides)
     sides = (expand_sources(good, params), expand_sources(random, params))

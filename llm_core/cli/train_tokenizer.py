@@ -12,7 +12,7 @@ def train_tokenizer(
     inputs: In, out: Out, params_file: ParamsFile = Path("params.yaml"), overrides: Overrides = None
 ) -> None:
     """Train a byte-level BPE tokenizer on the documents; writes a Hugging Face tokenizer folder and metrics.json."""
-    from llm_core.tokenization import training
+    from llm_core.tokenization.training import stage
 
     params = read_params(params_file, overrides)
-    training.train_tokenizer(expand_sources(inputs, params), out, params.tokenizer, params.seed)
+    stage.train_tokenizer(expand_sources(inputs, params), out, params.tokenizer, params.seed)

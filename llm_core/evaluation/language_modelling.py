@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llm_core.digests import short_hash
-from llm_core.documents import document_files, read_batches
+from llm_core.evaluation.statistics import detectable, ratio_and_error, student
+from llm_core.formats.documents import document_files, read_batches
 from llm_core.params.evaluation import LanguageModelling
-from llm_core.progress import task as progress_task
-from llm_core.statistics import detectable, ratio_and_error, student
+from llm_core.runtime.digests import short_hash
+from llm_core.runtime.progress import task as progress_task
 
 Row = dict[str, Any]
 

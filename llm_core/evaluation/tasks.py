@@ -12,7 +12,7 @@ from typing import Any
 from llm_core.errors import UserError
 from llm_core.evaluation.catalog import BENCHMARKS, Benchmark
 from llm_core.evaluation.definitions import SPLITS, definitions
-from llm_core.storage import output_file
+from llm_core.runtime.storage import output_file
 
 
 def write_tasks(

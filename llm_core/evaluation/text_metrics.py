@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from llm_core.errors import UserError
+from llm_core.evaluation.statistics import detectable
 from llm_core.params.evaluation import TextMetrics
-from llm_core.statistics import detectable
 
 Kind = Literal["translation", "summarization", "classification"]
 Array = npt.NDArray[np.float64]

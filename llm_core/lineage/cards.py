@@ -14,15 +14,15 @@ from typing import Any
 
 import duckdb
 
-from llm_core import takedowns
-from llm_core.digests import content_digest
-from llm_core.documents import document_files
+from llm_core.corpus import takedowns
 from llm_core.errors import UserError
+from llm_core.formats.documents import document_files
 from llm_core.lineage.index import STAGES, connect, rows_of
 from llm_core.lineage.page import table
 from llm_core.lineage.training import ancestry, finetuning_documents, summary
 from llm_core.params import Params, flatten
-from llm_core.storage import read_json
+from llm_core.runtime.digests import content_digest
+from llm_core.runtime.storage import read_json
 
 
 def dataset_card(data: Path, params: Params, tombstones: Path = Path(takedowns.FILE)) -> str:

@@ -15,16 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llm_core.documents import document_files
 from llm_core.errors import UserError
 from llm_core.evaluation.gate import Results, comparable, difference
 from llm_core.evaluation.results import read_results
+from llm_core.formats.documents import document_files
 from llm_core.lineage.index import connect, rows_of
 from llm_core.lineage.page import table
 from llm_core.lineage.training import TrainingData, ancestry, documents
 from llm_core.params import flatten
 from llm_core.params.evaluation import Gate
-from llm_core.storage import read_json
+from llm_core.runtime.storage import read_json
 
 SPREAD = ("_low", "_high", "_stderr", "detectable")  # of a score: the paired intervals tell more
 

@@ -7,12 +7,12 @@ after the rebuild with `--check` (that nothing is left). No document's text is i
 from pathlib import Path
 from typing import Any
 
-from llm_core import takedowns
-from llm_core.digests import content_digest
+from llm_core.corpus import takedowns
 from llm_core.lineage.index import Index
 from llm_core.lineage.models import told
 from llm_core.lineage.page import table
 from llm_core.lineage.takedown import Plan
+from llm_core.runtime.digests import content_digest
 
 REMAINS = """\
 - The text stays in `data/raw`, `data/clean`, in DVC's cache and in its remotes until it is deleted there: `dvc gc` \

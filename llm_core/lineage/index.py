@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tantivy
 
-from llm_core import progress
+from llm_core.corpus.takedowns import text_hash
 from llm_core.errors import UserError
-from llm_core.storage import output_folder
-from llm_core.takedowns import text_hash
+from llm_core.runtime import progress
+from llm_core.runtime.storage import output_folder
 
 VERSION = 1  # of the index's layout; raise it when that changes
 STAGES = ("fetch", "extract", "clean", "filter", "dedup", "decontaminate", "split", "mix")

@@ -10,8 +10,8 @@ itself is not imported: the layout is documented (https://dvc.org/doc/user-guide
 import json
 from pathlib import Path
 
-from llm_core.digests import content_digest
-from llm_core.storage import output_folder
+from llm_core.runtime.digests import content_digest
+from llm_core.runtime.storage import output_folder
 
 CACHE = Path(".dvc/cache/files/md5")
 SCRATCH = Path(".scratch/lineage/kept")

@@ -13,8 +13,8 @@ import pyarrow as pa
 from llm_core.errors import UserError
 from llm_core.lineage.index import connect, open_index
 from llm_core.lineage.training import SCHEMA, chain, documents, finetuning_documents, training_data
-from llm_core.progress import log
-from llm_core.storage import output_file
+from llm_core.runtime.progress import log
+from llm_core.runtime.storage import output_file
 
 COLUMNS = pa.schema(
     [

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from llm_core.storage import output_file
+from llm_core.runtime.storage import output_file
 
 STYLE = """
 :root { color-scheme: light dark; }

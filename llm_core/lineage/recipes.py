@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from llm_core.documents import SCHEMA
 from llm_core.errors import UserError
+from llm_core.formats.documents import SCHEMA
 from llm_core.params import Params
 from llm_core.params.cleaning import Cleaning
 from llm_core.params.quality import BUILT_IN, Rule
@@ -50,8 +50,8 @@ def verdict(data: str, place: tuple[str, int] | None, identifier: str, recipe: s
     `place` is (file, row) of the raw document where the ledger tells it; else all raw files below `data` are
     searched. Raises UserError for a recipe that does not exist, or where the raw document is gone.
     """
-    from llm_core.cleaning.batch import from_arrow
-    from llm_core.cleaning.steps import build_steps
+    from llm_core.corpus.cleaning.batch import from_arrow
+    from llm_core.corpus.cleaning.steps import build_steps
 
     rules = recipe_rules(recipe, params)
     raw = _raw_document(data, place, identifier)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import tantivy
 
+from llm_core.corpus.takedowns import text_hash
 from llm_core.errors import UserError
 from llm_core.lineage.index import Index
-from llm_core.takedowns import text_hash
 
 PHRASE_WORDS = 64  # of a quoted text; more would not find it any better
 
@@ -43,7 +43,7 @@ def by_domain(index: Index, domain: str) -> list[Hit]:
 
 
 def by_text_hash(index: Index, digest: str) -> list[Hit]:
-    """Documents whose text has that hash (`llm_core.takedowns.text_hash`)."""
+    """Documents whose text has that hash (`llm_core.corpus.takedowns.text_hash`)."""
     return [Hit(row["id"]) for row in index.rows("hashes", "text_hash = ?", [digest], "id")]
 
 

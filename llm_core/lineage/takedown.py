@@ -3,7 +3,7 @@
 A request names documents by id, URL, domain or text hash. Its twins leave with them: every
 document of the same text, and, unless told otherwise, every near-duplicate in the same
 cluster, the hidden ones that deduplication had dropped in a removed one's favour included.
-The plan becomes tombstones (`llm_core.takedowns`), an input of the graph; `dvc repro` then
+The plan becomes tombstones (`llm_core.corpus.takedowns`), an input of the graph; `dvc repro` then
 rebuilds what depends on them, and `check` reads the rebuilt outputs and says what is left.
 
 What a takedown does not do: it neither deletes the text from `data/raw` nor from DVC's
@@ -17,16 +17,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from llm_core import takedowns
+from llm_core.corpus import takedowns
 from llm_core.errors import UserError
-from llm_core.finetuning.rows import DOCUMENTS
 from llm_core.lineage.index import Index
 from llm_core.lineage.journey import token_rows
 from llm_core.lineage.models import told, trained_models
 from llm_core.lineage.search import by_domain, by_id, by_text_hash, by_url
 from llm_core.lineage.versions import affected
-from llm_core.storage import read_json
-from llm_core.tokenization.sample import is_drawn
+from llm_core.runtime.storage import read_json
+from llm_core.tokenization.training.sample import is_drawn
+from llm_core.training.finetuning.rows import DOCUMENTS
 
 FINDERS = {"id": by_id, "url": by_url, "domain": by_domain, "text_hash": by_text_hash}
 REBUILT = (

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from llm_core.errors import UserError
-from llm_core.finetuning.rows import DOCUMENTS, TRAINED
 from llm_core.lineage.kept import kept_folder, version_of
-from llm_core.storage import read_json
+from llm_core.runtime.storage import read_json
+from llm_core.training.finetuning.rows import DOCUMENTS, TRAINED
 
 if TYPE_CHECKING:
-    from llm_core.pretraining.batches import Batches
+    from llm_core.training.pretraining.batches import Batches
 
 RECORD = "training_data.json"
 SCHEMA = pa.schema(
@@ -51,7 +51,7 @@ class TrainingData:
 
     def batches(self) -> "Batches":
         """The loader of that training; UserError when the shards have changed since and DVC's cache has lost them."""
-        from llm_core.pretraining.batches import Batches  # imports numba: most questions never need it
+        from llm_core.training.pretraining.batches import Batches  # imports numba: most questions never need it
 
         try:
             return Batches.from_state(self.tokens, self.loader)

@@ -21,7 +21,7 @@ from llm_core.params.deduplication import Deduplication
 from llm_core.params.embeddings import Word2Vec
 from llm_core.params.evaluation import Evaluation
 from llm_core.params.finetuning import Finetuning
-from llm_core.params.mixing import Mixing, Split
+from llm_core.params.mix import Mix
 from llm_core.params.model import Model
 from llm_core.params.pretraining import Pretraining
 from llm_core.params.report import Report
@@ -30,6 +30,7 @@ from llm_core.params.scaling import Scaling
 from llm_core.params.serving import Serving
 from llm_core.params.shards import Shards
 from llm_core.params.sources import Network, Source
+from llm_core.params.split import Split
 from llm_core.params.text_deduplication import TextDeduplication
 from llm_core.params.tokenizer import Tokenizer
 
@@ -49,7 +50,7 @@ class Params(Section):
     text_deduplication: TextDeduplication = TextDeduplication()
     decontamination: Decontamination = Decontamination()
     split: Split = Split()
-    mixing: Mixing = Mixing()
+    mix: Mix = Mix()
     tokenizer: Tokenizer = Tokenizer()
     model: Model = Model()
     pretraining: Pretraining = Pretraining()

@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
-from llm_core import timings
+from llm_core.formats.pages import Block, Row
 from llm_core.params import Params
 from llm_core.params.report import Report
-from llm_core.report.blocks import Block, Row
-from llm_core.storage import read_json
+from llm_core.runtime import timings
+from llm_core.runtime.storage import read_json
 
 PACKAGES = ("torch", "transformers", "deepspeed", "tokenizers", "datasets", "lm-eval", "dvc", "dagster", "mlflow")
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llm_core.report.blocks import Block, Row
+from llm_core.formats.pages import Block, Row
 from llm_core.report.plots import line_plot
-from llm_core.storage import read_json
+from llm_core.runtime.storage import read_json
 
 LABELS = 12  # a confusion matrix wider than this is no longer read
 SAMPLES = 6

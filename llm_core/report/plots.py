@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llm_core.report.blocks import COLOURS
+from llm_core.formats.pages import COLOURS
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 304, 52, 16, 10, 46
 MOST_POINTS = 400

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llm_core.report.blocks import Block, Row, number, score_text
+from llm_core.formats.pages import Block, Row, number, score_text
 from llm_core.report.plots import word_map
-from llm_core.storage import read_json
+from llm_core.runtime.storage import read_json
 
 NEAR = 5  # neighbours shown of a word
 METHODS = ("bm25", "dense", "hybrid")

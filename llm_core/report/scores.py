@@ -13,12 +13,12 @@ from llm_core.errors import UserError
 from llm_core.evaluation.catalog import main_metric
 from llm_core.evaluation.gate import decide, gate_of
 from llm_core.evaluation.results import read_results
+from llm_core.formats.pages import Block, Row, number, score_text
 from llm_core.params import Params
-from llm_core.registry import previous_champion, registered_name
-from llm_core.report.blocks import Block, Row, number, score_text
 from llm_core.report.comparison import difference_blocks
 from llm_core.report.plots import interval_plot
-from llm_core.storage import read_json
+from llm_core.runtime.storage import read_json
+from llm_core.tracking.registry import previous_champion, registered_name
 
 Evaluations = Mapping[str, Any]
 

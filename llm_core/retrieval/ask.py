@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from llm_core.answers import holds
+from llm_core.evaluation.answer_matching import holds
 from llm_core.params.retrieval import Retrieval
 from llm_core.retrieval.passages import titled
 from llm_core.retrieval.reader import Reader

@@ -22,14 +22,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from llm_core import progress, takedowns
-from llm_core.digests import content_digest
-from llm_core.documents import DocumentWriter, read_documents
+from llm_core.corpus import takedowns
 from llm_core.errors import UserError
+from llm_core.formats.documents import DocumentWriter, read_documents
 from llm_core.params.retrieval import Retrieval
-from llm_core.retrieval.embedding import Encoder, encoder_folder
+from llm_core.retrieval.encoders import Encoder, encoder_folder
 from llm_core.retrieval.passages import SCHEMA, passages, titled
-from llm_core.storage import output_folder, read_json, write_json
+from llm_core.runtime import progress
+from llm_core.runtime.digests import content_digest
+from llm_core.runtime.storage import output_folder, read_json, write_json
 
 VECTOR = np.float16  # halves the file; changes no rank that a test here could find
 COLUMNS = ["id", "source", "url", "text", "metadata"]

@@ -9,15 +9,15 @@ import math
 from pathlib import Path
 from typing import Any
 
-from llm_core import progress
-from llm_core.answers import answer_f1, normalize
+from llm_core.evaluation.answer_matching import answer_f1, normalize
+from llm_core.evaluation.statistics import mean_and_error, paired_bootstrap
 from llm_core.params.retrieval import Retrieval
 from llm_core.retrieval.ask import Asker
 from llm_core.retrieval.index import Index
 from llm_core.retrieval.questions import Question
 from llm_core.retrieval.reader import Reader
 from llm_core.retrieval.search import METHODS, Method, Search
-from llm_core.statistics import mean_and_error, paired_bootstrap
+from llm_core.runtime import progress
 
 DEPTHS = (1, 5, 20)
 RANKED = 10

@@ -20,14 +20,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llm_core import progress
-from llm_core.answers import holds
-from llm_core.digests import short_hash
-from llm_core.documents import read_documents
-from llm_core.finetuning.rows import SIDES
+from llm_core.evaluation.answer_matching import holds
+from llm_core.formats.documents import read_documents
 from llm_core.params import Params
 from llm_core.retrieval.ask import LINE
 from llm_core.retrieval.passages import passages, titled
+from llm_core.runtime import progress
+from llm_core.runtime.digests import short_hash
+from llm_core.training.finetuning.rows import SIDES
 
 Row = dict[str, Any]
 CLOZE = 10

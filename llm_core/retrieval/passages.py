@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from llm_core.digests import short_hash
+from llm_core.runtime.digests import short_hash
 
 SCHEMA = pa.schema(
     [

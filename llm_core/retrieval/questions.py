@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm_core.answers import holds
 from llm_core.errors import UserError
+from llm_core.evaluation.answer_matching import holds
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llm_core import progress
-from llm_core.answers import holds
+from llm_core.evaluation.answer_matching import holds
 from llm_core.params.retrieval import Retrieval
 from llm_core.retrieval.ask import LINE, Evidence, evidence
 from llm_core.retrieval.index import Index
 from llm_core.retrieval.search import Search
+from llm_core.runtime import progress
 
 Row = dict[str, Any]
 REFUSED = 20

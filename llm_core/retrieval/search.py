@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from llm_core.errors import UserError
 from llm_core.params.retrieval import Retrieval
-from llm_core.retrieval.embedding import Encoder
+from llm_core.retrieval.encoders import Encoder
 from llm_core.retrieval.index import Index, tokenize
 
 Method = Literal["bm25", "dense", "hybrid"]

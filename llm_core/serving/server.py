@@ -17,7 +17,7 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.params.serving import Serving
-from llm_core.progress import log
+from llm_core.runtime.progress import log
 from llm_core.serving.guard import Guard
 
 

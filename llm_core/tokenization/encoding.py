@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llm_core.compilation import njit
-from llm_core.tokenization.counting import text_bytes
+from llm_core.runtime.compilation import njit
 from llm_core.tokenization.layout import Vocabulary
+from llm_core.tokenization.pre_tokenizer import character_classes, word_end
+from llm_core.tokenization.training.counting import text_bytes
 from llm_core.tokenization.word_table import FULL, WordTable, find_or_add, word_table
-from llm_core.tokenization.words import character_classes, word_end
 
 MEMO_WORDS = 1 << 18  # 20 MB a thread with their text and ids
 MEMO_BYTES = 1 << 22

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llm_core.digests import file_digest
 from llm_core.errors import UserError
+from llm_core.runtime.digests import file_digest
 from llm_core.tokenization.pattern import policies
 from llm_core.tokenization.specials import BOS, CHAT_TEMPLATE, EOS, PAD, SPECIAL_TOKENS
 

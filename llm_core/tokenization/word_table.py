@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from llm_core.compilation import njit
+from llm_core.runtime.compilation import njit
 
 FULL = -1
 

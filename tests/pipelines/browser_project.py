@@ -25,8 +25,8 @@ STAGES = """\
 CRAWL = """\
 import json, sys
 from pathlib import Path
-from llm_core.documents import DocumentWriter
-from llm_core.ledger import LedgerWriter
+from llm_core.formats.documents import DocumentWriter
+from llm_core.formats.ledger import LedgerWriter
 out = Path(sys.argv[1])
 with DocumentWriter(out / "documents") as writer:
     writer.write_rows([{"id": str(i), "source": "web", "text": "some words"} for i in range(7)])
@@ -37,7 +37,7 @@ with LedgerWriter(out / "ledger", "download") as ledger:
 TRAIN = """\
 import json, math, sys
 from pathlib import Path
-from llm_core import tracking
+from llm_core.tracking import runs as tracking
 out = Path(sys.argv[1])
 out.mkdir(parents=True)
 losses = [8 * math.exp(-step / 30) + 2 for step in range(100)]

@@ -12,7 +12,7 @@ from tests.pipelines import toy_project as toy
 
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 TRACK = """
-    from llm_core import tracking
+    from llm_core.tracking import runs as tracking
 
     with tracking.run(verb, params["cleaning"]) as record:
         record.metrics({"words": len(words)})

@@ -27,7 +27,7 @@ DOWNLOAD = """\
 FETCH = """\
 import sys, urllib.request
 from pathlib import Path
-from llm_core.documents import DocumentWriter
+from llm_core.formats.documents import DocumentWriter
 out = Path(sys.argv[1])
 text = urllib.request.urlopen("ADDRESS/collinfo.json").read().decode().replace(" ", "")
 with DocumentWriter(out / "documents") as writer:

@@ -119,7 +119,7 @@ def test_dagster_and_mlflow_on_postgres(reproduced: Path, postgres: str, tmp_pat
     }
     code = """
 import dagster as dg
-from llm_core import tracking
+from llm_core.tracking import runs as tracking
 from pipelines.definitions import defs
 with dg.DagsterInstance.get() as instance:
     job = defs().resolve_job_def("whole_graph")

@@ -44,7 +44,7 @@ def say(line: str) -> None:
     """Print, and tell Dagster where it listens."""
     print(line, flush=True)
     if "DAGSTER_PIPES_CONTEXT" in os.environ:
-        from llm_core import progress
+        from llm_core.runtime import progress
 
         progress.log(line)
 

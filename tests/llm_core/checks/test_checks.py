@@ -10,8 +10,8 @@ from llm_core.checks import Verdict
 from llm_core.checks.duplicates import dropped_shares, duplicate_bounds
 from llm_core.checks.text import contamination, drift, false_duplicates, licence_present, profile, retention, similarity
 from llm_core.checks.training import loss, round_trip
-from llm_core.documents import DocumentWriter
-from llm_core.ledger import LedgerWriter
+from llm_core.formats.documents import DocumentWriter
+from llm_core.formats.ledger import LedgerWriter
 from llm_core.params.checks import Checks
 from llm_core.params.deduplication import Deduplication
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from llm_core.digests import file_digest
 from llm_core.params.evaluation import Benchmarks
 from llm_core.params.sources import Network
+from llm_core.runtime.digests import file_digest
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 MMLU = "hf_datasets/hails/mmlu_no_train"

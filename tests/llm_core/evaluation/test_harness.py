@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm_core.evaluation.evaluate import load
 from llm_core.evaluation.harness import score_benchmarks, score_over_seeds, summarize
+from llm_core.evaluation.stage import load
 from llm_core.evaluation.tasks import write_tasks
 from llm_core.params.evaluation import Evaluation
 from tests.llm_core.evaluation.conftest import ITEMS

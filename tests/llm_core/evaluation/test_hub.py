@@ -15,12 +15,12 @@ import yaml
 
 from llm_core.errors import UserError
 from llm_core.evaluation.definitions import definitions
-from llm_core.evaluation.evaluate import load
 from llm_core.evaluation.harness import score_benchmarks, summarize
+from llm_core.evaluation.stage import load
 from llm_core.params.evaluation import Benchmarks, Evaluation
 from llm_core.params.sources import Network
+from tests.llm_core.corpus.sources.loopback import Loopback, hub_environment, serve_hub
 from tests.llm_core.evaluation.conftest import ITEMS
-from tests.llm_core.sources.loopback import Loopback, hub_environment, serve_hub
 
 REVISION = "0123456789" * 4
 PAIRS = [{"sentence_good": f"The {x} is wet.", "sentence_bad": f"The {x} are wet."} for x in ("sea", "iron", "air")]

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from llm_core.digests import file_digest
 from llm_core.errors import UserError
 from llm_core.evaluation.items import fetch_benchmarks
 from llm_core.evaluation.tasks import spread, write_tasks
 from llm_core.params.evaluation import Benchmarks
 from llm_core.params.sources import Network
+from llm_core.runtime.digests import file_digest
 
 
 def _rows(file: Path) -> list[dict[str, object]]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from llm_core.evaluation.evaluate import load
 from llm_core.evaluation.language_modelling import (
     read_texts,
     score_texts,
@@ -14,6 +13,7 @@ from llm_core.evaluation.language_modelling import (
     windows,
     xz_bits_per_byte,
 )
+from llm_core.evaluation.stage import load
 from llm_core.params.evaluation import LanguageModelling
 from tests.llm_core.evaluation.conftest import SENTENCES
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from llm_core.documents import DocumentWriter, document_id
-from llm_core.ledger import LedgerWriter
-from llm_core.pretraining.batches import Batches
-from llm_core.token_shards import TokenWriter, token_schema
+from llm_core.formats.documents import DocumentWriter, document_id
+from llm_core.formats.ledger import LedgerWriter
+from llm_core.formats.token_shards import TokenWriter, token_schema
+from llm_core.training.pretraining.batches import Batches
 
 IDS = [document_id("web", str(number)) for number in range(40)]
 STEPS = 21  # of 4 sequences: twice over the 38 documents and a little more

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from llm_core.documents import DocumentWriter
 from llm_core.errors import UserError
+from llm_core.formats.documents import DocumentWriter
 from llm_core.lineage.cards import dataset_card, model_card
 from llm_core.params import Params
 from tests.llm_core.lineage.conftest import IDS, rows

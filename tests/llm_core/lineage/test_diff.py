@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from llm_core import documents
 from llm_core.errors import UserError
+from llm_core.formats import documents
 from llm_core.lineage.diff import diff
 from llm_core.lineage.page import html_page, table
 from llm_core.params.evaluation import Gate

@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from llm_core.cli import main
-from llm_core.digests import content_digest
 from llm_core.errors import UserError
 from llm_core.lineage import search
 from llm_core.lineage.index import Index, open_index
 from llm_core.lineage.journey import journey
 from llm_core.lineage.training import ancestry, documents
+from llm_core.runtime.digests import content_digest
 from tests.llm_core.lineage.conftest import IDS, STEPS
 
 

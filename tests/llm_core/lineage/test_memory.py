@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from llm_core.documents import DocumentWriter, document_id
-from llm_core.ledger import LedgerWriter
+from llm_core.formats.documents import DocumentWriter, document_id
+from llm_core.formats.ledger import LedgerWriter
 
 PROBE = """
 import re, sys, threading

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from llm_core.digests import content_digest, file_digest
 from llm_core.errors import UserError
 from llm_core.lineage.models import told, trained_models
 from llm_core.lineage.training import chain
+from llm_core.runtime.digests import content_digest, file_digest
 from tests.llm_core.lineage.conftest import IDS
 from tests.llm_core.lineage.test_journey import main_exit
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llm_core import takedowns
+from llm_core.corpus import takedowns
 from llm_core.errors import UserError
 from llm_core.lineage.index import Index, open_index
 from llm_core.lineage.takedown import check, plan

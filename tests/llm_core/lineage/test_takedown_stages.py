@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from llm_core.cleaning.stage import clean
-from llm_core.decontamination import decontaminate
-from llm_core.deduplication.stage import dedup
-from llm_core.documents import DocumentWriter, document_id
-from llm_core.mixing import split
+from llm_core.corpus.cleaning.stage import clean
+from llm_core.corpus.decontamination.stage import decontaminate
+from llm_core.corpus.deduplication.stage import dedup
+from llm_core.corpus.split.stage import split
+from llm_core.corpus.takedowns import write_rows
+from llm_core.formats.documents import DocumentWriter, document_id
 from llm_core.params import Params
-from llm_core.takedowns import write_rows
-from llm_core.tokenization.tokenize import tokenize
-from llm_core.tokenization.training import train_tokenizer
+from llm_core.tokenization.stage import tokenize
+from llm_core.tokenization.training.stage import train_tokenizer
 
 WORDS = [
     f"{first}{second}" for first in ("ri", "sto", "trea", "is", "har", "se") for second in ("ver", "ne", "ty", "la")

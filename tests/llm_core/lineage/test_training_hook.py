@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from llm_core.formats.token_shards import TokenShards
 from llm_core.lineage.training import documents, training_data
-from llm_core.token_shards import TokenShards
-from tests.llm_core.pretraining import tiny
+from tests.llm_core.training.pretraining import tiny
 
 # Put on the path of the training's processes: records the rows that reach the DeepSpeed engine, rank by rank.
 SPY = """
@@ -19,7 +19,7 @@ import importlib.abc, importlib.util, json, os, sys
 
 class Spy(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "llm_core.pretraining.train":
+        if name != "llm_core.training.pretraining.train":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)

@@ -6,27 +6,27 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from llm_core import tracking
-from llm_core.digests import content_digest
 from llm_core.lineage.versions import affected
+from llm_core.runtime.digests import content_digest
+from llm_core.tracking import runs
 from tests.llm_core.lineage.conftest import IDS
 from tests.llm_core.lineage.test_journey import main_exit
 from tests.llm_core.lineage.test_models import note
 
 
 @pytest.fixture
-def registered(project: Path, monkeypatch: pytest.MonkeyPatch) -> tracking.Registry:
+def registered(project: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Registry:
     """`base` as version 1 and `instruction` as version 2 of `language-model`; their folders are then gone."""
     monkeypatch.setenv("LLM_CORE_TRACKING", "on")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/store.db")
     base, child = project / "data/models/base", project / "data/models/instruction"
     note(child, parent={"path": "data/models/base", "digest": content_digest(base)})
     for model in (base, child):
-        with tracking.run("register", {}) as run:
+        with runs.run("register", {}) as run:
             logged = run.model(model)
         mlflow.register_model(f"models:/{logged}", "language-model", tags={"model_digest": content_digest(model)})
     shutil.rmtree(project / "data/models")
-    return tracking.Registry("language-model")
+    return runs.Registry("language-model")
 
 
 def test_versions_are_found_tagged_and_reported_when_the_models_are_gone(project, registered, capsys):

@@ -6,7 +6,7 @@ from llm_core.errors import UserError
 from llm_core.models import families
 from llm_core.models.scale import Shape, horizon, shape
 from llm_core.params.model import Model
-from llm_core.pretraining.optimizers import muon_matrices
+from llm_core.training.pretraining.optimizers import muon_matrices
 
 VOCABULARY = families.Vocabulary(64, 0, 1, 2)
 

@@ -73,7 +73,7 @@ def test_an_index_that_grew_is_the_one_built_at_once(built: Path, tmp_path: Path
 
 
 def test_a_vector_does_not_depend_on_its_batch(built: Path) -> None:
-    from llm_core.retrieval.embedding import Encoder
+    from llm_core.retrieval.encoders import Encoder
 
     encoder = Encoder()
     texts = [*TEXTS.values(), "short", "two words"]

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from llm_core.answers import holds
 from llm_core.cli import encoder_data
-from llm_core.documents import DocumentWriter
-from llm_core.finetuning.rows import SIDES
+from llm_core.evaluation.answer_matching import holds
+from llm_core.formats.documents import DocumentWriter
 from llm_core.params import Params
 from llm_core.retrieval.pairs import build_pairs
+from llm_core.training.finetuning.rows import SIDES
 
 WORDS = ("river", "coffee", "copper", "winter", "island", "railway", "harbour", "cotton", "desert", "timber")
 PARAMS = Params.model_validate({"retrieval": {"passage_words": 40, "overlap_words": 4}})

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from llm_core.answers import holds
 from llm_core.cli import evidence_data
+from llm_core.evaluation.answer_matching import holds
 from llm_core.params.retrieval import Retrieval
 from llm_core.retrieval.ask import evidence
 from llm_core.retrieval.index import build

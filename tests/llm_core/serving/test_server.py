@@ -173,7 +173,7 @@ def test_told_to_stop_it_ends_its_answer_first(server: tuple[int, subprocess.Pop
 def test_mlflow_serves_the_registered_model(gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from llm_core import tracking
+    from llm_core.tracking import runs
 
     monkeypatch.chdir(tmp_path)
     store = f"sqlite:///{tmp_path}/mlflow.db"
@@ -182,7 +182,7 @@ def test_mlflow_serves_the_registered_model(gpt2: Path, tmp_path: Path, monkeypa
     evaluation = tmp_path / "evaluation"
     evaluation.mkdir()
     (evaluation / "metrics.json").write_text("{}")
-    registry = tracking.Registry("language-model-base")
+    registry = runs.Registry("language-model-base")
     registry.alias("champion", registry.add(gpt2, evaluation, {"score": 1.0}, {"model": "base"}))
 
     port = free_port()

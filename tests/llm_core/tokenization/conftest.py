@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from llm_core.params.tokenizer import Tokenizer
-from llm_core.tokenization.training import train_tokenizer
+from llm_core.tokenization.training.stage import train_tokenizer
 
 TEXTS = {
     "prose": [

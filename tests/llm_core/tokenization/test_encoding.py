@@ -16,7 +16,7 @@ from llm_core.tokenization.encoding import LONG, Encoder
 from llm_core.tokenization.layout import Vocabulary
 from llm_core.tokenization.pattern import pattern
 from tests.llm_core.tokenization.conftest import TEXTS
-from tests.llm_core.tokenization.test_words import AWKWARD
+from tests.llm_core.tokenization.test_pre_tokenizer import AWKWARD
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from llm_core.errors import UserError
-from llm_core.storage import read_json
-from llm_core.token_shards import TokenShards
-from llm_core.tokenization.tokenize import tokenize
+from llm_core.formats.token_shards import TokenShards
+from llm_core.runtime.storage import read_json
+from llm_core.tokenization.stage import tokenize
 from tests.llm_core.tokenization.conftest import TEXTS, write
 
 

@@ -1,0 +1,1 @@
+"""The data path, as a document walks it: sources, cleaning, deduplication, decontamination, split, mix."""

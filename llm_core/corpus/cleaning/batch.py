@@ -1,0 +1,154 @@
+"""The batch: documents on their way through the steps, with what has been decided about each.
+
+Steps are called one after the other on the same batch. They look only at documents that are still alive,
+and say what they did through `drop` and `change`; the ledger is written from what they said.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from llm_core.formats.documents import SCHEMA
+from llm_core.formats.ledger import Row
+
+
+class Step(Protocol):
+    """One step of cleaning: judges or changes the documents of a batch in place."""
+
+    def __call__(self, batch: "Batch") -> None:
+        """Judge the batch's living documents."""
+
+
+@dataclass
+class Batch:
+    """Documents as columns of plain Python values, row by row the same length."""
+
+    ids: list[str]
+    sources: list[str]
+    urls: list[str | None]
+    texts: list[str]
+    languages: list[str | None]
+    licenses: list[str | None]
+    created: list[str | None]
+    metadata: list[str | None]
+    shard: str = ""
+    offsets: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)  # UTF-8 bytes of the texts as they came in
+    reasons: dict[int, str] = field(default_factory=dict)  # row -> why it was dropped
+    scores: dict[int, float] = field(default_factory=dict)  # row -> what the deciding rule measured
+    tallies: Counter[tuple[str, str]] = field(default_factory=Counter)  # (source, name) -> things counted by steps
+    changes: dict[int, list[str]] = field(default_factory=dict)  # row -> names of the steps that changed it
+
+    def __post_init__(self) -> None:
+        self.offsets = self.offsets or list(range(len(self.ids)))
+        self.sizes = self.sizes or [len(text.encode("utf-8", "surrogatepass")) for text in self.texts]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def alive(self) -> Iterator[int]:
+        """Rows that nothing has dropped yet."""
+        return (row for row in range(len(self.ids)) if row not in self.reasons)
+
+    def drop(self, row: int, reason: str, score: float | None = None) -> None:
+        """Drop a document for a named reason; `score` is what the rule measured."""
+        self.reasons[row] = reason
+        if score is not None:
+            self.scores[row] = float(score)
+        else:
+            self.scores.pop(row, None)
+
+    def change(self, row: int, text: str, step: str) -> None:
+        """Give a document another text."""
+        self.texts[row] = text
+        self.changes.setdefault(row, []).append(step)
+
+    def update_metadata(self, row: int, **values: Any) -> None:
+        """Set fields of a document's metadata."""
+        known = self.read_metadata(row)
+        self.metadata[row] = json.dumps({**known, **values}, sort_keys=True, ensure_ascii=True)
+
+    def read_metadata(self, row: int) -> dict[str, Any]:
+        """A document's metadata as a dictionary, {} where there is none or it is no JSON object."""
+        try:
+            value = json.loads(self.metadata[row] or "{}")
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def kept(self) -> pa.RecordBatch:
+        """The living documents as a record batch of the documents' schema."""
+        rows = list(self.alive())
+        columns: list[list[Any]] = [
+            self.ids,
+            self.sources,
+            self.urls,
+            self.texts,
+            self.languages,
+            self.licenses,
+            self.created,
+            self.metadata,
+        ]
+        arrays = [
+            pa.array([column[row] for row in rows], column_field.type)
+            for column, column_field in zip(columns, SCHEMA, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+    def verdicts(self) -> list[Row]:
+        """A ledger row for every document, dropped ones too."""
+        rows: list[Row] = []
+        for row, name in enumerate(self.ids):
+            changes = self.changes.get(row)
+            reason = self.reasons.get(row)
+            rows.append(
+                {
+                    "id": name,
+                    "source": self.sources[row],
+                    "verdict": "dropped" if reason else "changed" if changes else "kept",
+                    "reason": reason or (changes[0] if changes else None),
+                    "score": self.scores.get(row),
+                    "bytes": self.sizes[row],
+                    "detail": ",".join(changes) if changes else None,
+                    "shard": self.shard,
+                    "offset": self.offsets[row],
+                }
+            )
+        return rows
+
+
+def from_arrow(batch: pa.RecordBatch, shard: str, start: int) -> Batch:
+    """A batch of the documents' schema, `start` being its first row's place in `shard`.
+
+    Text that is not valid UTF-8 (Parquet does not check) has the bad bytes replaced by U+FFFD, and says so.
+    """
+    changes: dict[int, list[str]] = {}
+    columns: list[list[Any]] = []
+    for column in SCHEMA:
+        array = batch.column(column.name)
+        try:
+            columns.append(array.to_pylist())
+        except UnicodeDecodeError:
+            binary = array.cast(pa.large_binary())
+            columns.append(
+                [None if value is None else value.decode("utf-8", "replace") for value in binary.to_pylist()]
+            )
+            for row, value in enumerate(binary.to_pylist()):
+                if value is not None and value.decode("utf-8", "replace").encode() != value:
+                    changes.setdefault(row, []).append("invalid_utf8")
+    return from_columns(columns, shard, list(range(start, start + batch.num_rows)), changes)
+
+
+def from_columns(
+    columns: list[list[Any]], shard: str, offsets: list[int], changes: dict[int, list[str]] | None = None
+) -> Batch:
+    """A batch of the documents' schema's columns, in its order; a missing text counts as an empty one."""
+    ids, sources, urls, texts, languages, licenses, created, metadata = columns
+    texts = [text or "" for text in texts]
+    return Batch(
+        ids, sources, urls, texts, languages, licenses, created, metadata, shard, offsets, changes=changes or {}
+    )

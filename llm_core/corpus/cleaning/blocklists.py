@@ -1,0 +1,148 @@
+"""Lists from outside: pages by their address (step `block_urls`) and documents by their words (step `bad_words`).
+
+UT1's lists are folders a category with `domains` and `urls`, one a line; EasyList's are filters for requests, of which
+those that name a host (`||host^`, `||host/path`) say something of a page too; the others are counted and left out.
+"""
+
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import PurePath
+from urllib.parse import urlsplit
+
+from llm_core.corpus.cleaning.batch import Batch
+from llm_core.corpus.cleaning.html_blocks import WIDE
+from llm_core.errors import UserError
+from llm_core.formats.documents import read_lines
+from llm_core.params.cleaning import BadWords, UrlList
+from llm_core.runtime.progress import log
+from llm_core.runtime.storage import list_files
+
+HOST_RULE = re.compile(r"(@@)?\|\|([A-Za-z0-9.-]+)(\^|/[^\s$^*|]*)?\^?\|?(?:\$(.*))?$")
+PAGE_OPTIONS = frozenset(("third-party", "3p", "popup", "document", "doc", "all", "important"))
+WORD = re.compile(r"\w+")
+
+
+class BlockUrlsStep:
+    """Drops documents whose address is on a list; reason `url_NAME`, NAME being the list's."""
+
+    def __init__(self, lists: list[UrlList]) -> None:
+        self.lists = [(given.name, Addresses.read(given)) for given in lists]
+
+    def __call__(self, batch: Batch) -> None:
+        """Judge the living documents that have an address."""
+        for row in batch.alive():
+            url = batch.urls[row]
+            for name, addresses in self.lists:
+                if url and url in addresses:
+                    batch.drop(row, f"url_{name}")
+                    break
+
+
+class Addresses:
+    """Hosts with all below them, and places on hosts by prefix."""
+
+    def __init__(self) -> None:
+        self.hosts: set[str] = set()
+        self.allowed: set[str] = set()
+        self.prefixes: dict[str, list[str]] = {}  # host -> beginnings of paths
+
+    @classmethod
+    def read(cls, given: UrlList) -> "Addresses":
+        """The addresses of a list's files; UserError where there is no file."""
+        files = list_files(given.path, ("",))
+        if given.format == "ut1":
+            names = ("domains", "urls")
+            files = [file for file in files if PurePath(file).name.split(".")[0] in names] or files
+        if not files:
+            raise UserError(f"cleaning.url_lists: {given.path}: there is no file")
+        addresses, left_out = cls(), 0
+        for file in files:
+            for line in _entries(file):
+                added = addresses.add_filter(line) if given.format == "easylist" else addresses.add(line)
+                left_out += not added
+        if left_out:
+            log(f"{given.path}: {left_out} entries say nothing of a page's address and were left out")
+        return addresses
+
+    def add(self, entry: str) -> bool:
+        """A host, or a host with a path; False for what is neither."""
+        host, _, path = entry.removeprefix("http://").removeprefix("https://").partition("/")
+        host = _plain(host)
+        if not host or " " in host:
+            return False
+        if path:
+            self.prefixes.setdefault(host, []).append("/" + path.rstrip("/"))
+        else:
+            self.hosts.add(host)
+        return True
+
+    def add_filter(self, line: str) -> bool:
+        """A filter of EasyList; False for one that is not about hosts, or only about parts of pages."""
+        if line.startswith(("!", "[")):
+            return True
+        found = HOST_RULE.fullmatch(line)
+        if not found or not set(filter(None, (found[4] or "").split(","))) <= PAGE_OPTIONS:
+            return False
+        host, path = _plain(found[2]), (found[3] or "").removeprefix("^")
+        if found[1]:
+            self.allowed.add(host)
+        elif path.rstrip("/"):
+            self.prefixes.setdefault(host, []).append(path)
+        else:
+            self.hosts.add(host)
+        return True
+
+    def __contains__(self, url: str) -> bool:
+        try:
+            parts = urlsplit(url if "//" in url else "//" + url)
+            host = _plain(parts.hostname or "")
+        except ValueError:
+            return False
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        blocked = False
+        while host:
+            if host in self.allowed:
+                return False
+            blocked = blocked or host in self.hosts or any(map(path.startswith, self.prefixes.get(host, ())))
+            host = host.partition(".")[2]
+        return blocked
+
+
+class BadWordsStep:
+    """Drops documents in which words of a list are too frequent; a share of those may be kept all the same."""
+
+    def __init__(self, params: BadWords) -> None:
+        self.params = params
+        words = sorted({word.lower() for file in params.files for word in _entries(file)}, key=lambda w: (-len(w), w))
+        if params.files and not words:
+            raise UserError(f"cleaning.bad_words: {', '.join(params.files)}: not one word")
+        spaced = "|".join(re.escape(word) for word in words if not WIDE.search(word))
+        unspaced = [re.escape(word) for word in words if WIDE.search(word)]
+        self.pattern = re.compile("|".join(([rf"(?<!\w)(?:{spaced})(?!\w)"] if spaced else []) + unspaced))
+        self.empty = not words
+
+    def __call__(self, batch: Batch) -> None:
+        """Judge the living documents."""
+        if self.empty:
+            return
+        for row in batch.alive():
+            text = batch.texts[row].lower()
+            matches = sum(1 for _ in self.pattern.finditer(text))
+            if matches < self.params.min_matches:
+                continue
+            share = matches / max(len(WORD.findall(text)), 1)
+            lucky = zlib.crc32(batch.ids[row].encode()) / 2**32 < self.params.keep_fraction
+            if share > self.params.max_share and not lucky:
+                batch.drop(row, "bad_words", share)
+
+
+def _plain(host: str) -> str:
+    return host.lower().strip(".").removeprefix("www.")
+
+
+def _entries(file: str) -> Iterator[str]:
+    for line in read_lines(file):
+        entry = line.decode("utf-8", "replace").strip()
+        if entry and not entry.startswith("#"):
+            yield entry

@@ -1,0 +1,177 @@
+"""Kernels over UTF-8 bytes: whitespace, lines, hashes, and the small hash tables that the rules share.
+
+All functions are compiled by numba and work on the bytes of an Arrow string column. Whitespace and line ends are
+those of Python's `str.isspace` and `str.splitlines`, lengths are in code points, as in the rules' definitions.
+
+Hashes are polynomials modulo 2**64 over mixed code points (or bytes), so that the hash of a concatenation follows from
+those of its parts: h(ab) = h(a) * BASE**len(b) + h(b). Two different strings of one document share a hash with
+probability about 2**-64 for each pair, which is ignored.
+"""
+
+import numpy as np
+
+from llm_core.runtime.compilation import njit
+
+BASE = np.uint64(0x9E3779B97F4A7C15)
+MIX = np.uint64(0xBF58476D1CE4E5B9)
+ONE = np.uint64(1)
+SHIFT = np.uint64(32)
+POWERS = np.ones(4096, np.uint64)  # BASE**n
+for _exponent in range(1, len(POWERS)):
+    with np.errstate(over="ignore"):
+        POWERS[_exponent] = POWERS[_exponent - 1] * BASE
+
+
+@njit()
+def decode(data, position):  # type: ignore[no-untyped-def]
+    """(code point, bytes it takes) at `position` of valid UTF-8."""
+    byte = data[position]
+    if byte < 0x80:
+        return np.int32(byte), 1
+    if byte < 0xE0:
+        return np.int32(((byte & 0x1F) << 6) | (data[position + 1] & 0x3F)), 2
+    if byte < 0xF0:
+        return np.int32(((byte & 0x0F) << 12) | ((data[position + 1] & 0x3F) << 6) | (data[position + 2] & 0x3F)), 3
+    high = ((byte & 0x07) << 18) | ((data[position + 1] & 0x3F) << 12)
+    return np.int32(high | ((data[position + 2] & 0x3F) << 6) | (data[position + 3] & 0x3F)), 4
+
+
+@njit()
+def space_width(data, position, end):  # type: ignore[no-untyped-def]
+    """Bytes of the whitespace character (`str.isspace`) at `position`, 0 where there is none."""
+    byte = data[position]
+    if byte <= 32:
+        return 1 if byte == 32 or 9 <= byte <= 13 or 28 <= byte <= 31 else 0
+    if byte == 0xC2:
+        return 2 if data[position + 1] == 0x85 or data[position + 1] == 0xA0 else 0
+    if byte == 0xE1:
+        return 3 if data[position + 1] == 0x9A and data[position + 2] == 0x80 else 0
+    if byte == 0xE2:
+        second, third = data[position + 1], data[position + 2]
+        if second == 0x80 and (third <= 0x8A or third == 0xA8 or third == 0xA9 or third == 0xAF):
+            return 3
+        return 3 if second == 0x81 and third == 0x9F else 0
+    if byte == 0xE3:
+        return 3 if data[position + 1] == 0x80 and data[position + 2] == 0x80 else 0
+    return 0
+
+
+@njit()
+def break_width(data, position, end):  # type: ignore[no-untyped-def]
+    """Bytes of the line end (`str.splitlines`) at `position`, 0 where there is none; CR LF counts as one."""
+    byte = data[position]
+    if byte <= 30:
+        if byte == 13:
+            return 2 if position + 1 < end and data[position + 1] == 10 else 1
+        return 1 if 10 <= byte <= 12 or 28 <= byte <= 30 else 0
+    if byte == 0xC2:
+        return 2 if data[position + 1] == 0x85 else 0
+    if byte == 0xE2 and data[position + 1] == 0x80:
+        return 3 if data[position + 2] == 0xA8 or data[position + 2] == 0xA9 else 0
+    return 0
+
+
+@njit()
+def strip(data, begin, end):  # type: ignore[no-untyped-def]
+    """Bounds of data[begin:end] without whitespace at its ends, as `str.strip`."""
+    while begin < end:
+        width = space_width(data, begin, end)
+        if width == 0:
+            break
+        begin += width
+    while begin < end:
+        last = end - 1
+        while last > begin and (data[last] & 0xC0) == 0x80:
+            last -= 1
+        if space_width(data, last, end) == 0:
+            break
+        end = last
+    return begin, end
+
+
+@njit()
+def last_character(data, begin, end):  # type: ignore[no-untyped-def]
+    """Code point of the last character of a non-empty span."""
+    last = end - 1
+    while last > begin and (data[last] & 0xC0) == 0x80:
+        last -= 1
+    return decode(data, last)[0]
+
+
+@njit()
+def characters(data, begin, end):  # type: ignore[no-untyped-def]
+    """Code points in data[begin:end]."""
+    count = 0
+    for position in range(begin, end):
+        if (data[position] & 0xC0) != 0x80:
+            count += 1
+    return count
+
+
+@njit()
+def hash_bytes(data, begin, end):  # type: ignore[no-untyped-def]
+    """64-bit hash of a span's bytes."""
+    value = np.uint64(end - begin + 1) * MIX
+    for position in range(begin, end):
+        value = (value ^ np.uint64(data[position])) * np.uint64(0x100000001B3)
+    return finish(value)
+
+
+@njit()
+def finish(value):  # type: ignore[no-untyped-def]
+    """Spread a hash's entropy over all its bits; never 0, which marks an empty place in tables."""
+    value = (value ^ (value >> SHIFT)) * BASE
+    value = (value ^ (value >> SHIFT)) * MIX
+    return (value ^ (value >> SHIFT)) | ONE
+
+
+@njit()
+def power(length):  # type: ignore[no-untyped-def]
+    """BASE**length modulo 2**64."""
+    if length < len(POWERS):
+        return POWERS[length]
+    result, factor = ONE, BASE
+    while length:
+        if length & 1:
+            result = result * factor
+        factor = factor * factor
+        length >>= 1
+    return result
+
+
+@njit()
+def mixed(code_point):  # type: ignore[no-untyped-def]
+    """What a code point contributes to a token's polynomial hash."""
+    value = (np.uint64(code_point) + ONE) * MIX
+    return value ^ (value >> SHIFT)
+
+
+@njit()
+def clear(keys, items):  # type: ignore[no-untyped-def]
+    """Empty the front part of a table that is to hold up to `items` keys; the part's mask."""
+    size = 16
+    while size < 2 * items:
+        size *= 2
+    keys[:size] = 0
+    return size - 1
+
+
+@njit()
+def place(keys, mask, key):  # type: ignore[no-untyped-def]
+    """Where `key` (not 0) lies in an open-addressing table, or the empty place where it belongs."""
+    slot = np.int64(key >> SHIFT) & mask
+    while keys[slot] != 0 and keys[slot] != key:
+        slot = (slot + 1) & mask
+    return slot
+
+
+@njit()
+def begins_with(data, begin, end, pattern):  # type: ignore[no-untyped-def]
+    """Whether a span begins with `pattern` (lower-case ASCII bytes), ignoring the case of ASCII letters."""
+    if end - begin < len(pattern):
+        return False
+    for index in range(len(pattern)):
+        byte = data[begin + index]
+        if (byte + 32 if 65 <= byte <= 90 else byte) != pattern[index]:
+            return False
+    return True

@@ -1,0 +1,310 @@
+# ruff: noqa: SIM102, SIM110 (numba compiles plain comparisons and loops to faster code)
+"""Splitting a whitespace chunk into tokens as spaCy's blank English tokenizer does, compiled, for the common shapes.
+
+datatrove counts words with spaCy, which takes off prefixes and suffixes by turns and then cuts at infixes, by regular
+expressions over classes of characters. The same loop stands here for ASCII, Latin, Greek and Cyrillic letters and
+curly quotes. What is of other characters or longer, might be an address, or holds more than a plain token of spaCy's
+table of special cases, is left to spaCy itself (`words.py`), so that nothing is guessed. Both agree on every chunk of a
+corpus and on random ones (tests, docs/cleaning.md).
+
+The tables are read from the installed spaCy; nothing of it is copied here.
+"""
+
+import re
+import unicodedata
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from llm_core.corpus.cleaning.characters import PUNCTUATION as PUNCTUATION_CHARACTERS
+from llm_core.corpus.cleaning.kernels_text import decode, finish, mixed, place
+from llm_core.runtime.compilation import njit
+
+LOWER, UPPER, DIGIT, SUFFIX, QUOTE, BEFORE_STOP, KNOWN, PREFIX = (1 << bit for bit in range(8))  # a character's traits
+LETTER = LOWER | UPPER
+LONGEST = 64  # code points of a chunk that is split here
+MOST_TOKENS = 20
+ALONE = np.uint64(1)  # marks the key of a special case that leaves a token as it is
+WORD, ALPHA, PUNCT, SENTENCE_END = 1, 2, 4, 8  # flags of a token
+
+
+def character_classes(tokenizer: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Traits of each code point below 0x3000 by what the tokenizer's expressions say of it (uint8; 0: ask spaCy).
+
+    And the units that it takes off numbers, their ASCII characters as digits of base 256 (int64).
+    """
+    from spacy.lang.char_classes import ALPHA_LOWER, ALPHA_UPPER, LIST_CURRENCY, LIST_UNITS
+
+    lower, upper = re.compile(f"[{ALPHA_LOWER}]"), re.compile(f"[{ALPHA_UPPER}]")
+    traits = np.zeros(0x3000, np.uint8)
+    for code_point in range(0x80, 0x600):
+        char = chr(code_point)
+        if char.isalpha() and not tokenizer.find_prefix(char) and not tokenizer.find_suffix(char):
+            if lower.fullmatch(char) and tokenizer.find_suffix(char + ".") == 1:
+                traits[code_point] = LOWER | BEFORE_STOP | KNOWN
+            elif upper.fullmatch(char):
+                traits[code_point] = UPPER | KNOWN
+    for code_point in [*range(0x21, 0x7F), *map(ord, "\u2018\u2019\u201c\u201d")]:
+        char = chr(code_point)
+        found = KNOWN
+        for trait, holds in (
+            (LOWER, "a" <= char <= "z"),
+            (UPPER, "A" <= char <= "Z"),
+            (DIGIT, "0" <= char <= "9"),
+            (QUOTE, not char.isalpha() and any(match.start() == 1 for match in tokenizer.find_infix(f"a.{char}"))),
+            (PREFIX, tokenizer.find_prefix(char + "x") == 1),
+            (SUFFIX, tokenizer.find_suffix("x" + char) == 1),
+            (BEFORE_STOP, char != "." and tokenizer.find_suffix(char + ".") == 1),
+        ):
+            found |= trait * holds
+        traits[code_point] = found
+    traits[0x2E] = KNOWN
+    after = {text.replace("\\", "") for text in [*LIST_UNITS, *LIST_CURRENCY]}
+    units = sorted(int.from_bytes(text.encode(), "big") for text in after if text.isascii())
+    return traits, np.array(units, np.int64)
+
+
+@njit()
+def split_chunk(data, begin, end, tables, special_keys, special_mask, longest_special, codes, kinds, bounds):  # type: ignore[no-untyped-def]
+    """Number of tokens of data[begin:end], their bounds (in code points) in `bounds`; 0 where spaCy must be asked.
+
+    `codes` receives the chunk's code points; `kinds` is room for their traits.
+    """
+    traits, units = tables
+    length = 0
+    position = begin
+    while position < end:
+        if length == LONGEST:
+            return 0
+        code, width = decode(data, position)
+        kind = traits[code] if code < len(traits) else 0
+        if kind == 0:
+            return 0
+        codes[length] = code
+        kinds[length] = kind
+        length += 1
+        position += width
+    left, right = 0, length
+    tokens = count = 0  # tokens before and behind the core; the latter's starts stand in the last third of `bounds`
+    tail = MOST_TOKENS * 3 - 1
+    while left < right:  # spaCy takes off a prefix and a suffix at a time, until there are none
+        before = _prefix(codes, kinds, left, right)
+        behind = _suffix(codes, kinds, left + before, right, units)
+        if behind < 0 or tokens + count + 3 >= MOST_TOKENS:
+            return 0
+        if before:
+            bounds[tokens] = left
+            tokens += 1
+            left += before
+        if behind:
+            right -= behind
+            bounds[tail - count] = right
+            count += 1
+        if before + behind == 0:
+            break
+    if right > left:
+        tokens = _core(codes, kinds, left, right, bounds, tokens, MOST_TOKENS - count)
+        if tokens == 0:
+            return 0
+    for index in range(count - 1, -1, -1):
+        bounds[tokens] = bounds[tail - index]
+        tokens += 1
+    bounds[tokens] = length
+    if _has_special(codes, bounds, tokens, special_keys, special_mask, longest_special):
+        return 0
+    return tokens
+
+
+@njit()
+def _prefix(codes, kinds, left, right):  # type: ignore[no-untyped-def]
+    """Length of the prefix that spaCy takes off codes[left:right]; 0 for none."""
+    code = codes[left]
+    if code == 0x2E:  # only an ellipsis
+        dots = _dots(codes, left, right)
+        return dots if dots > 1 else 0
+    if code == 0x2B and left + 1 < right and kinds[left + 1] & DIGIT:  # a plus sign, but of no number
+        return 0
+    if kinds[left] & PREFIX:
+        return 1
+    if (code == 0x43 or code == 0x41) and left + 1 < right and codes[left + 1] == 0x24:  # C$ A$
+        return 2
+    if code == 0x55 and left + 2 < right and codes[left + 1] == 0x53 and codes[left + 2] == 0x24:  # US$
+        return 3
+    return 0
+
+
+@njit()
+def _suffix(codes, kinds, left, right, units):  # type: ignore[no-untyped-def]
+    """Length of the suffix that spaCy takes off codes[left:right], the longest one; 0 for none, -1 for unsure."""
+    size = right - left
+    if size == 0:
+        return 0
+    last, kind = codes[right - 1], kinds[right - 1]
+    if last == 0x2E:
+        dots = 1
+        while dots < size and codes[right - 1 - dots] == 0x2E:
+            dots += 1
+        if dots > 1:
+            return dots
+        if size > 1 and kinds[right - 2] & BEFORE_STOP:
+            return 1
+        return 1 if size > 2 and kinds[right - 2] & UPPER and kinds[right - 3] & UPPER else 0
+    if kind & SUFFIX:
+        return 1
+    if (last == 0x73 or last == 0x53) and size > 1 and (codes[right - 2] == 0x27 or codes[right - 2] == 0x2019):  # 's
+        return 2
+    if last == 0x2B:  # a plus sign
+        return 1 if size > 1 and kinds[right - 2] & DIGIT else 0
+    if kind & DIGIT:
+        return 0
+    value, plain, found = 0, True, 0
+    for width in range(1, min(size, 7)):  # a unit or a currency behind a digit
+        code = codes[right - width]
+        plain = plain and code < 0x80
+        if width <= 4:
+            value += code << (8 * (width - 1))
+        if kinds[right - width - 1] & DIGIT:
+            if not plain:
+                return -1
+            if width <= 4 and _holds(units, value):
+                found = width
+    return found
+
+
+@njit()
+def _holds(values, value):  # type: ignore[no-untyped-def]
+    for other in values:
+        if other == value:
+            return True
+    return False
+
+
+@njit()
+def _dots(codes, left, right):  # type: ignore[no-untyped-def]
+    """How many full stops codes[left:right] begins with."""
+    dots = 0
+    while left + dots < right and codes[left + dots] == 0x2E:
+        dots += 1
+    return dots
+
+
+@njit()
+def _core(codes, kinds, left, right, bounds, tokens, most):  # type: ignore[no-untyped-def]
+    """Split what is between prefixes and suffixes at infixes; the number of tokens so far, or 0 for unsure."""
+    start = index = left
+    dots, address = 0, False  # spaCy splits no address: a stop and two letters, or four numbers
+    while index < right:
+        if codes[index] == 0x2E:
+            dots += 1
+            address |= index + 2 < right and not (kinds[index + 1] | kinds[index + 2]) & ~(LETTER | BEFORE_STOP | KNOWN)
+        width = _infix(codes, kinds, left, right, index)
+        if width == 0:
+            index += 1
+            continue
+        if tokens + 3 >= most:
+            return 0
+        if index > start:
+            bounds[tokens] = start
+            tokens += 1
+        bounds[tokens] = index
+        tokens += 1
+        index += width
+        start = index
+    if start > left and (address or dots > 2):
+        return 0
+    if start < right:
+        bounds[tokens] = start
+        tokens += 1
+    return tokens
+
+
+@njit()
+def _infix(codes, kinds, left, right, index):  # type: ignore[no-untyped-def]
+    """Length of the infix that begins at `index` of codes[left:right]; 0 for none."""
+    code = codes[index]
+    if code == 0x2E:
+        dots = _dots(codes, index, right)
+        if dots > 1:
+            return dots
+    if kinds[index] & (LETTER | DIGIT) or index == left or index + 1 == right:
+        return 0
+    before, after = kinds[index - 1], kinds[index + 1]
+    if code == 0x2E:  # between lower and upper case
+        return 1 if before & (LOWER | QUOTE) and after & (UPPER | QUOTE) else 0
+    if code == 0x2B or code == 0x2D or code == 0x2A or code == 0x5E:  # + - * ^ between numbers
+        if before & DIGIT and (after & DIGIT or codes[index + 1] == 0x2D):
+            return 1
+    if code == 0x2C:
+        return 1 if before & LETTER and after & LETTER else 0
+    if not before & (LETTER | DIGIT):
+        return 0
+    if code == 0x2D:  # up to three hyphens before a letter
+        for width in range(1, 4):
+            if index + width >= right:
+                return 0
+            if kinds[index + width] & LETTER:
+                return width
+            if codes[index + width] != 0x2D:
+                return 0
+        return 0
+    if code == 0x7E or code == 0x3A or code == 0x3C or code == 0x3E or code == 0x3D or code == 0x2F:  # ~ : < > = /
+        return 1 if after & LETTER else 0
+    return 0
+
+
+@njit()
+def _has_special(codes, bounds, tokens, keys, mask, longest):  # type: ignore[no-untyped-def]
+    """Whether a run of neighbouring tokens spells one of spaCy's special cases, but for one that is a token anyway."""
+    for first in range(tokens):
+        value = np.uint64(0)
+        for last in range(first, tokens):
+            if bounds[last + 1] - bounds[first] > longest:
+                break
+            for index in range(bounds[last], bounds[last + 1]):
+                value = value * np.uint64(0x9E3779B97F4A7C15) + mixed(codes[index])
+            key = finish(value)
+            if keys[place(keys, mask, key)] != 0:
+                if first < last or keys[place(keys, mask, key ^ ALONE)] == 0:
+                    return True
+    return False
+
+
+@njit()
+def token_flags(codes, begin, end, features):  # type: ignore[no-untyped-def]
+    """Flags of a token of known characters from the flags of its characters (`character_features`)."""
+    flags = PUNCT
+    for index in range(begin, end):
+        feature = features[codes[index]]
+        flags |= feature & (WORD | ALPHA)
+        flags &= feature | ~PUNCT
+    if end - begin == 1:
+        flags |= features[codes[begin]] & SENTENCE_END
+    return flags
+
+
+def character_features() -> np.ndarray:
+    """Flags of each code point below 0x3000 as a token of its own; uint8."""
+    return np.array([flags_of(chr(code_point)) for code_point in range(0x3000)], np.uint8)
+
+
+def flags_of(token: str) -> int:
+    """WORD: not only punctuation; ALPHA: has a letter; PUNCT: only Unicode punctuation; SENTENCE_END: one such mark."""
+    flags = 0
+    if any(char not in PUNCTUATION_CHARACTERS for char in token):
+        flags |= WORD
+    if any(char.isalpha() for char in token):
+        flags |= ALPHA
+    if all(unicodedata.category(char).startswith("P") for char in token):
+        flags |= PUNCT
+    if token in sentence_ends():
+        flags |= SENTENCE_END
+    return flags
+
+
+@cache
+def sentence_ends() -> frozenset[str]:
+    """The marks after which spaCy's rule-based sentencizer begins a new sentence."""
+    from spacy.pipeline.sentencizer import Sentencizer
+
+    return frozenset(Sentencizer.default_punct_chars)

@@ -1,0 +1,151 @@
+"""The stage: pieces of the input through the steps, in parallel, into one output folder.
+
+A worker takes a piece, streams its batches through the steps and writes what it kept and judged to a scratch folder;
+this process appends the scratch folders in the pieces' order and adds up the counts. Neither ever holds
+more than a few batches, and the bytes written do not depend on who did which piece when.
+"""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm_core.corpus.cleaning.batch import Batch, Step
+from llm_core.corpus.cleaning.reading import BATCH_ROWS, Piece, divide, read_piece
+from llm_core.corpus.cleaning.run_statistics import Statistics
+from llm_core.corpus.cleaning.steps import build_steps
+from llm_core.errors import UserError
+from llm_core.formats.documents import DocumentWriter, document_files
+from llm_core.formats.ledger import LedgerWriter, check_balance
+from llm_core.formats.parquet import open_parquet
+from llm_core.params.cleaning import Cleaning
+from llm_core.runtime.engine import run
+from llm_core.runtime.progress import log, report, task
+from llm_core.runtime.storage import output_folder, write_json
+
+Reader = Callable[[Piece], Iterator[Batch]]
+SMALL_BYTES = 24 << 20  # below this, starting processes costs more than it saves
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that a worker needs for one piece; small, and importable anywhere."""
+
+    piece: Piece
+    number: int
+    params: Cleaning
+    steps: tuple[str, ...]
+    stage: str
+    scratch: str
+    read: Reader
+
+
+@dataclass
+class Done:
+    """What a worker did with one piece; its rows are in `folder`."""
+
+    folder: str
+    counts: Counter[tuple[str, str, str]]
+    sizes: Counter[tuple[str, str, str]]
+    statistics: Statistics
+
+
+def clean(
+    paths: Sequence[str | Path],
+    out: Path,
+    params: Cleaning,
+    steps: Sequence[str] | None = None,
+    stage: str = "clean",
+    pieces: list[Piece] | None = None,
+    read: Reader = read_piece,
+) -> dict[str, Any]:
+    """Run the steps over the documents at `paths` and write `out`; return the metrics.
+
+    `pieces` and `read` replace the reading of document files (the verb `extract` reads WARC). Raises UserError: no
+    documents there, an unknown step, a file that is not what its name says.
+    """
+    names = tuple(params.steps if steps is None else steps)
+    build_steps(params, list(names))  # a wrong name is told before any work is done
+    pieces = divide(document_files(paths)) if pieces is None else pieces
+    workers = 1 if params.workers == 0 and sum(piece.size for piece in pieces) < SMALL_BYTES else params.workers
+    with output_folder(out) as folder:
+        scratch = folder / ".pieces"
+        works = [Work(piece, number, params, names, stage, str(scratch), read) for number, piece in enumerate(pieces)]
+        metrics = _gather(works, folder, params, workers, stage)
+        shutil.rmtree(scratch, ignore_errors=True)
+        if metrics["documents_in"] == 0:
+            raise UserError(f"{', '.join(map(str, paths))}: not one document in {len(pieces)} files")
+    log(
+        f"{stage}: {metrics['documents_in']} documents in, {metrics['documents_kept']} kept "
+        f"({metrics['documents_changed']} changed), {metrics['documents_dropped']} dropped"
+    )
+    report({stage: metrics})
+    return metrics
+
+
+def _gather(works: list[Work], folder: Path, params: Cleaning, workers: int, stage: str) -> dict[str, Any]:
+    """Run the works and append their rows in order; write metrics.json and drops.jsonl."""
+    statistics = Statistics(params.drop_samples)
+    with (
+        DocumentWriter(folder / "documents") as documents,
+        LedgerWriter(folder / "ledger", stage) as ledger,
+        task(stage, total=sum(work.piece.size for work in works), unit="bytes") as progress,
+    ):
+        for work, done in zip(works, run(process, works, params.runner, workers), strict=True):
+            for writer, kind in ((documents, "documents"), (ledger, "ledger")):
+                for file in sorted(Path(done.folder, kind).glob("*.parquet")):
+                    with open_parquet(str(file)) as parquet:
+                        for batch in parquet.iter_batches(BATCH_ROWS):
+                            writer.write(batch)
+            shutil.rmtree(done.folder)
+            ledger.counts.update(done.counts)
+            ledger.sizes.update(done.sizes)
+            statistics.merge(done.statistics)
+            progress.update(work.piece.size)
+    metrics = ledger.summary()
+    check_balance(ledger.rows, metrics)
+    if documents.rows != metrics["documents_kept"]:
+        raise RuntimeError(f"{folder}: {documents.rows} documents written, {metrics['documents_kept']} kept")
+    metrics |= statistics.summary()
+    with open(folder / "drops.jsonl", "w", encoding="utf-8", errors="replace") as stream:
+        for sample in statistics.sampled():
+            stream.write(json.dumps(sample, sort_keys=True, ensure_ascii=False) + "\n")
+    write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def process(work: Work) -> Done:
+    """Do one piece: read, run the steps, write documents and ledger to a scratch folder."""
+    folder = Path(work.scratch) / f"{work.number:06d}"
+    statistics = Statistics(work.params.drop_samples)
+    with DocumentWriter(folder / "documents") as documents, LedgerWriter(folder / "ledger", work.stage) as ledger:
+        for batch in work.read(work.piece):
+            for step in steps_of(work.params, work.steps):
+                step(batch)
+            statistics.add(batch)
+            documents.write(batch.kept())
+            ledger.record(batch.verdicts())
+    return Done(str(folder), ledger.counts, ledger.sizes, statistics)
+
+
+_STEPS: dict[str, list[Step]] = {}
+
+
+def steps_of(params: Cleaning, names: tuple[str, ...]) -> list[Step]:
+    """This process's steps for these params, built once: they hold memos that grow warm.
+
+    A process does one piece at a time (the pool's and Ray's workers alike), so that steps need no locks.
+    """
+    key = replace_runner(params).model_dump_json() + "|" + "|".join(names)
+    if key not in _STEPS:
+        _STEPS.clear()
+        _STEPS[key] = build_steps(params, list(names))
+    return _STEPS[key]
+
+
+def replace_runner(params: Cleaning) -> Cleaning:
+    """The params without what only says where the work is done."""
+    return params.model_copy(update={"runner": "local", "workers": 0})

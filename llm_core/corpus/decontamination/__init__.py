@@ -1,0 +1,1 @@
+"""Documents that overlap with benchmark items are dropped."""

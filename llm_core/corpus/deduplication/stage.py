@@ -1,0 +1,227 @@
+"""The stage `dedup`: one pass to take signatures, one decision, one pass to write.
+
+Count in = kept + dropped: removed on request (`takedown`), without a word (`empty`), same
+words as another (`exact_duplicate`), same address (`url_duplicate`), alike (`near_duplicate`).
+Exact duplicates are collapsed before near ones are looked for, so that a text repeated a
+million times costs a hash a copy. Memory holds buffers of `memory_mb`; texts, shingles and the facts
+of each document stand in scratch files beside the output.
+
+Incremental: with the store of earlier runs (`known`), documents judged there keep their
+verdicts, and a new one is dropped when its cluster holds any of them. That is what a run from
+scratch over both decides about the new documents when it prefers the earlier ones.
+"""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from llm_core.checks.duplicates import dropped_shares, duplicate_bounds
+from llm_core.corpus import takedowns
+from llm_core.corpus.deduplication.audit import audit, drawn
+from llm_core.corpus.deduplication.corpus import Corpus, copy_store
+from llm_core.corpus.deduplication.signing import Signed, sign_all
+from llm_core.corpus.deduplication.survivors import Survivors, Verdicts
+from llm_core.corpus.similarity.clusters import Near, Shingles, ShingleStore, labels, unite_equal
+from llm_core.errors import UserError
+from llm_core.formats import ledger
+from llm_core.formats.disk_columns import ROWS_AT_ONCE, Column
+from llm_core.formats.documents import (
+    SHARD_BYTES,
+    DocumentWriter,
+    count_documents,
+    read_numbered_batches,
+    require_documents,
+)
+from llm_core.params.deduplication import Deduplication
+from llm_core.runtime import progress
+from llm_core.runtime.memory import batch_bytes
+from llm_core.runtime.storage import output_folder, write_json
+
+KEPT, TAKEDOWN, EMPTY, EXACT, URL, NEAR = range(6)
+REASONS = pa.array([None, "takedown", "empty", "exact_duplicate", "url_duplicate", "near_duplicate"])
+VERDICTS, KINDS = pa.array(["kept", "dropped"]), pa.array(takedowns.KINDS)
+Codes = npt.NDArray[np.int8]
+
+
+def dedup(
+    inputs: list[str],
+    out: Path,
+    params: Deduplication,
+    seed: int,
+    priority: list[str],
+    tombstones: Path = Path(takedowns.FILE),
+    known: Path | None = None,
+    shard_bytes: int = SHARD_BYTES,
+) -> dict[str, Any]:
+    """Drop duplicates among the documents at `inputs`; the metrics.
+
+    `priority` ranks sources, the preferred first; those it does not name come last. `known` is
+    the folder `signatures` of an earlier run. Raises UserError where an input is missing or broken,
+    or where more was dropped than params allow.
+    """
+    near = Near(params.shingle, params.bands, params.rows, params.threshold, seed)
+    with output_folder(out) as folder:
+        store = folder / "signatures"
+        store.mkdir()
+        if known:
+            copy_store(known, store, near)
+        corpus = Corpus(folder, ShingleStore(store, near, params.memory_mb))
+        if known:
+            corpus.load(known)
+        _read(inputs, corpus, near, params, takedowns.load(tombstones))
+        require_documents(len(corpus), inputs)
+        shingles = corpus.store.finish()
+        clusters = _cluster(corpus, shingles, params, folder)
+        survivors = Survivors(corpus, clusters, [*params.priority, *priority], folder)
+        reasons = Column(folder, np.int8)
+        metrics = _write(inputs, folder, corpus, survivors, reasons, params.memory_mb, shard_bytes)
+        if params.near:
+            dropped = corpus.known + drawn(reasons.values, NEAR, params.audit_sample, seed)
+            pairs = np.stack([dropped, survivors.of(dropped).survivor], axis=1)
+            metrics["audit"] = audit(shingles, corpus.stored.values[pairs])
+        metrics["dropped_share"] = dropped_shares(metrics)
+        write_json(folder / "metrics.json", metrics)
+        _hold_to_bounds(folder, out, metrics, params)
+        if params.keep_signatures:
+            corpus.save(store, near)
+        else:
+            shutil.rmtree(store)
+    return metrics
+
+
+def _hold_to_bounds(folder: Path, out: Path, metrics: dict[str, Any], params: Deduplication) -> None:
+    """Raise UserError where more was dropped than params allow; ledger and metrics are then left beside `out`."""
+    refused = out.parent / f"{out.name}.refused"
+    shutil.rmtree(refused, ignore_errors=True)
+    verdict = duplicate_bounds(metrics, params)
+    if not verdict.passed:
+        refused.mkdir()
+        for name in ("ledger", "metrics.json"):
+            (folder / name).rename(refused / name)
+        raise UserError(f"{verdict.message} (the ledger is in {refused})")
+
+
+def _read(
+    inputs: list[str], corpus: Corpus, near: Near, params: Deduplication, tombstones: takedowns.Takedowns
+) -> None:
+    """First pass: facts of every document, signature of each distinct text."""
+    batches = (
+        (batch, batch.column("text"))
+        for _, _, batch in read_numbered_batches(inputs, ["id", "source", "url", "text"], batch_bytes(params.memory_mb))
+    )
+    signed: Signed
+    with progress.task("dedup: signatures", total=count_documents(inputs)) as work:
+        for batch, signed in sign_all(batches, near, params.near, params.runner, params.workers):
+            removed = np.zeros(batch.num_rows, np.int8)
+            if tombstones:
+                removed[:] = [takedowns.KINDS.index(kind) + 1 if kind else 0 for kind in tombstones.match(batch)]
+            corpus.add(batch.column("id"), batch.column("source"), _url_digests(batch.column("url")), removed, signed)
+            work.update(batch.num_rows)
+
+
+def _cluster(corpus: Corpus, shingles: Shingles, params: Deduplication, folder: Path) -> npt.NDArray[np.int64]:
+    """Cluster of each distinct text: int64 [texts]."""
+    forest = Column(folder, np.int64)
+    for start in range(0, len(corpus.texts), ROWS_AT_ONCE):
+        forest.append(np.arange(start, min(start + ROWS_AT_ONCE, len(corpus.texts))))
+    if params.near:
+        with progress.timed("dedup: candidate pairs"):
+            shingles.join(corpus.texts.digests, forest.values)  # ranked by the texts alone, whoever came first
+    if params.url:
+        parts = 1 + len(corpus) * 64 // (params.memory_mb << 20)
+        for part in range(parts):
+            unite_equal(forest.values, *_addressed(corpus, part, parts))
+    return labels(forest.values)
+
+
+def _addressed(corpus: Corpus, part: int, parts: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """Digests of the addresses in one part of the key space, with the texts found there."""
+    urls, stored = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+    for start in range(0, len(corpus), ROWS_AT_ONCE):
+        here = slice(start, start + ROWS_AT_ONCE)
+        url = corpus.url.values[here]
+        mine = (url != 0) & (url % np.uint64(parts) == part) & (corpus.stored.values[here] >= 0)
+        urls.append(url[mine])
+        stored.append(corpus.stored.values[here][mine])
+    return np.concatenate(urls), np.concatenate(stored)
+
+
+def _reasons(numbers: npt.NDArray[np.int64], corpus: Corpus, survivor: npt.NDArray[np.int64]) -> Codes:
+    """Why each of some documents is dropped: int8 [numbers], see REASONS."""
+    url, stored, removed = corpus.url.values, corpus.stored.values, corpus.removed.values
+    reasons = np.full(len(numbers), NEAR, np.int8)
+    reasons[(url[numbers] == url[survivor]) & (url[numbers] != 0)] = URL
+    reasons[stored[numbers] == stored[survivor]] = EXACT
+    reasons[survivor == numbers] = KEPT
+    reasons[stored[numbers] < 0] = EMPTY
+    reasons[removed[numbers] > 0] = TAKEDOWN
+    return reasons
+
+
+def _write(
+    inputs: list[str],
+    folder: Path,
+    corpus: Corpus,
+    survivors: Survivors,
+    reasons: Column,
+    memory_mb: int,
+    shard_bytes: int,
+) -> dict[str, Any]:
+    """Second pass: write what is kept, and a ledger row for every document; `reasons` takes the code of each."""
+    start = corpus.known
+    with (
+        progress.task("dedup: write", total=len(corpus) - corpus.known) as work,
+        DocumentWriter(folder / "documents", shard_bytes) as writer,
+        ledger.LedgerWriter(folder / "ledger", "dedup") as judged,
+    ):
+        for file, offset, batch in read_numbered_batches(inputs, None, batch_bytes(memory_mb)):
+            numbers = np.arange(start, start + batch.num_rows)
+            verdicts = survivors.of(numbers)
+            codes = _reasons(numbers, corpus, verdicts.survivor)
+            judged.record_columns(
+                batch.num_rows,
+                id=batch.column("id"),
+                source=batch.column("source"),
+                **_facts(numbers, corpus, verdicts, codes),
+                shard=pa.repeat(file, batch.num_rows),
+                offset=pa.array(numbers - start + offset),
+            )
+            writer.write(batch.filter(pa.array(codes == KEPT)))
+            reasons.append(codes)
+            corpus.kept.append(codes == KEPT)
+            start += batch.num_rows
+            work.update(batch.num_rows)
+    metrics = judged.summary()
+    ledger.check_balance(len(corpus) - corpus.known, metrics)
+    metrics["clusters"] = survivors.clusters()
+    return metrics
+
+
+def _facts(numbers: npt.NDArray[np.int64], corpus: Corpus, verdicts: Verdicts, reasons: Codes) -> dict[str, pa.Array]:
+    """Columns of the ledger for some documents."""
+    alone = verdicts.size == 1
+    details = np.where(reasons == TAKEDOWN, corpus.removed.values[numbers] - 1, 0)
+    return {
+        "verdict": VERDICTS.take(pa.array((reasons != KEPT).astype(np.int8))),
+        "reason": REASONS.take(pa.array(reasons)),
+        "bytes": pa.array(corpus.length.values[numbers]),
+        "cluster_id": corpus.ids.take(verdicts.label, mask=alone),
+        "survivor_id": corpus.ids.take(verdicts.survivor, mask=alone),
+        "detail": KINDS.take(pa.array(details, pa.int64(), mask=reasons != TAKEDOWN)),
+    }
+
+
+def _url_digests(urls: pa.Array) -> npt.NDArray[np.uint64]:
+    """64-bit digests of addresses without their fragments, 0 for none: uint64 [batch]."""
+    digests = np.zeros(len(urls), np.uint64)
+    if urls.null_count < len(urls):
+        for row, url in enumerate(urls.to_pylist()):
+            address = (url or "").partition("#")[0]
+            if address:
+                digests[row] = int.from_bytes(hashlib.blake2b(address.encode(), digest_size=8).digest(), "little")
+    return digests

@@ -1,0 +1,123 @@
+"""Spans of texts: where each begins and ends, and the document that holds another one like it.
+
+Paragraphs and lines are compared by their words, as documents are by `dedup`: a 128-bit digest of word hashes under
+a key of the seed. Digests go to files by their low bits, and one file at a time is sorted, so that memory does not
+grow with the text. Of like spans the holder is the one in the document of first source, then the longest, then the
+least hash of its id; every span like it in another document is a cut. Repetition inside one document is left alone.
+"""
+
+import re
+from hashlib import blake2b
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from llm_core.corpus.deduplication.signing import words_of
+from llm_core.corpus.similarity.word_hashes import WordHasher
+from llm_core.formats.disk_columns import Column, string_buffers
+
+SEPARATORS = {"paragraph": re.compile(rb"\n[ \t\r]*\n\s*"), "line": re.compile(rb"\n\s*")}
+PARTS = 64
+ROW_BYTES = 200  # of a record while its file is sorted
+LONGEST = (1 << 44) - 1
+Numbers = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.uint64]
+
+
+class Cuts:
+    """Spans of each document, in order; one whose `holder` is a document (0 and up) is to be cut."""
+
+    def __init__(self, folder: Path) -> None:
+        self.first = Column(folder, np.int64)
+        """number of each document's first span, and the number of all: int64 [documents + 1]"""
+        self.start, self.end = Column(folder, np.int64), Column(folder, np.int64)
+        """bytes of the document's text: int64 [spans]"""
+        self.holder = Column(folder, np.int64)
+        """document that keeps the like of it, -1 where it stays: int64 [spans]"""
+        self.first.append(np.zeros(1, np.int64))
+
+    def append(self, counts: Numbers, start: Numbers, end: Numbers, holder: Numbers) -> None:
+        """Add the spans of some documents: `counts` of each document, the others of each span."""
+        self.first.append(self.first.values[-1] + np.cumsum(counts))
+        self.start.append(start)
+        self.end.append(end)
+        self.holder.append(holder)
+
+    def of(self, document: int) -> tuple[Numbers, Numbers, Numbers]:
+        """(start, end, holder) of what is to be cut from a document."""
+        mine = slice(*self.first.values[document : document + 2].tolist())
+        held = self.holder.values[mine] >= 0
+        return self.start.values[mine][held], self.end.values[mine][held], self.holder.values[mine][held]
+
+
+def document_keys(batch: pa.RecordBatch, ranks: dict[str, int]) -> Keys:
+    """What the order of documents is decided by, least first: uint64 [documents, 2].
+
+    Rank of the source, then length (the longest first); then a hash of the id.
+    """
+    keys = np.zeros((batch.num_rows, 2), np.uint64)
+    lengths = np.diff(string_buffers(batch.column("text"))[0])
+    rank = np.array([ranks.get(source, len(ranks)) for source in batch.column("source").to_pylist()], np.uint64)
+    keys[:, 0] = rank << np.uint64(44) | (LONGEST - lengths).astype(np.uint64)
+    keys[:, 1] = [
+        int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") for name in batch.column("id").to_pylist()
+    ]
+    return keys
+
+
+class SpanFinder:
+    """Takes batch after batch of texts; `finish` tells what is to be cut."""
+
+    def __init__(self, folder: Path, unit: str, min_words: int, seed: int, memory_mb: int) -> None:
+        self._cuts = Cuts(folder)
+        self._separator, self._min_words, self._memory = SEPARATORS[unit], min_words, memory_mb << 20
+        self._hasher = WordHasher(seed)
+        self._parts = [Column(folder, np.uint64, 5) for _ in range(PARTS)]  # digest (2), key of the document (2), span
+
+    def add(self, texts: pa.Array, keys: Keys) -> None:
+        """Take the spans of a batch of texts (large_string) of documents with these keys (uint64 [texts, 2])."""
+        bounds, bytes_of_all = string_buffers(texts)
+        data = bytes_of_all[bounds[0] : bounds[-1]].data
+        bounds = bounds - bounds[0]
+        inner = np.array(  # text by text: a separator across two would make spans depend on the neighbour
+            [end.end() for low, high in pairwise(bounds.tolist()) for end in self._separator.finditer(data, low, high)],
+            np.int64,
+        )
+        starts = np.unique(np.concatenate([bounds[:-1], inner]))
+        starts = starts[starts < bounds[-1]]
+        edges = np.append(starts, bounds[-1])
+        spans = pa.LargeStringArray.from_buffers(len(starts), pa.py_buffer(edges), pa.py_buffer(data))
+        _, counts, digests = words_of(spans, self._hasher)
+        before = np.searchsorted(starts, bounds)
+        owner = np.repeat(np.arange(len(texts)), np.diff(before))
+        number = int(self._cuts.first.values[-1]) + np.arange(len(starts))
+        self._cuts.append(
+            np.diff(before), starts - bounds[owner], edges[1:] - bounds[owner], np.full(len(starts), -1, np.int64)
+        )
+        chosen = counts >= self._min_words
+        records = np.column_stack([digests, keys[owner], number.astype(np.uint64)])[chosen]
+        parts = records[:, 0] % np.uint64(PARTS)
+        for part, column in enumerate(self._parts):
+            column.append(records[parts == part])
+
+    def finish(self) -> Cuts:
+        """What is to be cut."""
+        for column in self._parts:
+            pieces = np.uint64(1 + len(column) * ROW_BYTES // self._memory)
+            for piece in range(int(pieces)):
+                self._join(column.values[column.values[:, 1] % pieces == piece])
+        return self._cuts
+
+    def _join(self, records: Keys) -> None:
+        """Point every span to the document that holds its like, where that is another one."""
+        records = records[np.lexsort(records.T[::-1])]
+        new = np.ones(len(records), np.bool_)
+        new[1:] = (records[1:, :2] != records[:-1, :2]).any(axis=1)
+        numbers = records[:, 4].astype(np.int64)
+        owner = np.searchsorted(self._cuts.first.values, numbers, "right") - 1
+        holder = owner[new][np.cumsum(new) - 1]
+        other = holder != owner
+        self._cuts.holder.values[numbers[other]] = holder[other]

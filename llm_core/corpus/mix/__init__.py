@@ -1,0 +1,1 @@
+"""A training set mixed from sources by weight."""

@@ -1,0 +1,298 @@
+"""From signatures to clusters: candidates by band, verified by true Jaccard, joined.
+
+Shingle sets and band keys stand in scratch files and are read back by pieces of
+`memory_mb`, and what is remembered of each text stands in columns on disk, so that neither the texts
+nor their number need to fit into memory. A cluster is a connected component of verified pairs; which texts it holds
+depends on the texts alone, never on order, sharding or workers.
+
+In a bucket of at most `ALL_PAIRS` texts all pairs are looked at. In a larger one each text
+is compared with the `ALL_PAIRS` least ids of it: linear, and still independent of order.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from llm_core.corpus.similarity.minhash import band_keys, distinct, permutations
+from llm_core.corpus.similarity.word_hashes import Hashes, jaccard, ngrams
+from llm_core.formats.disk_columns import Column
+from llm_core.runtime.compilation import njit
+
+ALL_PAIRS = 64
+PAIRS_AT_ONCE = 1 << 16
+KEYS_AT_ONCE = 1 << 16
+PART_WORDS = 12  # of memory for each text of a part: its key and number, their sorted copies, and the order
+Numbers = npt.NDArray[np.int64]
+
+
+class Near(NamedTuple):
+    """What makes two texts near-duplicates."""
+
+    shingle: int
+    """words in a shingle"""
+    bands: int
+    rows: int
+    threshold: float
+    """least Jaccard similarity of their shingle sets"""
+    seed: int
+
+
+class Signatures(NamedTuple):
+    """What is kept of texts, one after the other."""
+
+    shingles: Hashes
+    """each text's sorted, without repeats: uint64 [shingles of all]"""
+    sizes: Numbers
+    """shingles of each text: int64 [texts]"""
+    keys: Hashes
+    """uint64 [texts, bands]"""
+
+    def take(self, rows: Numbers) -> "Signatures":
+        """Those of some texts, in the order of `rows` (int64)."""
+        starts = np.cumsum(self.sizes) - self.sizes
+        return Signatures(_gathered(self.shingles, starts[rows], self.sizes[rows]), self.sizes[rows], self.keys[rows])
+
+
+class Signer:
+    """Makes signatures; threads may share it."""
+
+    def __init__(self, near: Near) -> None:
+        self.near = near
+        self._functions = permutations(near.bands * near.rows, near.seed)
+
+    def __call__(self, words: Hashes, counts: Numbers) -> Signatures:
+        """Signatures of texts: `words` uint64 [words of all], `counts` int64 [texts]."""
+        return Signatures(*_signed(words, counts, self.near.shingle, self._functions, self.near.bands))
+
+
+@njit(nogil=True)
+def _signed(
+    words: Hashes, counts: Numbers, shingle: int, functions: Hashes, bands: int
+) -> tuple[Hashes, Numbers, Hashes]:
+    shingles = np.empty(len(words), np.uint64)
+    sizes = np.empty(len(counts), np.int64)
+    keys = np.empty((len(counts), bands), np.uint64)
+    start, end = 0, 0
+    for text in range(len(counts)):
+        found = ngrams(words[start : start + counts[text]], shingle)
+        found.sort()
+        found = distinct(found)
+        shingles[end : end + len(found)] = found
+        keys[text] = band_keys(found, functions, bands)
+        sizes[text] = len(found)
+        start += counts[text]
+        end += len(found)
+    return shingles[:end].copy(), sizes, keys
+
+
+@njit(nogil=True)
+def _gathered(values: Hashes, starts: Numbers, sizes: Numbers) -> Hashes:
+    out = np.empty(sizes.sum(), np.uint64)
+    end = 0
+    for row in range(len(starts)):
+        out[end : end + sizes[row]] = values[starts[row] : starts[row] + sizes[row]]
+        end += sizes[row]
+    return out
+
+
+class ShingleStore:
+    """Signatures appended to files in `folder`; what stands there already is kept."""
+
+    def __init__(self, folder: Path, near: Near, memory_mb: int = 1024) -> None:
+        self.near, self.memory_mb = near, memory_mb
+        self.signer = Signer(near)
+        self._shingles = open(folder / "shingles.u64", "ab")  # noqa: SIM115 - closed by `finish`
+        self._keys = [open(folder / f"keys-{band:02}.u64", "ab") for band in range(near.bands)]  # noqa: SIM115
+        self._sizes = open(folder / "sizes.i64", "ab")  # noqa: SIM115
+        self.count = self._sizes.tell() // 8
+
+    def add(self, words: Hashes) -> None:
+        """Append the text of these word hashes."""
+        self.append(self.signer(words, np.array([len(words)])))
+
+    def append(self, signatures: Signatures) -> None:
+        """Append signatures made elsewhere."""
+        signatures.shingles.tofile(self._shingles)
+        for keys, file in zip(np.ascontiguousarray(signatures.keys.T), self._keys, strict=True):
+            keys.tofile(file)
+        signatures.sizes.tofile(self._sizes)
+        self.count += len(signatures.sizes)
+
+    def finish(self) -> "Shingles":
+        """The texts added, opened for reading."""
+        for file in (self._shingles, *self._keys, self._sizes):
+            file.close()
+        starts, end = Column(Path(self._sizes.name).parent, np.int64), 0
+        starts.append(np.zeros(1, np.int64))
+        for first in range(0, self.count, KEYS_AT_ONCE):
+            sizes = np.fromfile(self._sizes.name, np.int64, KEYS_AT_ONCE, offset=first * 8)
+            starts.append(end + np.cumsum(sizes))
+            end += int(sizes.sum())
+        keys = [Path(file.name) for file in self._keys]
+        return Shingles(Path(self._shingles.name), keys, starts.values, self.near, self.memory_mb)
+
+
+class Shingles:
+    """The finished store: `starts` int64 [texts + 1] into the file of shingles, a file of `keys` for each band."""
+
+    def __init__(self, shingles: Path, keys: list[Path], starts: Numbers, near: Near, memory_mb: int) -> None:
+        self.starts, self.near = starts, near
+        self._file = open(shingles, "rb")  # noqa: SIM115 - closed with the object
+        self._keys = keys
+        self._budget = memory_mb << 17  # words of 8 bytes
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def of(self, number: int) -> Hashes:
+        """The shingle set of a text, sorted: uint64 [shingles]."""
+        start, stop = int(self.starts[number]), int(self.starts[number + 1])
+        data = os.pread(self._file.fileno(), (stop - start) * 8, start * 8)
+        while len(data) < (stop - start) * 8:  # one call reads at most 2 GiB
+            data += os.pread(self._file.fileno(), (stop - start) * 8 - len(data), start * 8 + len(data))
+        return np.frombuffer(data, np.uint64)
+
+    def similarity(self, first: int, second: int) -> float:
+        """True Jaccard similarity of two texts."""
+        return float(jaccard(self.of(first), self.of(second)))
+
+    def join(self, ranks: npt.NDArray[Any], forest: Numbers) -> None:
+        """Join in `forest` the texts that share a band and are at least as alike as the threshold.
+
+        `ranks` ([texts], or [texts, columns] read from left to right) orders the texts by what they are;
+        it decides whom members of large buckets are compared with.
+        """
+        for band in range(self.near.bands):
+            for keys, members in self._parts(band):
+                placed = np.argsort(keys, kind="stable")
+                keys, members = keys[placed], members[placed]
+                _order_large_buckets(keys, members, ranks)
+                place = np.zeros(2, np.int64)  # where `_candidates` stopped: second of the pair, first
+                while place[0] < len(members):
+                    pairs = _candidates(keys, members, self.starts, self.near.threshold, forest, place, PAIRS_AT_ONCE)
+                    self._verify(pairs, forest)
+
+    def _parts(self, band: int) -> Iterator[tuple[Hashes, Numbers]]:
+        """Keys of a band with their texts (those that have shingles), by parts of the key space that fit the memory."""
+        parts = 1 + len(self) * PART_WORDS // self._budget
+        for part in range(parts):
+            keys, members = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+            for start in range(0, len(self), KEYS_AT_ONCE):
+                here = np.fromfile(self._keys[band], np.uint64, KEYS_AT_ONCE, offset=start * 8)
+                some = self.starts[start + 1 : start + len(here) + 1] > self.starts[start : start + len(here)]
+                mine = np.flatnonzero(some & (here % np.uint64(parts) == part))
+                keys.append(here[mine])
+                members.append(mine + start)
+            yield np.concatenate(keys), np.concatenate(members)
+
+    def _verify(self, pairs: Numbers, forest: Numbers) -> None:
+        """Join the pairs that are alike, reading the shingles of as many texts at once as memory allows."""
+        if not len(pairs):
+            return
+        texts = np.unique(pairs)
+        sizes = self.starts[texts + 1] - self.starts[texts]
+        if sizes.sum() * 2 > self._budget and len(pairs) > 1:
+            half = len(pairs) // 2
+            self._verify(pairs[:half], forest)
+            self._verify(pairs[half:], forest)
+            return
+        flat = np.empty(int(sizes.sum()), np.uint64)
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+        for place, number in enumerate(texts.tolist()):
+            flat[starts[place] : starts[place + 1]] = self.of(number)
+        _join_alike(pairs, np.searchsorted(texts, pairs), flat, starts, self.near.threshold, forest)
+
+
+def new_forest(count: int) -> Numbers:
+    """A union-find forest in which each of `count` texts stands alone: int64 [count], parents."""
+    return np.arange(count, dtype=np.int64)
+
+
+@njit()
+def find(forest: Numbers, number: int) -> int:
+    """Root of a text's tree: the least number in it."""
+    while forest[number] != number:
+        forest[number] = forest[forest[number]]
+        number = forest[number]
+    return number
+
+
+@njit()
+def unite(forest: Numbers, first: Numbers, second: Numbers) -> None:
+    """Join the trees of each pair (first[i], second[i])."""
+    for place in range(len(first)):
+        a, b = find(forest, first[place]), find(forest, second[place])
+        forest[max(a, b)] = min(a, b)
+
+
+@njit()
+def labels(forest: Numbers) -> Numbers:
+    """Turn the forest into the number of each text's cluster: 0, 1, … in the order of their first texts."""
+    for number in range(len(forest)):
+        forest[number] = find(forest, number)
+    count = 0
+    for number in range(len(forest)):
+        if forest[number] == number:
+            forest[number] = count
+            count += 1
+        else:
+            forest[number] = forest[forest[number]]  # its root stands before it and has its label
+    return forest
+
+
+def unite_equal(forest: Numbers, keys: Hashes, numbers: Numbers) -> None:
+    """Join the texts `numbers` (int64 [n]) whose `keys` (uint64 [n]) are equal."""
+    order = np.argsort(keys, kind="stable")
+    same = keys[order[1:]] == keys[order[:-1]]
+    unite(forest, numbers[order[:-1]][same], numbers[order[1:]][same])
+
+
+def _order_large_buckets(keys: Hashes, members: Numbers, ranks: npt.NDArray[Any]) -> None:
+    """Sort the members of every bucket in which not all pairs are looked at; `keys` are sorted."""
+    bounds = np.flatnonzero(np.diff(keys, prepend=~keys[:1], append=~keys[-1:]))
+    for bucket in np.flatnonzero(np.diff(bounds) > ALL_PAIRS):
+        here = slice(bounds[bucket], bounds[bucket + 1])
+        members[here] = members[here][np.lexsort(np.atleast_2d(ranks[members[here]].T)[::-1])]
+
+
+@njit()
+def _candidates(
+    keys: Hashes, members: Numbers, starts: Numbers, threshold: float, forest: Numbers, place: Numbers, limit: int
+) -> Numbers:
+    """At most about `limit` pairs of texts in one bucket, not joined yet, whose sizes allow the threshold.
+
+    `keys` are sorted; goes on at `place` and leaves there where to go on.
+    """
+    pairs = np.empty((limit + ALL_PAIRS, 2), np.int64)
+    count = 0
+    second, start = place[0], place[1]
+    while second < len(keys) and count < limit:
+        if keys[second] != keys[start]:
+            start = second
+        for first in range(start, min(second, start + ALL_PAIRS)):
+            a, b = members[first], members[second]
+            sizes = starts[a + 1] - starts[a], starts[b + 1] - starts[b]
+            small, large = min(sizes), max(sizes)
+            if small >= threshold * large and find(forest, a) != find(forest, b):
+                pairs[count, 0], pairs[count, 1] = a, b
+                count += 1
+        second += 1
+    place[0], place[1] = second, start
+    return pairs[:count].copy()
+
+
+@njit()
+def _join_alike(
+    pairs: Numbers, places: Numbers, flat: Hashes, starts: Numbers, threshold: float, forest: Numbers
+) -> None:
+    for number in range(len(pairs)):
+        a, b = find(forest, pairs[number, 0]), find(forest, pairs[number, 1])
+        if a == b:
+            continue
+        one, two = places[number]
+        if jaccard(flat[starts[one] : starts[one + 1]], flat[starts[two] : starts[two + 1]]) >= threshold:
+            forest[max(a, b)] = min(a, b)

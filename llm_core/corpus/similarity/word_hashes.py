@@ -1,0 +1,226 @@
+"""Texts as arrays of 64-bit word hashes, and the n-grams over them.
+
+A word is a run of letters and digits, compared without case, so that punctuation, spacing
+and typography do not hide a duplicate; in scripts written without spaces each character
+is a word. Compiled code scans the UTF-8 bytes. Only text that is not ASCII goes through Unicode normalisation
+first.
+
+Words are hashed by SipHash-2-4 under a key made of the seed: nobody finds two words of equal
+hash without searching 2^32 of them, and none that equals a given word's without searching 2^64.
+"""
+
+import hashlib
+import re
+import unicodedata
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from llm_core.runtime.compilation import njit
+
+WORD = re.compile(r"[^\W_]+")
+# Han, kana, Thai, Lao, Myanmar, Khmer: written without spaces
+UNSPACED = [
+    (0x0E01, 0x0EFF),
+    (0x1000, 0x109F),
+    (0x1780, 0x17FF),
+    (0x3040, 0x30FF),
+    (0x3400, 0x9FFF),
+    (0x20000, 0x3FFFF),
+]
+OTHER, LETTER, ALONE = range(3)
+Hashes = npt.NDArray[np.uint64]
+Bytes = npt.NDArray[np.uint8]
+
+
+class WordHasher:
+    """Word hashes of texts under a seed; holds no state that a text changes, so threads may share it."""
+
+    def __init__(self, seed: int = 0) -> None:
+        key = hashlib.blake2b(str(seed).encode(), digest_size=16).digest()
+        self._key = np.frombuffer(key, np.uint64)
+        self._classes = character_classes()
+
+    def __call__(self, text: str) -> Hashes:
+        """uint64 [words]"""
+        return self.of_bytes(text.encode("utf-8", "surrogatepass"), text.isascii())
+
+    def of_bytes(self, data: bytes | Bytes, ascii_only: bool) -> Hashes:
+        """The same for UTF-8 bytes."""
+        if not ascii_only:
+            data = normal_form(bytes(data).decode("utf-8", "surrogatepass")).encode("utf-8", "surrogatepass")
+        values = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
+        return self.of_texts(values, np.array([0, len(values)]))[0]
+
+    def of_texts(self, data: Bytes, starts: npt.NDArray[np.int64]) -> tuple[Hashes, npt.NDArray[np.int64]]:
+        """Word hashes of many texts: uint64 [words of all], and words of each: int64 [texts].
+
+        The texts are ASCII or in `normal_form`; text i is `data[starts[i]:starts[i + 1]]`.
+        """
+        return _hash_texts(data, starts, self._classes, self._key[0], self._key[1])  # type: ignore[no-any-return]
+
+
+def normal_form(text: str) -> str:
+    """The form in which words are compared; compiled code brings ASCII to it."""
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+@cache
+def character_classes() -> Bytes:
+    """OTHER, LETTER (of a word) or ALONE (a word by itself) for every code point: uint8 [0x110000]."""
+    codes = np.concatenate([np.arange(0xD800), np.arange(0xE000, 0x110000)]).astype("<u4")
+    classes = np.zeros(0x110000, np.uint8)
+    for found in WORD.finditer(codes.tobytes().decode("utf-32-le")):
+        classes[codes[found.start() : found.end()]] = LETTER
+    for first, last in UNSPACED:
+        span = classes[first : last + 1]
+        span[span == LETTER] = ALONE
+    return classes
+
+
+@njit(nogil=True)
+def _hash_texts(
+    data: Bytes, starts: npt.NDArray[np.int64], classes: Bytes, key0: np.uint64, key1: np.uint64
+) -> tuple[Hashes, npt.NDArray[np.int64]]:
+    counts = np.empty(len(starts) - 1, np.int64)
+    out = np.empty(int(starts[-1] - starts[0]) // 5 + 8, np.uint64)
+    filled = 0
+    for text in range(len(counts)):
+        before, place, end = filled, starts[text], starts[text + 1]
+        place, filled = _hash_words(data, place, end, classes, key0, key1, out, filled)
+        while place < end:
+            larger = np.empty(2 * len(out), np.uint64)
+            larger[:filled] = out
+            out = larger
+            place, filled = _hash_words(data, place, end, classes, key0, key1, out, filled)
+        counts[text] = filled - before
+    return out[:filled].copy(), counts
+
+
+@njit(nogil=True)
+def _hash_words(
+    data: Bytes, i: int, end: int, classes: Bytes, key0: np.uint64, key1: np.uint64, out: Hashes, count: int
+) -> tuple[int, int]:
+    """Hash the words of `data[i:end]` into `out[count:]` until either is full; where it stopped, and the new count.
+
+    A loop of its own: one that may replace `out` counts references at every word, which takes longer than hashing.
+    """
+    while i < end and count < len(out):
+        kind, width = _character(data, i, end, classes)
+        start = i
+        i += width
+        if kind == OTHER:
+            continue
+        if kind == LETTER:
+            while i < end:
+                kind, width = _character(data, i, end, classes)
+                if kind != LETTER:
+                    break
+                i += width
+        out[count] = siphash(data, start, i, key0, key1)
+        count += 1
+    return i, count
+
+
+@njit(nogil=True, inline="always")
+def _character(data: Bytes, i: int, end: int, classes: Bytes) -> tuple[int, int]:
+    """Class of the character at byte `i`, and its width in bytes; a byte out of place is a character of class OTHER."""
+    first = int(data[i])
+    if first < 0x80:
+        return int(classes[first]), 1
+    width = 2 if first < 0xE0 else 3 if first < 0xF0 else 4
+    if first < 0xC0 or i + width > end:
+        return 0, 1
+    code = first & (0xFF >> (width + 1))
+    for k in range(1, width):
+        code = (code << 6) | (int(data[i + k]) & 0x3F)
+    return int(classes[code]) if code < 0x110000 else 0, width
+
+
+@njit(nogil=True, inline="always")
+def _rotated(value: np.uint64, bits: int) -> np.uint64:
+    return (value << np.uint64(bits)) | (value >> np.uint64(64 - bits))
+
+
+@njit(nogil=True)
+def siphash(data: Bytes, start: int, end: int, key0: np.uint64, key1: np.uint64) -> np.uint64:
+    """SipHash-2-4 (Aumasson and Bernstein 2012) of `data[start:end]`, ASCII capitals read as small letters."""
+    a = key0 ^ np.uint64(0x736F6D6570736575)
+    b = key1 ^ np.uint64(0x646F72616E646F6D)
+    c = key0 ^ np.uint64(0x6C7967656E657261)
+    d = key1 ^ np.uint64(0x7465646279746573)
+    size = end - start
+    for block in range(size // 8 + 5):  # whole words, the last with the length, four rounds more
+        value, rounds = np.uint64(0), 1
+        if block <= size // 8:
+            rounds = 2
+            place = start + 8 * block
+            for k in range(min(8, end - place)):
+                byte = data[place + k]
+                if byte >= 65 and byte <= 90:
+                    byte |= np.uint8(32)
+                value |= np.uint64(byte) << np.uint64(8 * k)
+            if block == size // 8:
+                value |= np.uint64(size & 0xFF) << np.uint64(56)
+        elif block == size // 8 + 1:
+            c ^= np.uint64(0xFF)
+        d ^= value
+        for _ in range(rounds):
+            a += b
+            c += d
+            b = _rotated(b, 13) ^ a
+            d = _rotated(d, 16) ^ c
+            a = _rotated(a, 32)
+            c += b
+            a += d
+            b = _rotated(b, 17) ^ c
+            d = _rotated(d, 21) ^ a
+            c = _rotated(c, 32)
+        a ^= value
+    return a ^ b ^ c ^ d
+
+
+@njit(nogil=True)
+def ngrams(words: Hashes, n: int) -> Hashes:
+    """Hashes of the runs of `n` words, in order: uint64 [max(words - n + 1, 0)].
+
+    A text of fewer words, but at least one, has a single shorter run: itself.
+    """
+    count = len(words) - n + 1
+    if count < 1:
+        count = 1 if len(words) else 0
+        n = len(words)
+    out = np.empty(count, np.uint64)
+    for start in range(count):
+        value = np.uint64(0x9E3779B97F4A7C15)
+        for word in range(start, start + n):
+            value = mix(value ^ words[word])
+        out[start] = value
+    return out
+
+
+@njit(nogil=True)
+def mix(value: np.uint64) -> np.uint64:
+    """The finalizer of splitmix64 on one value: every input bit reaches every output bit."""
+    value += np.uint64(0x9E3779B97F4A7C15)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+@njit(nogil=True)
+def jaccard(first: Hashes, second: Hashes) -> float:
+    """Share of common elements of two sorted arrays without repeats; 0 where both are empty."""
+    i = j = common = 0
+    while i < len(first) and j < len(second):
+        if first[i] == second[j]:
+            common += 1
+            i += 1
+            j += 1
+        elif first[i] < second[j]:
+            i += 1
+        else:
+            j += 1
+    union = len(first) + len(second) - common
+    return common / union if union else 0.0

@@ -1,0 +1,94 @@
+"""Source kind `files`: documents that lie somewhere already.
+
+Folders (walked) and files, local or behind fsspec or http: Parquet, JSONL (plain, gzip, zstd), WARC, and
+plain text or HTML with one document a file. A data file is a shard; text and HTML files are taken together,
+a few hundred at a time. A broken line, row group, record or file is quarantined alone.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from llm_core.corpus.sources.base import Document, Record, Rejected, Shard, only_urls
+from llm_core.corpus.sources.charset import decode
+from llm_core.corpus.sources.listed import list_shards
+from llm_core.corpus.sources.tables import read_table
+from llm_core.errors import UserError
+from llm_core.network.downloads import Client
+from llm_core.params.sources import FilesSource
+from llm_core.runtime.storage import is_remote, open_file
+
+TABLES = (".parquet", ".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
+WARC = (".warc", ".warc.gz", ".warc.zst", ".wet", ".wet.gz", ".wat", ".wat.gz")
+PAGES = {".txt": "text/plain", ".md": "text/plain", ".html": "text/html", ".htm": "text/html"}
+PAGES_A_SHARD = 500
+
+
+class FilesRoom:
+    """The files that the params name; pages are grouped into shards."""
+
+    streaming = False
+
+    def __init__(self, params: FilesSource, client: Client) -> None:
+        self.params, self.client = params, client
+
+    def shards(self) -> list[Shard]:
+        """Data files each alone, then pages in groups."""
+        shards = list_shards(self.params, self.client, (*TABLES, *WARC, *PAGES))
+        data = [shard for shard in shards if _page_type(shard.name) is None]
+        pages = [shard for shard in shards if _page_type(shard.name)]
+        for start in range(0, len(pages), PAGES_A_SHARD):
+            group = pages[start : start + PAGES_A_SHARD]
+            data.append(replace(group[0], address="", parts=tuple((page.address, 0, 0) for page in group)))
+        return data
+
+    def bring(self, shard: Shard) -> Path | None:
+        """A local path of a data file; pages are opened one by one."""
+        return self.client.bring(shard.address, shard.sha256) if shard.address else None
+
+    def records(self, shard: Shard, file: Path | None, skipped: Counter[str]) -> Iterator[Record]:
+        """Stream a data file's rows, or a group's pages; `key` is the file and the row."""
+        if file is None:
+            records = self._pages([address for address, _, _ in shard.parts])
+        else:
+            records = read_data_file(file, shard.name, self.params.columns, skipped)
+        return only_urls(records, self.params.url_pattern)
+
+    def _pages(self, files: list[str]) -> Iterator[Record]:
+        for number, file in enumerate(files):
+            content_type = _page_type(file) or "text/plain"
+            try:
+                if file.startswith(("http://", "https://")):
+                    data = self.client.get(file)
+                else:
+                    with open_file(file) as stream:
+                        data = stream.read()
+            except UserError as error:
+                yield Rejected("quarantine_unavailable", number, detail=str(error)[:300])
+                continue
+            except OSError as error:
+                yield Rejected("quarantine_unreadable_file", number, detail=f"{file}: {error.strerror}")
+                continue
+            if b"\0" in data[:4096] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+                yield Rejected("quarantine_binary_file", number, len(data), file)
+                continue
+            text, charset = decode(data, html=content_type == "text/html")
+            metadata = {"content_type": content_type, "charset": charset, "file": file}
+            url = file if is_remote(file) else None
+            yield Document(key=file, text=text, url=url, metadata=metadata, offset=number)
+
+
+def read_data_file(file: Path, name: str, columns: Mapping[str, str], skipped: Counter[str]) -> Iterator[Record]:
+    """Stream a table's rows or a WARC file's records, by the name that the file has where it comes from."""
+    if urlsplit(name).path.lower().endswith(WARC):
+        from llm_core.corpus.sources.warc import read_warc_file
+
+        yield from read_warc_file(file, skipped, name)
+    else:
+        yield from read_table(file, name, columns)
+
+
+def _page_type(name: str) -> str | None:
+    return PAGES.get(Path(urlsplit(name).path).suffix.lower())

@@ -1,0 +1,1 @@
+"""The held-out split: whole documents, near-duplicates on one side."""

@@ -1,0 +1,118 @@
+"""Exact match of answers to chat questions that a model was finetuned for, on questions it has not seen.
+
+The test file has one JSON object a line with `messages` (the last one is the wanted answer), `id`
+and, where known, `field`. The baseline answers each question with its field's most frequent answer in
+`train.jsonl` beside the test file. Answers are compared in SQuAD's normal form (Rajpurkar et al. 2016).
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from llm_core.errors import UserError
+from llm_core.evaluation.answer_matching import normalize
+from llm_core.evaluation.statistics import detectable_difference, interval, mean_and_error
+from llm_core.evaluation.tasks import spread
+from llm_core.runtime.progress import task as progress_task
+
+Row = dict[str, Any]
+
+
+def read_questions(file: Path) -> list[Row]:
+    """Rows of a test file. Raises UserError at a line that is no conversation ending in an answer."""
+    rows = []
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file") from None
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            assert row["messages"][-1]["role"] == "assistant"
+        except (ValueError, KeyError, IndexError, TypeError, AssertionError):
+            raise UserError(f"{file}:{number}: needs `messages` that end with the assistant's answer") from None
+        rows.append(row)
+    return rows
+
+
+def answer_questions(
+    network: Any, tokenizer: Any, file: Path, limit: int | None, max_new: int, batch: int
+) -> list[Row]:
+    """One row a question: exact_match 0 or 1, the answer given and the one wanted, and the baseline's match."""
+    questions = read_questions(file)
+    questions = [questions[place] for place in spread(len(questions), limit)]
+    guesses = most_frequent(file.with_name("train.jsonl"))
+    prompts = [
+        tokenizer.apply_chat_template(row["messages"][:-1], add_generation_prompt=True, return_dict=False)
+        for row in questions
+    ]
+    order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+    given: dict[int, str] = {}
+    with progress_task("answers", total=len(prompts), unit="questions") as work:
+        for start in range(0, len(order), batch):
+            places = order[start : start + batch]
+            texts = generate(network, tokenizer, [prompts[place] for place in places], max_new)
+            given |= dict(zip(places, texts, strict=True))
+            work.update(len(places))
+    rows = []
+    for place, row in enumerate(questions):
+        wanted = row["messages"][-1]["content"]
+        guess = guesses.get(row.get("field", ""), guesses.get("", ""))
+        rows.append(
+            {
+                "task": "exact_match",
+                "id": str(row.get("id", place)),
+                "exact_match": float(normalize(given[place]) == normalize(wanted)),
+                "most_frequent": float(bool(guess) and normalize(guess) == normalize(wanted)),
+                "question": row["messages"][-2]["content"],
+                "given": given[place],
+                "wanted": wanted,
+            }
+        )
+    return rows
+
+
+def summarize_answers(rows: list[Row]) -> dict[str, float]:
+    """Exact match with its error and 95 % interval, the most-frequent-answer baseline, the number of questions."""
+    matches = [row["exact_match"] for row in rows]
+    value, error = mean_and_error(matches)
+    low, high = interval(matches)
+    baseline, _ = mean_and_error([row["most_frequent"] for row in rows])
+    return {
+        "exact_match": value,
+        "exact_match_stderr": error,
+        "exact_match_low": low,
+        "exact_match_high": high,
+        "most_frequent_answer": baseline,
+        "detectable": detectable_difference(matches),
+        "items": len(rows),
+    }
+
+
+def most_frequent(train: Path) -> dict[str, str]:
+    """field -> its most frequent answer in a training file ("" for all fields together); {} without one."""
+    if not train.is_file():
+        return {}
+    counts: dict[str, Counter[str]] = {}
+    for row in read_questions(train):
+        for field in {row.get("field", ""), ""}:
+            counts.setdefault(field, Counter())[row["messages"][-1]["content"]] += 1
+    return {field: min(count.items(), key=lambda item: (-item[1], item[0]))[0] for field, count in counts.items()}
+
+
+def generate(network: Any, tokenizer: Any, prompts: list[list[int]], max_new: int) -> list[str]:
+    """Greedy continuations of prompts (token ids), batched with padding on the left and a KV cache."""
+    import torch
+
+    room = (getattr(network.config, "max_position_embeddings", None) or 1 << 30) - max_new
+    prompts = [prompt[-room:] for prompt in prompts]
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
+    width = max(map(len, prompts))
+    inputs = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    with torch.inference_mode():
+        written = network.generate(
+            inputs, attention_mask=mask, max_new_tokens=max_new, do_sample=False, pad_token_id=pad
+        )
+    return [tokenizer.decode(row[width:], skip_special_tokens=True).strip() for row in written]

@@ -1,0 +1,211 @@
+"""`evaluate`: all that is measured of one model, each score with its error and its baselines.
+
+`metrics.json` is small (DVC and MLflow show it); `results.jsonl` has a row for every item, so
+that models are compared on the same items later; `samples.json` continues the prompts of the
+params. Seeds and clocks leave no trace: the same model, items and params give the same bytes.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llm_core.errors import UserError
+from llm_core.evaluation.chat_answers import answer_questions, generate, summarize_answers
+from llm_core.evaluation.harness import score_over_seeds, summarize
+from llm_core.evaluation.language_modelling import (
+    Row,
+    Text,
+    read_texts,
+    score_texts,
+    summarize_texts,
+    xz_bits_per_byte,
+)
+from llm_core.params import Params, flatten
+from llm_core.runtime.digests import content_digest
+from llm_core.runtime.progress import log, report, timed
+from llm_core.runtime.storage import output_folder, write_json
+from llm_core.tracking import runs
+
+Metrics = dict[str, Any]
+
+
+def evaluate(
+    model: Path,
+    out: Path,
+    params: Params,
+    *,
+    inputs: list[str] | None = None,
+    benchmarks: Path | None = None,
+    answers: Path | None = None,
+    touched: Path | None = None,
+) -> Metrics:
+    """Measure `model` (a folder in Hugging Face layout, or its name on the hub) and write `out`; the metrics.
+
+    `inputs`: held-out documents or .txt files; `benchmarks`: the folder of `fetch-benchmarks`; `answers`: a
+    test file of chat questions; `touched`: decontaminate's touched_items.jsonl. What is None is not measured.
+    Raises UserError: no causal language model at `model`, a file missing or of another kind.
+    """
+    chosen = params.evaluation
+    network, tokenizer = load(model, chosen.dtype)
+    metrics: Metrics = {"parameters": sum(parameter.numel() for parameter in network.parameters())}
+    rows: list[Row] = []
+    if inputs:
+        texts = read_texts(inputs, tokenizer, chosen.language_modelling.tokens_per_source)
+        if not texts:
+            raise UserError(f"{', '.join(inputs)}: no text to measure bits per byte on")
+        with timed("bits per byte"):
+            rows += score_texts(network, texts, chosen.language_modelling, chosen.batch_size, "bits per byte")
+            metrics["bits_per_byte"] = _language_modelling(rows, texts, model, params)
+    if benchmarks and chosen.tasks:
+        with timed(f"benchmarks {', '.join(chosen.tasks)}"):
+            items, spread = score_over_seeds(network, tokenizer, benchmarks, chosen)
+        rows += items
+        scores = summarize(items, read_touched(touched) if touched else None)
+        metrics["benchmarks"] = {task: score | spread.get(task, {}) for task, score in scores.items()}
+    if answers and tokenizer.chat_template:
+        with timed("answers"):
+            items = answer_questions(
+                network, tokenizer, answers, chosen.answers, chosen.answer_tokens, chosen.batch_size
+            )
+        rows += items
+        metrics["answers"] = summarize_answers(items)
+    samples = [] if not chosen.prompts else _samples(network, tokenizer, chosen.prompts)
+    metrics = rounded(metrics)
+    with output_folder(out) as folder:
+        write_json(folder / "metrics.json", metrics)
+        write_json(folder / "samples.json", samples)
+        write_json(folder / "about.json", {"model": str(model), "digest": _digest(model), "tasks": chosen.tasks})
+        with open(folder / "results.jsonl", "w", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    _track(model, out, params, metrics, inputs, benchmarks)
+    report({"figures": figures(metrics)})
+    for line in lines(metrics):
+        log(line)
+    return metrics
+
+
+def load(model: Path, dtype: str = "float32") -> tuple[Any, Any]:
+    """(network in eval mode, tokenizer). Raises UserError where `model` is no causal language model."""
+    import torch
+    import transformers
+
+    from llm_core.models import lstm  # noqa: F401 - registers the class
+
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        config = transformers.AutoConfig.from_pretrained(model)
+        kind = (config.architectures or ["?"])[0]
+        if kind.endswith(
+            ("ForSequenceClassification", "ForMaskedLM", "ForConditionalGeneration", "ForTokenClassification")
+        ):
+            raise UserError(
+                f"{model}: a {kind} does not continue text, so it has no bits per byte and no benchmark scores; "
+                "its own held-out metrics are in the metrics.json that its training wrote"
+            )
+        network = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype))
+        return network.eval(), transformers.AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{model}: no causal language model here ({str(error).splitlines()[0]})") from None
+
+
+def read_touched(file: Path) -> dict[str, set[str]]:
+    """benchmark -> ids of the items that training documents hold in part."""
+    found: dict[str, set[str]] = {}
+    try:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            found.setdefault(row["benchmark"], set()).add(row["id"])
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file (llm-core decontaminate writes it)") from None
+    except (ValueError, KeyError):
+        raise UserError(f"{file}: not a list of touched items ({line[:60]!r})") from None
+    return found
+
+
+def figures(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Metrics on one level, as MLflow and Dagster show them: `benchmarks/arc_easy/acc`."""
+    flat: dict[str, float] = {}
+    for key, value in metrics.items():
+        if isinstance(value, Mapping):
+            flat |= figures(value, f"{prefix}{key}/")
+        elif isinstance(value, int | float):
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def lines(metrics: Metrics) -> list[str]:
+    """What a person sees at the end: never a score without its error."""
+    told = []
+    for source, score in metrics.get("bits_per_byte", {}).items():
+        beside = "".join(f", {name} {score[name]:.3f}" for name in ("xz", "untrained") if name in score)
+        told.append(f"bits per byte, {source}: {with_error(score, 'bits_per_byte')}{beside}")
+    for task, score in metrics.get("benchmarks", {}).items():
+        shown = [key for key in score if f"{key}_stderr" in score and not key.endswith(("_clean", "_touched"))]
+        chance = f", chance {score['chance']:.3f}" if "chance" in score else ""
+        values = ", ".join(f"{key} {with_error(score, key)}" for key in shown)
+        seeds = f", {score['seeds']:.0f} draws of examples" if "seeds" in score else ""
+        told.append(f"{task}: {values}{chance} ({score['items']} items{seeds})")
+    if answer := metrics.get("answers"):
+        baseline = f"most frequent answer {answer['most_frequent_answer']:.4f}"
+        told.append(f"exact match: {with_error(answer, 'exact_match')}, {baseline} ({answer['items']} questions)")
+    return told
+
+
+def with_error(score: Mapping[str, Any], metric: str) -> str:
+    """`0.2600 ± 0.0627`; a single document has no error to give; equal items have an interval all the same."""
+    error = score.get(f"{metric}_stderr")
+    if error == 0:
+        return f"{score[metric]:.4f} [{score[f'{metric}_low']:.4f}, {score[f'{metric}_high']:.4f}]"
+    return f"{score[metric]:.4f} " + ("(one document, no error)" if error is None else f"± {error:.4f}")
+
+
+def rounded(value: Any) -> Any:
+    """Floats to 12 significant digits, nan to null: what JSON and every processor agree on."""
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    if isinstance(value, float):
+        return float(f"{value:.12g}") if value == value else None
+    return value
+
+
+def _language_modelling(rows: list[Row], texts: list[Text], model: Path, params: Params) -> Metrics:
+    scores = summarize_texts(rows)
+    for source, value in xz_bits_per_byte(texts).items():
+        scores[source]["xz"] = value
+    if params.evaluation.language_modelling.untrained:
+        import torch
+        import transformers
+
+        torch.manual_seed(params.seed)
+        random = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(model)).eval()
+        settings = params.evaluation.language_modelling
+        blank = summarize_texts(score_texts(random, texts, settings, params.evaluation.batch_size, "untrained"))
+        for source, score in blank.items():
+            scores[source]["untrained"] = score["bits_per_byte"]
+    return scores
+
+
+def _samples(network: Any, tokenizer: Any, prompts: list[str]) -> list[dict[str, str]]:
+    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    ids = [begin + tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
+    texts = [generate(network, tokenizer, [prompt], 40)[0] for prompt in ids]
+    return [{"prompt": prompt, "continuation": text} for prompt, text in zip(prompts, texts, strict=True)]
+
+
+def _digest(model: Path) -> str:
+    return content_digest(model) if Path(model).exists() else str(model)
+
+
+def _track(
+    model: Path, out: Path, params: Params, metrics: Metrics, inputs: list[str] | None, benchmarks: Path | None
+) -> None:
+    settings = flatten(params.evaluation, "evaluation.")
+    tags = {"model": str(model), "model_digest": _digest(model), "evaluation_digest": content_digest(out)}
+    with runs.run("evaluate", settings, tags) as run:
+        run.metrics({key: value for key, value in figures(metrics).items() if value is not None})
+        for path in [*(inputs or []), *([str(benchmarks)] if benchmarks else [])]:
+            if Path(path).exists():
+                run.dataset(path, "evaluation")
+        run.artifact(out / "results.jsonl")
+        run.artifact(out / "samples.json")

@@ -1,0 +1,1 @@
+"""What travels between stages: documents, ledgers, token shards, and the files that carry them."""

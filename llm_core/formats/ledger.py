@@ -1,0 +1,134 @@
+"""The ledger: what each stage decided about each document, and why.
+
+One Parquet row per document and stage that judged it. Reasons are names
+(`gopher_word_count`), never sentences, so that they can be counted. What a stage drops,
+its ledger keeps: count in = kept + dropped, always; `check_balance` holds a stage to it.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from llm_core.formats.documents import DocumentWriter
+
+Verdict = Literal["kept", "changed", "dropped"]
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("stage", pa.string(), nullable=False),  # the verb: clean, dedup, …
+        pa.field("verdict", pa.string(), nullable=False),  # kept, changed (kept, with another text), dropped
+        pa.field("reason", pa.string()),  # a name; null where simply kept
+        pa.field("score", pa.float64()),  # what the rule measured (a share, a count, a similarity)
+        pa.field("bytes", pa.int64()),  # UTF-8 length of the text as it came in
+        pa.field("cluster_id", pa.string()),  # dedup: smallest id of the duplicate cluster
+        pa.field("survivor_id", pa.string()),  # dedup: the document kept in its stead
+        pa.field("detail", pa.string()),  # a name again: the benchmark item, the quarantined file
+        pa.field("shard", pa.string()),  # input file, as the stage was given it
+        pa.field("offset", pa.int64()),  # row (or byte, for raw files) in that input
+    ]
+)
+
+
+class Row(TypedDict, total=False):
+    """A ledger row under construction; see SCHEMA for the columns' meaning."""
+
+    id: str
+    source: str
+    stage: str
+    verdict: Verdict
+    reason: str | None
+    score: float | None
+    bytes: int | None
+    cluster_id: str | None
+    survivor_id: str | None
+    detail: str | None
+    shard: str | None
+    offset: int | None
+
+
+class LedgerWriter(DocumentWriter):
+    """Writes ledger rows as Parquet shards, and counts verdicts and reasons per source."""
+
+    def __init__(self, folder: str | Path, stage: str) -> None:
+        super().__init__(folder, schema=SCHEMA)
+        self.stage = stage
+        self.counts: Counter[tuple[str, str, str]] = Counter()  # (source, verdict, reason) -> documents
+        self.sizes: Counter[tuple[str, str, str]] = Counter()  # the same -> bytes
+
+    def record(self, rows: list[Row]) -> None:
+        """Append verdicts; `stage` is filled in."""
+        for row in rows:
+            key = (row["source"], row["verdict"], row.get("reason") or "")
+            self.counts[key] += 1
+            self.sizes[key] += row.get("bytes") or 0
+        self.write_rows([{**row, "stage": self.stage} for row in rows])
+
+    def record_columns(self, rows: int, **columns: pa.Array) -> None:
+        """Append verdicts given in columns, `source`, `verdict`, `reason`, `bytes` among them; others are null."""
+        stage = pa.repeat(self.stage, rows)
+        arrays = [
+            (columns | {"stage": stage}).get(field.name, pa.nulls(rows, field.type)).cast(field.type)
+            for field in SCHEMA
+        ]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+        keys = ["source", "verdict", "reason"]
+        totals = (
+            pa.table(batch.select([*keys, "bytes"]))
+            .group_by(keys, use_threads=False)
+            .aggregate([("bytes", "sum"), ([], "count_all")])
+        )
+        for row in totals.to_pylist():
+            key = (row["source"], row["verdict"], row["reason"] or "")
+            self.counts[key] += row["count_all"]
+            self.sizes[key] += row["bytes_sum"] or 0
+        self.write(batch)
+
+    def summary(self) -> dict[str, Any]:
+        """Documents and bytes in, kept, changed and dropped, in all, per source and per reason."""
+        return summarize(self.counts, self.sizes)
+
+
+def summarize(counts: Counter[tuple[str, str, str]], sizes: Counter[tuple[str, str, str]]) -> dict[str, Any]:
+    """Nested metrics of (source, verdict, reason) counts; see LedgerWriter."""
+
+    def table(source: str | None) -> dict[str, Any]:
+        picked = [key for key in counts if source in (None, key[0])]
+        total = {"documents_in": 0, "documents_kept": 0, "documents_changed": 0, "documents_dropped": 0}
+        total |= {"bytes_in": 0, "bytes_kept": 0, "bytes_dropped": 0}
+        dropped: Counter[str] = Counter()
+        for key in picked:
+            verdict, reason = key[1], key[2]
+            total["documents_in"] += counts[key]
+            total["bytes_in"] += sizes[key]
+            fate = "dropped" if verdict == "dropped" else "kept"
+            total[f"documents_{fate}"] += counts[key]
+            total[f"bytes_{fate}"] += sizes[key]
+            if verdict == "changed":
+                total["documents_changed"] += counts[key]
+            if verdict == "dropped":
+                dropped[reason] += counts[key]
+        return {**total, "dropped_by_reason": dict(sorted(dropped.items()))}
+
+    sources = sorted({key[0] for key in counts})
+    return {**table(None), "by_source": {source: table(source) for source in sources}}
+
+
+def read_ledger(folder: str | Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Stream a stage's ledger; `folder` is the stage's output folder or its `ledger/`."""
+    folder = Path(folder)
+    inner = folder / "ledger" if (folder / "ledger").is_dir() else folder
+    for file in sorted(inner.glob("*.parquet")):
+        yield from pq.ParquetFile(file).iter_batches(columns=columns)
+
+
+def check_balance(documents_in: int, metrics: dict[str, Any]) -> None:
+    """Raise RuntimeError unless every document that came in was either kept or dropped."""
+    accounted = metrics["documents_kept"] + metrics["documents_dropped"]
+    if accounted != documents_in or metrics["documents_in"] != documents_in:
+        raise RuntimeError(f"ledger out of balance: {documents_in} documents in, {accounted} accounted for")

@@ -1,0 +1,61 @@
+"""Where pieces are processed: in this process, in processes on this machine, or on a Ray cluster.
+
+All three call the same function on the same pieces and hand the results over in the pieces' order, so that the bytes
+written do not depend on the runner. Work under way is bounded: memory does not grow with the input.
+
+Ray runs plain tasks, not Ray Data or daft: the pieces are already cut, the order must be kept, and nothing
+is shuffled. The scratch folder must be visible to all nodes.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from llm_core.runtime.ray_cluster import ray_cluster
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+AHEAD = 2  # pieces under way for each worker
+
+
+def run(function: Callable[[Item], Result], items: Sequence[Item], runner: str, workers: int) -> Iterator[Result]:
+    """Apply `function` (importable by name) to each item, results in order."""
+    if runner == "ray":
+        yield from _run_ray(function, items, workers)
+        return
+    workers = min(workers or len(os.sched_getaffinity(0)), len(items))
+    if workers <= 1:
+        yield from map(function, items)
+    else:
+        yield from _run_processes(function, items, workers)
+
+
+def _run_processes(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+    from concurrent.futures import Future, ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    waiting: deque[Future[Result]] = deque()
+    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) >= workers * AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _run_ray(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+    with ray_cluster("cleaning.runner", workers) as (ray, cpus):
+        remote = ray.remote(function)
+        waiting: deque[Any] = deque()
+        for item in items:
+            waiting.append(remote.remote(item))
+            if len(waiting) >= AHEAD * cpus:
+                yield ray.get(waiting.popleft())
+        while waiting:
+            yield ray.get(waiting.popleft())

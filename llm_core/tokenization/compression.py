@@ -1,0 +1,67 @@
+"""How well a tokenizer fits a corpus: compression, fertility, unused tokens."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from llm_core.tokenization.pre_tokenizer import character_classes, count_words
+from llm_core.tokenization.training.counting import text_bytes
+
+
+class TokenStatistics:
+    """Counts documents, bytes, words and tokens per source; words are runs of non-space (fertility = tokens a word)."""
+
+    def __init__(self, vocab_size: int) -> None:
+        self.used = np.zeros(vocab_size, np.int64)
+        self.counts: dict[str, Counter[str]] = {}
+
+    def add(
+        self,
+        sources: pa.StringArray,
+        texts: pa.LargeStringArray,
+        ids: npt.NDArray[np.unsignedinteger],
+        starts: npt.NDArray[np.int64],
+    ) -> None:
+        """Count a batch: `ids` of `texts` one behind another, and where each text's begin ([texts + 1])."""
+        self.used += np.bincount(ids, minlength=len(self.used))
+        data, offsets = text_bytes(texts)
+        table = pa.table(
+            {
+                "source": sources,
+                "bytes": np.diff(offsets),
+                "words": count_words(data, offsets, character_classes()),
+                "tokens": np.diff(starts),
+            }
+        )
+        totals = table.group_by("source").aggregate(
+            [("bytes", "sum"), ("words", "sum"), ("tokens", "sum"), ("bytes", "count")]
+        )
+        for row in totals.to_pylist():
+            self.counts.setdefault(row["source"], Counter()).update(
+                documents=row["bytes_count"], bytes=row["bytes_sum"], words=row["words_sum"], tokens=row["tokens_sum"]
+            )
+
+    def summary(self) -> dict[str, Any]:
+        """Totals and ratios in all and per source, and how many tokens of the vocabulary never occurred."""
+        everything: Counter[str] = Counter()
+        for counts in self.counts.values():
+            everything.update(counts)
+        return {
+            **_ratios(everything),
+            "unused_tokens": int((self.used == 0).sum()),
+            "by_source": {source: _ratios(counts) for source, counts in sorted(self.counts.items())},
+        }
+
+
+def _ratios(counts: Counter[str]) -> dict[str, Any]:
+    return {
+        "documents": counts["documents"],
+        "bytes": counts["bytes"],
+        "words": counts["words"],
+        "tokens": counts["tokens"],
+        "bytes_per_token": round(counts["bytes"] / max(counts["tokens"], 1), 6),
+        "fertility": round(counts["tokens"] / max(counts["words"], 1), 6),
+    }

@@ -1,0 +1,101 @@
+"""The stage `tokenize`: documents in, memory-mapped Arrow token shards out.
+
+A document becomes bos + ids + eos. A folder that `llm-core split` wrote gives one folder
+of shards for each of its sides; any other input gives its shards straight in `out`.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llm_core.formats.documents import count_documents, read_documents
+from llm_core.formats.token_shards import SHARD_TOKENS, TokenShards, TokenWriter, token_schema
+from llm_core.runtime import progress
+from llm_core.runtime.storage import output_folder, write_json
+from llm_core.tokenization.compression import TokenStatistics
+from llm_core.tokenization.encoding import Encoder
+from llm_core.tokenization.layout import Vocabulary
+
+Ids = npt.NDArray[np.unsignedinteger]
+Starts = npt.NDArray[np.int64]
+SIDES = ("train", "heldout")
+
+
+def tokenize(
+    paths: Sequence[str | Path], tokenizer: str | Path, out: str | Path, workers: int, shard_tokens: int = SHARD_TOKENS
+) -> dict[str, Any]:
+    """Encode the documents at `paths` into shards at `out`, and return the metrics.
+
+    Raises UserError: no documents, no tokenizer there.
+    """
+    vocabulary = Vocabulary(tokenizer)
+    sides = _sides(paths)
+    with output_folder(out) as folder:
+        metrics = {
+            side: _encode_side(places, folder / side if side else folder, vocabulary, workers, side, shard_tokens)
+            for side, places in sides.items()
+        }
+        written = metrics.get("", metrics)
+        written |= {"vocab_size": vocabulary.size, "tokenizer": vocabulary.digest}
+        write_json(folder / "metrics.json", written)
+    progress.report({"tokenize": written})
+    return written
+
+
+def _sides(paths: Sequence[str | Path]) -> dict[str, list[str | Path]]:
+    if all(Path(path, side).is_dir() for path in paths for side in SIDES):
+        return {side: [Path(path, side) for path in paths] for side in SIDES}
+    return {"": list(paths)}
+
+
+def _encode_side(
+    paths: Sequence[str | Path], folder: Path, vocabulary: Vocabulary, workers: int, side: str, shard_tokens: int
+) -> dict[str, Any]:
+    schema = token_schema(vocabulary.size, vocabulary.digest)
+    statistics = TokenStatistics(vocabulary.size)
+    encoder = Encoder(vocabulary)
+    total = count_documents(paths)
+    batches = read_documents(paths, columns=["id", "source", "text"])
+    documents = 0
+    with (
+        TokenWriter(folder, schema, shard_tokens) as writer,
+        progress.task(f"tokenize {side}".strip(), total=total) as work,
+    ):
+        for batch, ids, starts in _in_order(batches, encoder, workers):
+            statistics.add(batch.column("source"), batch.column("text"), ids, starts)
+            writer.write(_rows(batch, ids, starts, schema))
+            documents += batch.num_rows
+            work.update(batch.num_rows, tokens=writer.tokens)
+    metrics = statistics.summary()
+    shards = TokenShards(folder)
+    if not (shards.tokens == writer.tokens == metrics["tokens"] and len(shards) == documents == metrics["documents"]):
+        raise RuntimeError(f"{folder}: {documents} documents of {metrics['tokens']} tokens went in, not so many out")
+    return metrics
+
+
+def _in_order(
+    batches: Iterator[pa.RecordBatch], encoder: Encoder, workers: int
+) -> Iterator[tuple[pa.RecordBatch, Ids, Starts]]:
+    """Encode on `workers` threads (the encoder lets go of the interpreter), a few batches ahead, in order."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: list[Any] = []
+        for batch in batches:
+            waiting.append((batch, pool.submit(encoder.encode, batch.column("text"), ends=True)))
+            if len(waiting) > workers:
+                done, future = waiting.pop(0)
+                yield done, *future.result()
+        for done, future in waiting:
+            yield done, *future.result()
+
+
+def _rows(batch: pa.RecordBatch, ids: Ids, starts: Starts, schema: pa.Schema) -> pa.RecordBatch:
+    lists = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), pa.array(ids))
+    sizes = pc.binary_length(batch.column("text")).cast(pa.int64())
+    columns = [batch.column("id"), batch.column("source"), sizes, lists.cast(schema.field("input_ids").type)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

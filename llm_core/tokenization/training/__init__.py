@@ -1,0 +1,1 @@
+"""BPE training: word counts, merges, and the sample they are learnt from."""

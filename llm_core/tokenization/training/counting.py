@@ -1,0 +1,104 @@
+"""How often each piece of text (word with its space, number, sign …) occurs: all that BPE training needs.
+
+Memory is bounded by `max_words` distinct pieces. When a corpus has more, the rarest are
+dropped (lossy counting; Manku and Motwani 2002), said in the log: pieces that rare decide
+no merge of a vocabulary that anyone trains.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from llm_core.runtime import progress
+from llm_core.runtime.compilation import njit
+from llm_core.tokenization.pre_tokenizer import character_classes, word_end
+from llm_core.tokenization.word_table import FULL, WordTable, find_or_add, word_table
+
+MAX_WORDS = 1 << 23  # with their text about 400 MB
+Ints = npt.NDArray[np.int64]
+
+
+class PieceCounts:
+    """Counts the pieces of texts, by the policies `digits` and `runs` of the pre-tokenizer."""
+
+    def __init__(self, digits: int, runs: bool, max_words: int = MAX_WORDS) -> None:
+        self.digits, self.runs, self.max_words = digits, runs, max_words
+        self._reset(min(max_words, 1 << 16), 1 << 20)
+
+    def add(self, texts: pa.LargeStringArray) -> None:
+        """Count the pieces of `texts`."""
+        data, offsets = text_bytes(texts)
+        classes, place = character_classes(), (0, int(offsets[0]))
+        while True:
+            place = _count(data, offsets, *place, classes, self.digits, self.runs, self._table, self._counts)
+            if place[0] == len(texts):
+                return
+            self._make_room(len(data))
+
+    def result(self) -> tuple[npt.NDArray[np.uint8], Ints, Ints]:
+        """The distinct pieces: their bytes one behind another, where each begins (int64 [n + 1]), their counts [n]."""
+        words, size = self._table.used.tolist()
+        return self._table.arena[:size], self._table.starts[: words + 1], self._counts[:words]
+
+    def _reset(self, words: int, arena_bytes: int) -> None:
+        self._table: WordTable = word_table(words, arena_bytes)
+        self._counts: Ints = np.zeros(words, np.int64)
+
+    def _make_room(self, longest: int) -> None:
+        arena, starts, counts = (array.copy() for array in self.result())
+        words, threshold = len(self._counts), 0
+        if len(counts) < words:  # it is the arena that is full
+            self._reset(words, 2 * len(self._table.arena) + longest)
+        elif 2 * words <= self.max_words:
+            self._reset(2 * words, 2 * len(self._table.arena))
+        else:
+            threshold = int(np.partition(counts, words // 2)[words // 2])
+            progress.log(f"sample: more than {words} distinct pieces; those seen {threshold} times or less are dropped")
+            self._reset(words, len(self._table.arena))
+        _refill(self._table, self._counts, arena, starts, counts, threshold)
+
+
+def text_bytes(texts: pa.LargeStringArray) -> tuple[npt.NDArray[np.uint8], Ints]:
+    """The UTF-8 bytes under an Arrow array and the offsets of its texts in them (int64 [texts + 1]), not copied."""
+    texts = texts.cast(pa.large_string())
+    buffers = texts.buffers()
+    if buffers[1] is None:
+        return np.zeros(0, np.uint8), np.zeros(len(texts) + 1, np.int64)
+    offsets = np.frombuffer(buffers[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    data = np.frombuffer(buffers[2], np.uint8) if buffers[2] is not None else np.zeros(0, np.uint8)
+    return data, offsets
+
+
+@njit(nogil=True)
+def _count(
+    data: npt.NDArray[np.uint8],
+    offsets: Ints,
+    text: int,
+    place: int,
+    classes: npt.NDArray[np.uint8],
+    digits: int,
+    runs: bool,
+    table: WordTable,
+    counts: Ints,
+) -> tuple[int, int]:
+    """Count from byte `place` of `text` on; where it stopped for want of room, else (texts, 0)."""
+    while text < len(offsets) - 1:
+        end = offsets[text + 1]
+        while place < end:
+            stop = word_end(data, place, end, classes, digits, runs)
+            word = find_or_add(table, data, place, stop)
+            if word == FULL:
+                return text, place
+            counts[word] += 1
+            place = stop
+        text += 1
+    return text, 0
+
+
+@njit(nogil=True)
+def _refill(
+    table: WordTable, counts: Ints, arena: npt.NDArray[np.uint8], starts: Ints, old: Ints, threshold: int
+) -> None:
+    for word in range(len(old)):
+        if old[word] > threshold:
+            counts[find_or_add(table, arena, starts[word], starts[word + 1])] = old[word]

@@ -1,0 +1,85 @@
+"""A weighted random sample of documents, streamed.
+
+Two passes over the text: one to weigh each source, one to draw. Whether a document is
+drawn depends on its id, the seed and its source's share alone, so the sample is the same
+however the files are cut, and nothing is held in memory. Shares are rounded down to two
+digits: a document more or less then moves none, and a corpus that loses a document which was
+not drawn gives the same sample, the same tokenizer, and the same token shards.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llm_core.errors import UserError
+from llm_core.formats.documents import read_documents
+from llm_core.runtime import progress
+from llm_core.runtime.digests import short_hash
+
+
+def weigh(paths: Sequence[str | Path]) -> dict[str, int]:
+    """UTF-8 bytes of text in each source. Raises UserError when there is no text at all."""
+    sizes: Counter[str] = Counter()
+    for batch in read_documents(paths, columns=["source", "text"]):
+        table = pa.table({"source": batch.column("source"), "bytes": pc.binary_length(batch.column("text"))})
+        for row in table.group_by("source").aggregate([("bytes", "sum")]).to_pylist():
+            sizes[row["source"]] += row["bytes_sum"] or 0
+    if not sum(sizes.values()):
+        raise UserError(f"{', '.join(map(str, paths))}: the documents hold no text to train a tokenizer on")
+    return dict(sorted(sizes.items()))
+
+
+def shares(sizes: dict[str, int], sample_bytes: int, weights: dict[str, float]) -> dict[str, float]:
+    """Which share of each source's documents to draw (0 … 1) for a sample of at most `sample_bytes`.
+
+    The sample is divided by `weights` (default: a source's own bytes); a source that cannot fill its part
+    gives all it has, and the others fill what is left. Raises UserError for a weight of no source.
+    """
+    unknown = set(weights) - set(sizes)
+    if unknown:
+        raise UserError(
+            f"tokenizer.weights names no source of the corpus: {', '.join(sorted(unknown))} (it has {', '.join(sizes)})"
+        )
+    total = sum(sizes.values())
+    wanted = {source: weights.get(source, size / total) for source, size in sizes.items()}
+    taken = dict.fromkeys(sizes, 0.0)
+    open_sources = {source for source in sizes if wanted[source] > 0 and sizes[source] > 0}
+    left = float(sample_bytes)
+    while open_sources:
+        scale = left / sum(wanted[source] for source in open_sources)
+        full = {source for source in open_sources if wanted[source] * scale >= sizes[source]}
+        for source in full or open_sources:
+            taken[source] = sizes[source] if full else wanted[source] * scale
+        left -= sum(taken[source] for source in full)
+        open_sources = open_sources - full if full else set()
+    return {source: _two_digits(taken[source] / size) if size else 0.0 for source, size in sizes.items()}
+
+
+def draw(paths: Sequence[str | Path], drawn: dict[str, float], seed: int, total: int) -> Iterator[pa.RecordBatch]:
+    """Stream batches (source, text) of the documents drawn; `total` bytes are the end of the progress bar."""
+    with progress.task("sample", total=total, unit="bytes") as work:
+        for batch in read_documents(paths, columns=["id", "source", "text"]):
+            work.update(batch.column("text").nbytes)
+            if any(share < 1 for share in drawn.values()):
+                ids, sources = batch.column("id").to_pylist(), batch.column("source").to_pylist()
+                keep = [is_drawn(id, drawn[source], seed) for id, source in zip(ids, sources, strict=True)]
+                batch = batch.filter(pa.array(keep, pa.bool_()))
+            if batch.num_rows:
+                yield batch.select(["source", "text"])
+
+
+def is_drawn(id: str, share: float, seed: int) -> bool:
+    """Whether the document `id` belongs to a sample of `share` (0 … 1) of its source."""
+    return int(short_hash("tokenizer sample", str(seed), id)[:13], 16) / 16**13 < share
+
+
+def _two_digits(share: float) -> float:
+    """`share` rounded down to two significant decimal digits: 0.1333 -> 0.13; 1 stays 1."""
+    if share <= 0:
+        return 0.0
+    scale = 10.0 ** (1 - math.floor(math.log10(share)))
+    return math.floor(share * scale * (1 + 1e-12)) / scale

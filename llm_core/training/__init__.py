@@ -1,0 +1,1 @@
+"""Pretraining, finetuning, scaling ladders and ablations."""

@@ -1,0 +1,65 @@
+"""DeepSpeed's C++ ops, built once inside the project: `python -m llm_core.training.deepspeed_ops [--offload]`.
+
+DeepSpeed compiles them at first use, for minutes, into a folder shared by all projects of the
+user; and a build that was killed leaves a lock file that hangs every later run. Here they go
+to `TORCH_EXTENSIONS_DIR` (`.torch_extensions` of the project where it is unset), and since
+every build holds our own file lock, which dies with its process, any lock file found is stale.
+"""
+
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+
+def extensions_folder() -> Path:
+    """Where compiled ops live; sets TORCH_EXTENSIONS_DIR for DeepSpeed and child processes."""
+    project = Path(__file__).resolve().parents[2]
+    home = project if (project / "pyproject.toml").is_file() else Path.home() / ".cache" / "llm_core"
+    return Path(os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(home / ".torch_extensions")))
+
+
+def ensure_ops(offload: bool = False, building: bool = False) -> None:
+    """Load the ops a CPU run needs, building what is missing; with `offload` the optimizer's op, too."""
+    with _locked(extensions_folder()):
+        from deepspeed.ops.op_builder import CPUAdamBuilder
+        from deepspeed.ops.op_builder.cpu.comm import ShareMemCommBuilder
+
+        with redirect_stdout(sys.stderr if building else StringIO()):  # DeepSpeed tells each time that it has built
+            for builder in (ShareMemCommBuilder(), *([CPUAdamBuilder()] if offload else [])):
+                if builder.is_compatible(verbose=False):
+                    builder.load(verbose=False)
+
+
+def unname_buffer() -> None:
+    """Take this rank's reduction buffer (69 MB) out of /dev/shm, where DeepSpeed leaves it after every run for good.
+
+    Call once the process group stands: all ranks have it mapped then and go on using it without its name.
+    """
+    import torch.distributed as dist
+
+    if not dist.is_initialized():
+        return
+    if dist.get_world_size() > 1:
+        dist.barrier()
+    address, port = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")
+    name = f"deepspeed_allreduce_buffer_{os.getuid()}_{address}_{port}_{dist.get_rank()}"
+    (Path("/dev/shm") / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".building", "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        for stale in folder.rglob("lock"):
+            stale.unlink(missing_ok=True)
+        yield
+
+
+if __name__ == "__main__":
+    print(f"building DeepSpeed's C++ ops in {extensions_folder()} (some minutes, once)", file=sys.stderr)
+    ensure_ops(offload="--offload" in sys.argv, building=True)

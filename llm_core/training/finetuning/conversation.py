@@ -1,0 +1,123 @@
+"""Conversations as tokens: chat template, labels on the answers only, and nothing cut in silence.
+
+The template lives in the tokenizer, so that whoever loads the model writes its prompts the
+same way. A model without one gets a plain-text template, and a padding token of its own where it has none or pads with
+its end token: a model whose padding is its end token never learns to stop.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from llm_core.errors import UserError
+from llm_core.training.finetuning.rows import names
+
+PAD = "<|pad|>"
+IGNORED = -100  # label of a token that the loss does not see
+# Roles as words, for tokenizers that have no tokens for them; each turn ends with the end token.
+PLAIN_TEMPLATE = (
+    "{{ bos_token if bos_token else '' }}"
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}"
+    "{{ 'Assistant: ' }}{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}{{ '\\n' }}"
+    "{% else %}"
+    "{{ message['role'].capitalize() + ': ' + message['content'] + '\\n' }}"
+    "{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}"
+)
+Message = dict[str, str]
+
+
+@dataclass
+class Encoded:
+    """Token ids and labels of rows, and what became of the rows that did not fit."""
+
+    rows: list[dict[str, list[int]]] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)  # ids of rows over max_length
+    trimmed: list[str] = field(default_factory=list)  # ids of rows whose prompt lost its beginning
+
+
+def load_tokenizer(folder: str, chat: bool = True) -> Any:
+    """The tokenizer of a model folder, with a padding token of its own and (`chat`) a template."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: holds no tokenizer ({str(error).splitlines()[0]})") from None
+    if tokenizer.eos_token is None:
+        tokenizer.eos_token = tokenizer.sep_token  # BERT's family ends with its separator
+    if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
+        tokenizer.add_special_tokens({"pad_token": PAD})
+    if chat and not tokenizer.chat_template:
+        if tokenizer.eos_token is None:
+            raise UserError(f"{folder}: its tokenizer has no end token, so a model cannot learn to stop")
+        tokenizer.chat_template = PLAIN_TEMPLATE
+    return tokenizer
+
+
+def prompt_ids(tokenizer: Any, messages: list[Message]) -> list[int]:
+    """Ids of a conversation up to where the assistant is to speak."""
+    return _ids(tokenizer, _text(tokenizer, messages, add_generation_prompt=True))
+
+
+def encode_conversation(tokenizer: Any, messages: list[Message]) -> dict[str, list[int]]:
+    """Ids and labels; a label is the id where the assistant speaks (its end token too), else -100.
+
+    Prompt and answer are encoded apart, as they meet at inference: no token spans the border. Raises UserError
+    where the template writes a turn differently later on, because answers could not be told from questions.
+    """
+    text, position = _text(tokenizer, messages), 0
+    ids: list[int] = []
+    labels: list[int] = []
+    for turn, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        start = _text(tokenizer, messages[:turn], add_generation_prompt=True)
+        end = _text(tokenizer, messages[: turn + 1])
+        if not (text.startswith(start) and text.startswith(end) and end.startswith(start)):
+            raise UserError("the tokenizer's chat template writes a turn differently as the conversation grows")
+        asked, answered = _ids(tokenizer, text[position : len(start)]), _ids(tokenizer, text[len(start) : len(end)])
+        ids += asked + answered
+        labels += [IGNORED] * len(asked) + answered
+        position = len(end)
+    if tokenizer.eos_token_id in ids:  # a template may write a line break behind the last turn's end token
+        last = len(ids) - ids[::-1].index(tokenizer.eos_token_id)
+        ids, labels = ids[:last], labels[:last]
+    return {"input_ids": ids, "labels": labels}
+
+
+def encode_rows(tokenizer: Any, rows: list[dict[str, Any]], max_length: int, too_long: str) -> Encoded:
+    """Encode rows with `messages`; those over `max_length` are dropped, prompt-trimmed or refused by `too_long`."""
+    encoded = Encoded()
+    for name, row in zip(names(rows), rows, strict=True):
+        sample = encode_conversation(tokenizer, row["messages"])
+        excess = len(sample["input_ids"]) - max_length
+        if excess > 0:
+            answer = next((at for at, label in enumerate(sample["labels"]) if label != IGNORED), 0)
+            if too_long == "refuse":
+                raise UserError(
+                    f"row {name}: {len(sample['input_ids'])} tokens, over max_length {max_length}; "
+                    "raise finetuning.instruction.max_length or set too_long to drop or trim_prompt"
+                )
+            if too_long == "drop" or answer <= excess:
+                encoded.dropped.append(name)
+                continue
+            encoded.trimmed.append(name)
+            sample = {
+                key: [values[0], *values[excess + 1 :]] for key, values in sample.items()
+            }  # keeps the first token
+        encoded.rows.append(sample)
+    return encoded
+
+
+def _text(tokenizer: Any, messages: list[Message], add_generation_prompt: bool = False) -> str:
+    if not messages:
+        return ""
+    text: str = tokenizer.apply_chat_template(messages, add_generation_prompt=add_generation_prompt, tokenize=False)
+    return text
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids

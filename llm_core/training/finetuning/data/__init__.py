@@ -1,0 +1,1 @@
+"""The default rows of each finetuning method, made from the World Factbook."""

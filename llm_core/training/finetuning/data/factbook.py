@@ -1,0 +1,236 @@
+"""Data for every method without a hub: built from the World Factbook's fields.
+
+The unit of the split is the country. Test countries are those that `split` held out of
+pretraining whole (no document of theirs among the training documents), so that a right answer about
+one cannot have been read. Where `split` held out single documents and no whole country, countries are
+drawn by a hash and `countries_unseen_in_pretraining` in metrics.json says 0.
+
+Two kinds of question: `closed` asks from memory, `open` gives some of the country's fields as
+context first, which a small model can learn to read. Wrong answers of the preference data are
+other countries' answers to the same question: plausible, and wrong.
+"""
+
+import html
+import json
+import random
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llm_core.errors import UserError
+from llm_core.formats.documents import read_documents
+from llm_core.runtime.digests import short_hash
+
+Row = dict[str, Any]
+Split = dict[str, list[Row]]  # train, heldout, test
+
+# field of the Factbook -> (name in an open question's context, the question)
+QUESTIONS: dict[str, tuple[str, str]] = {
+    "Capital - name": ("Capital", "What is the capital of {country}?"),
+    "Government type": ("Government", "What type of government does {country} have?"),
+    "Map references": ("Region", "In which region of the world is {country}?"),
+    "Nationality - adjective": ("Adjective", "What is the adjective for something from {country}?"),
+    "Nationality - noun": ("People", "What are the people of {country} called?"),
+    "Legislative branch - legislative structure": (
+        "Legislature",
+        "How many chambers has the legislature of {country}?",
+    ),
+    "Citizenship - dual citizenship recognized": ("Dual citizenship", "Does {country} recognize dual citizenship?"),
+    "Citizenship - citizenship by birth": ("Citizenship by birth", "Does {country} grant citizenship by birth?"),
+    "Suffrage": ("Suffrage", "Who may vote in {country}?"),
+    "Legal system": ("Legal system", "What is the legal system of {country}?"),
+    "Maritime claims - territorial sea": ("Territorial sea", "How wide is the territorial sea of {country}?"),
+    "Coastline": ("Coastline", "How long is the coastline of {country}?"),
+    "Area - total": ("Area", "What is the total area of {country}?"),
+    "Elevation - highest point": ("Highest point", "What is the highest point of {country}?"),
+    "Internet country code": ("Internet code", "What is the internet country code of {country}?"),
+    "Exchange rates - Currency": ("Currency", "What is the currency of {country}?"),
+    "Languages": ("Languages", "Which languages are spoken in {country}?"),
+}
+MAXIMUM_ANSWER = 48  # characters: what an exact match can be asked of
+CONTEXT_FIELDS = 4  # lines before an open question, the asked one among them
+TAG = re.compile(r"<[^>]+>")
+CLAUSE = re.compile(r"\s*(?:\(|;|<br|\bnote\b|note:).*", re.S)
+
+
+@dataclass
+class Country:
+    """One country's short facts and section texts."""
+
+    name: str
+    answers: dict[str, str] = field(default_factory=dict)
+    sections: dict[str, list[str]] = field(default_factory=dict)  # section -> its longer field values
+    documents: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # side -> document ids
+    answer_documents: dict[str, str] = field(default_factory=dict)  # field -> id of the document that it stands in
+    section_documents: dict[str, str] = field(default_factory=dict)
+
+
+def read_countries(split_folder: str | Path, source: str = "factbook") -> list[Country]:
+    """The countries among the documents of `split_folder` (`train/` and `heldout/`), by name.
+
+    Raises UserError where no document of `source` carries the fields.
+    """
+    countries: dict[str, Country] = {}
+    for side in ("train", "heldout"):
+        for batch in read_documents(Path(split_folder) / side, ["id", "source", "metadata"]):
+            for row in batch.to_pylist():
+                metadata = json.loads(row["metadata"] or "{}") if row["source"] == source else {}
+                if not metadata.get("country") or not metadata.get("fields"):
+                    continue
+                country = countries.setdefault(metadata["country"], Country(metadata["country"]))
+                country.documents[side].append(row["id"])
+                _take_fields(country, row["id"], metadata["section"], metadata["fields"])
+    if not countries:
+        raise UserError(f"{split_folder}: no document of source '{source}' carries metadata 'country' and 'fields'")
+    return [countries[name] for name in sorted(countries)]
+
+
+def split_countries(countries: list[Country], heldout_share: float, test_share: float) -> dict[str, str]:
+    """Country name -> train, heldout or test; see the module's docstring for the rule."""
+    unseen = {country.name for country in countries if country.documents["heldout"] and not country.documents["train"]}
+    sides = {}
+    for country in countries:
+        draw = int(short_hash("finetuning", country.name)[:8], 16) / 2**32
+        if country.name in unseen or (not unseen and draw >= 1 - test_share):
+            sides[country.name] = "test"
+        else:
+            sides[country.name] = "heldout" if draw < heldout_share else "train"
+    return sides
+
+
+def questions(countries: list[Country], open_variants: int, seed: int) -> dict[str, list[Row]]:
+    """Country -> items `id, prompt, answer, field, country, kind, documents` (ids of those that it was made from).
+
+    Each known field is asked once `closed` and `open_variants` times `open`, with varying context.
+    """
+    items: dict[str, list[Row]] = {}
+    for country in countries:
+        items[country.name] = rows = []
+        for name in (name for name in QUESTIONS if name in country.answers):
+            question = QUESTIONS[name][1].format(country=country.name)
+            fact = {"answer": country.answers[name], "field": name, "country": country.name}
+            made = {"kind": "closed", "documents": _documents(country, [name])}
+            rows.append({"id": short_hash(country.name, name), "prompt": question, **fact, **made})
+            for variant in range(open_variants):
+                key = short_hash(country.name, name, str(variant))
+                shown = _shown(country, name, random.Random(f"{seed}-{key}"))
+                context = "\n".join(f"{QUESTIONS[name][0]}: {country.answers[name]}." for name in shown)
+                made = {"kind": "open", "documents": _documents(country, shown)}
+                rows.append({"id": key, "prompt": f"{context}\n{question}", **fact, **made})
+    return items
+
+
+def instruction(items: dict[str, list[Row]], sides: dict[str, str]) -> Split:
+    """Rows with `messages` (user asks, assistant answers)."""
+    return _sides(
+        {
+            country: [
+                {
+                    **{key: row[key] for key in ("id", "field", "country", "kind", "answer", "documents")},
+                    "messages": [
+                        {"role": "user", "content": row["prompt"]},
+                        {"role": "assistant", "content": row["answer"]},
+                    ],
+                }
+                for row in rows
+            ]
+            for country, rows in items.items()
+        },
+        sides,
+    )
+
+
+def preference(items: dict[str, list[Row]], sides: dict[str, str], seed: int) -> Split:
+    """Rows `prompt, chosen, rejected`: the right answer against another country's, of the same split."""
+    pools: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(dict)  # answer -> documents that it is from
+    for country, rows in items.items():
+        for row in rows:
+            if row["kind"] == "closed":
+                pools[sides[country], row["field"]].setdefault(row["answer"], row["documents"])
+    pairs: dict[str, list[Row]] = {}
+    for country, rows in items.items():
+        pairs[country] = []
+        for row in rows:
+            pool = pools[sides[country], row["field"]]
+            wrong = sorted(pool.keys() - {row["answer"]})
+            if wrong:
+                rejected = random.Random(f"{seed}-{row['id']}-rejected").choice(wrong)
+                kept = {key: row[key] for key in ("id", "prompt", "field", "country", "kind")}
+                made = sorted({*row["documents"], *pool[rejected]})
+                pairs[country].append({**kept, "chosen": row["answer"], "rejected": rejected, "documents": made})
+    return _sides(pairs, sides)
+
+
+def verifiable(items: dict[str, list[Row]], sides: dict[str, str]) -> Split:
+    """Rows `prompt, answer`: the answer can be checked, so that no reward model is needed."""
+    return _sides(items, sides)
+
+
+def topics(countries: list[Country], sides: dict[str, str], seed: int, characters: int = 240) -> Split:
+    """Rows `text, label`: a passage of a country's section, without its headings, and the section's name."""
+    rows: dict[str, list[Row]] = {}
+    for country in countries:
+        rows[country.name] = []
+        for section, values in sorted(country.sections.items()):
+            pieces = [value for value in values if len(value) > 30]
+            random.Random(f"{seed}-{country.name}-{section}").shuffle(pieces)
+            for number, piece in enumerate(pieces[:3]):
+                key = short_hash(country.name, section, str(number))
+                text = piece[:characters].rsplit(" ", 1)[0] if len(piece) > characters else piece
+                made = {"country": country.name, "documents": [country.section_documents[section]]}
+                rows[country.name].append({"id": key, "text": text, "label": section, **made})
+    return _sides(rows, sides)
+
+
+def most_frequent_answers(train: list[Row]) -> dict[str, str]:
+    """Field -> its most frequent answer among `train`: the baseline that knows nothing of the country."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in train:
+        counts[row["field"]][row["answer"]] += 1
+    return {name: min(counter, key=lambda answer: (-counter[answer], answer)) for name, counter in counts.items()}
+
+
+def plain(value: str) -> str:
+    """HTML to one line of text."""
+    return " ".join(html.unescape(TAG.sub(" ", value)).split())
+
+
+def short_answer(value: str) -> str | None:
+    """The first clause of a field's value, None where it is too long to be asked for."""
+    answer = CLAUSE.sub("", plain(value)).rstrip(" ,.:").lstrip(" ,:")
+    answer = re.sub(r" per US dollar.*", "", answer)
+    return answer if 0 < len(answer) <= MAXIMUM_ANSWER and not answer.lower().startswith(("na", "none")) else None
+
+
+def _take_fields(country: Country, document: str, section: str, fields: dict[str, str]) -> None:
+    values = []
+    for name, value in fields.items():
+        name = name.strip()
+        if name in QUESTIONS and name not in country.answers and (answer := short_answer(value)):
+            country.answers[name] = answer
+            country.answer_documents[name] = document
+        if not plain(value).startswith("note:"):
+            values.append(plain(value))
+    country.sections[section] = values
+    country.section_documents[section] = document
+
+
+def _documents(country: Country, fields: list[str]) -> list[str]:
+    return sorted({country.answer_documents[name] for name in fields})
+
+
+def _shown(country: Country, asked: str, generator: random.Random) -> list[str]:
+    """The fields that an open question gives as context, the asked one among them."""
+    others = [name for name in QUESTIONS if name in country.answers and name != asked]
+    shown = [asked, *generator.sample(others, min(CONTEXT_FIELDS - 1, len(others)))]
+    generator.shuffle(shown)
+    return shown
+
+
+def _sides(rows: dict[str, list[Row]], sides: dict[str, str]) -> Split:
+    split: Split = {"train": [], "heldout": [], "test": []}
+    for country in sorted(rows):
+        split[sides[country]].extend(rows[country])
+    return split

@@ -1,0 +1,56 @@
+"""The stage `finetune-data METHOD`: rows for one method, checked and split, into train, held-out and test files."""
+
+from pathlib import Path
+from typing import Any
+
+from llm_core.errors import UserError
+from llm_core.params import Params
+from llm_core.runtime.progress import log, report
+from llm_core.runtime.storage import output_folder, write_json
+from llm_core.training.finetuning.data import factbook
+from llm_core.training.finetuning.rows import write_rows
+
+
+def prepare(method: str, source: str, out: Path, params: Params) -> dict[str, Any]:
+    """Write rows for `method` from `source` into `out`; returns the metrics.
+
+    `source` is a `split` folder of documents (then the Factbook's fields become rows), or a data set: a file, a
+    folder of files, or the name of a preset (see `llm_core.training.finetuning.datasets`).
+    """
+    if (Path(source) / "train" / "documents").is_dir():
+        split, metrics = from_factbook(method, source, params)
+    else:
+        from llm_core.training.finetuning.formats import from_dataset
+
+        split, metrics = from_dataset(method, source, params)
+    metrics |= {f"{side}_rows": len(rows) for side, rows in split.items()}
+    with output_folder(out) as folder:
+        write_rows(folder, split)
+        write_json(folder / "metrics.json", metrics)
+    log(f"finetune-data {method}: " + ", ".join(f"{len(rows)} {side}" for side, rows in split.items()))
+    report({"metrics": metrics})
+    return metrics
+
+
+def from_factbook(method: str, source: str, params: Params) -> tuple[factbook.Split, dict[str, Any]]:
+    """The default data of `method`, split by country, and its metrics; see `factbook.py`."""
+    if method == "contrastive":
+        raise UserError(f"{source}: `llm-core encoder-data --in {source} --out FOLDER` makes pairs of documents")
+    data = params.finetuning.data
+    countries = factbook.read_countries(source)
+    sides = factbook.split_countries(countries, data.heldout_share, data.test_share)
+    items = factbook.questions(countries, data.open_variants, params.seed)
+    if method == "classification":
+        split = factbook.topics(countries, sides, params.seed)
+    elif method == "instruction":
+        split = factbook.instruction(items, sides)
+    elif method == "rlhf":
+        split = factbook.verifiable(items, sides)
+    else:
+        split = factbook.preference(items, sides, params.seed)
+    test = [country for country in countries if sides[country.name] == "test"]
+    metrics: dict[str, Any] = {
+        f"{side}_countries": list(sides.values()).count(side) for side in ("train", "heldout", "test")
+    }
+    metrics["countries_unseen_in_pretraining"] = sum(not country.documents["train"] for country in test)
+    return split, metrics

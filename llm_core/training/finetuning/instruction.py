@@ -1,0 +1,117 @@
+"""Instruction tuning: supervised finetuning on conversations, with loss on the answers only.
+
+Decoders train with TRL's SFTTrainer on rows that are encoded here, so that what is masked and what did not
+fit is known exactly; encoder-decoders (T5, FLAN-T5) with transformers' Seq2SeqTrainer, prompt in, answer out.
+"""
+
+from typing import Any
+
+from llm_core.errors import UserError
+from llm_core.training.finetuning.conversation import Encoded, encode_rows
+from llm_core.training.finetuning.data.factbook import most_frequent_answers
+from llm_core.training.finetuning.rows import names
+from llm_core.training.finetuning.scoring import answer_loss, exact_answer, generate, mean_and_error, sample_rows
+from llm_core.training.finetuning.training import Job, Row, arguments, train
+
+
+def encode(job: Job, side: str) -> Encoded:
+    """Encode one side's rows; for an encoder-decoder `input_ids` is the prompt and `labels` the last answer."""
+    if job.kind == "decoder":
+        return encode_rows(job.tokenizer, job.rows[side], job.params.max_length, job.params.too_long)
+    encoded = Encoded()
+    for name, row in zip(names(job.rows[side]), job.rows[side], strict=True):
+        prompt = "\n".join(message["content"] for message in row["messages"][:-1])
+        ids = job.tokenizer(prompt)["input_ids"]
+        labels = job.tokenizer(text_target=row["messages"][-1]["content"])["input_ids"]
+        if max(len(ids), len(labels)) > job.params.max_length:
+            if job.params.too_long == "refuse" or len(labels) > job.params.max_length:
+                raise UserError(f"{side} row {name}: over max_length {job.params.max_length}")
+            if job.params.too_long == "drop":
+                encoded.dropped.append(name)
+                continue
+            ids = ids[-job.params.max_length :]
+            encoded.trimmed.append(name)
+        encoded.rows.append({"input_ids": ids, "labels": labels})
+    return encoded
+
+
+def finetune(job: Job) -> dict[str, Any]:
+    """Train; returns what `training.train` does, with `data` (what was encoded and left out)."""
+    from datasets import Dataset
+
+    encoded = {side: encode(job, side) for side in ("train", "heldout")}
+    data = {side: Dataset.from_list(value.rows) for side, value in encoded.items()}
+    if not len(data["train"]) or not len(data["heldout"]):
+        raise UserError(f"finetuning.instruction.max_length {job.params.max_length}: no training or held-out row fits")
+    model = job.adapt(job.load_base("generation"), "CAUSAL_LM" if job.kind == "decoder" else "SEQ_2_SEQ_LM")
+    common = arguments(job, len(data["train"]))
+    trainer: Any
+    if job.kind == "decoder":
+        from trl import SFTConfig, SFTTrainer
+
+        length = job.params.max_length if job.params.packing else None
+        config = SFTConfig(**common, max_length=length, packing=job.params.packing, eval_packing=False)
+        trainer = SFTTrainer(
+            model,
+            args=config,
+            train_dataset=data["train"],
+            eval_dataset=data["heldout"],
+            processing_class=job.tokenizer,
+        )
+    else:
+        from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
+
+        trainer = Seq2SeqTrainer(
+            model,
+            args=Seq2SeqTrainingArguments(**common),
+            train_dataset=data["train"],
+            eval_dataset=data["heldout"],
+            data_collator=DataCollatorForSeq2Seq(job.tokenizer, model=model),
+            processing_class=job.tokenizer,
+        )
+    left_out = set(encoded["train"].dropped)
+    kept = [name for name in names(job.rows["train"]) if name not in left_out]
+    result = train(job, trainer, None if job.params.packing else kept)
+    result["data"] = {
+        f"{side}_{name}": len(getattr(value, name))
+        for side, value in encoded.items()
+        for name in ("rows", "dropped", "trimmed")
+    }
+    return result
+
+
+def measure(job: Job, model: Any) -> dict[str, Any]:
+    """Held-out loss, exact match on test questions per kind, share of answers that ended by themselves."""
+    figures: dict[str, Any] = {}
+    if job.kind == "decoder":
+        figures["heldout_loss"] = answer_loss(model, encode(job, "heldout").rows, job.tokenizer.pad_token_id)
+    items = sample_rows(job.rows["test"], job.params.scored_items, job.seed)
+    if items:
+        answers = generate(model, job.tokenizer, [row["messages"][:-1] for row in items], job.params.max_new_tokens)
+        right = [
+            exact_answer(text, row["messages"][-1]["content"]) for row, (text, _) in zip(items, answers, strict=True)
+        ]
+        figures["exact_match"] = mean_and_error(right)
+        for kind in sorted({row["kind"] for row in items if "kind" in row}):
+            picked = [score for score, row in zip(right, items, strict=True) if row.get("kind") == kind]
+            figures[f"exact_match_{kind}"] = mean_and_error(picked)
+        figures["stopped_by_itself"] = sum(stopped for _, stopped in answers) / len(answers)
+        figures["samples"] = [
+            {"prompt": row["messages"][-2]["content"], "answer": text, "right_answer": row["messages"][-1]["content"]}
+            for row, (text, _) in list(zip(items, answers, strict=True))[:12]
+        ]
+    return figures
+
+
+def baseline(job: Job) -> dict[str, Any]:
+    """Exact match of each field's most frequent training answer on the same test questions; {} without fields."""
+    items = sample_rows(job.rows["test"], job.params.scored_items, job.seed)
+    if not items or any("field" not in row for row in [*items, *job.rows["train"]]):
+        return {}
+    usual = most_frequent_answers([_fact(row) for row in job.rows["train"]])
+    right = [exact_answer(usual.get(row["field"], ""), row["messages"][-1]["content"]) for row in items]
+    return {"most_frequent_answer": mean_and_error(right)}
+
+
+def _fact(row: Row) -> Row:
+    return {"field": row["field"], "answer": row["messages"][-1]["content"]}

@@ -1,0 +1,179 @@
+"""Models to train: full weights, low-rank adapters, or adapters on a base in 4 bits; and what is saved of them.
+
+The 4-bit base on a processor has a trap. On avx512_bf16 machines bitsandbytes repacks the weights in the
+first forward without gradients and from then on uses a kernel without autograd: the gradients of everything below are
+silently wrong (measured: relative error 0.60, and the loss still falls). `support_avx512bf16_for_cpu = False`
+on every module that has it, right after loading, keeps the exact path; a test compares gradients.
+"""
+
+import contextlib
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llm_core.errors import UserError
+from llm_core.params.finetuning import Training
+from llm_core.training.finetuning.model_kinds import Kind
+
+MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD in malloc.h
+NF4_WIDTH = 64  # block of NF4: layers' widths must be multiples of it
+
+
+def load(folder: Path, head: str, kind: Kind, labels: list[str] | None = None, four_bit: bool = False) -> Any:
+    """A model of `folder` in float32 with a `generation` or `classification` head (one label: a reward model), or none
+    (`encoder`).
+    """
+    import transformers
+
+    options: dict[str, Any] = {"dtype": torch.float32}
+    if head == "classification":
+        cls = transformers.AutoModelForSequenceClassification
+        if labels is not None:
+            options |= {
+                "num_labels": len(labels),
+                "id2label": dict(enumerate(labels)),
+                "label2id": {label: number for number, label in enumerate(labels)},
+                "problem_type": "single_label_classification" if len(labels) > 1 else None,
+            }
+    elif head == "encoder":
+        cls = transformers.AutoModel
+    else:
+        cls = transformers.AutoModelForSeq2SeqLM if kind == "encoder-decoder" else transformers.AutoModelForCausalLM
+    fresh = fresh_layers(folder, cls) if head == "classification" else []
+    if four_bit:
+        options["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_compute_dtype=torch.float32,
+            llm_int8_skip_modules=fresh or None,  # the name is from the 8-bit days; it holds for 4 bits
+        )
+        _return_freed_memory()
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()  # the report of a head that is missing, as it should be
+    transformers.logging.disable_progress_bar()
+    try:
+        model = cls.from_pretrained(folder, **options)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: cannot be loaded for {head} ({str(error).splitlines()[0]})") from None
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+    model.fresh_layers = fresh
+    if head == "encoder" and getattr(model, "pooler", None) is not None:
+        model.pooler = None  # BERT's, that a masked model's checkpoint lacks; means over tokens do not pass it
+    if four_bit:
+        for module in model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
+        for weight in model.parameters():
+            if not hasattr(weight, "quant_state"):
+                weight.data = weight.data.clone()  # a view of the mapped checkpoint would keep all of it resident
+    return model
+
+
+def _return_freed_memory() -> None:
+    """Have glibc give blocks from 1 MiB on back when they are freed; a no-op elsewhere.
+
+    Each step dequantises each layer for a moment. By default the heap grows around these blocks until a 4-bit model
+    needs more memory than the float32 one (measured: docs/decisions.md).
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(MMAP_THRESHOLD, 1 << 20)
+
+
+def fresh_layers(folder: Path, cls: Any) -> list[str]:
+    """Names of the linear layers that `cls` has and the checkpoint in `folder` lacks: a head, BERT's pooler.
+
+    They start random, so they are trained whole, never frozen under an adapter or put into 4 bits. [] where the
+    checkpoint is not in safetensors.
+    """
+    from safetensors import safe_open
+    from transformers import AutoConfig
+    from transformers.pytorch_utils import Conv1D
+
+    keys: set[str] = set()
+    for file in sorted(Path(folder).glob("*.safetensors")):
+        with safe_open(file, "pt") as stored:
+            keys |= set(stored.keys())
+    if not keys:
+        return []
+    with torch.device("meta"):
+        model = cls.from_config(AutoConfig.from_pretrained(folder))
+    prefix = f"{model.base_model_prefix}."  # a checkpoint may have been written with or without it
+    known = {key.removeprefix(prefix) for key in keys}
+    layers = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
+    return [name for name in layers if f"{name.removeprefix(prefix)}.weight" not in known]
+
+
+def choose_adapter(params: Training, config: Any) -> str:
+    """The adapter that will run: `params.adapter`, or LoRA in place of QLoRA where 4 bits cannot run and that is
+    allowed.
+    """
+    if params.adapter != "qlora":
+        return params.adapter
+    reason = None
+    try:
+        import bitsandbytes  # noqa: F401
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = f"bitsandbytes does not load here ({str(error).splitlines()[0]})"
+    width = getattr(config, "hidden_size", None) or getattr(config, "d_model", None) or getattr(config, "n_embd", None)
+    if reason is None and width and width % NF4_WIDTH:
+        reason = f"the model's width {width} is no multiple of {NF4_WIDTH}, the block of NF4"
+    if reason is None:
+        return "qlora"
+    if params.qlora_fallback:
+        return "lora"
+    raise UserError(f"adapter qlora: {reason}; set adapter=lora, or qlora_fallback=true to do so by itself")
+
+
+def add_adapter(model: Any, params: Training, task: str) -> Any:
+    """Wrap `model` with trainable low-rank adapters; layers that the checkpoint lacked train whole beside them."""
+    from peft import LoraConfig, get_peft_model
+
+    fresh = getattr(model, "fresh_layers", None)
+    config = LoraConfig(
+        r=params.lora.rank,
+        lora_alpha=params.lora.alpha,
+        lora_dropout=params.lora.dropout,
+        target_modules=params.lora.target_modules,
+        task_type=task,
+        modules_to_save=fresh or None,
+        exclude_modules=fresh or None,
+    )
+    return get_peft_model(model, config)
+
+
+def count_parameters(model: Any) -> tuple[int, int]:
+    """(trained, all) parameters; weights in 4 bits count as what they stand for."""
+    trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    if hasattr(model, "get_nb_trainable_parameters"):
+        return model.get_nb_trainable_parameters()  # type: ignore[no-any-return]
+    return trained, sum(weight.numel() for weight in model.parameters())
+
+
+def merge(base: Any, adapter: Path) -> Any:
+    """`base` with the adapter's update added to its weights; a 4-bit base is dequantised first, never re-quantised.
+
+    The result's logits equal those of base + adapter (of the dequantised base, for QLoRA).
+    """
+    from peft import PeftModel
+
+    if getattr(base, "is_loaded_in_4bit", False):
+        base = dequantized(base)
+    return PeftModel.from_pretrained(base, adapter).merge_and_unload()
+
+
+def dequantized(base: Any) -> Any:
+    """A 4-bit model as the float32 model that it computes with, with the layer classes of its family."""
+    from transformers.pytorch_utils import Conv1D
+
+    turned = [name for name, module in base.named_modules() if getattr(module, "source_cls", None) is Conv1D]
+    base = base.dequantize()
+    for name in turned:  # GPT-2's Conv1D keeps its weight the other way round, and transformers leaves a Linear
+        linear = base.get_submodule(name)
+        layer = Conv1D(linear.out_features, linear.in_features)
+        layer.weight = torch.nn.Parameter(linear.weight.detach().T.contiguous())
+        layer.bias = linear.bias
+        base.set_submodule(name, layer)
+    return base

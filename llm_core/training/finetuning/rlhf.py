@@ -1,0 +1,167 @@
+"""Reinforcement learning by TRL's GRPO or RLOO, from a verifiable reward or a learned reward model.
+
+The logged loss of these algorithms is near 0 by construction; judge by reward and KL. The KL divergence from the
+start is
+estimated here on held-out prompts, from answers drawn from the trained model: mean over answers of
+log p(answer) - log p_start(answer), in nats an answer, which is unbiased.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from llm_core.errors import UserError
+from llm_core.training.finetuning.conversation import IGNORED, encode_conversation, load_tokenizer, prompt_ids
+from llm_core.training.finetuning.model_kinds import check_applies
+from llm_core.training.finetuning.models import load
+from llm_core.training.finetuning.preferences import conversation
+from llm_core.training.finetuning.reward import rewards
+from llm_core.training.finetuning.rows import names
+from llm_core.training.finetuning.scoring import (
+    REWARDS,
+    Score,
+    answer_logps,
+    generate,
+    mean_and_error,
+    paired,
+    sample_rows,
+    verifiable_reward,
+)
+from llm_core.training.finetuning.training import Job, Row, arguments, train
+
+
+def finetune(job: Job) -> dict[str, Any]:
+    """Train; see `training.train`."""
+    import trl
+    from datasets import Dataset
+
+    params = job.params
+    if params.micro_batch % params.generations:
+        raise UserError(
+            f"finetuning.rlhf.micro_batch {params.micro_batch} counts answers: it must be a multiple of "
+            f"generations {params.generations}"
+        )
+    fitting: dict[str, dict[str, Row]] = {
+        side: {
+            name: row
+            for name, row in zip(names(job.rows[side]), job.rows[side], strict=True)
+            if _length(job, row) <= params.max_length
+        }
+        for side in ("train", "heldout")
+    }
+    data = {
+        side: Dataset.from_list(
+            [{"prompt": conversation(row, "")[:-1], "answer": row["answer"]} for row in rows.values()]
+        )
+        for side, rows in fitting.items()
+    }
+    model = job.adapt(job.load_base("generation"), "CAUSAL_LM")
+    grpo = params.algorithm == "grpo"
+    config_class, trainer_class = (trl.GRPOConfig, trl.GRPOTrainer) if grpo else (trl.RLOOConfig, trl.RLOOTrainer)
+    config = config_class(
+        **arguments(job, len(data["train"]), eval_strategy="no", load_best_model_at_end=False),
+        beta=params.beta,
+        num_generations=params.generations,
+        temperature=params.temperature,
+        max_completion_length=params.max_new_tokens,
+    )
+    trainer = trainer_class(
+        model=model,
+        args=config,
+        train_dataset=data["train"],
+        reward_funcs=_reward_function(job),
+        processing_class=job.tokenizer,
+    )
+    counts = {f"{side}_rows": len(rows) for side, rows in fitting.items()}
+    counts |= {f"{side}_dropped": len(job.rows[side]) - len(rows) for side, rows in fitting.items()}
+    return {**train(job, trainer, list(fitting["train"])), "data": counts}
+
+
+def measure(job: Job, model: Any) -> dict[str, Any]:
+    """Verifiable rewards of greedy answers to test prompts."""
+    rows = sample_rows(job.rows["test"], job.params.scored_items, job.seed)
+    answers = generate(model, job.tokenizer, [conversation(row, "")[:-1] for row in rows], job.params.max_new_tokens)
+    scores = {
+        name: [score(text, row["answer"]) for row, (text, _) in zip(rows, answers, strict=True)]
+        for name, score in _scores(job).items()
+    }
+    return {
+        **{name: mean_and_error(values) for name, values in scores.items()},
+        "stopped_by_itself": sum(stopped for _, stopped in answers) / max(len(answers), 1),
+        "items": scores,
+        "samples": [
+            {"prompt": row["prompt"], "answer": text, "right_answer": row["answer"]}
+            for row, (text, _) in list(zip(rows, answers, strict=True))[:12]
+        ],
+    }
+
+
+def finish(job: Job, model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The rise of each reward with its sign test, and the KL divergence from the start."""
+    import transformers
+
+    start = job.load_base("generation")
+    rows = sample_rows(job.rows["test"], min(64, job.params.scored_items), job.seed)
+    transformers.set_seed(job.seed)
+    prompts = [conversation(row, "")[:-1] for row in rows]
+    answers = generate(model, job.tokenizer, prompts, job.params.max_new_tokens, job.params.temperature)
+    encoded = [_drawn(job, messages, text, stopped) for messages, (text, stopped) in zip(prompts, answers, strict=True)]
+    pad = job.tokenizer.pad_token_id
+    ratios = [b - a for a, b in zip(answer_logps(start, encoded, pad), answer_logps(model, encoded, pad), strict=True)]
+    before, after = figures["before"]["items"], figures["after"]["items"]
+    return {"kl_nats_per_answer": mean_and_error(ratios)} | {
+        f"{name}_change": paired(before[name], after[name]) for name in _scores(job)
+    }
+
+
+def _scores(job: Job) -> dict[str, Score]:
+    """What answers are measured by: the verifiable rewards, the one that is trained on among them."""
+    trained = verifiable_reward(job.params.reward)
+    return REWARDS | dict([trained] if trained else [])
+
+
+def _drawn(job: Job, messages: list[dict[str, str]], text: str, stopped: bool) -> dict[str, list[int]]:
+    asked = prompt_ids(job.tokenizer, messages)
+    said = job.tokenizer(text, add_special_tokens=False)["input_ids"] + (
+        [job.tokenizer.eos_token_id] if stopped else []
+    )
+    return {"input_ids": asked + said, "labels": [IGNORED] * len(asked) + said}
+
+
+def _length(job: Job, row: Row) -> int:
+    return len(prompt_ids(job.tokenizer, conversation(row, "")[:-1])) + int(job.params.max_new_tokens)
+
+
+def _reward_function(job: Job) -> Any:
+    """A function of TRL's signature: a verifiable reward, or a learned one that reads what it was trained to read."""
+    name = job.params.reward
+    if found := verifiable_reward(name):
+        short, score = found
+
+        def verifiable(completions: list[Any], answer: list[str], **rest: Any) -> list[float]:
+            return [score(_said(item), right) for item, right in zip(completions, answer, strict=True)]
+
+        verifiable.__name__ = short
+        return verifiable
+    if not (Path(name) / "config.json").is_file():
+        raise UserError(
+            f"finetuning.rlhf.reward '{name}': neither {', '.join(REWARDS)}, pattern:REGEX nor a model folder"
+        )
+    model, tokenizer = load(Path(name), "classification", check_applies("reward", name)), load_tokenizer(name)
+    if model.config.num_labels != 1:
+        raise UserError(
+            f"finetuning.rlhf.reward '{name}': has {model.config.num_labels} labels; a reward model has one"
+        )
+
+    def learned(prompts: list[Any], completions: list[Any], **rest: Any) -> list[float]:
+        talks = [
+            [*prompt, {"role": "assistant", "content": _said(item)}]
+            for prompt, item in zip(prompts, completions, strict=True)
+        ]
+        return rewards(model, [encode_conversation(tokenizer, talk) for talk in talks], tokenizer.pad_token_id)
+
+    return learned
+
+
+def _said(completion: Any) -> str:
+    text: str = completion if isinstance(completion, str) else completion[0]["content"]
+    return text.strip()

@@ -1,0 +1,69 @@
+"""A method's prepared data folder: `train.jsonl`, `heldout.jsonl`, `test.jsonl`, `metrics.json`.
+
+`heldout` serves early stopping and calibration; `test` only the figures that are reported. Rows made from documents
+of ours name them (`documents`, ids), and `documents.json` tells which rows each document went into.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from llm_core.errors import UserError
+from llm_core.runtime.storage import output_file, write_json
+
+SIDES = ("train", "heldout", "test")
+NEEDED = {  # method -> fields that every row has
+    "classification": ("text", "label"),
+    "instruction": ("messages",),
+    "reward": ("prompt", "chosen", "rejected"),
+    "dpo": ("prompt", "chosen", "rejected"),
+    "rlhf": ("prompt", "answer"),
+    "contrastive": ("query", "passage"),
+}
+DOCUMENTS = "documents.json"  # side -> id of a document -> ids of the rows that were made from it
+TRAINED = "training_rows.jsonl"  # in the folder of a finetuned model: the ids of the rows that each step saw
+Row = dict[str, Any]
+
+
+def write_rows(folder: Path, split: dict[str, list[Row]]) -> None:
+    """Write the three files into `folder`, and DOCUMENTS where rows name the documents they were made from."""
+    made: dict[str, dict[str, list[str]]] = {side: {} for side in SIDES}
+    for side in SIDES:
+        with output_file(folder / f"{side}.jsonl") as stream:
+            for row in split[side]:
+                stream.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
+                for document in row.get("documents", ()):
+                    made[side].setdefault(document, []).append(row["id"])
+    if any(made.values()):
+        write_json(folder / DOCUMENTS, made)
+
+
+def names(rows: list[Row]) -> list[str]:
+    """The rows' ids, or their numbers from 1 where they have none."""
+    return [str(row.get("id", number)) for number, row in enumerate(rows, 1)]
+
+
+def read_rows(folder: str | Path, method: str) -> dict[str, list[Row]]:
+    """Read what `finetune-data METHOD` wrote, checking each row's fields.
+
+    Raises UserError, with file and line, where a row lacks what `method` needs or a side is missing.
+    """
+    split: dict[str, list[Row]] = {}
+    for side in SIDES:
+        path = Path(folder) / f"{side}.jsonl"
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; `llm-core finetune-data {method} --out {folder}` makes it")
+        split[side] = []
+        with open(path, encoding="utf-8") as stream:
+            for number, line in enumerate(stream, 1):
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise UserError(f"{path}:{number}: not valid JSON ({error})") from None
+                missing = [name for name in NEEDED[method] if not isinstance(row, dict) or name not in row]
+                if missing:
+                    raise UserError(f"{path}:{number}: lacks '{missing[0]}', which {method} needs")
+                split[side].append(row)
+    if not split["train"]:
+        raise UserError(f"{folder}/train.jsonl: no rows to train on")
+    return split

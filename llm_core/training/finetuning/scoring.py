@@ -1,0 +1,150 @@
+"""What a finetuned model is judged by: loss on answers, generated answers, verifiable rewards, and their errors."""
+
+import math
+import random
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from llm_core.errors import UserError
+from llm_core.evaluation.answer_matching import answer_f1, normalize
+from llm_core.training.finetuning.conversation import IGNORED, prompt_ids
+
+BATCH = 32
+
+
+def exact_answer(completion: str, answer: str) -> float:
+    """1 where the normal forms are equal, else 0."""
+    return float(normalize(completion) == normalize(answer))
+
+
+Score = Callable[[str, str], float]
+REWARDS: dict[str, Score] = {"exact_answer": exact_answer, "answer_f1": answer_f1}
+
+
+def verifiable_reward(name: str) -> tuple[str, Score] | None:
+    """(short name, score of completion and right answer) of a reward that needs no model; None for any other name.
+
+    `pattern:REGEX` is 1 where the regular expression matches the whole completion: a format that is asked for.
+    """
+    kind, colon, expression = name.partition(":")
+    if kind == "pattern" and colon:
+        try:
+            form = re.compile(expression, re.S)
+        except re.error as error:
+            raise UserError(f"finetuning.rlhf.reward '{name}': no regular expression ({error})") from None
+        return "pattern", lambda completion, _: float(form.fullmatch(completion) is not None)
+    return (name, REWARDS[name]) if name in REWARDS else None
+
+
+@torch.no_grad()
+def answer_loss(model: Any, rows: Sequence[dict[str, list[int]]], pad: int) -> float:
+    """Mean cross-entropy in nats per answer token of encoded rows, weighted by tokens, not by rows."""
+    total, tokens = 0.0, 0
+    model.eval()
+    for start in range(0, len(rows), BATCH):
+        ids, mask, labels = padded(rows[start : start + BATCH], pad)
+        logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
+        loss = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        total += float(loss)
+        tokens += int((labels[:, 1:] != IGNORED).sum())
+    return total / max(tokens, 1)
+
+
+@torch.no_grad()
+def answer_logps(model: Any, rows: Sequence[dict[str, list[int]]], pad: int) -> list[float]:
+    """Sum of the log-probabilities of each row's answer tokens, in nats."""
+    sums: list[float] = []
+    model.eval()
+    for start in range(0, len(rows), BATCH):
+        ids, mask, labels = padded(rows[start : start + BATCH], pad)
+        logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
+        logps = -torch.nn.functional.cross_entropy(
+            logits.transpose(1, 2), labels[:, 1:], ignore_index=IGNORED, reduction="none"
+        )
+        sums += logps.sum(1).tolist()
+    return sums
+
+
+@torch.no_grad()
+def generate(
+    model: Any,
+    tokenizer: Any,
+    conversations: Sequence[list[dict[str, str]]],
+    max_new_tokens: int,
+    temperature: float | None = None,
+) -> list[tuple[str, bool]]:
+    """(answer, whether it ended by itself) of each conversation: greedy, or drawn at `temperature`."""
+    answers: list[tuple[str, bool]] = []
+    model.eval()
+    for start in range(0, len(conversations), BATCH):
+        prompts = [prompt_ids(tokenizer, messages) for messages in conversations[start : start + BATCH]]
+        width = max(map(len, prompts))
+        pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+        ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
+        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+        drawn = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
+        out = model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=max_new_tokens,
+            pad_token_id=pad,
+            eos_token_id=end,
+            **drawn,
+        )
+        fresh = out if getattr(model.config, "is_encoder_decoder", False) else out[:, width:]
+        for row in fresh.tolist():
+            stopped = end in row
+            text = tokenizer.decode(row[: row.index(end)] if stopped else row, skip_special_tokens=True)
+            answers.append((text.strip(), stopped))
+    return answers
+
+
+def padded(rows: Sequence[dict[str, list[int]]], pad: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Right-padded `input_ids`, `attention_mask`, `labels`, each int64 (rows, longest)."""
+    width = max(len(row["input_ids"]) for row in rows)
+    fill = [width - len(row["input_ids"]) for row in rows]
+    ids = [row["input_ids"] + [pad] * gap for row, gap in zip(rows, fill, strict=True)]
+    mask = [[1] * len(row["input_ids"]) + [0] * gap for row, gap in zip(rows, fill, strict=True)]
+    labels = [row.get("labels", row["input_ids"]) + [IGNORED] * gap for row, gap in zip(rows, fill, strict=True)]
+    return torch.tensor(ids), torch.tensor(mask), torch.tensor(labels)
+
+
+def mean_and_error(values: Sequence[float]) -> dict[str, float]:
+    """Mean and its standard error."""
+    count = len(values)
+    mean = sum(values) / max(count, 1)
+    variance = sum((value - mean) ** 2 for value in values) / max(count - 1, 1)
+    return {"mean": mean, "standard_error": math.sqrt(variance / max(count, 1)), "items": count}
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """One-sided p-value that `wins` of wins + losses arise where both sides are equally good."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue) if wins + losses else 1.0
+
+
+def paired(before: Sequence[float], after: Sequence[float]) -> dict[str, float]:
+    """Means before and after on the same items, the change's standard error, and the sign test of the rise."""
+    change = mean_and_error([b - a for a, b in zip(before, after, strict=True)])
+    wins = sum(b > a for a, b in zip(before, after, strict=True))
+    losses = sum(b < a for a, b in zip(before, after, strict=True))
+    return {
+        "before": mean_and_error(before)["mean"],
+        "after": mean_and_error(after)["mean"],
+        "change": change["mean"],
+        "change_standard_error": change["standard_error"],
+        "p_value": sign_test(wins, losses),
+        "items": len(before),
+    }
+
+
+def sample_rows(rows: Sequence[Any], count: int, seed: int) -> list[Any]:
+    """`count` rows drawn by the seed, in their order."""
+    chosen = sorted(random.Random(seed).sample(range(len(rows)), min(count, len(rows))))
+    return [rows[number] for number in chosen]

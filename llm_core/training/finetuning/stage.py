@@ -1,0 +1,205 @@
+"""The stage `finetune METHOD`: from a model folder and rows to a finetuned model folder and its figures.
+
+Every figure called `after` is measured on the model as written and loaded again, so the export is measured too.
+Scratch lies in
+`.scratch/finetuning/`, keyed by a fingerprint of method, params, seed, model, rows and library versions: the same
+command after
+a kill goes on from the last complete checkpoint, and another command never finds it.
+"""
+
+import gc
+import importlib
+import json
+import os
+import shutil
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from llm_core.errors import UserError
+from llm_core.params import Params, flatten
+from llm_core.runtime.digests import content_digest, short_hash
+from llm_core.runtime.progress import log, report
+from llm_core.runtime.storage import output_folder, write_json
+from llm_core.tracking.runs import Run, run
+from llm_core.training.finetuning.conversation import load_tokenizer
+from llm_core.training.finetuning.model_kinds import check_applies, read_config
+from llm_core.training.finetuning.rows import TRAINED, read_rows
+
+SCRATCH = Path(".scratch/finetuning")
+LIBRARIES = ("torch", "transformers", "trl", "peft", "deepspeed")
+
+
+def finetune(method: str, model: Path, data: Path, out: Path, params: Params) -> dict[str, Any]:
+    """Finetune `model` on the prepared rows in `data` into `out`; returns the metrics.
+
+    `out` gets the model in the Hugging Face layout (merged, where adapters were trained), `adapter/` alone beside it,
+    `training_log.jsonl`, `training_rows.jsonl` (the rows that each step saw), `samples.json`, `metrics.json`. On ranks
+    above 0 nothing is written.
+    """
+    from llm_core.training.finetuning import models
+
+    section = getattr(params.finetuning, method)
+    kind = check_applies(method, model)
+    config = read_config(model)
+    adapter = models.choose_adapter(section, config)
+    if (positions := getattr(config, "max_position_embeddings", None)) and section.max_length > positions:
+        raise UserError(
+            f"finetuning.{method}.max_length {section.max_length} is more than the {positions} positions of {model}"
+        )
+    if adapter != section.adapter:
+        log(f"finetune {method}: {section.adapter} cannot run here; using {adapter}, as qlora_fallback allows")
+    rows = read_rows(data, method)
+    parent = content_digest(model)
+    libraries = {name: version(name) for name in LIBRARIES}
+    settings = json.dumps([section.model_dump(), libraries], sort_keys=True)
+    scratch = SCRATCH / f"{method}-{short_hash(settings, str(params.seed), parent, content_digest(data))[:16]}"
+    if os.environ.get("RANK", "0") != "0":
+        _train(method, model, kind, adapter, rows, section, params.seed, scratch, Run(None, "", ""))
+        return {}
+    knobs = {"seed": params.seed, "method": method, **flatten(section, f"finetuning.{method}.")}
+    with run(f"finetune-{method}", knobs, {"parent_model": str(model), "parent_digest": parent}) as current:
+        current.dataset(model, "parent model")
+        current.dataset(data, "training")
+        with output_folder(out) as folder:
+            metrics = _train(method, model, kind, adapter, rows, section, params.seed, scratch, current, folder)
+            metrics |= {"parent": {"path": str(model), "digest": parent}, "libraries": libraries}
+            metrics["data"] = {"path": str(data), "digest": content_digest(data)}
+            write_json(folder / "metrics.json", metrics)
+        current.metrics({key: value for key, value in flatten(metrics).items() if isinstance(value, int | float)})
+        for name in ("metrics.json", "samples.json", "training_log.jsonl"):
+            if (out / name).exists():
+                current.artifact(out / name)
+        current.tags({"model_digest": content_digest(out)})
+    shutil.rmtree(scratch, ignore_errors=True)
+    report({"metrics": metrics})
+    return metrics
+
+
+def launch(processes: int, arguments: list[str]) -> int:
+    """Run this command line again under torchrun with `processes` processes; returns its exit code."""
+    import subprocess
+
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.run([*launcher, "-m", "llm_core.cli", *arguments], check=False).returncode
+
+
+def _train(
+    method: str,
+    model: Path,
+    kind: Any,
+    adapter: str,
+    rows: dict[str, list[dict[str, Any]]],
+    section: Any,
+    seed: int,
+    scratch: Path,
+    current: Run,
+    folder: Path | None = None,
+) -> dict[str, Any]:
+    """Measure, train, export into `folder`, measure again; without a folder (other ranks) only train."""
+    from llm_core.training.finetuning.scoring import sample_rows
+    from llm_core.training.finetuning.training import Job
+
+    room = importlib.import_module(f"llm_core.training.finetuning.{method}")
+    scratch.mkdir(parents=True, exist_ok=True)
+    tokenizer = load_tokenizer(str(model), chat=method != "classification")
+    if section.heldout_rows:
+        rows = rows | {"heldout": sample_rows(rows["heldout"], section.heldout_rows, seed)}
+    job = Job(method, model, kind, adapter, rows, section, seed, scratch, current, tokenizer)
+    job.base = _start(job)
+    head, labels = (room.HEAD, room.labels(job)) if hasattr(room, "HEAD") else ("generation", None)
+    figures: dict[str, Any] = {"test_rows_too_long": _leave_out_unaskable(job)}
+    started = scratch / "before.json"
+    if folder is not None:
+        if not started.exists():
+            write_json(started, room.measure(job, job.load_base(head, labels)))
+        figures["before"] = json.loads(started.read_text())
+    result = room.finetune(job)
+    if folder is None:
+        return {}
+    gc.collect()  # the trainer and its model hold each other; the export is to find their memory free
+    final = export(job, head, labels, folder)
+    figures["after"] = room.measure(job, final)
+    samples = {when: figures[when].pop("samples", []) for when in ("before", "after")}
+    if hasattr(room, "finish"):
+        figures |= room.finish(job, final, figures, folder)
+    if hasattr(room, "baseline"):
+        figures["baseline"] = room.baseline(job)
+    for when in ("before", "after"):
+        figures[when].pop("items", None)  # per-item figures were for the comparison only
+    with open(folder / "training_log.jsonl", "w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(row, sort_keys=True) + "\n" for row in result.pop("log"))
+    seen = result.pop("seen")
+    if seen is not None:
+        with open(folder / TRAINED, "w", encoding="utf-8") as stream:
+            stream.writelines(json.dumps({"step": step, "rows": rows}) + "\n" for step, rows in enumerate(seen, 1))
+    write_json(folder / "samples.json", samples)
+    return {**figures, "method": method, "adapter": adapter, "training": result}
+
+
+def _leave_out_unaskable(job: Any) -> int:
+    """Take out test rows that leave the model no positions to answer in, where answers are generated; how many."""
+    from llm_core.training.finetuning.conversation import prompt_ids
+    from llm_core.training.finetuning.preferences import conversation
+
+    positions = getattr(read_config(job.base), "max_position_embeddings", None)
+    if job.kind != "decoder" or not positions or not hasattr(job.params, "max_new_tokens"):
+        return 0
+    asked = [row["messages"][:-1] if "messages" in row else conversation(row, "")[:-1] for row in job.rows["test"]]
+    room = positions - job.params.max_new_tokens
+    fits = [len(prompt_ids(job.tokenizer, messages)) <= room for messages in asked]
+    job.rows["test"] = [row for row, fit in zip(job.rows["test"], fits, strict=True) if fit]
+    return fits.count(False)
+
+
+def export(job: Any, head: str, labels: list[str] | None, folder: Path) -> Any:
+    """Write the trained model (merged) and tokenizer into `folder`, and load it again.
+
+    The calibration etc. that a method adds to the config is written by its `finish`.
+    """
+    from llm_core.training.finetuning import models
+
+    if job.adapter == "full":
+        model = models.load(job.trained, head, job.kind, labels)
+    else:
+        shutil.copytree(job.trained, folder / "adapter", ignore=shutil.ignore_patterns("*.bin", "checkpoint-*", "*.md"))
+        model = models.merge(job.load_base(head, labels), job.trained)
+    model.config.pad_token_id = job.tokenizer.pad_token_id
+    if getattr(model, "generation_config", None) is not None and job.tokenizer.eos_token_id is not None:
+        model.generation_config.pad_token_id = job.tokenizer.pad_token_id
+        model.generation_config.eos_token_id = job.tokenizer.eos_token_id
+    model.save_pretrained(folder)
+    job.tokenizer.save_pretrained(folder)
+    del model
+    gc.collect()  # one whole model in memory at a time, or QLoRA's export needs more than its training
+    loaded = models.load(folder, head, job.kind)
+    if not sum(file.stat().st_size for file in folder.glob("*.safetensors")):
+        raise UserError(f"{folder}: the export holds no weights")
+    return loaded
+
+
+def _start(job: Any) -> Path:
+    """The folder to train from: the model's own, or a copy with an embedding for the padding token that was missing."""
+    from llm_core.training.finetuning import models
+
+    vocabulary = getattr(read_config(job.base), "vocab_size", None)
+    if vocabulary is None or len(job.tokenizer) <= vocabulary:
+        return Path(job.base)
+    grown: Path = job.scratch / "start"
+    if not (grown / COMPLETE).exists() and job.main:
+        head = "generation" if job.kind != "encoder" else "classification"
+        model = models.load(job.base, head, job.kind)
+        model.resize_token_embeddings(len(job.tokenizer))
+        model.config.pad_token_id = job.tokenizer.pad_token_id
+        model.save_pretrained(grown)
+        job.tokenizer.save_pretrained(grown)
+        (grown / COMPLETE).touch()
+    while not (grown / COMPLETE).exists():  # other ranks wait for rank 0
+        import time
+
+        time.sleep(0.1)
+    return grown
+
+
+COMPLETE = "complete"

@@ -1,0 +1,183 @@
+"""From params to a `Training` that is ready to run: network, optimizer, engine, data."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llm_core.errors import UserError
+from llm_core.formats.token_shards import TokenShards
+from llm_core.models import families
+from llm_core.models.language_model import LanguageModel
+from llm_core.models.lean import lean
+from llm_core.models.scale import horizon
+from llm_core.params import Params
+from llm_core.params.pretraining import Pretraining
+from llm_core.runtime import progress
+from llm_core.tracking import runs
+from llm_core.training.deepspeed_ops import extensions_folder
+from llm_core.training.pretraining.batches import Batches
+from llm_core.training.pretraining.checkpoints import Checkpoints
+from llm_core.training.pretraining.engine import Precision, World, deepspeed_config, initialize
+from llm_core.training.pretraining.machine import flops_per_token, matmul_peak
+from llm_core.training.pretraining.measure import Heldout, measured_rows
+from llm_core.training.pretraining.objectives import Corruption
+from llm_core.training.pretraining.optimizers import adamw, muon
+from llm_core.training.pretraining.profiling import ProfilerWindow
+from llm_core.training.pretraining.run_log import RunLog
+from llm_core.training.pretraining.train import Training
+
+
+def assemble(
+    params: Params, tokens: Path, tokenizer_folder: Path, scratch: Path, precision: Precision, world: World,
+    tracked: runs.Run,
+) -> Training:  # fmt: skip
+    """Build everything of a run. Raises UserError for settings that do not fit one another or the data."""
+    tokenizer, vocabulary, words = load_tokenizer(tokenizer_folder, params.model.family)
+    train = TokenShards(tokens / "train" if (tokens / "train").is_dir() else tokens)
+    if train.vocab_size > words:
+        raise UserError(f"{train.folder}: encoded with {train.vocab_size} tokens, the tokenizer has {words}")
+    network = build_network(params, vocabulary)
+    lean(network)
+    settings = resolve(params.pretraining, network, world)
+    module = LanguageModel(network, settings.loss_chunk, settings.z_loss, settings.document_mask)
+    if settings.activation_checkpointing:
+        network.gradient_checkpointing_enable({"use_reentrant": False})
+    if settings.compile:
+        compile_blocks(network, settings)
+    assert settings.batch_tokens and settings.steps and settings.optimizer.learning_rate
+    rows = settings.batch_tokens // settings.sequence_length
+    build = muon if settings.optimizer.name == "muon" else adamw
+    optimizer = build(network, settings.optimizer, settings.optimizer.learning_rate)
+    if settings.zero_stage == 0:
+        optimizer.clip = settings.optimizer.clip if settings.optimizer.name != "muon" else 0.0
+    accumulation = rows // (settings.micro_batch * world.size)
+    engine = initialize(module, optimizer, deepspeed_config(settings, precision, accumulation))
+    batches = Batches(
+        train, sequence_length=settings.sequence_length, sequences_per_step=rows, seed=params.seed,
+        pad_id=vocabulary.pad, packing=settings.packing,
+    )  # fmt: skip
+    marks = tuple(tokenizer.convert_tokens_to_ids(families.extra_tokens(params.model.family)))
+    corruption = Corruption(
+        module.objective, params.seed, settings.mask_share, settings.span_length, vocabulary.pad, words, marks
+    )
+    operations = flops_per_token(network, settings.sequence_length)
+    peak = matmul_peak(precision, engine.device.type)
+    parameters = sum(_size(parameter) for parameter in network.parameters())
+    if world.main:
+        progress.log(
+            f"pretrain {params.model.family}: {parameters:,} parameters, {settings.steps} steps of "
+            f"{settings.batch_tokens} tokens ({batches.epoch(settings.steps):.2f} epochs), {precision}, "
+            f"ZeRO stage {settings.zero_stage}, {world.size} process(es) of {torch.get_num_threads()} thread(s), "
+            f"matmul peak {peak / 1e9:.0f} GFLOP/s a process"
+        )
+    return Training(
+        params=settings,
+        seed=params.seed,
+        steps=settings.steps,
+        engine=engine,
+        optimizer=optimizer,
+        batches=batches,
+        corruption=corruption,
+        heldout=_heldout(tokens, settings, vocabulary.pad, params.seed, world),
+        checkpoints=Checkpoints(scratch, settings.checkpoints_kept, world.main),
+        log=RunLog(scratch / "training_log.jsonl", world.main),
+        tokenizer=tokenizer,
+        world=world,
+        tracked=tracked,
+        flops_per_token=operations,
+        peak=peak,
+        profiler=ProfilerWindow(settings.profile_steps, scratch.parents[1] / "profiles" / scratch.name, world.rank),
+    )
+
+
+def load_tokenizer(folder: Path, family: str) -> tuple[Any, families.Vocabulary, int]:
+    """The tokenizer with the family's extra tokens, the vocabulary with them, and the size without."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    missing = [name for name in ("bos", "eos", "pad") if getattr(tokenizer, f"{name}_token_id") is None]
+    if missing or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise UserError(
+            f"{folder}: needs bos, eos and a pad token that is not eos (lacks {', '.join(missing) or 'pad'})"
+        )
+    words = len(tokenizer)
+    extra = families.extra_tokens(family)
+    if extra:
+        tokenizer.add_special_tokens({"extra_special_tokens": extra}, replace_extra_special_tokens=False)
+        if family == "bert":
+            tokenizer.mask_token = families.MASK_TOKEN
+    ids = families.Vocabulary(
+        math.ceil(len(tokenizer) / 64) * 64, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+    )
+    return tokenizer, ids, words
+
+
+def build_network(params: Params, vocabulary: families.Vocabulary) -> Any:
+    """The network: random weights from the seed, or the parent's."""
+    parent = params.pretraining.parent
+    config = families.build_config(params.model, vocabulary, params.pretraining.sequence_length)
+    if not parent:
+        return families.build_network(config, params.model.attention, params.seed)
+    if not (Path(parent) / "config.json").is_file():
+        raise UserError(f"pretraining.parent {parent}: holds no model (no config.json)")
+    cls = families.network_class(config)
+    network = cls.from_pretrained(parent, dtype=torch.float32)
+    if network.config.vocab_size != vocabulary.size:
+        raise UserError(f"{parent}: has {network.config.vocab_size} tokens, the tokenizer needs {vocabulary.size}")
+    return network
+
+
+def compile_blocks(network: Any, settings: Pretraining) -> None:
+    """Compile each repeated block in place: one compilation serves all, and names of weights stay as they are."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(extensions_folder() / "inductor"))
+    for module in network.modules():
+        if isinstance(module, torch.nn.ModuleList):
+            for block in module:
+                block.compile(dynamic=False)
+
+
+def resolve(settings: Pretraining, network: Any, world: World) -> Pretraining:
+    """The settings with what was left open derived from the network's size. Raises UserError for a bad batch."""
+    table = network.get_input_embeddings().weight.numel()
+    matrices = sum(parameter.numel() for parameter in network.parameters()) - (
+        0 if network.config.tie_word_embeddings else table
+    )
+    derived = horizon(matrices, settings.sequence_length, settings.micro_batch * world.size)
+    batch = settings.batch_tokens or derived.batch_tokens
+    if batch % (settings.sequence_length * world.size):
+        raise UserError(
+            f"pretraining.batch_tokens {batch} must be a multiple of sequence_length {settings.sequence_length} x "
+            f"{world.size} process(es) = {settings.sequence_length * world.size}"
+        )
+    rows = batch // settings.sequence_length // world.size
+    micro = max(size for size in range(1, min(settings.micro_batch, rows) + 1) if rows % size == 0)
+    steps = settings.steps or max(derived.tokens // batch, 1)
+    rate = settings.optimizer.learning_rate or derived.learning_rate
+    return settings.model_copy(
+        update={
+            "batch_tokens": batch,
+            "micro_batch": micro,
+            "steps": steps,
+            "optimizer": settings.optimizer.model_copy(update={"learning_rate": rate}),
+        }
+    )
+
+
+def _heldout(tokens: Path, settings: Pretraining, pad: int, seed: int, world: World) -> Heldout | None:
+    folder = tokens / "heldout"
+    if not folder.is_dir():
+        return None
+    shards = TokenShards(folder)
+    if not shards.tokens:
+        return None
+    return Heldout(
+        shards, world, sequence_length=settings.sequence_length, batch_size=measured_rows(settings.sequence_length),
+        pad_id=pad, seed=seed,
+    )  # fmt: skip
+
+
+def _size(parameter: Any) -> int:
+    return int(getattr(parameter, "ds_numel", parameter.numel()))

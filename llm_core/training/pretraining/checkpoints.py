@@ -1,0 +1,113 @@
+"""Checkpoints of a running training: written whole or not at all, found again by a fingerprint.
+
+They live in `.scratch/pretraining/FINGERPRINT`, which git and DVC ignore (DVC deletes a stage's
+outputs before it runs it). The fingerprint covers all that decides the weights - seed, model, data,
+objective, schedule - and leaves out where it runs: processes, ZeRO stage, micro-batch, threads. A
+checkpoint counts once its `complete.json` is there, which is renamed into place last.
+"""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from llm_core.errors import UserError
+from llm_core.params import Params
+from llm_core.runtime import storage
+
+COMPLETE = "complete.json"
+WHERE_IT_RUNS = {
+    "processes", "hostfile", "launcher", "threads", "micro_batch", "zero_stage", "offload",
+    "activation_checkpointing", "checkpoint_every", "checkpoints_kept", "profile_steps",
+}  # fmt: skip
+
+
+def fingerprint(params: Params, tokens_digest: str, tokenizer_digest: str, precision: str) -> str:
+    """Name of the run: what decides its weights."""
+    pretraining = {key: value for key, value in params.pretraining.model_dump().items() if key not in WHERE_IT_RUNS}
+    facts = {
+        "seed": params.seed,
+        "model": params.model.model_dump(),
+        "pretraining": pretraining | {"precision": precision},
+        "tokens": tokens_digest,
+        "tokenizer": tokenizer_digest,
+    }
+    return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+class Checkpoints:
+    """The checkpoints of one run in `folder`; every rank calls the same methods."""
+
+    def __init__(self, folder: Path, keep: int, main: bool) -> None:
+        self.folder, self.keep, self.main = folder, keep, main
+
+    def newest(self) -> tuple[Path, dict[str, Any]] | None:
+        """The newest complete checkpoint and what its `complete.json` says; None where there is none."""
+        found = sorted(self.folder.glob(f"step*/{COMPLETE}"))
+        return (found[-1].parent, storage.read_json(found[-1])) if found else None
+
+    def save(self, engine: Any, step: int, state: dict[str, Any]) -> None:
+        """Write the engine's state and `state` (JSON) as the checkpoint after `step` steps."""
+        from llm_core.training.pretraining.engine import barrier
+
+        name = f"step{step:08d}"
+        if self.main:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        barrier()
+        engine.save_checkpoint(str(self.folder), tag=name, save_latest=False)
+        barrier()
+        if self.main:
+            storage.write_json(self.folder / name / COMPLETE, state)
+            for old in sorted(self.folder.glob(f"step*/{COMPLETE}"))[: -self.keep]:
+                old.unlink()
+                shutil.rmtree(old.parent, ignore_errors=True)
+            for converted in self.folder.glob("universal_*"):
+                shutil.rmtree(converted, ignore_errors=True)
+
+    def load(self, engine: Any, found: tuple[Path, dict[str, Any]], world_size: int, zero_stage: int) -> None:
+        """Restore the engine from a checkpoint, whatever world size or ZeRO stage wrote it.
+
+        Raises UserError where DeepSpeed cannot convert it (to or from ZeRO stage 0).
+        """
+        from llm_core.training.pretraining.engine import barrier
+
+        path, state = found
+        same = (state["world_size"], state["zero_stage"]) == (world_size, zero_stage)
+        if not same and (zero_stage == 0) != (state["zero_stage"] == 0):
+            raise UserError(
+                f"{path}: written at ZeRO stage {state['zero_stage']} and cannot go on at stage {zero_stage}; "
+                "set pretraining.zero_stage as it was"
+            )
+        if same or zero_stage == 0:
+            engine.load_checkpoint(str(self.folder), tag=path.name)
+            return
+        universal = path.parent / f"universal_{path.name}"  # a name that `step*` does not find
+        if self.main and not (universal / COMPLETE).exists():
+            _to_universal(path, universal)
+            storage.write_json(universal / COMPLETE, state)
+        barrier()
+        engine._config.load_universal_checkpoint = True
+        engine.load_checkpoint(str(self.folder), tag=universal.name)
+        engine._config.load_universal_checkpoint = False
+
+    def clear(self) -> None:
+        """Remove the run's checkpoints; it has ended."""
+        if self.main:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _to_universal(path: Path, universal: Path) -> None:
+    shutil.rmtree(universal, ignore_errors=True)
+    command = [
+        sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal", "--inject_missing_state",
+        "--input_folder", str(path), "--output_folder", str(universal),
+        "--num_extract_workers", "1", "--num_merge_workers", "1",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(
+            f"{path}: cannot be converted to a universal checkpoint ({done.stderr.strip().splitlines()[-1]})"
+        )

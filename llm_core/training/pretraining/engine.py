@@ -1,0 +1,138 @@
+"""The DeepSpeed engine: params to DeepSpeed's config, and the facts of the process group.
+
+What is measured and relied on (docs/decisions.md): fp32 losses agree over ZeRO stages 0 to 3
+and world sizes; bf16 through `torch_autocast` keeps fp32 weights at every stage, where
+DeepSpeed's own bf16 mode picks another optimizer at stage 0.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from llm_core.errors import UserError
+from llm_core.params.pretraining import Pretraining
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+_ENVIRONMENT = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all."""
+
+    rank: int
+    size: int
+    local_rank: int
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.rank == 0
+
+
+def world() -> World:
+    """The process group's facts, from the launcher's environment."""
+    rank, size, local = (int(os.environ.get(name, default)) for name, default in _ENVIRONMENT.items())
+    return World(rank, size, local)
+
+
+def resolve_precision(asked: str) -> Precision:
+    """`auto` becomes bf16 where the processor multiplies it in hardware, else fp32."""
+    if asked != "auto":
+        return asked  # type: ignore[return-value]
+    import torch
+
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if capable else "fp32"
+
+
+def deepspeed_config(params: Pretraining, precision: Precision, accumulation: int) -> dict[str, Any]:
+    """DeepSpeed's config. Raises UserError for settings that exclude each other."""
+    stage = params.zero_stage
+    if precision == "fp16" and not _cuda():
+        raise UserError("pretraining.precision: DeepSpeed has no fp16 on a CPU; set bf16 or fp32")
+    if params.offload != "none" and stage == 0:
+        raise UserError("pretraining.offload: needs pretraining.zero_stage of 1 or more")
+    if params.offload == "optimizer+weights" and stage < 3:
+        raise UserError("pretraining.offload: weights need pretraining.zero_stage 3")
+    zero: dict[str, Any] = {"stage": stage, "overlap_comm": False}
+    if stage == 3:
+        zero["stage3_param_persistence_threshold"] = 0
+    if params.optimizer.name == "muon":
+        zero["reduce_scatter"] = False  # Muon needs whole gradients of a matrix
+    if params.offload != "none":
+        zero["offload_optimizer"] = {"device": "cpu"}
+    if params.offload == "optimizer+weights":
+        zero["offload_param"] = {"device": "cpu"}
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": params.micro_batch,
+        "gradient_accumulation_steps": accumulation,
+        # Stage 0 clips in its optimizer; under Muon the others would clip orthogonalised updates, not gradients.
+        "gradient_clipping": params.optimizer.clip if stage and params.optimizer.name != "muon" else 0.0,
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,  # offload would else refuse any optimizer but DeepSpeedCPUAdam
+        "steps_per_print": 1 << 60,
+    }
+    if precision == "bf16":
+        config["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
+    if precision == "fp16":
+        config["fp16"] = {"enabled": True, "initial_scale_power": 16}
+    return config
+
+
+def initialize(module: Any, optimizer: Any, config: dict[str, Any]) -> Any:
+    """Join the process group and wrap `module` in a DeepSpeed engine."""
+    import deepspeed
+
+    engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=config)
+    return engine
+
+
+def join(offload: bool) -> None:
+    """Build or load DeepSpeed's ops and join the process group that the launcher described."""
+    from llm_core.training.deepspeed_ops import ensure_ops, unname_buffer
+
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if _cuda() else "cpu")
+    import deepspeed
+    from deepspeed.utils import logger
+
+    logger.setLevel("ERROR")
+    if not _cuda():
+        ensure_ops(offload)
+    deepspeed.init_distributed(verbose=False)
+    unname_buffer()
+
+
+def learning_rates(engine: Any, share: float) -> None:
+    """Set every group's learning rate to `share` of its peak."""
+    for group in engine.optimizer.param_groups:
+        group.setdefault("peak", group["lr"])
+        group["lr"] = group["peak"] * share
+
+
+def all_reduce(values: Any) -> Any:
+    """The sum of a tensor over all ranks, in place."""
+    import torch.distributed as dist
+
+    if dist.get_world_size() > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def barrier() -> None:
+    """Wait for all ranks."""
+    import torch.distributed as dist
+
+    if dist.get_world_size() > 1:
+        dist.barrier()
+
+
+def _cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()  # type: ignore[no-any-return]

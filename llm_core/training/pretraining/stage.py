@@ -1,0 +1,142 @@
+"""The stage: token shards and a tokenizer to a trained model in Hugging Face layout."""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from llm_core.errors import UserError
+from llm_core.params import Params
+from llm_core.runtime import storage
+from llm_core.runtime.digests import content_digest
+from llm_core.training.pretraining import launch
+
+SCRATCH = Path(".scratch")
+
+
+def pretrain(params: Params, tokens: Path, tokenizer: Path, out: Path, arguments: list[str]) -> int:
+    """Train as `params` say, in processes started for it; `arguments` repeat this verb in each. Exit code.
+
+    Raises UserError: no tokens or tokenizer, settings that exclude each other, a run that goes astray.
+    """
+    train_tokens(tokens)
+    if not (tokenizer / "tokenizer.json").is_file():
+        raise UserError(f"{tokenizer}: holds no tokenizer.json; `llm-core train-tokenizer` writes one")
+    if not launch.is_worker():
+        return launch.launch(params.pretraining, arguments)
+    launch.guard()
+    _work(params, tokens, tokenizer, out)
+    return 0
+
+
+def train_tokens(tokens: Path) -> Path:
+    """The folder of training shards in a folder that `llm-core tokenize` wrote, or that folder itself."""
+    folder = tokens / "train" if (tokens / "train").is_dir() else tokens
+    if not any(folder.glob("*.arrow")):
+        raise UserError(f"{folder}: holds no token shards (*.arrow); `llm-core tokenize` writes them")
+    return folder
+
+
+def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> None:
+    from llm_core.params import flatten
+    from llm_core.tracking import runs
+    from llm_core.training.pretraining import engine as engines
+    from llm_core.training.pretraining.assemble import assemble
+    from llm_core.training.pretraining.checkpoints import fingerprint
+
+    world = engines.world()
+    engines.join(params.pretraining.offload != "none")
+    folder = train_tokens(tokens)
+    precision = engines.resolve_precision(params.pretraining.precision)
+    name = fingerprint(params, content_digest(folder), content_digest(tokenizer_folder / "tokenizer.json"), precision)
+    scratch = SCRATCH / "pretraining" / name
+    lock = _lock(scratch) if world.main else None
+    engines.barrier()
+    settings = flatten(params.model_copy(update={"sources": {}}))
+    previous = scratch / "mlflow_run"
+    with runs.run(
+        f"pretrain-{params.model.family}", settings, {"precision": precision, "fingerprint": name},
+        previous.read_text() if previous.exists() else None,
+    ) as tracked:  # fmt: skip
+        if world.main:
+            previous.write_text(tracked.run_id)
+            tracked.dataset(folder, "training")
+            if (tokens / "heldout").is_dir():
+                tracked.dataset(tokens / "heldout", "heldout")
+        training = assemble(params, tokens, tokenizer_folder, scratch, precision, world, tracked)
+        training.run()
+        _finish(params, training, folder, out, precision)
+        if world.main:
+            tracked.dataset(out, "model")
+            tracked.model(out)
+    engines.barrier()
+    training.checkpoints.clear()
+    del lock
+    _leave()
+
+
+def _finish(params: Params, training: Any, folder: Path, out: Path, precision: str) -> None:
+    from llm_core.training.pretraining.engine import barrier
+    from llm_core.training.pretraining.export import export, weights
+
+    found = training.measure(params.pretraining.evaluate_tokens_final)
+    if found:
+        training.say_heldout(found)
+    state = weights(training.engine, params.pretraining.zero_stage)
+    if training.world.main:
+        rows = training.log.rows()
+        losses = [row["loss"] for row in rows if "loss" in row]
+        network = training.engine.module.network
+        metrics = {
+            "parameters": sum(
+                value.numel() for name, value in state.items() if name in dict(network.named_parameters())
+            ),
+            "steps": training.steps,
+            "tokens": training.steps * training.step_tokens(),
+            "epochs": round(training.batches.epoch(training.steps), 4),
+            "precision": precision,
+            "final_loss": losses[-1],
+            **{key: round(value, 6) for key, value in found.items()},
+        }
+        parent = params.pretraining.parent
+        record = {
+            "tokens": str(folder),
+            "tokens_digest": content_digest(folder),
+            "loader": training.batches.state_dict(),
+            "steps": training.steps,
+            "parent": parent,
+        }
+        with storage.output_folder(out) as partial:
+            export(network, state, training.tokenizer, partial)
+            storage.write_json(partial / "metrics.json", metrics)
+            storage.write_json(partial / "training_data.json", record)
+            (partial / "training_log.jsonl").write_bytes(training.log.file.read_bytes())
+            curve = "".join(f"{row['step']},{row['loss']}\n" for row in rows if "loss" in row)
+            (partial / "loss.csv").write_text(f"step,loss\n{curve}")  # `dvc plots` reads no JSON lines
+        training.tracked.metrics({key: value for key, value in metrics.items() if isinstance(value, int | float)})
+        from llm_core.runtime import progress
+
+        progress.report(metrics)
+    barrier()
+
+
+def _lock(scratch: Path) -> Any:
+    """Hold the run's folder; a run that was just killed may need a moment to let go."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    stream = open(scratch / "lock", "w")  # noqa: SIM115 - held until the process ends
+    for _ in range(100):
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return stream
+        except BlockingIOError:
+            time.sleep(0.1)
+    raise UserError(f"{scratch}: another process trains this very run (same params and data); wait for it or end it")
+
+
+def _leave() -> None:
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    os.environ.pop("RANK", None)

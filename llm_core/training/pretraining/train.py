@@ -1,0 +1,226 @@
+"""The training loop, the same in every process.
+
+A step is a pure function of (weights, optimizer state, step number): the batch, the learning
+rate and the random draws of dropout and masking all follow from the step, so a resumed run
+repeats an uninterrupted one bit for bit. The loss of a step is the mean over all its target
+tokens, over micro-batches and ranks: each micro-batch's *sum* is scaled by the world size
+over the global count, because DeepSpeed averages gradients over ranks.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from llm_core.errors import UserError
+from llm_core.params.pretraining import Pretraining
+from llm_core.runtime import progress
+from llm_core.tracking import runs
+from llm_core.training.pretraining.batches import Batches
+from llm_core.training.pretraining.checkpoints import Checkpoints
+from llm_core.training.pretraining.engine import World, all_reduce, learning_rates
+from llm_core.training.pretraining.machine import Clock, memory
+from llm_core.training.pretraining.measure import Heldout, evaluating
+from llm_core.training.pretraining.objectives import Corruption
+from llm_core.training.pretraining.optimizers import SkippableAdamW
+from llm_core.training.pretraining.profiling import ProfilerWindow
+from llm_core.training.pretraining.run_log import RunLog
+from llm_core.training.pretraining.samples import sample
+from llm_core.training.pretraining.schedule import learning_rate_share
+from llm_core.training.pretraining.stability import SpikeGuard
+
+
+@dataclass
+class Training:
+    """Everything a run needs; built by `pretrain.py`, then `run()`."""
+
+    params: Pretraining
+    seed: int
+    steps: int
+    engine: Any
+    optimizer: SkippableAdamW
+    batches: Batches
+    corruption: Corruption
+    heldout: Heldout | None
+    checkpoints: Checkpoints
+    log: RunLog
+    tokenizer: Any
+    world: World
+    tracked: runs.Run
+    flops_per_token: float
+    peak: float
+    """Floating-point operations a second that one process's matrix products reach."""
+    profiler: ProfilerWindow
+    guard: SpikeGuard = field(init=False)
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        self.guard = SpikeGuard(self.params.spike_sigma, [])
+
+    def run(self) -> None:
+        """Train from the newest checkpoint, or from the start, to the last step."""
+        found = self.checkpoints.newest()
+        if found:
+            self.batches.check_state(found[1]["loader"])
+            self.checkpoints.load(self.engine, found, self.world.size, self.params.zero_stage)
+            self.step = found[1]["step"]
+            self.guard.losses = found[1]["spike_guard"]["losses"]
+            self._say(f"resumed after step {self.step} of {self.steps}")
+        self.log.resume(self.step)
+        per_step = self.batches.sequences_per_step * self.batches.sequence_length
+        show = progress.task("pretrain", total=self.steps * per_step, unit="tokens") if self.world.main else None
+        if show:
+            show.update(self.step * per_step)
+        clock = Clock()
+        self.engine.train()
+        while self.step < self.steps:
+            self.profiler.before(self.step + 1)
+            with clock:
+                figures = self._train_step()
+            self.step += 1
+            self.profiler.after(self.step, self.steps)
+            if self.step % self.params.log_every == 0 or self.step == self.steps:
+                self._record(figures, clock)
+            if show:
+                show.update(per_step, loss=round(figures["loss"], 4))
+            self._between_steps()
+        if show:
+            show.close()
+
+    def _train_step(self) -> dict[str, float]:
+        engine, step, world = self.engine, self.step, self.world
+        share = learning_rate_share(step, self.steps, self.params.optimizer)
+        learning_rates(engine, share)
+        micro, count = self.params.micro_batch, 0
+        first_row = world.rank * (self.batches.sequences_per_step // world.size)
+        made = []
+        for number, batch in enumerate(self.batches.micro_batches(step, micro, world.rank, world.size)):
+            inputs = self.corruption(batch, step, first_row + number * micro)
+            count += int((inputs.targets >= 0).sum())
+            made.append(inputs)
+        targets = float(all_reduce(torch.tensor(count, dtype=torch.float64)))
+        total = torch.zeros((), dtype=torch.float64)
+        for number, inputs in enumerate(made):
+            torch.manual_seed(hash((self.seed, step, world.rank, number)) & 0x7FFFFFFF)
+            tensors = [None if array is None else torch.from_numpy(array).to(engine.device) for array in inputs]
+            loss, nll = engine(*tensors, scale=world.size / targets)
+            total += nll.double().cpu()
+            if number == len(made) - 1:
+                value = float(all_reduce(total)) / targets
+                self._check(value)
+                self.optimizer.skip = self.guard.is_spike(value)
+            # A tensor other than the module's output: at stage 0 DeepSpeed (0.19.8) would else divide by accumulation.
+            engine.backward(loss * 1.0, scale_wrt_gas=False)
+            engine.step()
+        norm = self.optimizer.gradient_norm if self.params.zero_stage == 0 else engine.get_global_grad_norm()
+        if self.optimizer.skip:
+            self._say(f"step {step + 1}: loss {value:.4f} is a spike; its update is skipped")
+        elif norm is not None and not math.isfinite(norm) and not self.engine.fp16_enabled():
+            self._stop(f"the gradient's norm is {norm}")
+        return {
+            "loss": value,
+            "learning_rate": self.params.optimizer.learning_rate * share
+            if self.params.optimizer.learning_rate
+            else share,
+            "gradient_norm": float(norm or 0.0),
+            "targets": targets,
+        }
+
+    def _check(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            self._stop(f"the loss is {loss}")
+
+    def _stop(self, why: str) -> None:
+        kept = self.checkpoints.newest()
+        where = f"the last good checkpoint is {kept[0]}" if kept else "no checkpoint had been written"
+        sources = ", ".join(
+            sorted(
+                {item.id for _, found in self.batches.documents_of_steps(self.step, self.step + 1) for item in found}
+            )[:5]
+        )
+        raise UserError(
+            f"pretraining stopped at step {self.step + 1}: {why}; {where}; documents of the step: {sources}, …; "
+            "lower pretraining.optimizer.learning_rate or look at the data"
+        )
+
+    def _record(self, figures: dict[str, float], clock: Clock) -> None:
+        row: dict[str, Any] = {"step": self.step, "tokens": self.step * self.step_tokens(), **figures}
+        del row["targets"]
+        self.log.write({key: _digits(value) for key, value in row.items()})
+        steps, seconds, core_seconds = clock.lap()
+        speed = steps * self.step_tokens() / seconds
+        spent = {
+            "tokens_per_second": speed,
+            "flops_utilization": speed * self.flops_per_token / self.peak / self.world.size,
+            "memory_bytes": memory(),
+        }
+        if self.engine.device.type == "cpu":
+            core_speed = steps * self.step_tokens() / self.world.size / core_seconds
+            spent["tokens_per_core_second"] = core_speed
+            spent["core_flops_utilization"] = core_speed * self.flops_per_token / self.peak * torch.get_num_threads()
+        self.tracked.metrics({**figures, **spent}, self.step)
+        if self.step == self.steps or self.step % self.params.evaluate_every == 0:
+            self._say(f"step {self.step}: " + ", ".join(f"{key} {value:,.3g}" for key, value in spent.items()))
+
+    def _between_steps(self) -> None:
+        last = self.step == self.steps
+        if self.heldout and self.step % self.params.evaluate_every == 0 and not last:
+            self.say_heldout(self.measure(self.params.evaluate_tokens))
+        if self.params.sample_every and self.step % self.params.sample_every == 0:
+            self.samples()
+        if self.step % self.params.checkpoint_every == 0 and not last:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        state = {
+            "step": self.step,
+            "world_size": self.world.size,
+            "zero_stage": self.params.zero_stage,
+            "loader": self.batches.state_dict(),
+            "spike_guard": self.guard.state(),
+        }
+        self.checkpoints.save(self.engine, self.step, state)
+
+    def measure(self, tokens: int) -> dict[str, float]:
+        """Held-out figures, by their names in metrics.json and MLflow."""
+        if self.heldout is None:
+            return {}
+        if self.corruption.objective == "causal":
+            found = self.heldout.bits_per_byte(self.engine, tokens)
+            return {
+                "heldout_bits_per_byte" + ("" if key == "all" else f"/{key}"): value for key, value in found.items()
+            }
+        return {"heldout_loss": self.heldout.loss(self.engine, self.corruption, tokens)}
+
+    def samples(self) -> None:
+        """Log what the model writes."""
+        if self.corruption.objective != "causal":
+            return
+        with evaluating(self.engine):
+            texts = sample(
+                self.engine.module.network, self.tokenizer, self.params.sample_prompts,
+                new_tokens=self.params.sample_tokens, seed=self.seed,
+            )  # fmt: skip
+        for text in texts:
+            self._say(f"sample after step {self.step}: {' '.join(text.split())}")
+
+    def say_heldout(self, found: dict[str, float]) -> None:
+        """Log held-out figures, everywhere that figures go."""
+        self.tracked.metrics(found, self.step)
+        self.log.write({"step": self.step} | {name: _digits(value) for name, value in found.items()})
+        self._say(f"step {self.step}: " + ", ".join(f"{key} {value:.4f}" for key, value in found.items()))
+
+    def step_tokens(self) -> int:
+        """Tokens of a step over all ranks, padding included."""
+        return self.batches.sequences_per_step * self.batches.sequence_length
+
+    def _say(self, text: str) -> None:
+        if self.world.main:
+            progress.log(text)
+
+
+def _digits(value: float) -> float:
+    """A float as text would show it: enough digits to compare runs, none that differ by rounding of JSON."""
+    return value if isinstance(value, int) else float(f"{value:.9g}")

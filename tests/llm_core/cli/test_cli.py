@@ -1,0 +1,63 @@
+"""The command line: help for every verb, one clear line for what a user can mend."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llm_core.cli import VERBS, main
+
+ROOT = Path(__file__).parents[3]
+WITHOUT_KNOBS = {"plan", "classify", "chat"}  # what they do depends on no param
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "llm_core.cli", *arguments], capture_output=True, text=True, cwd=ROOT)
+
+
+def test_help_names_every_verb_without_importing_a_room():
+    code = "import sys; from llm_core.cli import main; main(['--help']); print(*sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    *text, modules = printed.splitlines()
+    assert all(any(verb in line for line in text) for verb in VERBS)
+    assert not {"torch", "pyarrow", "pydantic", "typer"} & set(modules.split())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_teaches(verb, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([verb, "--help"])
+    assert stopped.value.code in (0, None)
+    printed = capsys.readouterr().out
+    assert f"llm-core {verb}" in printed
+    assert ("--params" in printed) is (verb not in WITHOUT_KNOBS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("parms",), 2, "did you mean 'params'"),
+        (("params", "--params", "absent.yaml"), 1, "no such params file"),
+        (("params", "--set", "network.retrys=3"), 1, "unknown key 'network.retrys'"),
+    ],
+)
+def test_errors_are_one_line(arguments, code, told):
+    done = run(*arguments)
+    assert done.returncode == code
+    assert done.stderr.count("\n") == 1
+    assert told in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["dedup", "dedup-text", "decontaminate", "split"])
+@pytest.mark.parametrize("name", ["empty.jsonl", "empty.parquet"])
+def test_no_documents_at_all_is_one_line_and_no_output(verb, name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).touch()
+    (tmp_path / "items.txt").write_text("eight words or more are what an item needs here\n")
+    (tmp_path / "params.yaml").write_text("{}")
+    extra = ["--benchmarks", "items.txt"] if verb == "decontaminate" else []
+    with pytest.raises(SystemExit) as stopped:
+        main([verb, "--in", name, "--out", "out", *extra])
+    assert stopped.value.code == 1 and not (tmp_path / "out").exists()
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f"llm-core: error: {name}: ")

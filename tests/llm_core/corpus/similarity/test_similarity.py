@@ -1,0 +1,91 @@
+"""Word hashes, shingles and MinHash against the definitions."""
+
+import math
+import random
+import unicodedata
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from llm_core.corpus.similarity.clusters import Near, ShingleStore, labels, new_forest
+from llm_core.corpus.similarity.minhash import band_keys, permutations
+from llm_core.corpus.similarity.word_hashes import ALONE, WORD, WordHasher, character_classes, jaccard, ngrams, siphash
+
+
+def test_words_ignore_case_punctuation_and_typography():
+    hasher = WordHasher()
+    assert hasher("Don’t stop — now!").tolist() == hasher("don't STOP, “now”").tolist()
+    assert len(hasher("one two,three")) == 3
+    assert hasher("…").tolist() == []
+
+
+def test_siphash_of_the_authors_test_vector():
+    """Aumasson and Bernstein, appendix A: key 00 … 0f, message 00 … 0e."""
+    key = np.frombuffer(bytes(range(16)), np.uint64)
+    assert siphash(np.frombuffer(bytes(range(15)), np.uint8), 0, 15, key[0], key[1]) == 0xA129CA6149BE45E5
+
+
+@given(st.text())
+@example("İstanbul ﬁne ſ ½ ①x Ⅷ_ß\u0301a\ud800b")
+def test_words_are_those_of_the_regular_expression(text):
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    spaced = " ".join("".join(f" {c} " if character_classes()[ord(c)] == ALONE else c for c in plain).split())
+    words = WORD.findall(spaced)
+    hasher = WordHasher()
+    assert hasher(text).tolist() == [value for word in words for value in hasher(word).tolist()]
+    assert len(hasher(text)) == len(words)
+
+
+def test_scripts_without_spaces_have_words_too():
+    assert len(WordHasher()("東京は日本 ok")) == 6
+
+
+@pytest.mark.parametrize(("words", "n", "count"), [(0, 5, 0), (3, 5, 1), (5, 5, 1), (7, 5, 3), (4, 1, 4)])
+def test_number_of_ngrams(words, n, count):
+    assert len(ngrams(np.arange(words, dtype=np.uint64), n)) == count
+
+
+def test_ngrams_are_equal_where_the_words_are():
+    words = np.array([1, 2, 3, 1, 2, 3], dtype=np.uint64)
+    runs = ngrams(words, 3).tolist()
+    assert runs[0] == runs[3]
+    assert len(set(runs)) == 3
+
+
+def test_jaccard_by_hand():
+    a, b = (np.array(values, dtype=np.uint64) for values in ([1, 2, 3, 4], [3, 4, 5]))
+    assert jaccard(a, b) == 2 / 5
+    assert jaccard(a[:0], b[:0]) == 0
+
+
+def test_band_keys_collide_as_often_as_theory_says():
+    """Pairs of Jaccard 0.8 share a band of 14 x 8 with probability 1 - (1 - 0.8^8)^14 = 0.924."""
+    functions = permutations(112, seed=3)
+    generator = np.random.default_rng(0)
+    trials, met = 400, 0
+    for _ in range(trials):
+        common = generator.integers(0, 2**63, 160, dtype=np.uint64)
+        one, two = (np.append(common, generator.integers(0, 2**63, 20, dtype=np.uint64)) for _ in range(2))
+        met += bool((band_keys(one, functions, 14) == band_keys(two, functions, 14)).any())
+    expected = 1 - (1 - 0.8**8) ** 14
+    assert abs(met / trials - expected) < 4 * math.sqrt(expected * (1 - expected) / trials)
+
+
+def test_pairs_are_those_at_least_as_alike_as_the_threshold(tmp_path):
+    words = [f"w{number}" for number in range(200)]
+    base = random.Random(0).choices(words, k=100)
+    texts = [
+        " ".join(base),
+        " ".join([*base[:96], *"stuvw"]),
+        " ".join(base[:50] + random.Random(1).choices(words, k=50)),
+    ]
+    store, hasher = ShingleStore(tmp_path, Near(5, 20, 4, 0.8, 1)), WordHasher()
+    for text in texts:
+        store.add(hasher(text))
+    shingles = store.finish()
+    assert shingles.similarity(0, 1) == pytest.approx(92 / (96 + 97 - 92), abs=0.02)
+    forest = new_forest(3)
+    shingles.join(np.arange(3), forest)
+    assert labels(forest).tolist() == [0, 0, 1]

@@ -1,0 +1,61 @@
+"""Whole documents are held out, a share of each source, and nothing alike stands on both sides."""
+
+import json
+import random
+
+from llm_core.corpus.split.stage import split
+from llm_core.formats.documents import DocumentWriter, read_documents
+from llm_core.params.split import Split
+
+WORDS = [f"word{number}" for number in range(500)]
+
+
+def run(tmp_path, rows, seed=1, **changes):
+    with DocumentWriter(tmp_path / "in/documents") as writer:
+        writer.write_rows(rows)
+    metrics = split([str(tmp_path / "in")], tmp_path / "out", Split(**changes), seed)
+    sides = [
+        {name for batch in read_documents(tmp_path / "out" / side) for name in batch.column("id").to_pylist()}
+        for side in ("train", "heldout")
+    ]
+    return *sides, metrics
+
+
+def documents(count, source="s"):
+    return [
+        {"id": f"{source}{n}", "source": source, "text": " ".join(random.Random(f"{source}{n}").choices(WORDS, k=60))}
+        for n in range(count)
+    ]
+
+
+def test_each_source_gives_its_share_and_every_document_has_one_side(tmp_path):
+    rows = documents(200, "a") + documents(50, "b")
+    train, heldout, metrics = run(tmp_path, rows, heldout_share=0.1)
+    assert train | heldout == {row["id"] for row in rows}
+    assert not train & heldout
+    for source in "ab":
+        table = metrics["by_source"][source]
+        assert 0.08 < table["heldout_bytes"] / (table["heldout_bytes"] + table["train_bytes"]) < 0.16
+
+
+def test_groups_and_near_duplicates_stay_together(tmp_path):
+    rows = documents(120)
+    for number, row in enumerate(rows):
+        row["metadata"] = json.dumps({"country": number // 10})
+    words = rows[0]["text"].split()
+    rows.append({"id": "twin", "source": "s", "text": " ".join([*words[:55], "other", "end"])})
+    for seed in range(6):
+        train, heldout, _ = run(tmp_path, rows, seed, heldout_share=0.2, group_by={"s": "country"})
+        for country in range(12):
+            members = {f"s{number}" for number in range(country * 10, country * 10 + 10)}
+            assert members <= train or members <= heldout
+        assert ("twin" in heldout) == ("s0" in heldout)
+
+
+def test_the_seed_decides_and_adding_documents_moves_few(tmp_path):
+    rows = documents(200)
+    first = run(tmp_path, rows, heldout_share=0.1)[1]
+    assert run(tmp_path, rows[::-1], heldout_share=0.1)[1] == first
+    assert run(tmp_path, rows, seed=2, heldout_share=0.1)[1] != first
+    more = run(tmp_path, rows + documents(10, "t"), heldout_share=0.1)[1]
+    assert {name for name in more if name.startswith("s")} == first

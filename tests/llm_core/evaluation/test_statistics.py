@@ -1,0 +1,84 @@
+import math
+
+import numpy as np
+import pytest
+
+from llm_core.evaluation.statistics import (
+    detectable,
+    detectable_difference,
+    interval,
+    mean_and_error,
+    paired_bootstrap,
+    ratio_and_error,
+)
+
+
+def test_mean_and_error_by_hand() -> None:
+    mean, error = mean_and_error([1, 1, 0, 0])
+    assert mean == 0.5
+    assert error == pytest.approx(math.sqrt((4 * 0.25 / 3) / 4))
+
+
+def test_one_item_has_no_error() -> None:
+    assert math.isnan(mean_and_error([1.0])[1])
+
+
+def test_a_ratio_of_equal_documents_has_the_error_of_the_mean() -> None:
+    bits = [10.0, 14.0, 12.0, 20.0]
+    ratio, error = ratio_and_error(bits, [8, 8, 8, 8])
+    mean, expected = mean_and_error(bits)
+    assert ratio == pytest.approx(mean / 8)
+    assert error == pytest.approx(expected / 8)
+
+
+def test_paired_items_cancel_what_is_hard_for_both() -> None:
+    hardness = np.random.default_rng(0).normal(0, 10, 300)
+    found = paired_bootstrap(hardness + 0.5, hardness, resamples=200)
+    assert found.difference == pytest.approx(0.5)
+    assert found.low == pytest.approx(0.5) and found.high == pytest.approx(0.5)
+    assert found.share == 1.0
+
+
+def test_bootstrap_interval_is_near_the_normal_one() -> None:
+    generator = np.random.default_rng(1)
+    a, b = generator.normal(0.3, 1, 500), generator.normal(0, 1, 500)
+    found = paired_bootstrap(a, b, resamples=4000, seed=3)
+    mean, error = mean_and_error(a - b)
+    assert found.low == pytest.approx(mean - 1.96 * error, abs=0.15 * error)
+    assert found.high == pytest.approx(mean + 1.96 * error, abs=0.15 * error)
+    assert found.detectable == pytest.approx(2.8016 * error, rel=0.05)
+
+
+def test_equal_models_differ_by_nothing_and_other_items_are_refused() -> None:
+    assert paired_bootstrap([1, 0, 1], [1, 0, 1]).share == 0.0
+    with pytest.raises(ValueError, match="same items"):
+        paired_bootstrap([1, 0], [1])
+
+
+def test_detectable_is_found_in_four_of_five_samples() -> None:
+    generator = np.random.default_rng(2)
+    true = detectable(1.0)
+    assert np.mean(np.abs(generator.normal(true, 1, 20_000)) > 1.96) == pytest.approx(0.8, abs=0.01)
+
+
+def test_wilsons_interval_by_hand_and_by_coverage() -> None:
+    # 5 of 20: (0.25 + z²/40) / (1 + z²/20) ± ..., from Wilson (1927) with z = 1.96
+    assert interval([1] * 5 + [0] * 15) == pytest.approx((0.1119, 0.4687), abs=1e-4)
+    assert interval([0] * 100) == pytest.approx((0, 0.0370), abs=1e-4)
+    generator = np.random.default_rng(4)
+    samples = (generator.random((2000, 40)) < 0.05).astype(float)
+    covered = [low <= 0.05 <= high for low, high in map(interval, samples)]
+    assert 0.92 < np.mean(covered) < 0.99
+
+
+def test_students_interval_of_few_documents() -> None:
+    low, high = interval([1.0, 2.0, 3.0, 4.0])
+    assert (low + high) / 2 == 2.5
+    assert (high - low) / 2 == pytest.approx(3.1824 * math.sqrt(5 / 3 / 4), rel=1e-4)  # t of 3 degrees of freedom
+
+
+def test_no_right_answer_does_not_show_every_difference() -> None:
+    assert 0.02 < detectable_difference([0.0] * 200) < 0.05
+    found = paired_bootstrap([0.0] * 200, [0.0] * 200)
+    assert found.difference == 0 and found.low == -found.high and 0.005 < found.high < 0.02
+    assert found.detectable > found.high

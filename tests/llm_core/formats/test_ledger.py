@@ -1,0 +1,39 @@
+"""Every document that came in was kept or dropped, and the counts say so."""
+
+import pytest
+
+from llm_core.formats.ledger import LedgerWriter, check_balance, read_ledger
+
+
+def test_counts_by_source_and_reason(tmp_path):
+    with LedgerWriter(tmp_path / "ledger", stage="clean") as ledger:
+        ledger.record(
+            [
+                {"id": "1", "source": "a", "verdict": "kept", "bytes": 10},
+                {"id": "2", "source": "a", "verdict": "changed", "reason": "unicode", "bytes": 20},
+                {
+                    "id": "3",
+                    "source": "b",
+                    "verdict": "dropped",
+                    "reason": "gopher_word_count",
+                    "score": 3.0,
+                    "bytes": 5,
+                },
+            ]
+        )
+    summary = ledger.summary()
+    assert (summary["documents_in"], summary["documents_kept"], summary["documents_dropped"]) == (3, 2, 1)
+    assert summary["bytes_kept"] == 30
+    assert summary["dropped_by_reason"] == {"gopher_word_count": 1}
+    assert summary["by_source"]["a"]["documents_changed"] == 1
+    check_balance(3, summary)
+    rows = [row for batch in read_ledger(tmp_path) for row in batch.to_pylist()]
+    assert [row["stage"] for row in rows] == ["clean"] * 3
+    assert rows[2]["score"] == 3.0
+
+
+def test_a_lost_document_is_an_error(tmp_path):
+    with LedgerWriter(tmp_path, stage="clean") as ledger:
+        ledger.record([{"id": "1", "source": "a", "verdict": "kept", "bytes": 1}])
+    with pytest.raises(RuntimeError, match="out of balance"):
+        check_balance(2, ledger.summary())

@@ -1,0 +1,266 @@
+"""The report card and the comparison: their numbers are those of the files, and they need nothing but themselves."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_core.errors import UserError
+from llm_core.evaluation.chat_answers import summarize_answers
+from llm_core.evaluation.harness import summarize
+from llm_core.evaluation.language_modelling import summarize_texts
+from llm_core.evaluation.results import average, read_results
+from llm_core.evaluation.stage import rounded
+from llm_core.formats.pages import number, score_text
+from llm_core.params import Params
+from llm_core.params.evaluation import Gate
+from llm_core.params.report import Report
+from llm_core.report.account import energy_kwh
+from llm_core.report.comparison import seed_rows, write_comparison
+from llm_core.report.stage import write_report
+from llm_core.runtime.storage import write_json
+
+A4 = 718  # CSS pixels between margins of a centimetre
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def evaluation(folder: Path, shift: float = 0.0, right: int = 12, noise: int = 0) -> dict[str, Any]:
+    """An evaluation of 20 documents and 30 items, with metrics by the project's own functions."""
+    texts = [{"task": "bits_per_byte", "source": "ab"[n % 2], "id": f"d{n}", "tokens": 300, "bytes": 1000,
+              "bits": 1000.0 * (2 + n / 50 - shift) + 7 * ((n * 13 + noise * 5) % 11)} for n in range(20)]  # fmt: skip
+    items = [
+        {"task": "arc_easy", "id": str(n), "acc": float((n + noise) % 30 < right), "acc_norm": 0.0} for n in range(30)
+    ]
+    asked = [{"task": "exact_match", "id": f"q{n}", "exact_match": 0.0, "most_frequent": float(n < 3),
+              "question": f"What is {n} <b>?", "given": "no & no", "wanted": "yes"} for n in range(12)]  # fmt: skip
+    metrics = rounded({
+        "parameters": 1234,
+        "bits_per_byte": summarize_texts(texts),
+        "benchmarks": summarize(items, {"arc_easy": {"1", "2", "29"}}),
+        "answers": summarize_answers(asked),
+    })  # fmt: skip
+    metrics["bits_per_byte"]["all"]["xz"] = 2.5
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*texts, *items, *asked]))
+    (folder / "samples.json").write_text(json.dumps([{"prompt": "In <i>", "continuation": "the & beginning"}]))
+    (folder / "about.json").write_text(json.dumps({"model": "data/models/base", "digest": "0" * 32 + ".dir"}))
+    return metrics
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("LLM_CORE_PROJECT", raising=False)
+    evaluation(tmp_path / "data" / "evaluation" / "base")
+    clean = {"documents_in": 50, "documents_kept": 46, "bytes_in": 9000, "dropped_by_reason": {"too_short": 4}}
+    model = {"parameters": 1234, "tokens": 5678, "steps": 9}
+    split = {
+        "documents_in": 46,
+        "by_source": {"a": {"train_documents": 40, "heldout_documents": 6, "train_bytes": 8000}},
+    }
+    for name, metrics in (("clean/a", {"by_source": {"a": clean}}), ("split", split), ("models/base", model)):
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    (tmp_path / "data/models/base/config.json").write_text("{}")
+    log = [{"step": n, "loss": 5 - n / 4} for n in range(1, 10)]
+    (tmp_path / "data/models/base/training_log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    scratch = tmp_path / ".scratch"
+    scratch.mkdir()
+    times = {"verb": "pretrain", "stage": "pretrain", "failed": False, "out": "data/models/base", "seconds": 1800.0,
+             "cpu_seconds": 3600.0, "peak_bytes": 5_000_000}  # fmt: skip
+    (scratch / "timings.jsonl").write_text(json.dumps(times) + "\n")
+    return tmp_path / "data"
+
+
+class Page(HTMLParser):
+    """Cells of all tables, and every address that the page would load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.cells: list[str] = []
+        self.addresses: list[str] = []
+        self._inside = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.addresses += [value or "" for name, value in attributes if name in ("src", "href", "data", "srcset")]
+        assert tag not in ("script", "link", "iframe", "object")
+        self._inside = tag == "td"
+        if self._inside:
+            self.cells.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.cells[-1] += data
+
+
+def test_the_pages_numbers_are_those_of_the_files(data: Path) -> None:
+    params = Params(report=Report(price_per_hour=3.0, currency="EUR", watts=200))
+    write_report(data, data / "report", params)
+    text = (data / "report/report.html").read_text()
+    cells = Page(text).cells
+    metrics = json.loads((data / "evaluation/base/metrics.json").read_text())
+    for source, score in metrics["bits_per_byte"].items():
+        low, high = score["bits_per_byte_low"], score["bits_per_byte_high"]
+        assert f"{score['bits_per_byte']:.4g}\u00a0[{low:.3g},\u00a0{high:.3g}]" in cells, source
+    task = metrics["benchmarks"]["arc_easy"]
+    assert task["acc"] == 0.4 and score_text(task, "acc") == "0.4\u00a0[0.246,\u00a00.577]"  # Wilson's of 12 of 30
+    for part in ("", "_clean", "_touched"):
+        assert score_text(task, f"acc{part}") in cells
+    assert (task["items_clean"], task["items_touched"]) == (27, 3)
+    assert "4" in cells and "8.00%" in cells and "too_short" in cells  # 4 of 50 dropped
+    assert "30.0 minutes by the clock and 60.0 of CPU time" in text
+    assert "About 0.1 kWh (200 W by the clock; an estimate, not measured)." in text  # half an hour
+    assert "1.50 EUR at 3 EUR an hour" in text
+    assert "What is 0 &lt;b&gt;?" in text and "<b>?" not in text
+    assert "language-model-base has had no champion before it" in text
+    markdown = (data / "report/report.md").read_text()
+    assert score_text(task, "acc") in markdown
+
+
+def test_energy_is_by_core_where_the_machines_power_is_not_known() -> None:
+    rows = [{"seconds": 3600.0, "cpu_seconds": 7200.0}]
+    assert energy_kwh(rows, Report(watts_per_core=10)) == 0.02
+    assert energy_kwh(rows, Report(watts=300)) == 0.3
+    assert energy_kwh(rows, Report(watts_per_core=0)) == 0
+
+
+def test_pages_load_nothing_and_know_dark_mode_and_print(data: Path) -> None:
+    write_report(data, data / "report", Params())
+    evaluation(data / "evaluation/new", 0.1)
+    write_comparison([data / "evaluation/base"], [data / "evaluation/new"], data / "compare", Gate(), 0)
+    for file in (data / "report/report.html", data / "compare/compare.html"):
+        text = file.read_text()
+        assert Page(text).addresses == []
+        assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org)", text)
+        assert "prefers-color-scheme: dark" in text and "@media print" in text
+        assert not re.search(r'(fill|stroke)="(black|#)', text), "a colour that one of the schemes hides"
+
+
+def test_a_comparison_tells_better_worse_and_unclear(data: Path) -> None:
+    evaluation(data / "evaluation/new", 0.1, right=30)
+    blocks = write_comparison([data / "evaluation/base"], [data / "evaluation/new"], data / "compare", Gate(), 0)
+    rows = {
+        row["metric"]: row for block in blocks if block.kind == "table" for row in block.content if "verdict" in row
+    }
+    assert rows["bits_per_byte"]["improvement"] == "+0.1000" and rows["bits_per_byte"]["verdict"] == "better"
+    assert rows["arc_easy"]["improvement"] == "+0.6000" and rows["arc_easy"]["verdict"] == "better"
+    assert rows["exact_match"]["verdict"] == "not told apart"
+    assert rows["exact_match"]["smallest difference shown"] != "0"
+    other = data / "other"
+    other.mkdir()
+    (other / "results.jsonl").write_text(json.dumps({"task": "piqa", "id": "x", "acc": 1.0}) + "\n")
+    with pytest.raises(UserError, match="no items in common"):
+        write_comparison([data / "evaluation/base"], [other], data / "x", Gate(), 0)
+
+
+def test_seeds_widen_the_interval(data: Path) -> None:
+    folders = {side: [data / side / str(n) for n in range(3)] for side in ("old", "new")}
+    for side, shift in (("old", 0.0), ("new", 0.01)):
+        for n, folder in enumerate(folders[side]):
+            evaluation(folder, shift + 0.03 * n, noise=n)  # seeds differ by more than the recipes
+    old, new = ([read_results(folder) for folder in folders[side]] for side in ("old", "new"))
+    merged = average(old)["bits_per_byte"][0]["bits"]
+    assert merged == pytest.approx(sum(one["bits_per_byte"][0]["bits"] for one in old) / 3)
+    row = next(row for row in seed_rows(old, new, Gate(), 0) if row["metric"] == "bits_per_byte")
+    assert row["verdict"] == "not told apart"
+    # Welch by hand: sd 0.03 on both sides (the noise adds next to nothing), 3 seeds each, 4 degrees of freedom
+    low, high = (float(bound) for bound in row["95% interval"].split(" to "))
+    assert (high - low) / 2 == pytest.approx(2.776 * 0.03 * (2 / 3) ** 0.5, rel=0.1)
+    blocks = write_comparison(folders["old"], folders["new"], data / "compare", Gate(), 0)
+    alone = next(row for block in blocks if block.kind == "table" for row in block.content if "verdict" in row)
+    assert alone["verdict"] == "better", "without the seeds it looks certain"
+
+
+def test_numbers_are_short() -> None:
+    assert [number(value) for value in (0.0, 0.27501, 2.1232186, 1309.16, 28664088.5)] == [
+        "0", "0.275", "2.123", "1,309", "2.866e+07",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt install chromium)")
+def test_pages_fit_a_phone_and_a_desk_in_light_and_dark(data: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    write_report(data, data / "report", Params())
+    evaluation(data / "evaluation/new", 0.1)
+    write_comparison([data / "evaluation/base"], [data / "evaluation/new"], data / "compare", Gate(), 0)
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for file in (data / "report/report.html", data / "compare/compare.html"):
+            for width in (390, 1280):
+                for scheme in ("light", "dark"):
+                    page = browser.new_context(
+                        viewport={"width": width, "height": 900}, color_scheme=scheme  # type: ignore[arg-type]
+                    ).new_page()  # fmt: skip
+                    asked: list[str] = []
+                    page.on("request", lambda request, asked=asked: asked.append(request.url))
+                    page.goto(file.as_uri())
+                    assert asked == [file.as_uri()]
+                    assert page.evaluate("document.documentElement.scrollWidth") <= width
+                    hidden = page.evaluate(
+                        "[...document.querySelectorAll('.wide')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
+                    )
+                    assert hidden == 0, f"{file.name}: a table is cut off at {width} px"
+                    text, ground = page.evaluate(
+                        "(() => { const s = getComputedStyle(document.body);"
+                        " return [s.color, getComputedStyle(document.documentElement).backgroundColor]; })()"
+                    )
+                    assert text == ("rgb(0, 0, 0)" if scheme == "light" else "rgb(255, 255, 255)"), (scheme, ground)
+            page = browser.new_context(viewport={"width": A4, "height": 900}, color_scheme="dark").new_page()
+            page.emulate_media(media="print")
+            page.goto(file.as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= A4, "paper cuts off what is wider"
+            assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)", "paper is white"
+        browser.close()
+
+
+def test_word_vectors_and_search_are_shown_where_they_were_made(data: Path) -> None:
+    out = data / "report"
+    headings = {str(block.content) for block in write_report(data, out, Params())}
+    assert not headings & {"Word vectors", "Search, and answers with it"}
+    analogies = {"asked": 40, "questions": 50, "accuracy": 0.25, "low": 0.14, "high": 0.4}
+    worth = {"analogies": {"all": analogies}, "wordsim353": {"pairs": 7, "spearman": 0.31}}
+    write_json(data / "word2vec/metrics.json", {"vocabulary": 1200, "words": 34567, "cbow": worth})
+    write_json(data / "word2vec/neighbours.json", {"cbow": {"king": [["queen", 0.9], ["duke", 0.8]]}})
+    places = [{"word": "france", "x": 0.0, "y": 1.0, "joined_to": None},
+              {"word": "paris", "x": 1.0, "y": 0.0, "joined_to": "france"}]  # fmt: skip
+    write_json(data / "word2vec/maps.json", {"cbow": places})
+    scores = {"recall@5": 0.7, "recall@5_stderr": 0.1}
+    gain = {"difference": 0.1, "low": -0.05, "high": 0.3}
+    answers = {"questions": 10, "refused": 2, "citation_precision": 0.4, "exact_gain": gain, "f1_gain": gain}
+    answers |= {f"{n}_{side}": 0.2 for n in ("exact", "f1") for side in ("with", "without")}
+    answers |= {f"{n}_{side}_stderr": 0.1 for n in ("exact", "f1") for side in ("with", "without")}
+    write_json(data / "retrieval/metrics.json", {"search": {"questions": 10, "bm25": scores}, "answers": answers})
+    write_report(data, out, Params())
+    text = (out / "report.md").read_text().replace("\u00a0", " ")
+    assert "| cbow | 0.25 [0.14, 0.4] | 40 | 0.31 | 7 |" in text
+    assert "| king | queen, duke |" in text and "0.1 [-0.05, 0.3]" in text
+    page = (out / "report.html").read_text()
+    drawn = page[page.index("a map of words") :]
+    assert drawn.index(">france<") < drawn.index(">paris<") and "their capitals" in drawn
+
+
+def test_sampled_drops_stand_folded_by_source_and_reason(data: Path) -> None:
+    drop = {"id": "1", "source": "a", "reason": "too_short", "score": 9.0, "url": None, "language": "en",
+            "characters": 9, "excerpt": "A <b>|\nshort one"}  # fmt: skip
+    rows = [drop, drop | {"reason": "language", "language": "de", "excerpt": "Wort " * 200, "url": "http://b.org/"}]
+    (data / "clean/a/drops.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_report(data, data / "report", Params())
+    page = Page((data / "report/report.html").read_text())
+    assert "A <b>| short one" in page.cells and "http://b.org/" in page.cells
+    assert max(map(len, page.cells)) <= 302
+    text = (data / "report/report.md").read_text()
+    assert "Sampled drops of a: too_short (1):\n\n| score |" in text and "| A &lt;b>\\| short one |" in text

@@ -1,0 +1,75 @@
+"""Training: a folder that AutoTokenizer loads, with the ids that `tokenizers` itself would give."""
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from llm_core.errors import UserError
+from llm_core.params.tokenizer import Tokenizer
+from llm_core.tokenization.training.stage import train_tokenizer
+from tests.llm_core.tokenization.conftest import TEXTS
+
+
+def test_special_tokens_and_chat_template(tokenizer: Path) -> None:
+    loaded = AutoTokenizer.from_pretrained(tokenizer)
+    assert (loaded.bos_token_id, loaded.eos_token_id, loaded.pad_token_id) == (0, 1, 2) and len(loaded) == 400
+    turns = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Yes"},
+        {"role": "user", "content": "Why?"},
+    ]
+    text = loaded.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    assert text == (
+        "<|begin|><|system|>Be brief.<|end|><|user|>Hi<|end|><|assistant|>Yes<|end|><|user|>Why?<|end|><|assistant|>"
+    )
+    ids = loaded.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
+    assert ids[:2] == [0, 3] and ids[-1] == 5 and ids.count(1) == 4
+    masked = loaded.apply_chat_template(turns, return_assistant_tokens_mask=True, return_dict=True)
+    said = [i for i, m in zip(masked["input_ids"], masked["assistant_masks"], strict=True) if m]
+    assert loaded.decode(said) == "Yes<|end|>"
+
+
+def test_every_text_comes_back(tokenizer: Path) -> None:
+    loaded = AutoTokenizer.from_pretrained(tokenizer)
+    for text in [text for part in TEXTS.values() for text in part]:
+        ids = loaded(text)["input_ids"]
+        assert ids[0] == 0 and loaded.decode(ids[1:]) == text
+
+
+def test_metrics_by_hand(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "abc abc"}\n{"text": "  x\\ny "}\n')
+    metrics = train_tokenizer([tmp_path / "a.jsonl"], tmp_path / "out", Tokenizer(vocab_size=262), seed=1)
+    assert metrics["bytes"] == metrics["tokens"] == 13 and metrics["words"] == 4 and metrics["bytes_per_token"] == 1
+    assert metrics["unused_tokens"] == 262 - 7  # a b c x y, space, line end
+    assert metrics["by_source"]["a"]["fertility"] == 3.25
+
+
+def test_same_bytes_again(corpus: Path, tokenizer: Path, tmp_path: Path) -> None:
+    train_tokenizer([corpus], tmp_path / "again", Tokenizer(vocab_size=400), seed=1)
+    for file in sorted(tokenizer.iterdir()):
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize(("digits", "pieces"), [(1, 4), (2, 2), (3, 2)])
+def test_digits_policy(tmp_path: Path, digits: int, pieces: int) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "1111 " * 50}))
+    train_tokenizer([tmp_path / "a.jsonl"], tmp_path / "out", Tokenizer(vocab_size=300, digits=digits), seed=1)
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "out").tokenize("1111")) == pieces
+
+
+@pytest.mark.parametrize(("whitespace", "pieces"), [("runs", 2), ("single", 8)])
+def test_whitespace_policy(tmp_path: Path, whitespace: str, pieces: int) -> None:
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "        x" * 50}))
+    params = Tokenizer.model_validate({"vocab_size": 300, "whitespace": whitespace})
+    train_tokenizer([tmp_path / "a.jsonl"], tmp_path / "out", params, seed=1)
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "out").tokenize("        x")) == pieces
+
+
+def test_an_empty_corpus_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": ""}\n')
+    with pytest.raises(UserError, match="no text to train"):
+        train_tokenizer([tmp_path], tmp_path / "out", Tokenizer(), seed=1)
+    assert not (tmp_path / "out").exists()

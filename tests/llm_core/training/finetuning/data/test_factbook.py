@@ -1,0 +1,90 @@
+"""Rows from the Factbook: countries stay on one side, wrong answers are wrong, answers are short."""
+
+import json
+
+from llm_core.formats.documents import DocumentWriter
+from llm_core.training.finetuning import rows
+from llm_core.training.finetuning.data import factbook
+
+
+def documents(folder, sides):
+    for side, countries in sides.items():
+        with DocumentWriter(folder / side / "documents") as writer:
+            for number, name in enumerate(countries):
+                fields = {
+                    "Capital - name": f"<b>City {name}</b> (old name)",
+                    "Suffrage": "18 years of age; universal",
+                    "Terrain": "high plateaus in the south and plains towards the northern coast",
+                }
+                metadata = json.dumps({"country": name, "section": "Geography", "fields": fields})
+                row = {"id": f"{side}{number}", "source": "factbook", "text": "x", "metadata": metadata}
+                writer.write_rows([row])
+    return folder
+
+
+def test_test_countries_are_those_held_out_of_pretraining(tmp_path):
+    documents(tmp_path, {"train": ["Chad", "Mali", "Peru", "Both"], "heldout": ["Fiji", "Both"]})
+    countries = factbook.read_countries(tmp_path)
+    sides = factbook.split_countries(countries, heldout_share=0.1, test_share=0.5)
+    assert [name for name, side in sides.items() if side == "test"] == ["Fiji"]
+
+
+def test_questions_and_pairs_come_from_the_fields(tmp_path):
+    documents(tmp_path, {"train": ["Chad", "Mali"], "heldout": ["Fiji", "Cuba"]})
+    countries = factbook.read_countries(tmp_path)
+    sides = {"Chad": "train", "Mali": "train", "Fiji": "test", "Cuba": "test"}
+    items = factbook.questions(countries, open_variants=1, seed=1)
+    facts = {(row["prompt"].splitlines()[-1], row["answer"], row["kind"]) for row in items["Chad"]}
+    assert facts == {
+        ("What is the capital of Chad?", "City Chad", "closed"),
+        ("What is the capital of Chad?", "City Chad", "open"),
+        ("Who may vote in Chad?", "18 years of age", "closed"),
+        ("Who may vote in Chad?", "18 years of age", "open"),
+    }
+    opened = next(row for row in items["Chad"] if row["kind"] == "open" and row["field"] == "Capital - name")
+    assert "Capital: City Chad." in opened["prompt"]
+    pairs = factbook.preference(items, sides, seed=1)
+    # all share one answer on suffrage, so only the capitals have a wrong answer; it is of the same side
+    assert {(row["chosen"], row["rejected"]) for row in pairs["train"]} == {
+        ("City Chad", "City Mali"),
+        ("City Mali", "City Chad"),
+    }
+    assert {row["rejected"] for row in pairs["test"]} == {"City Fiji", "City Cuba"}
+
+
+def test_each_row_names_the_documents_that_it_was_made_from(tmp_path):
+    documents(tmp_path, {"train": ["Chad", "Mali"], "heldout": ["Fiji"]})
+    with DocumentWriter(tmp_path / "train2" / "documents") as writer:  # a second document about Chad, read last
+        more = {"Languages": "French", "Coastline": "0 km"}
+        metadata = json.dumps({"country": "Chad", "section": "People", "fields": more})
+        writer.write_rows([{"id": "people", "source": "factbook", "text": "x", "metadata": metadata}])
+    (tmp_path / "train2/documents/00000.parquet").rename(tmp_path / "train/documents/00001.parquet")
+    countries = factbook.read_countries(tmp_path)
+    sides = {"Chad": "train", "Mali": "train", "Fiji": "test"}
+    items = factbook.questions(countries, open_variants=1, seed=1)
+    of = {(row["field"], row["kind"]): row["documents"] for row in items["Chad"]}
+    assert of["Capital - name", "closed"] == ["train0"]
+    assert of["Languages", "closed"] == ["people"]
+    assert of["Languages", "open"] == ["people", "train0"]  # all four facts are shown: from both documents
+    (pair,) = [
+        row
+        for row in factbook.preference(items, sides, seed=1)["train"]
+        if row["chosen"] == "City Mali" and row["kind"] == "closed"
+    ]
+    assert pair["documents"] == ["train0", "train1"]  # of the right answer and of the wrong one
+    split = factbook.instruction(items, sides)
+    rows.write_rows(tmp_path, split)
+    listing = json.loads((tmp_path / rows.DOCUMENTS).read_text())
+    assert listing["train"]["people"] == [row["id"] for row in split["train"] if "people" in row["documents"]]
+    assert set(listing["test"]) == {"heldout0"}
+
+
+def test_answers_are_one_short_clause():
+    assert factbook.short_answer("58 km (2020); more") == "58 km"
+    assert factbook.short_answer(".fr") == ".fr"
+    assert factbook.short_answer("x" * 60) is None
+
+
+def test_the_baseline_is_each_fields_most_frequent_training_answer():
+    given = [{"field": "f", "answer": answer} for answer in ("yes", "no", "no")] + [{"field": "g", "answer": "1"}]
+    assert factbook.most_frequent_answers(given) == {"f": "no", "g": "1"}

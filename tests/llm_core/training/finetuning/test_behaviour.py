@@ -1,0 +1,136 @@
+"""What finetuning promises, on models of two layers: it ends by itself, padding stays as it was, nothing is cut in
+silence, the best weights are kept, and a kill changes nothing.
+"""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from llm_core.errors import UserError
+from llm_core.params.finetuning import Finetuning, Method, Parent
+from tests.llm_core.training.finetuning import tiny
+
+METHODS = get_args(Method)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLM_CORE_TRACKING", "off")
+    torch.set_num_threads(1)
+
+
+def embeddings(folder):
+    weights = load_file(f"{folder}/model.safetensors")  # an encoder's have no prefix
+    return next(weight for name, weight in weights.items() if name.endswith("embed_tokens.weight"))
+
+
+@pytest.mark.slow
+def test_the_finetuned_model_ends_its_answers_by_itself():
+    metrics = tiny.run("instruction", "llama", max_steps=40, learning_rate=0.01)
+    assert metrics["before"]["stopped_by_itself"] == 0
+    assert metrics["after"]["stopped_by_itself"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_paddings_embedding_is_never_trained(method):
+    tiny.run(method, "llama", micro_batch=8, learning_rate=0.01)  # rows differ in length, so batches are padded
+    before, after = embeddings("base"), embeddings("out")
+    changed = (before != after).any(1)
+    assert changed.any()
+    assert not changed[2]  # <|pad|>
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "counted"),
+    [
+        ("instruction", "dropped"),
+        ("reward", "dropped"),
+        ("dpo", "dropped"),
+        ("rlhf", "dropped"),
+        ("classification", "cut_at_max_length"),
+        ("contrastive", "cut_at_max_length"),
+    ],
+)
+def test_a_row_that_is_too_long_is_counted(method, counted):
+    data = tiny.run(method, "llama", max_length=22)["training"]["data"]
+    whole = tiny.run(method, "llama")["training"]["data"]
+    assert whole[f"train_{counted}"] == 0
+    assert 0 < data[f"train_{counted}"] < 8
+    if counted == "dropped":
+        assert data["train_rows"] + data["train_dropped"] == whole["train_rows"] == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["instruction", "dpo", "rlhf"])
+def test_a_test_prompt_beyond_the_models_positions_is_left_out_and_counted(method):
+    folder = tiny.rows(method)
+    long = json.loads((folder / "test.jsonl").read_text().splitlines()[0])
+    if method == "instruction":
+        long["messages"][0]["content"] = "now " * 300
+    else:
+        long["prompt"] = "now " * 300
+    with open(folder / "test.jsonl", "a") as stream:
+        stream.write(json.dumps(long) + "\n")
+    metrics = tiny.run(method, "gpt2", data=folder, scored_items=5)  # 256 positions
+    assert metrics["test_rows_too_long"] == 1
+
+
+def test_a_max_length_beyond_the_models_positions_is_refused():
+    with pytest.raises(UserError, match=r"max_length 300 .* 256 positions"):
+        tiny.run("classification", "gpt2", max_length=300)
+
+
+def test_a_method_has_one_stage_alone():
+    with pytest.raises(ValueError, match="dpo is in methods and in on_demand"):
+        Finetuning(methods={"dpo": Parent()}, on_demand={"dpo": Parent()})
+
+
+@pytest.mark.slow
+def test_early_stopping_keeps_the_best_weights():
+    metrics = tiny.run("instruction", "llama", max_steps=40, evaluations=20, patience=2, learning_rate=0.1)
+    log = [json.loads(line) for line in Path("out/training_log.jsonl").read_text().splitlines()]
+    losses = [row["eval_loss"] for row in log if "eval_loss" in row]
+    assert metrics["training"]["steps"] < 40
+    assert len(losses) - losses.index(min(losses)) - 1 == 2  # two measurements without a better one
+    assert metrics["after"]["heldout_loss"] == pytest.approx(min(losses), abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_killed_and_resumed_equals_uninterrupted(method, capfd):
+    """SIGKILL after the first whole checkpoint, in another process; then the same command again."""
+    knobs = {"max_steps": 12, "evaluations": 6, "learning_rate": 0.01}
+    whole = tiny.run(method, "llama", **knobs)
+    shutil.move("out", "whole")
+    code = (
+        f"import torch; torch.set_num_threads(1); from tests.llm_core.training.finetuning import tiny; "
+        f"tiny.run({method!r}, 'llama', **{knobs!r})"
+    )
+    with open("log", "w") as log:
+        child = subprocess.Popen([sys.executable, "-c", code], env=tiny.environment(), stdout=log, stderr=log)
+        scratch = Path(".scratch/finetuning")
+        while child.poll() is None and not list(scratch.glob("*/checkpoints/checkpoint-*/complete")):
+            time.sleep(0.002)
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL, Path("log").read_text()[-2000:]
+    assert not Path("out").exists()
+    capfd.readouterr()
+    resumed = tiny.run(method, "llama", **knobs)
+    assert "resuming from checkpoint-" in "".join(capfd.readouterr())
+    assert Path("out/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
+    for name in ("training_log.jsonl", "training_rows.jsonl"):
+        assert Path("out", name).read_text() == Path("whole", name).read_text()
+    assert resumed == whole
+    assert not list(scratch.iterdir())

@@ -1,0 +1,85 @@
+"""The encoder's loss is the library's, twins are no negatives, and training finds what it could not find before."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from llm_core.errors import UserError
+from llm_core.params import Params
+from llm_core.params.finetuning import Data
+from llm_core.retrieval.encoders import Encoder
+from llm_core.training.finetuning import stage
+from llm_core.training.finetuning.contrastive import info_nce, rank
+from llm_core.training.finetuning.data.stage import prepare
+from llm_core.training.finetuning.formats import convert
+from llm_core.training.finetuning.rows import write_rows
+from tests.llm_core.training.finetuning import tiny
+
+NAMES = [first + last for first in ("Ba", "Do", "Ki", "Lu", "Me", "Po", "Ra", "Su") for last in "bdfgklmnprst"]
+
+
+def unit(rows: int, seed: int) -> torch.Tensor:
+    drawn = torch.randn(rows, 8, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(drawn, dim=-1)
+
+
+def test_the_loss_is_sentence_transformers() -> None:
+    from sentence_transformers.losses import MultipleNegativesRankingLoss
+
+    queries, passages = unit(12, 0), unit(12, 1)
+    library = MultipleNegativesRankingLoss(torch.nn.Identity(), scale=20.0)  # type: ignore[arg-type]
+    expected = library.compute_loss_from_embeddings([queries, passages], labels=None)
+    assert info_nce(queries, passages, torch.arange(12), 1 / 20).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_passage_that_two_queries_share_is_no_negative() -> None:
+    queries, passages = unit(3, 0), unit(3, 1)
+    passages[2] = passages[0]
+    shared = info_nce(queries, passages, torch.tensor([7, 8, 7]), 0.05)
+    alone = [info_nce(queries[[0, 1]], passages[[0, 1]], torch.tensor([7, 8]), 0.05) * 2]
+    alone.append(torch.nn.functional.cross_entropy(queries[2:] @ passages[1:].T / 0.05, torch.tensor([1])))
+    assert shared.item() * 3 == pytest.approx(sum(alone).item(), rel=1e-5)
+
+
+def test_ranks_by_hand() -> None:
+    scores = torch.tensor([[0.9, 0.1, 0.5], [0.3, 0.2, 0.1], [0.4, 0.4, 0.4]])
+    assert rank(scores, [0, 2, 1]) == [1, 3, 3]  # a tie counts against it
+
+
+def test_rows_of_a_data_set_and_of_documents(tmp_path: Path) -> None:
+    assert convert("contrastive", {"anchor": "a", "positive": "b"}, Data()) == {"query": "a", "passage": "b"}
+    assert convert("contrastive", {"question": "a", "context": "b"}, Data()) == {"query": "a", "passage": "b"}
+    with pytest.raises(ValueError, match="passage"):
+        convert("contrastive", {"query": "a", "passage": " "}, Data())
+    (tmp_path / "train" / "documents").mkdir(parents=True)
+    with pytest.raises(UserError, match="encoder-data"):
+        prepare("contrastive", str(tmp_path), tmp_path / "out", Params())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_an_encoder_learns_to_find_names_it_was_not_trained_on(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLM_CORE_TRACKING", "off")
+    torch.set_num_threads(1)
+    sides: dict[str, list[dict[str, str]]] = {"train": [], "heldout": [], "test": []}
+    for number, name in enumerate(NAMES):
+        side = "test" if number % 4 == 1 else "heldout" if number % 12 == 0 else "train"
+        passage = f"The region is Africa and the capital of it is {name}."
+        sides[side].append({"id": name, "kind": "name", "query": f"Is it in {name}?", "passage": passage})
+    write_rows(tmp_path / "rows", sides)
+    knobs = {"zero_stage": None, "micro_batch": 16, "evaluations": 1, "max_length": 64, "learning_rate": 0.003}
+    params = Params.model_validate({"finetuning": {"contrastive": knobs | {"max_steps": 80}}})
+    base = tiny.model(family, tmp_path / "base")
+    metrics = stage.finetune("contrastive", base, tmp_path / "rows", tmp_path / "out", params)
+    change = metrics["name_mrr_change"]
+    assert change["items"] == 24
+    assert change["change"] > 3 * change["change_standard_error"]
+    assert change["p_value"] < 0.01
+    encoder = Encoder(str(tmp_path / "out"))  # as `retrieval.encoder` reads it
+    queries, passages = (encoder([row[side] for row in sides["test"]]) for side in ("query", "passage"))
+    found = rank(torch.from_numpy(queries @ passages.T), range(24))
+    assert sum(1 / at for at in found) / 24 == pytest.approx(metrics["after"]["name_mrr"]["mean"], abs=0.1)

@@ -1,0 +1,148 @@
+"""Each method runs on tiny saved models where it applies, refuses where not, and what it saves is right."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from llm_core.errors import UserError
+from llm_core.params import Params
+from llm_core.params.finetuning import Instruction
+from llm_core.training.finetuning import stage
+from llm_core.training.finetuning.model_kinds import APPLIES, check_applies
+from llm_core.training.finetuning.models import add_adapter, load
+from tests.llm_core.training.finetuning import tiny
+from tests.llm_core.training.finetuning.tiny import rows, run
+
+PREFIX = re.compile(r"^(transformer|model|bert)\.")
+FAMILIES = ("gpt2", "gptj", "bert", "t5", "flan-t5", "bloom", "opt", "llama")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLM_CORE_TRACKING", "off")
+    torch.set_num_threads(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", APPLIES)
+def test_method_trains_family_or_is_refused_with_its_reason(method, family):
+    from transformers import AutoConfig, AutoTokenizer
+
+    kind = {"bert": "encoder", "t5": "encoder-decoder", "flan-t5": "encoder-decoder"}.get(family, "decoder")
+    if kind not in APPLIES[method]:
+        with pytest.raises(UserError, match=f"{method} does not apply to {family.removeprefix('flan-')}, an {kind}"):
+            run(method, family)
+        return
+    metrics = run(method, family)
+    assert metrics["training"]["steps"] == 2
+    before, after = (  # a model without a head names its weights without a prefix
+        {PREFIX.sub("", name): weight for name, weight in load_file(f"{folder}/model.safetensors").items()}
+        for folder in ("base", "out")
+    )
+    shared = [name for name in before if name in after and before[name].shape == after[name].shape]
+    assert any(not torch.equal(before[name], after[name]) for name in shared)  # it trained
+    tokenizer = AutoTokenizer.from_pretrained("out")
+    assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
+    assert AutoConfig.from_pretrained("out").pad_token_id == tokenizer.pad_token_id
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("adapter", ["lora", "qlora"])
+def test_every_family_takes_adapters(adapter, family):
+    metrics = run("classification" if family == "bert" else "instruction", family, adapter=adapter)
+    assert metrics["training"]["trained_parameters"] < metrics["training"]["parameters"]
+    assert Path("out/adapter/adapter_model.safetensors").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["bert", "llama"])
+@pytest.mark.parametrize("adapter", ["lora", "qlora"])
+def test_an_encoder_takes_adapters(adapter, family):
+    metrics = run("contrastive", family, learning_rate=0.01, adapter=adapter)
+    assert metrics["training"]["trained_parameters"] < metrics["training"]["parameters"]
+    before, after = (load_file(f"{folder}/model.safetensors") for folder in ("base", "out"))
+    after = {PREFIX.sub("", name): weight for name, weight in after.items()}
+    name = next(name for name in after if name.endswith(("query.weight", "q_proj.weight")))
+    assert not torch.equal({PREFIX.sub("", key): weight for key, weight in before.items()}[name], after[name])
+
+
+@pytest.mark.parametrize(
+    ("method", "family"), [("dpo", "bert"), ("instruction", "bert"), ("rlhf", "t5"), ("reward", "t5")]
+)
+def test_a_method_that_does_not_apply_is_refused_with_its_reason(method, family):
+    with pytest.raises(UserError, match=f"{method} does not apply to {family}"):
+        check_applies(method, tiny.model(family, Path(family)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapter", ["lora", "qlora"])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])  # GPT-2's layers keep their weights the other way round
+def test_the_merged_export_equals_base_plus_adapter(adapter, family):
+    from peft import PeftModel
+
+    metrics = run("instruction", family, adapter=adapter, learning_rate=0.05)
+    ids = torch.tensor([[0, 40, 41, 42, 43]])
+    base = load(Path("base"), "generation", "decoder", four_bit=adapter == "qlora")
+    with torch.no_grad():
+        plain = base(input_ids=ids).logits
+        both = PeftModel.from_pretrained(base, "out/adapter").eval()(input_ids=ids).logits
+        merged = load(Path("out"), "generation", "decoder").eval()(input_ids=ids).logits
+    merged = merged[..., : both.shape[-1]]  # without the padding token that a tokenizer lacked
+    assert torch.allclose(both, merged, atol=1e-4)
+    assert not torch.allclose(plain, merged, atol=1e-3)  # the adapter does something
+    assert metrics["training"]["trained_parameters"] < metrics["training"]["parameters"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["bert", "t5", "opt"])
+@pytest.mark.parametrize("adapter", ["lora", "qlora"])
+def test_a_classifiers_adapter_alone_holds_all_that_the_base_lacks(adapter, family):
+    from peft import PeftModel
+
+    run("classification", family, adapter=adapter, learning_rate=0.05)
+    kind = {"bert": "encoder", "t5": "encoder-decoder"}.get(family, "decoder")
+    torch.manual_seed(99)  # another seed than the training's: a layer that stayed random would show
+    base = load(Path("base"), "classification", kind, ["no", "yes"], four_bit=adapter == "qlora")
+    base.config.pad_token_id = 2
+    ids = torch.tensor([[0, 40, 41, 42, 43, 1]])
+    with torch.no_grad():
+        both = PeftModel.from_pretrained(base, "out/adapter").eval()(input_ids=ids).logits
+        merged = load(Path("out"), "classification", kind).eval()(input_ids=ids).logits
+    assert torch.allclose(both, merged, atol=1e-4)
+
+
+def test_qlora_gradients_after_an_evaluation_equal_those_of_the_dequantised_weights():
+    folder = tiny.model("llama", Path("base"))
+    ids = torch.tensor([[0, 40, 41, 42, 43, 44, 45, 46]])
+
+    def gradients(dequantised):
+        model = load(folder, "generation", "decoder", four_bit=True)
+        model = add_adapter(model.dequantize() if dequantised else model, Instruction(adapter="qlora"), "CAUSAL_LM")
+        weights = [(name, weight) for name, weight in sorted(model.named_parameters()) if "lora_" in name]
+        torch.manual_seed(1)
+        for _, weight in weights:
+            torch.nn.init.normal_(weight, std=0.05)
+        model.eval()
+        with torch.no_grad():
+            model(input_ids=ids)  # the trap springs in a forward without gradients
+        model.train()
+        model(input_ids=ids, labels=ids).loss.backward()
+        return torch.cat([weight.grad.flatten() for _, weight in weights])
+
+    exact, four_bit = gradients(True), gradients(False)
+    assert torch.linalg.norm(four_bit - exact) / torch.linalg.norm(exact) < 1e-3
+
+
+def test_a_label_unseen_in_training_is_refused_with_its_name():
+    folder = rows("classification")
+    (folder / "test.jsonl").write_text('{"text": "x", "label": "maybe"}\n')
+    params = Params.model_validate({"finetuning": {"classification": {"zero_stage": None}}})
+    with pytest.raises(UserError, match=r"test.jsonl:1: label 'maybe'"):
+        stage.finetune("classification", tiny.model("llama", Path("base")), folder, Path("out"), params)
+    assert not Path("out").exists()

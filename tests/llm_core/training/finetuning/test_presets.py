@@ -1,0 +1,147 @@
+"""Each preset of a hub data set, from a miniature hub on loopback that lays out files and columns as the real one does.
+The run is a process of its own, because `HF_ENDPOINT` is read once, at import.
+"""
+
+import gzip
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+
+from tests.llm_core.corpus.sources.loopback import Loopback, hub_environment, serve_hub
+
+ROWS = 20
+NAMES = [["neg", "pos"], ["World", "Sports", "Business", "Sci/Tech"], ["ham", "spam"]]
+PREPARE = """
+import json, sys
+from llm_core.training.finetuning.formats import from_dataset
+from llm_core.params import Params
+params = Params.model_validate({"finetuning": {"data": {"near_duplicate_similarity": 1.0}}})
+for preset, method in json.loads(sys.argv[1]):
+    split, metrics = from_dataset(method, preset, params)
+    rows = sorted((row for side in split.values() for row in side), key=lambda row: row["id"])
+    print(json.dumps([preset, method, metrics, rows]))
+"""
+
+
+def parquet(columns: dict[str, list], labels: list[str] | None = None) -> bytes:
+    """The file as `datasets` writes it: names of a ClassLabel stand in its metadata."""
+    table = datasets.Dataset.from_dict(columns)
+    if labels:
+        table = table.cast_column("label", datasets.ClassLabel(names=labels))
+    table.to_parquet(sink := io.BytesIO())
+    return sink.getvalue()
+
+
+def lines(columns: dict[str, list]) -> bytes:
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def readme(config: str, **files: str) -> bytes:
+    splits = "".join(f"  - split: {split}\n    path: {path}\n" for split, path in files.items())
+    return f"---\nconfigs:\n- config_name: {config}\n  data_files:\n{splits}---\n# A data set\n".encode()
+
+
+def each(form: str) -> list[str]:
+    return [form.replace("{}", str(at)) for at in range(ROWS)]
+
+
+def talks(answer: str) -> list[list[dict[str, str]]]:
+    asked = [{"role": "user", "content": f"question {at}"} for at in range(ROWS)]
+    return [[turn, {"role": "assistant", "content": f"{answer} {at}"}] for at, turn in enumerate(asked)]
+
+
+def labels(count: int) -> list[int]:
+    return [at % count for at in range(ROWS)]
+
+
+@pytest.fixture
+def hub():
+    site = Loopback()
+    text = {"text": each("review {}")}
+    asked = {"instruction": each("question {}")}
+    dialogue = "\n\nHuman: hello\n\nAssistant: yes?\n\nHuman: question {}\n\nAssistant: "
+    dialogues = {"chosen": each(dialogue + "good {}"), "rejected": each(dialogue + "bad {}")}
+    twenty = {"label": [0.0] * ROWS}
+    preferences = {
+        "prompt": each("question {}"), "prompt_id": each("id {}"), "chosen": talks("good"), "rejected": talks("bad"),
+        "messages": talks("good"), "score_chosen": [9.0] * ROWS, "score_rejected": [1.0] * ROWS,
+    }  # fmt: skip
+    places = {side: f"data/{side}-00000-of-00001.parquet" for side in ("train_prefs", "train_sft", "test_prefs")}
+    plain = {side: f"plain_text/{side}-00000-of-00001.parquet" for side in ("train", "test", "unsupervised")}
+    repositories = {
+        "stanfordnlp/imdb": {"README.md": readme("plain_text", **plain)}
+        | {path: parquet(text | {"label": labels(2)}, NAMES[0]) for path in plain.values()},
+        "fancyzhx/ag_news": {
+            f"data/{side}-00000-of-00001.parquet": parquet(text | {"label": labels(4)}, NAMES[1])
+            for side in ("train", "test")
+        },
+        "ucirvine/sms_spam": {
+            "README.md": readme("plain_text", train=plain["train"]),
+            plain["train"]: parquet({"sms": each("review {}\n"), "label": labels(2)}, NAMES[2]),
+        },
+        "tatsu-lab/alpaca": {
+            "data/train-00000-of-00001-a09b74b3ef9c3b56.parquet": parquet(
+                asked | {"input": ["", "of two"] * 10, "output": each("good {}"), "text": each("Below is {}")}
+            )
+        },
+        "databricks/databricks-dolly-15k": {
+            "databricks-dolly-15k.jsonl": lines(
+                asked | {"context": ["", "of two"] * 10, "response": each("good {}"), "category": ["open_qa"] * ROWS}
+            )
+        },
+        "Muennighoff/flan": {
+            f"{side}/glue_{side}.jsonl": lines(
+                {"inputs": each("question {}"), "targets": each("good {}"), "task": ["glue"] * ROWS}
+            )
+            for side in ("train", "test", "validation")
+        },
+        "Anthropic/hh-rlhf": {
+            "harmless-base/train.jsonl.gz": gzip.compress(lines(dialogues)),
+            "harmless-base/test.jsonl.gz": gzip.compress(lines(dialogues)),
+            "red-team-attempts/red_team_attempts.jsonl.gz": gzip.compress(lines(twenty)),
+        },
+        "HuggingFaceH4/ultrafeedback_binarized": {"README.md": readme("default", **places)}
+        | {path: parquet(preferences) for path in places.values()},
+    }
+    for name, files in repositories.items():
+        serve_hub(site, name, "0123456789" * 4, {"README.md": b"# A data set\n", **files})
+    yield site
+    site.close()
+
+
+def test_every_preset_reads_the_columns_that_its_data_set_has(hub: Loopback, tmp_path: Path) -> None:
+    wanted = [
+        ("imdb", "classification"), ("ag_news", "classification"), ("sms_spam", "classification"),
+        ("alpaca", "instruction"), ("dolly", "instruction"), ("flan", "instruction"),
+        ("hh_rlhf", "dpo"), ("ultrafeedback", "reward"), ("ultrafeedback", "instruction"),
+    ]  # fmt: skip
+    environment = hub_environment(hub.address, tmp_path)
+    command = [sys.executable, "-c", PREPARE, json.dumps(wanted)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(preset, method) for preset, method, _, _ in found] == wanted
+    for preset, _, metrics, rows in found:
+        assert (metrics["rows_in"], metrics["bad_rows"], len(rows)) == (ROWS, 0, ROWS), preset
+    for (_, _, _, rows), names in zip(found[:3], NAMES, strict=True):
+        assert {row["label"] for row in rows} == set(names)
+        assert {row["text"].strip() for row in rows} == set(each("review {}"))
+    for number, (preset, _, _, rows) in enumerate(found[3:6]):
+        said = {tuple(turn["content"] for turn in row["messages"]) for row in rows}
+        extra = ["" if at % 2 == 0 or number == 2 else "\n\nof two" for at in range(ROWS)]
+        assert said == {(f"question {at}{extra[at]}", f"good {at}") for at in range(ROWS)}, preset
+    human, assistant = {"role": "user", "content": "hello"}, {"role": "assistant", "content": "yes?"}
+    prompts = {json.dumps(row["prompt"]): (row["chosen"], row["rejected"]) for row in found[6][3]}
+    assert prompts == {
+        json.dumps([human, assistant, {"role": "user", "content": f"question {at}"}]): (f"good {at}", f"bad {at}")
+        for at in range(ROWS)
+    }
+    pairs = {(row["prompt"], row["chosen"], row["rejected"]) for row in found[7][3]}
+    assert pairs == {(f"question {at}", f"good {at}", f"bad {at}") for at in range(ROWS)}
+    assert sorted(json.dumps(row["messages"]) for row in found[8][3]) == sorted(json.dumps(t) for t in talks("good"))

@@ -1,0 +1,25 @@
+"""Learning rates by hand."""
+
+import pytest
+
+from llm_core.params.pretraining import Optimizer
+from llm_core.training.pretraining.schedule import learning_rate_share
+
+
+def shares(schedule: str, steps: int, **settings: float) -> list[float]:
+    optimizer = Optimizer(schedule=schedule, **settings)  # type: ignore[arg-type]
+    return [learning_rate_share(step, steps, optimizer) for step in range(steps)]
+
+
+def test_linear() -> None:
+    assert shares("linear", 7, warmup_steps=2, final_share=0) == pytest.approx([1 / 3, 2 / 3, 1, 0.75, 0.5, 0.25, 0])
+
+
+def test_cosine_ends_at_its_floor_and_is_halfway_in_the_middle() -> None:
+    found = shares("cosine", 5, warmup_steps=0, final_share=0.2)
+    assert found[0] == 1 and found[2] == pytest.approx(0.6) and found[4] == pytest.approx(0.2)
+
+
+def test_wsd_is_flat_then_falls() -> None:
+    found = shares("wsd", 10, warmup_steps=1, decay_share=0.4, final_share=0)
+    assert found == pytest.approx([0.5, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0])
