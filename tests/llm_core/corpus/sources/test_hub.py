@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from llm_core.params.sources import HubSource
-from tests.llm_core.corpus.sources.conftest import Result
+from tests.llm_core.conftest import Result
 from tests.llm_core.corpus.sources.loopback import Loopback, hub_environment, serve_hub
 
 REVISION = "0123456789" * 4
