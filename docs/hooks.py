@@ -1,8 +1,8 @@
 """MkDocs hook: the reference pages, generated from the code when the site is built.
 
-`reference/params.md` comes from the typed models of `llm_core.params` (every parameter, also of rules and source kinds
-that params.yaml does not use), `reference/commands.md` from the verbs of `llm_core.cli`. Neither page exists as a file in
-the repository, so neither can drift. CONTRIBUTING, CHANGELOG and SECURITY are shown from the repository's root.
+`reference/params.md` comes from the typed models of `llm_core.params` (every parameter, also of rules and source
+kinds that params.yaml does not use), `reference/commands.md` from the verbs of `llm_core.cli`. Neither page exists as
+a file in the repository, so neither can drift. CONTRIBUTING, CHANGELOG and SECURITY are shown from the repository's root.
 """
 
 import importlib
@@ -16,7 +16,6 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from llm_core.cli import VERBS
 from llm_core.params import Params
@@ -51,13 +50,13 @@ def params_page() -> str:
         "Every parameter of `params.yaml`. `llm-core params` prints the same with the present values;",
         "`--set KEY=VALUE` overrides one for a single command.",
         "",
-        *_table(_plain(Params), "")[:],
+        *_table(_plain(Params), ""),
     ]
     for name, field in Params.model_fields.items():
         models = list(_models(field.annotation))
         if models:
             lines += ["", f"## `{name}`", ""]
-            if field.description:
+            if field.description and models[0] is not field.annotation:
                 lines += [_text(field.description), ""]
             for model in models:
                 lines += _section(model, name if len(models) == 1 and model is field.annotation else "", 3)
@@ -165,13 +164,9 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
-    if value is PydanticUndefined:
-        return ""
-    return _code({None: "null", True: "true", False: "false"}.get(value, str(value)) if _simple(value) else str(value))
-
-
-def _simple(value: Any) -> bool:
-    return value is None or isinstance(value, bool)
+    if value is None or isinstance(value, bool):
+        return _code({None: "null", True: "true", False: "false"}[value])
+    return _code(str(value))
 
 
 def commands_page() -> str:
