@@ -2,7 +2,7 @@
 
 `reference/params.md` comes from the typed models of `llm_core.params` (every parameter, also of rules and source
 kinds that params.yaml does not use), `reference/commands.md` from the verbs of `llm_core.cli`. Neither page exists as
-a file in the repository, so neither can drift. CONTRIBUTING, CHANGELOG and SECURITY are shown from the repository's root.
+a file in the repository, so neither can drift. The pages of the root (CONTRIBUTING, ...) are shown too.
 """
 
 import importlib
