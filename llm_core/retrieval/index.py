@@ -52,7 +52,7 @@ def build(
     known = _known_vectors(previous or out, encoder)
     removed = takedowns.load(tombstones)
     dropped = 0
-    with output_folder(out) as folder:
+    with output_folder(out, inputs) as folder:
         with progress.task("passages") as work, DocumentWriter(folder / "passages", schema=SCHEMA) as writer:
 
             def documents() -> Iterator[pa.RecordBatch]:

@@ -71,7 +71,7 @@ def clean(
     build_steps(params, list(names))  # a wrong name is told before any work is done
     pieces = divide(document_files(paths)) if pieces is None else pieces
     workers = 1 if params.workers == 0 and sum(piece.size for piece in pieces) < SMALL_BYTES else params.workers
-    with output_folder(out) as folder:
+    with output_folder(out, paths) as folder:
         scratch = folder / ".pieces"
         works = [Work(piece, number, params, names, stage, str(scratch), read) for number, piece in enumerate(pieces)]
         metrics = _gather(works, folder, params, workers, stage)

@@ -81,7 +81,7 @@ def decontaminate(
     best: dict[int, float] = {}
     holders: dict[int, list[str]] = {}
     count = 0
-    with output_folder(out) as folder:
+    with output_folder(out, [*inputs, *benchmarks]) as folder:
         with (
             progress.task("decontaminate", total=count_documents(inputs)) as work,
             DocumentWriter(folder / "documents", shard_bytes) as writer,
