@@ -191,9 +191,8 @@ class _Zstd:
 
     def read1(self, size: int) -> bytes:
         while True:
-            piece = (self.frame.unused_data if self.frame and self.frame.eof else b"") or self.raw.read(
-                self.PIECE_BYTES
-            )
+            ended = self.frame is not None and self.frame.eof
+            piece = (self.frame.unused_data if ended else b"") or self.raw.read(self.PIECE_BYTES)
             if not piece:
                 if self.frame is not None and not ended:
                     raise EOFError("the file ends before the end of its last frame")
