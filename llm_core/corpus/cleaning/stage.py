@@ -105,8 +105,11 @@ def _gather(works: list[Work], folder: Path, params: Cleaning, workers: int, sta
             ledger.sizes.update(done.sizes)
             statistics.merge(done.statistics)
             progress.update(work.piece.size)
-    metrics = ledger.summary()
-    check_balance(ledger.rows, metrics)
+    if ledger.rows == 0:
+        raise UserError(f"{works[0].piece.file if works else folder}: no documents in {len(works)} files")
+    metrics = ledger.finish(ledger.rows)
+    require_known(params.exempt, {*sources, *metrics["by_source"]}, "cleaning.exempt")
+    require_known(params.repair.characters, {*sources, *metrics["by_source"]}, "cleaning.repair.characters")
     if documents.rows != metrics["documents_kept"]:
         raise RuntimeError(f"{folder}: {documents.rows} documents written, {metrics['documents_kept']} kept")
     metrics |= statistics.summary()

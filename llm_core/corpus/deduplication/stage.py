@@ -88,6 +88,8 @@ def dedup(
         metrics["dropped_share"] = dropped_shares(metrics)
         write_json(folder / "metrics.json", metrics)
         _hold_to_bounds(folder, out, metrics, params)
+        if not known:  # a second crawl may bring nothing new
+            ledger.require_kept("dedup", metrics)
         if params.keep_signatures:
             corpus.save(store, near)
         else:

@@ -139,8 +139,7 @@ def _write(inputs: list[str], folder: Path, ids: list[str], heldout: set[str], s
             out = pa.array([row["detail"] == "heldout" for row in rows])
             train.write(batch.filter(pa.compute.invert(out)))
             kept_out.write(batch.filter(out))
-    metrics = judged.summary()
-    ledger.check_balance(len(ids), metrics)
+    metrics = judged.finish(len(ids))
     for source, table in metrics["by_source"].items():
         table |= {f"{side}_documents": counts[source, side] for side in SIDES}
         table |= {f"{side}_bytes": sizes[source, side] for side in SIDES}
