@@ -32,6 +32,7 @@ UNSPACED = r"\p{Script=Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Yi}\p{Tangut}\
 EXPRESSIONS = {LETTER: r"[\p{L}\p{N}]", ALONE: rf"[[\p{{L}}\p{{N}}]&&[{UNSPACED}]]", MARK: r"\p{M}"}
 EXPRESSIONS |= {INVISIBLE: r"[[\p{Default_Ignorable_Code_Point}\p{Cf}]--\u200B]"}
 ASCII_WORD = re.compile(r"[A-Za-z0-9]+")
+ASCII_PIECE = re.compile(r"\S+")
 
 
 def normal_form(text: str) -> str:
@@ -70,11 +71,18 @@ def words(text: str) -> list[str]:
     return [_invisible().sub("", word) for word in _word().findall(normal_form(text))]
 
 
-def word_spans(text: str) -> list[tuple[int, int]]:
-    """Where the words stand in the text as it is: (first character, one past the last)."""
-    if text.isascii():
-        return [match.span() for match in ASCII_WORD.finditer(text)]
-    return [match.span() for match in _word().finditer(text)]
+def pieces(text: str) -> list[tuple[int, int]]:
+    """Where a text may be cut between words, punctuation included: (first character, one past the last).
+
+    A piece is a run without spaces; in scripts written without spaces, a word with the punctuation behind it.
+    """
+    pattern = ASCII_PIECE if text.isascii() else _piece()
+    return [match.span() for match in pattern.finditer(text)]
+
+
+def alone(word: str) -> bool:
+    """Whether a word is of a script written without spaces, where a single letter carries meaning."""
+    return word > "\u02ff" and character_classes()[ord(word[0])] == ALONE
 
 
 @cache
@@ -100,6 +108,11 @@ def _word() -> Any:
     alone, hidden = EXPRESSIONS[ALONE], EXPRESSIONS[INVISIBLE]
     run = rf"[[\p{{L}}\p{{N}}\p{{M}}]--{alone}--{hidden}]"
     return _compiled(rf"[{alone}--{hidden}][\p{{M}}{hidden}]*+|{run}[{run}{hidden}]*+")
+
+
+@cache
+def _piece() -> Any:
+    return _compiled(rf"[^\s\u200B][^\s\u200B{EXPRESSIONS[ALONE]}]*+")
 
 
 @cache

@@ -18,7 +18,7 @@ from llm_core.kernels.words import (
     character_classes,
     normal_form,
     normalize,
-    word_spans,
+    pieces,
     words,
 )
 
@@ -92,19 +92,22 @@ def test_hashes_follow_the_words(text: str) -> None:
 
 
 @given(TEXTS)
-def test_spans_cover_the_words(text: str) -> None:
-    """No word lies outside the spans, and what lies between spans holds none."""
-    spans = word_spans(text)
-    assert all(first < last for first, last in spans)
-    edges = [0, *[edge for span in spans for edge in span], len(text)]
+def test_pieces_hold_all_that_is_not_space(text: str) -> None:
+    """Pieces follow one another, leave out spaces alone, and cut no word in two."""
+    edges = [edge for span in pieces(text) for edge in span]
     assert edges == sorted(edges)
-    for first, last in zip(edges[::2], edges[1::2], strict=True):
-        assert not any(unicodedata.category(char)[0] in "LN" for char in text[first:last])
+    held = "".join(text[first:last] for first, last in pieces(text))
+    assert held == "".join(char for char in text if not char.isspace() and char != "\u200b")
+    assert [word for first, last in pieces(text) for word in words(text[first:last])] == words(text)
+
+
+def test_pieces_of_scripts() -> None:
+    assert [text[first:last] for text in ["a (b), c."] for first, last in pieces(text)] == ["a", "(b),", "c."]
+    assert [text[first:last] for text in ["河流。山 é!"] for first, last in pieces(text)] == ["河", "流。", "山", "é!"]
 
 
 @given(st.text(st.characters(max_codepoint=127), max_size=60))
 def test_ascii_takes_the_short_way_to_the_same(text: str) -> None:
-    assert [text[first:last].lower() for first, last in word_spans(text)] == words(text)
     assert words(text + "é")[: len(words(text)) - 1] == words(text)[:-1]
     assert normal_form(text) == text.casefold()
 
