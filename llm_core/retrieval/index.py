@@ -7,7 +7,7 @@ documents or taking some down costs what changed, and the result is the one a fr
 gives. Documents named by a tombstone are left out.
 
 Dense search is exact: a product of the query with every vector, in blocks. At a million
-passages of 384 dimensions that is 0.77 GB of float16 (figures in docs/retrieval.md); past
+passages of 384 dimensions that is 0.77 GB of float16 (figures in docs/explanation/retrieval.md); past
 some millions an approximate index would pay, at the price of exactness.
 """
 
@@ -55,7 +55,7 @@ def build(
     known = _known_vectors(previous or out, encoder)
     removed = takedowns.load(tombstones)
     dropped = 0
-    with output_folder(out) as folder:
+    with output_folder(out, inputs) as folder:
         with progress.task("passages") as work, DocumentWriter(folder / "passages", schema=SCHEMA) as writer:
 
             def documents() -> Iterator[pa.RecordBatch]:
