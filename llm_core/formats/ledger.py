@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter
+from llm_core.formats.identity import Identities
 
 HINTS = {
     "quarantine_json": "each line must be one JSON object with a string field 'text'",
@@ -69,6 +70,23 @@ class LedgerWriter(DocumentWriter):
         self.stage = stage
         self.counts: Counter[tuple[str, str, str]] = Counter()  # (source, verdict, reason) -> documents
         self.sizes: Counter[tuple[str, str, str]] = Counter()  # the same -> bytes
+        self._identities: Identities | None = None
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append rows of SCHEMA; their ids are noted for `require_unique`."""
+        self._identities = self._identities or Identities(self.folder)
+        self._identities.add(batch.column("id"))
+        super().write(batch)
+
+    def require_unique(self) -> None:
+        """Raise UserError where two documents of the stage had one id. Call it when the writer is closed."""
+        if self._identities:
+            self._identities.require_unique(self._places(), self.stage)
+
+    def _places(self) -> Iterator[tuple[str, str]]:
+        for batch in read_ledger(self.folder, ["id", "shard", "offset"]):
+            for row in batch.to_pylist():
+                yield row["id"], f"{row['shard']}, row {row['offset']}"
 
     def record(self, rows: list[Row]) -> None:
         """Append verdicts; `stage` is filled in."""
@@ -99,12 +117,13 @@ class LedgerWriter(DocumentWriter):
         self.write(batch)
 
     def finish(self, documents_in: int) -> dict[str, Any]:
-        """The summary of a stage that ends: in balance, and with something left.
+        """The summary of a stage that ends: each id once, in balance, and with something left.
 
-        Every document stage ends here or calls `check_balance` and `require_kept` itself. Raises UserError where
-        nothing was kept.
+        Every document stage ends here, or calls `require_unique`, `check_balance` and `require_kept` itself; the
+        writer must be closed. Raises UserError where an id was read twice or nothing was kept.
         """
         metrics = self.summary()
+        self.require_unique()
         check_balance(documents_in, metrics)
         require_kept(self.stage, metrics)
         return metrics

@@ -21,7 +21,13 @@ import pyarrow as pa
 
 from llm_core.errors import UserError, require_known
 from llm_core.formats import ledger
-from llm_core.formats.documents import SHARD_BYTES, DocumentWriter, read_documents, read_numbered_batches, require_documents
+from llm_core.formats.documents import (
+    SHARD_BYTES,
+    DocumentWriter,
+    read_documents,
+    read_numbered_batches,
+    require_documents,
+)
 from llm_core.params.mix import Mix
 from llm_core.runtime import progress
 from llm_core.runtime.digests import short_hash
