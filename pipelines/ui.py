@@ -2,7 +2,7 @@
 
 Each server gets a session of its own; Ctrl-C, a TERM signal or the death of one of them ends
 all of them, workers included. Nothing here listens on anything but 127.0.0.1: to show the
-pages to a team, put a proxy with authentication before them (docs/orchestration.md).
+pages to a team, put a proxy with authentication before them (docs/how-to/teams.md).
 """
 
 import argparse

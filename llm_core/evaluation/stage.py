@@ -5,7 +5,6 @@ that models are compared on the same items later; `samples.json` continues the p
 params. Seeds and clocks leave no trace: the same model, items and params give the same bytes.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from llm_core.evaluation.language_modelling import (
     xz_bits_per_byte,
 )
 from llm_core.params import Params, flatten
+from llm_core.runtime import json_lines
 from llm_core.runtime.digests import content_digest
 from llm_core.runtime.progress import log, report, timed
 from llm_core.runtime.storage import output_folder, write_json
@@ -76,8 +76,7 @@ def evaluate(
         write_json(folder / "metrics.json", metrics)
         write_json(folder / "samples.json", samples)
         write_json(folder / "about.json", {"model": str(model), "digest": _digest(model), "tasks": chosen.tasks})
-        with open(folder / "results.jsonl", "w", encoding="utf-8") as stream:
-            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        json_lines.write_rows(folder / "results.jsonl", rows)
     _track(model, out, params, metrics, inputs, benchmarks)
     report({"figures": figures(metrics)})
     for line in lines(metrics):
@@ -112,14 +111,12 @@ def load(model: Path, dtype: str = "float32") -> tuple[Any, Any]:
 def read_touched(file: Path) -> dict[str, set[str]]:
     """benchmark -> ids of the items that training documents hold in part."""
     found: dict[str, set[str]] = {}
-    try:
-        for line in file.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            found.setdefault(row["benchmark"], set()).add(row["id"])
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file (llm-core decontaminate writes it)") from None
-    except (ValueError, KeyError):
-        raise UserError(f"{file}: not a list of touched items ({line[:60]!r})") from None
+    if not file.exists():
+        raise UserError(f"{file}: no such file (llm-core decontaminate writes it)")
+    for number, row in json_lines.read_rows(file):
+        if not {"benchmark", "id"} <= row.keys():
+            raise UserError(f"{file}:{number}: not a list of touched items (needs benchmark and id)")
+        found.setdefault(row["benchmark"], set()).add(row["id"])
     return found
 
 

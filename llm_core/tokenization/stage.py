@@ -36,7 +36,7 @@ def tokenize(
     """
     vocabulary = Vocabulary(tokenizer)
     sides = _sides(paths)
-    with output_folder(out) as folder:
+    with output_folder(out, paths) as folder:
         metrics = {
             side: _encode_side(places, folder / side if side else folder, vocabulary, workers, side, shard_tokens)
             for side, places in sides.items()

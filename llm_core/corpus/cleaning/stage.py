@@ -5,7 +5,6 @@ this process appends the scratch folders in the pieces' order and adds up the co
 more than a few batches, and the bytes written do not depend on who did which piece when.
 """
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from llm_core.formats.documents import DocumentWriter, document_files
 from llm_core.formats.ledger import LedgerWriter, check_balance
 from llm_core.formats.parquet import open_parquet
 from llm_core.params.cleaning import Cleaning
+from llm_core.runtime import json_lines
 from llm_core.runtime.engine import run
 from llm_core.runtime.progress import log, report, task
 from llm_core.runtime.storage import output_folder, write_json
@@ -71,7 +71,7 @@ def clean(
     build_steps(params, list(names))  # a wrong name is told before any work is done
     pieces = divide(document_files(paths)) if pieces is None else pieces
     workers = 1 if params.workers == 0 and sum(piece.size for piece in pieces) < SMALL_BYTES else params.workers
-    with output_folder(out) as folder:
+    with output_folder(out, paths) as folder:
         scratch = folder / ".pieces"
         works = [Work(piece, number, params, names, stage, str(scratch), read) for number, piece in enumerate(pieces)]
         metrics = _gather(works, folder, params, workers, stage)
@@ -110,9 +110,7 @@ def _gather(works: list[Work], folder: Path, params: Cleaning, workers: int, sta
     if documents.rows != metrics["documents_kept"]:
         raise RuntimeError(f"{folder}: {documents.rows} documents written, {metrics['documents_kept']} kept")
     metrics |= statistics.summary()
-    with open(folder / "drops.jsonl", "w", encoding="utf-8", errors="replace") as stream:
-        for sample in statistics.sampled():
-            stream.write(json.dumps(sample, sort_keys=True, ensure_ascii=False) + "\n")
+    json_lines.write_rows(folder / "drops.jsonl", statistics.sampled(), sort_keys=True)
     write_json(folder / "metrics.json", metrics)
     return metrics
 

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llm_core.corpus.similarity.clusters import Near, Signatures, Signer
-from llm_core.corpus.similarity.word_hashes import WordHasher, normal_form
+from llm_core.corpus.similarity.word_hashes import WordHasher
 from llm_core.formats.disk_columns import string_buffers
+from llm_core.kernels.words import normal_form
 from llm_core.runtime.ray_cluster import ray_cluster
 
 Place = TypeVar("Place")

@@ -40,6 +40,7 @@ from llm_core.formats.documents import (
 from llm_core.params.deduplication import Deduplication
 from llm_core.runtime import progress
 from llm_core.runtime.memory import batch_bytes
+from llm_core.runtime.outputs import MARK, check_output
 from llm_core.runtime.storage import output_folder, write_json
 
 KEPT, TAKEDOWN, EMPTY, EXACT, URL, NEAR = range(6)
@@ -65,7 +66,7 @@ def dedup(
     or where more was dropped than params allow.
     """
     near = Near(params.shingle, params.bands, params.rows, params.threshold, seed)
-    with output_folder(out) as folder:
+    with output_folder(out, [*inputs, *([known] if known else [])]) as folder:
         store = folder / "signatures"
         store.mkdir()
         if known:
@@ -97,13 +98,14 @@ def dedup(
 def _hold_to_bounds(folder: Path, out: Path, metrics: dict[str, Any], params: Deduplication) -> None:
     """Raise UserError where more was dropped than params allow; ledger and metrics are then left beside `out`."""
     refused = out.parent / f"{out.name}.refused"
-    shutil.rmtree(refused, ignore_errors=True)
     verdict = duplicate_bounds(metrics, params)
     if not verdict.passed:
-        refused.mkdir()
-        for name in ("ledger", "metrics.json"):
-            (folder / name).rename(refused / name)
+        with output_folder(refused) as beside:  # what no stage wrote there is left alone
+            for name in ("ledger", "metrics.json"):
+                (folder / name).rename(beside / name)
         raise UserError(f"{verdict.message} (the ledger is in {refused})")
+    if (refused / MARK).is_file():
+        shutil.rmtree(check_output(refused))
 
 
 def _read(

@@ -43,7 +43,7 @@ def split(inputs: list[str], out: Path, params: Split, seed: int, shard_bytes: i
     sources: list[str] = []
     sizes: list[int] = []
     groups: list[str | None] = []
-    with tempfile.TemporaryDirectory(prefix="split-") as scratch, output_folder(out) as folder:
+    with tempfile.TemporaryDirectory(prefix="split-") as scratch, output_folder(out, inputs) as folder:
         store, hasher = ShingleStore(Path(scratch), Near(*NEAR, params.similarity, seed)), WordHasher(seed)
         with progress.task("split: signatures", total=count_documents(inputs)) as work:
             for batch in read_documents(inputs, ["id", "source", "text", "metadata"]):

@@ -19,6 +19,7 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.params import Params, flatten
+from llm_core.runtime import json_lines
 from llm_core.runtime.digests import content_digest, short_hash
 from llm_core.runtime.progress import log, report
 from llm_core.runtime.storage import output_folder, write_json
@@ -128,12 +129,10 @@ def _train(
         figures["baseline"] = room.baseline(job)
     for when in ("before", "after"):
         figures[when].pop("items", None)  # per-item figures were for the comparison only
-    with open(folder / "training_log.jsonl", "w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(row, sort_keys=True) + "\n" for row in result.pop("log"))
+    json_lines.write_rows(folder / "training_log.jsonl", result.pop("log"), sort_keys=True)
     seen = result.pop("seen")
     if seen is not None:
-        with open(folder / TRAINED, "w", encoding="utf-8") as stream:
-            stream.writelines(json.dumps({"step": step, "rows": rows}) + "\n" for step, rows in enumerate(seen, 1))
+        json_lines.write_rows(folder / TRAINED, ({"step": step, "rows": rows} for step, rows in enumerate(seen, 1)))
     write_json(folder / "samples.json", samples)
     return {**figures, "method": method, "adapter": adapter, "training": result}
 
