@@ -27,7 +27,7 @@ from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
-from llm_core.tracking.dvc_context import flatten
+from llm_core.runtime.nested import flatten
 
 BEFORE = "before:"  # a consumed version that is no longer the present one
 NOTHING = "NULL"  # dagster's version of an asset that has never been materialized

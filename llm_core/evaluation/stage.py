@@ -20,9 +20,10 @@ from llm_core.evaluation.language_modelling import (
     summarize_texts,
     xz_bits_per_byte,
 )
-from llm_core.params import Params, flatten
+from llm_core.params import Params
 from llm_core.runtime import json_lines
 from llm_core.runtime.digests import content_digest
+from llm_core.runtime.nested import flatten
 from llm_core.runtime.progress import log, report, timed
 from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tracking import runs

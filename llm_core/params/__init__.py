@@ -5,7 +5,6 @@ One file here for each section of params.yaml. `load` reads the file, applies
 that names the key and what it accepts.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,18 +86,6 @@ def load(path: str | Path = "params.yaml", overrides: list[str] | None = None) -
         return Params.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error)}") from None
-
-
-def flatten(section: Section | Mapping[str, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:
-    """A nested mapping, or a section of params, on one level: keys joined by `separator`, values as they are."""
-    values = section.model_dump() if isinstance(section, Section) else section
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}{separator}", separator)
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def explain(error: ValidationError) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from llm_core.runtime.nested import flatten
+
 
 def project_folder() -> Path:
     """The project's own folder, also where a stage runs in a temporary copy of it."""
@@ -40,8 +42,6 @@ def context_tags() -> dict[str, str]:
 
 def changed_params(commit: str, file: str = "params.yaml") -> dict[str, Any]:
     """Flattened params of the working folder that differ from those of a commit; {} where it cannot be read."""
-    from llm_core.params import flatten  # imported where it is needed: all params' models take a moment to load
-
     try:
         before = subprocess.run(["git", "show", f"{commit}:./{file}"], capture_output=True, text=True, check=True)
         old, new = (flatten(yaml.safe_load(text) or {}) for text in (before.stdout, Path(file).read_text("utf-8")))

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
-from llm_core.params import Params, flatten
+from llm_core.params import Params
 from llm_core.runtime import json_lines
 from llm_core.runtime.digests import content_digest, short_hash
+from llm_core.runtime.nested import flatten
 from llm_core.runtime.progress import log, report
 from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tracking.runs import Run, run

@@ -39,7 +39,7 @@ def train_tokens(tokens: Path) -> Path:
 
 
 def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> None:
-    from llm_core.params import flatten
+    from llm_core.runtime.nested import flatten
     from llm_core.tracking import runs
     from llm_core.training.pretraining import engine as engines
     from llm_core.training.pretraining.assemble import assemble
