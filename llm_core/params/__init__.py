@@ -5,6 +5,7 @@ One file here for each section of params.yaml. `load` reads the file, applies
 that names the key and what it accepts.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +89,13 @@ def load(path: str | Path = "params.yaml", overrides: list[str] | None = None) -
         raise UserError(f"{path}: {explain(error)}") from None
 
 
-def flatten(section: Section | dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Params as one level of dotted keys, as MLflow and DVC show them."""
+def flatten(section: Section | Mapping[str, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:
+    """A nested mapping, or a section of params, on one level: keys joined by `separator`, values as they are."""
     values = section.model_dump() if isinstance(section, Section) else section
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}{separator}", separator)
         else:
             flat[f"{prefix}{key}"] = value
     return flat

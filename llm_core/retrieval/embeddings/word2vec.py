@@ -63,7 +63,7 @@ def word2vec(inputs: list[str], out: Path, params: Params) -> dict[str, Any]:
         write_json(folder / "maps.json", maps)
         write_json(folder / "metrics.json", metrics)
     with runs.run("word2vec", flatten(settings, "word2vec.")) as run:
-        run.metrics({name: value for name, value in _figures(metrics).items() if value is not None})
+        run.metrics(_figures(metrics))
         for algorithm in ALGORITHMS:
             run.artifact(out / f"{algorithm}.png")
     return metrics

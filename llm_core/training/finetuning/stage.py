@@ -68,7 +68,7 @@ def finetune(method: str, model: Path, data: Path, out: Path, params: Params) ->
             metrics |= {"parent": {"path": str(model), "digest": parent}, "libraries": libraries}
             metrics["data"] = {"path": str(data), "digest": content_digest(data)}
             write_json(folder / "metrics.json", metrics)
-        current.metrics({key: value for key, value in flatten(metrics).items() if isinstance(value, int | float)})
+        current.metrics(flatten(metrics))
         for name in ("metrics.json", "samples.json", "training_log.jsonl"):
             if (out / name).exists():
                 current.artifact(out / name)

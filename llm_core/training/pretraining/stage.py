@@ -114,7 +114,7 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
             (partial / "training_log.jsonl").write_bytes(training.log.file.read_bytes())
             curve = "".join(f"{row['step']},{row['loss']}\n" for row in rows if "loss" in row)
             (partial / "loss.csv").write_text(f"step,loss\n{curve}")  # `dvc plots` reads no JSON lines
-        training.tracked.metrics({key: value for key, value in metrics.items() if isinstance(value, int | float)})
+        training.tracked.metrics({key: value for key, value in metrics.items() if key not in found}, training.steps)
         from llm_core.runtime import progress
 
         progress.report(metrics)
