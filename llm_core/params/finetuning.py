@@ -42,7 +42,7 @@ class Data(Section):
 
     format: str = "auto"
     """Layout of the rows, which every row must have; auto takes the layout of the first row. Instruction: alpaca,
-    messages, sharegpt, pairs, dolly, question; dpo and reward: preference, hh-rlhf; others have one layout."""
+    messages, sharegpt, dolly, pairs, completion, question; dpo and reward: preference, hh-rlhf; others have one layout."""
     text_field: str | None = None
     """Classification: the field with the text; None tries text, sentence, content, review, message."""
     label_field: str | None = None
@@ -147,10 +147,10 @@ class Finetuning(Section):
         wrong = [(("methods", name), name) for name in _keys(own.get("methods"))]
         wrong += [(("on_demand", name), name) for name in _keys(own.get("on_demand"))]
         wrong += [((name,), name) for name in sections]
-        there = f"there are {', '.join(known)}"
+        there = f"no finetuning method (there are {', '.join(known)})"
         details = [
             InitErrorDetails(
-                type=PydanticCustomError("no_method", "no finetuning method (" + there.replace("{", "{{") + ")"),
+                type=PydanticCustomError("no_method", there),
                 loc=place,
                 input=name,
             )

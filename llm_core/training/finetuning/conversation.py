@@ -111,6 +111,22 @@ def encode_rows(tokenizer: Any, rows: list[dict[str, Any]], max_length: int, too
     return encoded
 
 
+def encode_text(tokenizer: Any, text: str, limit: int, ends: bool) -> tuple[list[int], bool]:
+    """(ids of at most `limit` tokens, whether the text lost its end).
+
+    A closing special token (BERT's separator) stays when the text is cut; with `ends` there is one
+    end token, by which T5's head finds its place.
+    """
+    ids = list(tokenizer(text)["input_ids"])
+    if ends and ids[-1:] != [tokenizer.eos_token_id]:
+        ids.append(tokenizer.eos_token_id)
+    cut = len(ids) > limit
+    if cut:
+        closing = ids[-1:] if ids[-1] in tokenizer.all_special_ids else []
+        ids = ids[: limit - len(closing)] + closing
+    return ids or [tokenizer.eos_token_id], cut
+
+
 def _text(tokenizer: Any, messages: list[Message], add_generation_prompt: bool = False) -> str:
     if not messages:
         return ""

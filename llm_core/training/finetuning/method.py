@@ -108,8 +108,8 @@ class Method:
     """The figures of training_log.jsonl that are drawn, by name."""
     task: str | None = None
     """Task of `llm-core evaluate` that scores its models, if there is one."""
-    use: str = "chat"
-    """Verb of llm-core that uses its models."""
+    use: str = "chat --model {model}"
+    """How its models are used: a verb of llm-core with its options, `{model}` for the folder."""
 
     def figure(self, name: str) -> Figure:
         """What the figure `name` means; a figure that the method does not describe keeps its name as its title."""

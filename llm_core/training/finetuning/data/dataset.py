@@ -1,19 +1,12 @@
-"""Data sets in the field's formats as rows of one method: read, checked with file and line, split, freed of twins.
+"""A data set as rows of one method: read, checked with file and line, split, freed of twins.
 
-Formats by their fields: classification (text, label), Alpaca (instruction, input, output), messages (role, content),
-ShareGPT
-(conversations: from, value), pairs (FLAN's inputs, targets; Dolly's instruction, context, response), preference
-(prompt,
-chosen, rejected; UltraFeedback's message lists), HH-RLHF (two whole dialogues that part at the last answer),
-verifiable (prompt, answer), retrieval (query or question or anchor; passage or positive or context).
-Presets name a hub data set and its fields; they need the network, and `datasets` does the download.
+The method says which layouts of rows it reads (`Method.layouts`). All rows of a data set have one layout: the one that
+`finetuning.data.format` states, or the one of the first row.
 """
 
-import csv
 import json
 import random
-import re
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,53 +14,68 @@ from typing import Any
 from llm_core.errors import UserError
 from llm_core.params import Params
 from llm_core.params.finetuning import Data
-from llm_core.runtime import json_lines
 from llm_core.runtime.digests import short_hash
 from llm_core.runtime.progress import log
-from llm_core.training.finetuning.twins import remove_twins
+from llm_core.training.finetuning.data.hub import PRESETS, read_hub
+from llm_core.training.finetuning.data.labels import check_classes
+from llm_core.training.finetuning.data.readers import SPLITS, read_files
+from llm_core.training.finetuning.data.splits import check_sides, split_rows
+from llm_core.training.finetuning.data.twins import remove_twins
+from llm_core.training.finetuning.method import SIDES, Layout, Method
+from llm_core.training.finetuning.registry import method as find_method
 
 Row = dict[str, Any]
-ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".csv", ".tsv", ".parquet")
-PRESETS: dict[str, dict[str, Any]] = {  # name -> hub data set, its configuration, and the fields where they differ
-    "imdb": {"path": "stanfordnlp/imdb"},
-    "ag_news": {"path": "fancyzhx/ag_news"},
-    "sms_spam": {"path": "ucirvine/sms_spam", "name": "plain_text", "text_field": "sms"},
-    "alpaca": {"path": "tatsu-lab/alpaca"},
-    "dolly": {"path": "databricks/databricks-dolly-15k"},
-    "flan": {"path": "Muennighoff/flan"},
-    "hh_rlhf": {"path": "Anthropic/hh-rlhf"},
-    "ultrafeedback": {"path": "HuggingFaceH4/ultrafeedback_binarized", "split": "train_prefs"},
-}
-TEXT_FIELDS = ("text", "sentence", "content", "review", "message", "sms")
-LABEL_FIELDS = ("label", "category", "class", "topic", "section")
-QUERY_FIELDS = ("query", "question", "anchor")
-PASSAGE_FIELDS = ("passage", "positive", "context", "document")
-TURN = re.compile(r"\n\n(Human|Assistant): ?")
-ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system"}
 
 
-def from_dataset(method: str, source: str, params: Params) -> tuple[dict[str, list[Row]], dict[str, Any]]:
-    """(split, metrics) of the data set at `source`; UserError names the first bad rows when too many are bad."""
+def from_dataset(name: str, source: str, params: Params) -> tuple[dict[str, list[Row]], dict[str, Any]]:
+    """(split, metrics) of the data set at `source`; UserError names the first bad row when too many are bad.
+
+    `rows_in` of the metrics is the sum of the rows of all sides, bad rows, duplicates and rows that were not drawn.
+    """
     data = params.finetuning.data
+    method = find_method(name)
+    layouts = _allowed(name, method, data)
     preset = PRESETS.get(source)
     if preset and "text_field" in preset and not data.text_field:
         data = data.model_copy(update={"text_field": preset["text_field"]})
+    counts: Counter[str] = Counter()
     rows: list[Row] = []
     bad: list[str] = []
+    labels: list[tuple[str, Any, str]] = []
+    own: dict[str, str] = {}
     seen: set[str] = set()
     total = duplicates = 0
-    for place, raw in read_hub(preset) if preset else read_raw(source):
+    layout: str | None = data.format if data.format != "auto" else None
+    for place, side, raw in sorted(_raw(source, preset, counts), key=lambda item: SIDES.index(item[1] or "train")):
         total += 1
+        if "__error__" in raw:
+            bad.append(f"{place}: {raw['__error__']}")
+            continue
+        here = [key for key, form in layouts.items() if form.matches(raw, data)]
+        if layout is None and here:
+            layout = here[0]
+        elif layout is not None and data.format == "auto" and here and layout not in here:
+            raise UserError(
+                f"{place}: this row has the layout {here[0]} ({layouts[here[0]].shape}), the rows before it {layout}; "
+                "a data set has one layout"
+            )
         try:
-            row = convert(method, raw, data)
+            row = _convert(layouts, layout, raw, data)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             bad.append(f"{place}: {error}")
             continue
-        row["id"] = str(raw.get("id") or short_hash(json.dumps(row, sort_keys=True)))
+        if "label" in row:
+            labels.append((place, raw.get(data.label_field or _label_field(raw, row)), row["label"]))
+        plain = json.dumps(row, sort_keys=True)
+        row["id"] = str(raw.get("id") or short_hash(plain))
         if (key := short_hash(json.dumps({**row, "id": ""}, sort_keys=True))) in seen:
             duplicates += 1
             continue
         seen.add(key)
+        if side:
+            if own.setdefault(row["id"], side) != side:
+                row["id"] = f"{side}-{row['id']}"
+                own[row["id"]] = side
         rows.append(row)
     for line in bad[:5]:
         log(f"finetune-data: bad row {line}")
@@ -76,219 +84,57 @@ def from_dataset(method: str, source: str, params: Params) -> tuple[dict[str, li
         raise UserError(
             f"{len(bad)} of {total} rows are bad (finetuning.data.maximum_bad_rows {data.maximum_bad_rows}); {first}"
         )
+    check_classes(labels)
+    kept = len(rows)
     if data.maximum_rows and len(rows) > data.maximum_rows:
         rows = random.Random(params.seed).sample(rows, data.maximum_rows)
-    split = stratified(rows, data.heldout_share, data.test_share, params.seed)
-    twins = remove_twins(split, text_of, data.near_duplicate_similarity)
-    return split, {"rows_in": total, "bad_rows": len(bad), "exact_duplicates": duplicates, "near_duplicates": twins}
+    split = split_rows(rows, own, data, params.seed)
+    twins = remove_twins(split, method.compared, data.near_duplicate_similarity)
+    check_sides(split, dict.fromkeys(SIDES, 1) | dict(method.minimum), data, twins)
+    for what, count in counts.items():
+        log(f"finetune-data: {count} {what.replace('_', ' ')} in {source} were not read")
+    metrics = {"rows_in": total, "bad_rows": len(bad), "exact_duplicates": duplicates, "near_duplicates": twins}
+    return split, metrics | {"not_drawn": kept - len(rows), "format": layout, **counts}
 
 
-def read_raw(source: str) -> Iterator[tuple[str, Row]]:
-    """(`file:line`, row) of a file or of every data file in a folder; a bad line is a row with the key `__error__`."""
-    path = Path(source)
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    if not path.exists():
-        raise UserError(f"{source}: no such file or folder, nor a preset ({', '.join(PRESETS)})")
-    for file in files:
-        name = file.name.lower()
-        if name.endswith(".parquet"):
-            yield from _parquet(file)
-        elif name.endswith((".csv", ".tsv")) or "." not in name:
-            yield from _table(file)
-        elif name.endswith(".json"):
-            yield from _json(file)
-        elif name.endswith(ENDINGS):
-            for number, line in enumerate(json_lines.read_lines(file), 1):
-                if line.strip():
-                    yield f"{file}:{number}", _parse(line)
+def convert(name: str, raw: Row, data: Data) -> Row:
+    """One raw row as a row of the method; ValueError says what is missing or wrong."""
+    layouts = _allowed(name, find_method(name), data)
+    return _convert(layouts, next((key for key, form in layouts.items() if form.matches(raw, data)), None), raw, data)
 
 
-def read_hub(preset: dict[str, Any]) -> Iterator[tuple[str, Row]]:
-    """(`dataset row n`, row) of a hub data set's training split, label numbers as their names."""
-    from datasets import ClassLabel, load_dataset
-
-    try:
-        found = load_dataset(preset["path"], preset.get("name"), split=preset.get("split", "train"))
-    except Exception as error:
+def _allowed(name: str, method: Method, data: Data) -> dict[str, Layout]:
+    """The layouts that the rows may have: all of the method's, or the one that is stated."""
+    if data.format == "auto":
+        return dict(method.layouts)
+    if data.format not in method.layouts:
         raise UserError(
-            f"{preset['path']}: not reachable on the hub ({str(error).splitlines()[0][:120]}); give a file"
-        ) from None
-    named = {key: kind for key, kind in found.features.items() if isinstance(kind, ClassLabel)}
-    for number, row in enumerate(found):
-        yield (
-            f"{preset['path']} row {number}",
-            {key: named[key].int2str(value) if key in named else value for key, value in row.items()},
+            f"finetuning.data.format {data.format}: {name} reads {', '.join(method.layouts)}; set one of these, or auto"
         )
+    return {data.format: method.layouts[data.format]}
 
 
-def convert(method: str, raw: Row, data: Data) -> Row:
-    """A raw row as a row of `method`; ValueError says what is missing or wrong."""
-    if "__error__" in raw:
-        raise ValueError(raw["__error__"])
-    if method == "classification":
-        text, label = _first(raw, data.text_field, TEXT_FIELDS), _first(raw, data.label_field, LABEL_FIELDS)
-        return {"text": _text(text, "text"), "label": _text(str(label) if label is not None else None, "label")}
-    if method == "instruction":
-        return {"messages": _conversation(raw, data.format)}
-    if method == "rlhf":
-        return {
-            "prompt": _text(raw.get("prompt", raw.get("question")), "prompt"),
-            "answer": _text(raw.get("answer"), "answer"),
-        }
-    if method == "contrastive":
-        query, passage = _first(raw, None, QUERY_FIELDS), _first(raw, None, PASSAGE_FIELDS)
-        return {"query": _text(query, "query"), "passage": _text(passage, "passage")}
-    return _preference(raw)
+def _convert(layouts: dict[str, Layout], layout: str | None, raw: Row, data: Data) -> Row:
+    if layout is not None:
+        return layouts[layout].convert(raw, data)
+    if len(layouts) == 1:
+        return next(iter(layouts.values())).convert(raw, data)  # says which field is missing
+    shapes = "; ".join(f"{key}: {form.shape}" for key, form in layouts.items())
+    raise ValueError(f"none of the known layouts ({shapes})")
 
 
-def text_of(row: Row) -> str:
-    """What two rows are compared by: the text, the query or the prompt (a twin prompt on both sides is a leak)."""
-    if "messages" in row:
-        return "\n".join(message["content"] for message in row["messages"][:-1])
-    prompt = next(row[name] for name in ("text", "query", "prompt") if name in row)
-    return prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
-
-
-def stratified(rows: list[Row], heldout_share: float, test_share: float, seed: int) -> dict[str, list[Row]]:
-    """Split so that each label (one group where there are none) has the same shares on every side."""
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row.get("label", "")].append(row)
-    split: dict[str, list[Row]] = {"train": [], "heldout": [], "test": []}
-    for label in sorted(groups):
-        members = sorted(groups[label], key=lambda row: short_hash(str(seed), row["id"]))
-        test, held = round(len(members) * test_share), round(len(members) * heldout_share)
-        split["test"] += members[:test]
-        split["heldout"] += members[test : test + held]
-        split["train"] += members[test + held :]
-    order = random.Random(seed)
-    for side in split.values():
-        order.shuffle(side)
-    return split
-
-
-def _conversation(raw: Row, form: str) -> list[dict[str, str]]:
-    if isinstance(raw.get("messages"), list):
-        turns = [(turn["role"], turn["content"]) for turn in raw["messages"]]
-    elif isinstance(raw.get("conversations"), list):
-        turns = [(turn["from"], turn["value"]) for turn in raw["conversations"]]
-    else:
-        question = raw.get("instruction", raw.get("inputs", raw.get("prompt", raw.get("question"))))
-        answer = next(
-            (raw[key] for key in ("output", "targets", "response", "completion", "answer") if raw.get(key)), None
-        )
-        extra = raw.get("input") or raw.get("context")
-        asked = _text(question, "instruction") + (f"\n\n{extra}" if extra else "")
-        turns = [("user", asked), ("assistant", _text(answer, "output"))]
-    messages = []
-    for role, content in turns:
-        if role not in ROLES:
-            raise ValueError(f"unknown role '{role}'")
-        messages.append({"role": ROLES[role], "content": _text(content, "content")})
-    if len(messages) < 2 or messages[-1]["role"] != "assistant":
-        raise ValueError("the last turn is not an assistant's answer to anything")
-    return messages
-
-
-def _preference(raw: Row) -> Row:
-    chosen, rejected, prompt = raw.get("chosen"), raw.get("rejected"), raw.get("prompt", raw.get("instruction"))
-    if isinstance(chosen, str) and "\n\nHuman:" in chosen and prompt is None:
-        one, other = _dialogue(chosen), _dialogue(rejected or "")
-        if one[:-1] != other[:-1]:
-            raise ValueError("chosen and rejected part before the last answer")
-        row: Row = {"prompt": one[:-1], "chosen": one[-1]["content"], "rejected": other[-1]["content"]}
-    else:
-        if isinstance(chosen, list) and isinstance(rejected, list):
-            prompt = prompt or [{"role": turn["role"], "content": turn["content"]} for turn in chosen[:-1]]
-            chosen, rejected = chosen[-1]["content"], rejected[-1]["content"]
-        asked = prompt if isinstance(prompt, list) else _text(prompt, "prompt")
-        if isinstance(asked, str) and raw.get("input"):
-            asked = f"{asked}\n\n{raw['input']}"
-        row = {"prompt": asked, "chosen": _text(chosen, "chosen"), "rejected": _text(rejected, "rejected")}
-    if row["chosen"].strip() == row["rejected"].strip():
-        raise ValueError("chosen and rejected are the same")
-    return row
-
-
-def _dialogue(text: str) -> list[dict[str, str]]:
-    parts = TURN.split(text)
-    roles = {"Human": "user", "Assistant": "assistant"}
-    turns = [
-        {"role": roles[role], "content": said.strip()} for role, said in zip(parts[1::2], parts[2::2], strict=True)
-    ]
-    if len(turns) < 2 or turns[-1]["role"] != "assistant":
-        raise ValueError("a dialogue does not end with 'Assistant:'")
-    return turns
-
-
-def _first(raw: Row, named: str | None, usual: tuple[str, ...]) -> Any:
-    if named:
-        return raw.get(named)
-    return next((raw[key] for key in usual if key in raw), None)
-
-
-def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"field '{name}' is missing, empty or no text")
-    return value
-
-
-def _parse(line: bytes) -> Row:
-    try:
-        row = json_lines.parse(line)
-    except json_lines.JsonLineError as error:
-        return {"__error__": str(error)}
-    return row if isinstance(row, dict) else {"__error__": "not a JSON object"}
-
-
-def _json(file: Path) -> Iterator[tuple[str, Row]]:
-    """One JSON list of objects, or, where the file is not that, JSON lines."""
-    try:
-        rows = json_lines.parse(file.read_bytes().removeprefix(json_lines.MARK))
-    except json_lines.JsonLineError:
-        for number, line in enumerate(json_lines.read_lines(file), 1):
-            if line.strip():
-                yield f"{file}:{number}", _parse(line)
+def _raw(source: str, preset: Row | None, counts: Counter[str]) -> Iterator[tuple[str, str | None, Row]]:
+    """(place, side that the data set states, row) of a preset, a file or a folder."""
+    if preset:
+        yield from ((place, None, row) for place, row in read_hub(preset))
         return
-    for number, row in enumerate(rows if isinstance(rows, list) else [rows], 1):
-        yield f"{file}: record {number}", row if isinstance(row, dict) else {"__error__": "not a JSON object"}
+    if not Path(source).exists():
+        raise UserError(f"{source}: no such file or folder, nor a preset ({', '.join(PRESETS)})")
+    for place, side, raw in read_files(source, counts):
+        stated = raw.get("split")
+        yield place, side or (SPLITS.get(stated.lower()) if isinstance(stated, str) else None), raw
 
 
-def _table(file: Path) -> Iterator[tuple[str, Row]]:
-    """CSV or TSV with a header; a headerless `label<TAB>text` file (the SMS Spam Collection) without an ending too."""
-    bare = "." not in file.name
-    with open(file, encoding="utf-8", newline="") as stream:
-        tab = bare or file.name.lower().endswith(".tsv")
-        style: dict[str, Any] = {
-            "delimiter": "\t" if tab else ",",
-            "quoting": csv.QUOTE_NONE if tab else csv.QUOTE_MINIMAL,
-        }
-        try:
-            reader = csv.reader(stream, **style)
-            header = ["label", "text"] if bare else next(reader, [])
-            for values in reader:
-                place = f"{file}:{reader.line_num}"
-                fits = len(values) == len(header)
-                yield (
-                    place,
-                    dict(zip(header, values, strict=True))
-                    if fits
-                    else {"__error__": f"{len(values)} fields where the header has {len(header)}"},
-                )
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{file}: cannot be read as a table ({error})") from None
-
-
-def _parquet(file: Path) -> Iterator[tuple[str, Row]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        batches = pq.ParquetFile(file).iter_batches()
-        number = 0
-        for batch in batches:
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{file}: row {number}", row
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
+def _label_field(raw: Row, row: Row) -> str:
+    """The field that the label came from."""
+    return next((key for key, value in raw.items() if str(value).strip() == row["label"]), "label")

@@ -1,35 +1,75 @@
 """Text classification: a softmax head on an encoder, decoder or encoder-decoder, with calibrated confidence.
 
-The confidence is calibrated by one temperature fitted on the held-out rows (Guo et al., arXiv:1706.04599) and kept
-in the
-config as `classification_temperature`. It changes no decision. Reported: accuracy, macro-F1 with its bootstrap
-interval, expected
-calibration error (15 bins), confusion matrix, reliability.
+The confidence is calibrated by one temperature that is fitted on the held-out rows and kept in the config as
+`classification_temperature`. It changes no decision. Reported: accuracy, macro-F1 with its bootstrap interval, expected
+calibration error, confusion matrix, reliability.
 """
 
 import csv
+import random
 from collections import Counter
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Any, Literal
 
 from llm_core.errors import UserError
-from llm_core.training.finetuning.rows import names as names_of
-from llm_core.training.finetuning.scoring import BATCH, padded
-from llm_core.training.finetuning.training import Job, arguments, train
+from llm_core.params.finetuning import Data, Training
+from llm_core.runtime.digests import short_hash
+from llm_core.training.finetuning.data.labels import label_of
+from llm_core.training.finetuning.method import Figure, Layout, Method, Row, first, text
 
-HEAD = "classification"
-BINS = 15
+if TYPE_CHECKING:
+    from llm_core.training.finetuning.data.factbook import Facts
+    from llm_core.training.finetuning.training import Job
+
+TEXT_FIELDS = ("text", "sentence", "content", "review", "message", "sms")
+LABEL_FIELDS = ("label", "category", "class", "topic", "section")
+EXCERPT = 240  # characters of a default row's text
+
+
+class Classification(Training):
+    """A softmax head on the last token (decoders) or the first (encoders)."""
+
+    class_weights: Literal["none", "balanced"] = "balanced"
+    """Balanced weighs each class by the inverse of its frequency."""
+
+
+def has_fields(raw: Row, data: Data) -> bool:
+    """Whether a raw row has a text and a label."""
+    return all(name in raw if name else any(key in raw for key in usual) for name, usual in _fields(data))
+
+
+def _fields(data: Data) -> tuple[tuple[str | None, tuple[str, ...]], ...]:
+    return (data.text_field, TEXT_FIELDS), (data.label_field, LABEL_FIELDS)
+
+
+def convert(raw: Row, data: Data) -> Row:
+    """A raw row as `text, label`."""
+    found, label = (first(raw, name, usual) for name, usual in _fields(data))
+    return {"text": text(found, data.text_field or "text"), "label": label_of(label, data.label_field or "label")}
+
+
+def default_rows(facts: "Facts") -> dict[str, list[Row]]:
+    """Rows `text, label`: a passage of a country's section, without its headings, and the section's name."""
+    rows: dict[str, list[Row]] = {}
+    for country in facts.countries:
+        rows[country.name] = []
+        for section, values in sorted(country.sections.items()):
+            pieces = [value for value in values if len(value) > 30]
+            random.Random(f"{facts.seed}-{country.name}-{section}").shuffle(pieces)
+            for number, piece in enumerate(pieces[:3]):
+                key = short_hash(country.name, section, str(number))
+                shown = piece[:EXCERPT].rsplit(" ", 1)[0] if len(piece) > EXCERPT else piece
+                made = {"country": country.name, "documents": [country.section_documents[section]]}
+                rows[country.name].append({"id": key, "text": shown, "label": section, **made})
+    return facts.by_side(rows)
 
 
 def labels(job: Job) -> list[str]:
     """The training rows' labels, sorted; UserError names one that occurs only elsewhere."""
-    known = sorted({str(row["label"]) for row in job.rows["train"]})
+    known = sorted({row["label"] for row in job.rows["train"]})
     for side in ("heldout", "test"):
         for number, row in enumerate(job.rows[side], 1):
-            if str(row["label"]) not in known:
+            if row["label"] not in known:
                 raise UserError(
                     f"{side}.jsonl:{number}: label '{row['label']}' does not occur in training (there: "
                     f"{', '.join(known[:12])})"
@@ -39,33 +79,23 @@ def labels(job: Job) -> list[str]:
     return known
 
 
-def encode(job: Job, side: str) -> tuple[list[dict[str, list[int]]], int]:
+def encode(job: "Job", side: str) -> tuple[list[dict[str, list[int]]], int]:
     """(encoded texts, how many lost their end to max_length)."""
+    from llm_core.training.finetuning.conversation import encode_text
+
     ends = job.kind == "encoder-decoder"
-    found = [encode_text(job.tokenizer, str(row["text"]), job.params.max_length, ends) for row in job.rows[side]]
+    found = [encode_text(job.tokenizer, row["text"], job.params.max_length, ends) for row in job.rows[side]]
     return [{"input_ids": ids} for ids, _ in found], sum(cut for _, cut in found)
-
-
-def encode_text(tokenizer: Any, text: str, limit: int, ends: bool) -> tuple[list[int], bool]:
-    """(ids of at most `limit` tokens, whether the text lost its end).
-
-    A closing special token (BERT's separator) stays when the text is cut; with `ends` there is one
-    end token, by which T5's head finds its place.
-    """
-    ids = list(tokenizer(text)["input_ids"])
-    if ends and ids[-1:] != [tokenizer.eos_token_id]:
-        ids.append(tokenizer.eos_token_id)
-    cut = len(ids) > limit
-    if cut:
-        closing = ids[-1:] if ids[-1] in tokenizer.all_special_ids else []
-        ids = ids[: limit - len(closing)] + closing
-    return ids or [tokenizer.eos_token_id], cut
 
 
 def finetune(job: Job) -> dict[str, Any]:
     """Train; see `training.train`."""
+    import torch
     from datasets import Dataset
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+    from llm_core.training.finetuning.rows import names as names_of
+    from llm_core.training.finetuning.training import arguments, train
 
     names = labels(job)
     number = {name: at for at, name in enumerate(names)}
@@ -73,7 +103,7 @@ def finetune(job: Job) -> dict[str, Any]:
     data = {
         side: Dataset.from_list(
             [
-                {**row, "length": len(row["input_ids"]), "labels": number[str(of["label"])]}
+                {**row, "length": len(row["input_ids"]), "labels": number[of["label"]]}
                 for row, of in zip(rows, job.rows[side], strict=True)
             ]
         )
@@ -85,13 +115,13 @@ def finetune(job: Job) -> dict[str, Any]:
         [len(data["train"]) / (len(names) * counts[at]) if balanced else 1.0 for at in range(len(names))]
     )
 
-    def weighted(outputs: Any, targets: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+    def weighted(outputs: Any, targets: Any, num_items_in_batch: Any = None) -> Any:
         loss = torch.nn.functional.cross_entropy(
             outputs.logits.float(), targets, weights.to(outputs.logits.device), reduction="sum"
         )
         return loss / (num_items_in_batch if num_items_in_batch is not None else len(targets))
 
-    model = job.adapt(job.load_base(HEAD, names), "SEQ_CLS")
+    model = job.adapt(job.load_base("classification", names), "SEQ_CLS")
     trainer = Trainer(
         model,
         # batches of like lengths would save padding, but length tells the label (spam is long): their loss jumps
@@ -109,52 +139,38 @@ def finetune(job: Job) -> dict[str, Any]:
     }
 
 
-@torch.no_grad()
-def predict(model: Any, rows: list[dict[str, list[int]]], pad: int) -> np.ndarray:
-    """Logits, float32 (rows, labels)."""
-    found = np.zeros((len(rows), model.config.num_labels), np.float32)
-    order = sorted(range(len(rows)), key=lambda at: len(rows[at]["input_ids"]))
-    model.eval()
-    for start in range(0, len(rows), BATCH):
-        chosen = order[start : start + BATCH]
-        ids, mask, _ = padded([rows[at] for at in chosen], pad)
-        found[chosen] = model(input_ids=ids, attention_mask=mask).logits.float().numpy()
-    return found
-
-
 def measure(job: Job, model: Any) -> dict[str, Any]:
     """Accuracy and macro-F1 (with a 95 % bootstrap interval) on the test rows."""
+    import numpy as np
+
+    from llm_core.training.finetuning.calibration import macro_f1_interval, predict
+
     names = labels(job)
-    truth = np.array([names.index(str(row["label"])) for row in job.rows["test"]])
+    truth = np.array([names.index(row["label"]) for row in job.rows["test"]])
     logits = predict(model, encode(job, "test")[0], job.tokenizer.pad_token_id)
     decided = logits.argmax(1)
     return {"accuracy": float((decided == truth).mean()), "macro_f1": macro_f1_interval(truth, decided, job.seed)}
 
 
-def macro_f1_interval(truth: np.ndarray, decided: np.ndarray, seed: int, draws: int = 500) -> dict[str, float]:
-    """Macro-F1 over the labels that occur, with the 2.5th and 97.5th percentile of `draws` bootstrap samples."""
-    from sklearn.metrics import f1_score
-
-    generator = np.random.default_rng(seed)
-    samples = [generator.integers(0, len(truth), len(truth)) for _ in range(draws)]
-    values = [f1_score(truth[chosen], decided[chosen], average="macro", zero_division=0) for chosen in samples]
-    low, high = np.percentile(values, [2.5, 97.5])
-    return {
-        "value": float(f1_score(truth, decided, average="macro", zero_division=0)),
-        "low": float(low),
-        "high": float(high),
-    }
-
-
 def finish(job: Job, model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Calibrate on held-out rows; write confusion.csv, reliability.csv and reliability.png, and the temperature."""
+    import numpy as np
+
+    from llm_core.training.finetuning.calibration import (
+        fit_temperature,
+        plot_reliability,
+        predict,
+        reliability,
+        softmax,
+    )
+
     names, pad = labels(job), job.tokenizer.pad_token_id
-    held = np.array([names.index(str(row["label"])) for row in job.rows["heldout"]])
+    held = np.array([names.index(row["label"]) for row in job.rows["heldout"]])
     temperature = fit_temperature(predict(model, encode(job, "heldout")[0], pad), held)
     model.config.classification_temperature = temperature
     model.config.save_pretrained(folder)
     logits = predict(model, encode(job, "test")[0], pad)
-    truth = [names.index(str(row["label"])) for row in job.rows["test"]]
+    truth = [names.index(row["label"]) for row in job.rows["test"]]
     decided = logits.argmax(1)
     with open(folder / "confusion.csv", "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
@@ -165,7 +181,7 @@ def finish(job: Job, model: Any, figures: dict[str, Any], folder: Path) -> dict[
         table = csv.writer(stream)
         table.writerow(["confidence", "accuracy", "rows"])
         table.writerows(calibrated["bins"])
-    _plot(calibrated["bins"], folder / "reliability.png")
+    plot_reliability(calibrated["bins"], folder / "reliability.png")
     return {
         "temperature": temperature,
         "calibration_error": {"raw": raw["error"], "calibrated": calibrated["error"]},
@@ -173,48 +189,28 @@ def finish(job: Job, model: Any, figures: dict[str, Any], folder: Path) -> dict[
     }
 
 
-def fit_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
-    """The temperature, within 0.05 to 20, with the least cross-entropy of softmax(logits / temperature)."""
-    from scipy.optimize import minimize_scalar
-
-    if not len(truth):
-        return 1.0
-
-    def loss(log_heat: float) -> float:
-        return -float(np.log(softmax(logits / np.exp(log_heat))[np.arange(len(truth)), truth] + 1e-12).mean())
-
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Rows of probabilities."""
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(powers / powers.sum(1, keepdims=True))
-
-
-def reliability(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    """Expected calibration error, and (mean confidence, accuracy, rows) of each bin of equal width that has rows."""
-    confidence = probabilities.max(1)
-    right = probabilities.argmax(1) == truth
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    bins = [
-        (float(confidence[place == at].mean()), float(right[place == at].mean()), int((place == at).sum()))
-        for at in range(BINS)
-        if (place == at).any()
-    ]
-    error = sum(rows * abs(mean - accuracy) for mean, accuracy, rows in bins) / max(len(truth), 1)
-    return {"error": float(error), "bins": bins}
-
-
-def _plot(bins: list[tuple[float, float, int]], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(4, 4))
-    axes.plot([0, 1], [0, 1], "--", color="grey")
-    axes.plot([one for one, _, _ in bins], [two for _, two, _ in bins], "o-")
-    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1), title="Reliability on test rows")
-    figure.savefig(path, dpi=100, metadata={"Software": ""})
-    pyplot.close(figure)
+METHOD = Method(
+    help="A classifier of texts: a softmax head with calibrated confidence.",
+    params=Classification,
+    fields=("text", "label"),
+    kinds=("decoder", "encoder", "encoder-decoder"),
+    why_not="a softmax head needs the states of a language model",
+    layouts={"classification": Layout("text, label", has_fields, convert)},
+    finetune=finetune,
+    measure=measure,
+    head="classification",
+    labels=labels,
+    finish=finish,
+    default_rows=default_rows,
+    compared=lambda row: str(row["text"]),
+    chat=False,
+    loss="nats per row",
+    figures={
+        "accuracy": Figure("accuracy"),
+        "macro_f1": Figure("macro-F1, 95 % bootstrap interval"),
+        "temperature": Figure("temperature of the confidence"),
+        "calibration_error": Figure("expected calibration error"),
+        "labels": Figure("labels"),
+    },
+    use="classify --model {model}",
+)

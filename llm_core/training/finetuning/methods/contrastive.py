@@ -1,37 +1,53 @@
 """A sentence encoder: a query's vector is drawn to its passage's and away from those of the batch's other passages.
 
-InfoNCE over in-batch negatives (van den Oord et al., arXiv:1807.03748), as DPR trains it (Karpukhin et al.,
-arXiv:2004.04906): the cosine similarities of a query with all passages of its batch, divided by a temperature, are
-the logits of which passage is its own. A passage that two queries share is no negative of either. Vectors are means
-over tokens, as `retrieval.encoder` reads them.
+The loss is InfoNCE over in-batch negatives (`sentence_vectors.py`). Vectors are means over tokens, as
+`retrieval.encoder` reads them.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+from pydantic import Field
 
-from llm_core.runtime.digests import short_hash
-from llm_core.training.finetuning.classification import encode_text
-from llm_core.training.finetuning.rows import names
-from llm_core.training.finetuning.scoring import BATCH, mean_and_error, padded, paired
-from llm_core.training.finetuning.training import Job, arguments, train
+from llm_core.params.finetuning import Data, Training
+from llm_core.training.finetuning.method import Figure, Layout, Method, Row, first, text
 
-HEAD = "encoder"
+if TYPE_CHECKING:
+    from llm_core.training.finetuning.sentence_vectors import Encoded
+    from llm_core.training.finetuning.training import Job
+
+QUERY_FIELDS = ("query", "question", "anchor")
+PASSAGE_FIELDS = ("passage", "positive", "context", "document")
 DEPTHS = (1, 5)
 SIDES = ("query", "passage")
-Encoded = list[dict[str, list[int]]]
 
 
-def labels(job: Job) -> None:
-    """None: there is no head."""
+class Contrastive(Training):
+    """A sentence encoder, by InfoNCE over in-batch negatives (arXiv:2004.04906)."""
+
+    micro_batch: int = Field(64, ge=2)
+    """Pairs of one forward pass on one process; a query's negatives are the other pairs' passages, on all processes."""
+    temperature: float = Field(0.05, gt=0)
+    """Cosine similarities are divided by it; a smaller value gives the nearest wrong passages more weight."""
 
 
-def encode(job: Job, side: str) -> tuple[Encoded, Encoded, int]:
+def has_fields(raw: Row, data: Data) -> bool:
+    """Whether a raw row has a query and a passage."""
+    return all(any(key in raw for key in usual) for usual in (QUERY_FIELDS, PASSAGE_FIELDS))
+
+
+def convert(raw: Row, data: Data) -> Row:
+    """A raw row as `query, passage`."""
+    query, passage = first(raw, None, QUERY_FIELDS), first(raw, None, PASSAGE_FIELDS)
+    return {"query": text(query, "query"), "passage": text(passage, "passage")}
+
+
+def encode(job: "Job", side: str) -> "tuple[Encoded, Encoded, int]":
     """(queries, passages, how many of either lost their end to max_length) of a side's rows."""
+    from llm_core.training.finetuning.conversation import encode_text
+
     cut = 0
-    found: dict[str, Encoded] = {name: [] for name in SIDES}
+    found: "dict[str, Encoded]" = {name: [] for name in SIDES}
     for name, texts in found.items():
         for row in job.rows[side]:
             ids, shortened = encode_text(job.tokenizer, row[name], job.params.max_length, False)
@@ -42,8 +58,15 @@ def encode(job: Job, side: str) -> tuple[Encoded, Encoded, int]:
 
 def finetune(job: Job) -> dict[str, Any]:
     """Train; see `training.train`."""
+    import torch
     from datasets import Dataset
     from transformers import Trainer, TrainingArguments
+
+    from llm_core.runtime.digests import short_hash
+    from llm_core.training.finetuning.rows import names
+    from llm_core.training.finetuning.scoring import padded
+    from llm_core.training.finetuning.sentence_vectors import info_nce, vectors
+    from llm_core.training.finetuning.training import arguments, train
 
     temperature, pad = job.params.temperature, job.tokenizer.pad_token_id
     used: dict[str, int] = {}
@@ -59,7 +82,7 @@ def finetune(job: Job) -> dict[str, Any]:
         )
         used |= {f"{side}_rows": len(own), f"{side}_cut_at_max_length": cut}
 
-    def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
         batch = {"labels": torch.tensor([row["own"] for row in rows])}
         for name in SIDES:
             ids, mask, _ = padded([{"input_ids": row[name]} for row in rows], pad)
@@ -75,7 +98,7 @@ def finetune(job: Job) -> dict[str, Any]:
             return (loss, {}) if return_outputs else loss
 
     trainer = Contrastive(
-        job.adapt(job.load_base(HEAD), "FEATURE_EXTRACTION"),
+        job.adapt(job.load_base("encoder"), "FEATURE_EXTRACTION"),
         args=TrainingArguments(
             **arguments(job, len(data["train"])),
             prediction_loss_only=True,
@@ -90,62 +113,11 @@ def finetune(job: Job) -> dict[str, Any]:
     return {**train(job, trainer, names(job.rows["train"])), "data": used}
 
 
-def vectors(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Unit vectors (rows, width) in float32: means over the tokens that `mask` (rows, tokens) leaves."""
-    states = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
-    weights = mask.unsqueeze(-1).float()
-    return torch.nn.functional.normalize((states * weights).sum(1) / weights.sum(1), dim=-1)
-
-
-def info_nce(queries: torch.Tensor, passages: torch.Tensor, own: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Mean cross-entropy in nats of each query's own passage among those of all processes.
-
-    The same passage elsewhere is left out. `queries` and `passages` are unit vectors (rows, width), row by row
-    belonging together; `own` int64 (rows,) is equal where the passages are.
-    """
-    everyone, everyones, first = passages, own, 0
-    if torch.distributed.is_initialized():
-        everyone, everyones = _Gathered.apply(passages), _Gathered.apply(own)
-        first = torch.distributed.get_rank() * len(own)
-    places = first + torch.arange(len(own), device=own.device)
-    same = own[:, None] == everyones[None, :]
-    same[torch.arange(len(own), device=own.device), places] = False
-    scores = (queries @ everyone.T / temperature).masked_fill(same, float("-inf"))
-    return torch.nn.functional.cross_entropy(scores, places)
-
-
-class _Gathered(torch.autograd.Function):
-    """The rows of all processes, which have as many each, in their order; gradients go back to where they are from."""
-
-    @staticmethod
-    def forward(context: Any, rows: torch.Tensor) -> torch.Tensor:
-        found = [torch.empty_like(rows) for _ in range(torch.distributed.get_world_size())]
-        torch.distributed.all_gather(found, rows.contiguous())
-        return torch.cat(found)
-
-    @staticmethod
-    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
-        gradient = gradient.contiguous()
-        torch.distributed.all_reduce(gradient)
-        return gradient.chunk(torch.distributed.get_world_size())[torch.distributed.get_rank()]
-
-
-@torch.no_grad()
-def embed(model: Any, rows: Encoded, pad: int) -> torch.Tensor:
-    """Unit vectors (rows, width) of encoded texts, in their order."""
-    model.eval()
-    order = sorted(range(len(rows)), key=lambda at: len(rows[at]["input_ids"]))
-    found: list[torch.Tensor] = [torch.empty(0)] * len(rows)
-    for start in range(0, len(order), BATCH):
-        chosen = order[start : start + BATCH]
-        ids, mask, _ = padded([rows[at] for at in chosen], pad)
-        for at, vector in zip(chosen, vectors(model, ids, mask), strict=True):
-            found[at] = vector
-    return torch.stack(found)
-
-
 def measure(job: Job, model: Any) -> dict[str, Any]:
     """Recall and reciprocal rank of each test query's own passage among all of the test rows' passages, by kind."""
+    from llm_core.training.finetuning.scoring import mean_and_error
+    from llm_core.training.finetuning.sentence_vectors import embed, rank
+
     queries, passages, _ = encode(job, "test")
     rows = job.rows["test"]
     encoded = dict(zip((row["passage"] for row in rows), passages, strict=True))
@@ -164,13 +136,35 @@ def measure(job: Job, model: Any) -> dict[str, Any]:
     }
 
 
-def rank(scores: torch.Tensor, own: Sequence[int]) -> list[int]:
-    """Rank, from 1, of column `own[row]` among each row of `scores` (rows, columns); ties count against it."""
-    mine = scores[torch.arange(len(own)), torch.tensor(own)]
-    return [int(at) for at in (scores >= mine[:, None]).sum(1)]
-
-
 def finish(job: Job, model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The rises with their sign tests."""
+    from llm_core.training.finetuning.scoring import paired
+
     before, after = figures["before"]["items"], figures["after"]["items"]
     return {f"{name}_change": paired(before[name], after[name]) for name in after}
+
+
+METHOD = Method(
+    help="A sentence encoder for search, by InfoNCE over the other passages of a batch.",
+    params=Contrastive,
+    fields=("query", "passage"),
+    kinds=("encoder", "decoder"),
+    why_not="a sentence's vector is read from one stack of layers",
+    layouts={"retrieval": Layout("query (or question, anchor), passage (or positive, context)", has_fields, convert)},
+    finetune=finetune,
+    measure=measure,
+    head="encoder",
+    finish=finish,
+    other_data="`llm-core encoder-data --in {source} --out FOLDER` makes pairs of documents",
+    compared=lambda row: str(row["query"]),
+    minimum={"train": 2, "heldout": 1, "test": 1},  # a query's negatives are the other rows' passages
+    loss="nats per query",
+    figures={
+        **{f"recall@{depth}": Figure(f"queries whose passage is among the first {depth}") for depth in DEPTHS},
+        "mrr": Figure("mean reciprocal rank of the passage"),
+        **{f"*_recall@{depth}": Figure(f"queries ({{}}) whose passage is among the first {depth}") for depth in DEPTHS},
+        "*_mrr": Figure("mean reciprocal rank of the passage ({})"),
+        "passages": Figure("passages to choose from"),
+    },
+    use="index --set retrieval.encoder={model}",
+)
