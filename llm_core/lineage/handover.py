@@ -53,10 +53,12 @@ def check_report(left: dict[str, int], data: Path, tombstones: Path) -> str:
         for folder, count in left.items()
     ]
     names = [
-        {"tombstone": f"{kind} {row[kind]}", "reason": row["reason"], "leaves as": row.get("twin", "named")}
-        for row in takedowns.read_rows(tombstones)
-        for kind in takedowns.KINDS
-        if row.get(kind)
+        {
+            "tombstone": f"{takedowns.kind_of(row)} {row[takedowns.kind_of(row)]}",
+            "reason": row["reason"],
+            "leaves as": row.get("twin", "named"),
+        }
+        for row in takedowns.load(tombstones).rows
     ]
     verdict = "Nothing that a tombstone names is left." if not any(left.values()) else "NOT DONE: run `dvc repro`."
     parts = ["# Takedowns: what is left", verdict, table(rows)]

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from llm_core.corpus import takedowns
@@ -56,6 +58,8 @@ class Plan:
     """ids in the sample that the tokenizer was trained on; with one of them it is trained anew"""
     models: list[dict[str, Any]] = field(default_factory=list)
     """models here that a removed document went into, and how (`models.uses`)"""
+    texts: dict[str, dict[str, str]] = field(default_factory=dict)
+    """of each document that leaves what its tombstone keeps of its text: hash and, of the named ones, sketch"""
     versions: list[dict[str, Any]] = field(default_factory=list)
     """the same for the versions registered in MLflow (`versions.affected`)"""
 
@@ -65,12 +69,13 @@ class Plan:
         return sorted({*self.named, *self.twins})
 
     def tombstones(self) -> list[dict[str, str]]:
-        """Lines for takedowns.jsonl: the request itself, every id that leaves, and the hashes of the named texts."""
+        """Lines for takedowns.jsonl: the request itself, and every id that leaves with its text's hash and sketch."""
         reason = self.request["reason"]
-        rows = [{self.request["kind"]: self.request["value"], "reason": reason}]
-        rows += [{"id": identifier, "reason": reason} for identifier in self.named]
+        rows = [{self.request["kind"]: self.request["value"], "reason": reason}] if self.request["kind"] != "id" else []
+        rows += [{"id": identifier, "reason": reason, **self.texts.get(identifier, {})} for identifier in self.named]
         return rows + [
-            {"id": identifier, "reason": reason, "twin": why} for identifier, why in sorted(self.twins.items())
+            {"id": identifier, "reason": reason, "twin": why, **self.texts.get(identifier, {})}
+            for identifier, why in sorted(self.twins.items())
         ]
 
     def told_tokenizer(self) -> str:
@@ -105,6 +110,10 @@ def plan(
 
     Raises UserError when nothing matches.
     """
+    try:
+        value = takedowns.normal(kind, value)
+    except ValueError as error:
+        raise UserError(f"--{kind.replace('_', '-')}: {error}") from None
     named = sorted({hit.id for hit in FINDERS[kind](index, value)})
     if not named:
         raise UserError(f"--{kind.replace('_', '-')} {value}: no document found below {data}")
@@ -120,6 +129,7 @@ def plan(
             if row["id"] not in named:
                 found.twins.setdefault(row["id"], "near_duplicate")
     removed = set(found.removed)
+    found.texts = _described(data, named, set(found.twins), near_duplicates)
     for cluster, members in clusters.items():
         survivors = {row["id"] for row in members if row["verdict"] != "dropped"}
         if survivors <= removed and any(row["id"] not in removed for row in members):
@@ -128,6 +138,24 @@ def plan(
     found.tokenizer = tokenizer_sample(data, removed, seed)
     found.models = trained_models(data / "models", removed)
     found.versions = affected(removed)
+    return found
+
+
+def _described(data: Path, named: list[str], twins: set[str], sketched: bool) -> dict[str, dict[str, str]]:
+    """Hash and sketch of the texts that leave, of each as the stages read it: cleaned where it is, else raw.
+
+    Without `sketched` no near-duplicate is to leave, so only hashes are kept; a twin has the sketch of the named one.
+    """
+    found: dict[str, dict[str, str]] = {}
+    wanted = pa.array(sorted({*named, *twins}), pa.string())
+    for stage in ("clean", "raw"):
+        for file in sorted(data.glob(f"{stage}/*/documents/*.parquet")):
+            for batch in pq.ParquetFile(file).iter_batches(columns=["id", "text"]):
+                for row in batch.filter(pc.is_in(batch["id"], wanted)).to_pylist():
+                    if row["id"] not in found:
+                        made = takedowns.describe(row["text"] or "")
+                        keep = ("text_hash", "sketch") if sketched and row["id"] not in twins else ("text_hash",)
+                        found[row["id"]] = {key: made[key] for key in keep if key in made}
     return found
 
 
