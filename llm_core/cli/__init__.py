@@ -94,9 +94,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # It advises a package that fetches kernels from a hub, at every import, whether or not 4 bits are used.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     module = importlib.import_module(f"llm_core.cli.{VERBS[verb][0]}")
+    outputs = importlib.import_module("llm_core.cli.outputs")  # imports typer, which `--help` does without
     failed = True
     try:
-        module.app(args=arguments[1:], prog_name=f"llm-core {verb}")
+        outputs.guarded(module.app, verb)(args=arguments[1:], prog_name=f"llm-core {verb}")
         failed = False
     except SystemExit as end:
         failed = bool(end.code)

@@ -13,6 +13,6 @@ class Decontamination(Section):
     min_words: int = Field(8, ge=1)
     """Items of fewer words than `ngram` are matched whole, if they have at least so many; shorter ones cannot be."""
     threshold: float = Field(0.3, gt=0, le=1)
-    """Least share of an item's n-grams that a document must hold to be dropped (0.3: docs/deduplication.md)."""
+    """Minimum share of an item's n-grams that a document must contain to be dropped."""
     common: int = Field(8, ge=1)
     """An n-gram that stands in more items than this is boilerplate and does not count."""

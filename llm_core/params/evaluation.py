@@ -92,7 +92,7 @@ class Evaluation(Section):
     fewshot_seeds: list[int] = Field(default_factory=lambda: [1234], min_length=1)
     """Seeds of that draw (lm-eval's own is 1234). Of several, the mean is scored, item by item, and the spread told."""
     batch_size: int = Field(32, ge=1)
-    """Sequences in one forward pass; only speed depends on it (docs/evaluation.md gives the size of the rounding)."""
+    """Sequences in one forward pass. It changes speed, and scores only by rounding (docs/explanation/evaluation.md)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the forward passes."""
     add_bos_token: bool | None = None

@@ -67,7 +67,7 @@ class Pretraining(Section):
     loss_chunk: int = Field(512, ge=0)
     """Tokens whose logits exist at a time, in head and loss; 0 makes all logits at once."""
     compile: bool = False
-    """Compile the blocks with torch.compile (kept in a cache between runs): for long runs, see docs/pretraining.md."""
+    """Compile the blocks with torch.compile; pays off in long runs (docs/explanation/pretraining.md)."""
     profile_steps: tuple[int, int] | None = None
     """Record these steps (first and last, from 1) with torch's profiler, into .scratch/profiles."""
     processes: int = Field(1, ge=1)

@@ -3,7 +3,7 @@
 Most of a text is words met before. Each piece of text that the pre-tokenizer cuts is looked
 up in a memo of pieces already encoded; only a new one is merged, by the rules of
 `tokenizers`' BPE (lowest rank first, leftmost among equals). The memo is bounded: full, it
-starts anew, so memory does not grow with the input. Figures: docs/tokenizer.md.
+starts anew, so memory does not grow with the input. Figures: docs/explanation/tokens.md.
 """
 
 import heapq

@@ -1,6 +1,6 @@
 """The deploy files, as far as they can be tested without Docker and Kubernetes: every name and command in them exists.
 
-They have never been run: docs/orchestration.md says so.
+They have never been run: docs/how-to/teams.md says so.
 """
 
 import re

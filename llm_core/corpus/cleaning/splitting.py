@@ -5,7 +5,7 @@ datatrove counts words with spaCy, which takes off prefixes and suffixes by turn
 expressions over classes of characters. The same loop stands here for ASCII, Latin, Greek and Cyrillic letters and
 curly quotes. What is of other characters or longer, might be an address, or holds more than a plain token of spaCy's
 table of special cases, is left to spaCy itself (`words.py`), so that nothing is guessed. Both agree on every chunk of a
-corpus and on random ones (tests, docs/cleaning.md).
+corpus and on random ones (tests, docs/explanation/cleaning.md).
 
 The tables are read from the installed spaCy; nothing of it is copied here.
 """

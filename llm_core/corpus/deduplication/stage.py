@@ -27,7 +27,7 @@ from llm_core.corpus.deduplication.corpus import Corpus, copy_store
 from llm_core.corpus.deduplication.signing import Signed, sign_all
 from llm_core.corpus.deduplication.survivors import Survivors, Verdicts
 from llm_core.corpus.similarity.clusters import Near, Shingles, ShingleStore, labels, unite_equal
-from llm_core.errors import UserError
+from llm_core.errors import UserError, require_known
 from llm_core.formats import ledger
 from llm_core.formats.disk_columns import ROWS_AT_ONCE, Column
 from llm_core.formats.documents import (
@@ -40,6 +40,7 @@ from llm_core.formats.documents import (
 from llm_core.params.deduplication import Deduplication
 from llm_core.runtime import progress
 from llm_core.runtime.memory import batch_bytes
+from llm_core.runtime.outputs import MARK, check_output
 from llm_core.runtime.storage import output_folder, write_json
 
 KEPT, TAKEDOWN, EMPTY, EXACT, URL, NEAR = range(6)
@@ -65,7 +66,7 @@ def dedup(
     or where more was dropped than params allow.
     """
     near = Near(params.shingle, params.bands, params.rows, params.threshold, seed)
-    with output_folder(out) as folder:
+    with output_folder(out, [*inputs, *([known] if known else [])]) as folder:
         store = folder / "signatures"
         store.mkdir()
         if known:
@@ -74,7 +75,10 @@ def dedup(
         if known:
             corpus.load(known)
         _read(inputs, corpus, near, params, takedowns.load(tombstones))
-        require_documents(len(corpus), inputs)
+        require_documents(len(corpus) - corpus.known, inputs)
+        sources = {*priority, *corpus.sources}
+        require_known(params.priority, sources, "deduplication.priority")
+        require_known(params.max_dropped_share_by_source, sources, "deduplication.max_dropped_share_by_source")
         shingles = corpus.store.finish()
         clusters = _cluster(corpus, shingles, params, folder)
         survivors = Survivors(corpus, clusters, [*params.priority, *priority], folder)
@@ -87,6 +91,8 @@ def dedup(
         metrics["dropped_share"] = dropped_shares(metrics)
         write_json(folder / "metrics.json", metrics)
         _hold_to_bounds(folder, out, metrics, params)
+        if not known:  # a second crawl may bring nothing new
+            ledger.require_kept("dedup", metrics)
         if params.keep_signatures:
             corpus.save(store, near)
         else:
@@ -97,13 +103,14 @@ def dedup(
 def _hold_to_bounds(folder: Path, out: Path, metrics: dict[str, Any], params: Deduplication) -> None:
     """Raise UserError where more was dropped than params allow; ledger and metrics are then left beside `out`."""
     refused = out.parent / f"{out.name}.refused"
-    shutil.rmtree(refused, ignore_errors=True)
     verdict = duplicate_bounds(metrics, params)
     if not verdict.passed:
-        refused.mkdir()
-        for name in ("ledger", "metrics.json"):
-            (folder / name).rename(refused / name)
+        with output_folder(refused) as beside:  # what no stage wrote there is left alone
+            for name in ("ledger", "metrics.json"):
+                (folder / name).rename(beside / name)
         raise UserError(f"{verdict.message} (the ledger is in {refused})")
+    if (refused / MARK).is_file():
+        shutil.rmtree(check_output(refused))
 
 
 def _read(
@@ -196,6 +203,7 @@ def _write(
             corpus.kept.append(codes == KEPT)
             start += batch.num_rows
             work.update(batch.num_rows)
+    judged.require_unique()
     metrics = judged.summary()
     ledger.check_balance(len(corpus) - corpus.known, metrics)
     metrics["clusters"] = survivors.clusters()

@@ -1,9 +1,9 @@
 """Where WARC records begin and end, in files as they are: damaged, clipped, mislabelled.
 
 fastwarc's own iterator stops at the first broken gzip member, and reads over the records that follow one whose
-Content-Length is too large (measured with 2.0.1: docs/sources.md). Here the file is framed first: gzip members are
-inflated one by one, a record must end where the next begins, and after damage reading goes on at the
-next `WARC/` header. Each piece of damage is reported once, with its place; no intact record is lost.
+Content-Length is too large (measured with 2.0.1: docs/explanation/sources.md). Here the file is framed first: gzip
+members are inflated one by one, a record must end where the next begins, and after damage reading goes on at the next
+`WARC/` header. Each piece of damage is reported once, with its place; no intact record is lost.
 
 Memory: one record at most, and `LARGEST_RECORD` bounds that; a larger one is skipped and reported.
 """

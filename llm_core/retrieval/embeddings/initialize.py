@@ -4,7 +4,7 @@ Words do not fit a model with subword tokens, so Word2Vec is run on the encoded 
 vector for each token id, as wide as the model. They are centred and scaled to the spread of
 the random weights that they replace, since a network's first steps depend on that scale; an
 id that is too rare keeps its random row. `pretraining.parent` names the folder; whether it
-helps is measured in docs/retrieval.md.
+helps is measured in docs/explanation/retrieval.md.
 
 The folder carries a training record of one whole pass over the shards: a model that starts
 here has learnt from all of their documents, and `llm-core documents` says so.

@@ -48,7 +48,7 @@ def dedup_text(
     input is missing or broken, or too large for the substrings of it to be found in `memory_mb`.
     """
     ranks = source_ranks(priority)
-    with output_folder(out) as folder:
+    with output_folder(out, inputs) as folder:
         finder = (
             SubstringFinder(folder, params.min_bytes, params.memory_mb)
             if params.unit == "substring"
@@ -114,8 +114,7 @@ def _write(
             writer.write(batch.filter(pa.array(verdicts != DROPPED)))
             start += batch.num_rows
             work.update(batch.num_rows)
-    metrics = judged.summary()
-    ledger.check_balance(len(ids), metrics)
+    metrics = judged.finish(len(ids))
     return metrics | {"pieces_removed": pieces, "bytes_removed": removed + metrics["bytes_dropped"]}
 
 
