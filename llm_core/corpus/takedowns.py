@@ -141,9 +141,23 @@ class Takedowns:
         """Numbers of the tombstones whose texts are at least SIMILARITY like `text`."""
         return [self._sketched[number] for number in self._sketches.alike(self._sketcher(text or ""), SIMILARITY)]
 
-    def unmatched(self) -> list[str]:
-        """The tombstones that have matched no document so far, as `kind value`, sorted."""
-        missing = (row for number, row in enumerate(self.rows) if number not in self.matched)
+    def touched(self, text: str, minimum: int) -> list[int]:
+        """Numbers of the tombstones of whose sketch a longer `text` holds so many hashes, or half of all."""
+        if not len(self._sketches):
+            return []
+        hits = self._sketches.touched(self._sketcher(text))
+        enough = [min(minimum, (size + 1) // 2) for size in self._sketches.sizes]
+        return [self._sketched[number] for number, hit in enumerate(hits.tolist()) if hit and hit >= enough[number]]
+
+    def unmatched(self, by_hand: bool = False) -> list[str]:
+        """The tombstones that have matched no document so far, as `kind value`, sorted.
+
+        With `by_hand` only those that nobody has seen match: `llm-core takedown --apply` writes none that matches
+        nothing, and a source may stop to offer a removed document.
+        """
+        missing = [row for number, row in enumerate(self.rows) if number not in self.matched]
+        if by_hand:
+            missing = [row for row in missing if "documents" not in row and not ("id" in row and "text_hash" in row)]
         return sorted({f"{kind_of(row)} {row[kind_of(row)]}" for row in missing})
 
     @staticmethod

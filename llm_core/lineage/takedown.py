@@ -1,10 +1,10 @@
-"""Taking documents out: what must leave, what that touches, and the proof that it left.
+"""Taking documents out: what must leave, and what that touches.
 
 A request names documents by id, URL, domain or text hash. Its twins leave with them: every
 document of the same text, and, unless told otherwise, every near-duplicate in the same
 cluster, the hidden ones that deduplication had dropped in a removed one's favour included.
 The plan becomes tombstones (`llm_core.corpus.takedowns`), an input of the graph; `dvc repro` then
-rebuilds what depends on them, and `check` reads the rebuilt outputs and says what is left.
+rebuilds what depends on them, and `llm_core.lineage.proof` reads what was built and says what is left.
 
 What a takedown does not do: it neither deletes the text from `data/raw` nor from DVC's
 cache and remotes (`dvc gc` does, once no version that is kept holds it), and it does not
@@ -28,7 +28,6 @@ from llm_core.lineage.search import by_domain, by_id, by_text_hash, by_url
 from llm_core.lineage.versions import affected
 from llm_core.runtime.storage import read_json
 from llm_core.tokenization.training.sample import is_drawn
-from llm_core.training.finetuning.rows import DOCUMENTS
 
 FINDERS = {"id": by_id, "url": by_url, "domain": by_domain, "text_hash": by_text_hash}
 REBUILT = (
@@ -68,10 +67,13 @@ class Plan:
         """Ids of all documents that leave, sorted."""
         return sorted({*self.named, *self.twins})
 
-    def tombstones(self) -> list[dict[str, str]]:
+    def tombstones(self) -> list[dict[str, Any]]:
         """Lines for takedowns.jsonl: the request itself, and every id that leaves with its text's hash and sketch."""
         reason = self.request["reason"]
-        rows = [{self.request["kind"]: self.request["value"], "reason": reason}] if self.request["kind"] != "id" else []
+        kind, value = self.request["kind"], self.request["value"]
+        rows: list[dict[str, Any]] = []
+        if kind != "id":
+            rows.append({kind: value, "reason": reason, "documents": len(self.named)})
         rows += [{"id": identifier, "reason": reason, **self.texts.get(identifier, {})} for identifier in self.named]
         return rows + [
             {"id": identifier, "reason": reason, "twin": why, **self.texts.get(identifier, {})}
@@ -185,26 +187,6 @@ def tokenizer_sample(data: Path, identifiers: set[str], seed: int) -> list[str]:
             row["id"] for row in rows if row["id"] in identifiers and is_drawn(row["id"], shares[row["source"]], seed)
         ]
     return sorted(found)
-
-
-def check(data: Path, file: Path = Path(takedowns.FILE)) -> dict[str, int]:
-    """How many documents that a tombstone names are still in each rebuilt folder; all zero after `dvc repro`."""
-    tombstones = takedowns.load(file)
-    left: dict[str, int] = {}
-    for folder in REBUILT:
-        shards = sorted((data / folder / "documents").glob("*.parquet"))
-        for shard in shards:
-            for batch in pq.ParquetFile(shard).iter_batches(columns=["id", "url", "text"]):
-                left[folder] = left.get(folder, 0) + sum(kind is not None for kind in tombstones.match(batch))
-    named = tombstones.values["id"]
-    rows = token_rows(data / "tokens", named)
-    for part in sorted(path for path in (data / "tokens").glob("*") if path.is_dir()):
-        left[f"tokens/{part.name}"] = len({row["id"] for row in rows if row["part"] == part.name})
-    for listing in sorted(data.glob(f"finetuning/*/{DOCUMENTS}")):
-        left[f"finetuning/{listing.parent.name}"] = len(
-            named & {name for ids in read_json(listing).values() for name in ids}
-        )
-    return left
 
 
 def _clusters(index: Index, identifiers: list[str]) -> dict[str, list[dict[str, Any]]]:

@@ -68,6 +68,11 @@ class Sketches:
     def __len__(self) -> int:
         return len(self._sketches)
 
+    @property
+    def sizes(self) -> list[int]:
+        """Hashes of each sketch."""
+        return [len(sketch) for sketch in self._sketches]
+
     def touched(self, shingles: Hashes) -> npt.NDArray[np.int64]:
         """How many hashes of each sketch are among `shingles` (sorted): int64 [sketches]."""
         low = np.searchsorted(self._hashes, shingles)
