@@ -232,7 +232,7 @@ def normal(kind: str, value: Any) -> str:
         return text.lower()
     if kind == "domain":
         host = host_of(text)
-        after = SCHEME.sub("", text).partition("/")[2]
+        after = SCHEME.sub("", text).removeprefix("//").partition("/")[2]
         if not host or SPACE.search(host):
             raise ValueError(f"'{text}' names no domain; write example.org")
         if after:

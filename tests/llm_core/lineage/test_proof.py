@@ -33,10 +33,11 @@ def clean(project: Path) -> Path:
     for stage in ("raw", "clean"):
         with DocumentWriter(project / f"data/{stage}/other/documents") as writer:
             writer.write_rows([ROW])
-    for file in (project / "data").glob("*/documents/*.parquet"):
+    for file in [*project.glob("data/dedup/documents/*.parquet"), *project.glob("data/*/web/documents/*.parquet")]:
         pq.write_table(pq.read_table(file).filter(pc.field("id") != ID), file)
     for folder in ("tokens", "models"):
         shutil.rmtree(project / "data" / folder)
+    (project / "params.yaml").write_text(f"seed: 1\nnetwork: {{cache: {project / 'cache'}}}\n")
     takedowns.write_rows("takedowns.jsonl", [{"id": ID, "reason": "asked", **takedowns.describe(TEXT)}])
     return project
 

@@ -50,6 +50,7 @@ def test_nothing_found_is_told(index, project):
 
 
 def test_apply_check_and_back_from_the_command_line(project, capsys):
+    (project / "params.yaml").write_text(f"seed: 1\nnetwork: {{cache: {project / 'cache'}}}\n")
     request = ["takedown", "--id", IDS[3], "--reason", "asked"]
     assert main_exit(request) == 0
     assert not (project / "takedowns.jsonl").exists()
