@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from llm_core.runtime import json_lines
-from llm_core.tracking.dvc_context import flatten
+from llm_core.runtime.nested import flatten
 from pipelines.dvc_project import DVC_FILE, LOCK_FILE, DvcProject
 
 TIMINGS = Path(".scratch") / "timings.jsonl"
