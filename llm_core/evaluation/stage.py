@@ -20,9 +20,10 @@ from llm_core.evaluation.language_modelling import (
     summarize_texts,
     xz_bits_per_byte,
 )
-from llm_core.params import Params, flatten
+from llm_core.params import Params
 from llm_core.runtime import json_lines
 from llm_core.runtime.digests import content_digest
+from llm_core.runtime.nested import flatten
 from llm_core.runtime.progress import log, report, timed
 from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tracking import runs
@@ -120,15 +121,10 @@ def read_touched(file: Path) -> dict[str, set[str]]:
     return found
 
 
-def figures(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Metrics on one level, as MLflow and Dagster show them: `benchmarks/arc_easy/acc`."""
-    flat: dict[str, float] = {}
-    for key, value in metrics.items():
-        if isinstance(value, Mapping):
-            flat |= figures(value, f"{prefix}{key}/")
-        elif isinstance(value, int | float):
-            flat[f"{prefix}{key}"] = value
-    return flat
+def figures(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of metrics on one level, as MLflow and Dagster show them: `benchmarks/arc_easy/acc`."""
+    flat = flatten(metrics, separator="/")
+    return {key: value for key, value in flat.items() if isinstance(value, int | float)}
 
 
 def lines(metrics: Metrics) -> list[str]:
@@ -200,7 +196,7 @@ def _track(
     settings = flatten(params.evaluation, "evaluation.")
     tags = {"model": str(model), "model_digest": _digest(model), "evaluation_digest": content_digest(out)}
     with runs.run("evaluate", settings, tags) as run:
-        run.metrics({key: value for key, value in figures(metrics).items() if value is not None})
+        run.metrics(figures(metrics))
         for path in [*(inputs or []), *([str(benchmarks)] if benchmarks else [])]:
             if Path(path).exists():
                 run.dataset(path, "evaluation")

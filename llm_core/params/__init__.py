@@ -88,18 +88,6 @@ def load(path: str | Path = "params.yaml", overrides: list[str] | None = None) -
         raise UserError(f"{path}: {explain(error)}") from None
 
 
-def flatten(section: Section | dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Params as one level of dotted keys, as MLflow and DVC show them."""
-    values = section.model_dump() if isinstance(section, Section) else section
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
 def explain(error: ValidationError) -> str:
     """Pydantic's findings as one line: the key, what is wrong, and what the section accepts."""
     findings = []

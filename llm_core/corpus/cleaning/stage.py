@@ -16,9 +16,9 @@ from llm_core.corpus.cleaning.batch import Batch, Step
 from llm_core.corpus.cleaning.reading import BATCH_ROWS, Piece, divide, read_piece
 from llm_core.corpus.cleaning.run_statistics import Statistics
 from llm_core.corpus.cleaning.steps import build_steps
-from llm_core.errors import UserError
+from llm_core.errors import UserError, require_known
 from llm_core.formats.documents import DocumentWriter, document_files
-from llm_core.formats.ledger import LedgerWriter, check_balance
+from llm_core.formats.ledger import LedgerWriter
 from llm_core.formats.parquet import open_parquet
 from llm_core.params.cleaning import Cleaning
 from llm_core.runtime import json_lines
@@ -61,11 +61,13 @@ def clean(
     stage: str = "clean",
     pieces: list[Piece] | None = None,
     read: Reader = read_piece,
+    sources: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run the steps over the documents at `paths` and write `out`; return the metrics.
 
-    `pieces` and `read` replace the reading of document files (the verb `extract` reads WARC). Raises UserError: no
-    documents there, an unknown step, a file that is not what its name says.
+    `pieces` and `read` replace the reading of document files (the verb `extract` reads WARC). `sources` are those of
+    params.yaml, which `params.exempt` may name beside those of the documents. Raises UserError: no documents there, an
+    unknown step or source, an id that appears twice, nothing kept, a file that is not what its name says.
     """
     names = tuple(params.steps if steps is None else steps)
     build_steps(params, list(names))  # a wrong name is told before any work is done
@@ -74,10 +76,8 @@ def clean(
     with output_folder(out, paths) as folder:
         scratch = folder / ".pieces"
         works = [Work(piece, number, params, names, stage, str(scratch), read) for number, piece in enumerate(pieces)]
-        metrics = _gather(works, folder, params, workers, stage)
+        metrics = _gather(works, folder, params, workers, stage, sources, ", ".join(map(str, paths)))
         shutil.rmtree(scratch, ignore_errors=True)
-        if metrics["documents_in"] == 0:
-            raise UserError(f"{', '.join(map(str, paths))}: not one document in {len(pieces)} files")
     log(
         f"{stage}: {metrics['documents_in']} documents in, {metrics['documents_kept']} kept "
         f"({metrics['documents_changed']} changed), {metrics['documents_dropped']} dropped"
@@ -86,7 +86,9 @@ def clean(
     return metrics
 
 
-def _gather(works: list[Work], folder: Path, params: Cleaning, workers: int, stage: str) -> dict[str, Any]:
+def _gather(
+    works: list[Work], folder: Path, params: Cleaning, workers: int, stage: str, sources: Sequence[str], paths: str
+) -> dict[str, Any]:
     """Run the works and append their rows in order; write metrics.json and drops.jsonl."""
     statistics = Statistics(params.drop_samples)
     with (
@@ -105,8 +107,11 @@ def _gather(works: list[Work], folder: Path, params: Cleaning, workers: int, sta
             ledger.sizes.update(done.sizes)
             statistics.merge(done.statistics)
             progress.update(work.piece.size)
-    metrics = ledger.summary()
-    check_balance(ledger.rows, metrics)
+    if ledger.rows == 0:
+        raise UserError(f"{paths}: not one document in {len(works)} files")
+    metrics = ledger.finish(ledger.rows)
+    require_known(params.exempt, {*sources, *metrics["by_source"]}, "cleaning.exempt")
+    require_known(params.repair.characters, {*sources, *metrics["by_source"]}, "cleaning.repair.characters")
     if documents.rows != metrics["documents_kept"]:
         raise RuntimeError(f"{folder}: {documents.rows} documents written, {metrics['documents_kept']} kept")
     metrics |= statistics.summary()

@@ -27,7 +27,7 @@ from llm_core.corpus.deduplication.corpus import Corpus, copy_store
 from llm_core.corpus.deduplication.signing import Signed, sign_all
 from llm_core.corpus.deduplication.survivors import Survivors, Verdicts
 from llm_core.corpus.similarity.clusters import Near, Shingles, ShingleStore, labels, unite_equal
-from llm_core.errors import UserError
+from llm_core.errors import UserError, require_known
 from llm_core.formats import ledger
 from llm_core.formats.disk_columns import ROWS_AT_ONCE, Column
 from llm_core.formats.documents import (
@@ -75,7 +75,10 @@ def dedup(
         if known:
             corpus.load(known)
         _read(inputs, corpus, near, params, takedowns.load(tombstones))
-        require_documents(len(corpus), inputs)
+        require_documents(len(corpus) - corpus.known, inputs)
+        sources = {*priority, *corpus.sources}
+        require_known(params.priority, sources, "deduplication.priority")
+        require_known(params.max_dropped_share_by_source, sources, "deduplication.max_dropped_share_by_source")
         shingles = corpus.store.finish()
         clusters = _cluster(corpus, shingles, params, folder)
         survivors = Survivors(corpus, clusters, [*params.priority, *priority], folder)
@@ -88,6 +91,8 @@ def dedup(
         metrics["dropped_share"] = dropped_shares(metrics)
         write_json(folder / "metrics.json", metrics)
         _hold_to_bounds(folder, out, metrics, params)
+        if not known:  # a second crawl may bring nothing new
+            ledger.require_kept("dedup", metrics)
         if params.keep_signatures:
             corpus.save(store, near)
         else:
@@ -198,6 +203,7 @@ def _write(
             corpus.kept.append(codes == KEPT)
             start += batch.num_rows
             work.update(batch.num_rows)
+    judged.require_unique()
     metrics = judged.summary()
     ledger.check_balance(len(corpus) - corpus.known, metrics)
     metrics["clusters"] = survivors.clusters()

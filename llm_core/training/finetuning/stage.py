@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
-from llm_core.params import Params, flatten
+from llm_core.params import Params
 from llm_core.runtime import json_lines
 from llm_core.runtime.digests import content_digest, short_hash
+from llm_core.runtime.nested import flatten
 from llm_core.runtime.progress import log, report
 from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tracking.runs import Run, run
@@ -68,7 +69,7 @@ def finetune(method: str, model: Path, data: Path, out: Path, params: Params) ->
             metrics |= {"parent": {"path": str(model), "digest": parent}, "libraries": libraries}
             metrics["data"] = {"path": str(data), "digest": content_digest(data)}
             write_json(folder / "metrics.json", metrics)
-        current.metrics({key: value for key, value in flatten(metrics).items() if isinstance(value, int | float)})
+        current.metrics(flatten(metrics))
         for name in ("metrics.json", "samples.json", "training_log.jsonl"):
             if (out / name).exists():
                 current.artifact(out / name)
