@@ -184,7 +184,7 @@ def _row_bytes(column: pa.Array) -> np.ndarray:
         return np.where(column.is_null().to_numpy(zero_copy_only=False), 0, known[places])
     if pa.types.is_struct(kind):
         fields = [_row_bytes(field) for field in column.flatten()]
-        return np.sum(fields, axis=0, dtype=np.int64) if fields else np.zeros(len(column), np.int64)
+        return np.asarray(sum(fields, np.zeros(len(column), np.int64)), np.int64)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         ends = np.concatenate(([0], np.cumsum(ITEM_BYTES + _row_bytes(column.values))))
         offsets = column.offsets.to_numpy(zero_copy_only=False)

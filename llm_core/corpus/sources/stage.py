@@ -174,7 +174,7 @@ def _judge(
             "detail": record.detail,
         }
     metadata = record.metadata if record.id is None else {"source_id": record.id, **record.metadata}
-    row = {
+    row: dict[str, Any] = {
         "source": source,
         "url": record.url,
         "text": record.text,

@@ -172,8 +172,8 @@ def _separated_rows(file: Path, name: str, separator: str, limits: Limits) -> It
             yield line.decode("utf-8", "surrogateescape")
 
     csv.field_size_limit(limits.max_document_bytes)
-    quoting = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
-    reader = csv.reader(lines(), delimiter=separator, quoting=quoting, strict=True)
+    style: dict[str, Any] = {"quoting": csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL, "strict": True}
+    reader = csv.reader(lines(), delimiter=separator, **style)
     header: list[str] | None = None
     while True:
         begin = reader.line_num
