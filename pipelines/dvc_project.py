@@ -339,6 +339,38 @@ class DvcProject:
         by_itself = stage.frozen or stage.always_changed or stage.is_callback  # what these do is DVC's affair
         return name in self.lock and not by_itself and not any(self.changes(name).values())
 
+    def restorable(self, name: str, restored: Iterable[str] = ()) -> bool:
+        """Whether `dvc repro` would check a stale stage's outputs out of DVC's cache instead of running it.
+
+        `restored` are stages that will have been restored by then, to what dvc.lock says of them.
+        """
+        from dvc.stage.cache import _can_hash
+        from dvc.stage.exceptions import StageNotFound
+        from dvc.stage.loader import StageLoader
+
+        known = self._dvc_stages[name]
+        if name not in self.lock or known.frozen or known.always_changed:
+            return False
+        try:
+            stage = self._repo.stage.load_one(known.path, known.name)
+        except StageNotFound:
+            return False
+        above, changed = set(restored), stage.cmd_changed
+        for dep in stage.deps:
+            makers = set(self.producers(self._relative(dep)))
+            if not dep.status() or (makers and makers <= above):
+                continue  # its hash in dvc.lock holds, or will hold
+            if not dep.exists:
+                return False
+            changed = True
+            dep.save()
+        if changed or not all(out.hash_info for out in stage.outs):
+            entry = self._repo.stage_cache._load(stage) if _can_hash(stage) else None
+            if not entry:
+                return False
+            StageLoader.fill_from_lock(stage, entry)
+        return bool(stage.outs_cached())
+
     def spoiled_outputs(self, name: str) -> list[str]:
         """Outputs that are not what dvc.lock says: deleted, edited by hand, new, or gone from the cache."""
         return [self._relative(out) for out in self._dvc_stages[name].outs if out.status()]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from llm_core.evaluation.statistics import detectable, ratio_and_error, student
 from llm_core.formats.documents import document_files, read_batches
+from llm_core.models.windows import windows
 from llm_core.params.evaluation import LanguageModelling
 from llm_core.runtime.digests import short_hash
 from llm_core.runtime.progress import task as progress_task
@@ -51,21 +52,6 @@ def read_texts(inputs: list[str], tokenizer: Any, tokens_per_source: int | None)
             if tokens_per_source is not None and tokens >= tokens_per_source:
                 break
     return chosen
-
-
-def windows(length: int, context: int, stride: int) -> Iterator[tuple[int, int, int]]:
-    """(first input, end of inputs, first input whose successor is scored) of a document of `length` tokens.
-
-    >>> list(windows(6, 4, 2))  # inputs 0..4 predict tokens 1..5, each once
-    [(0, 4, 0), (2, 5, 4)]
-    """
-    last, scored = length - 1, 0
-    for begin in range(0, max(last, 0), stride):
-        end = min(begin + context, last)
-        yield begin, end, scored
-        scored = end
-        if end == last:
-            return
 
 
 def score_texts(network: Any, texts: list[Text], params: LanguageModelling, batch_size: int, what: str) -> list[Row]:

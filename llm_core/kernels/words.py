@@ -97,6 +97,15 @@ def character_classes() -> npt.NDArray[np.uint8]:
     return classes
 
 
+@cache
+def mark_ranges() -> str:
+    """All combining marks as ranges for a character class of `re`, which knows no Unicode properties."""
+    marks = np.flatnonzero(character_classes() == MARK)
+    edges = np.flatnonzero(np.diff(marks, prepend=-2, append=-1) != 1)
+    pairs = ((int(marks[first]), int(marks[last - 1])) for first, last in pairwise(edges.tolist()))
+    return "".join(f"{chr(first)}-{chr(last)}" for first, last in pairs)
+
+
 def _compiled(expression: str) -> Any:
     import regex
 

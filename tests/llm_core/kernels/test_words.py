@@ -1,6 +1,7 @@
 """One definition of a word for all scripts."""
 
 import hashlib
+import re
 import unicodedata
 
 import numpy as np
@@ -16,6 +17,7 @@ from llm_core.kernels.words import (
     MARK,
     OTHER,
     character_classes,
+    mark_ranges,
     normal_form,
     normalize,
     pieces,
@@ -130,3 +132,9 @@ def test_many_marks_take_linear_time() -> None:
     text = "a" + "\u0301\u0316" * 200_000  # unicodedata.normalize needs minutes
     assert len(normalize("NFC", text)) >= 399_999
     assert len(words(text)) == 1
+
+
+def test_mark_ranges_are_the_marks() -> None:
+    marks = re.compile(f"[{mark_ranges()}]")
+    classes = character_classes()
+    assert all((classes[code] == MARK) == bool(marks.match(chr(code))) for code in range(0x20000) if code >> 11 != 0x1B)
