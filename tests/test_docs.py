@@ -264,6 +264,27 @@ def leaves(model: Any, prefix: str = "") -> list[str]:
     return names
 
 
+DECISIONS = sorted((ROOT / "docs" / "explanation" / "decisions").glob("*.md"))
+
+
+def test_decisions_are_numbered_without_gaps_and_all_in_the_index() -> None:
+    assert [file.name[:5] for file in DECISIONS] == [f"{number:04d}-" for number in range(1, len(DECISIONS) + 1)]
+    index = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
+    listed = re.findall(r"\| (\d{4}) \| (\S+) \| \[(.+)\]\(explanation/decisions/(.+)\) \|", index)
+    assert sorted(name for _, _, _, name in listed) == [file.name for file in DECISIONS]
+    for number, date, title, name in listed:
+        text = (ROOT / "docs" / "explanation" / "decisions" / name).read_text(encoding="utf-8")
+        assert (name[:4], text.splitlines()[0], text.splitlines()[2][:10]) == (number, f"# {title}", date)
+
+
+@pytest.mark.parametrize("file", DECISIONS, ids=lambda file: file.stem)
+def test_a_decision_has_date_attempt_and_outcome_and_is_short(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    form = r"# .+\n\n\d{4}-\d\d-\d\d, [a-z ]+\n\n\*\*Tried or considered\.\*\* .+\n\*\*Outcome\.\*\* .+"
+    assert re.match(form, text, re.DOTALL)
+    assert len(text.split()) <= 400
+
+
 def tutorial_blocks() -> list[Block]:
     class Loader(yaml.SafeLoader):
         pass
