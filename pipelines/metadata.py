@@ -21,6 +21,7 @@ MAX_FIGURES = 60
 MAX_ROWS = 40
 MAX_EXCERPT = 160  # characters of a sampled drop
 MAX_PICTURE_BYTES = 300_000
+SKIPPED = "skipped by DVC"  # name of a materialization's metadata: nothing had changed, the stage did not run
 MLFLOW_UI = "http://127.0.0.1:5000"
 
 

@@ -32,6 +32,7 @@ from llm_core.runtime.progress import Task, log, task
 from llm_core.runtime.storage import is_remote, read_json, write_json
 
 CHUNK_BYTES = 1 << 18
+MAX_BODY_BYTES = 65 << 20  # of a body that is held in memory
 SHOWN_BYTES = 16 << 20  # a larger download gets a progress bar of its own
 USER_AGENT = f"llm-core/{__version__} (language-model data pipeline; python-requests/{requests.__version__})"
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
@@ -65,8 +66,14 @@ class Client:
         self._lock = threading.Lock()
         self._not_before: dict[str, float] = {}
 
-    def get(self, url: str, headers: dict[str, str] | None = None, byte_range: tuple[int, int] | None = None) -> bytes:
-        """A small body in memory; `byte_range` is (offset, length) and must be honoured by the server.
+    def get(
+        self,
+        url: str,
+        headers: dict[str, str] | None = None,
+        byte_range: tuple[int, int] | None = None,
+        max_bytes: int = MAX_BODY_BYTES,
+    ) -> bytes:
+        """A body in memory, cut at `max_bytes`; `byte_range` is (offset, length) and must be honoured by the server.
 
         Raises UserError when the address does not exist or every try has failed.
         """
@@ -84,10 +91,14 @@ class Client:
                     raise UserError(f"{url}: has no bytes {headers['Range'].removeprefix('bytes=')}")
                 if byte_range and response.status_code != 206:
                     raise UserError(f"{url}: the server ignores byte ranges, a single record cannot be read")
-                body = b"".join(self._chunks(response))
+                body = bytearray()
+                for chunk in self._chunks(response):
+                    body += chunk
+                    if len(body) >= max_bytes:
+                        return bytes(body[:max_bytes])
                 if byte_range and len(body) != byte_range[1]:
                     raise TransientError(f"{len(body)} bytes came instead of {byte_range[1]}")
-                return body
+                return bytes(body)
 
         return self._retry(url, attempt)
 

@@ -50,9 +50,15 @@ class ListedSource(Section):
     paths: list[str] = Field(default_factory=list)
     """Files and folders (walked, sorted by name): local, on the web, or behind fsspec."""
     address_list: str | None = None
-    """A text file, local or on the web, with an address on each line and, if known, its SHA-256 behind it."""
+    """A text file, local or on the web, with an address on each line and, if known, its SHA-256 behind it.
+    A list from the web may name addresses on the web alone."""
     files: int | None = Field(None, ge=1)
     """Only so many of the data files, drawn with `seed`."""
+    max_document_bytes: int = Field(64 << 20, ge=1, le=64 << 20)
+    """Maximum size of one record (a line, a row, a text file); a longer one is quarantined (`quarantine_too_large`)."""
+    max_inflation: float = Field(200, gt=1)
+    """Maximum ratio of decompressed to compressed bytes of one file; from 64 MB on, what comes after it is quarantined
+    as `quarantine_decompression_bomb`."""
     seed: int = 1
     """Seed of that sample."""
     license: str | None = None

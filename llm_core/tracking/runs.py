@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from llm_core.runtime import progress
+from llm_core.runtime import progress, timings
 from llm_core.runtime.digests import content_digest
 from llm_core.tracking.dvc_context import baseline, context_tags
 from llm_core.tracking.store import Names, artifacts_folder, enabled, has_store, relocate, tracking_uri
@@ -190,7 +190,9 @@ def run(
         created = store.create_run(experiment_id, run_name=label, tags=tagged)
         current = Run(store, created.info.run_id, experiment_id)
         current.params(params)
-    progress.report({"mlflow_run_id": current.run_id, "mlflow_experiment_id": experiment_id})
+    link = {"mlflow_run_id": current.run_id, "mlflow_experiment_id": experiment_id}
+    progress.report(link)
+    timings.NOTES.update(link)
     status = "FAILED"
     with _stoppable():
         try:

@@ -35,6 +35,7 @@ class CommonCrawlRoom:
 
     def __init__(self, params: CommonCrawlSource, client: Client) -> None:
         self.params, self.client = params, client
+        self.not_read: Counter[str] = Counter()
         self.base, self.index = params.base.rstrip("/"), params.index.rstrip("/")
 
     def shards(self) -> list[Shard]:
