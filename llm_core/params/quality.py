@@ -8,17 +8,13 @@ own name, with its defaults.
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, SerializeAsAny, ValidationError, field_validator
 
 from llm_core.params.base import Section
 from llm_core.params.languages import language_code
 from llm_core.params.plugins import discover
-
-if TYPE_CHECKING:
-    from llm_core.corpus.cleaning.quality import Judge, Judged
-    from llm_core.corpus.cleaning.token_memo import Tokens, Words
 
 GROUP = "llm_core.quality_rules"
 
@@ -51,11 +47,14 @@ class Rule(Section):
         """(reason to drop the text, or None to keep it; the figure that decided, NaN for none)."""
         raise NotImplementedError
 
-    def judge(self, words: "Words") -> "Judge":
-        """A function from tokenized documents to reasons, figures [documents] and changed texts (None: no change)."""
+    def judge(self, words: Any) -> Any:
+        """A function from tokenized documents to reasons, figures [documents] and changed texts (None: no change).
+
+        `words` is a `Words`, the function a `Judge` of `corpus/cleaning/quality.py`.
+        """
         import numpy as np
 
-        def judged(t: "Tokens") -> "Judged":
+        def judged(t: Any) -> Any:
             texts = [t.data[t.bounds[i] : t.bounds[i + 1]].tobytes().decode() for i in range(len(t.bounds) - 1)]
             found = [self.verdict(text) for text in texts]
             return [reason for reason, _ in found], np.array([figure for _, figure in found], np.float64), None
