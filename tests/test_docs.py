@@ -27,7 +27,8 @@ from llm_core import params
 from llm_core.cli import VERBS
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+DECISIONS = sorted((ROOT / "docs" / "explanation" / "decisions").glob("*.md"))
+PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")} - set(DECISIONS))
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<body>.*?)^ *```$", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- (run|not run: .{10,}|output) -->\s*\Z")
 WHOLE_PAGE = re.compile(r"^<!-- not run on this page: .{10,} -->$", re.MULTILINE)
@@ -262,9 +263,6 @@ def leaves(model: Any, prefix: str = "") -> list[str]:
         inner = info.annotation
         names += leaves(inner, f"{prefix}{name}.") if hasattr(inner, "model_fields") else [f"{prefix}{name}"]
     return names
-
-
-DECISIONS = sorted((ROOT / "docs" / "explanation" / "decisions").glob("*.md"))
 
 
 def test_decisions_are_numbered_without_gaps_and_all_in_the_index() -> None:
