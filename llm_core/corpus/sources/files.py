@@ -87,6 +87,8 @@ class FilesRoom:
                 continue
             text, charset = decode(data, html=content_type == "text/html")
             metadata = {"content_type": content_type, "charset": charset, "file": name}
+            if name in self.client.answered:
+                metadata["answered_by"] = self.client.answered[name]
             url = name if is_remote(file) else None
             yield Document(key=name, text=text, url=url, metadata=metadata, offset=number)
 

@@ -74,8 +74,9 @@ def fetch(source: str, params: Source, network: Network, out: Path, scratch: Pat
             work.update()
         elif waiting:
             _make_all(source, params, network, room, waiting, work)
-    passed = {"files_not_read": dict(sorted(room.not_read.items()))} if room.not_read else {}
-    metrics = gather(source, folders, out, passed)
+    extra: dict[str, Any] = {"files_not_read": dict(sorted(room.not_read.items()))} if room.not_read else {}
+    extra |= {"answered_by": dict(sorted(client.answered.items()))} if client.answered else {}
+    metrics = gather(source, folders, out, extra)
     if not room.streaming:
         shutil.rmtree(place, ignore_errors=True)
     log(
@@ -102,6 +103,7 @@ def _list(room: SourceRoom, place: Path, local: bool) -> list[Shard]:
         ]
     shards = room.shards()
     write_json(listing, [asdict(shard) for shard in shards])
+    listing.chmod(0o600)  # it holds the addresses whole, tokens included
     return shards
 
 
