@@ -29,6 +29,7 @@ class HubRoom:
 
     def __init__(self, params: HubSource, client: Client) -> None:
         self.params, self.client = params, client
+        self.not_read: Counter[str] = Counter()
         self.streaming = params.revision is not None
 
     def shards(self) -> list[Shard]:

@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_core.errors import UserError
+from llm_core.formats.document_lines import parsed_batch, plain_batch
 from llm_core.formats.documents import (
     SCHEMA,
     DocumentWriter,
-    _parsed_batch,
-    _plain_batch,
     count_documents,
     document_files,
     document_id,
     read_batches,
     read_documents,
 )
+from llm_core.formats.schema import row_id
 
 
 def rows(count: int, text: str = "text") -> list[dict]:
@@ -160,7 +160,7 @@ def test_jsonl_keeps_what_a_fast_parser_would_round_or_refuse(tmp_path):
     first, second, third = (row for batch in read_batches(file) for row in batch.to_pylist())
     assert (first["id"], first["metadata"]) == (str(large), f'{{"n": {large}}}')
     assert (second["source"], second["metadata"]) == ("a", '{"x": NaN}')
-    assert (third["id"], third["metadata"], third["url"]) == (document_id("a.jsonl", "3"), None, None)
+    assert (third["id"], third["metadata"], third["url"]) == (row_id(str(file), 3), None, None)
     only = [row for batch in read_batches(file, ["id", "text"]) for row in batch.to_pylist()]
     assert only[0] == {"id": str(large), "text": "one"}
 
@@ -193,15 +193,15 @@ ODD_LINES = [
 def test_arrows_parser_says_what_the_line_parser_says(lines, everything):
     wanted = SCHEMA.names if everything else ["id", "text"]
     lines = [line + b"\n" for line in lines]
-    fast = _plain_batch(lines, 5, "folder/name.jsonl", wanted)
+    fast = plain_batch(lines, 5, "folder/name.jsonl", wanted)
     if fast is not None:
-        assert fast.equals(_parsed_batch(lines, 5, "folder/name.jsonl", wanted))
+        assert fast.equals(parsed_batch(lines, 5, "folder/name.jsonl", wanted))
 
 
 def test_plain_lines_go_through_arrows_parser():
     lines = [b'{"id": "a", "text": "one", "url": "u"}\n', b'{"text": "two"}\n']
     for wanted in (SCHEMA.names, ["text"]):
-        fast = _plain_batch(lines, 1, "a.jsonl", wanted)
+        fast = plain_batch(lines, 1, "a.jsonl", wanted)
         assert fast is not None
         assert fast.schema.equals(pa.schema([SCHEMA.field(name) for name in wanted]))
-        assert fast.equals(_parsed_batch(lines, 1, "a.jsonl", wanted))
+        assert fast.equals(parsed_batch(lines, 1, "a.jsonl", wanted))
