@@ -79,7 +79,7 @@ def test_pull_on_a_clean_clone_is_the_no_op_state(reproduced: Path, object_store
     clone = tmp_path / "clone"
     assert not (clone / "data").exists()
     toy.dvc(clone, "pull", "dvc.yaml")
-    assert "up to date" in toy.dvc(clone, "status")
+    assert "up to date" in toy.dvc(clone, "status", "dvc.yaml")
     assert toy.repro(clone).count("didn't change, skipping") == 7
     assert (clone / "dvc.lock").read_text() == (reproduced / "dvc.lock").read_text()
 
