@@ -27,7 +27,8 @@ from llm_core import params
 from llm_core.cli import VERBS
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+DECISIONS = sorted((ROOT / "docs" / "explanation" / "decisions").glob("*.md"))
+PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")} - set(DECISIONS))
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<body>.*?)^ *```$", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- (run|not run: .{10,}|output) -->\s*\Z")
 WHOLE_PAGE = re.compile(r"^<!-- not run on this page: .{10,} -->$", re.MULTILINE)
@@ -262,6 +263,24 @@ def leaves(model: Any, prefix: str = "") -> list[str]:
         inner = info.annotation
         names += leaves(inner, f"{prefix}{name}.") if hasattr(inner, "model_fields") else [f"{prefix}{name}"]
     return names
+
+
+def test_decisions_are_numbered_without_gaps_and_all_in_the_index() -> None:
+    assert [file.name[:5] for file in DECISIONS] == [f"{number:04d}-" for number in range(1, len(DECISIONS) + 1)]
+    index = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
+    listed = re.findall(r"\| (\d{4}) \| (\S+) \| \[(.+)\]\(explanation/decisions/(.+)\) \|", index)
+    assert sorted(name for _, _, _, name in listed) == [file.name for file in DECISIONS]
+    for number, date, title, name in listed:
+        text = (ROOT / "docs" / "explanation" / "decisions" / name).read_text(encoding="utf-8")
+        assert (name[:4], text.splitlines()[0], text.splitlines()[2][:10]) == (number, f"# {title}", date)
+
+
+@pytest.mark.parametrize("file", DECISIONS, ids=lambda file: file.stem)
+def test_a_decision_has_date_attempt_and_outcome_and_is_short(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    form = r"# .+\n\n\d{4}-\d\d-\d\d, [a-z ]+\n\n\*\*Tried or considered\.\*\* .+\n\*\*Outcome\.\*\* .+"
+    assert re.match(form, text, re.DOTALL)
+    assert len(text.split()) <= 400
 
 
 def tutorial_blocks() -> list[Block]:

@@ -116,6 +116,11 @@ class Cleaning(Section):
     """What `clean` runs, in order: recipes and steps (extract, repair, language, pii, block_urls, bad_words, model)."""
     min_characters: int = Field(1, ge=0)
     """A document shorter than this after the last step is dropped as `too_short`."""
+    max_document_bytes: int = Field(64 << 20, ge=1)
+    """Maximum size of a document in UTF-8 bytes; a larger one is dropped unseen as `quarantine_size`."""
+    max_seconds: float = Field(120.0, gt=0)
+    """Maximum seconds for one document in all steps; one that takes longer is dropped as `quarantine_time`. The steps
+    take time in proportion to a document's size, so that this bound is for faults of a library alone."""
     drop_samples: int = Field(20, ge=0)
     """Dropped documents shown per source and reason in drops.jsonl."""
     extraction: Extraction = Extraction()
