@@ -91,7 +91,7 @@ def verb(arguments: list[str], params: Path, changes: list[str]) -> float:
 
 
 def summary(rows: dict[str, dict[int, dict[int, float]]], seconds: dict[str, list[float]]) -> dict[str, Any]:
-    """Mean bits per byte by step, and each start's paired difference from random (mean, minimum and maximum over seeds)."""
+    """Mean bits per byte by step, and each start's paired difference from random (mean, minimum, maximum)."""
     figures: dict[str, Any] = {"cpu_seconds_median": {name: statistics.median(s) for name, s in seconds.items()}}
     for start, runs in rows.items():
         for step in sorted(next(iter(runs.values()))):

@@ -87,7 +87,7 @@ def trainer(settings: dict[str, Any], compiled: bool) -> None:
 
 
 def nanogpt(settings: dict[str, Any], compiled: bool) -> None:
-    """nanoGPT's train.py. On a CPU it trains in fp32; for bf16 the one line that decides this is replaced by autocast."""
+    """nanoGPT's train.py. On a CPU it trains in fp32; for bf16 the line that decides this gets autocast."""
     program = Path(settings["nanogpt"]) / "train.py"
     text = program.read_text()
     if settings["precision"] == "bf16":
