@@ -19,6 +19,9 @@ from llm_core.formats.identity import Identities
 
 HINTS = {
     "quarantine_json": "each line must be one JSON object with a string field 'text'",
+    "quarantine_no_object": "each line must be one JSON object with a string field 'text', not a list",
+    "quarantine_no_text": "each record needs a string field 'text'; `llm-core fetch` takes other names by `columns`",
+    "quarantine_wrong_kind": "the files are not what their names say",
     "too_short": "see cleaning.min_characters",
     "language": "see cleaning.language.keep",
     "takedown": "see the tombstones in takedowns.jsonl",
