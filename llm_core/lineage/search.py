@@ -1,4 +1,4 @@
-"""Finding documents by what a person has in hand: an id, a URL, a domain, a hash, or words of the text."""
+"""Finding documents by what a person knows of them: an id, a URL, a domain, a hash, or words of the text."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from llm_core.corpus.takedowns import host_spellings, plain_url, text_hash
 from llm_core.errors import UserError
 from llm_core.lineage.index import Index
 
-PHRASE_WORDS = 64  # of a quoted text; more would not find it any better
+PHRASE_WORDS = 64  # words of a quoted text that are searched for; more would not find it better
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def by_text_hash(index: Index, digest: str) -> list[Hit]:
 
 
 def by_text(index: Index, text: str, limit: int = 10) -> list[Hit]:
-    """Documents by their text: the same text, else the quoted phrase, else the most alike by BM25.
+    """Documents by their text: the same text, else the quoted phrase, else the most similar by BM25.
 
-    Raises UserError when `text` holds no word.
+    Raises UserError if `text` contains no word.
     """
     same = by_text_hash(index, text_hash(text))
     if same:

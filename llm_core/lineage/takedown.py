@@ -50,7 +50,7 @@ class Plan:
     twins: dict[str, str] = field(default_factory=dict)
     """id -> why it leaves too: same_text or near_duplicate"""
     promoted: list[str] = field(default_factory=list)
-    """clusters (their ids) whose survivor leaves while others stay: one of those is kept in its stead"""
+    """clusters (their ids) whose survivor leaves while others stay: one of those is kept instead"""
     shards: dict[str, tuple[int, int]] = field(default_factory=dict)
     """folder -> (shards that hold a removed document, all its shards)"""
     tokenizer: list[str] = field(default_factory=list)
@@ -94,7 +94,7 @@ class Plan:
             lines.append(f"{len(self.twins)} twins leave with them")
             lines += [f"  {identifier} ({why})" for identifier, why in sorted(self.twins.items())[:8]]
         if self.promoted:
-            lines.append(f"{len(self.promoted)} clusters keep another document in a removed one's stead")
+            lines.append(f"{len(self.promoted)} clusters keep another document in place of a removed one")
         lines.append("shards that hold a removed document")
         lines += [f"  {folder:<22} {hit} of {total}" for folder, (hit, total) in self.shards.items()]
         lines.append(self.told_tokenizer())

@@ -50,6 +50,26 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def single(self, row: int) -> "Batch":
+        """A batch of one of the documents, with what has been decided about it."""
+        here = slice(row, row + 1)
+        return Batch(
+            self.ids[here],
+            self.sources[here],
+            self.urls[here],
+            self.texts[here],
+            self.languages[here],
+            self.licenses[here],
+            self.created[here],
+            self.metadata[here],
+            self.shard,
+            self.offsets[here],
+            self.sizes[here],
+            reasons={0: self.reasons[row]} if row in self.reasons else {},
+            scores={0: self.scores[row]} if row in self.scores else {},
+            changes={0: self.changes[row]} if row in self.changes else {},
+        )
+
     def alive(self) -> Iterator[int]:
         """Rows that nothing has dropped yet."""
         return (row for row in range(len(self.ids)) if row not in self.reasons)
