@@ -13,6 +13,7 @@ import dagster as dg
 from pipelines.checks import CHECKS_JOB, check_keys, checks_of
 from pipelines.dvc_project import DvcProject, identifier
 from pipelines.experiment import experiment_job
+from pipelines.loopback import open_directly
 from pipelines.mirror import made_anew, missing_events
 from pipelines.plan import targeted
 
@@ -143,7 +144,7 @@ def reload_code_location(context: dg.SensorEvaluationContext) -> None:
     body = json.dumps({"query": RELOAD}).encode()
     request = urllib.request.Request(f"{address}/graphql", body, {"content-type": "application/json"})
     with suppress(OSError):  # a webserver that is just starting; the next tick asks again
-        urllib.request.urlopen(request, timeout=30).close()
+        open_directly(request, timeout=30).close()
         context.log.info("dvc.yaml, params.yaml or code has changed: definitions loaded again")
 
 

@@ -22,9 +22,11 @@ import click
 import pytest
 import typer.main
 import yaml
+from pydantic import BaseModel
 
 from llm_core import params
 from llm_core.cli import VERBS
+from llm_core.params import quality
 
 ROOT = Path(__file__).parents[1]
 DECISIONS = sorted((ROOT / "docs" / "explanation" / "decisions").glob("*.md"))
@@ -205,6 +207,12 @@ def test_yaml_examples_are_valid_params(page: Path) -> None:
             params.Params.model_validate({"sources": values})
 
 
+@pytest.mark.parametrize("page", [*PAGES, *DECISIONS, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"], ids=named)
+def test_pages_avoid_words_that_readers_stumble_over(page: Path) -> None:
+    text = re.sub(r"`[^`]*`", "", FENCE.sub("", page.read_text(encoding="utf-8")))
+    assert not re.findall(r"\b(?:stands?|told|is had|the like of|no longer than asked for)\b", text)
+
+
 @pytest.mark.parametrize(
     "page", [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")], ids=named
 )
@@ -251,17 +259,19 @@ def reference(page: str) -> str:
 
 def test_the_reference_has_every_parameter_and_every_verb() -> None:
     page = reference("params_page")
-    missing = [name for name in leaves(params.Params) if f"`{name}`" not in page]
+    missing = [name for name in leaves(params.Params()) if f"`{name}`" not in page]
     assert not missing
+    assert not [rule for rule in quality.rules() if f"`rule: {rule}`" not in page]
     commands_page = reference("commands_page")
     assert not [verb for verb in VERBS if f"\n## `{verb}`\n" not in commands_page]
 
 
-def leaves(model: Any, prefix: str = "") -> list[str]:
+def leaves(section: Any, prefix: str = "") -> list[str]:
+    """The dotted names of all values of a section, those of its registries included."""
     names = []
-    for name, info in model.model_fields.items():
-        inner = info.annotation
-        names += leaves(inner, f"{prefix}{name}.") if hasattr(inner, "model_fields") else [f"{prefix}{name}"]
+    for name in [*type(section).model_fields, *(section.model_extra or {})]:
+        inner = getattr(section, name)
+        names += leaves(inner, f"{prefix}{name}.") if isinstance(inner, BaseModel) else [f"{prefix}{name}"]
     return names
 
 

@@ -1,7 +1,7 @@
 """Documents in JSON lines, brought to the schema of documents.
 
-Arrow's parser reads plain lines several times as fast as a line by line one; it is asked first, and never given a
-line that is nested too deep, which would overflow its stack.
+Arrow's parser reads plain lines several times as fast as a line by line one; it is asked first, and never given what
+ends its process: a line that is nested too deep, which overflows its stack, or a block that begins with `null`.
 """
 
 import json
@@ -64,7 +64,7 @@ def plain_batch(lines: list[bytes], first: int, file: str, wanted: list[str]) ->
     It takes whole objects, one a line, of valid UTF-8, with nothing but strings in the fields of `SCHEMA` and, where
     `metadata` is wanted, no other field.
     """
-    if any(map(is_too_deep, lines)):
+    if not all(line.startswith(b"{") for line in lines) or any(map(is_too_deep, lines)):
         return None
     block = b"".join(lines)
     others = "metadata" in wanted

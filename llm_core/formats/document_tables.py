@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llm_core.errors import UserError
-from llm_core.formats.parquet import BATCH_ROWS, STRINGS, bounded_batches, open_parquet
+from llm_core.formats.parquet import BATCH_ROWS, STRINGS, bounded_batches, column_values, open_parquet
 from llm_core.formats.schema import SCHEMA, as_text, row_id, source_of
 from llm_core.runtime.inputs import BrokenInputError
 
@@ -52,9 +52,11 @@ def complete(batch: pa.RecordBatch, wanted: list[str], file: str, row: int) -> p
     columns = []
     for name in wanted:
         field = SCHEMA.field(name)
-        column = _text_column(batch.column(name), field.type) if name in batch.schema.names else None
-        if column is None:
-            column = pa.nulls(batch.num_rows, field.type)
+        try:
+            there = name in batch.schema.names
+            column = _text_column(batch.column(name), field.type) if there else pa.nulls(batch.num_rows, field.type)
+        except (ValueError, OverflowError) as error:
+            raise BrokenInputError("quarantine_parquet", f"{file}: column '{name}': {error}") from None
         if name == "id" and column.null_count:
             own = column.to_pylist()
             column = pa.array([row_id(file, row + number) if key is None else key for number, key in enumerate(own)])
@@ -69,7 +71,7 @@ def _text_column(column: pa.Array, kind: pa.DataType) -> pa.Array:
         return column.cast(kind)
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         return column.cast(pa.large_binary()).view(pa.large_string()).cast(kind)  # checked where it is used
-    return pa.array([as_text(value) for value in column.to_pylist()], kind)
+    return pa.array([as_text(value) for value in column_values(column)], kind)
 
 
 def _is_text(kind: pa.DataType) -> bool:

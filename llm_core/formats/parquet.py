@@ -151,6 +151,26 @@ def batches_or_too_large(
             start = stop
 
 
+def column_values(column: pa.Array) -> list[Any]:
+    """A column's values as Python has them, also where Python cannot hold them all.
+
+    Bytes of a string that are not UTF-8 (Parquet does not check) become halves of surrogate pairs; dates and times out
+    of Python's range become what Arrow writes for them. Raises ValueError where such values are nested.
+    """
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except UnicodeDecodeError:
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            raise
+        values = column.cast(pa.large_binary()).to_pylist()
+        return [value and value.decode("utf-8", "surrogateescape") for value in values]
+    except (ValueError, OverflowError) as error:
+        try:
+            return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
+        except pa.ArrowException:
+            raise ValueError(f"values of type {column.type} that cannot be read ({error})") from None
+
+
 def rows_within(footer: pq.FileMetaData, batch_bytes: int) -> int:
     """Rows of `footer`'s file that hold about `batch_bytes`, by the average of its largest row group."""
     groups = [footer.row_group(number) for number in range(footer.num_row_groups)]

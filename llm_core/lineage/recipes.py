@@ -1,9 +1,9 @@
-"""Would a document pass another recipe? And which threshold stood against it?
+"""Would a document pass another recipe? And which threshold rejected it?
 
 The question is answered by running cleaning's own steps on the one document, as it was
 downloaded: what `cleaning.steps` does before its recipes (extraction, repair), then the
-recipe asked for. Nothing is written. Sources that `cleaning.exempt` spares are judged all
-the same, and it is said that the pipeline would have spared them.
+recipe asked for. Nothing is written. Sources in `cleaning.exempt` are judged too;
+the answer says that the pipeline would not have judged them.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from llm_core.params.quality import Rule, built_in, recipes, threshold
 def verdict(data: str, place: tuple[str, int] | None, identifier: str, recipe: str, params: Cleaning) -> dict[str, Any]:
     """What `recipe` says of the raw document `identifier`: verdict, reason, score, threshold, exempt.
 
-    `place` is (file, row) of the raw document where the ledger tells it; else all raw files below `data` are
+    `place` is (file, row) of the raw document if the ledger has it; otherwise all raw files below `data` are
     searched. Raises UserError for a recipe that does not exist, or where the raw document is gone.
     """
     from llm_core.corpus.cleaning.batch import from_arrow
@@ -49,7 +49,7 @@ def recipe_rules(recipe: str, params: Cleaning) -> Sequence[Rule]:
 
 
 def decision_threshold(decision: dict[str, Any], params: Params) -> float | None:
-    """The threshold that stood against a document in a ledger row, by the params as they are now."""
+    """The threshold that rejected a document in a ledger row, according to the present params."""
     reason = decision.get("reason")
     if decision["stage"] == "dedup":
         return params.deduplication.threshold if reason == "near_duplicate" else None
@@ -65,7 +65,7 @@ def decision_threshold(decision: dict[str, Any], params: Params) -> float | None
 
 
 def _with_recipe(recipe: str, params: Cleaning) -> list[str]:
-    """`cleaning.steps` with the recipe in the place of those that stand there (at the end where there are none)."""
+    """`cleaning.steps` with this recipe in the place of the configured ones (at the end if there are none)."""
     known = recipes(params.recipes)
     steps: list[str] = []
     for name in [*params.steps, recipe]:

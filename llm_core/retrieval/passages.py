@@ -1,9 +1,9 @@
-"""Documents cut into passages, each of which knows where in which document it stands.
+"""Documents cut into passages, each of which knows its place in its document.
 
 A passage is a run of words with an overlap; cuts fall between words (as `kernels/words.py` has them), and
 the text between `start` and `stop` is the document's own, so that a citation can be checked
 letter by letter. The title of the document, where it has one, is indexed with the passage
-(what "its population" is about stands in the title).
+(the title says what "its population" refers to).
 """
 
 import json

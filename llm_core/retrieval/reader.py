@@ -13,7 +13,7 @@ from llm_core.errors import UserError
 
 
 class Reader:
-    """A model and its tokenizer. Raises UserError where `folder` holds none that writes text."""
+    """A model and its tokenizer. Raises UserError if `folder` contains none that writes text."""
 
     def __init__(self, folder: Path, prompt_tokens: int, answer_tokens: int) -> None:
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
@@ -36,8 +36,8 @@ class Reader:
     def prompt(self, question: str, evidence: Sequence[str]) -> tuple[list[int], int]:
         """Token ids of the prompt, and how many of `evidence` (best first) it holds.
 
-        Evidence is left out from its end, whole pieces at a time, until the prompt keeps the budget.
-        Raises UserError where the question alone is over it.
+        Whole pieces of evidence are left out from the end until the prompt keeps the budget.
+        Raises UserError if the question alone exceeds it.
         """
         for count in range(len(evidence), -1, -1):
             ids = self._ids(question, list(evidence[:count]))
@@ -48,7 +48,7 @@ class Reader:
     def encode(self, text: str, chat: bool) -> list[int]:
         """Token ids of `text`; with `chat` as one user's turn where the model has a template.
 
-        Raises UserError where they are more than the budget.
+        Raises UserError if they exceed the budget.
         """
         ids = self._ids(text, []) if chat and self.tokenizer.chat_template else self._plain(text)
         if len(ids) > self.prompt_tokens:

@@ -49,7 +49,7 @@ class Encoder:
     def encode(self, texts: pa.LargeStringArray, ends: bool = False) -> tuple[npt.NDArray[np.unsignedinteger], Ints]:
         """Ids of all texts one behind another, and where each text's begin (int64 [texts + 1]).
 
-        With `ends`, a begin token stands before each text and an end token behind it.
+        With `ends`, each text gets a begin token before it and an end token after it.
         """
         data, offsets = text_bytes(texts)
         if not hasattr(self._memos, "table"):
@@ -67,7 +67,7 @@ class Encoder:
 
 
 def merge_table(vocabulary: Vocabulary) -> MergeTable:
-    """The merges of a vocabulary, for compiled code. Of a pair that stands twice, the later rank counts."""
+    """The merges of a vocabulary, for compiled code. If a pair occurs twice, the later rank counts."""
     tokens = vocabulary.tokens
     ids = [(tokens[left], tokens[right], tokens[left + right]) for left, right in vocabulary.merges]
     array = np.array(ids, np.int64).reshape(-1, 3)

@@ -2,10 +2,10 @@
 """Splitting a whitespace chunk into tokens as spaCy's blank English tokenizer does, compiled, for the common shapes.
 
 datatrove counts words with spaCy, which takes off prefixes and suffixes by turns and then cuts at infixes, by regular
-expressions over classes of characters. The same loop stands here for ASCII, Latin, Greek and Cyrillic letters and
-curly quotes. What is of other characters or longer, might be an address, or holds more than a plain token of spaCy's
-table of special cases, is left to spaCy itself (`words.py`), so that nothing is guessed. Both agree on every chunk of a
-corpus and on random ones (tests, docs/explanation/cleaning.md).
+expressions over classes of characters. The same loop is implemented here for ASCII, Latin, Greek and Cyrillic letters
+and curly quotes. What is of other characters or longer, might be an address, or holds more than a plain token of
+spaCy's table of special cases, is left to spaCy itself (`words.py`), so that nothing is guessed. Both agree on every
+chunk of a corpus and on random ones (tests, docs/explanation/cleaning.md).
 
 The tables are read from the installed spaCy; nothing of it is copied here.
 """

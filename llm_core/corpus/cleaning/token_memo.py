@@ -6,7 +6,7 @@ The rules count words as datatrove does: with spaCy's English tokenizer, which d
 costs a scan for whitespace and a look-up a word.
 
 A token is three numbers: hash of its characters, length in code points, flags. The memo holds at most `entries`
-chunks and starts afresh when it is full: about 100 bytes a chunk. Chunks are told apart by a 64-bit hash.
+chunks and starts afresh when it is full: about 100 bytes a chunk. Chunks are distinguished by a 64-bit hash.
 """
 
 from dataclasses import dataclass

@@ -85,6 +85,16 @@ def broken_file(error: Exception, offset: int = 0, size: int = 0) -> Rejected:
     return Rejected(reason, offset, size, text[:300])
 
 
+def or_empty(records: Iterator[Record], skipped: Counter[str] | None = None) -> Iterator[Record]:
+    """The records; where there is not one, and none was counted in `skipped`, a rejected one: `empty_file`."""
+    before, found = sum((skipped or {}).values()), False
+    for record in records:
+        found = True
+        yield record
+    if not found and sum((skipped or {}).values()) == before:
+        yield Rejected("empty_file", 0)
+
+
 class SourceRoom(Protocol):
     """What every kind of source offers."""
 

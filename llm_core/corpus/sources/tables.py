@@ -13,9 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from llm_core.corpus.sources.base import Document, Limits, Record, Rejected, broken_file
+from llm_core.corpus.sources.base import Document, Limits, Record, Rejected, broken_file, or_empty
 from llm_core.errors import UserError
-from llm_core.formats.parquet import TooLarge, batches_or_too_large, check_footer, open_parquet
+from llm_core.formats.parquet import TooLarge, batches_or_too_large, check_footer, column_values, open_parquet
 from llm_core.formats.schema import as_text
 from llm_core.runtime.inputs import BrokenInputError, compression_of
 from llm_core.runtime.json_lines import TooLong, is_too_deep, raw_lines
@@ -33,7 +33,10 @@ def read_table(file: Path, name: str, columns: Mapping[str, str], limits: Limits
 
     A file that is not what its name says, or breaks off, ends with a rejected record.
     """
-    limits = limits or Limits()
+    return or_empty(_records(file, name, columns, limits or Limits()))
+
+
+def _records(file: Path, name: str, columns: Mapping[str, str], limits: Limits) -> Iterator[Record]:
     offset = -1
     try:
         check_magic(file, name)
@@ -128,19 +131,12 @@ def _parquet_rows(file: Path, name: str, limits: Limits) -> Iterator[Row]:
 
 
 def _to_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """Rows as dictionaries; bytes that are not UTF-8 (Parquet does not check) become halves of surrogate pairs."""
+    """Rows as dictionaries."""
     try:
         return batch.to_pylist()  # type: ignore[no-any-return]
-    except UnicodeDecodeError:
-        columns = [_decoded(column) for column in batch.columns]
+    except (ValueError, OverflowError):
+        columns = [column_values(column) for column in batch.columns]
         return [dict(zip(batch.schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
-
-
-def _decoded(column: pa.Array) -> list[Any]:
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return column.to_pylist()  # type: ignore[no-any-return]
-    values = column.cast(pa.large_binary()).to_pylist()
-    return [value and value.decode("utf-8", "surrogateescape") for value in values]
 
 
 def _json_rows(file: Path, name: str, limits: Limits) -> Iterator[Row]:

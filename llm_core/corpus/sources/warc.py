@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from fastwarc.warc import WarcRecord
 
-from llm_core.corpus.sources.base import Document, Record, Rejected, broken_file
+from llm_core.corpus.sources.base import Document, Record, Rejected, broken_file, or_empty
 from llm_core.corpus.sources.charset import decode
 from llm_core.corpus.sources.http_payload import UndecodableError, decode_body
 from llm_core.corpus.sources.warc_frames import read_frames
@@ -55,7 +55,7 @@ def read_warc_file(path: str | Path, skipped: Counter[str], name: str | None = N
     """`read_warc` of a local file; one that cannot be read is a rejected record."""
     try:
         with open_unchanged(path) as stream:
-            yield from read_warc(stream, name or str(path), skipped)
+            yield from or_empty(read_warc(stream, name or str(path), skipped), skipped)
     except (BrokenInputError, OSError) as error:
         yield broken_file(error)
 

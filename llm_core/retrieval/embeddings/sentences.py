@@ -1,4 +1,4 @@
-"""The corpus as sentences, streamed from the shards as often as they are asked for.
+"""The corpus as sentences, streamed from the shards as often as they are needed.
 
 Word2Vec passes over the corpus once to count and once an epoch; each pass reads the shards
 again, a record batch at a time, so that memory holds the vocabulary and never the corpus.
@@ -14,7 +14,7 @@ from llm_core.runtime.progress import Task
 
 END = re.compile(r"[.!?;:]+\s|\n\s*\n")
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
-LONGEST = 1000  # words; gensim cuts at 10,000 without a word, and a list without sentence ends may be longer
+LONGEST = 1000  # words; gensim silently cuts at 10,000, and a list without sentence ends may be longer
 
 
 def words(text: str) -> list[list[str]]:
@@ -31,7 +31,7 @@ def words(text: str) -> list[list[str]]:
 
 
 class Sentences:
-    """Sentences of documents; every `iter` reads the files anew, in the same order."""
+    """Sentences of documents; every `iter` reads the files again, in the same order."""
 
     def __init__(self, inputs: list[str], work: Task | None = None) -> None:
         self.inputs, self.work = inputs, work

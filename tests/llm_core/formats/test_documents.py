@@ -205,3 +205,32 @@ def test_plain_lines_go_through_arrows_parser():
         assert fast is not None
         assert fast.schema.equals(pa.schema([SCHEMA.field(name) for name in wanted]))
         assert fast.equals(parsed_batch(lines, 1, "a.jsonl", wanted))
+
+
+def test_files_of_one_name_in_two_folders_give_different_ids(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("en", "de"):
+        Path(folder).mkdir()
+        Path(folder, "a.jsonl").write_text('{"text": "one"}\n')
+        pq.write_table(pa.table({"text": ["one"]}), Path(folder, "b.parquet"))
+    ids = [row["id"] for batch in read_documents(["en", "de"]) for row in batch.to_pylist()]
+    assert len(set(ids)) == 4
+    # The same file gives the same ids, however it is named.
+    again = [row["id"] for batch in read_documents([tmp_path / "en", "./de"]) for row in batch.to_pylist()]
+    assert again == ids
+
+
+@pytest.mark.parametrize("name", ["null", "[]", "1", '{"text": "a"}\nnull', "[" * 10_000, '{"text": "\\ud800"}'])
+def test_lines_that_end_other_parsers_are_one_clear_line(tmp_path, name):
+    (tmp_path / "a.jsonl").write_text(name)
+    with pytest.raises(UserError, match=r"a\.jsonl:[12]: "):
+        list(read_batches(tmp_path / "a.jsonl"))
+
+
+def test_files_whose_names_cannot_be_written_down_are_named(tmp_path):
+    (tmp_path / "A.JSONL").write_text('{"text": "one"}\n')
+    assert len(document_files(tmp_path)) == 1
+    with open(bytes(tmp_path) + b"/\xff.jsonl", "w") as stream:
+        stream.write('{"text": "one"}\n')
+    with pytest.raises(UserError, match=r"not UTF-8 .*\\udcff"):
+        document_files(tmp_path)

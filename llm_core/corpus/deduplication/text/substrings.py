@@ -1,10 +1,10 @@
-"""Runs of bytes that stand in several documents, by a suffix array: exact, whatever their boundaries.
+"""Runs of bytes that occur in several documents, by a suffix array: exact, whatever their boundaries.
 
 After Lee et al. (2022), "Deduplicating training data makes language models better", where a run of 50 tokens is the
 shortest taken out. libdivsufsort (by pydivsufsort) sorts the suffixes of all texts, laid one behind the other in the
 order in which documents hold text. Of each place the longest run is found that an earlier document holds too; runs of
 `min_bytes` and more are cut, so that the first document keeps its copy. Cuts fall between characters, and not within a
-word of ASCII letters. Everything stands in memory: 27 bytes for each byte of text.
+word of ASCII letters. Everything is held in memory: 27 bytes for each byte of text.
 """
 
 from pathlib import Path
