@@ -47,7 +47,7 @@ def test_utf8(text: str) -> None:
 
 
 @settings(deadline=None)  # the first call compiles
-@given(st.lists(st.integers(0, 60), max_size=40), st.integers(0, 1 << 62))
+@given(st.lists(st.integers(0, 60), max_size=40), st.integers(0, 1 << 56))
 def test_tables_find_what_was_put(numbers: list[int], spread: int) -> None:
     numbers_kept, hashes_kept = np.full(128, FREE, np.int64), np.ones(128, np.uint64)
     mask = clear(hashes_kept, 60)
