@@ -30,7 +30,7 @@ install: $(INSTALLED) ## the environment in .venv (pip, pinned by constraints.tx
 
 $(BIN)/python:
 	@command -v "$(PYTHON)" >/dev/null || { echo "make: $(PYTHON) not found; name another with PYTHON=..." >&2; exit 1; }
-	@"$(PYTHON)" -m venv .venv
+	@"$(PYTHON)" -m venv .venv && test -x $@ || { echo "make: $(PYTHON) -m venv made no environment in .venv" >&2; exit 1; }
 
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) '.[all]'

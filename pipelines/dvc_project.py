@@ -101,7 +101,7 @@ def overlap(first: str, second: str) -> bool:
 
 
 def open_repository(root: Path) -> Any:
-    """DVC's repository at `root`, also where there is no git (a tarball of the project), which DVC refuses by itself."""
+    """DVC's repository at `root`, also in a tarball without git, which DVC refuses unless its config says so."""
     from dvc.repo import Repo
     from dvc.scm import SCMError
 
