@@ -45,7 +45,7 @@ def open_parquet(file: str | Path, dictionaries: bool = False) -> Iterator[pq.Pa
             if names:
                 parquet = pq.ParquetFile(stream, metadata=parquet.metadata, read_dictionary=names, **settings)
             yield parquet
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise BrokenInputError("quarantine_parquet", f"{file}: cannot be read as Parquet ({first[:300]})") from None
 
