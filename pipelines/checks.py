@@ -195,7 +195,7 @@ def last_accepted(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Mappin
 
 
 def thresholds(root: Path) -> "Checks":
-    """`params.checks` of the working copy as it now stands; the defaults where params.yaml has none."""
+    """`params.checks` of the working copy as it is now; the defaults if params.yaml has none."""
     from llm_core.params.checks import Checks
 
     return Checks.model_validate(_section(root, "checks"))

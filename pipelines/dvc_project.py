@@ -6,7 +6,7 @@ run when they are asked for. A stage is named as `dvc repro` takes it: `clean@fa
 
 Templates, foreach and matrix are resolved by DVC's own API, and hashes of the workspace are
 DVC's own (its state database remembers unchanged files, .dvcignore is respected), so both
-tools see one graph. Two formulas stand here:
+tools see one graph. Two formulas are here:
 
 - data version of a stage: the hash in dvc.lock of its one output; of several, a hash over
   those that another stage reads (a rewritten metrics.json alone makes nothing below stale,
@@ -299,7 +299,7 @@ class DvcProject:
         return self._code_versions[name]
 
     def workspace_params(self, name: str) -> dict[str, dict[str, Any]]:
-        """The params that a stage reads, as they now stand, by file; absent ones are left out, as by DVC.
+        """The params that a stage reads, as they are now, by file; absent ones are left out, as by DVC.
 
         DVC reads the file anew for each stage, which was a third of the time that the code location took to load.
         """
@@ -413,7 +413,7 @@ def _item(value: Any, part: str) -> Any:
 
 
 def _workspace_hash(item: Any) -> str:
-    """DVC's hash of what stands at a dep's or output's path."""
+    """DVC's hash of the content of a dep's or output's path."""
     if not item.exists:
         return "missing"
     return str(item.get_hash().value)

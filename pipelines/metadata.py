@@ -26,7 +26,7 @@ MLFLOW_UI = "http://127.0.0.1:5000"
 
 
 def stage_metadata(project: DvcProject, stage: Stage) -> dict[str, Any]:
-    """Metadata of what now stands in a stage's outputs."""
+    """Metadata of the present content of a stage's outputs."""
     metadata: dict[str, Any] = dict(_sizes(project, stage.name))
     for name, values in read_metrics(project.root, stage).items():
         metadata |= figures(values, prefix=name)

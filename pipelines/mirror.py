@@ -32,7 +32,7 @@ SPOILED = "; to be restored: "
 def provenance(project: DvcProject, name: str) -> dict[str, str] | None:
     """The provenance tags of what dvc.lock and the workspace say of a stage; None before its first run.
 
-    Outputs that were deleted or edited by hand stand in the code version, and so make the
+    Outputs that were deleted or edited by hand are part of the code version, and so make the
     asset stale until the stage has restored them, as `dvc status` does.
     """
     version = project.data_version(name)

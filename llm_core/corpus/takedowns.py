@@ -93,7 +93,7 @@ def host_spellings(domain: str) -> list[str]:
 
 @dataclass
 class Takedowns:
-    """The tombstones of a file, ready to be held against documents."""
+    """The tombstones of a file, ready to be compared with documents."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     """the tombstones, in the order of the file"""

@@ -26,7 +26,7 @@ UNDIVIDING = INLINE | DROPPED | {"a", "br"}  # all other tags end a block
 HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
 NO_TEXT = re.compile(rb"<(script|style|noscript|!--)")
 ENDS = {b"script": b"</script>", b"style": b"</style>", b"noscript": b"</noscript>", b"!--": b"-->"}
-# A tag of a serialised tree, where attributes stand in double quotes; possessive, so that no page makes it slow.
+# A tag of a serialised tree, where attributes are in double quotes; possessive, so that no page makes it slow.
 # Groups are neither atomic nor possessive: Python 3.11.2 (Debian 12) loses text in such groups (gh-101955).
 TAGS = re.compile(r'<(/?)([^\s>/]++)([^>"]*+(?:"[^"]*+"[^>"]*+)*)>')
 # The parser compares each attribute of a tag with all before it, which is quadratic.
@@ -77,7 +77,7 @@ class Block:
     """A run of text; `size` counts characters (those of scripts without spaces thrice), `links` those inside links."""
 
     text: str
-    tag: str  # of the element it stands in directly
+    tag: str  # of the element that directly contains it
     container: int  # place in Page.parents
     size: int
     links: int

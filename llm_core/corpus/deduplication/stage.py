@@ -4,7 +4,7 @@ Count in = kept + dropped: removed on request (`takedown`), without a word (`emp
 words as another (`exact_duplicate`), same address (`url_duplicate`), alike (`near_duplicate`).
 Exact duplicates are collapsed before near ones are looked for, so that a text repeated a
 million times costs a hash a copy. Memory holds buffers of `memory_mb`; texts, shingles and the facts
-of each document stand in scratch files beside the output.
+of each document are in scratch files beside the output.
 
 Incremental: with the store of earlier runs (`known`), documents judged there keep their
 verdicts, and a new one is dropped when its cluster holds any of them. That is what a run from

@@ -248,7 +248,7 @@ def _end_damaged(cutter: _Cutter, begin: int, reason: str, lost: int) -> Iterato
 
 
 def _next_member(raw: bytearray, stream: IO[bytes]) -> int:
-    """Length of what stands in `raw` (read on as needed) before the next gzip member that begins a record."""
+    """Number of bytes in `raw` (read on as needed) before the next gzip member that begins a record."""
     start = 0
     while True:
         found = raw.find(GZIP_MAGIC, start)

@@ -5,7 +5,7 @@ deduplication and decontamination with the changed params. Negative control: the
 documents less as many bytes as the treatment moved (half of a source at most), source by source,
 drawn by a hash: what any exchange of so many documents does. The held-out texts are the control's
 in all arms. Near-copies of them that the treatment lets in again are taken out of its arm (13-grams,
-as for benchmarks), and so is what stands in one group with them (`split.group_by`).
+as for benchmarks), and so is what is in one group with them (`split.group_by`).
 """
 
 import json

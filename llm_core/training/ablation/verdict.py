@@ -1,4 +1,4 @@
-"""Whether a difference between arms is real: paired over seeds, and held against the negative control.
+"""Whether a difference between arms is real: paired over seeds, and compared with the negative control.
 
 Each seed trains all arms with the same initial weights and batch order, so the unit is the
 difference at one seed, and the interval is Student's t over seeds (few, so no bootstrap). A

@@ -1,4 +1,4 @@
-"""A document's journey tells what happened to it, and the steps named are those whose batches held it."""
+"""A document's journey says what happened to it, and the steps named are those whose batches held it."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A web server on loopback that serves files from memory, and misbehaves when told to.
+"""A web server on loopback that serves files from memory, and misbehaves on request.
 
 `faults[path]` is a list of what goes wrong with the next requests for that path, in order: `503`, `reset` (the
 connection breaks in mid-body), `truncate` (a shorter body than announced), `slow` (a late start), `corrupt` (a byte
