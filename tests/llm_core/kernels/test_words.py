@@ -22,6 +22,7 @@ from llm_core.kernels.words import (
     normal_form,
     normalize,
     pieces,
+    tokens,
     words,
 )
 
@@ -102,6 +103,7 @@ def test_pieces_hold_all_that_is_not_space(text: str) -> None:
     assert edges == sorted(edges)
     held = "".join(text[first:last] for first, last in pieces(text))
     assert held == "".join(char for char in text if not char.isspace() and char != "\u200b")
+    text = normal_form(text)  # which splits some vowels, such as Thai's am, into a mark and a letter
     assert [word for first, last in pieces(text) for word in words(text[first:last])] == words(text)
 
 
@@ -140,3 +142,18 @@ def test_mark_ranges_are_the_marks() -> None:
     marks = re.compile(f"[{mark_ranges()}]")
     classes = character_classes()
     assert all((classes[code] == MARK) == bool(marks.match(chr(code))) for code in range(0x20000) if code >> 11 != 0x1B)
+
+
+def test_tokens_are_words_and_single_marks() -> None:
+    assert tokens("दिन, अच्छा।") == ["दिन", ",", "अच्छा", "।"]
+    assert tokens("河流 (a_b) x\u200b") == ["河", "流", "(", "a", "_", "b", ")", "x"]
+
+
+def test_other_rooms_count_the_same_words() -> None:
+    """The check of deduplication and word2vec read vowel signs and texts without spaces too."""
+    from llm_core.checks.text import similarity
+    from llm_core.retrieval.embeddings.sentences import words as sentences
+
+    chinese = "小镇附近的河流与山丘，渔民在那里生活了几个世纪。" * 3
+    assert 0.5 < similarity(chinese, chinese + "今天下雨。") < 1
+    assert sentences("यह दिन है. don't") == [["यह", "दिन", "है"], ["don't"]]
