@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from llm_core.runtime.digests import short_hash
+from llm_core.runtime.json_lines import is_too_deep
 from llm_core.runtime.storage import is_remote
 
 SCHEMA = pa.schema(
@@ -47,6 +48,17 @@ def row_id(file: str, row: int) -> str:
 def source_of(file: str) -> str:
     """Name of the source of rows that name none: the file's name up to its first dot."""
     return file.rpartition("/")[2].split(".")[0]
+
+
+def read_metadata(text: str | None) -> dict[str, Any]:
+    """A document's metadata as a dictionary; {} where there is none, or no JSON object, or one nested too deep."""
+    if not text or is_too_deep(text.encode("utf-8", "replace")):
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def as_text(value: Any) -> str | None:

@@ -32,6 +32,7 @@ UNSPACED = r"\p{Script=Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Yi}\p{Tangut}\
 EXPRESSIONS = {LETTER: r"[\p{L}\p{N}]", ALONE: rf"[[\p{{L}}\p{{N}}]&&[{UNSPACED}]]", MARK: r"\p{M}"}
 EXPRESSIONS |= {INVISIBLE: r"[[\p{Default_Ignorable_Code_Point}\p{Cf}]--\u200B]"}
 ASCII_WORD = re.compile(r"[A-Za-z0-9]+")
+ASCII_TOKEN = re.compile(r"[A-Za-z0-9]+|[^\sA-Za-z0-9]")
 ASCII_PIECE = re.compile(r"\S+")
 
 
@@ -69,6 +70,15 @@ def words(text: str) -> list[str]:
     if text.isascii():
         return ASCII_WORD.findall(text.lower())
     return [_invisible().sub("", word) for word in _word().findall(normal_form(text))]
+
+
+def tokens(text: str) -> list[str]:
+    """The words of a text as they are written, and every other visible character by itself, in order.
+
+    >>> tokens("Rivers, hills!")
+    ['Rivers', ',', 'hills', '!']
+    """
+    return (ASCII_TOKEN if text.isascii() else _token()).findall(text)
 
 
 def pieces(text: str) -> list[tuple[int, int]]:
@@ -117,6 +127,11 @@ def _word() -> Any:
     alone, hidden = EXPRESSIONS[ALONE], EXPRESSIONS[INVISIBLE]
     run = rf"[[\p{{L}}\p{{N}}\p{{M}}]--{alone}--{hidden}]"
     return _compiled(rf"[{alone}--{hidden}][\p{{M}}{hidden}]*+|{run}[{run}{hidden}]*+")
+
+
+@cache
+def _token() -> Any:
+    return _compiled(rf"{_word().pattern}|[^\s\u200B{EXPRESSIONS[INVISIBLE]}]")
 
 
 @cache

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.ipc
 
 from llm_core.errors import UserError
+from llm_core.formats.schema import read_metadata
 from llm_core.lineage.index import Index
 from llm_core.lineage.models import told, trained_models
 from llm_core.lineage.recipes import decision_threshold, verdict
@@ -58,7 +59,7 @@ class Journey:
         about = self.document
         lines = [f"document {about['id']} of {about['source']}: {self.fate}"]
         lines += [f"  {key}: {about[key]}" for key in ("url", "license", "created") if about.get(key)]
-        title = json.loads(about.get("metadata") or "{}").get("title")
+        title = read_metadata(about.get("metadata")).get("title")
         lines += [f"  title: {title}"] if title else []
         for row in self.decisions:
             why = "".join(f" {row[key]}" for key in ("reason", "detail") if row.get(key))

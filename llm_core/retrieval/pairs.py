@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from llm_core.evaluation.answer_matching import holds
 from llm_core.formats.documents import read_documents
+from llm_core.kernels.words import pieces
 from llm_core.params import Params
 from llm_core.retrieval.ask import LINE
 from llm_core.retrieval.passages import passages, titled
@@ -96,7 +97,7 @@ def _cloze(passage: Row, seed: int) -> Row | None:
     """A line of a passage and the passage without it; None if no line is long enough, or the line is all of it."""
     draw = random.Random(f"{seed}-{passage['id']}")
     lines = [line.strip() for line in LINE.split(passage["text"])]
-    long = [line for line in lines if len(line.split()) >= LEAST_WORDS]
+    long = [line for line in lines if len(pieces(line)) >= LEAST_WORDS]
     if not long or len(lines) < 2:
         return None
     line = draw.choice(long)

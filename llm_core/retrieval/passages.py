@@ -6,12 +6,12 @@ letter by letter. The title of the document, where it has one, is indexed with t
 (the title says what "its population" refers to).
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
 
+from llm_core.formats.schema import as_text, read_metadata
 from llm_core.kernels.words import pieces
 from llm_core.runtime.digests import short_hash
 
@@ -58,7 +58,7 @@ def passages(batches: Iterable[pa.RecordBatch], words: int, overlap: int) -> Ite
     for batch in batches:
         rows = []
         for document in batch.to_pylist():
-            title = json.loads(document["metadata"] or "{}").get("title")
+            title = as_text(read_metadata(document["metadata"]).get("title"))
             for number, (start, stop) in enumerate(cut(document["text"], words, overlap)):
                 text = document["text"][start:stop]
                 rows.append(

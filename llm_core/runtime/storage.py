@@ -67,5 +67,5 @@ def read_json(path: str | Path) -> Any:
             return json.load(stream)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error})") from None

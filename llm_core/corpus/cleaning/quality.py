@@ -12,13 +12,12 @@ happens to the others is said by `cleaning.other_languages`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 
 import numpy as np
 
 from llm_core.corpus.cleaning.batch import Batch
 from llm_core.corpus.cleaning.token_memo import Tokens, join, shared_words
-from llm_core.params.languages import language_code
+from llm_core.params.languages import known_code
 from llm_core.params.quality import Rule
 
 GROUP_BYTES = 1 << 19
@@ -115,20 +114,12 @@ def _speaks(language: str | None, batch: Batch, row: int) -> bool:
     """
     found = batch.languages[row]
     if language is None or (found is not None and found != "und"):
-        return language is None or _code(found or "") == language
+        return language is None or known_code(found or "") == language
     text = batch.texts[row]
     if text.isascii() or language != "en":
         return True
     letters = [char for char in text[:SNIFFED] if char.isalpha()]
     return 2 * sum(char < "\u0250" or "\u1e00" <= char <= "\u1eff" for char in letters) >= len(letters)
-
-
-@cache
-def _code(language: str) -> str:
-    try:
-        return language_code(language)
-    except ValueError:
-        return language
 
 
 def room(t: Tokens) -> tuple[np.ndarray, np.ndarray]:

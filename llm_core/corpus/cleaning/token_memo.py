@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from llm_core.corpus.cleaning.kernels_sentences import sum_sentences
-from llm_core.corpus.cleaning.kernels_text import BASE, MIX, finish, mixed, place, space_width
+from llm_core.corpus.cleaning.kernels_text import BASE, finish, mixed, space_width
 from llm_core.corpus.cleaning.splitting import (
     ALONE,
     LONGEST,
@@ -27,6 +27,8 @@ from llm_core.corpus.cleaning.splitting import (
     split_chunk,
     token_flags,
 )
+from llm_core.kernels.hashing import FNV_PRIME, MIX
+from llm_core.kernels.tables import place
 from llm_core.runtime.compilation import njit
 
 # spaCy takes off prefixes and suffixes one at a time and copies the rest each time, which is quadratic. A chunk is one
@@ -34,7 +36,6 @@ from llm_core.runtime.compilation import njit
 # LONGEST_MARKS where one of its ends is mostly marks (a prefix or suffix has a mark in at least each third character).
 LONGEST_CHUNK, LONGEST_MARKS, ENDING = 10_000, 256, 60
 ROOM = 1 << 16
-PRIME = np.uint64(0x100000001B3)  # FNV-1a's
 AHEAD = 4  # zero bytes after the last document, so that kernels may look ahead
 
 
@@ -255,7 +256,7 @@ def _find_chunks(data: Any, bounds: Any) -> Any:
             byte = data[position]
             width = 0 if 32 < byte < 0xC2 else space_width(data, position, end)
             if width == 0:
-                name = (name ^ np.uint64(byte)) * PRIME
+                name = (name ^ np.uint64(byte)) * FNV_PRIME
                 position += 1
                 continue
             if begin < position:

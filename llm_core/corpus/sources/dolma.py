@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llm_core.corpus.sources.base import Document, Record, Shard
+from llm_core.corpus.sources.base import Document, Record, Shard, broken_file
 from llm_core.corpus.sources.listed import limits, list_shards
 from llm_core.corpus.sources.tables import read_table
 from llm_core.errors import UserError
@@ -45,6 +45,12 @@ class DolmaRoom:
     def records(self, shard: Shard, file: Path | None, skipped: Counter[str]) -> Iterator[Record]:
         """Stream the documents; `key` is Dolma's id, which stays in the metadata as `dolma_id`."""
         assert file is not None
+        try:
+            yield from self._joined(shard, file)
+        except UserError as error:  # a broken attribute file: documents without their attributes would be others
+            yield broken_file(error)
+
+    def _joined(self, shard: Shard, file: Path) -> Iterator[Record]:
         addresses = [_attributes_of(shard.address, name) for name in self.params.attributes]
         joins = [_Attributes(self.client.bring(address), address) for address in addresses]
         for record in read_table(file, shard.name, {}, limits(self.params)):

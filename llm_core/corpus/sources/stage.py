@@ -75,7 +75,8 @@ def fetch(source: str, params: Source, network: Network, out: Path, scratch: Pat
         elif waiting:
             _make_all(source, params, network, room, waiting, work)
     extra: dict[str, Any] = {"files_not_read": dict(sorted(room.not_read.items()))} if room.not_read else {}
-    extra |= {"answered_by": dict(sorted(client.answered.items()))} if client.answered else {}
+    if client.answered and params.kind != "package":  # a package is the same bytes wherever it comes from
+        extra["answered_by"] = dict(sorted(client.answered.items()))
     metrics = gather(source, folders, out, extra)
     if not room.streaming:
         shutil.rmtree(place, ignore_errors=True)

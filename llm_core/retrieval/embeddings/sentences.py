@@ -6,14 +6,16 @@ again, a record batch at a time, so that memory holds the vocabulary and never t
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from llm_core.formats.documents import read_documents
 from llm_core.formats.token_shards import TokenShards
+from llm_core.kernels.words import mark_ranges
 from llm_core.runtime.progress import Task
 
 END = re.compile(r"[.!?;:]+\s|\n\s*\n")
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+ASCII_WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
 LONGEST = 1000  # words; gensim silently cuts at 10,000, and a list without sentence ends may be longer
 
 
@@ -25,9 +27,20 @@ def words(text: str) -> list[list[str]]:
     """
     found = []
     for sentence in END.split(text):
-        row = [word.replace("’", "'") for word in WORD.findall(sentence.lower())]
+        row = [word.replace("’", "'") for word in _words(sentence.lower())]
         found += [row[start : start + LONGEST] for start in range(0, len(row), LONGEST)]
     return found
+
+
+def _words(sentence: str) -> list[str]:
+    return (ASCII_WORD if sentence.isascii() else _word()).findall(sentence)
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    """Letters with their marks, and apostrophes between them."""
+    letter = rf"(?:[^\W\d_]|[{mark_ranges()}])"
+    return re.compile(rf"{letter}+(?:['’]{letter}+)*")
 
 
 class Sentences:

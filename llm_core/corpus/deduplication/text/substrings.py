@@ -16,6 +16,7 @@ import pyarrow as pa
 from llm_core.corpus.deduplication.text.spans import Cuts, Keys, Numbers
 from llm_core.errors import UserError
 from llm_core.formats.disk_columns import Column, StringColumn
+from llm_core.kernels.utf8 import continues
 from llm_core.runtime.compilation import njit
 
 BYTES_A_BYTE = 27  # of text: itself, in two orders; suffix array, common prefixes, documents, lengths, holders (4 each)
@@ -152,7 +153,7 @@ def _inward(text: Bytes, first: int, last: int) -> tuple[int, int]:
 @njit()
 def _continues(text: Bytes, place: int) -> bool:
     """Whether the byte at `place` continues a character of UTF-8."""
-    return bool(place < len(text) and text[place] & 0xC0 == 0x80)
+    return bool(place < len(text) and continues(text[place]))
 
 
 @njit()
