@@ -36,7 +36,7 @@ def round_trip(tokenizer: Path, documents: Path, params: Checks) -> Verdict:
 
 
 def conservation(tokens: Path, split: Path, params: Checks) -> Verdict:
-    """Every document of the split stands in the token shards exactly once, with at least one token."""
+    """Every document of the split is in the token shards exactly once, with at least one token."""
     from llm_core.formats.token_shards import TokenShards
 
     figures: dict[str, Any] = {}

@@ -26,16 +26,16 @@ def params(
 def describe(value: BaseModel, prefix: str = "") -> list[str]:
     """One line a knob: dotted key, value, type, meaning."""
     lines: list[str] = []
-    for name, field in type(value).model_fields.items():
-        inner = getattr(value, name)
+    fields = type(value).model_fields
+    for name, inner in value:  # fields, and sections that plugins bring
         if isinstance(inner, BaseModel):
             lines += describe(inner, f"{prefix}{name}.")
         elif isinstance(inner, dict) and any(isinstance(item, BaseModel) for item in inner.values()):
             for key, item in inner.items():
                 lines += describe(item, f"{prefix}{name}.{key}.")
         else:
-            meaning = " ".join((field.description or "").split())
-            lines.append(f"{prefix}{name} = {inner!r}  [{_type(field.annotation)}]  {meaning}".rstrip())
+            meaning = " ".join((fields[name].description or "").split())
+            lines.append(f"{prefix}{name} = {inner!r}  [{_type(fields[name].annotation)}]  {meaning}".rstrip())
     return lines
 
 

@@ -42,7 +42,8 @@ class Data(Section):
 
     format: str = "auto"
     """Layout of the rows, which every row must have; auto takes the layout of the first row. Instruction: alpaca,
-    messages, sharegpt, dolly, pairs, completion, question; dpo and reward: preference, hh-rlhf; others have one layout."""
+    messages, sharegpt, dolly, pairs, completion, question; dpo and reward: preference, hh-rlhf; the others read one
+    layout alone."""
     text_field: str | None = None
     """Classification: the field with the text; None tries text, sentence, content, review, message."""
     label_field: str | None = None
@@ -136,7 +137,7 @@ class Finetuning(Section):
     @model_validator(mode="before")
     @classmethod
     def _type_sections(cls, values: Any) -> Any:
-        """Give every method its section, typed by the method; a name that is neither a field nor a method is refused."""
+        """Give every method its section, typed by the method; refuse a name that is neither a field nor a method."""
         if not isinstance(values, dict):
             return values
         own = {key: value for key, value in values.items() if key in cls.model_fields}

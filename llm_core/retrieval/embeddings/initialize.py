@@ -7,7 +7,7 @@ id that is too rare keeps its random row. `pretraining.parent` names the folder;
 helps is measured in docs/explanation/retrieval.md.
 
 The folder carries a training record of one whole pass over the shards: a model that starts
-here has learnt from all of their documents, and `llm-core documents` says so.
+here has learned from all of their documents, and `llm-core documents` says so.
 """
 
 import math

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from llm_core.models.loading import device_of
 from llm_core.training.finetuning.scoring import BATCH, padded
 
 BINS = 15
@@ -22,8 +23,8 @@ def predict(model: Any, rows: list[dict[str, list[int]]], pad: int) -> np.ndarra
     model.eval()
     for start in range(0, len(rows), BATCH):
         chosen = order[start : start + BATCH]
-        ids, mask, _ = padded([rows[at] for at in chosen], pad)
-        found[chosen] = model(input_ids=ids, attention_mask=mask).logits.float().numpy()
+        ids, mask, _ = padded([rows[at] for at in chosen], pad, device_of(model))
+        found[chosen] = model(input_ids=ids, attention_mask=mask).logits.float().cpu().numpy()
     return found
 
 

@@ -6,7 +6,7 @@ from llm_core.errors import UserError
 from llm_core.training.finetuning.conversation import encode_conversation
 from llm_core.training.finetuning.data.layouts import conversation
 from llm_core.training.finetuning.rows import names
-from llm_core.training.finetuning.training import Job, Row, batches_of_like_length
+from llm_core.training.finetuning.training import Job, batches_of_like_length
 
 Pair = dict[str, Any]  # row, its name, and chosen and rejected as encoded conversations
 

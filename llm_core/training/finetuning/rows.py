@@ -61,9 +61,9 @@ def read_rows(folder: str | Path, method: str) -> dict[str, list[Row]]:
             split[side].append(row)
     for side, minimum in known.minimum.items():
         if len(split[side]) < minimum:
+            knob = "finetuning.data.test_share" if side == "test" else "finetuning.data.heldout_share"
             raise UserError(
                 f"{folder}/{side}.jsonl: {len(split[side])} rows; {method} needs a minimum of {minimum} there "
-                f"(`llm-core finetune-data {method}` splits a data set; finetuning.data.{'test' if side == 'test' else 'heldout'}"
-                "_share sets the shares)"
+                f"(give `llm-core finetune-data {method}` more rows, or a larger {knob})"
             )
     return split

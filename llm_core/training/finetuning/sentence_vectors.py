@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from llm_core.models.loading import device_of
 from llm_core.training.finetuning.scoring import BATCH, padded
 
 Encoded = list[dict[str, list[int]]]
@@ -63,7 +64,7 @@ def embed(model: Any, rows: Encoded, pad: int) -> torch.Tensor:
     found: list[torch.Tensor] = [torch.empty(0)] * len(rows)
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]
-        ids, mask, _ = padded([rows[at] for at in chosen], pad)
+        ids, mask, _ = padded([rows[at] for at in chosen], pad, device_of(model))
         for at, vector in zip(chosen, vectors(model, ids, mask), strict=True):
             found[at] = vector
     return torch.stack(found)

@@ -86,7 +86,9 @@ def described(method: str, metrics: dict[str, Any]) -> str:
     room = find_method(method)
     names = sorted({*metrics.get("before", {}), *metrics.get("after", {})})
     figures = {name: room.figure(name) for name in names}
-    lines = [f"- `{name}`: {figure.title}" + (f" ({figure.unit})" if figure.unit else "") for name, figure in figures.items()]
+    lines = [
+        f"- `{name}`: {figure.title}" + (f" ({figure.unit})" if figure.unit else "") for name, figure in figures.items()
+    ]
     return "\n".join([room.help, "", *lines])
 
 

@@ -72,10 +72,9 @@ def from_dataset(name: str, source: str, params: Params) -> tuple[dict[str, list
             duplicates += 1
             continue
         seen.add(key)
-        if side:
-            if own.setdefault(row["id"], side) != side:
-                row["id"] = f"{side}-{row['id']}"
-                own[row["id"]] = side
+        if side and own.setdefault(row["id"], side) != side:
+            row["id"] = f"{side}-{row['id']}"
+            own[row["id"]] = side
         rows.append(row)
     for line in bad[:5]:
         log(f"finetune-data: bad row {line}")

@@ -1,4 +1,4 @@
-"""Labels of classes: whole numbers and texts; what is no label is refused, and classes that differ by an accident too."""
+"""Labels of classes: whole numbers and texts. What is no label is refused, and so are two spellings of one class."""
 
 import unicodedata
 from collections import Counter
@@ -17,7 +17,9 @@ def label_of(value: Any, name: str = "label") -> str:
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         raise ValueError(f"field '{name}' is missing or empty")
-    if (isinstance(value, float) and value != value) or (isinstance(value, str) and value.strip().lower() in NOT_A_NUMBER):
+    if (isinstance(value, float) and value != value) or (
+        isinstance(value, str) and value.strip().lower() in NOT_A_NUMBER
+    ):
         raise ValueError(f"field '{name}' is not a number (NaN), as a missing value is written; leave the row out")
     if isinstance(value, bool | float) or not isinstance(value, str | int):
         raise ValueError(

@@ -56,7 +56,9 @@ def read_files(source: str, counts: Counter[str]) -> Iterator[tuple[str, str | N
             yield from ((place, side, row) for place, row in read_file(file))
     if not found:
         unread = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(counts.items()))
-        raise UserError(f"{source}: no data file ({', '.join(ENDINGS)}) in this folder" + (f"; {unread}" if unread else ""))
+        raise UserError(
+            f"{source}: no data file ({', '.join(ENDINGS)}) in this folder" + (f"; {unread}" if unread else "")
+        )
 
 
 def read_file(file: Path) -> Iterator[tuple[str, Row]]:
@@ -104,14 +106,11 @@ def _json(file: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _parquet(file: Path) -> Iterator[tuple[str, Row]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from llm_core.formats.parquet import bounded_batches, open_parquet
 
-    try:
-        number = 0
-        for batch in pq.ParquetFile(file).iter_batches():
+    number = 0
+    with open_parquet(file, dictionaries=True) as parquet:
+        for batch in bounded_batches(parquet, str(file)):
             for row in batch.to_pylist():
                 number += 1
                 yield f"{file}: row {number}", row
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None

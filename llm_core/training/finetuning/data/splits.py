@@ -40,7 +40,7 @@ def check_sides(split: Split, minimum: dict[str, int], data: Data, removed: dict
         needed = math.floor(0.5 / min(data.heldout_share, data.test_share)) + 1
         raise UserError(
             f"too few rows for a split: {counts} of {total}{note}; a minimum of {needed} rows is needed "
-            f"(of one class, where there are classes) with finetuning.data.heldout_share {data.heldout_share} "
+            f"with finetuning.data.heldout_share {data.heldout_share} "
             f"and finetuning.data.test_share {data.test_share}: raise these, or give more rows"
         )
 
@@ -50,10 +50,14 @@ def stratified(rows: list[Row], heldout_share: float, test_share: float, seed: i
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         groups[row.get("label", "")].append(row)
-    split: dict[str, list[Row]] = {"train": [], "heldout": [], "test": []}
-    for label in sorted(groups):
+    split: Split = {"train": [], "heldout": [], "test": []}
+    labels = sorted(groups)
+    sizes = [len(groups[label]) for label in labels]
+    tests, helds = _shares(sizes, test_share), _shares(sizes, heldout_share)
+    for label, test, held in zip(labels, tests, helds, strict=True):
         members = sorted(groups[label], key=lambda row: short_hash(str(seed), row["id"]))
-        test, held = round(len(members) * test_share), round(len(members) * heldout_share)
+        test = min(test, len(members) - 1)  # a class that training lacks could not be predicted
+        held = min(held, len(members) - 1 - test)
         split["test"] += members[:test]
         split["heldout"] += members[test : test + held]
         split["train"] += members[test + held :]
@@ -61,3 +65,15 @@ def stratified(rows: list[Row], heldout_share: float, test_share: float, seed: i
     for side in split.values():
         order.shuffle(side)
     return split
+
+
+def _shares(sizes: list[int], share: float) -> list[int]:
+    """Rows to draw from groups of these sizes: each group's share, rounded.
+
+    Where every group is so small that its share rounds to nothing, fractions are carried to the next group.
+    """
+    counts = [round(size * share) for size in sizes]
+    if any(counts):
+        return counts
+    ends = [round(sum(sizes[: at + 1]) * share) for at in range(len(sizes))]
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]

@@ -1,4 +1,4 @@
-"""CSV and TSV as spreadsheets and pandas write them: byte order marks, quotes, long cells; what is unclear is refused."""
+"""CSV and TSV as spreadsheets and pandas write them: byte order marks, quotes, long cells."""
 
 import csv
 import io

@@ -64,7 +64,7 @@ def default_rows(facts: "Facts") -> dict[str, list[Row]]:
     return facts.by_side(rows)
 
 
-def labels(job: Job) -> list[str]:
+def labels(job: "Job") -> list[str]:
     """The training rows' labels, sorted; UserError names one that occurs only elsewhere."""
     known = sorted({row["label"] for row in job.rows["train"]})
     for side in ("heldout", "test"):
@@ -88,7 +88,7 @@ def encode(job: "Job", side: str) -> tuple[list[dict[str, list[int]]], int]:
     return [{"input_ids": ids} for ids, _ in found], sum(cut for _, cut in found)
 
 
-def finetune(job: Job) -> dict[str, Any]:
+def finetune(job: "Job") -> dict[str, Any]:
     """Train; see `training.train`."""
     import torch
     from datasets import Dataset
@@ -139,7 +139,7 @@ def finetune(job: Job) -> dict[str, Any]:
     }
 
 
-def measure(job: Job, model: Any) -> dict[str, Any]:
+def measure(job: "Job", model: Any) -> dict[str, Any]:
     """Accuracy and macro-F1 (with a 95 % bootstrap interval) on the test rows."""
     import numpy as np
 
@@ -152,7 +152,7 @@ def measure(job: Job, model: Any) -> dict[str, Any]:
     return {"accuracy": float((decided == truth).mean()), "macro_f1": macro_f1_interval(truth, decided, job.seed)}
 
 
-def finish(job: Job, model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
+def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Calibrate on held-out rows; write confusion.csv, reliability.csv and reliability.png, and the temperature."""
     import numpy as np
 

@@ -47,7 +47,7 @@ def encode(job: "Job", side: str) -> "tuple[Encoded, Encoded, int]":
     from llm_core.training.finetuning.conversation import encode_text
 
     cut = 0
-    found: "dict[str, Encoded]" = {name: [] for name in SIDES}
+    found: dict[str, Encoded] = {name: [] for name in SIDES}
     for name, texts in found.items():
         for row in job.rows[side]:
             ids, shortened = encode_text(job.tokenizer, row[name], job.params.max_length, False)
@@ -56,7 +56,7 @@ def encode(job: "Job", side: str) -> "tuple[Encoded, Encoded, int]":
     return found["query"], found["passage"], cut
 
 
-def finetune(job: Job) -> dict[str, Any]:
+def finetune(job: "Job") -> dict[str, Any]:
     """Train; see `training.train`."""
     import torch
     from datasets import Dataset
@@ -85,7 +85,7 @@ def finetune(job: Job) -> dict[str, Any]:
     def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
         batch = {"labels": torch.tensor([row["own"] for row in rows])}
         for name in SIDES:
-            ids, mask, _ = padded([{"input_ids": row[name]} for row in rows], pad)
+            ids, mask, _ = padded([{"input_ids": row[name]} for row in rows], pad, "cpu")  # the trainer moves it
             batch |= {f"{name}_ids": ids, f"{name}_mask": mask}
         return batch
 
@@ -113,7 +113,7 @@ def finetune(job: Job) -> dict[str, Any]:
     return {**train(job, trainer, names(job.rows["train"])), "data": used}
 
 
-def measure(job: Job, model: Any) -> dict[str, Any]:
+def measure(job: "Job", model: Any) -> dict[str, Any]:
     """Recall and reciprocal rank of each test query's own passage among all of the test rows' passages, by kind."""
     from llm_core.training.finetuning.scoring import mean_and_error
     from llm_core.training.finetuning.sentence_vectors import embed, rank
@@ -136,7 +136,7 @@ def measure(job: Job, model: Any) -> dict[str, Any]:
     }
 
 
-def finish(job: Job, model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
+def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The rises with their sign tests."""
     from llm_core.training.finetuning.scoring import paired
 

@@ -63,13 +63,14 @@ def rewards(model: Any, rows: list[dict[str, list[int]]], pad: int) -> list[floa
     """The model's reward for each encoded conversation."""
     import torch
 
+    from llm_core.models.loading import device_of
     from llm_core.training.finetuning.scoring import BATCH, padded
 
     scores: list[float] = []
     model.eval()
     with torch.no_grad():
         for start in range(0, len(rows), BATCH):
-            ids, mask, _ = padded(rows[start : start + BATCH], pad)
+            ids, mask, _ = padded(rows[start : start + BATCH], pad, device_of(model))
             scores += model(input_ids=ids, attention_mask=mask).logits[:, 0].float().tolist()
     return scores
 

@@ -74,9 +74,7 @@ def finetune(job: "Job") -> dict[str, Any]:
         for side in ("train", "heldout")
     }
     data = {
-        side: Dataset.from_list(
-            [{"prompt": asked(row), "answer": row["answer"]} for row in rows.values()]
-        )
+        side: Dataset.from_list([{"prompt": asked(row), "answer": row["answer"]} for row in rows.values()])
         for side, rows in fitting.items()
     }
     model = job.adapt(job.load_base("generation"), "CAUSAL_LM")
@@ -151,12 +149,11 @@ def _scores(job: "Job") -> "dict[str, Score]":
 
 
 def _drawn(job: "Job", messages: list[dict[str, str]], text: str, stopped: bool) -> dict[str, list[int]]:
+    from llm_core.models.prompts import encode_text
     from llm_core.training.finetuning.conversation import IGNORED, prompt_ids
 
     prompt = prompt_ids(job.tokenizer, messages)
-    said = job.tokenizer(text, add_special_tokens=False)["input_ids"] + (
-        [job.tokenizer.eos_token_id] if stopped else []
-    )
+    said = encode_text(job.tokenizer, text) + ([job.tokenizer.eos_token_id] if stopped else [])
     return {"input_ids": prompt + said, "labels": [IGNORED] * len(prompt) + said}
 
 
