@@ -145,7 +145,7 @@ class Finetuning(Section):
         known, layouts = methods(), {"auto"}
         for method in known.values():
             layouts |= method.layouts.keys()
-        wrong = [(("methods", name), name) for name in _keys(own.get("methods"))]
+        wrong: list[tuple[tuple[Any, ...], Any]] = [(("methods", name), name) for name in _keys(own.get("methods"))]
         wrong += [(("on_demand", name), name) for name in _keys(own.get("on_demand"))]
         wrong += [((name,), name) for name in sections]
         there = f"no finetuning method (there are {', '.join(known)})"

@@ -44,12 +44,19 @@ def _delimiter(file: Path, content: str) -> str:
 
 
 def _quoted(content: str) -> bool:
-    """Whether a TSV reads with quotes as the format's: no quote out of place, every row as long as the header."""
+    """Whether a TSV reads with quotes as the format's: no quote out of place, every row as long as the header.
+
+    Where it also reads with quotes as text, quoted fields must not join lines: two texts that begin and end with a
+    quote would become one.
+    """
     try:
-        widths = {len(row) for row in csv.reader(io.StringIO(content, newline=""), delimiter="\t", strict=True) if row}
+        quoted, plain = (
+            [len(row) for row in csv.reader(io.StringIO(content, newline=""), delimiter="\t", strict=True, quoting=way)]
+            for way in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE)
+        )
     except csv.Error:
         return False
-    return len(widths) == 1
+    return len(set(quoted)) == 1 and (len(quoted) == len(plain) or len(set(plain)) > 1)
 
 
 def _rows(

@@ -66,7 +66,7 @@ stage.finetune("echo", Path("base"), Path("rows"), Path("data/models/echo"), par
 rows = [row for block in finetuned(Path("data")) if block.kind == "table" for row in block.content]
 assert {"figure": "echoes that were heard, echoes", "before": "3", "after": "3", "baseline": None} in rows, rows
 """
-    environment = tiny.environment() | {"LLM_CORE_TRACKING": "off"}
+    environment = tiny.environment() | {"LLM_CORE_TRACKING": "off", "COLUMNS": "1000"}
     environment["PYTHONPATH"] = os.pathsep.join([str(site), environment["PYTHONPATH"]])
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -76,4 +76,4 @@ assert {"figure": "echoes that were heard, echoes", "before": "3", "after": "3",
     wrong = [sys.executable, "-m", "llm_core.cli", "params"]
     refused = subprocess.run(wrong, env=environment, capture_output=True, text=True)
     assert refused.returncode == 1
-    assert "no finetuning method (there are classification, contrastive, dpo, echo" in refused.stderr
+    assert "no finetuning method (there are classification, contrastive, dpo, instruction, reward, rlhf, echo" in refused.stderr
