@@ -5,6 +5,7 @@ appear whole or not at all: see `llm_core.runtime.outputs`.
 """
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import IO, Any
@@ -49,10 +50,21 @@ def list_files(path: str | Path, endings: tuple[str, ...]) -> list[str]:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON with sorted keys, whole or not at all."""
+    """Write `value` as indented JSON with sorted keys, whole or not at all.
+
+    A number that is not finite becomes null: JSON has none of these, and most readers refuse `NaN`.
+    """
     with output_file(path) as stream:
-        json.dump(value, stream, indent=2, sort_keys=True, ensure_ascii=False)
+        json.dump(_finite(value), stream, indent=2, sort_keys=True, ensure_ascii=False)
         stream.write("\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: str | Path) -> Any:
