@@ -4,7 +4,7 @@
 
 The corpus is a folder of documents of one kind (of several, the small run would see only the first). It is repeated
 with new ids and a new word in front of each document: most words are known by then, and time grows by less than ten.
-Time is told with and without what an almost empty run costs (imports, compiled kernels).
+Time is printed with and without what an almost empty run costs (imports, compiled kernels).
 """
 
 import argparse

@@ -18,6 +18,7 @@ from typing import NoReturn
 from llm_core import __version__
 from llm_core.errors import UserError
 from llm_core.runtime import timings
+from llm_core.runtime.redaction import redact
 
 # verb -> (module of llm_core.cli that holds it as `app`, what --help says of it), in the order of the pipeline
 VERBS: dict[str, tuple[str, str]] = {
@@ -103,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         failed = bool(end.code)
         raise
     except UserError as error:
-        _stop(str(error))
+        _stop(redact(str(error)))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise

@@ -24,6 +24,14 @@ In = Annotated[
 Out = Annotated[Path, typer.Option("--out", help="Folder to write; replaced whole when the stage succeeds.")]
 
 
+Takedowns = Annotated[
+    Path | None,
+    typer.Option(
+        "--takedowns", help="Tombstones of documents that must leave. By default takedowns.jsonl, where there is one."
+    ),
+]
+
+
 def read_params(file: Path, overrides: list[str] | None) -> Params:
     """The validated params of a verb's `--params` and `--set`."""
     return load(file, overrides)

@@ -19,9 +19,9 @@ def guarded(app: typer.Typer, verb: str) -> Any:
     command = typer.main.get_command(app)
     invoke = command.invoke
 
-    def checked(context: Any) -> Any:
-        check(verb, context.params)
-        return invoke(context)
+    def checked(ctx: Any) -> Any:
+        check(verb, ctx.params)
+        return invoke(ctx)
 
     command.invoke = checked  # type: ignore[method-assign]
     return command

@@ -66,7 +66,7 @@ def scored(values: Values, name: str) -> dict[str, float]:
 
 
 def detectable_difference(values: Values) -> float:
-    """Smallest difference that a second model with an error like this one's must have to be told apart.
+    """Smallest difference that a second model with an error like this one's must have to be distinguishable.
 
     For values of 0 and 1 the error is Agresti and Coull's (1998; two successes and two failures more): 0 of 200
     right does not mean that any difference at all would be seen.

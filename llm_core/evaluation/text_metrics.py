@@ -151,7 +151,7 @@ def compare_systems(
                 "low": low,
                 "high": high,
                 "detectable": detectable(error, params.confidence),
-                "verdict": "better" if low > 0 else "worse" if high < 0 else "not told apart",
+                "verdict": "better" if low > 0 else "worse" if high < 0 else "not distinguishable",
             }
     return {"kind": kind, "items": items, "references": len(references), "confidence": params.confidence,
             "resamples": params.resamples, "scores": scores, "against": first, "differences": differences}  # fmt: skip

@@ -20,7 +20,7 @@ COLUMNS = pa.schema(
     [
         pa.field("generation", pa.int32()),  # 0: the model itself; 1: what it was made from; ...
         pa.field("model", pa.string()),
-        *SCHEMA,  # of pretraining; a finetuning row has the document's id and, where the model tells, the step
+        *SCHEMA,  # of pretraining; a finetuning row has the document's id and, if the model records it, the step
         pa.field("row", pa.string()),  # id of the finetuning row that was made from the document, else null
     ]
 )
@@ -32,7 +32,7 @@ def write_documents(model: Path, out: Path, data: Path, steps: tuple[int, int | 
 
     `steps` (first, one past the last) lists these of each pretraining, and no finetuning. Sorted by ORDER, with the
     columns of COLUMNS and `license` and `url`, which are null where `data` holds no ledger. Memory is bounded: DuckDB
-    sorts on disk. Returns the number of rows. Raises UserError where what a model was trained on cannot be told.
+    sorts on disk. Returns the number of rows. Raises UserError where what a model was trained on cannot be determined.
     """
     try:
         known = f"read_parquet('{open_index(data).folder}/documents.parquet')"
@@ -46,7 +46,13 @@ def write_documents(model: Path, out: Path, data: Path, steps: tuple[int, int | 
             "coalesce(listing.source, known.source) AS source, license, url" if name == "source" else f"listing.{name}"
             for name in COLUMNS.names
         )
-        query = f"SELECT {columns} FROM listing LEFT JOIN (SELECT DISTINCT ON (id) * FROM {known}) known USING (id)"
+        # A finetuning row names no source: it gets the one that its id has, where that is one alone.
+        sole = f"SELECT id, any_value(source) AS sole FROM {known} GROUP BY id HAVING count(DISTINCT source) = 1"
+        query = (
+            f"SELECT {columns} FROM listing LEFT JOIN ({sole}) of_id USING (id) "
+            f"LEFT JOIN (SELECT DISTINCT ON (id, source) * FROM {known}) known "
+            "ON known.id = listing.id AND known.source = coalesce(listing.source, sole)"
+        )
         (count,) = database.execute(
             f"COPY ({query} ORDER BY {ORDER}) TO '{stream.name}' (FORMAT parquet, COMPRESSION zstd)"
         ).fetchone() or (0,)

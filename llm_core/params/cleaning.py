@@ -1,11 +1,12 @@
 """Params of cleaning."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from llm_core.params.base import Section
-from llm_core.params.quality import Rule
+from llm_core.params.languages import language_code
+from llm_core.params.quality import AnyRule
 
 
 class Extraction(Section):
@@ -34,8 +35,9 @@ class Repair(Section):
 class Language(Section):
     """Language identification (step `language`)."""
 
-    keep: list[str] = Field(default_factory=list)
-    """Languages that are kept, by ISO 639-1 (`en`); others are dropped as `language`. Empty keeps all."""
+    keep: list[Annotated[str, AfterValidator(language_code)]] = Field(default_factory=list)
+    """Languages that are kept, by ISO 639-1 (`en`; `EN`, `en-US` and `eng_Latn` are read as `en`); others are dropped
+    as `language`. Empty keeps all."""
     min_score: float = Field(0.0, ge=0, le=1)
     """A document whose likeliest language is less probable than this is dropped as `language_score`."""
     max_characters: int = Field(2000, ge=20)
@@ -114,6 +116,11 @@ class Cleaning(Section):
     """What `clean` runs, in order: recipes and steps (extract, repair, language, pii, block_urls, bad_words, model)."""
     min_characters: int = Field(1, ge=0)
     """A document shorter than this after the last step is dropped as `too_short`."""
+    max_document_bytes: int = Field(64 << 20, ge=1)
+    """Maximum size of a document in UTF-8 bytes; a larger one is dropped unseen as `quarantine_size`."""
+    max_seconds: float = Field(120.0, gt=0)
+    """Maximum seconds for one document in all steps; one that takes longer is dropped as `quarantine_time`. The steps
+    take time in proportion to a document's size, so that this bound is for faults of a library alone."""
     drop_samples: int = Field(20, ge=0)
     """Dropped documents shown per source and reason in drops.jsonl."""
     extraction: Extraction = Extraction()
@@ -124,11 +131,16 @@ class Cleaning(Section):
     """Lists of addresses whose documents are dropped (step `block_urls`)."""
     bad_words: BadWords = BadWords()
     quality_model: QualityModel = QualityModel()
-    recipes: dict[str, list[Rule]] = Field(default_factory=dict)
+    recipes: dict[str, list[AnyRule]] = Field(default_factory=dict)
     """Named sequences of quality rules beside the built-in ones (gopher_quality, gopher_repetition, c4,
     fineweb_quality, fineweb): `{gentle: [{rule: gopher_quality, min_doc_words: 20}]}`."""
     exempt: list[str] = Field(default_factory=list)
     """Sources that no quality recipe judges: chosen by hand, or of a kind that rules for the web misjudge."""
+    other_languages: Literal["pass", "drop", "judge"] = "pass"
+    """What a recipe does with a document that is not in the language of its rules (`language` of a rule; the published
+    rules are for English): pass over it and count it as `RECIPE_other_language`, drop it as `other_language`, or judge
+    it all the same. The language is the declared one or that of the step `language`; without either, the script
+    decides."""
     memo_entries: int = Field(1 << 20, ge=1 << 10)
     """Distinct words whose tokens a process remembers, at about 100 bytes each; never changes a verdict."""
     workers: int = Field(0, ge=0)

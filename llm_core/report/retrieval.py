@@ -1,4 +1,4 @@
-"""The report's part about what stands beside the language model: word vectors, search, answers with it.
+"""The report's part about word vectors, search, and answers from what search finds.
 
 Reads what `word2vec` and `evaluate-retrieval` leave in the data folder; both are off the default path.
 """

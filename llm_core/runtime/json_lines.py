@@ -33,6 +33,10 @@ class JsonLineError(ValueError):
         super().__init__(message)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """How it travels from a worker process."""
+        return type(self), (self.reason, str(self))
+
 
 class TooLong(int):
     """Stands for a line of more bytes than may be held: its length."""

@@ -13,6 +13,7 @@ from typing import Any
 from llm_core.corpus.cleaning.batch import Batch
 from llm_core.errors import UserError
 from llm_core.params.cleaning import Language
+from llm_core.params.languages import known_code
 
 LABEL = "__label__"
 
@@ -35,7 +36,7 @@ class LanguageStep:
                 if score < self.params.min_score:
                     batch.drop(row, "language_score", score)
                     continue
-            if self.kept and language not in self.kept:
+            if self.kept and known_code(language) not in self.kept:
                 batch.drop(row, "language", score)
 
 

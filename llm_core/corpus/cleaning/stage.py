@@ -2,7 +2,8 @@
 
 A worker takes a piece, streams its batches through the steps and writes what it kept and judged to a scratch folder;
 this process appends the scratch folders in the pieces' order and adds up the counts. Neither ever holds
-more than a few batches, and the bytes written do not depend on who did which piece when.
+more than a few batches, and the bytes written do not depend on who did which piece when. The time of one document is
+bounded (`time_bound.py`), which is why even a single worker is a process of its own.
 """
 
 import shutil
@@ -16,9 +17,10 @@ from llm_core.corpus.cleaning.batch import Batch, Step
 from llm_core.corpus.cleaning.reading import BATCH_ROWS, Piece, divide, read_piece
 from llm_core.corpus.cleaning.run_statistics import Statistics
 from llm_core.corpus.cleaning.steps import build_steps
-from llm_core.errors import UserError
+from llm_core.corpus.cleaning.time_bound import TimeBound
+from llm_core.errors import UserError, require_known
 from llm_core.formats.documents import DocumentWriter, document_files
-from llm_core.formats.ledger import LedgerWriter, check_balance
+from llm_core.formats.ledger import LedgerWriter
 from llm_core.formats.parquet import open_parquet
 from llm_core.params.cleaning import Cleaning
 from llm_core.runtime import json_lines
@@ -61,23 +63,23 @@ def clean(
     stage: str = "clean",
     pieces: list[Piece] | None = None,
     read: Reader = read_piece,
+    sources: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run the steps over the documents at `paths` and write `out`; return the metrics.
 
-    `pieces` and `read` replace the reading of document files (the verb `extract` reads WARC). Raises UserError: no
-    documents there, an unknown step, a file that is not what its name says.
+    `pieces` and `read` replace the reading of document files (the verb `extract` reads WARC). `sources` are those of
+    params.yaml, which `params.exempt` may name beside those of the documents. Raises UserError: no documents there, an
+    unknown step or source, an id that appears twice, nothing kept, a file that is not what its name says.
     """
     names = tuple(params.steps if steps is None else steps)
-    build_steps(params, list(names))  # a wrong name is told before any work is done
+    steps_of(params, names)  # a wrong name is an error before any work is done
     pieces = divide(document_files(paths)) if pieces is None else pieces
     workers = 1 if params.workers == 0 and sum(piece.size for piece in pieces) < SMALL_BYTES else params.workers
     with output_folder(out, paths) as folder:
         scratch = folder / ".pieces"
         works = [Work(piece, number, params, names, stage, str(scratch), read) for number, piece in enumerate(pieces)]
-        metrics = _gather(works, folder, params, workers, stage)
+        metrics = _gather(works, folder, params, workers, stage, sources, ", ".join(map(str, paths)))
         shutil.rmtree(scratch, ignore_errors=True)
-        if metrics["documents_in"] == 0:
-            raise UserError(f"{', '.join(map(str, paths))}: not one document in {len(pieces)} files")
     log(
         f"{stage}: {metrics['documents_in']} documents in, {metrics['documents_kept']} kept "
         f"({metrics['documents_changed']} changed), {metrics['documents_dropped']} dropped"
@@ -86,7 +88,9 @@ def clean(
     return metrics
 
 
-def _gather(works: list[Work], folder: Path, params: Cleaning, workers: int, stage: str) -> dict[str, Any]:
+def _gather(
+    works: list[Work], folder: Path, params: Cleaning, workers: int, stage: str, sources: Sequence[str], paths: str
+) -> dict[str, Any]:
     """Run the works and append their rows in order; write metrics.json and drops.jsonl."""
     statistics = Statistics(params.drop_samples)
     with (
@@ -94,7 +98,7 @@ def _gather(works: list[Work], folder: Path, params: Cleaning, workers: int, sta
         LedgerWriter(folder / "ledger", stage) as ledger,
         task(stage, total=sum(work.piece.size for work in works), unit="bytes") as progress,
     ):
-        for work, done in zip(works, run(process, works, params.runner, workers), strict=True):
+        for work, done in zip(works, run(process, works, params.runner, workers, retry=_ran_out_of_time), strict=True):
             for writer, kind in ((documents, "documents"), (ledger, "ledger")):
                 for file in sorted(Path(done.folder, kind).glob("*.parquet")):
                     with open_parquet(str(file)) as parquet:
@@ -105,8 +109,11 @@ def _gather(works: list[Work], folder: Path, params: Cleaning, workers: int, sta
             ledger.sizes.update(done.sizes)
             statistics.merge(done.statistics)
             progress.update(work.piece.size)
-    metrics = ledger.summary()
-    check_balance(ledger.rows, metrics)
+    if ledger.rows == 0:
+        raise UserError(f"{paths}: not one document in {len(works)} files")
+    metrics = ledger.finish(ledger.rows)
+    require_known(params.exempt, {*sources, *metrics["by_source"]}, "cleaning.exempt")
+    require_known(params.repair.characters, {*sources, *metrics["by_source"]}, "cleaning.repair.characters")
     if documents.rows != metrics["documents_kept"]:
         raise RuntimeError(f"{folder}: {documents.rows} documents written, {metrics['documents_kept']} kept")
     metrics |= statistics.summary()
@@ -118,15 +125,25 @@ def _gather(works: list[Work], folder: Path, params: Cleaning, workers: int, sta
 def process(work: Work) -> Done:
     """Do one piece: read, run the steps, write documents and ledger to a scratch folder."""
     folder = Path(work.scratch) / f"{work.number:06d}"
+    shutil.rmtree(folder, ignore_errors=True)  # of an attempt that ran out of time
     statistics = Statistics(work.params.drop_samples)
+    steps = steps_of(work.params, work.steps)
+    clock = TimeBound(Path(work.scratch), work.number, work.params.max_seconds)
     with DocumentWriter(folder / "documents") as documents, LedgerWriter(folder / "ledger", work.stage) as ledger:
-        for batch in work.read(work.piece):
-            for step in steps_of(work.params, work.steps):
+        for batch in clock.watch(work.read(work.piece)):
+            for row in batch.alive():
+                if batch.sizes[row] > work.params.max_document_bytes:
+                    batch.drop(row, "quarantine_size", batch.sizes[row])
+            for step in steps:
                 step(batch)
             statistics.add(batch)
             documents.write(batch.kept())
             ledger.record(batch.verdicts())
     return Done(str(folder), ledger.counts, ledger.sizes, statistics)
+
+
+def _ran_out_of_time(work: Work) -> bool:
+    return TimeBound.fired(Path(work.scratch), work.number)
 
 
 _STEPS: dict[str, list[Step]] = {}

@@ -102,8 +102,7 @@ def decontaminate(
                 work.update(batch.num_rows)
                 count += batch.num_rows
         require_documents(count, inputs)
-        metrics = judged.summary()
-        ledger.check_balance(count, metrics)
+        metrics = judged.finish(count)
         metrics["items"] = _item_counts(items, best, params.threshold)
         touched = []
         for item in sorted(best, key=lambda number: items.names[number]):

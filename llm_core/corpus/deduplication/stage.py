@@ -4,7 +4,7 @@ Count in = kept + dropped: removed on request (`takedown`), without a word (`emp
 words as another (`exact_duplicate`), same address (`url_duplicate`), alike (`near_duplicate`).
 Exact duplicates are collapsed before near ones are looked for, so that a text repeated a
 million times costs a hash a copy. Memory holds buffers of `memory_mb`; texts, shingles and the facts
-of each document stand in scratch files beside the output.
+of each document are in scratch files beside the output.
 
 Incremental: with the store of earlier runs (`known`), documents judged there keep their
 verdicts, and a new one is dropped when its cluster holds any of them. That is what a run from
@@ -27,7 +27,7 @@ from llm_core.corpus.deduplication.corpus import Corpus, copy_store
 from llm_core.corpus.deduplication.signing import Signed, sign_all
 from llm_core.corpus.deduplication.survivors import Survivors, Verdicts
 from llm_core.corpus.similarity.clusters import Near, Shingles, ShingleStore, labels, unite_equal
-from llm_core.errors import UserError
+from llm_core.errors import UserError, require_known
 from llm_core.formats import ledger
 from llm_core.formats.disk_columns import ROWS_AT_ONCE, Column
 from llm_core.formats.documents import (
@@ -45,7 +45,8 @@ from llm_core.runtime.storage import output_folder, write_json
 
 KEPT, TAKEDOWN, EMPTY, EXACT, URL, NEAR = range(6)
 REASONS = pa.array([None, "takedown", "empty", "exact_duplicate", "url_duplicate", "near_duplicate"])
-VERDICTS, KINDS = pa.array(["kept", "dropped"]), pa.array(takedowns.KINDS)
+VERDICTS, KINDS = pa.array(["kept", "dropped"]), pa.array(takedowns.MATCHES)
+SHOWN = 5  # tombstones without a match that are named in the log; all are in metrics.json
 Codes = npt.NDArray[np.int8]
 
 
@@ -74,8 +75,12 @@ def dedup(
         corpus = Corpus(folder, ShingleStore(store, near, params.memory_mb))
         if known:
             corpus.load(known)
-        _read(inputs, corpus, near, params, takedowns.load(tombstones))
-        require_documents(len(corpus), inputs)
+        asked = takedowns.load(tombstones)
+        _read(inputs, corpus, near, params, asked)
+        require_documents(len(corpus) - corpus.known, inputs)
+        sources = {*priority, *corpus.sources}
+        require_known(params.priority, sources, "deduplication.priority")
+        require_known(params.max_dropped_share_by_source, sources, "deduplication.max_dropped_share_by_source")
         shingles = corpus.store.finish()
         clusters = _cluster(corpus, shingles, params, folder)
         survivors = Survivors(corpus, clusters, [*params.priority, *priority], folder)
@@ -85,14 +90,29 @@ def dedup(
             dropped = corpus.known + drawn(reasons.values, NEAR, params.audit_sample, seed)
             pairs = np.stack([dropped, survivors.of(dropped).survivor], axis=1)
             metrics["audit"] = audit(shingles, corpus.stored.values[pairs])
+        metrics |= _takedown_figures(asked, tombstones)
         metrics["dropped_share"] = dropped_shares(metrics)
         write_json(folder / "metrics.json", metrics)
         _hold_to_bounds(folder, out, metrics, params)
+        if not known:  # a second crawl may bring nothing new
+            ledger.require_kept("dedup", metrics)
         if params.keep_signatures:
             corpus.save(store, near)
         else:
             shutil.rmtree(store)
     return metrics
+
+
+def _takedown_figures(asked: takedowns.Takedowns, file: Path) -> dict[str, Any]:
+    """How many tombstones there are and which match no document; the latter are also told to the person who waits."""
+    if not asked:
+        return {}
+    unmatched = asked.unmatched()
+    if unmatched:
+        shown = "; ".join(unmatched[:SHOWN]) + ("; …" if len(unmatched) > SHOWN else "")
+        progress.log(f"dedup: {len(unmatched)} of {len(asked.rows)} tombstones in {file} match no document: {shown}")
+    figures = {"tombstones": len(asked.rows), "tombstones_matched": len(asked.matched), "unmatched": unmatched}
+    return {"takedowns": figures}
 
 
 def _hold_to_bounds(folder: Path, out: Path, metrics: dict[str, Any], params: Deduplication) -> None:
@@ -121,7 +141,7 @@ def _read(
         for batch, signed in sign_all(batches, near, params.near, params.runner, params.workers):
             removed = np.zeros(batch.num_rows, np.int8)
             if tombstones:
-                removed[:] = [takedowns.KINDS.index(kind) + 1 if kind else 0 for kind in tombstones.match(batch)]
+                removed[:] = [takedowns.MATCHES.index(kind) + 1 if kind else 0 for kind in tombstones.match(batch)]
             corpus.add(batch.column("id"), batch.column("source"), _url_digests(batch.column("url")), removed, signed)
             work.update(batch.num_rows)
 
@@ -198,6 +218,7 @@ def _write(
             corpus.kept.append(codes == KEPT)
             start += batch.num_rows
             work.update(batch.num_rows)
+    judged.require_unique()
     metrics = judged.summary()
     ledger.check_balance(len(corpus) - corpus.known, metrics)
     metrics["clusters"] = survivors.clusters()

@@ -1,4 +1,4 @@
-"""Whether a difference between arms is real: paired over seeds, and held against the negative control.
+"""Whether a difference between arms is real: paired over seeds, and compared with the negative control.
 
 Each seed trains all arms with the same initial weights and batch order, so the unit is the
 difference at one seed, and the interval is Student's t over seeds (few, so no bootstrap). A
@@ -38,7 +38,7 @@ def paired(first: Sequence[float], second: Sequence[float], confidence: float) -
 
 
 def verdict(control: Sequence[float], treatment: Sequence[float], negative: Sequence[float], confidence: float) -> str:
-    """`better`, `worse`, or `not told apart` with the reason, of the treatment's bits per byte."""
+    """`better`, `worse`, or `not distinguishable` with the reason, of the treatment's bits per byte."""
     against = paired(treatment, control, confidence)
     beside = paired(treatment, negative, confidence)
     if against.high < 0 and beside.high < 0:
@@ -46,8 +46,8 @@ def verdict(control: Sequence[float], treatment: Sequence[float], negative: Sequ
     if against.low > 0 and beside.low > 0:
         return "worse"
     if against.low <= 0 <= against.high:
-        return "not told apart from the control"
-    return "not told apart from the negative control: exchanging any documents may do the same"
+        return "not distinguishable from the control"
+    return "not distinguishable from the negative control: exchanging any documents may do the same"
 
 
 def rows(scores: dict[str, dict[str, list[float]]], confidence: float) -> list[dict[str, Any]]:

@@ -106,7 +106,7 @@ def test_systems_are_paired_with_the_first() -> None:
     found = compare_systems("translation", systems, [KING_JAMES], TextMetrics(), 0)
     bad, same = found["differences"]["bad"]["BLEU"], found["differences"]["same"]["BLEU"]
     assert bad["verdict"] == "worse" and bad["low"] < bad["difference"] < bad["high"] < 0
-    assert same["difference"] == same["low"] == same["high"] == 0 and same["verdict"] == "not told apart"
+    assert same["difference"] == same["low"] == same["high"] == 0 and same["verdict"] == "not distinguishable"
     good = found["scores"]["good"]["BLEU"]
     assert good["low"] < good["value"] < good["high"]
     # paired: the interval of the difference is narrower than the two intervals side by side

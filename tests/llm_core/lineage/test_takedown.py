@@ -1,11 +1,16 @@
 """What leaves with a removed document, what that touches, and the proof that it left."""
 
+import shutil
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from llm_core.corpus import takedowns
 from llm_core.errors import UserError
 from llm_core.lineage.index import Index, open_index
-from llm_core.lineage.takedown import check, plan
+from llm_core.lineage.proof import check
+from llm_core.lineage.takedown import plan
 from tests.llm_core.lineage.conftest import IDS
 from tests.llm_core.lineage.test_journey import main_exit
 
@@ -45,6 +50,7 @@ def test_nothing_found_is_told(index, project):
 
 
 def test_apply_check_and_back_from_the_command_line(project, capsys):
+    (project / "params.yaml").write_text(f"seed: 1\nnetwork: {{cache: {project / 'cache'}}}\n")
     request = ["takedown", "--id", IDS[3], "--reason", "asked"]
     assert main_exit(request) == 0
     assert not (project / "takedowns.jsonl").exists()
@@ -53,10 +59,13 @@ def test_apply_check_and_back_from_the_command_line(project, capsys):
     assert written.values["id"] == {IDS[3], IDS[4]}
     assert main_exit([*request, "--apply"]) == 0  # twice is once
     assert len(takedowns.read_rows(project / "takedowns.jsonl")) == 2
-    assert check(project / "data")["dedup"] == 1  # nothing was rebuilt yet
+    assert check(project / "data").left["dedup"] == 1  # nothing was rebuilt yet
     assert main_exit(["takedown", "--check"]) == 1
     assert "run `dvc repro`" in capsys.readouterr().err
-    (project / "takedowns.jsonl").unlink()
+    for file in (project / "data").glob("dedup/documents/*.parquet"):
+        kept = pq.read_table(file).filter(pc.field("id") != IDS[3])
+        pq.write_table(kept, file)
+    shutil.rmtree(project / "data/tokens")
     assert main_exit(["takedown", "--check"]) == 0
 
 

@@ -120,7 +120,7 @@ def test_fusion_by_hand() -> None:
 
 
 def test_what_cannot_be_indexed_or_opened_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no text to index"):
+    with pytest.raises(UserError, match=r"retrieval\.sources: no such name: other \(there are atlas\)"):
         build(
             [corpus(tmp_path, "Peru")],
             tmp_path / "o",

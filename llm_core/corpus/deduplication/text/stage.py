@@ -114,8 +114,7 @@ def _write(
             writer.write(batch.filter(pa.array(verdicts != DROPPED)))
             start += batch.num_rows
             work.update(batch.num_rows)
-    metrics = judged.summary()
-    ledger.check_balance(len(ids), metrics)
+    metrics = judged.finish(len(ids))
     return metrics | {"pieces_removed": pieces, "bytes_removed": removed + metrics["bytes_dropped"]}
 
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from llm_core.corpus.deduplication.stage import dedup
+from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter
 from llm_core.params.deduplication import Deduplication
 
@@ -34,8 +35,11 @@ def words(count: int, seed: int) -> str:
 
 
 def test_nothing_but_empty_texts(tmp_path):
-    metrics = run(tmp_path, ["", " ", "\n\n", "--- !", "\u200b"] * 4000)
-    assert metrics["documents_kept"] == 0
+    empty = ["", " ", "\n\n", "--- !", "\u200b"] * 4000
+    with pytest.raises(UserError, match=r"dedup: none of 20000 documents is left \(empty 20000\)"):
+        run(tmp_path / "a", empty)
+    metrics = run(tmp_path / "b", [*empty, "a river"])
+    assert metrics["documents_kept"] == 1
     assert metrics["dropped_by_reason"] == {"empty": 20_000}
 
 

@@ -83,10 +83,10 @@ def test_source_priority_goes_before_length_and_length_before_id(tmp_path):
 
 
 def test_empty_documents_are_dropped_by_name_and_never_cluster(tmp_path):
-    rows = [{"id": str(number), "text": empty} for number, empty in enumerate(["", " \n", "…!"])]
+    rows = [{"id": str(number), "text": empty} for number, empty in enumerate(["", " \n", "…!", "a river"])]
     kept, ledger, metrics = run(tmp_path / "out", write(tmp_path / "in", rows))
-    assert kept == set()
-    assert [row["reason"] for row in ledger.values()] == ["empty"] * 3
+    assert kept == {"3"}
+    assert [row["reason"] for row in ledger.values()] == ["empty"] * 3 + [None]
     assert metrics["clusters"] == 0
 
 
