@@ -145,7 +145,7 @@ class Takedowns:
         """Numbers of the tombstones of whose sketch a longer `text` holds so many hashes, or half of all."""
         if not len(self._sketches):
             return []
-        hits = self._sketches.touched(self._sketcher(text))
+        hits = self._sketches.touched(self._sketcher.in_order(text))
         enough = [min(minimum, (size + 1) // 2) for size in self._sketches.sizes]
         return [self._sketched[number] for number, hit in enumerate(hits.tolist()) if hit and hit >= enough[number]]
 

@@ -79,7 +79,7 @@ def plain_batch(lines: list[bytes], first: int, file: str, wanted: list[str]) ->
             ),
         )
         found.validate(full=True)
-    except pa.ArrowInvalid:
+    except (pa.ArrowException, UnicodeDecodeError):  # the second by a field's name that is not UTF-8
         return None
     one_a_line = block.count(b"}\n{") == len(lines) - 1 and found.num_rows == len(lines)
     if not one_a_line or found.num_columns > len(names) or found["text"].null_count:

@@ -45,7 +45,7 @@ def open_parquet(file: str | Path, dictionaries: bool = False) -> Iterator[pq.Pa
             if names:
                 parquet = pq.ParquetFile(stream, metadata=parquet.metadata, read_dictionary=names, **settings)
             yield parquet
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise BrokenInputError("quarantine_parquet", f"{file}: cannot be read as Parquet ({first[:300]})") from None
 
@@ -94,22 +94,10 @@ class TooLarge(int):
     """Stands for a row of more bytes than may be held: its decoded length."""
 
 
-def bounded_batches(
-    parquet: pq.ParquetFile,
-    file: str,
-    columns: Sequence[str] | None = None,
-    groups: Sequence[int] | None = None,
-    max_rows: int = BATCH_ROWS,
-    batch_bytes: int = BATCH_BYTES,
-    guard: Inflation | None = None,
-) -> Iterator[pa.RecordBatch]:
-    """Stream record batches of at most `max_rows` rows and about `batch_bytes` decoded bytes.
-
-    `parquet` was opened with `dictionaries`. Raises BrokenInputError at a row of more than MAX_ROW_BYTES, and at a
-    decompression bomb.
-    """
+def bounded_batches(parquet: pq.ParquetFile, file: str, *arguments: Any, **settings: Any) -> Iterator[pa.RecordBatch]:
+    """As `batches_or_too_large`. Raises BrokenInputError at a row that is too large, too."""
     row = 0
-    for batch in batches_or_too_large(parquet, file, columns, groups, max_rows, batch_bytes, guard):
+    for batch in batches_or_too_large(parquet, file, *arguments, **settings):
         if isinstance(batch, TooLarge):
             raise BrokenInputError(
                 "quarantine_too_large", f"{file}: row {row} has {batch} bytes; at most {MAX_ROW_BYTES} are read"
@@ -128,7 +116,11 @@ def batches_or_too_large(
     guard: Inflation | None = None,
     max_row_bytes: int = MAX_ROW_BYTES,
 ) -> Iterator[pa.RecordBatch | TooLarge]:
-    """As `bounded_batches`, with TooLarge in the place of a row of more than `max_row_bytes`."""
+    """Stream record batches of at most `max_rows` rows and about `batch_bytes` decoded bytes.
+
+    TooLarge stands in the place of a row of more than `max_row_bytes`. `parquet` was opened with `dictionaries`.
+    Raises BrokenInputError at a decompression bomb.
+    """
     guard = guard or check_footer(parquet, file)
     rows = min(max_rows, rows_within(parquet.metadata, batch_bytes))
     for batch in parquet.iter_batches(rows, row_groups=groups, columns=list(columns) if columns is not None else None):
@@ -198,10 +190,14 @@ def _row_bytes(column: pa.Array) -> np.ndarray:
         return np.asarray(pc.binary_length(column).fill_null(0).to_numpy(zero_copy_only=False), np.int64)
     if pa.types.is_dictionary(kind):
         known = _row_bytes(column.dictionary)
-        if not len(known):
-            return np.zeros(len(column), np.int64)
+        there = column.indices.is_valid().to_numpy(zero_copy_only=False)
         places = column.indices.fill_null(0).to_numpy(zero_copy_only=False)
-        return np.where(column.is_null().to_numpy(zero_copy_only=False), 0, known[places])
+        named = places[there]
+        if len(named) and (named.min() < 0 or named.max() >= len(known)):  # Arrow does not look, and reads beyond
+            raise pa.ArrowInvalid("a row names a place outside the column's dictionary")
+        sizes = np.zeros(len(column), np.int64)
+        sizes[there] = known[named]
+        return sizes
     if pa.types.is_struct(kind):
         fields = [_row_bytes(field) for field in column.flatten()]
         return np.asarray(sum(fields, np.zeros(len(column), np.int64)), np.int64)

@@ -52,6 +52,7 @@ class Traces:
         self._hasher = WordHasher()
         self._texts: dict[str, Hashes] = {}
         self._names: list[str] = []
+        self._encoded: set[bytes] = set()
         self._grams: Hashes = np.zeros(0, np.uint64)
         self._owners: npt.NDArray[np.int64] = np.zeros(0, np.int64)
 
@@ -67,6 +68,9 @@ class Traces:
         self._names = list(self._texts)
         self._grams = np.concatenate([np.zeros(0, np.uint64), *self._texts.values()])
         self._owners = np.repeat(np.arange(len(self._names)), [len(runs) for runs in self._texts.values()])
+        self._encoded = {name.encode("utf-8", "surrogatepass") for name in self.ids}
+        order = np.argsort(self._grams, kind="stable")
+        self._grams, self._owners = self._grams[order], self._owners[order]
         held = np.zeros(len(self._grams), np.bool_)
         for text in texts:
             runs = np.unique(self._runs(text))
@@ -89,11 +93,13 @@ class Traces:
 
     def in_text(self, data: bytes) -> set[str]:
         """Documents of which a piece of text holds the id, or a run of words of their own."""
-        found = {name for name in map(_decoded, TOKEN.findall(data)) if name in self.ids}
+        found = {name.decode("utf-8", "replace") for name in self._encoded.intersection(TOKEN.findall(data))}
         text = data.decode("utf-8", "ignore").replace("\\n", " ").replace("\\t", " ").replace('\\"', '"')
-        words = self._hasher(text)
-        hits = np.isin(self._grams, ngrams(words, RUN)) if len(self._grams) else np.zeros(0, np.bool_)
-        found |= {self._names[owner] for owner in np.unique(self._owners[hits]).tolist()}
+        if len(self._grams):
+            runs = ngrams(self._hasher(text), RUN)
+            place = np.minimum(np.searchsorted(self._grams, runs), len(self._grams) - 1)
+            hits = np.isin(self._grams, runs[self._grams[place] == runs])
+            found |= {self._names[owner] for owner in np.unique(self._owners[hits]).tolist()}
         touched = (self._name(number) for number in self.tombstones.touched(text, TOUCHED))
         return found | {name for name in touched if name not in self._texts}
 
@@ -144,7 +150,3 @@ def _chunks(stream: Any) -> Iterator[bytes]:
     while data := stream.read(CHUNK):
         yield rest + data
         rest = data[-OVERLAP:]
-
-
-def _decoded(token: bytes) -> str:
-    return token.decode("utf-8", "replace")

@@ -31,7 +31,11 @@ class Sketcher:
 
     def __call__(self, text: str) -> Hashes:
         """Sorted 48-bit hashes of the text's shingles, without repeats: uint64 [shingles]."""
-        return np.unique(ngrams(self._hasher(text), SHINGLE) >> SHIFT)
+        return np.unique(self.in_order(text))
+
+    def in_order(self, text: str) -> Hashes:
+        """The same hashes as the text has them, repeats too: faster for long texts."""
+        return ngrams(self._hasher(text), SHINGLE) >> SHIFT
 
 
 def encode(shingles: Hashes) -> str:
@@ -74,11 +78,13 @@ class Sketches:
         return [len(sketch) for sketch in self._sketches]
 
     def touched(self, shingles: Hashes) -> npt.NDArray[np.int64]:
-        """How many hashes of each sketch are among `shingles` (sorted): int64 [sketches]."""
-        low = np.searchsorted(self._hashes, shingles)
-        high = np.searchsorted(self._hashes, shingles, side="right")
-        hit = np.flatnonzero(high > low)
-        found = [self._owners[low[place] : high[place]] for place in hit]
+        """How many hashes of each sketch are among `shingles` (in any order): int64 [sketches]."""
+        place = np.searchsorted(self._hashes, shingles)
+        there = place < len(self._hashes)
+        there[there] = self._hashes[place[there]] == shingles[there]
+        known = np.unique(shingles[there])
+        low, high = np.searchsorted(self._hashes, known), np.searchsorted(self._hashes, known, side="right")
+        found = [self._owners[first:last] for first, last in zip(low, high, strict=True)]
         return np.bincount(np.concatenate([np.zeros(0, np.int64), *found]), minlength=len(self))
 
     def alike(self, shingles: Hashes, threshold: float) -> list[int]:
