@@ -52,7 +52,7 @@ class TransientError(Exception):
 
 
 class WrongChecksumError(TransientError):
-    """The bytes are not those that were promised; one further try tells a bad transfer from a wrong promise."""
+    """The bytes are not those that were promised; after one more download that differs, the pinned checksum is wrong."""
 
 
 class Client:
