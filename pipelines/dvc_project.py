@@ -100,6 +100,19 @@ def overlap(first: str, second: str) -> bool:
     return first == second or first.startswith(f"{second}/") or second.startswith(f"{first}/")
 
 
+def open_repository(root: Path) -> Any:
+    """DVC's repository at `root`, also in a tarball without git, which DVC refuses unless its config says so."""
+    from dvc.repo import Repo
+    from dvc.scm import SCMError
+
+    try:
+        repo = Repo(str(root))
+        repo.scm  # noqa: B018 - looked up at first use
+        return repo
+    except SCMError:
+        return Repo(str(root), config={"core": {"no_scm": True}})
+
+
 class DvcProject:
     """The graph of one working copy at the moment of reading.
 
@@ -111,14 +124,12 @@ class DvcProject:
     """
 
     def __init__(self, root: str | Path = ".") -> None:
-        from dvc.repo import Repo
-
         self.root = Path(root).resolve()
         if not (self.root / DVC_FILE).is_file():
             raise FileNotFoundError(
                 f"{self.root / DVC_FILE}: no such file; start Dagster in the project's folder or set PIPELINE_PROJECT"
             )
-        self._repo = Repo(str(self.root))
+        self._repo = open_repository(self.root)
         # These files alone, never `repo.index`: that one walks the whole working copy, data included.
         self.files = [DVC_FILE, *self._experiment_files()]
         with self._nobody_writes():

@@ -10,13 +10,17 @@ import sys
 import tempfile
 from pathlib import Path
 from statistics import stdev
-from typing import Any
+from typing import Any, Literal
 
 from llm_core.evaluation.catalog import BENCHMARKS, main_metric
 from llm_core.evaluation.definitions import definitions
 from llm_core.evaluation.results import average
 from llm_core.evaluation.statistics import detectable_difference, interval, mean_and_error
 from llm_core.evaluation.tasks import write_tasks
+from llm_core.models.batches import pad_masks, pad_rows
+from llm_core.models.generation import pad_id
+from llm_core.models.loading import device_of
+from llm_core.models.prompts import control_tokens, encode_rendered, encode_text, mark
 from llm_core.params.evaluation import Evaluation
 
 Row = dict[str, Any]
@@ -35,7 +39,6 @@ def score_benchmarks(
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from datasets.utils import disable_progress_bars
     from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
     disable_progress_bars()
@@ -46,7 +49,13 @@ def score_benchmarks(
         terminal = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
         with terminal:  # lm-eval's bars are for terminals; in a log they are a line each
             found = simple_evaluate(
-                HFLM(pretrained=network, tokenizer=tokenizer, batch_size=params.batch_size, add_bos_token=begin),
+                _harness_model(params.chat)(
+                    pretrained=network,
+                    tokenizer=tokenizer,
+                    batch_size=params.batch_size,
+                    add_bos_token=begin,
+                    device=str(device_of(network)),
+                ),
                 tasks=list(samples),
                 samples=samples,
                 num_fewshot=params.num_fewshot,
@@ -70,6 +79,35 @@ def score_benchmarks(
             else:
                 rows.append(row)
     return rows
+
+
+def _harness_model(chat: bool) -> Any:
+    """lm-eval's model class, in which names of control tokens in benchmark items are ordinary text."""
+    from lm_eval.models.huggingface import HFLM
+
+    class Plain(HFLM):  # type: ignore[misc]
+        def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+            marked = [mark(self.tokenizer, message) for message in chat_history]
+            return str(super().apply_chat_template(marked, add_generation_prompt))
+
+        def tok_encode(self, string: str, add_special_tokens: Any = None, left_truncate_len: Any = None,
+                       **rest: Any) -> list[int]:  # fmt: skip
+            if chat:
+                ids = encode_rendered(self.tokenizer, string)
+            elif any(name in string for name in control_tokens(self.tokenizer)):
+                special = add_special_tokens if add_special_tokens is not None else self.add_bos_token is not False
+                ids = encode_text(self.tokenizer, string, special=bool(special))
+            else:
+                return list(super().tok_encode(string, add_special_tokens, left_truncate_len, **rest))
+            return ids[-left_truncate_len:] if left_truncate_len else ids
+
+        def tok_batch_encode(self, strings: list[str], padding_side: Literal["left", "right"] = "left",
+                             left_truncate_len: int | None = None, truncation: bool = False) -> Any:  # fmt: skip
+            rows = [self.tok_encode(string, left_truncate_len=left_truncate_len) for string in strings]
+            pad = pad_id(self.tokenizer)
+            return pad_rows(rows, pad, "cpu", padding_side), pad_masks(rows, "cpu", padding_side)  # lm-eval moves them
+
+    return Plain
 
 
 def score_over_seeds(

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 from llm_core.evaluation.statistics import detectable, ratio_and_error, student
 from llm_core.formats.documents import document_files, read_batches
+from llm_core.models.loading import context_of, device_of
+from llm_core.models.prompts import encode_text
 from llm_core.models.windows import windows
 from llm_core.params.evaluation import LanguageModelling
 from llm_core.runtime.digests import short_hash
@@ -46,7 +48,7 @@ def read_texts(inputs: list[str], tokenizer: Any, tokens_per_source: int | None)
     for source, members in sorted(by_source.items()):
         tokens = 0
         for _, identifier, text in sorted(members):
-            ids = [*begin, *tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], *end]
+            ids = [*begin, *encode_text(tokenizer, text), *end]
             chosen.append(Text(identifier, source, text, ids))
             tokens += len(ids)
             if tokens_per_source is not None and tokens >= tokens_per_source:
@@ -58,7 +60,7 @@ def score_texts(network: Any, texts: list[Text], params: LanguageModelling, batc
     """One row a document: bits, bytes, tokens. The network is in eval mode; logits are taken in fp32."""
     import torch
 
-    context = min(params.context, getattr(network.config, "max_position_embeddings", None) or params.context)
+    context, device = min(params.context, context_of(network.config) or params.context), device_of(network)
     stride = min(params.stride, context)
     pieces = [
         (number, begin, end, scored)
@@ -72,10 +74,10 @@ def score_texts(network: Any, texts: list[Text], params: LanguageModelling, batc
         for start in range(0, len(pieces), batch_size):
             batch = pieces[start : start + batch_size]
             width = max(end - begin for _, begin, end, _ in batch)
-            inputs = torch.zeros(len(batch), width, dtype=torch.long)
-            targets = torch.full((len(batch), width), -100)
+            inputs = torch.zeros(len(batch), width, dtype=torch.long, device=device)
+            targets = torch.full((len(batch), width), -100, device=device)
             for row, (number, begin, end, scored) in enumerate(batch):
-                ids = torch.tensor(texts[number].ids[begin : end + 1])
+                ids = torch.tensor(texts[number].ids[begin : end + 1], device=device)
                 inputs[row, : end - begin] = ids[:-1]
                 targets[row, scored - begin : end - begin] = ids[scored - begin + 1 :]
             # Causal, padded on the right: what is scored cannot see the padding, so no mask is needed.

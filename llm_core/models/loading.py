@@ -92,6 +92,16 @@ def load_network(
     return network.to(place).eval()
 
 
+def untrained(folder: str | Path, seed: int) -> Any:
+    """A causal network of the folder's config with random weights drawn from `seed`, on the default device."""
+    import transformers
+
+    config = read_config(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return transformers.AutoModelForCausalLM.from_config(config).to(choose_device()).eval()
+
+
 def load_tokenizer(folder: str | Path, trust_remote_code: bool = False) -> Any:
     """The tokenizer in `folder`, as it was saved. Raises UserError where there is none."""
     from transformers import AutoTokenizer

@@ -15,6 +15,7 @@ from llama_index.core.llms import CompletionResponse, CompletionResponseGen, Cus
 from llama_index.core.llms.callbacks import llm_completion_callback
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
+from llm_core.models.prompts import render_chat
 from llm_core.retrieval.reader import Reader
 from llm_core.retrieval.search import Method, Search
 
@@ -82,7 +83,7 @@ def _chat(tokenizer: Any) -> Callable[[Sequence[ChatMessage]], str]:
     def prompt(messages: Sequence[ChatMessage]) -> str:
         turns = [{"role": str(m.role.value), "content": m.content or ""} for m in messages]
         if tokenizer.chat_template:
-            return str(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+            return render_chat(tokenizer, turns, add_generation_prompt=True)
         return "\n".join(turn["content"] for turn in turns)
 
     return prompt

@@ -27,12 +27,21 @@ def open_file(path: str | Path, mode: str = "rb") -> IO[Any]:
     return fsspec.open(str(path), mode).open()  # type: ignore[no-any-return]
 
 
+def require_writable_name(path: str) -> None:
+    """Raise UserError for a path that is not UTF-8: it could be read, but not written into a ledger."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path!a}: the name of this file is not UTF-8; rename it") from None
+
+
 def list_files(path: str | Path, endings: tuple[str, ...]) -> list[str]:
     """Files at `path`: itself, or, sorted, everything below it whose name ends in `endings`, in either case.
 
     Names that begin with a dot or an underscore are skipped: they are unfinished or notes.
     Raises UserError when there is nothing at `path`, and at a name that is not UTF-8 and so cannot be written down.
     """
+    require_writable_name(str(path))
     filesystem, root = url_to_fs(str(path))
     if filesystem.isfile(root):
         return [str(path)]
@@ -44,10 +53,7 @@ def list_files(path: str | Path, endings: tuple[str, ...]) -> list[str]:
         below = os.path.relpath(file, root)
         hidden = any(part.startswith((".", "_")) for part in Path(below).parts)
         if not hidden and file.lower().endswith(endings):
-            try:
-                file.encode()
-            except UnicodeEncodeError:
-                raise UserError(f"{path}: holds a file whose name is not UTF-8 ({below!a}); rename it") from None
+            require_writable_name(file)
             # As the path was given: what a stage writes down must not depend on the working folder.
             found.append(filesystem.unstrip_protocol(file) if is_remote(path) else str(Path(path) / below))
     return sorted(found)

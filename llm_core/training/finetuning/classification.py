@@ -16,6 +16,8 @@ import numpy as np
 import torch
 
 from llm_core.errors import UserError
+from llm_core.models import prompts
+from llm_core.models.loading import device_of
 from llm_core.training.finetuning.rows import names as names_of
 from llm_core.training.finetuning.scoring import BATCH, padded
 from llm_core.training.finetuning.training import Job, arguments, train
@@ -52,7 +54,7 @@ def encode_text(tokenizer: Any, text: str, limit: int, ends: bool) -> tuple[list
     A closing special token (BERT's separator) stays when the text is cut; with `ends` there is one
     end token, by which T5's head finds its place.
     """
-    ids = list(tokenizer(text)["input_ids"])
+    ids = prompts.encode_text(tokenizer, text, special=True)
     if ends and ids[-1:] != [tokenizer.eos_token_id]:
         ids.append(tokenizer.eos_token_id)
     cut = len(ids) > limit
@@ -117,8 +119,8 @@ def predict(model: Any, rows: list[dict[str, list[int]]], pad: int) -> np.ndarra
     model.eval()
     for start in range(0, len(rows), BATCH):
         chosen = order[start : start + BATCH]
-        ids, mask, _ = padded([rows[at] for at in chosen], pad)
-        found[chosen] = model(input_ids=ids, attention_mask=mask).logits.float().numpy()
+        ids, mask, _ = padded([rows[at] for at in chosen], pad, device_of(model))
+        found[chosen] = model(input_ids=ids, attention_mask=mask).logits.float().cpu().numpy()
     return found
 
 
