@@ -118,7 +118,7 @@ def batches_or_too_large(
 ) -> Iterator[pa.RecordBatch | TooLarge]:
     """Stream record batches of at most `max_rows` rows and about `batch_bytes` decoded bytes.
 
-    TooLarge stands in the place of a row of more than `max_row_bytes`. `parquet` was opened with `dictionaries`.
+    A row of more than `max_row_bytes` is replaced by a TooLarge. `parquet` was opened with `dictionaries`.
     Raises BrokenInputError at a decompression bomb.
     """
     guard = guard or check_footer(parquet, file)
