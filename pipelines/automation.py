@@ -20,7 +20,7 @@ from pipelines.plan import targeted
 MIRROR_SECONDS = 10
 SNAPSHOT_SECONDS = 6 * 3600
 WEEKLY = "0 3 * * 0"  # Sunday night; PIPELINE_CRON gives another
-FORCE_TAG = "pipeline/force"  # stages that a run makes anew though nothing in the working copy changed
+FORCE_TAG = "pipeline/force"  # stages that a run makes again though nothing in the working copy changed
 RELOAD = "mutation { reloadWorkspace { __typename } }"
 
 STALE = (
@@ -28,7 +28,8 @@ STALE = (
         dg.AutomationCondition.code_version_changed()
         | dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
         | dg.AutomationCondition.newly_missing()
-        | dg.AutomationCondition.initial_evaluation()  # what changed before, it cannot tell; DVC skips what is fresh
+        # On first evaluation Dagster cannot know what changed earlier, so it requests all; DVC skips what is fresh.
+        | dg.AutomationCondition.initial_evaluation()
     ).since(dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated())
     & ~dg.AutomationCondition.any_deps_missing()
     & ~dg.AutomationCondition.any_deps_in_progress()
@@ -96,7 +97,7 @@ def mirror_sensor(loaded: DvcProject, checks: Sequence[Any] = ()) -> dg.SensorDe
 
     Definitions freeze when they load. Where the webserver's address is known
     (DAGSTER_WEBSERVER_URL, set by `make ui`), an edit of dvc.yaml, params.yaml or a stage's
-    code makes this sensor ask for a reload, so that the graph shows what is stale by itself.
+    code makes this sensor ask for a reload, so that the graph shows what is stale without a click.
     """
     root, versions = loaded.root, code_versions(loaded)
 

@@ -145,7 +145,7 @@ def materialize_stage(
         if not forced and project.fresh(name):
             context.log.info(f"{name} didn't change: dvc.lock, its inputs, params, command and outputs agree")
             return result(project, name, key, StageRun(time.monotonic() - started, skipped=True))
-        why = stale_reasons(project, name) or ["this run makes it anew"]
+        why = stale_reasons(project, name) or ["this run makes it again"]
         expected = cost(expectation(project, name), price_of_cpu_hour())
     context.log.info(f"{name} runs: {'; '.join(why)}. Expected: {expected}")
     run = run_stage(context, root, name, force=forced)

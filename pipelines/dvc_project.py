@@ -12,7 +12,7 @@ tools see one graph. Two formulas are here:
   those that another stage reads (a rewritten metrics.json alone makes nothing below stale,
   as under DVC), or over all where none is read;
 - code version of a stage: a hash over its command, its flattened params and the hashes of
-  its leaf deps (files that no stage makes: code, mostly). Computed alike from dvc.lock and
+  its leaf deps (files that no stage makes: code, mostly). Computed in the same way from dvc.lock and
   from the workspace, it differs exactly where DVC says "changed command / params / deps".
 """
 
@@ -85,7 +85,7 @@ class Stage:
     def key(self) -> tuple[str, ...]:
         """Path of the asset's key: `clean@factbook` is `clean_factbook`, an experiment's `index` `retrieval/index`.
 
-        Dagster's graph shows a path's last part alone, and the asset's group beside it.
+        Dagster's graph shows only a path's last part, with the asset's group beside it.
         """
         return (*filter(None, self.experiment.split("/")), identifier(self.plain_name))
 

@@ -56,7 +56,7 @@ class CheckedRunLauncher(DefaultRunLauncher):
             status = WorkerStatus.FAILED if silent and client.socket else WorkerStatus.RUNNING
             return CheckRunHealthResult(status, "the code server of the run has died" if silent else str(error))
         if run.tags.get(SERVER_ID, server_id) != server_id:
-            return CheckRunHealthResult(WorkerStatus.FAILED, "the code server of the run has been started anew")
+            return CheckRunHealthResult(WorkerStatus.FAILED, "the code server of the run has been restarted")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
 

@@ -315,7 +315,7 @@ def test_the_tutorials_run_in_order_and_print_what_they_say(tmp_path: Path) -> N
     for block in tutorial_blocks():
         language = ["bash", "-euo", "pipefail"] if block.language == "sh" else [sys.executable]
         ran = subprocess.run(
-            language, input=block.text, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+            language, input=block.text, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
         )
         assert ran.returncode == 0, f"{block.place}\n{ran.stdout}\n{ran.stderr}"
         for expected in block.outputs:

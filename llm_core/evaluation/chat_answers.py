@@ -11,7 +11,7 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.evaluation.answer_matching import normalize
-from llm_core.evaluation.statistics import detectable_difference, interval, mean_and_error
+from llm_core.evaluation.statistics import detectable_difference, mean_and_error, scored
 from llm_core.evaluation.tasks import spread
 from llm_core.models import generation
 from llm_core.models.generation import Decoding
@@ -72,14 +72,9 @@ def answer_questions(
 def summarize_answers(rows: list[Row]) -> dict[str, float]:
     """Exact match with its error and 95 % interval, the most-frequent-answer baseline, the number of questions."""
     matches = [row["exact_match"] for row in rows]
-    value, error = mean_and_error(matches)
-    low, high = interval(matches)
     baseline, _ = mean_and_error([row["most_frequent"] for row in rows])
     return {
-        "exact_match": value,
-        "exact_match_stderr": error,
-        "exact_match_low": low,
-        "exact_match_high": high,
+        **scored(matches, "exact_match"),
         "most_frequent_answer": baseline,
         "detectable": detectable_difference(matches),
         "items": len(rows),

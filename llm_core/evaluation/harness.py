@@ -4,7 +4,6 @@ import contextlib
 import copy
 import io
 import logging
-import math
 import os
 import sys
 import tempfile
@@ -12,10 +11,12 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any, Literal
 
+import numpy as np
+
 from llm_core.evaluation.catalog import BENCHMARKS, main_metric
 from llm_core.evaluation.definitions import definitions
 from llm_core.evaluation.results import average
-from llm_core.evaluation.statistics import detectable_difference, interval, mean_and_error
+from llm_core.evaluation.statistics import detectable_difference, mean_and_error, scored
 from llm_core.evaluation.tasks import write_tasks
 from llm_core.models.batches import pad_masks, pad_rows
 from llm_core.models.generation import pad_id
@@ -168,11 +169,7 @@ def summarize(rows: list[Row], touched: dict[str, set[str]] | None = None) -> di
         score: dict[str, float] = {"items": len(members)}
         for metric in (key for key in members[0] if key not in ("task", "id")):
             values = [row[metric] for row in members]
-            mean, error = mean_and_error(values)
-            low, high = interval(values)
-            if metric == "perplexity":  # rows hold log-likelihoods; delta method
-                mean, error, low, high = math.exp(-mean), math.exp(-mean) * error, math.exp(-high), math.exp(-low)
-            score |= {metric: mean, f"{metric}_stderr": error, f"{metric}_low": low, f"{metric}_high": high}
+            score |= _perplexity(values) if metric == "perplexity" else scored(values, metric)
         first = main_metric(task, members[0])
         if entry and entry.chance is not None:
             score["chance"] = entry.chance
@@ -183,11 +180,18 @@ def summarize(rows: list[Row], touched: dict[str, set[str]] | None = None) -> di
                 part = [row[first] for row in members if (row["id"] in dirty) == wanted]
                 score[f"items_{kind}"] = len(part)
                 if part:
-                    name = f"{first}_{kind}"
-                    score[name], score[f"{name}_stderr"] = mean_and_error(part)
-                    score[f"{name}_low"], score[f"{name}_high"] = interval(part)
+                    score |= scored(part, f"{first}_{kind}")
         scores[task] = score
     return scores
+
+
+def _perplexity(log_likelihoods: list[float]) -> dict[str, float]:
+    """exp of minus the mean; the error by the delta method, the interval's ends change places."""
+    found = scored(log_likelihoods, "perplexity")
+    mean, error, low, high = found.values()
+    with np.errstate(over="ignore"):
+        ends = [float(np.exp(-value)) for value in (mean, high, low)]
+    return dict(zip(found, (ends[0], ends[0] * error, *ends[1:]), strict=True))
 
 
 def _number(value: Any) -> float:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from llm_core.evaluation.statistics import detectable, ratio_and_error, student
 from llm_core.formats.documents import document_files, read_batches
 from llm_core.models.loading import context_of, device_of
@@ -117,7 +119,7 @@ def summarize_texts(rows: list[Row]) -> dict[str, dict[str, float]]:
             "bits_per_byte_low": value - half,
             "bits_per_byte_high": value + half,
             "detectable": detectable(error * math.sqrt(2)),
-            "perplexity": 2 ** (sum(row["bits"] for row in members) / tokens),
+            "perplexity": float(np.exp2(sum(row["bits"] for row in members) / tokens)),
             "bytes": sum(row["bytes"] for row in members),
             "tokens": tokens,
             "documents": len(members),

@@ -5,6 +5,7 @@ that models are compared on the same items later; `samples.json` continues the p
 params. Seeds and clocks leave no trace: the same model, items and params give the same bytes.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -130,19 +131,23 @@ def lines(metrics: Metrics) -> list[str]:
 
 
 def with_error(score: Mapping[str, Any], metric: str) -> str:
-    """`0.2600 ± 0.0627`; a single document has no error to give; equal items have an interval all the same."""
-    error = score.get(f"{metric}_stderr")
-    if error == 0:
-        return f"{score[metric]:.4f} [{score[f'{metric}_low']:.4f}, {score[f'{metric}_high']:.4f}]"
-    return f"{score[metric]:.4f} " + ("(one document, no error)" if error is None else f"± {error:.4f}")
+    """`0.2600 ± 0.0627`; the interval instead where equal items, or a single one, have no spread."""
+    value = score[metric]
+    if value is None:
+        return "not a finite number"
+    error, low, high = (score.get(f"{metric}_{part}") for part in ("stderr", "low", "high"))
+    if error:
+        return f"{value:.4f} ± {error:.4f}"
+    known = low is not None and high is not None and low < high
+    return f"{value:.4f} " + (f"[{low:.4f}, {high:.4f}]" if known else "(one document, no error)")
 
 
 def rounded(value: Any) -> Any:
-    """Floats to 12 significant digits, nan to null: what JSON and every processor agree on."""
+    """Floats to 12 significant digits, those that are not finite to null: what JSON and every processor agree on."""
     if isinstance(value, dict):
         return {key: rounded(inner) for key, inner in value.items()}
     if isinstance(value, float):
-        return float(f"{value:.12g}") if value == value else None
+        return float(f"{value:.12g}") if math.isfinite(value) else None
     return value
 
 

@@ -42,7 +42,7 @@ BATCH_BYTES = 32 << 20
 def document_files(paths: Paths) -> list[str]:
     """Every document file at `paths` (files and folders), in a stable order.
 
-    A stage's output folder stands for its `documents/` folder: the ledger beside it is skipped.
+    Of the output folder of a stage, only `documents/` is read: the ledger beside it is skipped.
     Raises UserError where a path is missing or holds no document file.
     """
     if isinstance(paths, str | Path):

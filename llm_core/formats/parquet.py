@@ -118,7 +118,7 @@ def batches_or_too_large(
 ) -> Iterator[pa.RecordBatch | TooLarge]:
     """Stream record batches of at most `max_rows` rows and about `batch_bytes` decoded bytes.
 
-    TooLarge stands in the place of a row of more than `max_row_bytes`. `parquet` was opened with `dictionaries`.
+    A row of more than `max_row_bytes` is replaced by a TooLarge. `parquet` was opened with `dictionaries`.
     Raises BrokenInputError at a decompression bomb.
     """
     guard = guard or check_footer(parquet, file)
@@ -190,10 +190,14 @@ def _row_bytes(column: pa.Array) -> np.ndarray:
         return np.asarray(pc.binary_length(column).fill_null(0).to_numpy(zero_copy_only=False), np.int64)
     if pa.types.is_dictionary(kind):
         known = _row_bytes(column.dictionary)
-        if not len(known):
-            return np.zeros(len(column), np.int64)
+        there = column.indices.is_valid().to_numpy(zero_copy_only=False)
         places = column.indices.fill_null(0).to_numpy(zero_copy_only=False)
-        return np.where(column.is_null().to_numpy(zero_copy_only=False), 0, known[places])
+        named = places[there]
+        if len(named) and (named.min() < 0 or named.max() >= len(known)):  # Arrow does not look, and reads beyond
+            raise pa.ArrowInvalid("a row names a place outside the column's dictionary")
+        sizes = np.zeros(len(column), np.int64)
+        sizes[there] = known[named]
+        return sizes
     if pa.types.is_struct(kind):
         fields = [_row_bytes(field) for field in column.flatten()]
         return np.asarray(sum(fields, np.zeros(len(column), np.int64)), np.int64)

@@ -43,7 +43,7 @@ def word_table(words: int, arena_bytes: int) -> WordTable:
 
 @njit(nogil=True)
 def same_bytes(one: Bytes, first: int, other: Bytes, start: int, end: int) -> bool:
-    """Whether `other[start:end]` (uint8 [bytes]) stands in `one` at `first`, which has as many bytes from there on."""
+    """Whether `one` has the bytes `other[start:end]` (uint8 [bytes]) at `first`; it must be long enough."""
     for i in range(end - start):  # noqa: SIM110 - numba compiles no generator
         if one[first + i] != other[start + i]:
             return False

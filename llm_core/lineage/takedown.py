@@ -119,6 +119,9 @@ def plan(
     named = sorted({hit.id for hit in FINDERS[kind](index, value)})
     if not named:
         raise UserError(f"--{kind.replace('_', '-')} {value}: no document found below {data}")
+    if kind == "id" and len(named) > 1:
+        shown = ", ".join(named[:8]) + (", …" if len(named) > 8 else "")
+        raise UserError(f"--id {value}: {len(named)} documents are called so; give one of their own ids ({shown})")
     found = Plan({"kind": kind, "value": named[0] if kind == "id" else value, "reason": reason}, named)
     for identifier in named:
         for row in index.rows("hashes", "id = ?", [identifier]):

@@ -52,7 +52,7 @@ class TransientError(Exception):
 
 
 class WrongChecksumError(TransientError):
-    """The bytes are not those that were promised; one further try tells a bad transfer from a wrong promise."""
+    """The bytes are not those that were promised; if a second download differs too, the pinned checksum is wrong."""
 
 
 class Client:

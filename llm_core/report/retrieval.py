@@ -71,7 +71,7 @@ def searched(data: Path) -> Iterator[Block]:
 
 
 def _scores(scores: Row) -> dict[str, Any]:
-    return {name: score_text(scores, name) for name in scores if not name.endswith("_stderr")}
+    return {name: score_text(scores, name) for name in scores if not name.endswith(("_stderr", "_low", "_high"))}
 
 
 def _answers(answers: Row, key: str) -> dict[str, Any]:

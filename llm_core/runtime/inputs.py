@@ -51,7 +51,7 @@ def compression_of(name: str) -> str | None:
 
 
 def irregular(path: str | Path) -> str | None:
-    """What stands at a local `path` where it is no regular file (`a FIFO (named pipe)`, …), else None.
+    """What is at a local `path` that is no regular file (`a FIFO (named pipe)`, …), else None.
 
     The file is not opened. Raises FileNotFoundError and other OSErrors of `stat`.
     """

@@ -74,7 +74,7 @@ class Limits:
 
 
 def broken_file(error: Exception, offset: int = 0, size: int = 0) -> Rejected:
-    """The record that stands in the ledger for a file that could not be read, or not to its end.
+    """The rejected record that reports a file which could not be read, or not to its end.
 
     Raises the error where the file changed while it was read: what was read of it is of no use.
     """

@@ -32,7 +32,7 @@ def list_shards(params: ListedSource, client: Client, endings: tuple[str, ...], 
         shards[name] = Shard(name, address, digest)
     if not shards:
         where = ", ".join([*params.paths, *([params.address_list] if params.address_list else [])])
-        passed = "; not read: " + told(not_read) if not_read else ""
+        passed = "; not read: " + counts_of(not_read) if not_read else ""
         raise UserError(f"{redact(where)}: names no file ending in {', '.join(endings)}{passed}")
     if params.files and params.files < len(shards):
         chosen = set(random.Random(params.seed).sample(sorted(shards), params.files))
@@ -45,7 +45,7 @@ def limits(params: ListedSource) -> Limits:
     return Limits(params.max_document_bytes, params.max_inflation)
 
 
-def told(not_read: Counter[str]) -> str:
+def counts_of(not_read: Counter[str]) -> str:
     """Counts of files by reason, for people: `3 other_ending .pdf, 1 linked_folder`."""
     return ", ".join(f"{count} {reason}" for reason, count in sorted(not_read.items()))
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from llm_core.corpus.sources.base import Record, Rejected, Shard, SourceRoom
 from llm_core.corpus.sources.gather import TOLD_APART, gather
-from llm_core.corpus.sources.listed import told
+from llm_core.corpus.sources.listed import counts_of
 from llm_core.formats.documents import BATCH_ROWS, DocumentWriter, document_id
 from llm_core.formats.ledger import LedgerWriter, Row, Verdict, check_balance
 from llm_core.formats.schema import as_text
@@ -90,7 +90,7 @@ def fetch(source: str, params: Source, network: Network, out: Path, scratch: Pat
     if metrics.get("ids_told_apart"):
         log(f"fetch {source}: {metrics['ids_told_apart']} documents have an id that another text has: renamed")
     if room.not_read:
-        log(f"fetch {source}: files not read: {told(room.not_read)}")
+        log(f"fetch {source}: files not read: {counts_of(room.not_read)}")
     report({"source": source, **metrics})
     return metrics
 

@@ -13,7 +13,7 @@ from fsspec.core import url_to_fs
 
 from llm_core.errors import UserError
 from llm_core.runtime.inputs import irregular
-from llm_core.runtime.storage import is_remote
+from llm_core.runtime.storage import is_remote, require_writable_name
 
 LONGEST_ENDING = 12
 
@@ -23,6 +23,7 @@ def survey(path: str, endings: tuple[str, ...]) -> tuple[list[str], Counter[str]
 
     A file that is named itself is read or refused. Raises UserError: nothing there, no regular file, another ending.
     """
+    require_writable_name(path)
     if is_remote(path):
         return _remote(path, endings)
     if not os.path.lexists(path) or not Path(path).exists():

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+
+from llm_core.evaluation.statistics import mean_and_error, student
+
+POWER = 0.8
 
 
 class Paired(NamedTuple):
@@ -29,10 +32,8 @@ def paired(first: Sequence[float], second: Sequence[float], confidence: float) -
     count = len(differences)
     if count < 2:
         raise ValueError("a paired interval needs two seeds or more")
-    error = float(differences.std(ddof=1) / np.sqrt(count))
-    width = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * error
-    mean = float(differences.mean())
-    power = float(stats.t.ppf(0.8, count - 1)) * error
+    mean, error = mean_and_error(differences)
+    width, power = (student(level, count - 1) * error for level in (confidence, 2 * POWER - 1))
     return Paired(mean, mean - width, mean + width, width + power)
 
 

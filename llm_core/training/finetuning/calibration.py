@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from llm_core.models.loading import device_of
+from llm_core.runtime.shares import wilson
 from llm_core.training.finetuning.scoring import BATCH, padded
 
 BINS = 15
@@ -36,8 +37,11 @@ def macro_f1_interval(truth: np.ndarray, decided: np.ndarray, seed: int, draws: 
     samples = [generator.integers(0, len(truth), len(truth)) for _ in range(draws)]
     values = [f1_score(truth[chosen], decided[chosen], average="macro", zero_division=0) for chosen in samples]
     low, high = np.percentile(values, [2.5, 97.5])
+    value = float(f1_score(truth, decided, average="macro", zero_division=0))
+    if low == high:  # resampling sees no spread, which does not make the figure certain
+        low, high = wilson(value * len(truth), len(truth))
     return {
-        "value": float(f1_score(truth, decided, average="macro", zero_division=0)),
+        "value": value,
         "low": float(low),
         "high": float(high),
     }

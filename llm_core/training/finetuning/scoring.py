@@ -10,6 +10,7 @@ import torch
 
 from llm_core.errors import UserError
 from llm_core.evaluation.answer_matching import answer_f1, normalize
+from llm_core.evaluation.statistics import scored
 from llm_core.models import generation
 from llm_core.models.batches import pad_masks, pad_rows
 from llm_core.models.generation import Decoding
@@ -97,12 +98,12 @@ def padded(
     return pad_rows(ids, pad, device), pad_masks(ids, device), pad_rows(labels, IGNORED, device)
 
 
-def mean_and_error(values: Sequence[float]) -> dict[str, float]:
-    """Mean and its standard error."""
-    count = len(values)
-    mean = sum(values) / max(count, 1)
-    variance = sum((value - mean) ** 2 for value in values) / max(count - 1, 1)
-    return {"mean": mean, "standard_error": math.sqrt(variance / max(count, 1)), "items": count}
+def mean_and_error(values: Sequence[float]) -> dict[str, Any]:
+    """Mean with its standard error and 95 % interval, None where one value has none; the number of values."""
+    if not values:
+        return {"mean": None, "standard_error": None, "low": None, "high": None, "items": 0}
+    found = [value if math.isfinite(value) else None for value in scored(values, "mean").values()]
+    return dict(zip(("mean", "standard_error", "low", "high"), found, strict=True)) | {"items": len(values)}
 
 
 def sign_test(wins: int, losses: int) -> float:
@@ -112,7 +113,7 @@ def sign_test(wins: int, losses: int) -> float:
     return float(binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue) if wins + losses else 1.0
 
 
-def paired(before: Sequence[float], after: Sequence[float]) -> dict[str, float]:
+def paired(before: Sequence[float], after: Sequence[float]) -> dict[str, Any]:
     """Means before and after on the same items, the change's standard error, and the sign test of the rise."""
     change = mean_and_error([b - a for a, b in zip(before, after, strict=True)])
     wins = sum(b > a for a, b in zip(before, after, strict=True))

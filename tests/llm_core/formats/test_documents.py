@@ -232,5 +232,6 @@ def test_files_whose_names_cannot_be_written_down_are_named(tmp_path):
     assert len(document_files(tmp_path)) == 1
     with open(bytes(tmp_path) + b"/\xff.jsonl", "w") as stream:
         stream.write('{"text": "one"}\n')
-    with pytest.raises(UserError, match=r"not UTF-8 .*\\udcff"):
-        document_files(tmp_path)
+    for path in (tmp_path, f"{tmp_path}/\udcff.jsonl"):
+        with pytest.raises(UserError, match=r"\\udcff.* not UTF-8"):
+            document_files(path)

@@ -15,7 +15,7 @@ NOISE = 0.25  # seconds; below, a comparison says nothing
 @pytest.mark.parametrize("step", STEPS)
 def test_eight_times_the_document_costs_no_more_than_sixteen_times_the_time(step: str) -> None:
     """A quadratic step would cost 64 times as much. Processor time, which other processes do not count to."""
-    run = runner(step, [])
+    run = runner(step)
     run("Warm. <p>é</p>")
     for name in SHAPES:
         seconds = []
