@@ -1,14 +1,16 @@
 """Options that many verbs share, declared once."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 
 from llm_core.errors import UserError
-from llm_core.params import Params, load
+from llm_core.params import Params, load, validate
 
-ParamsFile = Annotated[Path, typer.Option("--params", help="The file of knobs.", show_default=True)]
+ParamsFile = Annotated[Path, typer.Option("--params", help="The params file, or a preset, which is merged over params.yaml.", show_default=True)]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="KEY=VALUE overrides one knob, e.g. --set pretraining.steps=100. Repeatable."),
@@ -18,15 +20,33 @@ In = Annotated[
     typer.Option(
         "--in",
         help="Files or folders of documents (Parquet, JSONL, JSONL.gz, JSONL.zst). Repeatable. "
-        "A path with {source} stands for one path for each source in the params.",
+        "A path with {source} means one path for each source in the params.",
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write; replaced whole when the stage succeeds.")]
 
 
 def read_params(file: Path, overrides: list[str] | None) -> Params:
-    """The validated params of a verb's `--params` and `--set`."""
+    """The validated params of a verb's `--params` and `--set`.
+
+    Without `--params`, and where the folder has no params.yaml, the defaults hold, and a line on stderr says so.
+    """
+    if not file.exists() and not _given("params_file"):
+        print(f"llm-core: no {file} here, so the defaults hold (`llm-core params` prints them)", file=sys.stderr)
+        return validate({}, "--set", overrides)
     return load(file, overrides)
+
+
+def repeated(file: Path, overrides: list[str] | None) -> list[str]:
+    """`--params` and `--set` as arguments, for a process that does the same work."""
+    chosen = ["--params", str(file)] if file.exists() else []
+    return chosen + [part for assignment in overrides or [] for part in ("--set", assignment)]
+
+
+def _given(name: str) -> bool:
+    """Whether a parameter of the present verb was given on its command line."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
 def expand_sources(paths: list[str], params: Params) -> list[str]:
@@ -43,5 +63,5 @@ def expand_sources(paths: list[str], params: Params) -> list[str]:
 
 
 def verb_app() -> typer.Typer:
-    """A Typer app for a module that holds one verb, with plain tracebacks for what is our fault."""
+    """A Typer app for a module that holds one verb, with plain tracebacks for faults of the program."""
     return typer.Typer(add_completion=False, pretty_exceptions_enable=False)
