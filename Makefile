@@ -12,7 +12,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-all test-fast lint ui clean
+.PHONY: help install run test test-all test-fast lint ui docs clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,10 @@ test-all: test ## every slow test too: finetuning methods, peers of evaluation a
 
 test-fast: $(STAMP) ## the fast tests alone
 	pytest -m 'not slow' -n 2 --dist loadfile
+
+docs: $(STAMP) ## the documentation as a site in site/, warnings as errors
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 clean: ## remove the environment, caches and every stage's output (DVC's cache stays)
 	rm -rf .venv .torch_extensions .scratch .dagster .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

@@ -100,9 +100,14 @@ def mirror_sensor(loaded: DvcProject) -> dg.SensorDefinition:
     )
     def mirror(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         known = set(context.repository_def.asset_graph.get_all_asset_keys()) if context.repository_def else None
-        with DvcProject(root) as project:
-            edited = code_versions(project) != versions
-            events = list(missing_events(project, context.instance, known))
+        from dvc.lock import LockError
+
+        try:
+            with DvcProject(root) as project:
+                edited = code_versions(project) != versions
+                events = list(missing_events(project, context.instance, known))
+        except LockError:
+            return dg.SkipReason("another dvc command holds the repository's lock; dvc.lock is read at the next tick")
         if edited:
             reload_code_location(context)
         if not events:

@@ -141,7 +141,7 @@ def materialize_stage(
     """
     forced = context.run.tags.get(FORCE_TAG, "") == name.replace("@", ".")
     started = time.monotonic()
-    with DvcProject(root, settle=False) as project:
+    with DvcProject(root) as project:
         if not forced and project.fresh(name):
             context.log.info(f"{name} didn't change: dvc.lock, its inputs, params, command and outputs agree")
             return result(project, name, key, StageRun(time.monotonic() - started, skipped=True))
@@ -150,7 +150,7 @@ def materialize_stage(
     context.log.info(f"{name} runs: {'; '.join(why)}. Expected: {expected}")
     run = run_stage(context, root, name, force=forced)
     plan = {"why it ran": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in why)), "expected": expected}
-    with DvcProject(root, settle=False) as project:  # the `dvc repro` of this stage has just ended
+    with DvcProject(root) as project:
         return result(project, name, key, run, plan)
 
 

@@ -21,20 +21,19 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
-from llm_core.tracking.dvc_context import flatten
+from llm_core.runtime.nested import flatten
 
 BEFORE = "before:"  # a consumed version that is no longer the present one
 NOTHING = "NULL"  # dagster's version of an asset that has never been materialized
 DVC_FILE = "dvc.yaml"
 LOCK_FILE = "dvc.lock"
-SETTLED = 0.5  # seconds; DVC writes a lock file of thirty stages in a tenth of one
-PATIENCE = 10.0  # seconds, for stages so short that the file changes all the time
+PATIENCE = 10.0  # seconds to wait for DVC's lock, which a `dvc` that hashes large files may hold for longer
 EXPERIMENTS = "experiments"
 
 
@@ -104,14 +103,14 @@ def overlap(first: str, second: str) -> bool:
 class DvcProject:
     """The graph of one working copy at the moment of reading.
 
-    DVC rewrites dvc.lock in place, so one that has just changed may be half written: it is read when it has been left
-    alone for SETTLED seconds. `settle=False` is for those who know that no `dvc repro` is at work.
+    DVC rewrites dvc.lock in place, and holds its repository lock while it does. The files are read under the same
+    lock, so that none is half written; DVC gives the lock back while a stage's command runs.
 
-    Raises FileNotFoundError where there is no dvc.yaml, and DVC's own errors (with file and
-    line) where it is not valid.
+    Raises FileNotFoundError where there is no dvc.yaml, DVC's own errors (with file and line) where it is not valid,
+    and DVC's LockError where another `dvc` holds the lock for more than PATIENCE seconds.
     """
 
-    def __init__(self, root: str | Path = ".", settle: bool = True) -> None:
+    def __init__(self, root: str | Path = ".") -> None:
         from dvc.repo import Repo
 
         self.root = Path(root).resolve()
@@ -122,25 +121,38 @@ class DvcProject:
         self._repo = Repo(str(self.root))
         # These files alone, never `repo.index`: that one walks the whole working copy, data included.
         self.files = [DVC_FILE, *self._experiment_files()]
-        if settle:
-            self._wait_until_settled()
-        self._dvc_stages = {
-            stage.name if file == DVC_FILE else f"{file}:{stage.name}": stage
-            for file in self.files
-            for stage in self._repo.stage.load_file(str(self.root / file))
-        }
+        with self._nobody_writes():
+            self._dvc_stages = {
+                stage.name if file == DVC_FILE else f"{file}:{stage.name}": stage
+                for file in self.files
+                for stage in self._repo.stage.load_file(str(self.root / file))
+            }
+            self.lock = self._read_locks()
+            self._written = self._paths_being_written()
         self.stages = {name: self._plain(name, stage) for name, stage in self._dvc_stages.items()}
         self._code_versions: dict[str, str] = {}
         self._params_files: dict[str, dict[str, Any]] = {}
 
-    def _wait_until_settled(self) -> None:
-        locks = [(self.root / file).with_name(LOCK_FILE) for file in self.files]
+    @contextmanager
+    def _nobody_writes(self) -> Iterator[None]:
+        """Hold DVC's repository lock. In a folder that cannot be written nobody writes dvc.lock either."""
+        from dvc.lock import LockError
+
+        if not os.access(self._repo.tmp_dir or self.root, os.W_OK):
+            yield
+            return
         deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            changed = [path.stat().st_mtime for path in locks if path.is_file()]
-            if not changed or not 0 <= time.time() - max(changed) < SETTLED:  # a clock set back is no reason to wait
-                return
-            time.sleep(SETTLED / 10)
+        while True:
+            try:
+                self._repo.lock.lock()  # tries for three seconds
+                break
+            except LockError:
+                if time.monotonic() > deadline:
+                    raise
+        try:
+            yield
+        finally:
+            self._repo.lock.unlock()
 
     def _experiment_files(self) -> list[str]:
         found = sorted((self.root / EXPERIMENTS).rglob(DVC_FILE))
@@ -223,8 +235,7 @@ class DvcProject:
 
     # --- versions
 
-    @cached_property
-    def lock(self) -> dict[str, dict[str, Any]]:
+    def _read_locks(self) -> dict[str, dict[str, Any]]:
         """Entries of dvc.lock, and of the one beside each experiment's dvc.yaml, by stage; {} before the first run."""
         from dvc.utils.serialize import load_yaml
 
@@ -234,6 +245,25 @@ class DvcProject:
             for name, entry in ((load_yaml(str(path)).get("stages") or {}) if path.is_file() else {}).items():
                 found[name if file == DVC_FILE else f"{file}:{name}"] = entry
         return found
+
+    def _paths_being_written(self) -> list[str]:
+        """Absolute paths that a running `dvc` has claimed for writing (its file `rwlock`): the outputs of its stage.
+
+        DVC removes a stage's outputs before its command runs, so that until the end they are missing on purpose.
+        """
+        import psutil
+
+        file = Path(self._repo.tmp_dir or self.root) / "rwlock"
+        try:
+            claims = json.loads(file.read_text(encoding="utf-8")).get("write", {})
+        except (OSError, ValueError):  # no stage has run yet; or DVC itself complains of it
+            return []
+        return [path for path, claim in claims.items() if psutil.pid_exists(claim["pid"])]
+
+    def running(self, name: str) -> bool:
+        """Whether a `dvc` was at work on the stage's outputs at the moment of reading."""
+        outs = [str(self.root / out.path) for out in self.stages[name].outs]
+        return any(overlap(out, path) for out in outs for path in self._written)
 
     def locked(self, name: str, part: str) -> dict[str, str]:
         """Hashes by path of a stage's `deps` or `outs` in its dvc.lock, which has paths from the stage's `wdir`."""

@@ -20,7 +20,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from llm_core.tracking.dvc_context import flatten
+from llm_core.runtime.nested import flatten
 from pipelines.metadata import MLFLOW_UI, mlflow_metadata
 from pipelines.stage_run import run_dvc
 

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from llm_core.formats.pages import cell_text
+from llm_core.runtime import json_lines
 from pipelines.dvc_project import DvcProject, Stage
 
 MAX_FIGURES = 60
@@ -89,8 +90,7 @@ def table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
 def sampled_drops(file: Path) -> dict[str, Any]:
     """The sampled drops of a cleaning stage, a table for each reason."""
     rows: dict[str, list[tuple[Any, ...]]] = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        drop = json.loads(line)
+    for drop in json_lines.load_rows(file):
         excerpt = " ".join(drop["excerpt"].split())[:MAX_EXCERPT]
         score = "" if drop["score"] is None else drop["score"]
         rows.setdefault(drop["reason"], []).append((score, drop["characters"], excerpt, drop["url"] or ""))
@@ -101,8 +101,7 @@ def sampled_drops(file: Path) -> dict[str, Any]:
 def loss_chart(log: Path) -> str | None:
     """The losses of a training log (JSON lines with `step` and `…loss…` fields) as base64 PNG."""
     curves: dict[str, list[tuple[float, float]]] = {}
-    for line in log.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in json_lines.load_rows(log):
         for key, value in row.items():
             if ("loss" in key or "bits_per_byte" in key) and isinstance(value, int | float) and "step" in row:
                 curves.setdefault(key, []).append((row["step"], value))

@@ -68,17 +68,17 @@ def missing_events(
 ) -> Iterator[tuple[str, dg.AssetMaterialization]]:
     """The materializations that Dagster lacks, stage by stage, parents first.
 
-    Stages that a Dagster run is about to materialize are left to it, and so are stages that
-    the loaded code location does not know yet (`known`).
+    Stages that a Dagster run is about to materialize are left to it, stages that a `dvc repro` is making are looked at
+    when it has ended, and stages that the loaded code location does not know yet (`known`) wait for its reload.
     """
     busy: set[dg.AssetKey] = set()
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
         busy |= set(run.asset_selection or ())
     for name in project.order():
         key = dg.AssetKey(project.stages[name].key)
-        actual = provenance(project, name)
-        if key in busy or (known is not None and key not in known):
+        if key in busy or project.running(name) or (known is not None and key not in known):
             continue
+        actual = provenance(project, name)
         event = instance.get_latest_materialization_event(key)
         recorded = dict(event.asset_materialization.tags or {}) if event and event.asset_materialization else {}
         if actual is None:

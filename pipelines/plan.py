@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from llm_core.tracking.dvc_context import flatten
+from llm_core.runtime import json_lines
+from llm_core.runtime.nested import flatten
 from pipelines.dvc_project import DVC_FILE, LOCK_FILE, DvcProject
 
 TIMINGS = Path(".scratch") / "timings.jsonl"
@@ -104,8 +105,7 @@ def past_runs(root: Path) -> dict[str, tuple[float | None, float | None]]:
 def _past_runs(file: Path, changed: int) -> dict[str, tuple[float | None, float | None]]:
     wall: dict[str, list[float]] = {}
     cpu: dict[str, list[float]] = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in json_lines.load_rows(file, cut_short=True):
         name = str(row.get("stage") or "")
         if name and not row.get("failed"):
             wall.setdefault(name, []).append(float(row["seconds"]))

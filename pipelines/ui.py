@@ -18,6 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from types import FrameType
 
+from llm_core.tracking.store import relocate
 from pipelines.processes import stop
 
 HOST = "127.0.0.1"
@@ -42,6 +43,7 @@ def main() -> None:
 def serve(root: Path, dagster_port: int, mlflow_port: int) -> int:
     """Run both user interfaces over the project at `root`; the exit code."""
     home = prepare_home(root)
+    relocate()  # before MLflow's server opens the store
     addresses = {"Dagster": f"http://{HOST}:{dagster_port}", "MLflow": f"http://{HOST}:{mlflow_port}"}
     environment = {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes of 200 MB for LLM judges, never asked

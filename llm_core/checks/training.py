@@ -1,6 +1,5 @@
 """Checks of the tokenizer, the token shards and a training run."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 from llm_core.checks import Verdict
 from llm_core.formats.documents import document_files, read_batches
 from llm_core.params.checks import Checks
+from llm_core.runtime import json_lines
 
 
 def round_trip(tokenizer: Path, documents: Path, params: Checks) -> Verdict:
@@ -58,7 +58,7 @@ def conservation(tokens: Path, split: Path, params: Checks) -> Verdict:
 def loss(model: Path, params: Checks, previous: Mapping[str, Any] | None) -> Verdict:
     """All logged losses are finite, and the last held-out loss is near the best accepted one (`previous`)."""
     log = model / "training_log.jsonl"
-    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    rows = json_lines.load_rows(log)
     losses = [(row.get("step", 0), key, value) for row in rows for key, value in row.items() if "loss" in key]
     bad = [(step, key) for step, key, value in losses if not isinstance(value, int | float) or not math.isfinite(value)]
     heldout = [value for _, key, value in losses if "heldout" in key or "held_out" in key or "valid" in key]

@@ -32,7 +32,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "filter": ("filter", "Judge documents by one recipe of quality rules."),
         "train-quality": ("train_quality", "Train the classifier by which `clean` may judge quality."),
         "dedup": ("dedup", "Drop exact and near duplicates across corpora, every pair verified."),
-        "dedup-text": ("dedup_text", "Take out paragraphs, lines or substrings that another document holds too."),
+        "dedup-text": ("dedup_text", "Remove paragraphs, lines or substrings that another document also contains."),
         "fetch-benchmarks": ("fetch_benchmarks", "Fetch the items of real benchmarks, pinned by hash."),
         "decontaminate": ("decontaminate", "Drop documents that overlap with the items of benchmarks."),
         "split": ("split", "Hold out whole documents of each source, near-duplicates on one side."),
@@ -43,18 +43,27 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Training": {
         "pretrain": ("pretrain", "Train a language model with DeepSpeed ZeRO; resumes exactly."),
         "finetune-data": ("finetune_data", "Read, check and split the rows of one finetuning method."),
-        "finetune": ("finetune", "Finetune a model: classify, instruct, reward, dpo, rlhf, contrastive; full, LoRA or QLoRA."),
+        "finetune": (
+            "finetune",
+            "Finetune a model by one method; all weights, LoRA or QLoRA.",
+        ),
         "scaling": ("scaling", "Train a ladder of small models and fit scaling laws to it."),
-        "ablate": ("ablate", "Tell whether a change of recipe makes better models: several seeds, a negative control."),
+        "ablate": ("ablate", "Test whether a change of recipe makes better models, over several seeds."),
         "word2vec": ("word2vec", "Train word vectors (CBOW and skip-gram); neighbours, analogies, a plot."),
-        "initialize-embeddings": ("initialize_embeddings", "Make an untrained model whose token vectors are Word2Vec's."),
+        "initialize-embeddings": (
+            "initialize_embeddings",
+            "Make an untrained model with Word2Vec's token vectors.",
+        ),
         "evidence-data": ("evidence_data", "Add rows with retrieved evidence to instruction data."),
         "encoder-data": ("encoder_data", "Make pairs of queries and passages, for `finetune contrastive`."),
     },
     "Evaluation": {
         "evaluate": ("evaluate", "Score a model: bits per byte, benchmarks, answers; with errors and baselines."),
         "score": ("score", "Score files of translations, summaries or labels: BLEU, chrF, ROUGE, accuracy, F1."),
-        "compare": ("compare", "Compare two evaluations on the same items: differences, intervals, what they can show."),
+        "compare": (
+            "compare",
+            "Compare two evaluations on the same items: differences with intervals.",
+        ),
         "evaluate-retrieval": ("evaluate_retrieval", "Measure search and answers on questions with known passages."),
         "register": ("register", "Register an evaluated model as challenger, with the gate's decision."),
         "promote": ("promote", "Make a version champion if it passed the gate; judge it again, or list the versions."),
@@ -62,7 +71,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Use": {
         "generate": ("generate", "Continue a prompt with a pretrained model."),
-        "chat": ("chat", "Talk with a finetuned model in a terminal."),
+        "chat": ("chat", "Chat with a finetuned model in a terminal."),
         "classify": ("classify", "Label a text, with a calibrated confidence."),
         "serve": ("serve", "Serve a model on loopback with an OpenAI-compatible endpoint."),
         "index": ("index", "Cut documents into passages and index them by words and by meaning."),
@@ -71,12 +80,15 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "agent": ("agent", "Let a model use tools (search, calculator, tracker) within limits; --tasks measures it."),
     },
     "Lineage and reports": {
-        "trace": ("trace", "Tell a document's journey: source, verdicts, duplicates, training steps, models."),
+        "trace": ("trace", "Show a document's journey: source, verdicts, duplicates, training steps, models."),
         "documents": ("documents", "List the exact documents that a model was trained on."),
         "takedown": ("takedown", "Remove documents and their twins; show what that touches; prove that they left."),
         "diff": ("diff", "Compare two versions of the data or of a model: documents, tokens, settings, scores."),
         "card": ("card", "Write the dataset card and model cards from the ledgers."),
-        "report": ("report", "One page about the run: data, drops, training, scores, samples, time, versions, licences."),
+        "report": (
+            "report",
+            "One page about the run: data, drops, training, scores, time, versions, licences.",
+        ),
         "summary": ("summary", "The last run in a few lines, and where to look."),
     },
     "Orchestration": {
@@ -132,8 +144,9 @@ def _main(arguments: list[str]) -> None:
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     failed = True
     try:
+        outputs = importlib.import_module("llm_core.cli.outputs")  # imports typer, which `--help` does without
         module = importlib.import_module(f"llm_core.cli.{VERBS[verb][0]}")
-        module.app(args=arguments[1:], prog_name=f"llm-core {verb}")
+        outputs.guarded(module.app, verb)(args=arguments[1:], prog_name=f"llm-core {verb}")
         failed = False
     except SystemExit as end:
         failed = bool(end.code)

@@ -22,4 +22,12 @@ def filter_(
     from llm_core.corpus.cleaning.stage import clean as run
 
     params = read_params(params_file, overrides)
-    run(expand_sources(inputs, params), out, params.cleaning, steps=[recipe], stage="filter")
+    run(
+        expand_sources(inputs, params),
+        out,
+        params.cleaning,
+        steps=[recipe],
+        stage="filter",
+        sources=list(params.sources),
+        launch=params.launch.cleaning,
+    )

@@ -10,7 +10,10 @@ import typer
 from llm_core.errors import UserError
 from llm_core.params import Params, load, validate
 
-ParamsFile = Annotated[Path, typer.Option("--params", help="The params file, or a preset, which is merged over params.yaml.", show_default=True)]
+ParamsFile = Annotated[
+    Path,
+    typer.Option("--params", help="Params file, or a preset, which is merged over params.yaml.", show_default=True),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="KEY=VALUE overrides one knob, e.g. --set pretraining.steps=100. Repeatable."),

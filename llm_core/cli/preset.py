@@ -1,7 +1,7 @@
 """`llm-core preset`: a params.yaml made of a preset."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,7 +37,7 @@ def preset(
     file = presets.find(name, FOLDER)
     load(file)
     if differences:
-        for key, (before, after) in presets.differences(file).items():
+        for key, (before, after) in changes(file).items():
             typer.echo(f"{key}: {before!r} -> {after!r}")
         return
     text = presets.merge(file)
@@ -46,3 +46,14 @@ def preset(
         return
     with output_file(out_file) as stream:
         stream.write(text)
+
+
+def changes(file: Path) -> dict[str, tuple[Any, Any]]:
+    """Dotted key -> (value in params.yaml or None, value with the preset or None), where the two differ."""
+    from llm_core.params import presets
+    from llm_core.params.reading import read_values
+    from llm_core.runtime.nested import flatten
+
+    before, after = flatten(read_values(presets.base_of(file))), flatten(presets.values_of(file))
+    keys = sorted({*before, *after})
+    return {key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}

@@ -21,4 +21,4 @@ def split(
     from llm_core.corpus.split.stage import split as run
 
     params = read_params(params_file, overrides)
-    run(expand_sources(inputs, params), out, params.split, params.seed, params.shards.bytes)
+    run(expand_sources(inputs, params), out, params.split, params.seed, params.shards.bytes, list(params.sources))

@@ -8,7 +8,6 @@ later crawl brings it under another id. Taking a line out brings the first bytes
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from llm_core.errors import UserError
+from llm_core.runtime import json_lines
 from llm_core.runtime.storage import output_file
 
 FILE = "takedowns.jsonl"
@@ -77,27 +77,13 @@ def load(path: str | Path) -> Takedowns:
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
     """The file's lines as dictionaries; [] where there is no file."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path}:{number}: not valid JSON ({error})") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}:{number}: a JSON object is needed")
-        rows.append(row)
-    return rows
+    return json_lines.load_rows(path, missing_ok=True)
 
 
 def write_rows(path: str | Path, rows: list[dict[str, Any]]) -> None:
     """Write tombstones, one a line, sorted, so that the file does not depend on the order of requests."""
-    lines = sorted({json.dumps(row, sort_keys=True, ensure_ascii=False) for row in rows})
     with output_file(path) as stream:
-        stream.writelines(f"{line}\n" for line in lines)
+        stream.writelines(sorted({json_lines.dump(row, sort_keys=True) for row in rows}))
 
 
 def _domains(url: str | None) -> list[str]:

@@ -5,7 +5,6 @@ and, where known, `field`. The baseline answers each question with its field's m
 `train.jsonl` beside the test file. Answers are compared in SQuAD's normal form (Rajpurkar et al. 2016).
 """
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from llm_core.errors import UserError
 from llm_core.evaluation.answer_matching import normalize
 from llm_core.evaluation.statistics import detectable_difference, interval, mean_and_error
 from llm_core.evaluation.tasks import spread
+from llm_core.runtime import json_lines
 from llm_core.runtime.progress import task as progress_task
 
 Row = dict[str, Any]
@@ -22,15 +22,10 @@ Row = dict[str, Any]
 def read_questions(file: Path) -> list[Row]:
     """Rows of a test file. Raises UserError at a line that is no conversation ending in an answer."""
     rows = []
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file") from None
-    for number, line in enumerate(lines, start=1):
+    for number, row in json_lines.read_rows(file):
         try:
-            row = json.loads(line)
             assert row["messages"][-1]["role"] == "assistant"
-        except (ValueError, KeyError, IndexError, TypeError, AssertionError):
+        except (KeyError, IndexError, TypeError, AssertionError):
             raise UserError(f"{file}:{number}: needs `messages` that end with the assistant's answer") from None
         rows.append(row)
     return rows

@@ -8,7 +8,6 @@ turned back to what lm-eval expects; each such change stands in `_RESTORE`.
 
 import gzip
 import io
-import json
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -26,6 +25,7 @@ from llm_core.network.downloads import Client
 from llm_core.network.packages import fetch_package
 from llm_core.params.evaluation import Benchmarks
 from llm_core.params.sources import Network
+from llm_core.runtime import json_lines
 from llm_core.runtime.digests import file_digest
 from llm_core.runtime.progress import log
 from llm_core.runtime.progress import task as progress_task
@@ -88,7 +88,7 @@ def _ways_out(name: str, error: ConnectionError) -> str:
 
 def _line(name: str, item: Item) -> str:
     try:
-        return json.dumps(item, ensure_ascii=False) + "\n"
+        return json_lines.dump(item)
     except TypeError as error:
         raise UserError(f"benchmark '{name}': an item is not text and numbers alone ({error}); not supported") from None
 
@@ -120,8 +120,10 @@ def _arrow(data: bytes) -> Iterator[Item]:
 def _jsonl(data: bytes) -> Iterator[Item]:
     """The documents of a file of requests, each once: it has one line a choice."""
     last = None
-    for line in gzip.decompress(data).splitlines():
-        request = json.loads(line)
+    for line in gzip.decompress(data).split(b"\n"):
+        if not line.strip():
+            continue
+        request = json_lines.parse(line)
         if request["doc_id"] != last:
             last = request["doc_id"]
             yield request["doc"]

@@ -1,10 +1,10 @@
 """An evaluation's results.jsonl, read back."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.runtime import json_lines
 
 Row = dict[str, Any]
 
@@ -15,8 +15,7 @@ def read_results(folder: Path) -> dict[str, list[Row]]:
     if not file.is_file():
         raise UserError(f"{folder}: holds no results.jsonl; give a folder that `llm-core evaluate` wrote")
     tasks: dict[str, list[Row]] = {}
-    for line in file.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    for row in json_lines.load_rows(file):
         tasks.setdefault(row["task"], []).append(row)
     return tasks
 

@@ -5,7 +5,6 @@ that models are compared on the same items later; `samples.json` continues the p
 params. Seeds and clocks leave no trace: the same model, items and params give the same bytes.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,10 @@ from llm_core.evaluation.language_modelling import (
     summarize_texts,
     xz_bits_per_byte,
 )
-from llm_core.params import Params, flatten
+from llm_core.params import Params
+from llm_core.runtime import json_lines
 from llm_core.runtime.digests import content_digest
+from llm_core.runtime.nested import flatten
 from llm_core.runtime.progress import log, report, timed
 from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tracking import runs
@@ -76,8 +77,7 @@ def evaluate(
         write_json(folder / "metrics.json", metrics)
         write_json(folder / "samples.json", samples)
         write_json(folder / "about.json", {"model": str(model), "digest": _digest(model), "tasks": chosen.tasks})
-        with open(folder / "results.jsonl", "w", encoding="utf-8") as stream:
-            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        json_lines.write_rows(folder / "results.jsonl", rows)
     _track(model, out, params, metrics, inputs, benchmarks)
     report({"figures": figures(metrics)})
     for line in lines(metrics):
@@ -112,26 +112,19 @@ def load(model: Path, dtype: str = "float32") -> tuple[Any, Any]:
 def read_touched(file: Path) -> dict[str, set[str]]:
     """benchmark -> ids of the items that training documents hold in part."""
     found: dict[str, set[str]] = {}
-    try:
-        for line in file.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            found.setdefault(row["benchmark"], set()).add(row["id"])
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file (llm-core decontaminate writes it)") from None
-    except (ValueError, KeyError):
-        raise UserError(f"{file}: not a list of touched items ({line[:60]!r})") from None
+    if not file.exists():
+        raise UserError(f"{file}: no such file (llm-core decontaminate writes it)")
+    for number, row in json_lines.read_rows(file):
+        if not {"benchmark", "id"} <= row.keys():
+            raise UserError(f"{file}:{number}: not a list of touched items (needs benchmark and id)")
+        found.setdefault(row["benchmark"], set()).add(row["id"])
     return found
 
 
-def figures(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Metrics on one level, as MLflow and Dagster show them: `benchmarks/arc_easy/acc`."""
-    flat: dict[str, float] = {}
-    for key, value in metrics.items():
-        if isinstance(value, Mapping):
-            flat |= figures(value, f"{prefix}{key}/")
-        elif isinstance(value, int | float):
-            flat[f"{prefix}{key}"] = value
-    return flat
+def figures(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of metrics on one level, as MLflow and Dagster show them: `benchmarks/arc_easy/acc`."""
+    flat = flatten(metrics, separator="/")
+    return {key: value for key, value in flat.items() if isinstance(value, int | float)}
 
 
 def lines(metrics: Metrics) -> list[str]:
@@ -203,7 +196,7 @@ def _track(
     settings = flatten(params.evaluation, "evaluation.")
     tags = {"model": str(model), "model_digest": _digest(model), "evaluation_digest": content_digest(out)}
     with runs.run("evaluate", settings, tags) as run:
-        run.metrics({key: value for key, value in figures(metrics).items() if value is not None})
+        run.metrics(figures(metrics))
         for path in [*(inputs or []), *([str(benchmarks)] if benchmarks else [])]:
             if Path(path).exists():
                 run.dataset(path, "evaluation")

@@ -5,13 +5,13 @@ prompts, choices and metrics cannot drift from lm-eval's. The same folder serves
 `lm-eval run --include_path FOLDER --tasks arc_easy …`.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.evaluation.catalog import BENCHMARKS, Benchmark
 from llm_core.evaluation.definitions import SPLITS, definitions
+from llm_core.runtime import json_lines
 from llm_core.runtime.storage import output_file
 
 
@@ -64,11 +64,11 @@ def _by_task(name: str, file: Path) -> dict[str, list[tuple[int, str]]]:
     """lm-eval's task -> (number, line) of its items in a file of one task, of MMLU, or of a group."""
     parts: dict[str, list[tuple[int, str]]] = {}
     divided = name in BENCHMARKS and "{subject}" in BENCHMARKS[name].definition
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(keepends=True)):
-        task = f"{name}_{json.loads(line)['subject']}" if divided else name
+    for number, row in enumerate(json_lines.load_rows(file)):
+        task = f"{name}_{row['subject']}" if divided else name
         if name not in BENCHMARKS:
-            task = json.loads(line).get("subtask", name)
-        parts.setdefault(task, []).append((number, line))
+            task = row.get("subtask", name)
+        parts.setdefault(task, []).append((number, json_lines.dump(row)))
     return parts
 
 

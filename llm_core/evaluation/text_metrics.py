@@ -6,7 +6,6 @@ bootstrap serves all: it resamples items, sums their statistics and scores the s
 bootstrap does the same; its statistics come from methods that its module `significance` uses as well.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from llm_core.errors import UserError
 from llm_core.evaluation.statistics import detectable
 from llm_core.params.evaluation import TextMetrics
+from llm_core.runtime import json_lines
 
 Kind = Literal["translation", "summarization", "classification"]
 Array = npt.NDArray[np.float64]
@@ -40,19 +40,16 @@ def read_lines(file: Path, key: str = "text") -> list[str]:
 
     Raises UserError where there is no such file or field, naming the line.
     """
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
-    lines = lines[:-1] if lines[-1] == "" else lines
     if file.suffix != ".jsonl":
-        return lines
-    texts = []
-    for number, line in enumerate(lines, start=1):
         try:
-            texts.append(str(json.loads(line)[key]))
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{file}:{number}: needs a JSON object with the field '{key}'") from None
+            return json_lines.text_lines(file.read_bytes().decode("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+    texts = []
+    for number, row in json_lines.read_rows(file):
+        if key not in row:
+            raise UserError(f"{file}:{number}: needs a JSON object with the field '{key}'")
+        texts.append(str(row[key]))
     return texts
 
 

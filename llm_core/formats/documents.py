@@ -9,8 +9,6 @@ A document stage's output folder holds `documents/*.parquet` (what was kept),
 `ledger/*.parquet` (a verdict on every document, see `llm_core.formats.ledger`) and `metrics.json`.
 """
 
-import gzip
-import io
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,13 +20,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pa_json
 import pyarrow.parquet as pq
-import zstandard
 from fsspec.core import url_to_fs
 
 from llm_core.errors import UserError
 from llm_core.formats.parquet import open_parquet
 from llm_core.runtime.digests import short_hash
-from llm_core.runtime.storage import list_files, open_file
+from llm_core.runtime.json_lines import read_lines
+from llm_core.runtime.storage import list_files
 
 SCHEMA = pa.schema(
     [
@@ -336,24 +334,6 @@ def _plain_batch(lines: list[bytes], first: int, file: str, wanted: list[str]) -
     columns["metadata"] = pa.nulls(len(lines), pa.string())
     schema = pa.schema([SCHEMA.field(name) for name in wanted])
     return pa.RecordBatch.from_arrays([columns[name] for name in wanted], schema=schema)
-
-
-def read_lines(file: str | Path) -> Iterator[bytes]:
-    """Stream the lines of a plain, gzip (multi-member too) or zstd file, as bytes.
-
-    Raises UserError on a truncated or broken compressed file.
-    """
-    with open_file(file) as raw:
-        stream: Any = raw
-        if str(file).endswith(".gz"):
-            stream = gzip.GzipFile(fileobj=raw)
-        elif str(file).endswith(".zst"):
-            reader = zstandard.ZstdDecompressor(max_window_size=1 << 31).stream_reader(raw, read_across_frames=True)
-            stream = io.BufferedReader(reader, buffer_size=1 << 20)  # type: ignore[arg-type]
-        try:
-            yield from stream
-        except (EOFError, OSError, zstandard.ZstdError, gzip.BadGzipFile) as error:
-            raise UserError(f"{file}: broken or truncated compressed file ({error})") from None
 
 
 def parse_line(line: bytes, file: str, number: int, wanted: Sequence[str] = SCHEMA.names) -> dict[str, Any]:

@@ -13,8 +13,18 @@ from typing import Any, Literal, TypedDict
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter
+from llm_core.formats.identity import Identities
 
+HINTS = {
+    "quarantine_json": "each line must be one JSON object with a string field 'text'",
+    "too_short": "see cleaning.min_characters",
+    "language": "see cleaning.language.keep",
+    "takedown": "see the tombstones in takedowns.jsonl",
+    "left_out_of_mix": "see mix.weights and mix.total",
+}
+"""what a person can do about the commonest reasons for which nothing is left"""
 Verdict = Literal["kept", "changed", "dropped"]
 
 SCHEMA = pa.schema(
@@ -60,6 +70,23 @@ class LedgerWriter(DocumentWriter):
         self.stage = stage
         self.counts: Counter[tuple[str, str, str]] = Counter()  # (source, verdict, reason) -> documents
         self.sizes: Counter[tuple[str, str, str]] = Counter()  # the same -> bytes
+        self._identities: Identities | None = None
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append rows of SCHEMA; their ids are noted for `require_unique`."""
+        self._identities = self._identities or Identities(self.folder)
+        self._identities.add(batch.column("id"))
+        super().write(batch)
+
+    def require_unique(self) -> None:
+        """Raise UserError where two documents of the stage had one id. Call it when the writer is closed."""
+        if self._identities:
+            self._identities.require_unique(self._places(), self.stage)
+
+    def _places(self) -> Iterator[tuple[str, str]]:
+        for batch in read_ledger(self.folder, ["id", "shard", "offset"]):
+            for row in batch.to_pylist():
+                yield row["id"], f"{row['shard']}, row {row['offset']}"
 
     def record(self, rows: list[Row]) -> None:
         """Append verdicts; `stage` is filled in."""
@@ -88,6 +115,18 @@ class LedgerWriter(DocumentWriter):
             self.counts[key] += row["count_all"]
             self.sizes[key] += row["bytes_sum"] or 0
         self.write(batch)
+
+    def finish(self, documents_in: int) -> dict[str, Any]:
+        """The summary of a stage that ends: each id once, in balance, and with something left.
+
+        Every document stage ends here, or calls `require_unique`, `check_balance` and `require_kept` itself; the
+        writer must be closed. Raises UserError where an id was read twice or nothing was kept.
+        """
+        metrics = self.summary()
+        self.require_unique()
+        check_balance(documents_in, metrics)
+        require_kept(self.stage, metrics)
+        return metrics
 
     def summary(self) -> dict[str, Any]:
         """Documents and bytes in, kept, changed and dropped, in all, per source and per reason."""
@@ -132,3 +171,13 @@ def check_balance(documents_in: int, metrics: dict[str, Any]) -> None:
     accounted = metrics["documents_kept"] + metrics["documents_dropped"]
     if accounted != documents_in or metrics["documents_in"] != documents_in:
         raise RuntimeError(f"ledger out of balance: {documents_in} documents in, {accounted} accounted for")
+
+
+def require_kept(stage: str, metrics: dict[str, Any]) -> None:
+    """Raise UserError where the stage kept none of its documents; the message names the reasons by their counts."""
+    if metrics["documents_kept"]:
+        return
+    reasons = sorted(metrics["dropped_by_reason"].items(), key=lambda item: -item[1])
+    named = ", ".join(f"{reason} {count}" for reason, count in reasons[:4])
+    hint = f"; {HINTS[reasons[0][0]]}" if reasons and reasons[0][0] in HINTS else ""
+    raise UserError(f"{stage}: none of {metrics['documents_in']} documents is left ({named}){hint}")

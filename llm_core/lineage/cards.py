@@ -20,8 +20,9 @@ from llm_core.formats.documents import document_files
 from llm_core.lineage.index import STAGES, connect, rows_of
 from llm_core.lineage.page import table
 from llm_core.lineage.training import ancestry, finetuning_documents, summary
-from llm_core.params import Params, flatten
+from llm_core.params import Params
 from llm_core.runtime.digests import content_digest
+from llm_core.runtime.nested import flatten
 from llm_core.runtime.storage import read_json
 
 

@@ -22,8 +22,8 @@ from llm_core.formats.documents import document_files
 from llm_core.lineage.index import connect, rows_of
 from llm_core.lineage.page import table
 from llm_core.lineage.training import TrainingData, ancestry, documents
-from llm_core.params import flatten
 from llm_core.params.evaluation import Gate
+from llm_core.runtime.nested import flatten
 from llm_core.runtime.storage import read_json
 
 SPREAD = ("_low", "_high", "_stderr", "detectable")  # of a score: the paired intervals tell more

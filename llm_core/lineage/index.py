@@ -6,7 +6,7 @@ an id, URL or text hash reads one row group (DuckDB prunes by the footers' min a
 sorts beyond memory by spilling), and the text under tantivy for words and phrases.
 
 It is a cache, not an output of the graph: it lies in the scratch folder, keyed by the
-ledgers it was built from, and is rebuilt when they changed. Costs, measured: docs/how-to/lineage.md.
+ledgers it was built from, and is rebuilt when they changed. Costs, measured: docs/explanation/lineage.md.
 """
 
 import hashlib

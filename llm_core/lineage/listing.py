@@ -46,7 +46,13 @@ def write_documents(model: Path, out: Path, data: Path, steps: tuple[int, int | 
             "coalesce(listing.source, known.source) AS source, license, url" if name == "source" else f"listing.{name}"
             for name in COLUMNS.names
         )
-        query = f"SELECT {columns} FROM listing LEFT JOIN (SELECT DISTINCT ON (id) * FROM {known}) known USING (id)"
+        # A finetuning row names no source: it gets the one that its id has, where that is one alone.
+        sole = f"SELECT id, any_value(source) AS sole FROM {known} GROUP BY id HAVING count(DISTINCT source) = 1"
+        query = (
+            f"SELECT {columns} FROM listing LEFT JOIN ({sole}) of_id USING (id) "
+            f"LEFT JOIN (SELECT DISTINCT ON (id, source) * FROM {known}) known "
+            "ON known.id = listing.id AND known.source = coalesce(listing.source, sole)"
+        )
         (count,) = database.execute(
             f"COPY ({query} ORDER BY {ORDER}) TO '{stream.name}' (FORMAT parquet, COMPRESSION zstd)"
         ).fetchone() or (0,)

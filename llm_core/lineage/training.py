@@ -6,7 +6,6 @@ logged per step; which documents a step saw is computed from that state, the sam
 training loop got them, so the map is exact for any world size and any number of resumes.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pyarrow as pa
 
 from llm_core.errors import UserError
 from llm_core.lineage.kept import kept_folder, version_of
+from llm_core.runtime import json_lines
 from llm_core.runtime.storage import read_json
 from llm_core.training.finetuning.rows import DOCUMENTS, TRAINED
 
@@ -150,11 +150,9 @@ def _finetuning_steps(model: Path) -> dict[str, list[int]] | None:
     if not (model / TRAINED).is_file():
         return None
     steps: dict[str, list[int]] = {}
-    with open(model / TRAINED, encoding="utf-8") as stream:
-        for line in stream:
-            told = json.loads(line)
-            for row in told["rows"]:
-                steps.setdefault(row, []).append(told["step"])
+    for _, step in json_lines.read_rows(model / TRAINED):
+        for row in step["rows"]:
+            steps.setdefault(row, []).append(step["step"])
     return steps
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from llm_core.lineage.models import told, uses
 from llm_core.runtime.digests import short_hash
-from llm_core.tracking import runs
+from llm_core.tracking.versions import Registry, registered_models
 
 RECORDS = ("training_data.json", "metrics.json", "config.json")
 TAG = "takedown"  # affected or unknown; `takedown.HASH` says for each request how
@@ -30,8 +30,8 @@ def affected(identifiers: set[str]) -> list[dict[str, Any]]:
         folders: dict[tuple[str, str], Path] = {}
         others: dict[str, Path] = {}
         rows: dict[tuple[str, str], dict[str, Any]] = {}
-        for name in runs.registered_models():
-            registry = runs.Registry(name)
+        for name in registered_models():
+            registry = Registry(name)
             for entry in registry.listing():
                 key = (name, entry["version"])
                 into = Path(scratch) / name / entry["version"]
@@ -61,7 +61,7 @@ def tag(versions: Sequence[Mapping[str, Any]], request: Mapping[str, str]) -> No
     for row in versions:
         ways.setdefault((row["name"], row["version"]), []).append(told(row))
     for (name, version), how in ways.items():
-        registry = runs.Registry(name)
+        registry = Registry(name)
         known = any(not way.startswith("cannot be told") for way in how)
         if known or registry.tags(version).get(TAG) != "affected":
             registry.tag(version, TAG, "affected" if known else "unknown")

@@ -87,15 +87,3 @@ def validate(values: dict[str, Any], name: str | Path, overrides: list[str] | No
         return Params.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{name}: {explain(error, Params)}") from None
-
-
-def flatten(section: Section | dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Params as one level of dotted keys, as MLflow and DVC show them."""
-    values = section.model_dump() if isinstance(section, Section) else section
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -1,10 +1,11 @@
 """Params of cleaning."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from llm_core.params.base import Section
+from llm_core.params.languages import language_code
 from llm_core.params.quality import Rule
 
 
@@ -34,8 +35,9 @@ class Repair(Section):
 class Language(Section):
     """Language identification (step `language`)."""
 
-    keep: list[str] = Field(default_factory=list)
-    """Languages that are kept, by ISO 639-1 (`en`); others are dropped as `language`. Empty keeps all."""
+    keep: list[Annotated[str, AfterValidator(language_code)]] = Field(default_factory=list)
+    """Languages that are kept, by ISO 639-1 (`en`; `EN`, `en-US` and `eng_Latn` are read as `en`); others are dropped
+    as `language`. Empty keeps all."""
     min_score: float = Field(0.0, ge=0, le=1)
     """A document whose likeliest language is less probable than this is dropped as `language_score`."""
     max_characters: int = Field(2000, ge=20)
@@ -131,7 +133,3 @@ class Cleaning(Section):
     """Sources that no quality recipe judges: chosen by hand, or of a kind that rules for the web misjudge."""
     memo_entries: int = Field(1 << 20, ge=1 << 10)
     """Distinct words whose tokens a process remembers, at about 100 bytes each; never changes a verdict."""
-    workers: int = Field(0, ge=0)
-    """Processes on this machine; 0 for one a core. Never changes the bytes that are written."""
-    runner: Literal["local", "ray"] = "local"
-    """Where shards are processed; never changes the bytes that are written."""

@@ -41,7 +41,7 @@ class TextDeduplicationLaunch(Section):
     """Where `dedup-text` runs."""
 
     memory_mb: int = Field(1024, ge=16)
-    """Memory in MiB for comparing; substrings need 27 bytes for each byte of text, and more text than that is refused."""
+    """Memory in MiB for comparing; substrings need 27 bytes for each byte of text, else they are refused."""
 
 
 class TrainingLaunch(Section):
@@ -79,7 +79,11 @@ MOVED = {
     "text_deduplication.memory_mb": "launch.text_deduplication.memory_mb",
 } | {
     f"{old}.{name}": f"launch.{new}.{name}"
-    for old, new in (("pretraining", "pretraining"), ("scaling.pretraining", "scaling"), ("ablation.pretraining", "ablation"))
+    for old, new in (
+        ("pretraining", "pretraining"),
+        ("scaling.pretraining", "scaling"),
+        ("ablation.pretraining", "ablation"),
+    )
     for name in TrainingLaunch.model_fields
 }
 """Keys that earlier versions had elsewhere, and where they are now."""

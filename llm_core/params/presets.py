@@ -17,7 +17,14 @@ from llm_core.params.reading import read_values
 
 MARK = "preset"
 BASE = "params.yaml"
-OPEN = {"sources", "cleaning.recipes", "cleaning.repair.characters", "split.group_by", "finetuning.methods", "scaling.rungs"}
+OPEN = {
+    "sources",
+    "cleaning.recipes",
+    "cleaning.repair.characters",
+    "split.group_by",
+    "finetuning.methods",
+    "scaling.rungs",
+}
 """Mappings that a preset replaces whole instead of adding to them."""
 
 
@@ -72,19 +79,3 @@ def merge(preset: str | Path) -> str:
     text = io.StringIO()
     yaml.dump(merged(base, changes), text)
     return text.getvalue()
-
-
-def differences(preset: str | Path) -> dict[str, tuple[Any, Any]]:
-    """Dotted key -> (value in params.yaml or None, value in the preset), for each key whose values differ."""
-    before, after = _flat(read_values(base_of(preset))), _flat(values_of(preset))
-    return {key: (before.get(key), after.get(key)) for key in sorted({*before, *after}) if before.get(key) != after.get(key)}
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(values, dict) or not values:
-        return {prefix: values}
-    return {
-        inner: item
-        for key, value in values.items()
-        for inner, item in _flat(value, f"{prefix}.{key}" if prefix else str(key)).items()
-    }

@@ -16,5 +16,3 @@ class TextDeduplication(Section):
     """Shorter paragraphs and lines stay: headings, refrains and short answers repeat rightly."""
     min_bytes: int = Field(200, ge=20)
     """Shortest repeated substring, in bytes of UTF-8; 50 tokens, as in Lee et al. (2022), are about 200."""
-    memory_mb: int = Field(1024, ge=16)
-    """Memory for comparing; substrings need 27 bytes for each byte of text and are refused beyond."""

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from llm_core.params.base import Section
+from llm_core.params.base import Section, Weights
 
 
 class Tokenizer(Section):
@@ -17,7 +17,7 @@ class Tokenizer(Section):
     whitespace: Literal["runs", "single"] = "runs"
     """runs: a run of spaces may become one token, good for indented code (GPT-4); single: each extra space alone."""
     sample_bytes: int = Field(1 << 31, ge=1)
-    """Most text to train on, in UTF-8 bytes; whole documents are drawn at random where there is more. A
+    """Maximum size of the text to train on, in UTF-8 bytes; whole documents are drawn at random where there is more. A
     takedown of a document that was not drawn keeps the tokenizer, and with it all but a few token shards."""
-    weights: dict[str, float] = Field(default_factory=dict)
+    weights: Weights = Field(default_factory=dict)
     """Relative share of each source in that sample; a source not named keeps the share of its bytes."""

@@ -5,7 +5,6 @@ confusion.csv and reliability.csv.
 """
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from llm_core.formats.pages import Block, Row
 from llm_core.report.plots import line_plot
+from llm_core.runtime import json_lines
 from llm_core.runtime.storage import read_json
 
 LABELS = 12  # a confusion matrix wider than this is no longer read
@@ -49,7 +49,7 @@ def _model(folder: Path, metrics: Row) -> Iterator[Block]:
         yield Block("note", "p: one-sided sign test over the same test items, that the rise is chance.")
     yield from _classifier(folder)
     log = folder / "training_log.jsonl"
-    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
+    rows = json_lines.load_rows(log, missing_ok=True)
     for key, (axis, caption) in CURVES.items():
         points = [(row["step"], row[key]) for row in rows if key in row]
         if len(points) > 1:

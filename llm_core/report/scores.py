@@ -4,7 +4,6 @@ Every score stands with its interval. What the evaluations hold is read back fro
 measured here but paired differences, by the gate's own function.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from llm_core.formats.pages import Block, Row, number, score_text
 from llm_core.params import Params
 from llm_core.report.comparison import difference_blocks
 from llm_core.report.plots import interval_plot
+from llm_core.runtime import json_lines
 from llm_core.runtime.storage import read_json
 from llm_core.tracking.registry import previous_champion, registered_name
 
@@ -112,8 +112,8 @@ def samples(data: Path) -> Iterator[Block]:
         if found:
             yield Block("heading", f"Samples of {file.parent.name}")
             yield Block("sample", [(row["prompt"], row["continuation"] or "(it ended at once)") for row in found])
-        lines = file.with_name("results.jsonl").read_text(encoding="utf-8").splitlines()
-        answers = [row for line in lines if (row := json.loads(line))["task"] == "exact_match"]
+        results = json_lines.load_rows(file.with_name("results.jsonl"))
+        answers = [row for row in results if row["task"] == "exact_match"]
         if answers:
             step = max(1, len(answers) // 6)
             chosen = answers[::step][:6]

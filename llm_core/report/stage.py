@@ -5,7 +5,6 @@ file) and the run log of times. A stage that has not run leaves its section out 
 among the limits: the page never guesses. It is the graph's last leaf, so it alone may show times.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from llm_core.report.finetuning import finetuned
 from llm_core.report.plots import line_plot
 from llm_core.report.retrieval import searched, word_vectors
 from llm_core.report.scores import against_champion, in_short, samples, scores
-from llm_core.runtime import timings
+from llm_core.runtime import json_lines, timings
 from llm_core.runtime.storage import output_folder, read_json
 from llm_core.tracking import runs
 
@@ -141,8 +140,7 @@ def _sampled_drops(data: Path) -> Iterator[Block]:
     """The drops that `clean` sampled, a folded table for each source and reason."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for file in sorted((data / "clean").glob("*/drops.jsonl")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            drop = json.loads(line)
+        for drop in json_lines.load_rows(file):
             excerpt = " ".join(drop["excerpt"].split())
             row = {name: drop[name] for name in ("score", "characters", "language")}
             row["begins"] = excerpt if len(excerpt) <= EXCERPT else excerpt[:EXCERPT] + " …"
@@ -160,7 +158,7 @@ def _training(data: Path, models: dict[str, Any]) -> Iterator[Block]:
     yield Block("table", [row for row in table if not any(isinstance(value, dict | list) for value in row.values())])
     for name in models:
         log = data / "models" / name / "training_log.jsonl"
-        rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
+        rows = json_lines.load_rows(log, missing_ok=True)
         loss = line_plot(
             {"training loss": [(row["step"], row["loss"]) for row in rows if "loss" in row]}, "step", "loss"
         )

@@ -21,10 +21,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from bm25s.stopwords import STOPWORDS_EN
+from bm25s.tokenization import Tokenized
 
 from llm_core.corpus import takedowns
-from llm_core.errors import UserError
+from llm_core.errors import UserError, require_known
 from llm_core.formats.documents import DocumentWriter, read_documents
+from llm_core.formats.identity import Identities, id_places
+from llm_core.kernels.words import alone, words
 from llm_core.params.retrieval import Retrieval
 from llm_core.retrieval.encoders import Encoder, encoder_folder
 from llm_core.retrieval.passages import SCHEMA, passages, titled
@@ -52,12 +56,16 @@ def build(
     known = _known_vectors(previous or out, encoder)
     removed = takedowns.load(tombstones)
     dropped = 0
-    with output_folder(out) as folder:
+    seen: set[str] = set()
+    with output_folder(out, inputs) as folder:
+        identities = Identities(folder)
         with progress.task("passages") as work, DocumentWriter(folder / "passages", schema=SCHEMA) as writer:
 
             def documents() -> Iterator[pa.RecordBatch]:
                 nonlocal dropped
                 for batch in read_documents(inputs, COLUMNS):
+                    identities.add(batch["id"])
+                    seen.update(pc.unique(batch["source"]).to_pylist())
                     if params.sources is not None:
                         batch = batch.filter(pc.is_in(batch["source"], pa.array(params.sources, pa.string())))
                     if removed:
@@ -69,6 +77,8 @@ def build(
 
             for rows in passages(documents(), params.passage_words, params.overlap_words):
                 writer.write_rows(rows)
+        identities.require_unique(id_places(inputs), "index")
+        require_known(params.sources or (), seen, "retrieval.sources")
         if writer.rows == 0:
             raise UserError(f"{', '.join(inputs)}: no text to index")
         table = _passages(folder)
@@ -88,8 +98,20 @@ def build(
 
 
 def tokenize(texts: list[str]) -> Any:
-    """bm25s's tokens: words of two letters and more, lower case, without English stop words."""
-    return bm25s.tokenize(texts, stopwords="en", show_progress=False)
+    """The words of texts as bm25s takes them, without English stop words.
+
+    Single letters are left out in scripts with spaces ("t" of "don't"), and kept where a letter is a word (河).
+    """
+    vocabulary: dict[str, int] = {}
+    ids = [
+        [
+            vocabulary.setdefault(word, len(vocabulary))
+            for word in words(text)
+            if (len(word) > 1 or alone(word)) and word not in STOPWORDS_EN
+        ]
+        for text in texts
+    ]
+    return Tokenized(ids=ids, vocab=vocabulary)
 
 
 class Index:

@@ -1,18 +1,18 @@
 """Documents cut into passages, each of which knows where in which document it stands.
 
-A passage is a run of words with an overlap; cuts fall between words, never inside one, and
+A passage is a run of words with an overlap; cuts fall between words (as `kernels/words.py` has them), and
 the text between `start` and `stop` is the document's own, so that a citation can be checked
 letter by letter. The title of the document, where it has one, is indexed with the passage
 (what "its population" is about stands in the title).
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
 
+from llm_core.kernels.words import pieces
 from llm_core.runtime.digests import short_hash
 
 SCHEMA = pa.schema(
@@ -28,7 +28,6 @@ SCHEMA = pa.schema(
         pa.field("hash", pa.string()),  # of title and text: what an embedding depends on
     ]
 )
-WORD = re.compile(r"\S+")
 
 
 def cut(text: str, words: int, overlap: int) -> list[tuple[int, int]]:
@@ -36,7 +35,7 @@ def cut(text: str, words: int, overlap: int) -> list[tuple[int, int]]:
 
     A rest shorter than the overlap joins the passage before it.
     """
-    spans = [match.span() for match in WORD.finditer(text)]
+    spans = pieces(text)
     step = max(words - overlap, 1)
     ranges = []
     for first in range(0, len(spans), step):

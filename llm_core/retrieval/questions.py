@@ -13,6 +13,7 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.evaluation.answer_matching import holds
+from llm_core.runtime import json_lines
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,8 @@ def read_questions(file: Path) -> list[Question]:
             for item in paragraph["qas"]
         ]
     found = []
-    for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
+    for number, row in json_lines.read_rows(file):
         try:
-            row = json.loads(line)
             if "messages" in row:
                 if row.get("kind", "closed") == "closed":
                     found.append(Question(row["messages"][-2]["content"], (row["answer"],), None, row.get("country")))

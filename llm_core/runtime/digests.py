@@ -3,12 +3,15 @@
 A file's digest is the MD5 of its bytes. A folder's is the MD5 of the JSON list of its
 files (`md5` and `relpath`, sorted by path) with `.dir` behind it. So a dataset digest
 in MLflow, a version in Dagster and a hash in dvc.lock can be compared letter by letter
-(source: dvc_data.hashfile.tree.Tree.as_bytes). MD5 names content here; it guards nothing.
+(source: dvc_data.hashfile.tree.Tree.as_bytes). The mark of an output is left out, as `.dvcignore`
+leaves it out for DVC. MD5 names content here; it guards nothing.
 """
 
 import hashlib
 import json
 from pathlib import Path
+
+from llm_core.runtime.outputs import MARK
 
 CHUNK_BYTES = 1 << 20
 
@@ -32,7 +35,9 @@ def content_digest(path: Path) -> str:
         return file_digest(path)
     if not path.is_dir():
         raise FileNotFoundError(path)
-    files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
+    files = sorted(
+        (file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file() and file.name != MARK
+    )
     entries = [{"md5": file_digest(file), "relpath": name} for name, file in files]
     return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 

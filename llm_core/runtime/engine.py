@@ -9,14 +9,34 @@ is shuffled. The scratch folder must be visible to all nodes.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from llm_core.runtime.ray_cluster import ray_cluster
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Handle = TypeVar("Handle")
 AHEAD = 2  # pieces under way for each worker
+
+
+def ahead(
+    items: Iterable[Item], submit: Callable[[Item], Handle], collect: Callable[[Handle], Result], depth: int
+) -> Iterator[tuple[Item, Result]]:
+    """Submit items one after the other and collect their results in the same order, at most `depth` + 1 under way.
+
+    So workers always have something to do, and memory does not grow with the number of items. `submit` begins the
+    work and returns a handle (a future, a Ray reference); `collect` waits for it.
+    """
+    waiting: deque[tuple[Item, Handle]] = deque()
+    for item in items:
+        waiting.append((item, submit(item)))
+        if len(waiting) > depth:
+            first, handle = waiting.popleft()
+            yield first, collect(handle)
+    while waiting:
+        first, handle = waiting.popleft()
+        yield first, collect(handle)
 
 
 def run(function: Callable[[Item], Result], items: Sequence[Item], runner: str, workers: int) -> Iterator[Result]:
@@ -35,27 +55,20 @@ def _run_processes(function: Callable[[Item], Result], items: Sequence[Item], wo
     from concurrent.futures import Future, ProcessPoolExecutor
     from multiprocessing import get_context
 
-    waiting: deque[Future[Result]] = deque()
+    def submit(item: Item) -> "Future[Result]":
+        return pool.submit(function, item)
+
     with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
         try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= workers * AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            for _, result in ahead(items, submit, Future.result, workers * AHEAD - 1):
+                yield result
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def _run_ray(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    with ray_cluster("cleaning.runner", workers) as (ray, cpus):
+    with ray_cluster("launch.cleaning.runner", workers) as (ray, cpus):
         remote = ray.remote(function)
-        waiting: deque[Any] = deque()
-        for item in items:
-            waiting.append(remote.remote(item))
-            if len(waiting) >= AHEAD * cpus:
-                yield ray.get(waiting.popleft())
-        while waiting:
-            yield ray.get(waiting.popleft())
+        for _, result in ahead(items, remote.remote, ray.get, AHEAD * cpus - 1):
+            yield result

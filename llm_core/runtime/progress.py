@@ -20,15 +20,17 @@ LINE_EVERY_SECONDS = 10.0
 class Task:
     """Progress of one piece of work; `update` as it goes on, `note` for figures beside it."""
 
-    def __init__(self, description: str, total: float | None, unit: str, scale: bool) -> None:
+    def __init__(self, description: str, total: float | None, unit: str, scale: bool, done: float = 0) -> None:
         self.description, self.total, self.unit = description, total, unit
-        self.done: float = 0
+        self.done = self.before = done
         self.started = time.monotonic()
         self._figures: dict[str, Any] = {}
         self._next_line = self.started + LINE_EVERY_SECONDS
         self._bar: Any = None
         if sys.stderr.isatty():
-            self._bar = tqdm(total=total, desc=description, unit=unit, unit_scale=scale, dynamic_ncols=True)
+            self._bar = tqdm(
+                total=total, desc=description, unit=unit, unit_scale=scale, dynamic_ncols=True, initial=done
+            )
 
     def update(self, amount: float = 1, **figures: Any) -> None:
         """Say that `amount` more units are done; `figures` (loss, …) are shown beside."""
@@ -47,7 +49,8 @@ class Task:
         seconds = max(time.monotonic() - self.started, 1e-9)
         share = f" of {_short(self.total)} ({self.done / self.total:.0%})" if self.total else ""
         figures = "".join(f", {name} {value}" for name, value in self._figures.items())
-        return f"{self.description}: {_short(self.done)}{share} {self.unit}, {_short(self.done / seconds)}/s{figures}"
+        rate = _short((self.done - self.before) / seconds)
+        return f"{self.description}: {_short(self.done)}{share} {self.unit}, {rate}/s{figures}"
 
     def close(self) -> None:
         """End the bar, or print the last line."""
@@ -63,9 +66,14 @@ class Task:
         self.close()
 
 
-def task(description: str, total: float | None = None, unit: str = "documents", scale: bool = True) -> Task:
-    """Begin a piece of work: `with task("clean", total=n) as work: work.update(1)`."""
-    return Task(description, total, unit, scale)
+def task(
+    description: str, total: float | None = None, unit: str = "documents", scale: bool = True, done: float = 0
+) -> Task:
+    """Begin a piece of work: `with task("clean", total=n) as work: work.update(1)`.
+
+    `done` units were done by an earlier process; they count for the share, never for the rate.
+    """
+    return Task(description, total, unit, scale, done)
 
 
 def log(message: str) -> None:

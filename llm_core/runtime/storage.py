@@ -1,15 +1,11 @@
-"""Where bytes live: paths behind fsspec, and outputs that appear whole or not at all.
+"""Where bytes live: inputs behind fsspec, JSON files read and written.
 
-Every reader and writer of the project takes a path or an fsspec address (`s3://…`).
-A local output folder is written beside its final name and renamed at the end, so that a
-killed stage leaves nothing that looks finished.
+Every reader of documents takes a path or an fsspec address (`s3://…`). Outputs are local folders and files that
+appear whole or not at all: see `llm_core.runtime.outputs`.
 """
 
 import json
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +13,8 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from llm_core.errors import UserError
+from llm_core.runtime.outputs import output_file as output_file
+from llm_core.runtime.outputs import output_folder as output_folder
 
 
 def is_remote(path: str | Path) -> bool:
@@ -50,48 +48,6 @@ def list_files(path: str | Path, endings: tuple[str, ...]) -> list[str]:
     return sorted(found)
 
 
-@contextmanager
-def output_folder(out: str | Path) -> Iterator[Path]:
-    """Yield a scratch folder that becomes `out` when the block ends without an error.
-
-    What stood at `out` before is replaced whole. On an error, Ctrl-C included, the
-    scratch folder is removed and `out` stays as it was.
-    """
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in out.parent.glob(f".{out.name}.partial-*"):
-        if not _is_running(leftover.name.rpartition("-")[2]):
-            shutil.rmtree(leftover, ignore_errors=True)
-    scratch = out.parent / f".{out.name}.partial-{os.getpid()}"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    try:
-        yield scratch
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-    previous = out.parent / f".{out.name}.previous-{os.getpid()}"
-    if out.exists():
-        out.rename(previous)
-    scratch.rename(out)
-    shutil.rmtree(previous, ignore_errors=True)
-
-
-@contextmanager
-def output_file(out: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a file for writing that appears under its name only when the block ends well."""
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = out.parent / f".{out.name}.partial-{os.getpid()}"
-    try:
-        with open(scratch, mode, encoding=None if "b" in mode else "utf-8") as stream:
-            yield stream
-        scratch.replace(out)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
-
-
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON with sorted keys, whole or not at all."""
     with output_file(path) as stream:
@@ -108,13 +64,3 @@ def read_json(path: str | Path) -> Any:
         raise UserError(f"{path}: no such file") from None
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error})") from None
-
-
-def _is_running(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -5,7 +5,6 @@ wall seconds, CPU seconds (children included) and peak memory. `dvc.lock` keeps 
 and `plan` read them here.
 """
 
-import json
 import os
 import resource
 import sys
@@ -13,6 +12,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from llm_core.runtime import json_lines
 
 FILE = Path(".scratch/timings.jsonl")
 
@@ -35,19 +36,14 @@ def record(verb: str, arguments: Sequence[str], started: float, failed: bool) ->
     }
     FILE.parent.mkdir(exist_ok=True)
     with open(FILE, "a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row) + "\n")
+        stream.write(json_lines.dump(row))
 
 
 def last(file: Path = FILE) -> list[dict[str, Any]]:
     """The newest row of each verb and output, in the order in which they ended."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
-        try:
-            row = json.loads(line)
-            if row["failed"]:
-                continue
+    for row in json_lines.load_rows(file, missing_ok=True, cut_short=True):
+        if {"verb", "out", "failed"} <= row.keys() and not row["failed"]:
             rows.pop((row["verb"], row["out"]), None)
             rows[row["verb"], row["out"]] = row
-        except (ValueError, KeyError):  # a line cut short by a kill
-            continue
     return list(rows.values())

@@ -5,7 +5,7 @@ of shards for each of its sides; any other input gives its shards straight in `o
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llm_core.formats.documents import count_documents, read_documents
+from llm_core.formats.identity import Identities, id_places
 from llm_core.formats.token_shards import SHARD_TOKENS, TokenShards, TokenWriter, token_schema
 from llm_core.runtime import progress
-from llm_core.runtime.storage import output_folder, write_json
+from llm_core.runtime.engine import ahead
+from llm_core.runtime.storage import output_folder, read_json, write_json
 from llm_core.tokenization.compression import TokenStatistics
 from llm_core.tokenization.encoding import Encoder
 from llm_core.tokenization.layout import Vocabulary
@@ -32,15 +34,21 @@ def tokenize(
 ) -> dict[str, Any]:
     """Encode the documents at `paths` into shards at `out`, and return the metrics.
 
-    Raises UserError: no documents, no tokenizer there.
+    Raises UserError: no documents, no tokenizer there, an id that appears twice (in a mix a document may: it is seen in
+    several passes).
     """
     vocabulary = Vocabulary(tokenizer)
     sides = _sides(paths)
-    with output_folder(out) as folder:
+    with output_folder(out, paths) as folder:
+        identities = Identities(folder)
         metrics = {
-            side: _encode_side(places, folder / side if side else folder, vocabulary, workers, side, shard_tokens)
+            side: _encode_side(
+                places, folder / side if side else folder, vocabulary, workers, side, shard_tokens, identities
+            )
             for side, places in sides.items()
         }
+        if not any(map(_is_mix, paths)):
+            identities.require_unique(id_places([place for places in sides.values() for place in places]), "tokenize")
         written = metrics.get("", metrics)
         written |= {"vocab_size": vocabulary.size, "tokenizer": vocabulary.digest}
         write_json(folder / "metrics.json", written)
@@ -54,8 +62,22 @@ def _sides(paths: Sequence[str | Path]) -> dict[str, list[str | Path]]:
     return {"": list(paths)}
 
 
+def _is_mix(path: str | Path) -> bool:
+    """Whether `path` is an output of `mix`, or its training side."""
+    return any(
+        (folder / "metrics.json").is_file() and "mix" in read_json(folder / "metrics.json")
+        for folder in (Path(path), Path(path).parent)
+    )
+
+
 def _encode_side(
-    paths: Sequence[str | Path], folder: Path, vocabulary: Vocabulary, workers: int, side: str, shard_tokens: int
+    paths: Sequence[str | Path],
+    folder: Path,
+    vocabulary: Vocabulary,
+    workers: int,
+    side: str,
+    shard_tokens: int,
+    identities: Identities,
 ) -> dict[str, Any]:
     schema = token_schema(vocabulary.size, vocabulary.digest)
     statistics = TokenStatistics(vocabulary.size)
@@ -68,6 +90,7 @@ def _encode_side(
         progress.task(f"tokenize {side}".strip(), total=total) as work,
     ):
         for batch, ids, starts in _in_order(batches, encoder, workers):
+            identities.add(batch.column("id"))
             statistics.add(batch.column("source"), batch.column("text"), ids, starts)
             writer.write(_rows(batch, ids, starts, schema))
             documents += batch.num_rows
@@ -84,14 +107,12 @@ def _in_order(
 ) -> Iterator[tuple[pa.RecordBatch, Ids, Starts]]:
     """Encode on `workers` threads (the encoder lets go of the interpreter), a few batches ahead, in order."""
     with ThreadPoolExecutor(workers) as pool:
-        waiting: list[Any] = []
-        for batch in batches:
-            waiting.append((batch, pool.submit(encoder.encode, batch.column("text"), ends=True)))
-            if len(waiting) > workers:
-                done, future = waiting.pop(0)
-                yield done, *future.result()
-        for done, future in waiting:
-            yield done, *future.result()
+
+        def submit(batch: pa.RecordBatch) -> "Future[tuple[Ids, Starts]]":
+            return pool.submit(encoder.encode, batch.column("text"), ends=True)
+
+        for batch, found in ahead(batches, submit, Future.result, workers):
+            yield batch, *found
 
 
 def _rows(batch: pa.RecordBatch, ids: Ids, starts: Starts, schema: pa.Schema) -> pa.RecordBatch:

@@ -1,9 +1,9 @@
-"""What a run is an experiment of: the DVC experiment around it, told from the environment.
+"""The DVC experiment around a run, read from the environment.
 
 `dvc exp run -S KEY=VALUE` (in the workspace, with --temp, queued, or a grid) gives its
 stages the experiment's name, the commit it started from, and the folder of the project
-itself. From these come the tags of an MLflow run, so that experiments on one commit stand
-side by side under one parent, each with the params it changed.
+itself. From these come the tags of an MLflow run, so that all experiments on one commit are listed
+under one parent, each with the params it changed.
 """
 
 import os
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from llm_core.runtime.nested import flatten
 
 
 def project_folder() -> Path:
@@ -42,18 +44,7 @@ def changed_params(commit: str, file: str = "params.yaml") -> dict[str, Any]:
     """Flattened params of the working folder that differ from those of a commit; {} where it cannot be read."""
     try:
         before = subprocess.run(["git", "show", f"{commit}:./{file}"], capture_output=True, text=True, check=True)
-        old, new = flatten(yaml.safe_load(before.stdout)), flatten(yaml.safe_load(Path(file).read_text("utf-8")))
+        old, new = (flatten(yaml.safe_load(text) or {}) for text in (before.stdout, Path(file).read_text("utf-8")))
     except (OSError, subprocess.CalledProcessError, yaml.YAMLError):
         return {}
     return {key: new.get(key) for key in sorted({*old, *new}) if old.get(key) != new.get(key)}
-
-
-def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as one level of dotted keys."""
-    if not isinstance(values, dict):
-        return {prefix: values}
-    return {
-        inner: item
-        for key, value in values.items()
-        for inner, item in flatten(value, f"{prefix}.{key}" if prefix else str(key)).items()
-    }

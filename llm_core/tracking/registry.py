@@ -15,7 +15,8 @@ from llm_core.errors import UserError
 from llm_core.runtime.digests import content_digest
 from llm_core.runtime.progress import log
 from llm_core.runtime.storage import read_json, write_json
-from llm_core.tracking import runs
+from llm_core.tracking import store as tracking_store
+from llm_core.tracking import versions
 
 Judge = Callable[[Path | None, Path], tuple[bool, str]]
 """(folder of the champion's evaluation or None, of the challenger's) -> (passed, reason)"""
@@ -38,7 +39,7 @@ def register(model: Path, evaluation: Path, figures: dict[str, float], judge: Ju
     if about["digest"] != digest:
         raise UserError(f"{evaluation}: evaluated {about['model']} as it was then ({about['digest'][:8]}), not {model} "
                         f"as it is now ({digest[:8]}); evaluate it again")  # fmt: skip
-    store = runs.Registry(name)
+    store = versions.Registry(name)
     tags = {"model": str(model), "model_digest": digest, "evaluation_digest": content_digest(evaluation)}
     version = store.find(tags) or store.add(model, evaluation, figures, tags | _parent(model))
     store.alias("challenger", version)
@@ -58,8 +59,8 @@ def _parent(model: Path) -> dict[str, str]:
     if not parent:
         return {}
     told = {"parent_model": parent["path"], "parent_digest": parent["digest"]}
-    for name in runs.registered_models():
-        if version := runs.Registry(name).find({"model_digest": parent["digest"]}):
+    for name in versions.registered_models():
+        if version := versions.Registry(name).find({"model_digest": parent["digest"]}):
             return told | {"parent_version": f"{name}/{version}"}
     return told
 
@@ -72,7 +73,7 @@ def promote_record(record: Path, out: Path) -> bool:
     told = read_json(record)
     passed = bool(told["passed"])
     if passed:
-        _crown(runs.Registry(told["name"]), told["version"])
+        _crown(versions.Registry(told["name"]), told["version"])
     line = "is champion" if passed else "stays challenger"
     log(f"registry: {told['name']} version {told['version']} {line}: {told['reason']}")
     write_json(out, {key: told[key] for key in ("name", "version", "digest", "reason")} | {"champion": passed})
@@ -81,7 +82,7 @@ def promote_record(record: Path, out: Path) -> bool:
 
 def promote(version: str, judge: Judge, name: str) -> tuple[bool, str]:
     """Put a registered version to the gate again (after its params changed, say); (passed, reason)."""
-    store = runs.Registry(name)
+    store = versions.Registry(name)
     passed, reason = _decide(store, version, store.evaluation(version), judge)
     if passed:
         _crown(store, version)
@@ -90,7 +91,7 @@ def promote(version: str, judge: Judge, name: str) -> tuple[bool, str]:
 
 def rollback(name: str) -> tuple[str, str]:
     """Make the champion before this one champion again; (from version, to version). UserError where there is none."""
-    store = runs.Registry(name)
+    store = versions.Registry(name)
     champion = store.version("champion")
     if champion is None:
         raise UserError(f"{name}: there is no champion to roll back from")
@@ -108,9 +109,9 @@ def previous_champion(name: str, digest: str) -> tuple[str, Path] | None:
     That is the champion, or, where the champion is this very model, the champion before it: the answer is the
     same before and after a promotion. None also where tracking is off.
     """
-    if not runs.has_store():
+    if not tracking_store.has_store():
         return None
-    store = runs.Registry(name)
+    store = versions.Registry(name)
     version = store.version("champion")
     while version and store.tags(version)["model_digest"] == digest:
         version = store.tags(version).get("previous_champion") or None
@@ -119,10 +120,10 @@ def previous_champion(name: str, digest: str) -> tuple[str, Path] | None:
 
 def listing(name: str) -> list[dict[str, Any]]:
     """Every version, newest first: version, model, aliases, gate."""
-    return runs.Registry(name).listing()
+    return versions.Registry(name).listing()
 
 
-def _decide(store: runs.Registry, version: str, evaluation: Path, judge: Judge) -> tuple[bool, str]:
+def _decide(store: versions.Registry, version: str, evaluation: Path, judge: Judge) -> tuple[bool, str]:
     champion = store.version("champion")
     if champion == version:
         return True, "it is the champion already"
@@ -131,7 +132,7 @@ def _decide(store: runs.Registry, version: str, evaluation: Path, judge: Judge) 
     return judge(store.evaluation(champion) if champion else None, evaluation)
 
 
-def _crown(store: runs.Registry, version: str) -> None:
+def _crown(store: versions.Registry, version: str) -> None:
     champion = store.version("champion")
     if champion == version:
         return

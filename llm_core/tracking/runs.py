@@ -1,47 +1,49 @@
-"""Experiment tracking: the only file that imports mlflow.
+"""Runs in the tracking store.
 
 A stage worth comparing (training, evaluation) opens one run. Its parameters are the
 flattened params, its datasets carry the digests of dvc.lock, its tags the git commit.
-The store is `MLFLOW_TRACKING_URI`, else `mlflow.db` in the working folder. Metrics are
-queued and written by a background thread, so that the training loop never waits.
+Metrics are queued and written by a background thread, so that the training loop never waits; at the end of the
+run each batch is accounted for, and a metric that the store refused is named in a line and in the run's tags.
 `LLM_CORE_TRACKING=off` switches tracking off; every call then does nothing.
 """
 
+import math
+import numbers
 import os
 import re
 import signal
 import subprocess
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from llm_core.errors import UserError
 from llm_core.runtime import progress
 from llm_core.runtime.digests import content_digest
-from llm_core.tracking.dvc_context import baseline, context_tags, project_folder
+from llm_core.tracking.dvc_context import baseline, context_tags
+from llm_core.tracking.store import Names, artifacts_folder, enabled, has_store, relocate, tracking_uri
 
 EXPERIMENT = "llm-pipeline"
-UNNAMEABLE = re.compile(r"[^\w\-. :/]")  # characters that MLflow takes in no name
 PARAM_LENGTH = 6000  # MLflow's limit on a parameter's value
+TAG_LENGTH = 5000  # and on a tag's
+BATCH = 500  # entries written in one transaction
+PENDING = 64  # batches that may wait for the background thread
+LOST = "metrics_not_recorded"  # tag that names what the store refused
 
 
-def tracking_uri() -> str:
-    """Address of the tracking store: the environment's, else a sqlite file in the working folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_folder() / 'mlflow.db'}"
+def client() -> Any:
+    """MLflow's client of the store, whose own file names this project's folder. The only place that sets one up."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow
 
-
-def enabled() -> bool:
-    """Whether runs are recorded (not with LLM_CORE_TRACKING=off, nor on ranks above 0)."""
-    return os.environ.get("LLM_CORE_TRACKING", "on") != "off" and os.environ.get("RANK", "0") == "0"
-
-
-def has_store() -> bool:
-    """Whether there is a tracking store to read from; looking never makes one."""
-    given = os.environ.get("MLFLOW_TRACKING_URI")
-    return enabled() and bool(given or (project_folder() / "mlflow.db").is_file())
+    relocate()
+    mlflow.set_tracking_uri(tracking_uri())
+    return mlflow.MlflowClient()
 
 
 class Run:
@@ -49,31 +51,75 @@ class Run:
 
     def __init__(self, client: Any, run_id: str, experiment_id: str) -> None:
         self._client, self.run_id, self.experiment_id = client, run_id, experiment_id
+        self._names = {kind: Names() for kind in ("param", "metric", "tag")}
+        self._step = 0
+        self._logged: dict[str, tuple[int, float]] = {}
+        self._pending: deque[tuple[list[Any], Any]] = deque()
+        self._lost: dict[str, str] = {}
 
     def params(self, params: Mapping[str, Any]) -> None:
         """Log flattened params."""
         if self._client:
             from mlflow.entities import Param
 
-            entries = [Param(UNNAMEABLE.sub("_", key), str(value)[:PARAM_LENGTH]) for key, value in params.items()]
+            name = self._names["param"]
+            entries = [Param(name(key), str(value)[:PARAM_LENGTH]) for key, value in params.items()]
             for start in range(0, len(entries), 100):
                 self._client.log_batch(self.run_id, params=entries[start : start + 100])
 
-    def metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Queue metrics of a step; returns at once."""
-        if self._client:
-            import time
+    def metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Queue the numbers among `metrics` at a step; returns at once.
 
-            from mlflow.entities import Metric
+        Without `step` they are figures of the whole run and belong to its newest step, so that a curve never gets a
+        point with the final value at its beginning. A value that the name already has at that step is not repeated.
+        """
+        if not self._client:
+            return
+        from mlflow.entities import Metric
 
-            now = int(time.time() * 1000)
-            entries = [Metric(key, float(value), now, step) for key, value in metrics.items()]
-            self._client.log_batch(self.run_id, metrics=entries, synchronous=False)
+        self._step = self._step if step is None else max(self._step, step)
+        place, now = (self._step if step is None else step), int(time.time() * 1000)
+        entries = []
+        for key, value in metrics.items():
+            if isinstance(value, bool) or not isinstance(value, numbers.Real):
+                continue
+            name, number = self._names["metric"](key), float(value)
+            if math.isinf(number):  # MLflow would show the largest float
+                self._lost[name] = f"{number} is no number that the store can show"
+            elif self._logged.get(name) != (place, number):
+                self._logged[name] = place, number
+                entries.append(Metric(name, number, now, place))
+        for start in range(0, len(entries), BATCH):
+            batch = entries[start : start + BATCH]
+            self._pending.append((batch, self._client.log_batch(self.run_id, metrics=batch, synchronous=False)))
+        while len(self._pending) > PENDING:
+            self._settle(*self._pending.popleft())
+
+    def finish(self) -> None:
+        """Wait for the queued metrics; write those of a failed batch one by one, and name what the store refuses."""
+        while self._pending:
+            self._settle(*self._pending.popleft())
+        if self._lost:
+            told = "; ".join(f"{name}: {reason}" for name, reason in self._lost.items())
+            progress.log(f"tracking: {len(self._lost)} metric(s) not recorded in run {self.run_id}: {told[:500]}")
+            self.tags({LOST: ", ".join(self._lost)})
+
+    def _settle(self, batch: list[Any], operation: Any) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            operation.wait()
+        except MlflowException:
+            for entry in batch:
+                try:
+                    self._client.log_batch(self.run_id, metrics=[entry])
+                except MlflowException as error:
+                    self._lost[entry.key] = str(error).splitlines()[0]
 
     def tags(self, tags: Mapping[str, str]) -> None:
         """Set tags."""
         for key, value in tags.items() if self._client else ():
-            self._client.set_tag(self.run_id, key, value)
+            self._client.set_tag(self.run_id, self._names["tag"](key), str(value)[:TAG_LENGTH])
 
     def dataset(self, path: str | Path, context: str) -> None:
         """Name an input or output folder by its digest, the one that dvc.lock has for it."""
@@ -128,24 +174,21 @@ def run(
     if not enabled():
         yield Run(None, "", "")
         return
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    import mlflow
-
-    mlflow.set_tracking_uri(tracking_uri())
-    client = mlflow.MlflowClient()
-    experiment_id = _experiment(client)
+    store = client()
+    experiment_id = _experiment(store)
     belongs = context_tags()
     label = belongs["dvc.stage"] if "@" in belongs.get("dvc.stage", "") else name
     label = " ".join([label, belongs.get("dvc.experiment", "")]).strip()
     context = {"mlflow.runName": label, "stage": name, **git_tags(), **belongs, **(tags or {})}
     started_from = baseline()
     if started_from:
-        context["mlflow.parentRunId"] = _parent(client, experiment_id, started_from)
-    current = _resumed(client, resume, experiment_id)
+        context["mlflow.parentRunId"] = _parent(store, experiment_id, started_from)
+    current = _resumed(store, resume, experiment_id)
     if current is None:
-        created = client.create_run(experiment_id, run_name=label, tags=context)
-        current = Run(client, created.info.run_id, experiment_id)
+        name_of = Names()
+        tagged = {name_of(key): str(value)[:TAG_LENGTH] for key, value in context.items()}
+        created = store.create_run(experiment_id, run_name=label, tags=tagged)
+        current = Run(store, created.info.run_id, experiment_id)
         current.params(params)
     progress.report({"mlflow_run_id": current.run_id, "mlflow_experiment_id": experiment_id})
     status = "FAILED"
@@ -157,8 +200,8 @@ def run(
             status = "KILLED"
             raise
         finally:
-            mlflow.flush_async_logging()
-            client.set_terminated(current.run_id, status)
+            current.finish()
+            store.set_terminated(current.run_id, status)
 
 
 @contextmanager
@@ -188,13 +231,13 @@ def _experiment(client: Any) -> str:
     found = client.get_experiment_by_name(name)
     if found:
         return str(found.experiment_id)
-    own = not os.environ.get("MLFLOW_TRACKING_URI")
-    place = (project_folder() / "mlruns" / name).resolve().as_uri() if own else None
+    folder = artifacts_folder()
+    place = (folder / name).as_uri() if folder else None
     return str(client.create_experiment(name, artifact_location=place))
 
 
 def _parent(client: Any, experiment_id: str, commit: str) -> str:
-    """The run under which all DVC experiments on one commit stand; made by the first of them."""
+    """The run above all DVC experiments on one commit; the first of them makes it."""
     query = f"tags.`dvc.parent_of` = '{commit}'"
     for attempt in range(2):
         runs = client.search_runs([experiment_id], query, order_by=["attributes.start_time ASC"], max_results=1)
@@ -231,29 +274,15 @@ def git_tags() -> dict[str, str]:
     return {"mlflow.source.git.commit": commit, "git.dirty": str(bool(status.strip())).lower()}
 
 
-def registered_models() -> list[str]:
-    """Names of the registered models; [] where there is no store yet, or tracking is off."""
-    if not has_store():
-        return []
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    import mlflow
-
-    mlflow.set_tracking_uri(tracking_uri())
-    return sorted(str(model.name) for model in mlflow.MlflowClient().search_registered_models())
-
-
 def last_metrics(stage: str) -> dict[str, float]:
     """Every metric of the newest finished run whose stage begins so; {} without one (or with tracking off)."""
     if not has_store():
         return {}
-    import mlflow
-
-    mlflow.set_tracking_uri(tracking_uri())
-    client = mlflow.MlflowClient()
-    experiment = client.get_experiment_by_name(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
-    name = re.sub(r"[^\w-]", "", stage)  # it stands in a query
+    store = client()
+    experiment = store.get_experiment_by_name(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+    name = re.sub(r"[^\w-]", "", stage)  # it becomes part of a query
     wanted = f"tags.stage LIKE '{name}%' AND attributes.status = 'FINISHED'"
-    runs = client.search_runs([experiment.experiment_id], wanted, max_results=1) if experiment and name else []
+    runs = store.search_runs([experiment.experiment_id], wanted, max_results=1) if experiment and name else []
     return dict(runs[0].data.metrics) if runs else {}
 
 
@@ -261,11 +290,9 @@ def trace(name: str, inputs: Mapping[str, Any], steps: Sequence[Mapping[str, Any
     """Keep what an agent did as an MLflow trace: a root span, and one for each of `steps` (tool, input, output)."""
     if not enabled():
         return
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow
 
-    mlflow.set_tracking_uri(tracking_uri())
-    mlflow.set_experiment(experiment_id=_experiment(mlflow.MlflowClient()))
+    mlflow.set_experiment(experiment_id=_experiment(client()))
     with mlflow.start_span(name, span_type="AGENT") as root:
         root.set_inputs(dict(inputs))
         for step in steps:
@@ -274,102 +301,3 @@ def trace(name: str, inputs: Mapping[str, Any], steps: Sequence[Mapping[str, Any
                 span.set_outputs(step["output"])
         root.set_outputs(dict(outputs))
     mlflow.flush_trace_async_logging()
-
-
-class Registry:
-    """Versions of one registered model in the tracking store. Raises UserError where tracking is off."""
-
-    def __init__(self, name: str) -> None:
-        if not enabled():
-            raise UserError("LLM_CORE_TRACKING=off: the registry lives in the tracking store; switch tracking on")
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        import mlflow
-
-        mlflow.set_tracking_uri(tracking_uri())
-        self.name, self._client = name, mlflow.MlflowClient()
-
-    def find(self, tags: Mapping[str, str]) -> str | None:
-        """The newest version with all of these tags."""
-        return next((str(v.version) for v in self._versions() if tags.items() <= v.tags.items()), None)
-
-    def add(self, model: Path, evaluation: Path, metrics: Mapping[str, float], tags: Mapping[str, str]) -> str:
-        """Log `model` with an example of its input, link `metrics` to it, keep `evaluation` beside; the new version."""
-        import mlflow
-
-        with run("register", {}, tags) as current:
-            current.dataset(evaluation, "evaluation")
-            current.artifact(evaluation, "evaluation")
-            logged = current.model(model, example=True)
-            for key, value in metrics.items():
-                self._client.log_metric(current.run_id, key, value, model_id=logged)
-        found = mlflow.register_model(f"models:/{logged}", self.name, tags=dict(tags))
-        return str(found.version)
-
-    def evaluation(self, version: str) -> Path:
-        """A local copy of a version's evaluation. UserError where the version or the copy is gone."""
-        import mlflow
-
-        entry = self._entry(version)
-        try:
-            folder = mlflow.artifacts.download_artifacts(run_id=entry.run_id, artifact_path="evaluation")
-        except (mlflow.exceptions.MlflowException, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{self.name} version {version}: its evaluation is not in the store ({reason})") from None
-        return Path(folder)
-
-    def files(self, version: str, names: tuple[str, ...], into: Path) -> Path:
-        """Bring files of a version's model folder, those that it has of `names`, below `into`; their folder."""
-        import mlflow
-
-        model, place = f"models:/{self.name}/{version}", into
-        for folder in mlflow.artifacts.list_artifacts(artifact_uri=f"{model}/artifacts"):
-            for file in mlflow.artifacts.list_artifacts(artifact_uri=f"{model}/{folder.path}"):
-                if Path(file.path).name in names:
-                    brought = mlflow.artifacts.download_artifacts(
-                        artifact_uri=f"{model}/{file.path}", dst_path=str(into)
-                    )
-                    place = Path(brought).parent
-        return place
-
-    def version(self, alias: str) -> str | None:
-        """The version that an alias points to; None where it points to none."""
-        found = [v for v in self._versions() if alias in v.aliases]
-        return str(found[0].version) if found else None
-
-    def alias(self, alias: str, version: str) -> None:
-        """Point an alias to a version."""
-        self._entry(version)
-        self._client.set_registered_model_alias(self.name, alias, version)
-
-    def tag(self, version: str, key: str, value: str) -> None:
-        """Set a tag of a version."""
-        self._client.set_model_version_tag(self.name, version, key, value[:4000])
-
-    def tags(self, version: str) -> dict[str, str]:
-        """Tags of a version."""
-        return dict(self._entry(version).tags)
-
-    def listing(self) -> list[dict[str, Any]]:
-        """Every version, newest first: version, model, aliases, gate."""
-        return [
-            {
-                "version": str(v.version),
-                "model": v.tags.get("model", ""),
-                "aliases": ", ".join(sorted(v.aliases)),
-                "gate": v.tags.get("gate", ""),
-            }
-            for v in self._versions()
-        ]
-
-    def _entry(self, version: str) -> Any:
-        found = [v for v in self._versions() if str(v.version) == version]
-        if not found:
-            raise UserError(f"{self.name}: there is no version {version}; `llm-core promote` lists them")
-        return found[0]
-
-    def _versions(self) -> list[Any]:
-        """All versions with their aliases, newest first (a search alone leaves the aliases out)."""
-        found = self._client.search_model_versions(f"name = '{self.name}'")
-        whole = [self._client.get_model_version(self.name, v.version) for v in found]
-        return sorted(whole, key=lambda v: -int(v.version))

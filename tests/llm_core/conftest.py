@@ -1,4 +1,4 @@
-"""A loopback web server, and the fetch stage with quick retries and a cache of its own."""
+"""What several rooms share: a loopback web server, the fetch stage with quick retries, a tiny model."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +10,7 @@ import pytest
 from llm_core.corpus.sources.stage import fetch
 from llm_core.params.sources import Network
 from tests.llm_core.corpus.sources.loopback import Loopback
+from tests.llm_core.tiny_gpt2 import make
 
 
 @pytest.fixture
@@ -17,6 +18,12 @@ def site() -> Iterator[Loopback]:
     server = Loopback()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny GPT-2 with random weights."""
+    return make(tmp_path_factory.mktemp("gpt2") / "model")
 
 
 @pytest.fixture

@@ -1,39 +1,67 @@
 """A working copy is read whole, also while `dvc repro` is at work in it."""
 
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from dvc.lock import LockError
 
 from pipelines import dvc_project
 from pipelines.dvc_project import DvcProject
 
+# Holds DVC's repository lock as a running `dvc` does; half of dvc.lock is on disk until a line comes in.
+WRITER = """
+import sys
+from pathlib import Path
+from dvc.repo import Repo
+
+lock = Path("dvc.lock")
+whole = lock.read_text()
+with Repo(".").lock:
+    lock.write_text(whole[: whole.index("  report:")])  # valid YAML, from which stages are missing
+    print("half", flush=True)
+    sys.stdin.readline()
+    lock.write_text(whole)
+"""
+
+
+@pytest.fixture
+def writer(reproduced: Path) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER], cwd=reproduced, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "half\n"
+    return process
+
 
 def test_a_lock_file_that_is_being_written_is_read_when_it_is_whole(
-    reproduced: Path, monkeypatch: pytest.MonkeyPatch
+    reproduced: Path, writer: "subprocess.Popen[str]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock = reproduced / "dvc.lock"
-    whole = lock.read_text()
-    waits = []
+    waited = []
 
-    def write_the_rest(seconds: float) -> None:
-        waits.append(seconds)
-        lock.write_text(whole)
-        os.utime(lock, (0, 0))
+    def end_of_writing(seconds: float) -> None:  # the reader waits: now the writer may end
+        waited.append(seconds)
+        writer.communicate("\n")
 
-    monkeypatch.setattr(dvc_project, "SETTLED", 600)  # so that no machine is too slow for it
-    monkeypatch.setattr(dvc_project.time, "sleep", write_the_rest)
-    lock.write_text(whole[: whole.index("  report:")])  # valid YAML, from which stages are missing
+    monkeypatch.setattr("dvc.lock.time.sleep", end_of_writing)
     with DvcProject(reproduced) as project:
         assert "report" in project.lock
         assert all(project.fresh(name) for name in project.stages)
-    assert len(waits) == 1
+    assert len(waited) == 1
 
 
-def test_one_that_changes_all_the_time_is_read_at_last(reproduced: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dvc_project, "SETTLED", 600)
+def test_a_working_copy_that_another_dvc_holds_is_not_read(
+    reproduced: Path, writer: "subprocess.Popen[str]", monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dvc_project, "PATIENCE", 0.01)
-    monkeypatch.setattr(dvc_project.time, "sleep", lambda _: None)
-    os.utime(reproduced / "dvc.lock")
-    with DvcProject(reproduced) as project:
-        assert project.lock
+    monkeypatch.setattr("dvc.lock.time.sleep", lambda _: None)
+    with pytest.raises(LockError):
+        DvcProject(reproduced)
+    writer.communicate("\n")
+
+
+def test_the_lock_is_given_back(reproduced: Path) -> None:
+    for _ in range(2):
+        with DvcProject(reproduced) as project:
+            assert not project.changes("report")["outs"]

@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from llm_core.runtime.digests import content_digest
-from tests.llm_core.evaluation.conftest import gpt2  # noqa: F401 - a fixture
+from tests.llm_core.conftest import gpt2  # noqa: F401 - a fixture
 from tests.llm_core.evaluation.test_gate import _results
 from tests.pipelines import toy_project as toy
 
@@ -76,12 +76,12 @@ def test_only_a_better_model_passes_the_blocking_check_and_rollback_restores(
     project: Path, gpt2: Path, instance: dg.DagsterInstance  # noqa: F811
 ) -> None:  # fmt: skip
     from llm_core.cli import rollback
-    from llm_core.tracking import runs
+    from llm_core.tracking import versions
 
     _evaluated(project, gpt2, 0.0)
     success, check, made = _run(project, instance)
     assert success and check.passed and len(made) == 2
-    store = runs.Registry("language-model-base")
+    store = versions.Registry("language-model-base")
     assert (store.version("champion"), store.version("challenger")) == ("1", "1")
 
     _evaluated(project, gpt2, -0.05)

@@ -1,12 +1,16 @@
 """Materializing in Dagster and `dvc repro` in a shell are the same act."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.data_version import CODE_VERSION_TAG
 
 from pipelines.dvc_project import DvcProject
+from pipelines.mirror import FORGOTTEN, missing_events
 from tests.pipelines import toy_project as toy
 from tests.pipelines.dagster_view import mirror, statuses
 
@@ -84,3 +88,35 @@ def test_a_run_says_why_and_what_was_expected(
     assert ran["why it ran"].value == "- param title: toy -> game"
     assert ran["expected"].value.startswith("3.0 s, 6.0 s CPU, ") and "0.0100 in money" in ran["expected"].value
     assert skipped["skipped by DVC"].value is True and "why it ran" not in skipped
+
+
+EDIT_AND_REPRO = """
+import subprocess, sys
+from pathlib import Path
+
+params = Path("params.yaml")
+text = params.read_text()
+for turn in range(8):
+    slow = "steps: 1" if turn == 3 else "steps: 0"
+    params.write_text(text.replace("title: toy", f"title: toy {turn}").replace("steps: 0", slow))
+    subprocess.run([sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-q"], check=True)
+"""
+
+
+@pytest.mark.slow
+def test_the_mirror_makes_up_nothing_while_a_shell_runs_dvc(reproduced: Path, instance: dg.DagsterInstance) -> None:
+    """No event for a stage that did not run, none of outputs that are missing only while their stage runs."""
+    mirror(reproduced, instance)
+    shell = subprocess.Popen([sys.executable, "-c", EDIT_AND_REPRO], cwd=reproduced)
+    looks = 0
+    while shell.poll() is None:
+        with DvcProject(reproduced) as project:
+            for name, event in missing_events(project, instance):
+                assert name in ("report", "slow"), f"{name} never ran"
+                assert "to be restored" not in event.tags[CODE_VERSION_TAG]
+                assert event.tags[CODE_VERSION_TAG] != FORGOTTEN
+                instance.report_runless_asset_event(event)
+        looks += 1
+    assert shell.returncode == 0 and looks > 8
+    assert set(mirror(reproduced, instance)) <= {"report", "slow"}
+    assert mirror(reproduced, instance) == []

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from llm_core.corpus.cleaning.batch import Batch
 from llm_core.corpus.cleaning.html_blocks import WIDE
 from llm_core.errors import UserError
-from llm_core.formats.documents import read_lines
 from llm_core.params.cleaning import BadWords, UrlList
+from llm_core.runtime import json_lines
 from llm_core.runtime.progress import log
 from llm_core.runtime.storage import list_files
 
@@ -142,7 +142,7 @@ def _plain(host: str) -> str:
 
 
 def _entries(file: str) -> Iterator[str]:
-    for line in read_lines(file):
+    for line in json_lines.read_lines(file):
         entry = line.decode("utf-8", "replace").strip()
         if entry and not entry.startswith("#"):
             yield entry

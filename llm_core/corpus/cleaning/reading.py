@@ -12,8 +12,9 @@ from fsspec.core import url_to_fs
 
 from llm_core.corpus.cleaning.batch import Batch, from_arrow, from_columns
 from llm_core.errors import UserError
-from llm_core.formats.documents import SCHEMA, complete, document_id, parse_line, read_lines
+from llm_core.formats.documents import SCHEMA, complete, document_id, parse_line
 from llm_core.formats.parquet import open_parquet
+from llm_core.runtime.json_lines import read_lines
 
 PIECE_BYTES = 32 << 20  # uncompressed; small enough to share out, large enough to make starting a piece cheap
 BATCH_ROWS = 256

@@ -5,7 +5,6 @@ this process appends the scratch folders in the pieces' order and adds up the co
 more than a few batches, and the bytes written do not depend on who did which piece when.
 """
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +16,13 @@ from llm_core.corpus.cleaning.batch import Batch, Step
 from llm_core.corpus.cleaning.reading import BATCH_ROWS, Piece, divide, read_piece
 from llm_core.corpus.cleaning.run_statistics import Statistics
 from llm_core.corpus.cleaning.steps import build_steps
-from llm_core.errors import UserError
+from llm_core.errors import UserError, require_known
 from llm_core.formats.documents import DocumentWriter, document_files
-from llm_core.formats.ledger import LedgerWriter, check_balance
+from llm_core.formats.ledger import LedgerWriter
 from llm_core.formats.parquet import open_parquet
 from llm_core.params.cleaning import Cleaning
+from llm_core.params.launch import CleaningLaunch
+from llm_core.runtime import json_lines
 from llm_core.runtime.engine import run
 from llm_core.runtime.progress import log, report, task
 from llm_core.runtime.storage import output_folder, write_json
@@ -61,23 +62,24 @@ def clean(
     stage: str = "clean",
     pieces: list[Piece] | None = None,
     read: Reader = read_piece,
+    sources: Sequence[str] = (),
+    launch: CleaningLaunch = CleaningLaunch(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Run the steps over the documents at `paths` and write `out`; return the metrics.
 
-    `pieces` and `read` replace the reading of document files (the verb `extract` reads WARC). Raises UserError: no
-    documents there, an unknown step, a file that is not what its name says.
+    `pieces` and `read` replace the reading of document files (the verb `extract` reads WARC). `sources` are those of
+    params.yaml, which `params.exempt` may name beside those of the documents. Raises UserError: no documents there, an
+    unknown step or source, an id that appears twice, nothing kept, a file that is not what its name says.
     """
     names = tuple(params.steps if steps is None else steps)
     build_steps(params, list(names))  # a wrong name is told before any work is done
     pieces = divide(document_files(paths)) if pieces is None else pieces
-    workers = 1 if params.workers == 0 and sum(piece.size for piece in pieces) < SMALL_BYTES else params.workers
-    with output_folder(out) as folder:
+    workers = 1 if launch.workers == 0 and sum(piece.size for piece in pieces) < SMALL_BYTES else launch.workers
+    with output_folder(out, paths) as folder:
         scratch = folder / ".pieces"
         works = [Work(piece, number, params, names, stage, str(scratch), read) for number, piece in enumerate(pieces)]
-        metrics = _gather(works, folder, params, workers, stage)
+        metrics = _gather(works, folder, params, launch.runner, workers, stage, sources, ", ".join(map(str, paths)))
         shutil.rmtree(scratch, ignore_errors=True)
-        if metrics["documents_in"] == 0:
-            raise UserError(f"{', '.join(map(str, paths))}: not one document in {len(pieces)} files")
     log(
         f"{stage}: {metrics['documents_in']} documents in, {metrics['documents_kept']} kept "
         f"({metrics['documents_changed']} changed), {metrics['documents_dropped']} dropped"
@@ -86,7 +88,16 @@ def clean(
     return metrics
 
 
-def _gather(works: list[Work], folder: Path, params: Cleaning, workers: int, stage: str) -> dict[str, Any]:
+def _gather(
+    works: list[Work],
+    folder: Path,
+    params: Cleaning,
+    runner: str,
+    workers: int,
+    stage: str,
+    sources: Sequence[str],
+    paths: str,
+) -> dict[str, Any]:
     """Run the works and append their rows in order; write metrics.json and drops.jsonl."""
     statistics = Statistics(params.drop_samples)
     with (
@@ -94,7 +105,7 @@ def _gather(works: list[Work], folder: Path, params: Cleaning, workers: int, sta
         LedgerWriter(folder / "ledger", stage) as ledger,
         task(stage, total=sum(work.piece.size for work in works), unit="bytes") as progress,
     ):
-        for work, done in zip(works, run(process, works, params.runner, workers), strict=True):
+        for work, done in zip(works, run(process, works, runner, workers), strict=True):
             for writer, kind in ((documents, "documents"), (ledger, "ledger")):
                 for file in sorted(Path(done.folder, kind).glob("*.parquet")):
                     with open_parquet(str(file)) as parquet:
@@ -105,14 +116,15 @@ def _gather(works: list[Work], folder: Path, params: Cleaning, workers: int, sta
             ledger.sizes.update(done.sizes)
             statistics.merge(done.statistics)
             progress.update(work.piece.size)
-    metrics = ledger.summary()
-    check_balance(ledger.rows, metrics)
+    if ledger.rows == 0:
+        raise UserError(f"{paths}: not one document in {len(works)} files")
+    metrics = ledger.finish(ledger.rows)
+    require_known(params.exempt, {*sources, *metrics["by_source"]}, "cleaning.exempt")
+    require_known(params.repair.characters, {*sources, *metrics["by_source"]}, "cleaning.repair.characters")
     if documents.rows != metrics["documents_kept"]:
         raise RuntimeError(f"{folder}: {documents.rows} documents written, {metrics['documents_kept']} kept")
     metrics |= statistics.summary()
-    with open(folder / "drops.jsonl", "w", encoding="utf-8", errors="replace") as stream:
-        for sample in statistics.sampled():
-            stream.write(json.dumps(sample, sort_keys=True, ensure_ascii=False) + "\n")
+    json_lines.write_rows(folder / "drops.jsonl", statistics.sampled(), sort_keys=True)
     write_json(folder / "metrics.json", metrics)
     return metrics
 
@@ -139,13 +151,8 @@ def steps_of(params: Cleaning, names: tuple[str, ...]) -> list[Step]:
 
     A process does one piece at a time (the pool's and Ray's workers alike), so that steps need no locks.
     """
-    key = replace_runner(params).model_dump_json() + "|" + "|".join(names)
+    key = params.model_dump_json() + "|" + "|".join(names)
     if key not in _STEPS:
         _STEPS.clear()
         _STEPS[key] = build_steps(params, list(names))
     return _STEPS[key]
-
-
-def replace_runner(params: Cleaning) -> Cleaning:
-    """The params without what only says where the work is done."""
-    return params.model_copy(update={"runner": "local", "workers": 0})

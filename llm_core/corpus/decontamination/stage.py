@@ -9,7 +9,6 @@ Items that some document touched, dropped or not, are listed with the share foun
 the evaluation can report scores with and without them.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +25,11 @@ from llm_core.formats.documents import (
     SHARD_BYTES,
     DocumentWriter,
     count_documents,
-    read_lines,
     read_numbered_batches,
     require_documents,
 )
 from llm_core.params.decontamination import Decontamination
-from llm_core.runtime import progress
+from llm_core.runtime import json_lines, progress
 from llm_core.runtime.compilation import njit
 from llm_core.runtime.storage import list_files, output_folder, write_json
 
@@ -83,7 +81,7 @@ def decontaminate(
     best: dict[int, float] = {}
     holders: dict[int, list[str]] = {}
     count = 0
-    with output_folder(out) as folder:
+    with output_folder(out, [*inputs, *benchmarks]) as folder:
         with (
             progress.task("decontaminate", total=count_documents(inputs)) as work,
             DocumentWriter(folder / "documents", shard_bytes) as writer,
@@ -104,14 +102,14 @@ def decontaminate(
                 work.update(batch.num_rows)
                 count += batch.num_rows
         require_documents(count, inputs)
-        metrics = judged.summary()
-        ledger.check_balance(count, metrics)
+        metrics = judged.finish(count)
         metrics["items"] = _item_counts(items, best, params.threshold)
-        with open(folder / "touched_items.jsonl", "w", encoding="utf-8") as stream:
-            for item in sorted(best, key=lambda number: items.names[number]):
-                benchmark, identifier = items.names[item]
-                found = {"benchmark": benchmark, "id": identifier, "share": round(best[item], 6)}
-                stream.write(json.dumps(found | {"documents": sorted(holders[item])}, sort_keys=True) + "\n")
+        touched = []
+        for item in sorted(best, key=lambda number: items.names[number]):
+            benchmark, identifier = items.names[item]
+            found = {"benchmark": benchmark, "id": identifier, "share": round(best[item], 6)}
+            touched.append(found | {"documents": sorted(holders[item])})
+        json_lines.write_rows(folder / "touched_items.jsonl", touched, sort_keys=True)
         write_json(folder / "metrics.json", metrics)
     return metrics
 
@@ -173,16 +171,11 @@ def _suspects(words: Hashes, length: int, sieve: npt.NDArray[np.uint8]) -> Hashe
 
 def _texts(file: str) -> Iterator[tuple[str, str]]:
     """(id, text) of each item of a file: the string fields of a JSON object, nested ones too, or a plain line."""
-    for number, line in enumerate(read_lines(file), start=1):
-        if file.endswith(".txt"):
+    if file.endswith(".txt"):
+        for number, line in enumerate(json_lines.read_lines(file), start=1):
             yield str(number), line.decode("utf-8", "replace")
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{file}:{number}: not valid JSON ({error})") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{file}:{number}: an item must be a JSON object")
+        return
+    for number, row in json_lines.read_rows(file):
         yield str(row.get("id", number)), "\n".join(_strings(row))
 
 

@@ -1,12 +1,11 @@
 """Signatures of batches of documents: in threads of this machine or on a Ray cluster, in order either way."""
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llm_core.corpus.similarity.clusters import Near, Signatures, Signer
-from llm_core.corpus.similarity.word_hashes import WordHasher, normal_form
+from llm_core.corpus.similarity.word_hashes import WordHasher
 from llm_core.formats.disk_columns import string_buffers
+from llm_core.kernels.words import normal_form
+from llm_core.runtime.engine import AHEAD, ahead
 from llm_core.runtime.ray_cluster import ray_cluster
 
 Place = TypeVar("Place")
@@ -80,34 +81,22 @@ def sign_all(
         return
     with ThreadPoolExecutor(workers) as pool:
 
-        def submit(texts: pa.Array) -> Future[Signed]:
-            return pool.submit(sign, texts, near, signatures)
+        def submit(batch: tuple[Place, pa.Array]) -> Future[Signed]:
+            return pool.submit(sign, batch[1], near, signatures)
 
-        yield from _ahead(batches, submit, lambda future: future.result(), workers)
+        for (place, _), signed in ahead(batches, submit, Future.result, workers):
+            yield place, signed
 
 
 def _on_ray(
     batches: Iterator[tuple[Place, pa.Array]], near: Near, signatures: bool, workers: int
 ) -> Iterator[tuple[Place, Signed]]:
-    with ray_cluster("deduplication.runner", workers) as (ray, cpus):
+    with ray_cluster("launch.deduplication.runner", workers) as (ray, cpus):
         remote = ray.remote(sign)
-        yield from _ahead(batches, lambda texts: remote.remote(texts, near, signatures), ray.get, 2 * cpus)
-
-
-def _ahead(
-    batches: Iterator[tuple[Place, pa.Array]],
-    submit: Callable[[pa.Array], Any],
-    result: Callable[[Any], Signed],
-    ahead: int,
-) -> Iterator[tuple[Place, Signed]]:
-    waiting: deque[tuple[Place, Any]] = deque()
-    for place, texts in batches:
-        waiting.append((place, submit(texts)))
-        if len(waiting) > ahead:
-            first, handle = waiting.popleft()
-            yield first, result(handle)
-    for place, handle in waiting:
-        yield place, result(handle)
+        for (place, _), signed in ahead(
+            batches, lambda batch: remote.remote(batch[1], near, signatures), ray.get, AHEAD * cpus
+        ):
+            yield place, signed
 
 
 @lru_cache(maxsize=4)

@@ -27,7 +27,7 @@ from llm_core.corpus.deduplication.corpus import Corpus, copy_store
 from llm_core.corpus.deduplication.signing import Signed, sign_all
 from llm_core.corpus.deduplication.survivors import Survivors, Verdicts
 from llm_core.corpus.similarity.clusters import Near, Shingles, ShingleStore, labels, unite_equal
-from llm_core.errors import UserError
+from llm_core.errors import UserError, require_known
 from llm_core.formats import ledger
 from llm_core.formats.disk_columns import ROWS_AT_ONCE, Column
 from llm_core.formats.documents import (
@@ -38,8 +38,10 @@ from llm_core.formats.documents import (
     require_documents,
 )
 from llm_core.params.deduplication import Deduplication
+from llm_core.params.launch import DeduplicationLaunch
 from llm_core.runtime import progress
 from llm_core.runtime.memory import batch_bytes
+from llm_core.runtime.outputs import MARK, check_output
 from llm_core.runtime.storage import output_folder, write_json
 
 KEPT, TAKEDOWN, EMPTY, EXACT, URL, NEAR = range(6)
@@ -57,6 +59,7 @@ def dedup(
     tombstones: Path = Path(takedowns.FILE),
     known: Path | None = None,
     shard_bytes: int = SHARD_BYTES,
+    launch: DeduplicationLaunch = DeduplicationLaunch(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Drop duplicates among the documents at `inputs`; the metrics.
 
@@ -65,21 +68,24 @@ def dedup(
     or where more was dropped than params allow.
     """
     near = Near(params.shingle, params.bands, params.rows, params.threshold, seed)
-    with output_folder(out) as folder:
+    with output_folder(out, [*inputs, *([known] if known else [])]) as folder:
         store = folder / "signatures"
         store.mkdir()
         if known:
             copy_store(known, store, near)
-        corpus = Corpus(folder, ShingleStore(store, near, params.memory_mb))
+        corpus = Corpus(folder, ShingleStore(store, near, launch.memory_mb))
         if known:
             corpus.load(known)
-        _read(inputs, corpus, near, params, takedowns.load(tombstones))
-        require_documents(len(corpus), inputs)
+        _read(inputs, corpus, near, params, launch, takedowns.load(tombstones))
+        require_documents(len(corpus) - corpus.known, inputs)
+        sources = {*priority, *corpus.sources}
+        require_known(params.priority, sources, "deduplication.priority")
+        require_known(params.max_dropped_share_by_source, sources, "deduplication.max_dropped_share_by_source")
         shingles = corpus.store.finish()
-        clusters = _cluster(corpus, shingles, params, folder)
+        clusters = _cluster(corpus, shingles, params, folder, launch.memory_mb)
         survivors = Survivors(corpus, clusters, [*params.priority, *priority], folder)
         reasons = Column(folder, np.int8)
-        metrics = _write(inputs, folder, corpus, survivors, reasons, params.memory_mb, shard_bytes)
+        metrics = _write(inputs, folder, corpus, survivors, reasons, launch.memory_mb, shard_bytes)
         if params.near:
             dropped = corpus.known + drawn(reasons.values, NEAR, params.audit_sample, seed)
             pairs = np.stack([dropped, survivors.of(dropped).survivor], axis=1)
@@ -87,6 +93,8 @@ def dedup(
         metrics["dropped_share"] = dropped_shares(metrics)
         write_json(folder / "metrics.json", metrics)
         _hold_to_bounds(folder, out, metrics, params)
+        if not known:  # a second crawl may bring nothing new
+            ledger.require_kept("dedup", metrics)
         if params.keep_signatures:
             corpus.save(store, near)
         else:
@@ -97,26 +105,32 @@ def dedup(
 def _hold_to_bounds(folder: Path, out: Path, metrics: dict[str, Any], params: Deduplication) -> None:
     """Raise UserError where more was dropped than params allow; ledger and metrics are then left beside `out`."""
     refused = out.parent / f"{out.name}.refused"
-    shutil.rmtree(refused, ignore_errors=True)
     verdict = duplicate_bounds(metrics, params)
     if not verdict.passed:
-        refused.mkdir()
-        for name in ("ledger", "metrics.json"):
-            (folder / name).rename(refused / name)
+        with output_folder(refused) as beside:  # what no stage wrote there is left alone
+            for name in ("ledger", "metrics.json"):
+                (folder / name).rename(beside / name)
         raise UserError(f"{verdict.message} (the ledger is in {refused})")
+    if (refused / MARK).is_file():
+        shutil.rmtree(check_output(refused))
 
 
 def _read(
-    inputs: list[str], corpus: Corpus, near: Near, params: Deduplication, tombstones: takedowns.Takedowns
+    inputs: list[str],
+    corpus: Corpus,
+    near: Near,
+    params: Deduplication,
+    launch: DeduplicationLaunch,
+    tombstones: takedowns.Takedowns,
 ) -> None:
     """First pass: facts of every document, signature of each distinct text."""
     batches = (
         (batch, batch.column("text"))
-        for _, _, batch in read_numbered_batches(inputs, ["id", "source", "url", "text"], batch_bytes(params.memory_mb))
+        for _, _, batch in read_numbered_batches(inputs, ["id", "source", "url", "text"], batch_bytes(launch.memory_mb))
     )
     signed: Signed
     with progress.task("dedup: signatures", total=count_documents(inputs)) as work:
-        for batch, signed in sign_all(batches, near, params.near, params.runner, params.workers):
+        for batch, signed in sign_all(batches, near, params.near, launch.runner, launch.workers):
             removed = np.zeros(batch.num_rows, np.int8)
             if tombstones:
                 removed[:] = [takedowns.KINDS.index(kind) + 1 if kind else 0 for kind in tombstones.match(batch)]
@@ -124,7 +138,9 @@ def _read(
             work.update(batch.num_rows)
 
 
-def _cluster(corpus: Corpus, shingles: Shingles, params: Deduplication, folder: Path) -> npt.NDArray[np.int64]:
+def _cluster(
+    corpus: Corpus, shingles: Shingles, params: Deduplication, folder: Path, memory_mb: int
+) -> npt.NDArray[np.int64]:
     """Cluster of each distinct text: int64 [texts]."""
     forest = Column(folder, np.int64)
     for start in range(0, len(corpus.texts), ROWS_AT_ONCE):
@@ -133,7 +149,7 @@ def _cluster(corpus: Corpus, shingles: Shingles, params: Deduplication, folder: 
         with progress.timed("dedup: candidate pairs"):
             shingles.join(corpus.texts.digests, forest.values)  # ranked by the texts alone, whoever came first
     if params.url:
-        parts = 1 + len(corpus) * 64 // (params.memory_mb << 20)
+        parts = 1 + len(corpus) * 64 // (memory_mb << 20)
         for part in range(parts):
             unite_equal(forest.values, *_addressed(corpus, part, parts))
     return labels(forest.values)
@@ -196,6 +212,7 @@ def _write(
             corpus.kept.append(codes == KEPT)
             start += batch.num_rows
             work.update(batch.num_rows)
+    judged.require_unique()
     metrics = judged.summary()
     ledger.check_balance(len(corpus) - corpus.known, metrics)
     metrics["clusters"] = survivors.clusters()

@@ -19,9 +19,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from llm_core.errors import UserError
+from llm_core.errors import UserError, require_known
 from llm_core.formats import ledger
-from llm_core.formats.documents import SHARD_BYTES, DocumentWriter, read_documents, read_numbered_batches
+from llm_core.formats.documents import (
+    SHARD_BYTES,
+    DocumentWriter,
+    read_documents,
+    read_numbered_batches,
+    require_documents,
+)
 from llm_core.params.mix import Mix
 from llm_core.runtime import progress
 from llm_core.runtime.digests import short_hash
@@ -49,13 +55,12 @@ def mix(
             for name, source, size in zip(*columns, measure(batch.column("text").to_pylist()), strict=True):
                 sizes.setdefault(source, {})[name] = size
             work.update(batch.num_rows)
-    unknown = sorted(set(params.weights) - set(sizes))
-    if unknown:
-        raise UserError(f"mix.weights: no documents of {', '.join(unknown)} (there are {', '.join(sorted(sizes))})")
+    require_documents(sum(map(len, sizes.values())), train)
+    require_known(params.weights, sizes, "mix.weights")
     totals = {source: sum(of_source.values()) for source, of_source in sizes.items()}
     targets = share_out(totals, params)
     passes = {source: choose(sizes[source], targets[source], seed) for source in sizes}
-    with output_folder(out) as folder:
+    with output_folder(out, [split]) as folder:
         counts = {name: n for chosen in passes.values() for name, n in chosen.items()}
         metrics = _write(train, folder, counts, shard_bytes)
         metrics["mix"] = table(sizes, totals, targets, passes, "tokens" if tokenizer else "bytes")
@@ -152,9 +157,7 @@ def _write(train: list[str], folder: Path, passes: dict[str, int], shard_bytes: 
                 if number == 0:
                     judged.record(_rows(batch, counts, file, offset))
                     documents += batch.num_rows
-    metrics = judged.summary()
-    ledger.check_balance(documents, metrics)
-    return metrics
+    return judged.finish(documents)
 
 
 def _rows(batch: pa.RecordBatch, counts: "np.ndarray[Any, Any]", file: str, offset: int) -> list[ledger.Row]:

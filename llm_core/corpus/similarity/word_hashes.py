@@ -1,35 +1,20 @@
 """Texts as arrays of 64-bit word hashes, and the n-grams over them.
 
-A word is a run of letters and digits, compared without case, so that punctuation, spacing
-and typography do not hide a duplicate; in scripts written without spaces each character
-is a word. Compiled code scans the UTF-8 bytes. Only text that is not ASCII goes through Unicode normalisation
-first.
+A word is that of `kernels/words.py`, compared without case, so that punctuation, spacing and typography do not hide
+a duplicate. Compiled code scans the UTF-8 bytes. Only text that is not ASCII goes through Unicode normalisation first.
 
 Words are hashed by SipHash-2-4 under a key made of the seed: nobody finds two words of equal
 hash without searching 2^32 of them, and none that equals a given word's without searching 2^64.
 """
 
 import hashlib
-import re
-import unicodedata
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.kernels.words import ALONE, INVISIBLE, MARK, OTHER, character_classes, normal_form
 from llm_core.runtime.compilation import njit
 
-WORD = re.compile(r"[^\W_]+")
-# Han, kana, Thai, Lao, Myanmar, Khmer: written without spaces
-UNSPACED = [
-    (0x0E01, 0x0EFF),
-    (0x1000, 0x109F),
-    (0x1780, 0x17FF),
-    (0x3040, 0x30FF),
-    (0x3400, 0x9FFF),
-    (0x20000, 0x3FFFF),
-]
-OTHER, LETTER, ALONE = range(3)
 Hashes = npt.NDArray[np.uint64]
 Bytes = npt.NDArray[np.uint8]
 
@@ -59,24 +44,6 @@ class WordHasher:
         The texts are ASCII or in `normal_form`; text i is `data[starts[i]:starts[i + 1]]`.
         """
         return _hash_texts(data, starts, self._classes, self._key[0], self._key[1])  # type: ignore[no-any-return]
-
-
-def normal_form(text: str) -> str:
-    """The form in which words are compared; compiled code brings ASCII to it."""
-    return unicodedata.normalize("NFKC", text).casefold()
-
-
-@cache
-def character_classes() -> Bytes:
-    """OTHER, LETTER (of a word) or ALONE (a word by itself) for every code point: uint8 [0x110000]."""
-    codes = np.concatenate([np.arange(0xD800), np.arange(0xE000, 0x110000)]).astype("<u4")
-    classes = np.zeros(0x110000, np.uint8)
-    for found in WORD.finditer(codes.tobytes().decode("utf-32-le")):
-        classes[codes[found.start() : found.end()]] = LETTER
-    for first, last in UNSPACED:
-        span = classes[first : last + 1]
-        span[span == LETTER] = ALONE
-    return classes
 
 
 @njit(nogil=True)
@@ -110,17 +77,35 @@ def _hash_words(
         kind, width = _character(data, i, end, classes)
         start = i
         i += width
-        if kind == OTHER:
+        if kind in (OTHER, INVISIBLE):
             continue
-        if kind == LETTER:
-            while i < end:
-                kind, width = _character(data, i, end, classes)
-                if kind != LETTER:
-                    break
-                i += width
-        out[count] = siphash(data, start, i, key0, key1)
+        joined = MARK if kind == ALONE else ALONE + 1  # the lowest class that goes on with the word
+        hidden = False
+        while i < end:
+            kind, width = _character(data, i, end, classes)
+            if kind < joined:
+                break
+            hidden |= kind == INVISIBLE
+            i += width
+        out[count] = (
+            _hash_visible(data, start, i, classes, key0, key1) if hidden else siphash(data, start, i, key0, key1)
+        )
         count += 1
     return i, count
+
+
+@njit(nogil=True)
+def _hash_visible(data: Bytes, start: int, end: int, classes: Bytes, key0: np.uint64, key1: np.uint64) -> np.uint64:
+    """Hash of a word without its invisible characters."""
+    visible = np.empty(end - start, np.uint8)
+    size, i = 0, start
+    while i < end:
+        kind, width = _character(data, i, end, classes)
+        if kind != INVISIBLE:
+            visible[size : size + width] = data[i : i + width]
+            size += width
+        i += width
+    return siphash(visible, 0, size, key0, key1)  # type: ignore[no-any-return]
 
 
 @njit(nogil=True, inline="always")

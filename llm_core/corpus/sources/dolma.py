@@ -16,9 +16,9 @@ from llm_core.corpus.sources.base import Document, Record, Shard
 from llm_core.corpus.sources.listed import list_shards
 from llm_core.corpus.sources.tables import read_table
 from llm_core.errors import UserError
-from llm_core.formats.documents import read_lines
 from llm_core.network.downloads import Client
 from llm_core.params.sources import DolmaSource
+from llm_core.runtime.json_lines import read_lines
 
 
 class DolmaRoom:

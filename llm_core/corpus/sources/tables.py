@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from llm_core.corpus.sources.base import Document, Record, Rejected
 from llm_core.errors import UserError
-from llm_core.formats.documents import read_lines
+from llm_core.runtime.json_lines import read_lines
 
 OURS = ("id", "text", "url", "language", "license", "created")
 FOUND_IN = {"created": ("created", "date", "timestamp"), "language": ("language", "lang")}  # names that corpora use

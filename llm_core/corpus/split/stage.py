@@ -10,6 +10,7 @@ choice depends on neither order nor sharding.
 import json
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 
 from llm_core.corpus.similarity.clusters import Near, ShingleStore, labels, new_forest, unite
 from llm_core.corpus.similarity.word_hashes import WordHasher
+from llm_core.errors import UserError, require_known
 from llm_core.formats import ledger
 from llm_core.formats.documents import (
     SHARD_BYTES,
@@ -37,13 +39,24 @@ NEAR = (5, 25, 4)  # words in a shingle, bands, rows: finds 0.8 of the pairs at 
 SIDES = ("train", "heldout")
 
 
-def split(inputs: list[str], out: Path, params: Split, seed: int, shard_bytes: int = SHARD_BYTES) -> dict[str, Any]:
-    """Write `train/` and `heldout/` documents and a ledger with each document's side; the metrics."""
+def split(
+    inputs: list[str],
+    out: Path,
+    params: Split,
+    seed: int,
+    shard_bytes: int = SHARD_BYTES,
+    known: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Write `train/` and `heldout/` documents and a ledger with each document's side; the metrics.
+
+    `known` are sources that `params.group_by` may name though no document of them is here (those of params.yaml).
+    Raises UserError: no documents, an id that appears twice, a source or field of `group_by` that no document has.
+    """
     ids: list[str] = []
     sources: list[str] = []
     sizes: list[int] = []
     groups: list[str | None] = []
-    with tempfile.TemporaryDirectory(prefix="split-") as scratch, output_folder(out) as folder:
+    with tempfile.TemporaryDirectory(prefix="split-") as scratch, output_folder(out, inputs) as folder:
         store, hasher = ShingleStore(Path(scratch), Near(*NEAR, params.similarity, seed)), WordHasher(seed)
         with progress.task("split: signatures", total=count_documents(inputs)) as work:
             for batch in read_documents(inputs, ["id", "source", "text", "metadata"]):
@@ -55,12 +68,15 @@ def split(inputs: list[str], out: Path, params: Split, seed: int, shard_bytes: i
                     store.add(hasher(document["text"]))
                 work.update(batch.num_rows)
         require_documents(len(ids), inputs)
+        _require_groups(params.group_by, sources, groups, known)
         rank = np.argsort(np.argsort(np.array(ids, dtype=object), kind="stable"), kind="stable")
         shingles = store.finish()
         forest = new_forest(len(ids))
         shingles.join(rank, forest)
         unite(forest, *_bound(groups).T)
         heldout = choose(ids, sources, sizes, labels(forest), params, seed)
+        if not heldout:
+            progress.log("split: nothing is held out: no source has two documents that are not alike")
         metrics = _write(inputs, folder, ids, heldout, shard_bytes)
         write_json(folder / "metrics.json", metrics)
     return metrics
@@ -111,6 +127,17 @@ def _group(document: dict[str, Any], group_by: dict[str, str]) -> str | None:
     return None if value is None else f"{document['source']}/{value}"
 
 
+def _require_groups(
+    group_by: dict[str, str], sources: list[str], groups: list[str | None], known: Sequence[str]
+) -> None:
+    """Raise UserError for a source or a metadata field in `split.group_by` that no document has."""
+    require_known(group_by, {*sources, *known}, "split.group_by")
+    grouped = {source for source, group in zip(sources, groups, strict=True) if group is not None}
+    for source, field in group_by.items():
+        if source in sources and source not in grouped:
+            raise UserError(f"split.group_by: no document of {source} has the metadata field '{field}'")
+
+
 def _bound(groups: list[str | None]) -> npt.NDArray[np.int64]:
     """Pairs (int64 [pairs, 2]) that join each document to the first of its group."""
     first: dict[str, int] = {}
@@ -139,8 +166,7 @@ def _write(inputs: list[str], folder: Path, ids: list[str], heldout: set[str], s
             out = pa.array([row["detail"] == "heldout" for row in rows])
             train.write(batch.filter(pa.compute.invert(out)))
             kept_out.write(batch.filter(out))
-    metrics = judged.summary()
-    ledger.check_balance(len(ids), metrics)
+    metrics = judged.finish(len(ids))
     for source, table in metrics["by_source"].items():
         table |= {f"{side}_documents": counts[source, side] for side in SIDES}
         table |= {f"{side}_bytes": sizes[source, side] for side in SIDES}

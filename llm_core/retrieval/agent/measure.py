@@ -1,6 +1,5 @@
 """How often an agent solves tasks whose answers are known, and what ended the runs that did not."""
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
@@ -10,7 +9,7 @@ from typing import Any
 from llm_core.evaluation.statistics import interval
 from llm_core.retrieval.agent.loop import Transcript
 from llm_core.retrieval.agent.tasks import Task
-from llm_core.runtime import progress
+from llm_core.runtime import json_lines, progress
 from llm_core.runtime.storage import output_folder, write_json
 
 
@@ -34,7 +33,5 @@ def measure(tasks: list[Task], attempt: Callable[[str], Transcript], out: Path |
     if out is not None:
         with output_folder(out) as partial:
             write_json(partial / "metrics.json", scores)
-            (partial / "transcripts.jsonl").write_text(
-                "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows), "utf-8"
-            )
+            json_lines.write_rows(partial / "transcripts.jsonl", rows)
     return scores

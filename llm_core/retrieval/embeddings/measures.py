@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from llm_core.evaluation.statistics import interval, mean_and_error
+from llm_core.runtime import json_lines
 
 COUNTRIES = ("capital-common-countries", "capital-world")
 PAIRS = 24  # capitals in the picture
@@ -28,7 +29,7 @@ def questions(file: Path | None = None) -> dict[str, list[tuple[str, ...]]]:
     """Analogy questions by section, in lower case."""
     sections: dict[str, list[tuple[str, ...]]] = {}
     name = ""
-    for line in (file or packaged("questions-words.txt")).read_text("utf-8").splitlines():
+    for line in json_lines.text_lines((file or packaged("questions-words.txt")).read_text("utf-8")):
         if line.startswith(":"):
             name = line[1:].strip()
         elif line.strip():
@@ -79,7 +80,7 @@ def similarity(vectors: Any) -> dict[str, Any]:
     from scipy.stats import spearmanr
 
     judged, ours = [], []
-    for line in packaged("wordsim353.tsv").read_text("utf-8").splitlines():
+    for line in json_lines.text_lines(packaged("wordsim353.tsv").read_text("utf-8")):
         if line.startswith("#"):
             continue
         first, second, score = line.lower().split("\t")

@@ -12,11 +12,12 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.formats.documents import count_documents
-from llm_core.params import Params, flatten
+from llm_core.params import Params
 from llm_core.params.embeddings import Word2Vec
 from llm_core.retrieval.embeddings.measures import analogies, neighbours, plot, similarity, word_map
 from llm_core.retrieval.embeddings.sentences import Sentences
 from llm_core.runtime import progress
+from llm_core.runtime.nested import flatten
 from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tracking import runs
 
@@ -63,7 +64,7 @@ def word2vec(inputs: list[str], out: Path, params: Params) -> dict[str, Any]:
         write_json(folder / "maps.json", maps)
         write_json(folder / "metrics.json", metrics)
     with runs.run("word2vec", flatten(settings, "word2vec.")) as run:
-        run.metrics({name: value for name, value in _figures(metrics).items() if value is not None})
+        run.metrics(_figures(metrics))
         for algorithm in ALGORITHMS:
             run.artifact(out / f"{algorithm}.png")
     return metrics

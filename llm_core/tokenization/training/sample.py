@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llm_core.errors import UserError
+from llm_core.errors import UserError, require_known
 from llm_core.formats.documents import read_documents
 from llm_core.runtime import progress
 from llm_core.runtime.digests import short_hash
@@ -39,11 +39,7 @@ def shares(sizes: dict[str, int], sample_bytes: int, weights: dict[str, float]) 
     The sample is divided by `weights` (default: a source's own bytes); a source that cannot fill its part
     gives all it has, and the others fill what is left. Raises UserError for a weight of no source.
     """
-    unknown = set(weights) - set(sizes)
-    if unknown:
-        raise UserError(
-            f"tokenizer.weights names no source of the corpus: {', '.join(sorted(unknown))} (it has {', '.join(sizes)})"
-        )
+    require_known(weights, sizes, "tokenizer.weights")
     total = sum(sizes.values())
     wanted = {source: weights.get(source, size / total) for source, size in sizes.items()}
     taken = dict.fromkeys(sizes, 0.0)

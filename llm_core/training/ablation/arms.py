@@ -23,6 +23,7 @@ from llm_core.corpus.deduplication.stage import dedup
 from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter, read_documents
 from llm_core.params import Params
+from llm_core.runtime import json_lines
 from llm_core.runtime.digests import short_hash
 
 NAMES = ("control", "treatment", "negative")
@@ -61,7 +62,7 @@ def treatment(project: Project, changed: Params, out: Path) -> Path:
         if not raw.is_dir():
             raise UserError(f"{raw}: not there; run the default graph first (dvc repro)")
         cleaned.append(str(out / "clean" / source))
-        clean([raw], Path(cleaned[-1]), changed.cleaning)
+        clean([raw], Path(cleaned[-1]), changed.cleaning, sources=list(changed.sources), launch=changed.launch.cleaning)
     dedup(cleaned, out / "dedup", changed.deduplication, changed.seed, list(changed.sources), project.takedowns)
     benchmarks = str(project.data / "benchmarks")
     decontaminate([str(out / "dedup")], [benchmarks], out / "decontaminated", changed.decontamination)
@@ -146,11 +147,11 @@ def _heldout_items(heldout: Path, out: Path, group_by: dict[str, str]) -> set[tu
     """Write the held-out texts as items to look for; their groups."""
     groups: set[tuple[str, str]] = set()
     out.parent.mkdir(parents=True, exist_ok=True)
-    with open(out, "w", encoding="utf-8", errors="replace") as stream:
+    with open(out, "w", encoding="utf-8") as stream:
         for batch in read_documents(heldout):
             for row in batch.to_pylist():
                 groups |= _groups(row, group_by)
-                stream.write(json.dumps({"id": row["id"], "text": row["text"]}, ensure_ascii=False) + "\n")
+                stream.write(json_lines.dump({"id": row["id"], "text": row["text"]}))
     return groups
 
 

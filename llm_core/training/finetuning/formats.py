@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
-from llm_core.formats.documents import read_lines
 from llm_core.params import Params
 from llm_core.params.finetuning import Data
+from llm_core.runtime import json_lines
 from llm_core.runtime.digests import short_hash
 from llm_core.runtime.progress import log
 from llm_core.training.finetuning.twins import remove_twins
@@ -98,7 +98,7 @@ def read_raw(source: str) -> Iterator[tuple[str, Row]]:
         elif name.endswith(".json"):
             yield from _json(file)
         elif name.endswith(ENDINGS):
-            for number, line in enumerate(read_lines(file), 1):
+            for number, line in enumerate(json_lines.read_lines(file), 1):
                 if line.strip():
                     yield f"{file}:{number}", _parse(line)
 
@@ -235,18 +235,18 @@ def _text(value: Any, name: str) -> str:
 
 def _parse(line: bytes) -> Row:
     try:
-        row = json.loads(line)
-    except ValueError as error:
-        return {"__error__": f"not valid JSON ({error})"}
+        row = json_lines.parse(line)
+    except json_lines.JsonLineError as error:
+        return {"__error__": str(error)}
     return row if isinstance(row, dict) else {"__error__": "not a JSON object"}
 
 
 def _json(file: Path) -> Iterator[tuple[str, Row]]:
     """One JSON list of objects, or, where the file is not that, JSON lines."""
     try:
-        rows = json.loads(file.read_bytes())
-    except ValueError:
-        for number, line in enumerate(read_lines(file), 1):
+        rows = json_lines.parse(file.read_bytes().removeprefix(json_lines.MARK))
+    except json_lines.JsonLineError:
+        for number, line in enumerate(json_lines.read_lines(file), 1):
             if line.strip():
                 yield f"{file}:{number}", _parse(line)
         return

@@ -4,11 +4,11 @@
 of ours name them (`documents`, ids), and `documents.json` tells which rows each document went into.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.runtime import json_lines
 from llm_core.runtime.storage import output_file, write_json
 
 SIDES = ("train", "heldout", "test")
@@ -31,7 +31,7 @@ def write_rows(folder: Path, split: dict[str, list[Row]]) -> None:
     for side in SIDES:
         with output_file(folder / f"{side}.jsonl") as stream:
             for row in split[side]:
-                stream.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
+                stream.write(json_lines.dump(row, sort_keys=True))
                 for document in row.get("documents", ()):
                     made[side].setdefault(document, []).append(row["id"])
     if any(made.values()):
@@ -54,16 +54,11 @@ def read_rows(folder: str | Path, method: str) -> dict[str, list[Row]]:
         if not path.is_file():
             raise UserError(f"{path}: no such file; `llm-core finetune-data {method} --out {folder}` makes it")
         split[side] = []
-        with open(path, encoding="utf-8") as stream:
-            for number, line in enumerate(stream, 1):
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise UserError(f"{path}:{number}: not valid JSON ({error})") from None
-                missing = [name for name in NEEDED[method] if not isinstance(row, dict) or name not in row]
-                if missing:
-                    raise UserError(f"{path}:{number}: lacks '{missing[0]}', which {method} needs")
-                split[side].append(row)
+        for number, row in json_lines.read_rows(path):
+            missing = [name for name in NEEDED[method] if name not in row]
+            if missing:
+                raise UserError(f"{path}:{number}: lacks '{missing[0]}', which {method} needs")
+            split[side].append(row)
     if not split["train"]:
         raise UserError(f"{folder}/train.jsonl: no rows to train on")
     return split

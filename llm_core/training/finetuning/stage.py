@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
-from llm_core.params import Params, flatten
+from llm_core.params import Params
+from llm_core.runtime import json_lines
 from llm_core.runtime.digests import content_digest, short_hash
+from llm_core.runtime.nested import flatten
 from llm_core.runtime.progress import log, report
 from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tracking.runs import Run, run
@@ -67,7 +69,7 @@ def finetune(method: str, model: Path, data: Path, out: Path, params: Params) ->
             metrics |= {"parent": {"path": str(model), "digest": parent}, "libraries": libraries}
             metrics["data"] = {"path": str(data), "digest": content_digest(data)}
             write_json(folder / "metrics.json", metrics)
-        current.metrics({key: value for key, value in flatten(metrics).items() if isinstance(value, int | float)})
+        current.metrics(flatten(metrics))
         for name in ("metrics.json", "samples.json", "training_log.jsonl"):
             if (out / name).exists():
                 current.artifact(out / name)
@@ -128,12 +130,10 @@ def _train(
         figures["baseline"] = room.baseline(job)
     for when in ("before", "after"):
         figures[when].pop("items", None)  # per-item figures were for the comparison only
-    with open(folder / "training_log.jsonl", "w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(row, sort_keys=True) + "\n" for row in result.pop("log"))
+    json_lines.write_rows(folder / "training_log.jsonl", result.pop("log"), sort_keys=True)
     seen = result.pop("seen")
     if seen is not None:
-        with open(folder / TRAINED, "w", encoding="utf-8") as stream:
-            stream.writelines(json.dumps({"step": step, "rows": rows}) + "\n" for step, rows in enumerate(seen, 1))
+        json_lines.write_rows(folder / TRAINED, ({"step": step, "rows": rows} for step, rows in enumerate(seen, 1)))
     write_json(folder / "samples.json", samples)
     return {**figures, "method": method, "adapter": adapter, "training": result}
 

@@ -244,8 +244,7 @@ def _watcher(job: Job) -> Any:
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
             if job.main:
-                self.work = task(f"finetune {job.method}", state.max_steps, "steps")
-                self.work.done = state.global_step
+                self.work = task(f"finetune {job.method}", state.max_steps, "steps", done=state.global_step)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
             if self.work:

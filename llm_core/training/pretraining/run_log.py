@@ -1,8 +1,9 @@
 """The training log: one JSON row per logged step, cut back to the checkpoint when a run resumes."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from llm_core.runtime import json_lines
 
 
 class RunLog:
@@ -15,21 +16,15 @@ class RunLog:
         """Forget rows after `step` steps, which will be trained again."""
         if self.main and self.file.exists():
             rows = [row for row in self.rows() if row["step"] <= step]
-            self.file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            json_lines.write_rows(self.file, rows)
 
     def write(self, row: dict[str, Any]) -> None:
         """Append a row."""
         if self.main:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with open(self.file, "a", encoding="utf-8") as stream:
-                stream.write(json.dumps(row) + "\n")
+                stream.write(json_lines.dump(row))
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows; a line cut short by a kill is dropped."""
-        rows = []
-        for line in self.file.read_text().splitlines() if self.file.exists() else []:
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                continue
-        return rows
+        return json_lines.load_rows(self.file, missing_ok=True, cut_short=True)

@@ -24,7 +24,7 @@ def pretrain(params: Params, tokens: Path, tokenizer: Path, out: Path, arguments
     if not (tokenizer / "tokenizer.json").is_file():
         raise UserError(f"{tokenizer}: holds no tokenizer.json; `llm-core train-tokenizer` writes one")
     if not launch.is_worker():
-        return launch.launch(params.pretraining, arguments)
+        return launch.launch(params.launch.pretraining, arguments)
     launch.guard()
     _work(params, tokens, tokenizer, out)
     return 0
@@ -39,7 +39,7 @@ def train_tokens(tokens: Path) -> Path:
 
 
 def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> None:
-    from llm_core.params import flatten
+    from llm_core.runtime.nested import flatten
     from llm_core.tracking import runs
     from llm_core.training.pretraining import engine as engines
     from llm_core.training.pretraining.assemble import assemble
@@ -114,7 +114,7 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
             (partial / "training_log.jsonl").write_bytes(training.log.file.read_bytes())
             curve = "".join(f"{row['step']},{row['loss']}\n" for row in rows if "loss" in row)
             (partial / "loss.csv").write_text(f"step,loss\n{curve}")  # `dvc plots` reads no JSON lines
-        training.tracked.metrics({key: value for key, value in metrics.items() if isinstance(value, int | float)})
+        training.tracked.metrics({key: value for key, value in metrics.items() if key not in found}, training.steps)
         from llm_core.runtime import progress
 
         progress.report(metrics)

@@ -69,9 +69,11 @@ class Training:
             self._say(f"resumed after step {self.step} of {self.steps}")
         self.log.resume(self.step)
         per_step = self.batches.sequences_per_step * self.batches.sequence_length
-        show = progress.task("pretrain", total=self.steps * per_step, unit="tokens") if self.world.main else None
-        if show:
-            show.update(self.step * per_step)
+        show = (
+            progress.task("pretrain", total=self.steps * per_step, unit="tokens", done=self.step * per_step)
+            if self.world.main
+            else None
+        )
         clock = Clock()
         self.engine.train()
         while self.step < self.steps:

@@ -1,4 +1,4 @@
-"""A GPT-2-shaped model with random weights, and items written by hand, made once for the room's tests."""
+"""Benchmark items written by hand, and a small data package, made once for the room's tests."""
 
 import gzip
 import io
@@ -13,15 +13,10 @@ import pytest
 from llm_core.params.evaluation import Benchmarks
 from llm_core.params.sources import Network
 from llm_core.runtime.digests import file_digest
+from tests.llm_core.tiny_gpt2 import SENTENCES
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 MMLU = "hf_datasets/hails/mmlu_no_train"
-SENTENCES = [
-    "The river runs to the sea and the sea is never full.",
-    "A wise man keeps his counsel when the people are loud.",
-    "Iron is a metal that rusts in wet air over many years.",
-    "Plants turn light into sugar and give back the air we breathe.",
-]
 ITEMS: dict[str, list[dict[str, object]]] = {
     "arc_easy": [
         {"question": f"Which is true of {thing}?", "choices": {"text": list(texts), "label": ["A", "B", "C", "D"]},
@@ -93,33 +88,4 @@ def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for task, rows in ITEMS.items():
         lines = (json.dumps({"id": f"{task}-{number}", **row}) + "\n" for number, row in enumerate(rows))
         (folder / f"{task}.jsonl").write_text("".join(lines))
-    return folder
-
-
-@pytest.fixture(scope="session")
-def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a GPT-2 of 2 layers and a byte-level BPE tokenizer whose one special token is GPT-2's."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
-    torch.set_num_threads(1)
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=["<|endoftext|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )  # fmt: skip
-    raw.train_from_iterator(SENTENCES * 4, trainer)
-    end = "<|endoftext|>"
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token=end, eos_token=end, unk_token=end)
-    torch.manual_seed(3)
-    config = GPT2Config(
-        vocab_size=len(tokenizer), n_positions=128, n_embd=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0,
-        initializer_range=0.2,  # spread scores, so that answers differ between items
-    )  # fmt: skip
-    folder = tmp_path_factory.mktemp("gpt2") / "model"
-    GPT2LMHeadModel(config).eval().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
     return folder

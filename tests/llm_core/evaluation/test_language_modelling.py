@@ -15,7 +15,7 @@ from llm_core.evaluation.language_modelling import (
 )
 from llm_core.evaluation.stage import load
 from llm_core.params.evaluation import LanguageModelling
-from tests.llm_core.evaluation.conftest import SENTENCES
+from tests.llm_core.tiny_gpt2 import SENTENCES
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ import pytest
 
 from llm_core.lineage.versions import affected
 from llm_core.runtime.digests import content_digest
-from llm_core.tracking import runs
+from llm_core.tracking import runs, versions
 from tests.llm_core.lineage.conftest import IDS
 from tests.llm_core.lineage.test_journey import main_exit
 from tests.llm_core.lineage.test_models import note
 
 
 @pytest.fixture
-def registered(project: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Registry:
+def registered(project: Path, monkeypatch: pytest.MonkeyPatch) -> versions.Registry:
     """`base` as version 1 and `instruction` as version 2 of `language-model`; their folders are then gone."""
     monkeypatch.setenv("LLM_CORE_TRACKING", "on")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/store.db")
@@ -26,7 +26,7 @@ def registered(project: Path, monkeypatch: pytest.MonkeyPatch) -> runs.Registry:
             logged = run.model(model)
         mlflow.register_model(f"models:/{logged}", "language-model", tags={"model_digest": content_digest(model)})
     shutil.rmtree(project / "data/models")
-    return runs.Registry("language-model")
+    return versions.Registry("language-model")
 
 
 def test_versions_are_found_tagged_and_reported_when_the_models_are_gone(project, registered, capsys):

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from llm_core.errors import UserError
-from llm_core.params import flatten, load
+from llm_core.params import load
+from llm_core.runtime.nested import flatten
 
 ROOT = Path(__file__).parents[3]
 

@@ -52,6 +52,21 @@ def test_dense_search_needs_no_common_word(built: Path) -> None:
     assert found(built, "Scandinavian monarchy", "hybrid") == "Norway"
 
 
+@pytest.mark.parametrize(
+    ("texts", "question", "best"),
+    [
+        (["小镇附近的河流与山丘", "渔民在海边生活"], "河流", 0),
+        (["แม่น้ำไหลผ่านเมือง", "ภูเขาสูง"], "ภูเขา", 1),
+        (["दिन अच्छा है", "दान अच्छा है"], "दान", 1),
+        (["a day", "don't"], "don", 1),
+    ],
+)
+def test_bm25_finds_words_of_every_script(texts: list[str], question: str, best: int) -> None:
+    sparse = bm25s.BM25(method="lucene")
+    sparse.index(tokenize(texts), show_progress=False)
+    assert int(np.argmax(sparse.get_scores(list(tokenize([question]).vocab)))) == best
+
+
 def test_bm25_scores_are_the_librarys(built: Path) -> None:
     opened = Index(built)
     texts = [f"{row['title']}\n{row['text']}" for row in opened.table.to_pylist()]
@@ -105,7 +120,7 @@ def test_fusion_by_hand() -> None:
 
 
 def test_what_cannot_be_indexed_or_opened_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no text to index"):
+    with pytest.raises(UserError, match=r"retrieval\.sources: no such name: other \(there are atlas\)"):
         build(
             [corpus(tmp_path, "Peru")],
             tmp_path / "o",

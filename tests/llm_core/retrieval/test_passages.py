@@ -20,3 +20,11 @@ def test_no_word_is_lost(words: list[str], size: int, overlap: int) -> None:
     covered = {place for start, stop in ranges for place in range(start, stop)}
     assert all(letter == " " or place in covered for place, letter in enumerate(text))
     assert all(len(text[start:stop].split()) <= size + overlap for start, stop in ranges)
+
+
+def test_text_without_spaces_is_cut_too() -> None:
+    text = "小镇附近有河流与山丘。渔民在那里生活。"
+    ranges = cut(text, 6, 2)
+    assert len(ranges) > 2
+    assert "".join(text[start:stop] for start, stop in ranges if start == 0) == "小镇附近有河"
+    assert ranges[-1][1] == len(text)

@@ -18,6 +18,12 @@ def test_digests_of_a_file_and_a_folder_equal_dvc(tmp_path):
     dvc = [sys.executable, "-m", "dvc"]
     subprocess.run([*dvc, "init", "-q", "--no-scm"], cwd=tmp_path, check=True)
     subprocess.run([*dvc, "add", "-q", "folder", "file.txt"], cwd=tmp_path, check=True)
+    for place in (".dvcignore", "folder/.llm-core-output"):  # the mark of an output is part of no digest
+        (tmp_path / place).write_text(".llm-core-output\n")
+    assert (
+        "up to date"
+        in subprocess.run([*dvc, "status"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    )
     for name in ("folder", "file.txt"):
         recorded = yaml.safe_load((tmp_path / f"{name}.dvc").read_text())["outs"][0]["md5"]
         assert content_digest(tmp_path / name) == recorded

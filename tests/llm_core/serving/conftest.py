@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from tests.llm_core.evaluation.conftest import gpt2  # noqa: F401 - a fixture
 from tests.waiting import free_port
 
 
@@ -63,7 +62,7 @@ def started(model: Path, *limits: str) -> Iterator[tuple[int, subprocess.Popen[s
 
 
 @pytest.fixture(scope="session")
-def endless(gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+def endless(gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that has no end token and takes minutes to fill its 100,000 positions."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM

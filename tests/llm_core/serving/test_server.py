@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from tests.llm_core.evaluation.conftest import gpt2  # noqa: F401 - a fixture
 from tests.llm_core.serving.conftest import ask, started, wait_for
 from tests.waiting import free_port
 
@@ -24,7 +23,7 @@ TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfo
 
 
 @pytest.fixture(scope="module")
-def server(gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, subprocess.Popen[str], Path]]:  # noqa: F811
+def server(gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, subprocess.Popen[str], Path]]:
     import shutil
 
     from transformers import AutoTokenizer
@@ -170,10 +169,10 @@ def test_told_to_stop_it_ends_its_answer_first(server: tuple[int, subprocess.Pop
 
 
 @pytest.mark.slow
-def test_mlflow_serves_the_registered_model(gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_mlflow_serves_the_registered_model(gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from llm_core.tracking import runs
+    from llm_core.tracking import versions
 
     monkeypatch.chdir(tmp_path)
     store = f"sqlite:///{tmp_path}/mlflow.db"
@@ -182,7 +181,7 @@ def test_mlflow_serves_the_registered_model(gpt2: Path, tmp_path: Path, monkeypa
     evaluation = tmp_path / "evaluation"
     evaluation.mkdir()
     (evaluation / "metrics.json").write_text("{}")
-    registry = runs.Registry("language-model-base")
+    registry = versions.Registry("language-model-base")
     registry.alias("champion", registry.add(gpt2, evaluation, {"score": 1.0}, {"model": "base"}))
 
     port = free_port()

@@ -7,7 +7,7 @@ from transformers import AutoTokenizer
 
 from llm_core.errors import UserError
 from llm_core.formats.token_shards import TokenShards
-from llm_core.runtime.storage import read_json
+from llm_core.runtime.storage import read_json, write_json
 from llm_core.tokenization.stage import tokenize
 from tests.llm_core.tokenization.conftest import TEXTS, write
 
@@ -29,10 +29,19 @@ def test_documents_become_begin_ids_end(corpus: Path, tokenizer: Path, tmp_path:
 
 def test_both_sides_of_a_split(tokenizer: Path, tmp_path: Path) -> None:
     write(tmp_path / "split" / "train" / "documents", {"x": ["one", "two words"]})
-    write(tmp_path / "split" / "heldout" / "documents", {"x": ["three"]})
+    write(tmp_path / "split" / "heldout" / "documents", {"y": ["three"]})
     metrics = tokenize([tmp_path / "split"], tokenizer, tmp_path / "out", workers=1)
     assert [len(TokenShards(tmp_path / "out" / side)) for side in ("train", "heldout")] == [2, 1]
     assert metrics["train"]["documents"] == 2 and metrics["heldout"]["bytes"] == 5
+
+
+def test_a_document_on_both_sides_is_refused_and_passes_of_a_mix_are_not(tokenizer: Path, tmp_path: Path) -> None:
+    for side in ("train", "heldout"):
+        write(tmp_path / "split" / side / "documents", {"x": ["one"]})
+    with pytest.raises(UserError, match=r"tokenize: the id 'x-0' is in .*train.* and again in .*heldout"):
+        tokenize([tmp_path / "split"], tokenizer, tmp_path / "out", workers=1)
+    write_json(tmp_path / "split/metrics.json", {"mix": {}})
+    assert tokenize([tmp_path / "split"], tokenizer, tmp_path / "out", workers=1)["train"]["documents"] == 1
 
 
 def test_special_tokens_in_a_text_are_plain_text(tokenizer: Path, tmp_path: Path) -> None:

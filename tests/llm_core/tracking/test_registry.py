@@ -31,7 +31,7 @@ def _model(folder: Path, source: Path, name: str, shift: float) -> tuple[Path, P
 def test_registry_promotes_refuses_and_rolls_back(gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
-    from llm_core.tracking import registry, runs
+    from llm_core.tracking import registry, versions
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
@@ -49,7 +49,7 @@ def test_registry_promotes_refuses_and_rolls_back(gpt2: Path, tmp_path: Path, mo
         folders[kind] = _model(tmp_path, gpt2, kind, shift)
         decided[kind] = run(*folders[kind], shift)["passed"]
     assert decided == {"first": True, "worse": False, "better": True}
-    store = runs.Registry(name)
+    store = versions.Registry(name)
     assert (store.version("champion"), store.version("challenger")) == ("3", "3")
     assert store.tags("2")["gate"].startswith("failed: not better")
     with pytest.raises(UserError, match="no version 9"):
@@ -84,7 +84,7 @@ def test_registry_promotes_refuses_and_rolls_back(gpt2: Path, tmp_path: Path, mo
     (child / "metrics.json").write_text(json.dumps({"parent": parent}))
     (judged / "about.json").write_text(json.dumps({"model": str(child), "digest": content_digest(child)}))
     told = registry.register(child, judged, {}, gate, tmp_path / "child.json", "language-model-child")
-    tags = runs.Registry("language-model-child").tags(told["version"])
+    tags = versions.Registry("language-model-child").tags(told["version"])
     assert (tags["parent_digest"], tags["parent_version"]) == (digest("better"), f"{name}/4")
 
     (model / "note.json").write_text("changed")

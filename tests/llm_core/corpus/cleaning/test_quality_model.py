@@ -89,7 +89,7 @@ def test_more_documents_than_allowed_are_chosen_by_hash(tmp_path: Path) -> None:
 def test_threshold_drops_with_reason_and_score(tmp_path: Path) -> None:
     folder, _ = train(tmp_path)
     mixed = write(tmp_path / "mixed.jsonl", [prose(7000), menu(7001), prose(7002)])
-    for threshold, kept in ((None, [0, 1, 2]), (0.0, [0, 1, 2]), (0.5, [0, 2]), (1.0, [])):
+    for threshold, kept in ((None, [0, 1, 2]), (0.0, [0, 1, 2]), (0.5, [0, 2])):
         model = {"path": str(folder), "threshold": threshold}
         clean([mixed], tmp_path / "out", Cleaning(steps=["model"], quality_model=model))
         rows = [row for batch in read_documents(tmp_path / "out") for row in batch.to_pylist()]
@@ -101,6 +101,9 @@ def test_threshold_drops_with_reason_and_score(tmp_path: Path) -> None:
     ]
     assert (dropped["id"], dropped["reason"]) == ("mixed-1", "quality_model")
     assert dropped["score"] == pytest.approx(Classifier.load(folder).score([menu(7001)])[0])
+    nothing = Cleaning(steps=["model"], quality_model={"path": str(folder), "threshold": 1.0})
+    with pytest.raises(UserError, match=r"clean: none of 3 documents is left \(quality_model 3\)"):
+        clean([mixed], tmp_path / "out", nothing)
     exempt = Cleaning(steps=["model"], quality_model={"path": str(folder), "threshold": 1.0}, exempt=["s"])
     assert clean([mixed], tmp_path / "out", exempt)["documents_kept"] == 3
 

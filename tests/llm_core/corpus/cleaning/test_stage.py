@@ -13,6 +13,7 @@ from llm_core.errors import UserError
 from llm_core.formats.documents import read_documents
 from llm_core.formats.ledger import read_ledger
 from llm_core.params.cleaning import Cleaning
+from llm_core.params.launch import CleaningLaunch
 from llm_core.runtime.digests import content_digest
 
 LONG = "A sentence of some length, long enough to be kept by every rule that is on here. " * 3
@@ -82,7 +83,8 @@ def test_bytes_do_not_depend_on_workers_or_pieces(tmp_path: Path) -> None:
         write_jsonl(tmp_path / f"{name}.jsonl", rows)
     files = sorted(tmp_path.glob("*.jsonl"))
     for workers in (1, 2):
-        clean(files, tmp_path / f"out{workers}", Cleaning(steps=["repair"], min_characters=20, workers=workers))
+        params = Cleaning(steps=["repair"], min_characters=20)
+        clean(files, tmp_path / f"out{workers}", params, launch=CleaningLaunch(workers=workers))
     assert content_digest(tmp_path / "out1") == content_digest(tmp_path / "out2")
 
 
@@ -94,7 +96,7 @@ def test_ray_writes_the_same_bytes(tmp_path: Path) -> None:
         write_jsonl(tmp_path / f"{name}.jsonl", [*rows, b"{broken"])
     files = sorted(tmp_path.glob("*.jsonl"))
     for runner in ("local", "ray"):
-        params = Cleaning(steps=["repair", "c4"], min_characters=20, workers=2, runner=runner)
-        metrics = clean(files, tmp_path / runner, params)
+        params = Cleaning(steps=["repair", "c4"], min_characters=20)
+        metrics = clean(files, tmp_path / runner, params, launch=CleaningLaunch(workers=2, runner=runner))
         assert metrics["dropped_by_reason"]["quarantine_json"] == 3
     assert content_digest(tmp_path / "local") == content_digest(tmp_path / "ray")

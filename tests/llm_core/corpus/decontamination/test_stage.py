@@ -65,7 +65,7 @@ def test_planted_edited_and_boilerplate(tmp_path, benchmarks):
 @pytest.mark.parametrize(("threshold", "dropped"), [(0.4, 3), (0.5, 2), (0.6, 1), (1.0, 1)])
 def test_the_threshold_acts(tmp_path, benchmarks, threshold, dropped):
     words = ITEM.split()
-    texts = [f"{FILLER} {' '.join(words[:length])}" for length in (20, 21, 30)]
+    texts = [FILLER, *(f"{FILLER} {' '.join(words[:length])}" for length in (20, 21, 30))]
     assert run(tmp_path, benchmarks, texts, threshold=threshold)[2]["documents_dropped"] == dropped
 
 

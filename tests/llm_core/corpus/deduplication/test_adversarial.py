@@ -7,8 +7,10 @@ import pyarrow as pa
 import pytest
 
 from llm_core.corpus.deduplication.stage import dedup
+from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter
 from llm_core.params.deduplication import Deduplication
+from llm_core.params.launch import DeduplicationLaunch
 
 BOUNDS = {"max_dropped_share": 1.0, "max_false_positive_rate": 1.0}
 
@@ -25,8 +27,11 @@ def run(folder: Path, texts: list[str], **changes) -> dict:
                 "text": pa.array(part, pa.large_string()),
             }
             writer.write(pa.RecordBatch.from_arrays(list(columns.values()), schema=writer.schema))
+    launch = DeduplicationLaunch(
+        **{name: changes.pop(name) for name in DeduplicationLaunch.model_fields if name in changes}
+    )
     params = Deduplication(**{**BOUNDS, **changes})
-    return dedup([str(folder / "in")], folder / "out", params, 7, ["a"], folder / "none")
+    return dedup([str(folder / "in")], folder / "out", params, 7, ["a"], folder / "none", launch=launch)
 
 
 def words(count: int, seed: int) -> str:
@@ -34,8 +39,11 @@ def words(count: int, seed: int) -> str:
 
 
 def test_nothing_but_empty_texts(tmp_path):
-    metrics = run(tmp_path, ["", " ", "\n\n", "--- !", "\u200b"] * 4000)
-    assert metrics["documents_kept"] == 0
+    empty = ["", " ", "\n\n", "--- !", "\u200b"] * 4000
+    with pytest.raises(UserError, match=r"dedup: none of 20000 documents is left \(empty 20000\)"):
+        run(tmp_path / "a", empty)
+    metrics = run(tmp_path / "b", [*empty, "a river"])
+    assert metrics["documents_kept"] == 1
     assert metrics["dropped_by_reason"] == {"empty": 20_000}
 
 

@@ -32,7 +32,7 @@ def test_a_document_less_moves_no_share() -> None:
 
 
 def test_a_weight_of_no_source_is_an_error() -> None:
-    with pytest.raises(UserError, match="no source of the corpus: c"):
+    with pytest.raises(UserError, match=r"tokenizer\.weights: no such name: c"):
         shares(SIZES, 80, {"c": 1})
 
 

@@ -1,0 +1,57 @@
+"""The check that every verb makes of its `--out` before it starts: hours of work must not end in a refusal."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from llm_core.runtime.outputs import check_output, check_output_file, check_place
+
+FILES = frozenset({"diff", "documents", "promote", "register", "takedown"})
+"""verbs whose `--out` is a file"""
+ADDED_TO = frozenset({"ablate", "scaling"})
+"""verbs that keep the finished runs in `--out` and replace single folders below it"""
+
+
+def guarded(app: typer.Typer, verb: str) -> Any:
+    """The command of a verb, which checks its `--out` between the parsing of its options and its work."""
+    command = typer.main.get_command(app)
+    invoke = command.invoke
+
+    def checked(ctx: Any) -> Any:
+        check(verb, ctx.params)
+        return invoke(ctx)
+
+    command.invoke = checked  # type: ignore[method-assign]
+    return command
+
+
+def check(verb: str, values: dict[str, Any]) -> None:
+    """Check `values["out"]` of a verb's parsed options against its other options that name files and folders.
+
+    Raises UserError where the verb must not write there: see `llm_core.runtime.outputs`.
+    """
+    out = values.get("out")
+    if not isinstance(out, str | Path):
+        return
+    given = [path for name, value in values.items() if name not in ("out", "overrides") for path in _paths(value)]
+    if verb in FILES:
+        check_output_file(out, given)
+    elif verb in ADDED_TO:
+        check_place(out)
+    else:
+        check_output(out, given)
+
+
+def _paths(value: Any) -> Iterator[str]:
+    """The paths in an option's value; `{source}` stands for the folder of every source."""
+    if isinstance(value, Path):
+        yield str(value)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            if isinstance(item, str) and "{source}" in item:
+                before, _, after = item.partition("{source}")
+                yield from map(str, Path(before or ".").glob(f"*{after}" if before.endswith("/") else f"../*{after}"))
+            elif isinstance(item, str | Path):
+                yield str(item)
