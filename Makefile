@@ -1,59 +1,79 @@
 # make run    the environment, then the whole pipeline on the embedded corpus (again: only what changed)
-# make test   lint, types, import contracts, the fast tests and the gating slow ones
+# make test   lint, types, import contracts and every test
+# make check  the inner loop: lint, types and the fastest tests, in under a minute
 # make ui     Dagster and MLflow on loopback
+#
+# Paths are relative to this folder, whose own path may hold blanks and any letters.
 PYTHON ?= python3.11
-BIN := $(CURDIR)/.venv/bin
-STAMP := .venv/.installed
-export PATH := $(BIN):$(PATH)
-# DeepSpeed's C++ ops are built once, inside the project.
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+INSTALLED_DEV := .venv/.installed-dev
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt -e
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# DeepSpeed's C++ ops are built once, inside the project; a compiler's flags cannot name a path with a blank.
+ifeq ($(words $(CURDIR)),1)
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/.torch_extensions
+else
+export TORCH_EXTENSIONS_DIR := $(HOME)/.cache/llm_core/torch_extensions
+endif
 export DAGSTER_HOME := $(CURDIR)/.dagster
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-all test-fast lint ui docs clean
+.PHONY: help install run ui check lint test test-fast docs clean
 
 help: ## what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
 
-install: $(STAMP) ## the environment in .venv (pip, pinned by constraints.txt) and DeepSpeed's ops
+install: $(INSTALLED) ## the environment in .venv (pip, pinned by constraints.txt) and DeepSpeed's ops
 
-$(STAMP): pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; name another with PYTHON=..." >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -e '.[dev]' -c constraints.txt
-	$(BIN)/python -m llm_core.deepspeed_ops
+$(BIN)/python:
+	@command -v "$(PYTHON)" >/dev/null || { echo "make: $(PYTHON) not found; name another with PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -m venv .venv && test -x $@ || { echo "make: $(PYTHON) -m venv made no environment in .venv" >&2; exit 1; }
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) '.[all]'
+	$(BIN)/python -m llm_core.training.deepspeed_ops
 	@mkdir -p .dagster && touch $@
 
-run: $(STAMP) ## the whole pipeline; ends with a summary and where to look
-	@test -d .dvc || dvc init -q $$(git rev-parse --git-dir >/dev/null 2>&1 || echo --no-scm)
+$(INSTALLED_DEV): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) '.[all,dev]'
+	$(BIN)/python -m llm_core.training.deepspeed_ops
+	@mkdir -p .dagster && touch $(INSTALLED) $@
+
+run: $(INSTALLED) ## the whole pipeline; ends with a summary and where to look
+	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true  # a tarball without git
 	dvc --wait-for-lock repro
 	@llm-core summary
 
-ui: $(STAMP) ## Dagster and MLflow on loopback, until Ctrl-C
+ui: $(INSTALLED) ## Dagster and MLflow on loopback, until Ctrl-C
 	python -m pipelines.ui
 
-lint: $(STAMP) ## ruff, mypy and the import contracts
+lint: $(INSTALLED_DEV) ## ruff, mypy, the import contracts, declared and imported packages
 	ruff format --check .
 	ruff check .
 	mypy
 	lint-imports
+	deptry llm_core pipelines
 
-test: lint ## lint, the fast tests, and the slow ones that gate a change (the whole graph, resume, ZeRO, lineage, live servers)
+check: $(INSTALLED_DEV) ## the inner loop: lint, types, and the tests of params, formats, runtime and the command line
+	ruff format --check .
+	ruff check .
+	mypy
+	pytest -m 'not slow' -n 2 -x tests/llm_core/params tests/llm_core/formats tests/llm_core/runtime tests/llm_core/cli
+
+test: lint ## lint, then every test: the fast ones first
 	pytest -m 'not slow' -n 2 --dist loadfile
-	pytest -m slow -n 2 --dist loadfile tests/test_graph.py tests/test_takedown_graph.py tests/llm_core/pretraining tests/llm_core/lineage tests/pipelines
+	pytest -m slow -n 2 --dist loadfile
 
-test-all: test ## every slow test too: finetuning methods, peers of evaluation and cleaning
-	pytest -m slow
-
-test-fast: $(STAMP) ## the fast tests alone
+test-fast: $(INSTALLED_DEV) ## the fast tests alone
 	pytest -m 'not slow' -n 2 --dist loadfile
 
-docs: $(STAMP) ## the documentation as a site in site/, warnings as errors
+docs: $(INSTALLED_DEV) ## the documentation as a site in site/, warnings as errors
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
 clean: ## remove the environment, caches and every stage's output (DVC's cache stays)
-	rm -rf .venv .torch_extensions .scratch .dagster .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	rm -rf .venv .torch_extensions .scratch .dagster .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info site
 	find data -mindepth 1 ! -name README.md -delete

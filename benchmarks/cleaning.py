@@ -17,9 +17,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from llm_core.corpus.cleaning.quality import GROUP_BYTES, QualityStep, Verdict
-from llm_core.params.quality import BUILT_IN, C4
+from llm_core.corpus.cleaning.rules.c4 import C4
+from llm_core.params.quality import built_in
 
-RECIPES = BUILT_IN | {"c4_fineweb": [C4(filter_no_terminal_punct=False)]}
+RECIPES = built_in() | {"c4_fineweb": [C4(filter_no_terminal_punct=False)]}
 MEMO = 1 << 20
 
 

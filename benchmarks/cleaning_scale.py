@@ -4,7 +4,7 @@
 
 The corpus is a folder of documents of one kind (of several, the small run would see only the first). It is repeated
 with new ids and a new word in front of each document: most words are known by then, and time grows by less than ten.
-Time is told with and without what an almost empty run costs (imports, compiled kernels).
+Time is printed with and without what an almost empty run costs (imports, compiled kernels).
 """
 
 import argparse
@@ -44,6 +44,7 @@ def run(source: Path, out: Path, steps: list[str]) -> None:
     """Clean in this process; print CPU seconds and peak memory."""
     from llm_core.corpus.cleaning.stage import clean
     from llm_core.params.cleaning import Cleaning
+    from llm_core.params.launch import CleaningLaunch
 
     metrics = clean([source], out, Cleaning(steps=steps), launch=CleaningLaunch(workers=1))
     usage = resource.getrusage(resource.RUSAGE_SELF)

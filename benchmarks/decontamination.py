@@ -6,7 +6,7 @@ Each item drawn is planted once in each of these ways, into a document of its ow
 
 | label | how | must leave |
 | --- | --- | --- |
-| exact | as it stands, in capitals and with other punctuation and spacing | yes |
+| exact | unchanged, in capitals, and with other punctuation and spacing | yes |
 | edited | one word of every 40 replaced, at least one | yes |
 | heavily_edited | one word of every 10 replaced | yes |
 | quoted | its first third only: what any text on the subject may quote | no |
@@ -14,8 +14,8 @@ Each item drawn is planted once in each of these ways, into a document of its ow
 | shuffled | its words in another order | no |
 | unrelated | no item at all | no |
 
-`plant` makes the set (the tests use it too); the table shows what each threshold makes of it. A document counts as
-found only where the ledger names the very item that was planted in it.
+`plant` makes the set (the tests use it too); the table shows the result for each threshold. A document counts as found
+only if the ledger names the item that was planted in it.
 """
 
 import argparse

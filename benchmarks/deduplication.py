@@ -4,11 +4,11 @@
     python benchmarks/deduplication.py run --work WORK --peer PYTHON_WITH_DATATROVE
 
 `prepare` cuts the texts into documents of 20 to 80 words and adds copies of every eighth with words
-replaced, cut off or added at the end. `run` starts both programs as processes of their own, so imports,
-compiled code's loading and all I/O count for both, takes CPU seconds of each with its children, and
+replaced, cut off or added at the end. `run` starts both programs as separate processes, so imports, the loading of
+compiled code and all I/O count for both. It takes the CPU seconds of each with its children and
 compares what they dropped: recall is over planted pairs of true Jaccard (5-grams) of 0.8 and
 more whose copy and original did not both survive; precision is over all documents dropped, the share
-that has some other document at least as alike as the threshold.
+with another document whose similarity is at least the threshold.
 """
 
 import argparse

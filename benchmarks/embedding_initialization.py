@@ -2,9 +2,9 @@
 
     python benchmarks/embedding_initialization.py --data data --out /tmp/initial --seeds 1 2 3
 
-All runs go the same way (`pretraining.parent`), so that only the rows of the embedding differ: `random` is the
+All runs start in the same way (`pretraining.parent`), so only the rows of the embedding differ: `random` is the
 network that `llm-core pretrain` would draw from the seed, `cbow` and `skipgram` have Word2Vec's rows in it. The seconds
-that Word2Vec took are told beside: a gain smaller than what they buy in training steps is none.
+that Word2Vec took are printed too: it must gain more than as many seconds of training would.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def verb(arguments: list[str], params: Path, changes: list[str]) -> float:
 
 
 def summary(rows: dict[str, dict[int, dict[int, float]]], seconds: dict[str, list[float]]) -> dict[str, Any]:
-    """Mean bits per byte by step, and each start's paired difference from random (mean, lowest and highest seed)."""
+    """Mean bits per byte by step, and each start's paired difference from random (mean, minimum, maximum)."""
     figures: dict[str, Any] = {"cpu_seconds_median": {name: statistics.median(s) for name, s in seconds.items()}}
     for start, runs in rows.items():
         for step in sorted(next(iter(runs.values()))):

@@ -3,7 +3,7 @@
     python benchmarks/evaluation_parity.py --benchmarks data/benchmarks --tokenizer data/tokenizer
 
 The model is a GPT-2 of two layers with random weights, made here and saved to a folder, or `--model FOLDER`. The
-command line gets the very items by `--samples` and our task files by `--include_path` (lm-eval's definitions with the
+command line gets the same items by `--samples` and our task files by `--include_path` (lm-eval's definitions with the
 place of the data replaced). Every number that both print is compared with `==`; log-likelihoods of every item are
 compared between the batch sizes. Exit code 1 where a score differs. lm-eval is among the project's requirements.
 """

@@ -1,12 +1,12 @@
 """Our main-content extraction against trafilatura's: token-level F1 and pages per CPU-second, in one run.
 
-    python benchmarks/extraction.py --pages ../shared/data/extraction/newspaper --peer /path/to/peer/bin/python
+    python benchmarks/extraction.py --pages PAGES --peer /path/to/peer/bin/python
 
 The peer's Python needs `pip install trafilatura lxml_html_clean`. PAGES holds `NAME.html.gz` with the article's text in
 `NAME.txt`. Tokens are `\\w+` in lower case, compared as multisets page by page; "macro" is the mean over pages,
 "pooled" adds the tokens of all pages first. A page whose reference is empty scores 1 for an empty result, else 0. Half
-of the sites (by a hash of the site's name) were held out while the method was made: both halves are told apart.
-Extraction takes decoded strings on both sides; three rounds by turns, medians.
+of the sites (by a hash of the site's name) were held out while the method was made: the two halves are reported
+separately. Extraction takes decoded strings on both sides; medians of three alternating rounds.
 """
 
 import argparse

@@ -2,10 +2,10 @@
 
     python benchmarks/finetuning_memory.py --tokenizer data/tokenizer [--width 1024 --layers 12] [--adapters lora qlora]
 
-The base has GPT-2's shape and random weights, made on the spot: memory does not ask what they say. Two figures each,
-the largest resident set in MB: `training` (the model is loaded, adapted, trained, the adapter saved) and `verb` (all of
+The base has GPT-2's shape and random weights, since memory does not depend on their values. Two figures for each, the
+maximum resident set in MB: `training` (the model is loaded, adapted, trained, the adapter saved) and `verb` (all of
 `llm-core finetune instruction`: scores before, training, the merged export in float32, and its scores when loaded
-again). `imported` is what the libraries take alone. Some two CPU minutes with the defaults; set OMP_NUM_THREADS=1.
+again). `imported` is what the libraries take alone. About two CPU minutes with the defaults; set OMP_NUM_THREADS=1.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def child(adapter: str, scope: str, folder: Path, batch: int) -> None:
 
 
 def peak() -> float:
-    """Largest resident set of this process so far, in MB (Linux counts in KiB)."""
+    """Maximum resident set of this process so far, in MB (Linux counts in KiB)."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
 
 

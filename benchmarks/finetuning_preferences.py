@@ -10,11 +10,12 @@ after, the change with its 95 % interval (1.96 paired standard errors over test 
 
 - reward: share of test pairs whose right answer gets the higher reward.
 - dpo: the same share by log-probability; DPO's margin, beta * (log-ratio of right - log-ratio of wrong); the win rate
-  of greedy answers, trained model against start, judged by word F1 (SQuAD's) with the right answer, ties apart.
+  of greedy answers, trained model against start, judged by word F1 (SQuAD's) with the right answer; ties are counted
+  separately.
 - rlhf: GRPO on finetuning.rlhf.reward; the rewards of greedy answers; KL from the start in nats an answer.
 
-The knobs are those of params.yaml. Some three to six CPU minutes a method with the default model of 4 million
-parameters; set OMP_NUM_THREADS=1.
+The parameters are those of params.yaml. About three to six CPU minutes for each method with the default model of 4
+million parameters; set OMP_NUM_THREADS=1.
 """
 
 import argparse

@@ -4,7 +4,7 @@
 
 Reads ../shared/data/finetuning/SMSSpamCollection (https://archive.ics.uci.edu/dataset/228), or the file that --data
 names. Prints one JSON object: macro-F1 on the test rows with its 95 % bootstrap interval for each side, the
-differences on the same rows with theirs, the share of trained parameters, CPU seconds. Some two CPU minutes an
+differences on the same rows with theirs, the share of trained parameters, CPU seconds. About two CPU minutes for each
 adapter with the default base of 4 million parameters; set OMP_NUM_THREADS=1. The peer needs scikit-learn only.
 """
 
@@ -27,7 +27,7 @@ from llm_core.training.finetuning.data.stage import prepare
 from llm_core.training.finetuning.rows import read_rows
 from llm_core.training.finetuning.stage import finetune
 
-# A fifth of the rows judges, so that the interval says something; the knobs were chosen by held-out loss.
+# A fifth of the rows is for testing, so that the interval is useful; the parameters were chosen by held-out loss.
 COMMON = {"data.test_share": 0.2, "classification.zero_stage": "null", "classification.patience": 2}
 FULL = {"max_steps": 250, "learning_rate": 5e-4, "evaluations": 3}
 ADAPTER = {"max_steps": 250, "learning_rate": 3e-3, "evaluations": 3, "lora.rank": 4, "lora.alpha": 8}

@@ -2,11 +2,10 @@
 
     python benchmarks/lineage.py --rows 10000000
 
-Five stages judge each document, so 10 million rows are 2 million documents. Building and asking are
-processes of their own; each prints its seconds and the peaks of its memory, private (anonymous) apart from
-file-backed (mapped libraries and the index's own pages, which the system may drop). Then whole commands are
-timed, `llm-core trace --url`, with the index's pages in the page cache and without. At a tenth of the size
-too, so that growth can be seen.
+Five stages judge each document, so 10 million rows are 2 million documents. Building and asking are separate processes;
+each prints its seconds and the peaks of its memory, private (anonymous) and file-backed (mapped libraries and the
+index's own pages, which the system may drop). Then whole commands are timed, `llm-core trace --url`, with the index's
+pages in the page cache and without. All of it is repeated at a tenth of the size, to show the growth.
 """
 
 import argparse
@@ -32,7 +31,7 @@ STAGES = ("fetch", "clean", "dedup", "decontaminate", "split")
 BATCH = 10_000
 
 
-DATA = Path("data")  # in the folder that every measurement runs in, as a project would have it
+DATA = Path("data")  # in the folder in which every measurement runs, as in a project
 
 
 def identifier(number: int) -> str:
@@ -160,7 +159,7 @@ def commands(documents: int) -> None:
 
 
 def drop_from_cache() -> None:
-    """Have the system forget the index's pages, as after a day of other work."""
+    """Drop the index's pages from the page cache, as after a day of other work."""
     for file in Path(".scratch").rglob("*"):
         if file.is_file():
             with open(file, "rb") as stream:
@@ -169,7 +168,7 @@ def drop_from_cache() -> None:
 
 
 def told(name: str, taken: list[tuple[float, float]]) -> None:
-    """Print the median and the slowest of (wall, CPU) seconds."""
+    """Print the median and the maximum of (wall, CPU) seconds."""
     walls, cpus = (sorted(column) for column in zip(*taken, strict=True))
     print(
         f"  {name:<34} median {walls[len(walls) // 2]:.3f} s, slowest {walls[-1]:.3f} s"

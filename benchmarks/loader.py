@@ -2,7 +2,7 @@
 
     python benchmarks/loader.py --tokens data/tokens/train [--training-tokens-per-second 5000]
 
-One thread, CPU seconds, median of five rounds of 50 steps; beside it the usual way of the field, torch's DataLoader
+One thread, CPU seconds, median of five rounds of 50 steps; compared with torch's DataLoader
 over a `datasets` table of rows packed end to end beforehand (as the run_clm example does), without workers.
 """
 

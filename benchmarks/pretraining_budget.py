@@ -1,11 +1,11 @@
-"""Held-out bits per byte after a fixed budget of CPU seconds, compilation and start-up included: ours beside nanochat.
+"""Held-out bits per byte after a fixed budget of CPU seconds, compilation and start-up included, beside nanochat.
 
     git clone https://github.com/karpathy/nanochat
     PYTHONPATH=. python benchmarks/pretraining_budget.py --tokens data/tokens --tokenizer data/tokenizer \
         --nanochat nanochat --seconds 300
 
 The same texts in the same batches, vocabulary, size of blocks and head, precision and one thread. Each contender is
-first timed for a few steps from an empty compiler cache; its schedule then has as many steps as the budget holds, and
+first timed for a few steps from an empty compiler cache; its schedule then has as many steps as the budget allows, and
 it starts again from an empty cache. "CPU s" is what it spent up to its last step. nanochat runs at the learning rates
 of its rule for the batch and at the multiples of `--nanochat-rates`, since its rule is made for batches 128 times as
 large; measuring held-out text costs neither anything.

@@ -3,9 +3,10 @@
     python benchmarks/pretraining_families.py --tokens data/tokens --tokenizer data/tokenizer [--families gpt2 t5 …]
 
 One small shape for all (2 blocks of width 64), fp32, one process. Held-out is bits per byte, for bert and t5 nats per
-predicted token. "difference" is the largest between logits of the trained network and of the same folder loaded by
-transformers' own classes (the LSTM's with trust_remote_code). "continued" goes on from that folder as
-`pretraining.parent`, a quarter of the steps more. Exits with 1 where a family does not learn, reload equal or go on.
+predicted token. "difference" is the maximum difference between logits of the trained network and of the same folder
+loaded by transformers' own classes (the LSTM's with trust_remote_code). "continued" goes on from that folder as
+`pretraining.parent`, a quarter of the steps more. Exits with 1 if a family does not learn, does not reload with equal
+logits, or does not continue.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python benchmarks/pretraining_peer.py NAME SETTINGS.json
 
-A global hook of torch reads the process's CPU time after each step of any optimizer, so programs run as they
-were published, and what lies between two readings is a whole step: data, forward, backward, clipping, update, log.
+A global hook of torch reads the process's CPU time after each step of any optimizer, so programs run as
+published, and between two readings is a whole step: data, forward, backward, clipping, update, log.
 """
 
 import json
@@ -41,7 +41,7 @@ def rows(settings: dict[str, Any]) -> torch.Tensor:
 
 
 def ours(settings: dict[str, Any], family: str, optimizer: str, compiled: bool) -> None:
-    """The project's verb, as a launcher's worker, with AdamW as the peers have or Muon as params.yaml has."""
+    """The project's verb, as a launcher's worker, with AdamW as the other projects have, or Muon as params.yaml has."""
     os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1",
                    "MASTER_PORT": str(settings["port"]), "LLM_CORE_TRACKING": "off"}  # fmt: skip
     Path("params.yaml").write_text("seed: 1\n")
@@ -87,7 +87,7 @@ def trainer(settings: dict[str, Any], compiled: bool) -> None:
 
 
 def nanogpt(settings: dict[str, Any], compiled: bool) -> None:
-    """nanoGPT's train.py. On a CPU it trains in fp32; for bf16 the one line that says so is given autocast."""
+    """nanoGPT's train.py. On a CPU it trains in fp32; for bf16 the line that decides this gets autocast."""
     program = Path(settings["nanogpt"]) / "train.py"
     text = program.read_text()
     if settings["precision"] == "bf16":
@@ -156,8 +156,8 @@ def litgpt(settings: dict[str, Any], compiled: bool) -> None:
 
 
 def nanochat(settings: dict[str, Any], compiled: bool) -> None:
-    """nanochat's model and optimizer in the step and by the schedules of its scripts/base_train.py, which itself wants
-    its own data and tokenizer. Batches are ours.
+    """nanochat's model and optimizer in the step and by the schedules of its scripts/base_train.py, which
+    needs its own data and tokenizer. The batches are this project's.
 
     Its network has more tables (an untied head, value embeddings) and the same size of blocks and head. By its rule
     learning rates shrink with the square root of the batch below 524,288 tokens; "nanochat_rate" is another factor.

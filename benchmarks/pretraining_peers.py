@@ -8,10 +8,10 @@
         --nanogpt nanoGPT --nanochat nanochat --litgpt litgpt
 
 The same shape (blocks, width, heads, vocabulary), tokens a step, tokens, precision and number of threads (one) for all.
-llama stands beside Trainer, litgpt and nanochat (whose network is its own), gpt2 beside nanoGPT. Rounds are
+llama is compared with Trainer, litgpt and nanochat (whose network is its own), gpt2 with nanoGPT. Rounds are
 interleaved; a figure is the median over all steps of all rounds after the first three, in CPU seconds of the process,
-so that other work on the machine disturbs all alike. `NAME+compile` is with torch.compile; its cost stands in its own
-column. A contender that fails is named, and the others go on.
+so that other work on the machine disturbs all equally. `NAME+compile` is with torch.compile; its cost has its own
+column. A contender that fails is named, and the others continue.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def settings_of(chosen: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def run(name: str, settings: dict[str, Any], folder: Path, variables: dict[str, str] | None = None) -> dict[str, Any]:
-    """Train contender `name` in a process of its own, with the environment it would have; what it measured."""
+    """Train contender `name` in its own process, with its usual environment; returns what it measured."""
     folder.mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

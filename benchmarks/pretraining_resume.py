@@ -3,7 +3,7 @@
     python benchmarks/pretraining_resume.py --kills 20 --processes 1 2
 
 Verb and worker are killed by turns. Compared: model.safetensors and training_log.jsonl,
-byte by byte, against a run that was left alone. fp32.
+byte by byte, with an undisturbed run. fp32.
 """
 
 import argparse

@@ -2,13 +2,13 @@
 
     python benchmarks/retrieval_million.py --documents data/split/train --passages 1000000 --out /tmp/million
 
-BM25 is the product's own (`bm25s`, tokens as in `llm_core.retrieval.index`). The corpus at hand
+BM25 is the product's own (`bm25s`, tokens as in `llm_core.retrieval.index`). The available corpus
 has fewer passages than a million, so further ones are made by a bigram model of it: word
-frequencies, sentence lengths and the growth of postings are the corpus's, sense is not.
+frequencies, sentence lengths and the growth of postings are the corpus's, but the texts make no sense.
 Dense vectors are random unit vectors of MiniLM's width, because embedding a million passages takes
-hours on two cores: time, size and memory of exact search do not depend on what the numbers
-say (recall does, and is not measured here). `--embed N` times the real encoder on N passages, from which
-the whole is reckoned. Sizes are those of the files; memory is the process's peak, and after a
+hours on two cores: time, size and memory of exact search do not depend on the values
+(recall does, and is not measured here). `--embed N` times the real encoder on N passages, from which
+the time for all is extrapolated. Sizes are those of the files; memory is the process's peak, and after a
 fresh start of a process that only opens the index and asks.
 """
 

@@ -1,12 +1,12 @@
-"""How long a person waits for nothing: a no-op `dvc repro`, the code location, a no-op asset.
+"""The wait when nothing has to run: a no-op `dvc repro`, the code location, a no-op asset.
 
     python benchmarks/startup.py [--stage split] [--rounds 5]
 
-Start it in the project's folder, with nothing stale (`dvc status`). Beside each figure stands the floor below which
-no project can go: DVC and Dagster imported, without a graph. The no-op asset is launched by the mutation that the UI's
-button sends, on servers of this script's own (a fresh DAGSTER_HOME, free ports), and waited for until the UI says
-SUCCESS. Wall seconds are what the bars are about; they mean something on an idle machine only, so CPU seconds and the
-load stand beside them.
+Start it in the project's folder, with nothing stale (`dvc status`). Each figure has the minimum beside it that no
+project can go below: DVC and Dagster imported, without a graph. The no-op asset is launched by the mutation that the
+UI's button sends, on servers of this script's own (a fresh DAGSTER_HOME, free ports), and waited for until the UI says
+SUCCESS. The goals are in wall seconds, which are meaningful on an idle machine only, so CPU seconds and the load are
+printed too.
 """
 
 import argparse
@@ -42,7 +42,7 @@ RUN = "query($id: ID!){runOrError(runId: $id){... on Run{status startTime endTim
 
 
 def timed(command: list[str]) -> tuple[float, float]:
-    """Wall and CPU seconds of a command; an error with its words where it fails."""
+    """Wall and CPU seconds of a command; an error with its output if it fails."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -78,7 +78,7 @@ def no_op_assets(stage: str, rounds: int) -> list[tuple[float, float]]:
 
 
 def no_op_asset(address: str, stage: str, servers: int) -> tuple[float, float]:
-    """Seconds from the click until SUCCESS, and CPU seconds of the servers' descendants that were born meanwhile."""
+    """Seconds from the click until SUCCESS, and CPU seconds of the servers' descendants that were started meanwhile."""
     selector = {
         "repositoryLocationName": "llm-pipeline",
         "repositoryName": "__repository__",
@@ -125,7 +125,7 @@ def main() -> None:
 
 
 def say(name: str, seconds: list[float], beside: str) -> None:
-    """One line: median, best and worst wall seconds, what stands beside, the bar, the machine's load."""
+    """One line: median, minimum and maximum wall seconds, further figures, the goal, the machine's load."""
     bar = f"  bar {BARS[name]} s" if name in BARS else ""
     spread = f"({min(seconds):.2f} to {max(seconds):.2f})"
     load = os.getloadavg()[0]

@@ -1,12 +1,12 @@
-"""What a takedown touches in a finished project, and whether it equals a run that never had the document.
+"""What a takedown touches in a finished project, and whether the result equals a run that never had the document.
 
     cp -a PROJECT COPY && python benchmarks/takedown.py COPY --id ID [--id ID]
 
 In COPY (a working copy after `dvc repro`; it is changed) and for each id: the takedown is applied, the data
 stages are rebuilt by `dvc repro`, and the files whose bytes changed are counted. Then every raw document
 that left is filtered out of a second copy of `data/raw`, and the same verbs run there from scratch with no
-tombstones: each file must have the same bytes. Last the tombstones are taken back, and the first bytes must be
-there again. `--keep-tokenizer` freezes the stage `tokenizer` first (`dvc freeze tokenizer`).
+tombstones: each file must have the same bytes. At the end the tombstones are removed, and the first bytes must
+come back. `--keep-tokenizer` freezes the stage `tokenizer` first (`dvc freeze tokenizer`).
 CPU seconds, not wall time. Exit code 1 when something is not equal.
 """
 
@@ -55,7 +55,7 @@ def main() -> None:
         print(f"dvc repro: {seconds:.0f} CPU seconds\n{changes(before, after)}")
         seconds = from_scratch(Path(".scratch/without"), removed(kept, tombstones), arguments.keep_tokenizer)
         without = digests(Path(".scratch/without/data"))
-        names = [name for name in after if stage_of(name) != "ledgers"]  # the tombstone's own row is not there
+        names = [name for name in after if stage_of(name) != "ledgers"]  # the tombstone's own row is missing
         wrong = [name for name in names if after[name] != without.get(name)]
         wrong += [name for name in without if name not in after]
         print(f"from scratch: {seconds:.0f} CPU seconds, {len(names)} files, {len(wrong)} of them not the same {wrong}")
@@ -97,7 +97,7 @@ def stage_of(name: str) -> str:
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> str:
-    """By stage: files whose bytes no file had before, and files that only bear another number now."""
+    """By stage: files whose bytes no file had before, and files that only have another number now."""
     lines = [f"{'stage':<16}{'files':>7}{'new':>6}{'renamed':>9}{'share new':>11}"]
     for stage in STAGES:
         had, have = ({name: files[name] for name in files if stage_of(name) == stage} for files in (before, after))

@@ -3,8 +3,8 @@
     python benchmarks/tokenization.py --in data/split/train [--copies 4] [--rounds 3]
 
 Each contender runs in a process of its own, in turns, `rounds` times; the median counts. It first works on a
-few documents, so that imports and compilation (ours: once a machine, then cached) stand outside the clock.
-Peak memory is what the process grew by. At the end the ids of all contenders are compared over the whole corpus:
+few documents, so that imports and compilation (ours: once on each machine, then cached) are not timed.
+Peak memory is the growth of the process. At the end the ids of all contenders are compared over the whole corpus:
 equal digests of all ids, document by document.
 """
 
@@ -103,7 +103,7 @@ def encode_ours(corpus: str, folder: Path) -> str:
 
 
 def _write(corpus: str, folder: Path, encode: Callable[[list[str]], list[Any]]) -> str:
-    """What a user of the peer would write: the same shards, from lists of ids."""
+    """What a user of the other library would write: the same shards, from lists of ids."""
     schema = token_schema(PARAMS.vocab_size)
     with TokenWriter(folder / "shards", schema) as writer:
         for batch in read_documents(corpus, columns=["id", "source", "text"]):

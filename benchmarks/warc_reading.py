@@ -1,12 +1,12 @@
 """WARC reading: CPU seconds for every record's decoded body, against fastwarc's own iterator and warcio.
 
-    python benchmarks/warc_reading.py --warc FILE.warc.gz ...          (any gzip WARC; real crawls say most)
+    python benchmarks/warc_reading.py --warc FILE.warc.gz ...          (any gzip WARC; real crawls are best)
 
-The files' records are repeated to about `--megabytes` compressed. All three read the same file in one run, in turn;
-the median of several runs counts. Ours does more: it checks record boundaries, undoes transfer and content codings,
+The files' records are repeated to about `--megabytes` compressed. All three read the same file in one run, in turn; the
+median of several runs counts. This project does more: it checks record boundaries, undoes transfer and content codings,
 and decodes to text in the right charset. The others give bytes (fastwarc with HTTP parsed and decoding on; warcio with
-`content_stream`). warcio is a benchmark requirement only: `pip install warcio` beforehand, else it is left out.
-Then the whole stage `fetch` on such a file and on one ten times as large: CPU time and peak memory.
+`content_stream`). warcio is a benchmark requirement only: `pip install warcio` first, otherwise it is left out. Then
+the whole stage `fetch` on such a file and on one ten times as large: CPU time and peak memory.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def cpu_seconds(read: Callable[[Path], tuple[int, int]], file: Path) -> float:
 
 
 def repeat(files: list[Path], target: Path, bytes_wanted: float) -> None:
-    """Write the files' records again and again, each time under new record ids, a gzip member each."""
+    """Write the files' records repeatedly, each time with new record ids, one gzip member each."""
     records: list[bytes] = []
     for file in files:
         with open(file, "rb") as stream:

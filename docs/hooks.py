@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from llm_core.cli import VERBS
-from llm_core.params import Params
+from llm_core.params import Params, quality
 
 ROOT = Path(__file__).parents[1]
 PROJECT_PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
@@ -60,6 +60,10 @@ def params_page() -> str:
                 lines += [_text(field.description), ""]
             for model in models:
                 lines += _section(model, name if len(models) == 1 and model is field.annotation else "", 3)
+            if name == "cleaning":
+                lines += ["### Quality rules", "", "A recipe is a list of these rules.", ""]
+                for rule in quality.rules().values():
+                    lines += _section(rule, "", 4)
     return "\n".join(lines) + "\n"
 
 
@@ -71,7 +75,8 @@ def _section(model: type[BaseModel], prefix: str, level: int) -> list[str]:
     if model.__doc__ and "usage docs" not in model.__doc__.lower():
         lines += [_text(model.__doc__), ""]
     lines += [*_table(_plain(model), f"{prefix}." if prefix else ""), ""]
-    for name, field in model.model_fields.items():
+    extra = _extra(model)
+    for name, field in (model.model_fields | extra).items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             path = f"{prefix}.{name}" if prefix else name
@@ -80,6 +85,14 @@ def _section(model: type[BaseModel], prefix: str, level: int) -> list[str]:
             for item in _models(inner):
                 lines += _section(item, "", min(level + 1, 6))
     return lines
+
+
+def _extra(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Sections that a model makes of its registry (one for each finetuning method), as fields."""
+    if model.model_config.get("extra") != "allow":
+        return {}
+    made = model().model_extra or {}
+    return {name: FieldInfo(annotation=type(value)) for name, value in made.items() if isinstance(value, BaseModel)}
 
 
 def _kind(model: type[BaseModel]) -> str:

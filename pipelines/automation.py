@@ -3,20 +3,24 @@
 import json
 import os
 import urllib.request
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
+from pipelines.checks import CHECKS_JOB, check_keys, checks_of
 from pipelines.dvc_project import DvcProject, identifier
 from pipelines.experiment import experiment_job
-from pipelines.mirror import missing_events
+from pipelines.loopback import open_directly
+from pipelines.mirror import made_anew, missing_events
 from pipelines.plan import targeted
 
 MIRROR_SECONDS = 10
 SNAPSHOT_SECONDS = 6 * 3600
 WEEKLY = "0 3 * * 0"  # Sunday night; PIPELINE_CRON gives another
-FORCE_TAG = "pipeline/force"  # stages that a run makes anew though nothing in the working copy changed
+FORCE_TAG = "pipeline/force"  # stages that a run makes again though nothing in the working copy changed
 RELOAD = "mutation { reloadWorkspace { __typename } }"
 
 STALE = (
@@ -24,7 +28,8 @@ STALE = (
         dg.AutomationCondition.code_version_changed()
         | dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
         | dg.AutomationCondition.newly_missing()
-        | dg.AutomationCondition.initial_evaluation()  # what changed before, it cannot tell; DVC skips what is fresh
+        # On first evaluation Dagster cannot know what changed earlier, so it requests all; DVC skips what is fresh.
+        | dg.AutomationCondition.initial_evaluation()
     ).since(dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated())
     & ~dg.AutomationCondition.any_deps_missing()
     & ~dg.AutomationCondition.any_deps_in_progress()
@@ -60,10 +65,14 @@ def automation(project: DvcProject) -> dg.Definitions:
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Materializes what a changed input, param or code made stale; unchanged outputs stop it there.",
     )
+    checks = []
+    if any(checks_of(stage) for stage in project.stages.values()):
+        description = "Checks of stages that ran in a shell; the sensor mirror_dvc_lock asks for them."
+        checks = [dg.define_asset_job(CHECKS_JOB, dg.AssetSelection.all_asset_checks(), description=description)]
     return dg.Definitions(
-        jobs=[everything, *on_demand, experiment_job(project.root)],
+        jobs=[everything, *on_demand, *checks, experiment_job(project.root)],
         schedules=[weekly],
-        sensors=[mirror_sensor(project), rebuild, snapshot_sensor(project, default_graph)],
+        sensors=[mirror_sensor(project, checks), rebuild, snapshot_sensor(project, default_graph)],
         executor=executor(),
     )
 
@@ -83,17 +92,18 @@ def executor() -> dg.ExecutorDefinition:
     )
 
 
-def mirror_sensor(loaded: DvcProject) -> dg.SensorDefinition:
-    """The sensor that shows `dvc repro` runs of a shell as fresh assets.
+def mirror_sensor(loaded: DvcProject, checks: Sequence[Any] = ()) -> dg.SensorDefinition:
+    """The sensor that shows `dvc repro` runs of a shell as fresh assets, and has them checked by the job `checks`.
 
     Definitions freeze when they load. Where the webserver's address is known
     (DAGSTER_WEBSERVER_URL, set by `make ui`), an edit of dvc.yaml, params.yaml or a stage's
-    code makes this sensor ask for a reload, so that the graph shows what is stale by itself.
+    code makes this sensor ask for a reload, so that the graph shows what is stale without a click.
     """
     root, versions = loaded.root, code_versions(loaded)
 
     @dg.sensor(
         name="mirror_dvc_lock",
+        jobs=checks or None,
         minimum_interval_seconds=MIRROR_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Reads dvc.lock: what `dvc repro` made in a shell appears here with its full provenance.",
@@ -106,6 +116,8 @@ def mirror_sensor(loaded: DvcProject) -> dg.SensorDefinition:
             with DvcProject(root) as project:
                 edited = code_versions(project) != versions
                 events = list(missing_events(project, context.instance, known))
+                made = [project.stages[name] for name, event in events if made_anew(event.tags or {})]
+                keys = [key for stage in made for key in check_keys(stage)]
         except LockError:
             return dg.SkipReason("another dvc command holds the repository's lock; dvc.lock is read at the next tick")
         if edited:
@@ -113,7 +125,8 @@ def mirror_sensor(loaded: DvcProject) -> dg.SensorDefinition:
         if not events:
             return dg.SkipReason("dvc.lock says nothing that Dagster does not know")
         context.log.info(f"mirrored: {', '.join(name for name, _ in events)}")
-        return dg.SensorResult(asset_events=[event for _, event in events])
+        wanted = [dg.RunRequest(job_name=CHECKS_JOB, asset_selection=[], asset_check_keys=keys)] if keys else []
+        return dg.SensorResult(asset_events=[event for _, event in events], run_requests=wanted)
 
     return mirror
 
@@ -132,7 +145,7 @@ def reload_code_location(context: dg.SensorEvaluationContext) -> None:
     body = json.dumps({"query": RELOAD}).encode()
     request = urllib.request.Request(f"{address}/graphql", body, {"content-type": "application/json"})
     with suppress(OSError):  # a webserver that is just starting; the next tick asks again
-        urllib.request.urlopen(request, timeout=30).close()
+        open_directly(request, timeout=30).close()
         context.log.info("dvc.yaml, params.yaml or code has changed: definitions loaded again")
 
 

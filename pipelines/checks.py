@@ -2,6 +2,7 @@
 
 A blocking check that fails stops what is below it in the same run. What a check compares
 with (the last accepted text, the best accepted loss) is the record of its own last success.
+Stages that ran in a shell are checked by the job CHECKS_JOB, which the mirror of dvc.lock asks for.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,10 +15,13 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from llm_core.checks import Verdict
 from pipelines.dvc_project import DvcProject, Stage
-from pipelines.metadata import figures
+from pipelines.metadata import SKIPPED, figures
 
 if TYPE_CHECKING:  # all the params' models cost half as much to import as DVC does
     from llm_core.params.checks import Checks
+
+
+CHECKS_JOB = "checks"
 
 
 @dataclass(frozen=True)
@@ -105,28 +109,45 @@ class Check:
     look: Callable[[Look], Verdict]
     blocking: bool
     description: str
+    of_new_alone: bool = False
+    """A failure blocks only where the stage has run; one that DVC skipped was judged before, and is a warning."""
 
 
 CHECKS = (
     Check("licence_present", ("download", "clean"), _licence, True, "Every document names its licence."),
     Check("retention", ("clean",), _retention, True, "Cleaning keeps enough of each source."),
     Check("drift", ("clean",), _drift, True, "Lengths and languages stay near the last accepted version."),
-    Check("false_duplicates", ("dedup",), _false_duplicates, True, "What was dropped as duplicate is alike."),
+    Check(
+        "false_duplicates",
+        ("dedup",),
+        _false_duplicates,
+        True,
+        "Documents dropped as duplicates are similar to those kept.",
+    ),
     Check("duplicate_bounds", ("dedup",), _duplicate_bounds, True, "No source loses more than its allowed share."),
     Check("contamination", ("decontaminate",), _contamination, True, "Few documents overlap with benchmarks."),
     Check("round_trip", ("tokenizer",), _round_trip, True, "Decoding what was encoded gives the same text."),
     Check("conservation", ("tokenize",), _conservation, True, "Each document of the split is in the tokens, once."),
     Check("loss", ("pretrain",), _loss, True, "Losses are finite, and near the best accepted model's."),
-    Check("gate", ("register",), _gate, True, "The challenger is better than the champion, by evaluation.gate."),
+    Check("gate", ("register",), _gate, True, "The challenger is better than the champion, by evaluation.gate.", True),
 )
 
 
 def asset_checks(project: DvcProject) -> Iterator[dg.AssetChecksDefinition]:
     """A Dagster asset check for each stage and each check that it has."""
     for stage in project.stages.values():
-        for check in CHECKS:
-            if stage.group in check.stages:
-                yield _asset_check(project.root, stage, check)
+        for check in checks_of(stage):
+            yield _asset_check(project.root, stage, check)
+
+
+def checks_of(stage: Stage) -> list[Check]:
+    """The checks that a stage has, by its group."""
+    return [check for check in CHECKS if stage.group in check.stages]
+
+
+def check_keys(stage: Stage) -> list[dg.AssetCheckKey]:
+    """Keys of the checks that a stage has."""
+    return [dg.AssetCheckKey(dg.AssetKey(stage.key), check.name) for check in checks_of(stage)]
 
 
 def _asset_check(root: Path, stage: Stage, check: Check) -> dg.AssetChecksDefinition:
@@ -135,13 +156,25 @@ def _asset_check(root: Path, stage: Stage, check: Check) -> dg.AssetChecksDefini
     )
     def evaluate(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         key = dg.AssetCheckKey(dg.AssetKey(stage.key), check.name)
-        return run_check(root, stage.name, check, last_accepted(context.instance, key))
+        blocks = check.blocking and not (check.of_new_alone and _skipped(context, dg.AssetKey(stage.key)))
+        return run_check(root, stage.name, check, last_accepted(context.instance, key), blocks)
 
     return evaluate
 
 
-def run_check(root: Path, name: str, check: Check, previous: Mapping[str, Any] | None) -> dg.AssetCheckResult:
-    """Evaluate a check on what now stands in the working copy."""
+def _skipped(context: dg.AssetCheckExecutionContext, key: dg.AssetKey) -> bool:
+    """Whether this run materialized the asset without running its stage, because DVC found nothing changed."""
+    event = context.instance.get_latest_materialization_event(key)
+    if event is None or event.run_id != context.run.run_id or event.asset_materialization is None:
+        return False
+    value = event.asset_materialization.metadata.get(SKIPPED)
+    return value is not None and bool(value.value)
+
+
+def run_check(
+    root: Path, name: str, check: Check, previous: Mapping[str, Any] | None, blocks: bool = True
+) -> dg.AssetCheckResult:
+    """Evaluate a check on the present outputs of a stage; a failure is an error if it `blocks`, else a warning."""
     with DvcProject(root) as project:
         stage = project.stages[name]
         version = project.data_version(name) or ""
@@ -150,7 +183,7 @@ def run_check(root: Path, name: str, check: Check, previous: Mapping[str, Any] |
     )
     return dg.AssetCheckResult(
         passed=verdict.passed,
-        severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN,
         description=verdict.message,
         metadata={"figures": dg.MetadataValue.json(verdict.figures), **figures(verdict.figures)},
     )
@@ -168,7 +201,7 @@ def last_accepted(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> Mappin
 
 
 def thresholds(root: Path) -> "Checks":
-    """`params.checks` of the working copy as it now stands; the defaults where params.yaml has none."""
+    """`params.checks` of the working copy as it is now; the defaults if params.yaml has none."""
     from llm_core.params.checks import Checks
 
     return Checks.model_validate(_section(root, "checks"))

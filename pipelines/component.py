@@ -19,7 +19,7 @@ import dagster as dg
 from pipelines.automation import FORCE_TAG, STALE, automation
 from pipelines.checks import asset_checks
 from pipelines.dvc_project import DvcProject, Stage, identifier
-from pipelines.metadata import MLFLOW_UI, mlflow_metadata, stage_metadata
+from pipelines.metadata import MLFLOW_UI, SKIPPED, mlflow_metadata, stage_metadata
 from pipelines.plan import cost, expectation, price_of_cpu_hour, stale_reasons
 from pipelines.stage_run import StageRun, run_stage
 
@@ -145,7 +145,7 @@ def materialize_stage(
         if not forced and project.fresh(name):
             context.log.info(f"{name} didn't change: dvc.lock, its inputs, params, command and outputs agree")
             return result(project, name, key, StageRun(time.monotonic() - started, skipped=True))
-        why = stale_reasons(project, name) or ["this run makes it anew"]
+        why = stale_reasons(project, name) or ["this run makes it again"]
         expected = cost(expectation(project, name), price_of_cpu_hour())
     context.log.info(f"{name} runs: {'; '.join(why)}. Expected: {expected}")
     run = run_stage(context, root, name, force=forced)
@@ -163,7 +163,7 @@ def result(
         raise dg.Failure(f"dvc.lock has no entry for {name} after its run; see `dvc status {name}`")
     metadata = {
         "seconds": round(run.seconds, 2),
-        "skipped by DVC": run.skipped,
+        SKIPPED: run.skipped,
         **(plan or {}),
         **stage_metadata(project, project.stages[name]),
         **mlflow_metadata(run.reported, os.environ.get("MLFLOW_UI_URL", MLFLOW_UI)),

@@ -6,13 +6,13 @@ run when they are asked for. A stage is named as `dvc repro` takes it: `clean@fa
 
 Templates, foreach and matrix are resolved by DVC's own API, and hashes of the workspace are
 DVC's own (its state database remembers unchanged files, .dvcignore is respected), so both
-tools see one graph. Two formulas stand here:
+tools see one graph. Two formulas are here:
 
 - data version of a stage: the hash in dvc.lock of its one output; of several, a hash over
   those that another stage reads (a rewritten metrics.json alone makes nothing below stale,
   as under DVC), or over all where none is read;
 - code version of a stage: a hash over its command, its flattened params and the hashes of
-  its leaf deps (files that no stage makes: code, mostly). Computed alike from dvc.lock and
+  its leaf deps (files that no stage makes: code, mostly). Computed in the same way from dvc.lock and
   from the workspace, it differs exactly where DVC says "changed command / params / deps".
 """
 
@@ -85,7 +85,7 @@ class Stage:
     def key(self) -> tuple[str, ...]:
         """Path of the asset's key: `clean@factbook` is `clean_factbook`, an experiment's `index` `retrieval/index`.
 
-        Dagster's graph shows a path's last part alone, and the asset's group beside it.
+        Dagster's graph shows only a path's last part, with the asset's group beside it.
         """
         return (*filter(None, self.experiment.split("/")), identifier(self.plain_name))
 
@@ -100,6 +100,19 @@ def overlap(first: str, second: str) -> bool:
     return first == second or first.startswith(f"{second}/") or second.startswith(f"{first}/")
 
 
+def open_repository(root: Path) -> Any:
+    """DVC's repository at `root`, also in a tarball without git, which DVC refuses unless its config says so."""
+    from dvc.repo import Repo
+    from dvc.scm import SCMError
+
+    try:
+        repo = Repo(str(root))
+        repo.scm  # noqa: B018 - looked up at first use
+        return repo
+    except SCMError:
+        return Repo(str(root), config={"core": {"no_scm": True}})
+
+
 class DvcProject:
     """The graph of one working copy at the moment of reading.
 
@@ -111,14 +124,12 @@ class DvcProject:
     """
 
     def __init__(self, root: str | Path = ".") -> None:
-        from dvc.repo import Repo
-
         self.root = Path(root).resolve()
         if not (self.root / DVC_FILE).is_file():
             raise FileNotFoundError(
                 f"{self.root / DVC_FILE}: no such file; start Dagster in the project's folder or set PIPELINE_PROJECT"
             )
-        self._repo = Repo(str(self.root))
+        self._repo = open_repository(self.root)
         # These files alone, never `repo.index`: that one walks the whole working copy, data included.
         self.files = [DVC_FILE, *self._experiment_files()]
         with self._nobody_writes():
@@ -299,7 +310,7 @@ class DvcProject:
         return self._code_versions[name]
 
     def workspace_params(self, name: str) -> dict[str, dict[str, Any]]:
-        """The params that a stage reads, as they now stand, by file; absent ones are left out, as by DVC.
+        """The params that a stage reads, as they are now, by file; absent ones are left out, as by DVC.
 
         DVC reads the file anew for each stage, which was a third of the time that the code location took to load.
         """
@@ -338,6 +349,38 @@ class DvcProject:
         stage = self._dvc_stages[name]
         by_itself = stage.frozen or stage.always_changed or stage.is_callback  # what these do is DVC's affair
         return name in self.lock and not by_itself and not any(self.changes(name).values())
+
+    def restorable(self, name: str, restored: Iterable[str] = ()) -> bool:
+        """Whether `dvc repro` would check a stale stage's outputs out of DVC's cache instead of running it.
+
+        `restored` are stages that will have been restored by then, to what dvc.lock says of them.
+        """
+        from dvc.stage.cache import _can_hash
+        from dvc.stage.exceptions import StageNotFound
+        from dvc.stage.loader import StageLoader
+
+        known = self._dvc_stages[name]
+        if name not in self.lock or known.frozen or known.always_changed:
+            return False
+        try:
+            stage = self._repo.stage.load_one(known.path, known.name)
+        except StageNotFound:
+            return False
+        above, changed = set(restored), stage.cmd_changed
+        for dep in stage.deps:
+            makers = set(self.producers(self._relative(dep)))
+            if not dep.status() or (makers and makers <= above):
+                continue  # its hash in dvc.lock holds, or will hold
+            if not dep.exists:
+                return False
+            changed = True
+            dep.save()
+        if changed or not all(out.hash_info for out in stage.outs):
+            entry = self._repo.stage_cache._load(stage) if _can_hash(stage) else None
+            if not entry:
+                return False
+            StageLoader.fill_from_lock(stage, entry)
+        return bool(stage.outs_cached())
 
     def spoiled_outputs(self, name: str) -> list[str]:
         """Outputs that are not what dvc.lock says: deleted, edited by hand, new, or gone from the cache."""
@@ -381,7 +424,7 @@ def _item(value: Any, part: str) -> Any:
 
 
 def _workspace_hash(item: Any) -> str:
-    """DVC's hash of what stands at a dep's or output's path."""
+    """DVC's hash of the content of a dep's or output's path."""
     if not item.exists:
         return "missing"
     return str(item.get_hash().value)

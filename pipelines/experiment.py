@@ -8,7 +8,7 @@ In the UI: Jobs, `experiment`, Launchpad. The params are written as in params.ya
           params:
             pretraining: {steps: 50}
 
-Its MLflow runs stand under the commit's parent run with the changed params as tags, as those of
+Its MLflow runs are below the commit's parent run with the changed params as tags, as those of
 `dvc exp run -S` in a shell do; `dvc exp apply NAME` takes the experiment over.
 """
 

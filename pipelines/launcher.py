@@ -1,7 +1,7 @@
 """Dagster's default launcher, and whether the worker of a run can still be alive; dagster.yaml names it.
 
 A code server that lives marks its own dead workers as failed. Where it died with them (power cut, out of memory) nobody
-does: the run stays "started" for ever, and the queue of one run behind it. With the check below the daemon's run
+does: the run stays "started" indefinitely, and the queue of one run behind it. With the check below the daemon's run
 monitoring marks it. Whatever is not certain counts as alive, so that no training is failed by mistake.
 """
 
@@ -56,7 +56,7 @@ class CheckedRunLauncher(DefaultRunLauncher):
             status = WorkerStatus.FAILED if silent and client.socket else WorkerStatus.RUNNING
             return CheckRunHealthResult(status, "the code server of the run has died" if silent else str(error))
         if run.tags.get(SERVER_ID, server_id) != server_id:
-            return CheckRunHealthResult(WorkerStatus.FAILED, "the code server of the run has been started anew")
+            return CheckRunHealthResult(WorkerStatus.FAILED, "the code server of the run has been restarted")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
 

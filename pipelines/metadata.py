@@ -21,11 +21,12 @@ MAX_FIGURES = 60
 MAX_ROWS = 40
 MAX_EXCERPT = 160  # characters of a sampled drop
 MAX_PICTURE_BYTES = 300_000
+SKIPPED = "skipped by DVC"  # name of a materialization's metadata: nothing had changed, the stage did not run
 MLFLOW_UI = "http://127.0.0.1:5000"
 
 
 def stage_metadata(project: DvcProject, stage: Stage) -> dict[str, Any]:
-    """Metadata of what now stands in a stage's outputs."""
+    """Metadata of the present content of a stage's outputs."""
     metadata: dict[str, Any] = dict(_sizes(project, stage.name))
     for name, values in read_metrics(project.root, stage).items():
         metadata |= figures(values, prefix=name)

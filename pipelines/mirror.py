@@ -6,7 +6,8 @@ written from dvc.lock: data version, code version, and the input versions that t
 *consumed*. The provenance tags are dagster's internals (1.13); tests/pipelines holds them.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -18,8 +19,9 @@ from dagster._core.definitions.data_version import (
     INPUT_EVENT_POINTER_TAG_PREFIX,
 )
 
+from llm_core.runtime import timings
 from pipelines.dvc_project import BEFORE, NOTHING, DvcProject
-from pipelines.metadata import stage_metadata
+from pipelines.metadata import MLFLOW_UI, mlflow_metadata, stage_metadata
 from pipelines.run_queue import SUBMITTED
 
 UNFINISHED = [dg.DagsterRunStatus.NOT_STARTED, *SUBMITTED]
@@ -30,7 +32,7 @@ SPOILED = "; to be restored: "
 def provenance(project: DvcProject, name: str) -> dict[str, str] | None:
     """The provenance tags of what dvc.lock and the workspace say of a stage; None before its first run.
 
-    Outputs that were deleted or edited by hand stand in the code version, and so make the
+    Outputs that were deleted or edited by hand are part of the code version, and so make the
     asset stale until the stage has restored them, as `dvc status` does.
     """
     version = project.data_version(name)
@@ -44,6 +46,12 @@ def provenance(project: DvcProject, name: str) -> dict[str, str] | None:
         tags[f"{INPUT_DATA_VERSION_TAG_PREFIX}/{key}"] = consumed
         tags[f"{INPUT_EVENT_POINTER_TAG_PREFIX}/{key}"] = "NULL"
     return tags
+
+
+def made_anew(tags: Mapping[str, str]) -> bool:
+    """Whether an event of these tags says that a stage ran, not that its outputs or its entry in dvc.lock are gone."""
+    code = tags.get(CODE_VERSION_TAG, "")
+    return code != FORGOTTEN and SPOILED not in code
 
 
 def differs(recorded: dict[str, str], actual: dict[str, str], current: dict[str, str]) -> bool:
@@ -92,6 +100,34 @@ def missing_events(
             for parent in project.parents[name]
         }
         if differs(recorded, actual, current):
-            metadata: dict[str, Any] = {"mirrored from": "dvc.lock (the stage ran outside Dagster)"}
-            metadata |= stage_metadata(project, project.stages[name])
-            yield name, dg.AssetMaterialization(asset_key=key, tags=actual, metadata=metadata)
+            yield name, described(project, name, actual)
+
+
+def described(project: DvcProject, name: str, tags: dict[str, str]) -> dg.AssetMaterialization:
+    """The event of a stage: when it ran and what it made, or why Dagster has to call it stale.
+
+    Dagster derives staleness from materializations alone, so that deleted outputs need one too; its description says
+    that nothing was made.
+    """
+    key = dg.AssetKey(project.stages[name].key)
+    if made_anew(tags):
+        metadata: dict[str, Any] = {"mirrored from": "dvc.lock (the stage ran outside Dagster)"}
+        metadata |= ran_at(project, name) | stage_metadata(project, project.stages[name])
+        return dg.AssetMaterialization(key, tags=tags, metadata=metadata)
+    gone = ", ".join(project.spoiled_outputs(name)) if name in project.lock else "its entry in dvc.lock"
+    reason = f"Nothing was made. Deleted or changed by hand: {gone}; `dvc repro {name}` restores it."
+    return dg.AssetMaterialization(key, description=reason, tags=tags, metadata={"not made": reason})
+
+
+def ran_at(project: DvcProject, name: str) -> dict[str, Any]:
+    """When the stage last ran here, how long it took, and its MLflow run, from its row in `.scratch/timings.jsonl`."""
+    rows = [row for row in timings.last(project.root / timings.FILE) if row.get("stage") == name]
+    if not rows:
+        return {}
+    row = rows[-1]
+    ui = os.environ.get("MLFLOW_UI_URL", MLFLOW_UI)
+    return {
+        "ran at": dg.MetadataValue.timestamp(float(row["ended"])),
+        "seconds": row["seconds"],
+        **mlflow_metadata(row, ui),
+    }

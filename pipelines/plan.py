@@ -36,12 +36,16 @@ class Expectation:
 
 @dataclass
 class Planned:
-    """A stage that would run (`sure`), or would if what is above it changes."""
+    """A stage that is stale (`sure`), or will be if what is above it changes.
+
+    `restored`: DVC has the outputs in its cache and will check them out instead of running the stage.
+    """
 
     stage: str
     sure: bool
     reasons: list[str]
     expectation: Expectation = field(default_factory=Expectation)
+    restored: bool = False
 
 
 def plan(root: Path, targets: Sequence[str] = ()) -> list[Planned]:
@@ -55,8 +59,11 @@ def plan(root: Path, targets: Sequence[str] = ()) -> list[Planned]:
         asked = targeted(project, targets or [DVC_FILE])
         for name in (name for name in project.order() if name in asked):
             reasons = stale_reasons(project, name)
-            above = [parent for parent in project.parents[name] if parent in planned]
-            if reasons or above:
+            restored = {parent for parent, item in planned.items() if item.restored}
+            above = [parent for parent in project.parents[name] if parent in planned and parent not in restored]
+            if reasons and not above and project.restorable(name, restored):
+                planned[name] = Planned(name, True, reasons, restored=True)
+            elif reasons or above:
                 words = reasons or [f"if {', '.join(above)} changes its output"]
                 planned[name] = Planned(name, bool(reasons), words, expectation(project, name))
     return list(planned.values())
@@ -124,12 +131,17 @@ def describe(planned: list[Planned], price: float) -> list[str]:
         return ["Nothing is stale: `dvc repro` would run nothing."]
     lines, width = [], max(21, *(len(item.stage) for item in planned))
     for item in planned:
-        lines.append(f"{'run ' if item.sure else 'maybe'} {item.stage:<{width}} {cost(item.expectation, price)}")
-        lines += [f"      {reason}" for reason in item.reasons]
-    sure = [item for item in planned if item.sure]
-    lines.append(f"at least {len(sure)} of {len(planned)} stages: {_total(sure, price)}")
-    if len(sure) < len(planned):
-        lines.append(f"at most all {len(planned)}: {_total(planned, price)}")
+        what = "restore" if item.restored else "run" if item.sure else "maybe"
+        means = "from DVC's cache" if item.restored else cost(item.expectation, price)
+        lines.append(f"{what:<7} {item.stage:<{width}} {means}")
+        lines += [f"        {reason}" for reason in item.reasons]
+    run = [item for item in planned if not item.restored]
+    sure = [item for item in run if item.sure]
+    if len(run) < len(planned):
+        lines.append(f"{len(planned) - len(run)} stages restored from DVC's cache, without a run")
+    lines.append(f"minimum: {len(sure)} of {len(run)} stages run, {_total(sure, price)}")
+    if len(sure) < len(run):
+        lines.append(f"maximum: all {len(run)} run, {_total(run, price)}")
     return lines
 
 

@@ -1,6 +1,6 @@
 """Run one DVC stage under Dagster: log lines stream, and cancelling really stops.
 
-`dvc --wait-for-lock repro --single-item STAGE` (the flag stands before `repro`; without it
+`dvc --wait-for-lock repro --single-item STAGE` (the flag precedes `repro`; without it
 two stages at once fail *after* having done their work). The child gets a session of its own
 and the whole of it is ended on cancel: dagster's PipesSubprocessClient signals its direct
 child only and leaves the stage running.

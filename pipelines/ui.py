@@ -6,22 +6,26 @@ pages to a team, put a proxy with authentication before them (docs/how-to/teams.
 """
 
 import argparse
+import hashlib
+import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
+import urllib.parse
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
 
+from llm_core.tracking.runs import EXPERIMENT
 from llm_core.tracking.store import relocate
+from pipelines.loopback import open_directly, without_proxy
 from pipelines.processes import stop
 
 HOST = "127.0.0.1"
+COPIED = "copied.sha256"  # in DAGSTER_HOME: digest of the dagster.yaml that was put there
 START_SECONDS = 300.0  # a machine that builds or trains beside needs minutes, an idle one seconds
 
 
@@ -47,7 +51,7 @@ def serve(root: Path, dagster_port: int, mlflow_port: int) -> int:
     addresses = {"Dagster": f"http://{HOST}:{dagster_port}", "MLflow": f"http://{HOST}:{mlflow_port}"}
     environment = {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes of 200 MB for LLM judges, never asked
-        **os.environ,
+        **without_proxy(os.environ),
         "DAGSTER_HOME": str(home),
         "DAGSTER_WEBSERVER_URL": addresses["Dagster"],
         "MLFLOW_UI_URL": addresses["MLflow"],
@@ -86,6 +90,8 @@ def serve(root: Path, dagster_port: int, mlflow_port: int) -> int:
         for name, address in addresses.items():
             wait_for(address, servers[name], logs / f"{name.lower()}.log")
             print(f"{name:<8} {address}", flush=True)
+        if runs := training_runs(addresses["MLflow"]):
+            print(f"{'runs':<8} {runs}", flush=True)
         print(f"Ctrl-C stops both; their logs are in {os.path.relpath(logs, root)}", flush=True)
         while all(server.poll() is None for server in servers.values()):
             time.sleep(0.5)
@@ -106,14 +112,34 @@ def serve(root: Path, dagster_port: int, mlflow_port: int) -> int:
 
 
 def prepare_home(root: Path) -> Path:
-    """DAGSTER_HOME, with the project's dagster.yaml in it unless somebody has put another there."""
+    """DAGSTER_HOME with the project's dagster.yaml in it; one that a person has edited or put there stays.
+
+    A copy that nobody has touched is replaced when the project's own file has changed.
+    """
     home = Path(os.environ.get("DAGSTER_HOME") or root / ".dagster").resolve()
     home.mkdir(parents=True, exist_ok=True)
-    config = home / "dagster.yaml"
-    if not config.exists():
-        name = "dagster-postgres.yaml" if os.environ.get("DAGSTER_POSTGRES_URL") else "dagster.yaml"
-        shutil.copy(str(files("pipelines") / name), config)
+    config, note = home / "dagster.yaml", home / COPIED
+    name = "dagster-postgres.yaml" if os.environ.get("DAGSTER_POSTGRES_URL") else "dagster.yaml"
+    ours = (files("pipelines") / name).read_bytes()
+    present = config.read_bytes() if config.exists() else b""
+    untouched = note.exists() and note.read_text() == hashlib.sha256(present).hexdigest()
+    if not present or untouched:
+        config.write_bytes(ours)
+        note.write_text(hashlib.sha256(ours).hexdigest())
+    elif present != ours:
+        print(f"{config} is your own and is kept; the project's present one is pipelines/{name}", flush=True)
     return home
+
+
+def training_runs(mlflow: str) -> str:
+    """Address of the table of training runs, since MLflow's first page shows GenAI traces; "" before the first run."""
+    name = urllib.parse.quote(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+    try:
+        with open_directly(f"{mlflow}/api/2.0/mlflow/experiments/get-by-name?experiment_name={name}", 10) as answer:
+            number = json.load(answer)["experiment"]["experiment_id"]
+    except (OSError, ValueError, KeyError):
+        return ""
+    return f"{mlflow}/#/experiments/{number}/runs?workflowType=machine_learning"
 
 
 def tracking_uri(root: Path) -> str:
@@ -122,7 +148,9 @@ def tracking_uri(root: Path) -> str:
 
 
 def free_port(port: int) -> int:
-    """The port, or any free one for 0; OSError says which one is taken."""
+    """The port, or any free one for 0; OSError says which one is taken, or is none."""
+    if not 0 <= port < 65536:
+        raise OSError(f"port {port} does not exist; the range is 0 to 65535 (--dagster-port, --mlflow-port)")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -137,12 +165,14 @@ def wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            urllib.request.urlopen(address, timeout=2).close()
+            open_directly(address, timeout=2).close()
             return
         except OSError:
             time.sleep(0.2)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-    raise RuntimeError(f"no answer from {address}; the end of {log}:\n{tail}")
+    ended = server.poll()
+    what = f"no answer from {address}" if ended is None else f"the server of {address} ended with code {ended}"
+    raise RuntimeError(f"{what}; the end of {log}:\n{tail}")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from llm_core.formats.documents import document_id
 from llm_core.params import load
 from llm_core.runtime.storage import read_json
 
@@ -37,10 +38,13 @@ def project(tmp_path: Path) -> Path:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {name: stages[name] for name in STAGES}}))
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["sources"] = {"web": {"kind": "files", "paths": ["corpus.jsonl"], "license": "public-domain"}}
+    params["sources"] = {"pages": {"kind": "files", "paths": ["corpus.jsonl"], "license": "public-domain"}}
+    params["network"] = {"cache": str(tmp_path / "cache")}
     params["shards"] = {"megabytes": 0.008, "tokens": 2048}
     params["tokenizer"] |= {"vocab_size": 320, "sample_bytes": 100_000}
-    params["cleaning"]["steps"] = ["repair"]
+    params["cleaning"] = {"steps": ["repair"]}
+    params["split"]["group_by"] = {}  # names of sources that are not here would be errors
+    params.pop("checks", None)
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     load(folder / "params.yaml")
     (folder / "takedowns.jsonl").touch()
@@ -62,8 +66,8 @@ def test_through_dvc_repro_and_back(project):
     done = subprocess.run([*script, "--id", "document-5"], env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + done.stdout
     assert "the tokenizer was trained on none of them" in done.stdout
-    assert "document-300 (same_text)" in done.stdout
-    assert "document-301 (near_duplicate)" in done.stdout
+    assert f"{document_id('pages', 'document-300')} (same_text)" in done.stdout
+    assert f"{document_id('pages', 'document-301')} (near_duplicate)" in done.stdout
     assert " 0 of them not the same" in done.stdout
     assert "the first bytes" in done.stdout
     table = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.endswith("%")}

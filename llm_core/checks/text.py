@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from llm_core.checks import Verdict
 from llm_core.formats.documents import document_files, read_batches
 from llm_core.formats.ledger import read_ledger
+from llm_core.kernels.words import pieces
 from llm_core.params.checks import Checks
 
 NGRAM = 5
@@ -177,7 +178,7 @@ def similarity(first: str, second: str) -> float:
 
 
 def _shingles(text: str) -> set[tuple[str, ...]]:
-    words = text.lower().split()
+    words = [text[first:last].lower() for first, last in pieces(text)]
     return {tuple(words[i : i + NGRAM]) for i in range(max(len(words) - NGRAM + 1, 1))}
 
 

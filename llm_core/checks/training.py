@@ -12,6 +12,8 @@ from llm_core.formats.documents import document_files, read_batches
 from llm_core.params.checks import Checks
 from llm_core.runtime import json_lines
 
+HELDOUT = ("heldout_bits_per_byte", "heldout_loss")  # over all sources; causal models log the first, others the second
+
 
 def round_trip(tokenizer: Path, documents: Path, params: Checks) -> Verdict:
     """Decoding what was encoded gives back the same text, character by character."""
@@ -36,7 +38,7 @@ def round_trip(tokenizer: Path, documents: Path, params: Checks) -> Verdict:
 
 
 def conservation(tokens: Path, split: Path, params: Checks) -> Verdict:
-    """Every document of the split stands in the token shards exactly once, with at least one token."""
+    """Every document of the split is in the token shards exactly once, with at least one token."""
     from llm_core.formats.token_shards import TokenShards
 
     figures: dict[str, Any] = {}
@@ -56,12 +58,15 @@ def conservation(tokens: Path, split: Path, params: Checks) -> Verdict:
 
 
 def loss(model: Path, params: Checks, previous: Mapping[str, Any] | None) -> Verdict:
-    """All logged losses are finite, and the last held-out loss is near the best accepted one (`previous`)."""
+    """All logged losses are finite, and the last held-out loss is near the best accepted one (`previous`).
+
+    The held-out loss is bits per byte of causal models and nats per predicted token of the others.
+    """
     log = model / "training_log.jsonl"
     rows = json_lines.load_rows(log)
-    losses = [(row.get("step", 0), key, value) for row in rows for key, value in row.items() if "loss" in key]
+    losses = [(row.get("step", 0), key, value) for row in rows for key, value in row.items() if _is_loss(key)]
     bad = [(step, key) for step, key, value in losses if not isinstance(value, int | float) or not math.isfinite(value)]
-    heldout = [value for _, key, value in losses if "heldout" in key or "held_out" in key or "valid" in key]
+    heldout = [value for _, key, value in losses if key in HELDOUT]
     final = (heldout or [value for _, _, value in losses] or [math.nan])[-1]
     figures: dict[str, Any] = {"final loss": final, "logged": len(losses)}
     if bad or not losses:
@@ -81,6 +86,10 @@ def loss(model: Path, params: Checks, previous: Mapping[str, Any] | None) -> Ver
             figures,
         )
     return Verdict(True, f"final loss {final:.4f}, best accepted {figures['best loss']:.4f}", figures)
+
+
+def _is_loss(key: str) -> bool:
+    return "loss" in key or key.startswith(HELDOUT[0])
 
 
 def _sample(documents: Path, size: int) -> list[tuple[str, str]]:

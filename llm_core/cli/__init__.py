@@ -22,6 +22,7 @@ from typing import NoReturn
 from llm_core import __version__
 from llm_core.errors import UserError
 from llm_core.runtime import timings
+from llm_core.runtime.redaction import redact
 
 # group -> verb -> (module of llm_core.cli that holds it as `app`, what --help says of it)
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
@@ -159,7 +160,7 @@ def _main(arguments: list[str]) -> None:
             raise
         if os.environ.get("LLM_CORE_TRACEBACK"):
             raise
-        _stop(message, 130 if isinstance(error, KeyboardInterrupt) else 1)
+        _stop(redact(message), 130 if isinstance(error, KeyboardInterrupt) else 1)
     finally:
         timings.record(verb, arguments, started, failed)
 

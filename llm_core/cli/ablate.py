@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Overrides, ParamsFile, Takedowns, read_params, verb_app
 
 app = verb_app()
 
@@ -20,9 +20,7 @@ def ablate(
     ),
     tokenizer: Annotated[Path, typer.Option("--tokenizer", help="The same for all arms.")] = Path("data/tokenizer"),
     data: Annotated[Path, typer.Option("--data", help="The folder of the stages' outputs.")] = Path("data"),
-    tombstones: Annotated[Path, typer.Option("--takedowns", help="Documents that no arm may have.")] = Path(
-        "takedowns.jsonl"
-    ),
+    tombstones: Takedowns = None,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
@@ -31,10 +29,11 @@ def ablate(
     The mixture of sources and the number of tokens are the same in all arms, and so are tokenizer, held-out texts
     and seeds. Sizes are in params.ablation.
     """
+    from llm_core.corpus.takedowns import chosen_file
     from llm_core.formats.pages import to_markdown
     from llm_core.training.ablation.arms import Project
     from llm_core.training.ablation.stage import ablate as run
 
     params = read_params(params_file, overrides)
     changed = read_params(params_file, [*(overrides or []), *change])
-    typer.echo(to_markdown(run(params, changed, change, Project(data, tombstones), tokenizer, out)))
+    typer.echo(to_markdown(run(params, changed, change, Project(data, chosen_file(tombstones)), tokenizer, out)))

@@ -9,6 +9,7 @@ import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
+from llm_core.runtime.terminal import printable
 
 app = verb_app()
 STAGES = ("pretrain", "evaluate")
@@ -33,6 +34,7 @@ def agent(
 
     Transcripts are kept as MLflow traces. With --tasks the success rate on tasks with known answers.
     """
+    from llm_core.models.prompts import encode_text
     from llm_core.retrieval.agent import loop
     from llm_core.retrieval.agent.measure import measure
     from llm_core.retrieval.agent.tasks import build
@@ -57,7 +59,7 @@ def agent(
     }
 
     def attempt(text: str) -> loop.Transcript:
-        found = loop.run(text, llm, tools, limits, lambda piece: len(reader.tokenizer(piece)["input_ids"]))
+        found = loop.run(text, llm, tools, limits, lambda piece: len(encode_text(reader.tokenizer, piece)))
         ended = {"answer": found.answer, "ended": found.ended, "tokens": found.tokens}
         runs.trace("agent", {"question": text, "model": str(model)}, found.calls, ended)
         return found
@@ -70,8 +72,9 @@ def agent(
     assert question is not None
     found = attempt(question)
     for call in found.calls:
-        typer.echo(f"> {call['tool']}({json.dumps(call['input'], ensure_ascii=False)})\n{call['output']}")
-    typer.echo(found.answer or f"(no answer; the run ended: {found.ended})")
+        shown = f"> {call['tool']}({json.dumps(call['input'], ensure_ascii=False)})\n{call['output']}"
+        typer.echo(printable(shown))
+    typer.echo(printable(found.answer) or f"(no answer; the run ended: {found.ended})")
     if out is not None:
         from llm_core.runtime.storage import output_folder, write_json
 

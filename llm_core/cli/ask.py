@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.runtime.terminal import printable
 
 app = verb_app()
 
@@ -35,9 +36,9 @@ def ask(
     if as_json:
         typer.echo(json.dumps(asdict(answer), ensure_ascii=False, indent=2))
         return
-    typer.echo(answer.text)
+    typer.echo(printable(answer.text))
     if not answer.refused and not answer.supported:
         typer.echo("(no line that the model was shown holds these words)")
     for number, row in enumerate(answer.citations, start=1):
         where = ", ".join(filter(None, (row["document_id"], row["url"], f"characters {row['start']}-{row['stop']}")))
-        typer.echo(f"[{number}] {row['title'] or row['source']} ({where})")
+        typer.echo(printable(f"[{number}] {row['title'] or row['source']} ({where})", lines=False))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from llm_core.cli.options import verb_app
+from llm_core.runtime.terminal import printable
 
 app = verb_app()
 
@@ -15,7 +16,7 @@ def chat(
     model: Annotated[Path, typer.Option("--model", help="A finetuned model's folder.")],
     system: Annotated[str | None, typer.Option("--system", help="System message.")] = None,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")] = 128,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of tokens of an answer.")] = 128,
 ) -> None:
     """Answer each line that is typed, streaming; an empty line or Ctrl-D ends."""
     from llm_core.training.finetuning.use import Chat
@@ -28,6 +29,9 @@ def chat(
             break
         if not line:
             break
-        for piece in talk.say(line):
-            print(piece, end="", flush=True)
+        try:
+            for piece in talk.say(line):
+                print(printable(piece), end="", flush=True)
+        except KeyboardInterrupt:  # Ctrl-C ends the answer, not the conversation
+            print(" (interrupted)", end="")
         print(flush=True)

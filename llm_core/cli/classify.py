@@ -9,6 +9,7 @@ import typer
 
 from llm_core.cli.options import verb_app
 from llm_core.errors import UserError
+from llm_core.runtime.terminal import printable
 
 app = verb_app()
 
@@ -30,6 +31,5 @@ def classify(
     if not texts:
         raise UserError("classify: no text (give --text or lines on stdin)")
     for answer in run(model, texts):
-        typer.echo(
-            json.dumps(answer, ensure_ascii=False) if as_json else f"{answer['label']}\t{answer['confidence']:.3f}"
-        )
+        label = printable(answer["label"], lines=False)
+        typer.echo(json.dumps(answer, ensure_ascii=False) if as_json else f"{label}\t{answer['confidence']:.3f}")

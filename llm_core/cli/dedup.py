@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import In, Out, Overrides, ParamsFile, expand_sources, read_params, verb_app
+from llm_core.cli.options import In, Out, Overrides, ParamsFile, Takedowns, expand_sources, read_params, verb_app
 
 app = verb_app()
 
@@ -14,9 +14,7 @@ app = verb_app()
 def dedup(
     inputs: In,
     out: Out,
-    tombstones: Annotated[
-        Path, typer.Option("--takedowns", help="Documents to remove before looking for duplicates.")
-    ] = Path("takedowns.jsonl"),
+    tombstones: Takedowns = None,
     known: Annotated[
         Path | None, typer.Option(help="Folder `signatures` of an earlier run: drop what it has seen already.")
     ] = None,
@@ -32,8 +30,10 @@ def dedup(
 
     return_what_is_freed()
     from llm_core.corpus.deduplication.stage import dedup as run
+    from llm_core.corpus.takedowns import chosen_file
 
+    file = chosen_file(tombstones)
     params = read_params(params_file, overrides)
     paths = expand_sources(inputs, params)
     order, size = list(params.sources), params.shards.bytes
-    run(paths, out, params.deduplication, params.seed, order, tombstones, known, size, params.launch.deduplication)
+    run(paths, out, params.deduplication, params.seed, order, file, known, size, params.launch.deduplication)

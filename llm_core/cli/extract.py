@@ -53,20 +53,24 @@ def extract(
 
 def read_piece(source: str, piece: "Piece") -> "Iterator[Batch]":
     """Stream a WARC file's pages as batches; records that cannot be used are in them, already dropped."""
+    from llm_core.corpus.sources.base import broken_file, or_empty
     from llm_core.corpus.sources.warc import read_warc
+    from llm_core.runtime.inputs import BrokenInputError, open_unchanged
     from llm_core.runtime.progress import log
-    from llm_core.runtime.storage import open_file
 
     skipped: Counter[str] = Counter()
-    records = []
-    with open_file(piece.file) as stream:
-        for record in read_warc(stream, piece.file, skipped):
-            records.append(record)
-            if len(records) == BATCH_RECORDS:
-                yield _batch(records, source, piece.file)
-                records = []
-        if records:
-            yield _batch(records, source, piece.file)
+    records: list = []
+    try:
+        with open_unchanged(piece.file) as stream:
+            for record in or_empty(read_warc(stream, piece.file, skipped), skipped):
+                records.append(record)
+                if len(records) == BATCH_RECORDS:
+                    yield _batch(records, source, piece.file)
+                    records = []
+    except (BrokenInputError, OSError) as error:  # one broken file does not stop the others
+        records.append(broken_file(error))
+    if records:
+        yield _batch(records, source, piece.file)
     if skipped:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
         log(f"{piece.file}: records that are no pages by their kind: {kinds}")

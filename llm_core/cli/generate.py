@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.runtime.terminal import printable
 
 app = verb_app()
 
@@ -14,16 +15,19 @@ app = verb_app()
 def generate(
     model: Annotated[Path, typer.Option("--model", help="Folder of a causal model in Hugging Face layout.")],
     prompt: Annotated[list[str], typer.Option("--prompt", help="Text to continue. Repeatable.")],
-    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Most tokens to write.")] = 100,
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Maximum number of tokens to write.")] = 100,
     temperature: Annotated[float, typer.Option("--temperature", min=0, help="0 takes the likeliest token.")] = 0.8,
     top_k: Annotated[int, typer.Option("--top-k", min=1, help="Draw among this many likeliest tokens.")] = 50,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
     """Continue a prompt with a pretrained model; the seed of params.yaml makes it repeatable."""
-    from llm_core.training.pretraining.samples import load, sample
+    from llm_core.models.loading import load
+    from llm_core.training.pretraining.samples import sample
 
     seed = read_params(params_file, overrides).seed
-    network, tokenizer = load(model)
-    for text in sample(network, tokenizer, prompt, new_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed):
-        typer.echo(text)
+    loaded = load(model, kinds=("decoder",))
+    for text in sample(
+        loaded.network, loaded.tokenizer, prompt, new_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed
+    ):
+        typer.echo(printable(text))

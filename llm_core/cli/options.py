@@ -4,12 +4,12 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from llm_core.errors import UserError
 from llm_core.params import Params, load, validate
 
+DEFAULT = Path("params.yaml")
 ParamsFile = Annotated[
     Path,
     typer.Option("--params", help="Params file, or a preset, which is merged over params.yaml.", show_default=True),
@@ -29,12 +29,20 @@ In = Annotated[
 Out = Annotated[Path, typer.Option("--out", help="Folder to write; replaced whole when the stage succeeds.")]
 
 
+Takedowns = Annotated[
+    Path | None,
+    typer.Option(
+        "--takedowns", help="Tombstones of documents that must leave. By default takedowns.jsonl, where there is one."
+    ),
+]
+
+
 def read_params(file: Path, overrides: list[str] | None) -> Params:
     """The validated params of a verb's `--params` and `--set`.
 
-    Without `--params`, and where the folder has no params.yaml, the defaults hold, and a line on stderr says so.
+    Where no other file is named and the folder has no params.yaml, the defaults hold, and a line on stderr says so.
     """
-    if not file.exists() and not _given("params_file"):
+    if file == DEFAULT and not file.exists():
         print(f"llm-core: no {file} here, so the defaults hold (`llm-core params` prints them)", file=sys.stderr)
         return validate({}, "--set", overrides)
     return load(file, overrides)
@@ -44,12 +52,6 @@ def repeated(file: Path, overrides: list[str] | None) -> list[str]:
     """`--params` and `--set` as arguments, for a process that does the same work."""
     chosen = ["--params", str(file)] if file.exists() else []
     return chosen + [part for assignment in overrides or [] for part in ("--set", assignment)]
-
-
-def _given(name: str) -> bool:
-    """Whether a parameter of the present verb was given on its command line."""
-    context = click.get_current_context(silent=True)
-    return context is not None and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
 def expand_sources(paths: list[str], params: Params) -> list[str]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
+from llm_core.params.quality import Rule, rules
 
 app = verb_app()
 
@@ -84,15 +85,20 @@ def _defaults(kind: type[BaseModel], prefix: str) -> list[str]:
 def _label(kind: type[BaseModel]) -> str:
     """The value that chooses this model in a list of kinds (`rule: c4`), else its name."""
     for name in ("kind", "rule"):
-        if name in kind.model_fields:
-            return str(get_args(kind.model_fields[name].annotation)[0])
+        choices = get_args(kind.model_fields[name].annotation) if name in kind.model_fields else ()
+        if choices:
+            return str(choices[0])
+        if name in kind.model_fields and isinstance(kind.model_fields[name].default, str):
+            return str(kind.model_fields[name].default)
     return kind.__name__.lower()
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     """The models inside an annotation such as `dict[str, A | B]`, in its order."""
     if isinstance(annotation, type) and not get_args(annotation):
-        if issubclass(annotation, BaseModel):
+        if annotation is Rule:
+            yield from rules().values()  # a rule is found by its name, those of plugins too
+        elif issubclass(annotation, BaseModel):
             yield annotation
         return
     for part in get_args(annotation):

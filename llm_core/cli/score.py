@@ -39,14 +39,15 @@ def score(
     overrides: Overrides = None,
 ) -> None:
     """Score files of the user's: BLEU and chrF, ROUGE, or accuracy, macro F1 and Matthews correlation."""
-    from llm_core.evaluation.text_metrics import compare_systems, read_lines
+    from llm_core.evaluation.text_metrics import compare_systems, read_labels, read_lines
     from llm_core.runtime.storage import output_folder, write_json
 
     params = read_params(params_file, overrides)
-    systems = {_name(path, given): read_lines(path, key) for path in given}
+    read = read_labels if kind is Kind.CLASSIFICATION else read_lines
+    systems = {_name(path, given): read(path, key) for path in given}
     if len(systems) < len(given):
-        raise UserError("--given: the same file twice")
-    wanted = [read_lines(path, key) for path in references]
+        raise UserError("--given names the same file twice; each system needs a file of its own")
+    wanted = [read(path, key) for path in references]
     found = compare_systems(kind.value, systems, wanted, params.evaluation.text_metrics, params.seed)
     if out:
         with output_folder(out) as folder:

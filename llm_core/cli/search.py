@@ -8,6 +8,7 @@ import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
+from llm_core.runtime.terminal import printable
 
 app = verb_app()
 
@@ -39,6 +40,7 @@ def search(
             typer.echo(json.dumps({"rank": rank, "score": round(hit.score, 6), **row}, ensure_ascii=False))
         else:
             where = f"{row['title'] or row['source']} ({row['document_id']}{', ' + row['url'] if row['url'] else ''})"
-            typer.echo(f"{rank}. {hit.score:.4f}  {where}\n   {' '.join(row['text'].split())[:300]}")
+            text = printable(row["text"], lines=False)[:300]
+            typer.echo(f"{rank}. {hit.score:.4f}  {printable(where, lines=False)}\n   {text}")
     if not hits:
         typer.echo("nothing found", err=True)

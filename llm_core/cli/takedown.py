@@ -36,20 +36,14 @@ def takedown(
     """
     from llm_core.corpus import takedowns
     from llm_core.lineage import takedown as lineage
-    from llm_core.lineage.handover import check_report, plan_report
+    from llm_core.lineage.handover import plan_report
     from llm_core.lineage.index import open_index
     from llm_core.lineage.page import write_page
     from llm_core.lineage.versions import tag
 
-    seed = read_params(params_file, overrides).seed
+    params = read_params(params_file, overrides)
     if check:
-        left = lineage.check(data, file)
-        for folder, count in left.items():
-            typer.echo(f"  {folder:<16} {count} removed documents left")
-        if out:
-            write_page(out, check_report(left, data, file))
-        if any(left.values()):
-            raise UserError("documents named by a tombstone are still there: run `dvc repro`")
+        _prove(data, file, Path(params.network.cache).expanduser(), out)
         return
     asked = {"id": identifier, "url": url, "domain": domain, "text_hash": text_hash}
     given = {kind: value for kind, value in asked.items() if value}
@@ -57,7 +51,7 @@ def takedown(
         raise UserError("give one of --id, --url, --domain and --text-hash, and a --reason")
     kind, value = next(iter(given.items()))
     index = open_index(data)
-    plan = lineage.plan(index, data, kind, value, reason, near_duplicates, seed)
+    plan = lineage.plan(index, data, kind, value, reason, near_duplicates, params.seed)
     typer.echo("\n".join(plan.lines()))
     if out:
         write_page(out, plan_report(plan, index, apply))
@@ -67,3 +61,23 @@ def takedown(
         typer.echo(f"{file}: written. Now `dvc repro`, then `llm-core takedown --check`; commit the file with git.")
     else:
         typer.echo("nothing was changed; --apply writes the tombstones")
+
+
+def _prove(data: Path, file: Path, cache: Path, out: Path | None) -> None:
+    """Print what is left and what remains; UserError while something is left or a tombstone names nothing."""
+    from llm_core.lineage.handover import check_report
+    from llm_core.lineage.page import write_page
+    from llm_core.lineage.proof import check
+
+    proof = check(data, file, cache)
+    for folder, count in proof.left.items():
+        typer.echo(f"  {folder:<22} {count} removed documents left")
+    for place, how, advice in proof.remains:
+        typer.echo(f"  what remains: {place}: {how}{' documents' if isinstance(how, int) else ''}; {advice}")
+    if out:
+        write_page(out, check_report(proof, data, file))
+    if any(proof.left.values()):
+        raise UserError("documents named by a tombstone are still there: run `dvc repro`")
+    if proof.unmatched:
+        shown = "; ".join(proof.unmatched[:5]) + ("; …" if len(proof.unmatched) > 5 else "")
+        raise UserError(f"{file}: {len(proof.unmatched)} tombstones name no document that was seen here: {shown}")

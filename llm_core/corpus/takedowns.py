@@ -3,13 +3,17 @@
 `takedowns.jsonl` is an input of the graph, kept in git: one JSON object a line with exactly
 one of `id`, `url`, `domain`, `text_hash`, and a `reason`. Deduplication drops what matches
 before it looks for clusters, so that a document which a removed one stood for gets its
-place, as if the removed one had never been. A text hash also stops the same text when a
-later crawl brings it under another id. Taking a line out brings the first bytes back.
+place, as if the removed one had never been. Taking a line out brings the first bytes back.
+
+A takedown must hold when a later crawl brings the text under another id. So a tombstone that names an id also carries
+the hash of its text and its sketch (`llm_core.corpus.similarity.sketch`), as `llm-core takedown --apply` writes them:
+the same text leaves, and so does one that is lightly edited (`SIMILARITY`).
 """
 
 import hashlib
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,13 +21,22 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
+from llm_core.corpus.similarity import sketch
 from llm_core.errors import UserError
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import output_file
 
 FILE = "takedowns.jsonl"
 KINDS = ("id", "url", "domain", "text_hash")
+NEAR = "near_duplicate"
+MATCHES = (*KINDS, NEAR)
+"""how a tombstone can match a document, in the order in which the ways are tried"""
+SIMILARITY = 0.5
+"""minimum Jaccard similarity of 5-word shingles with a removed text from which a document leaves too (about one word
+in fourteen changed); the measure by which `split` calls texts too alike to test on"""
 SPACE = re.compile(r"\s+")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+HASH = re.compile(r"[0-9a-f]{32}")
 
 
 def text_hash(text: str) -> str:
@@ -32,33 +45,149 @@ def text_hash(text: str) -> str:
     return hashlib.md5(folded.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
 
 
+def host_of(address: str) -> str:
+    """The host of a URL or of a domain as people write it, lower case and in ASCII; "" where there is none.
+
+    `HTTP://user@Example.org:80/`, ` example.org. ` and `*.example.org` all give `example.org`.
+    """
+    text = address.strip()
+    if not SCHEME.match(text):
+        text = f"//{text.removeprefix('//')}"
+    try:
+        host = (urlsplit(text).hostname or "").strip()
+    except ValueError:
+        return ""
+    host = host.removeprefix("*").strip(".").lower()
+    try:
+        return host.encode("idna").decode() if not host.isascii() else host
+    except UnicodeError:
+        return host
+
+
+def plain_url(url: str) -> str:
+    """An address without what does not tell pages apart: http or https, letter case of the host, user, default port,
+    fragment, a slash at the end."""
+    text = url.strip().partition("#")[0]
+    host = host_of(text)
+    match = SCHEME.match(text)
+    if not match or not host:
+        return text
+    try:
+        parts = urlsplit(text)
+        port = f":{parts.port}" if parts.port not in (None, 80, 443) else ""
+    except ValueError:
+        return text
+    scheme = match[0].lower().replace("https://", "http://")
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{scheme}{host}{port}{parts.path.rstrip('/')}{query}"
+
+
+def host_spellings(domain: str) -> list[str]:
+    """The host of a domain as addresses may have it: in ASCII (`xn--…`), and in its own letters."""
+    host = host_of(domain)
+    try:
+        return sorted({host, host.encode().decode("idna")} - {""})
+    except UnicodeError:
+        return [host] if host else []
+
+
 @dataclass
 class Takedowns:
-    """The tombstones of a file, ready to be held against documents."""
+    """The tombstones of a file, ready to be compared with documents."""
 
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    """the tombstones, in the order of the file"""
     values: dict[str, set[str]] = field(default_factory=lambda: {kind: set() for kind in KINDS})
+    """by kind what is looked for"""
+    matched: set[int] = field(default_factory=set)
+    """numbers of the tombstones that matched a document so far"""
+
+    def __post_init__(self) -> None:
+        self._owners: dict[tuple[str, str], list[int]] = {}
+        sketches: list[Any] = []
+        self._sketched: list[int] = []
+        for number, row in enumerate(self.rows):
+            for kind in KINDS:
+                if kind in row:
+                    self.values[kind].add(row[kind])
+                    self._owners.setdefault((kind, row[kind]), []).append(number)
+            if "sketch" in row:
+                sketches.append(sketch.decode(row["sketch"]))
+                self._sketched.append(number)
+        self._sketches, self._sketcher = sketch.Sketches(sketches), sketch.Sketcher()
 
     def __bool__(self) -> bool:
-        return any(self.values.values())
+        return bool(self.rows)
 
     def match(self, batch: pa.RecordBatch) -> list[str | None]:
-        """For each document of a batch (`id`, `url`, `text`) the kind of tombstone that names it, or None."""
-        matched: list[str | None] = [None] * batch.num_rows
+        """For each document of a batch (`id`, `url`, `text`) the way (MATCHES) in which one names it, or None."""
+        found: list[str | None] = [None] * batch.num_rows
         for kind in KINDS:
             wanted = self.values[kind]
             if wanted:
-                for row, value in enumerate(self._keys(kind, batch)):
-                    if matched[row] is None and not wanted.isdisjoint(value):
-                        matched[row] = kind
-        return matched
+                for row, keys in enumerate(self._keys(kind, batch)):
+                    for key in wanted.intersection(keys):
+                        found[row] = found[row] or kind
+                        self.matched.update(self._owners[kind, key])
+        if len(self._sketches):
+            for row, text in enumerate(batch.column("text").to_pylist()):
+                if found[row] is None:
+                    for number in self.alike(text):
+                        found[row] = NEAR
+                        self.matched.add(number)
+        return found
+
+    def alike(self, text: str) -> list[int]:
+        """Numbers of the tombstones whose texts are at least SIMILARITY like `text`."""
+        return [self._sketched[number] for number in self._sketches.alike(self._sketcher(text or ""), SIMILARITY)]
+
+    def touched(self, text: str, minimum: int) -> list[int]:
+        """Numbers of the tombstones of whose sketch a longer `text` holds so many hashes, or half of all."""
+        if not len(self._sketches):
+            return []
+        hits = self._sketches.touched(self._sketcher.in_order(text))
+        enough = [min(minimum, (size + 1) // 2) for size in self._sketches.sizes]
+        return [self._sketched[number] for number, hit in enumerate(hits.tolist()) if hit and hit >= enough[number]]
+
+    def unmatched(self, by_hand: bool = False) -> list[str]:
+        """The tombstones that have matched no document so far, as `kind value`, sorted.
+
+        With `by_hand` only those that nobody has seen match: `llm-core takedown --apply` writes none that matches
+        nothing, and a source may stop to offer a removed document.
+        """
+        missing = [row for number, row in enumerate(self.rows) if number not in self.matched]
+        if by_hand:
+            missing = [row for row in missing if "documents" not in row and not ("id" in row and "text_hash" in row)]
+        return sorted({f"{kind_of(row)} {row[kind_of(row)]}" for row in missing})
 
     @staticmethod
-    def _keys(kind: str, batch: pa.RecordBatch) -> Iterable[list[str]]:
+    def _keys(kind: str, batch: pa.RecordBatch) -> Iterator[Iterable[str]]:
         if kind == "text_hash":
-            return ([text_hash(text)] for text in batch.column("text").to_pylist())
-        if kind == "domain":
-            return (_domains(url) for url in batch.column("url").to_pylist())
-        return ([value] if value else [] for value in batch.column(kind).to_pylist())
+            yield from ([text_hash(text or "")] for text in batch.column("text").to_pylist())
+        elif kind == "domain":
+            yield from (_domains(url) for url in batch.column("url").to_pylist())
+        elif kind == "url":
+            yield from ([plain_url(url)] if url else [] for url in batch.column("url").to_pylist())
+        else:
+            yield from ([str(value)] if value is not None else [] for value in batch.column(kind).to_pylist())
+
+
+def kind_of(row: dict[str, Any]) -> str:
+    """What a tombstone names: `id`, `url`, `domain` or `text_hash` (a row with an id carries its text's hash too)."""
+    return next(kind for kind in KINDS if row.get(kind))
+
+
+def describe(text: str) -> dict[str, str]:
+    """What a tombstone keeps of a document's text: `text_hash` and `sketch`."""
+    made = sketch.encode(sketch.Sketcher()(text))
+    return {"text_hash": text_hash(text)} | ({"sketch": made} if made else {})
+
+
+def chosen_file(named: Path | None) -> Path:
+    """The file of `--takedowns`, which must exist where somebody named it; by default `FILE`, which need not."""
+    if named is not None and not named.is_file():
+        raise UserError(f"--takedowns {named}: no such file; leave the option out to read {FILE} where there is one")
+    return named or Path(FILE)
 
 
 def load(path: str | Path) -> Takedowns:
@@ -66,13 +195,50 @@ def load(path: str | Path) -> Takedowns:
 
     Raises UserError, with file and line, for a line that is not a tombstone.
     """
-    found = Takedowns()
-    for number, row in enumerate(read_rows(path), start=1):
-        named = [kind for kind in KINDS if row.get(kind)]
-        if len(named) != 1 or not row.get("reason"):
-            raise UserError(f"{path}:{number}: a tombstone needs one of {', '.join(KINDS)}, and a reason")
-        found.values[named[0]].add(row[named[0]].lower() if named[0] == "domain" else row[named[0]])
+    rows = []
+    for number, row in json_lines.read_rows(path) if Path(path).is_file() else ():
+        try:
+            rows.append(_checked(row))
+        except ValueError as error:
+            raise UserError(f"{path}:{number}: {error}") from None
+    return Takedowns(rows)
+
+
+def _checked(row: dict[str, Any]) -> dict[str, Any]:
+    """A tombstone with its value in the spelling that is compared; ValueError for what is none."""
+    named = [kind for kind in KINDS if row.get(kind) not in (None, "")]
+    if not named or (len(named) > 1 and named != ["id", "text_hash"]) or not row.get("reason"):
+        raise ValueError(f"a tombstone needs one of {', '.join(KINDS)}, and a reason")
+    found = {key: value for key, value in row.items() if value not in (None, "")}
+    for kind in named:
+        found[kind] = normal(kind, row[kind])
+    if "sketch" in found:
+        sketch.decode(str(found["sketch"]))
     return found
+
+
+def normal(kind: str, value: Any) -> str:
+    """The value of a tombstone in the spelling that is compared. Raises ValueError, with what is wrong."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"'{kind}' must be text, not {json.dumps(value)}")
+    text = str(value).strip()
+    if not text:
+        raise ValueError(f"'{kind}' is empty")
+    if kind == "url":
+        return plain_url(text)
+    if kind == "text_hash":
+        if not HASH.fullmatch(text.lower()):
+            raise ValueError("'text_hash' must be 32 hexadecimal digits, as `llm-core trace --json` prints them")
+        return text.lower()
+    if kind == "domain":
+        host = host_of(text)
+        after = SCHEME.sub("", text).removeprefix("//").partition("/")[2]
+        if not host or SPACE.search(host):
+            raise ValueError(f"'{text}' names no domain; write example.org")
+        if after:
+            raise ValueError(f"'{text}' is the address of a page; give it as `url`, or the domain alone ({host})")
+        return host
+    return text
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
@@ -88,9 +254,6 @@ def write_rows(path: str | Path, rows: list[dict[str, Any]]) -> None:
 
 def _domains(url: str | None) -> list[str]:
     """The host of a URL and every domain above it: a.b.org -> a.b.org, b.org, org."""
-    try:
-        host = (urlsplit(url or "").hostname or "").lower()
-    except ValueError:
-        return []
+    host = host_of(url or "") if url else ""
     parts = host.split(".")
     return [".".join(parts[start:]) for start in range(len(parts))] if host else []

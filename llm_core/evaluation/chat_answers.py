@@ -11,8 +11,12 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.evaluation.answer_matching import normalize
-from llm_core.evaluation.statistics import detectable_difference, interval, mean_and_error
+from llm_core.evaluation.statistics import detectable_difference, mean_and_error, scored
 from llm_core.evaluation.tasks import spread
+from llm_core.models import generation
+from llm_core.models.generation import Decoding
+from llm_core.models.loading import LoadedModel
+from llm_core.models.prompts import encode_chat
 from llm_core.runtime import json_lines
 from llm_core.runtime.progress import task as progress_task
 
@@ -38,16 +42,13 @@ def answer_questions(
     questions = read_questions(file)
     questions = [questions[place] for place in spread(len(questions), limit)]
     guesses = most_frequent(file.with_name("train.jsonl"))
-    prompts = [
-        tokenizer.apply_chat_template(row["messages"][:-1], add_generation_prompt=True, return_dict=False)
-        for row in questions
-    ]
+    prompts = [encode_chat(tokenizer, row["messages"][:-1]) for row in questions]
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
     given: dict[int, str] = {}
     with progress_task("answers", total=len(prompts), unit="questions") as work:
         for start in range(0, len(order), batch):
             places = order[start : start + batch]
-            texts = generate(network, tokenizer, [prompts[place] for place in places], max_new)
+            texts = generate(network, tokenizer, [prompts[place] for place in places], max_new, batch)
             given |= dict(zip(places, texts, strict=True))
             work.update(len(places))
     rows = []
@@ -71,14 +72,9 @@ def answer_questions(
 def summarize_answers(rows: list[Row]) -> dict[str, float]:
     """Exact match with its error and 95 % interval, the most-frequent-answer baseline, the number of questions."""
     matches = [row["exact_match"] for row in rows]
-    value, error = mean_and_error(matches)
-    low, high = interval(matches)
     baseline, _ = mean_and_error([row["most_frequent"] for row in rows])
     return {
-        "exact_match": value,
-        "exact_match_stderr": error,
-        "exact_match_low": low,
-        "exact_match_high": high,
+        **scored(matches, "exact_match"),
         "most_frequent_answer": baseline,
         "detectable": detectable_difference(matches),
         "items": len(rows),
@@ -96,18 +92,8 @@ def most_frequent(train: Path) -> dict[str, str]:
     return {field: min(count.items(), key=lambda item: (-item[1], item[0]))[0] for field, count in counts.items()}
 
 
-def generate(network: Any, tokenizer: Any, prompts: list[list[int]], max_new: int) -> list[str]:
-    """Greedy continuations of prompts (token ids), batched with padding on the left and a KV cache."""
-    import torch
-
-    room = (getattr(network.config, "max_position_embeddings", None) or 1 << 30) - max_new
-    prompts = [prompt[-room:] for prompt in prompts]
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
-    width = max(map(len, prompts))
-    inputs = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    with torch.inference_mode():
-        written = network.generate(
-            inputs, attention_mask=mask, max_new_tokens=max_new, do_sample=False, pad_token_id=pad
-        )
-    return [tokenizer.decode(row[width:], skip_special_tokens=True).strip() for row in written]
+def generate(network: Any, tokenizer: Any, prompts: list[list[int]], max_new: int, batch: int = 1) -> list[str]:
+    """Greedy continuations of prompts (token ids); a prompt too long for the context keeps its end."""
+    how = Decoding(max_new, too_long="cut")
+    found = generation.generate(LoadedModel.of(network, tokenizer), prompts, how, batch)
+    return [one.text.strip() for one in found]

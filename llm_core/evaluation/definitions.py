@@ -1,7 +1,7 @@
 """Any task of lm-eval-harness by its name: its own definition, and where on the hub its items lie.
 
 The catalog names the benchmarks whose items are in the data package. Every other name is looked up in lm-eval's
-index (7 CPU seconds, once a process). A group or a tag (`blimp`) stands for all its tasks.
+index (7 CPU seconds, once a process). A group or a tag (`blimp`) means all its tasks.
 """
 
 import logging

@@ -4,19 +4,24 @@ import contextlib
 import copy
 import io
 import logging
-import math
 import os
 import sys
 import tempfile
 from pathlib import Path
 from statistics import stdev
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from llm_core.evaluation.catalog import BENCHMARKS, main_metric
 from llm_core.evaluation.definitions import definitions
 from llm_core.evaluation.results import average
-from llm_core.evaluation.statistics import detectable_difference, interval, mean_and_error
+from llm_core.evaluation.statistics import detectable_difference, mean_and_error, scored
 from llm_core.evaluation.tasks import write_tasks
+from llm_core.models.batches import pad_masks, pad_rows
+from llm_core.models.generation import pad_id
+from llm_core.models.loading import device_of
+from llm_core.models.prompts import control_tokens, encode_rendered, encode_text, mark
 from llm_core.params.evaluation import Evaluation
 
 Row = dict[str, Any]
@@ -35,7 +40,6 @@ def score_benchmarks(
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from datasets.utils import disable_progress_bars
     from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
     disable_progress_bars()
@@ -46,7 +50,13 @@ def score_benchmarks(
         terminal = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
         with terminal:  # lm-eval's bars are for terminals; in a log they are a line each
             found = simple_evaluate(
-                HFLM(pretrained=network, tokenizer=tokenizer, batch_size=params.batch_size, add_bos_token=begin),
+                _harness_model(params.chat)(
+                    pretrained=network,
+                    tokenizer=tokenizer,
+                    batch_size=params.batch_size,
+                    add_bos_token=begin,
+                    device=str(device_of(network)),
+                ),
                 tasks=list(samples),
                 samples=samples,
                 num_fewshot=params.num_fewshot,
@@ -70,6 +80,35 @@ def score_benchmarks(
             else:
                 rows.append(row)
     return rows
+
+
+def _harness_model(chat: bool) -> Any:
+    """lm-eval's model class, in which names of control tokens in benchmark items are ordinary text."""
+    from lm_eval.models.huggingface import HFLM
+
+    class Plain(HFLM):  # type: ignore[misc]
+        def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+            marked = [mark(self.tokenizer, message) for message in chat_history]
+            return str(super().apply_chat_template(marked, add_generation_prompt))
+
+        def tok_encode(self, string: str, add_special_tokens: Any = None, left_truncate_len: Any = None,
+                       **rest: Any) -> list[int]:  # fmt: skip
+            if chat:
+                ids = encode_rendered(self.tokenizer, string)
+            elif any(name in string for name in control_tokens(self.tokenizer)):
+                special = add_special_tokens if add_special_tokens is not None else self.add_bos_token is not False
+                ids = encode_text(self.tokenizer, string, special=bool(special))
+            else:
+                return list(super().tok_encode(string, add_special_tokens, left_truncate_len, **rest))
+            return ids[-left_truncate_len:] if left_truncate_len else ids
+
+        def tok_batch_encode(self, strings: list[str], padding_side: Literal["left", "right"] = "left",
+                             left_truncate_len: int | None = None, truncation: bool = False) -> Any:  # fmt: skip
+            rows = [self.tok_encode(string, left_truncate_len=left_truncate_len) for string in strings]
+            pad = pad_id(self.tokenizer)
+            return pad_rows(rows, pad, "cpu", padding_side), pad_masks(rows, "cpu", padding_side)  # lm-eval moves them
+
+    return Plain
 
 
 def score_over_seeds(
@@ -130,11 +169,7 @@ def summarize(rows: list[Row], touched: dict[str, set[str]] | None = None) -> di
         score: dict[str, float] = {"items": len(members)}
         for metric in (key for key in members[0] if key not in ("task", "id")):
             values = [row[metric] for row in members]
-            mean, error = mean_and_error(values)
-            low, high = interval(values)
-            if metric == "perplexity":  # rows hold log-likelihoods; delta method
-                mean, error, low, high = math.exp(-mean), math.exp(-mean) * error, math.exp(-high), math.exp(-low)
-            score |= {metric: mean, f"{metric}_stderr": error, f"{metric}_low": low, f"{metric}_high": high}
+            score |= _perplexity(values) if metric == "perplexity" else scored(values, metric)
         first = main_metric(task, members[0])
         if entry and entry.chance is not None:
             score["chance"] = entry.chance
@@ -145,11 +180,18 @@ def summarize(rows: list[Row], touched: dict[str, set[str]] | None = None) -> di
                 part = [row[first] for row in members if (row["id"] in dirty) == wanted]
                 score[f"items_{kind}"] = len(part)
                 if part:
-                    name = f"{first}_{kind}"
-                    score[name], score[f"{name}_stderr"] = mean_and_error(part)
-                    score[f"{name}_low"], score[f"{name}_high"] = interval(part)
+                    score |= scored(part, f"{first}_{kind}")
         scores[task] = score
     return scores
+
+
+def _perplexity(log_likelihoods: list[float]) -> dict[str, float]:
+    """exp of minus the mean; the error by the delta method, the interval's ends change places."""
+    found = scored(log_likelihoods, "perplexity")
+    mean, error, low, high = found.values()
+    with np.errstate(over="ignore"):
+        ends = [float(np.exp(-value)) for value in (mean, high, low)]
+    return dict(zip(found, (ends[0], ends[0] * error, *ends[1:]), strict=True))
 
 
 def _number(value: Any) -> float:

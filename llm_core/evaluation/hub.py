@@ -98,7 +98,7 @@ def _rows(definition: Definition, split: str, commit: str) -> list[Item]:
 
 
 def _asked(dataset: str, ask: Any) -> Any:
-    """`ask()`, its failures told apart: no hub (ConnectionError), or no such data set there (UserError)."""
+    """`ask()`, with its failures distinguished: no hub (ConnectionError), or no such data set there (UserError)."""
     import datasets
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError

@@ -3,7 +3,7 @@
 `TASK.jsonl` holds one item a line with a stable `id` and the fields that lm-eval's definition of
 the task reads. Items that serve as few-shot examples lie in `TASK.fewshot.jsonl`. `manifest.json`
 gives count, hash, licence and origin of each. Fields that the package renamed or converted are
-turned back to what lm-eval expects; each such change stands in `_RESTORE`.
+turned back to what lm-eval expects; each such change is in `_RESTORE`.
 """
 
 import gzip

@@ -12,8 +12,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from llm_core.evaluation.statistics import detectable, ratio_and_error, student
 from llm_core.formats.documents import document_files, read_batches
+from llm_core.models.loading import context_of, device_of
+from llm_core.models.prompts import encode_text
+from llm_core.models.windows import windows
 from llm_core.params.evaluation import LanguageModelling
 from llm_core.runtime.digests import short_hash
 from llm_core.runtime.progress import task as progress_task
@@ -45,7 +50,7 @@ def read_texts(inputs: list[str], tokenizer: Any, tokens_per_source: int | None)
     for source, members in sorted(by_source.items()):
         tokens = 0
         for _, identifier, text in sorted(members):
-            ids = [*begin, *tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], *end]
+            ids = [*begin, *encode_text(tokenizer, text), *end]
             chosen.append(Text(identifier, source, text, ids))
             tokens += len(ids)
             if tokens_per_source is not None and tokens >= tokens_per_source:
@@ -53,26 +58,11 @@ def read_texts(inputs: list[str], tokenizer: Any, tokens_per_source: int | None)
     return chosen
 
 
-def windows(length: int, context: int, stride: int) -> Iterator[tuple[int, int, int]]:
-    """(first input, end of inputs, first input whose successor is scored) of a document of `length` tokens.
-
-    >>> list(windows(6, 4, 2))  # inputs 0..4 predict tokens 1..5, each once
-    [(0, 4, 0), (2, 5, 4)]
-    """
-    last, scored = length - 1, 0
-    for begin in range(0, max(last, 0), stride):
-        end = min(begin + context, last)
-        yield begin, end, scored
-        scored = end
-        if end == last:
-            return
-
-
 def score_texts(network: Any, texts: list[Text], params: LanguageModelling, batch_size: int, what: str) -> list[Row]:
     """One row a document: bits, bytes, tokens. The network is in eval mode; logits are taken in fp32."""
     import torch
 
-    context = min(params.context, getattr(network.config, "max_position_embeddings", None) or params.context)
+    context, device = min(params.context, context_of(network.config) or params.context), device_of(network)
     stride = min(params.stride, context)
     pieces = [
         (number, begin, end, scored)
@@ -86,10 +76,10 @@ def score_texts(network: Any, texts: list[Text], params: LanguageModelling, batc
         for start in range(0, len(pieces), batch_size):
             batch = pieces[start : start + batch_size]
             width = max(end - begin for _, begin, end, _ in batch)
-            inputs = torch.zeros(len(batch), width, dtype=torch.long)
-            targets = torch.full((len(batch), width), -100)
+            inputs = torch.zeros(len(batch), width, dtype=torch.long, device=device)
+            targets = torch.full((len(batch), width), -100, device=device)
             for row, (number, begin, end, scored) in enumerate(batch):
-                ids = torch.tensor(texts[number].ids[begin : end + 1])
+                ids = torch.tensor(texts[number].ids[begin : end + 1], device=device)
                 inputs[row, : end - begin] = ids[:-1]
                 targets[row, scored - begin : end - begin] = ids[scored - begin + 1 :]
             # Causal, padded on the right: what is scored cannot see the padding, so no mask is needed.
@@ -129,7 +119,7 @@ def summarize_texts(rows: list[Row]) -> dict[str, dict[str, float]]:
             "bits_per_byte_low": value - half,
             "bits_per_byte_high": value + half,
             "detectable": detectable(error * math.sqrt(2)),
-            "perplexity": 2 ** (sum(row["bits"] for row in members) / tokens),
+            "perplexity": float(np.exp2(sum(row["bits"] for row in members) / tokens)),
             "bytes": sum(row["bytes"] for row in members),
             "tokens": tokens,
             "documents": len(members),

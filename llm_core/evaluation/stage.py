@@ -5,6 +5,7 @@ that models are compared on the same items later; `samples.json` continues the p
 params. Seeds and clocks leave no trace: the same model, items and params give the same bytes.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from llm_core.evaluation.language_modelling import (
     summarize_texts,
     xz_bits_per_byte,
 )
+from llm_core.models import loading
+from llm_core.models.prompts import encode_text
 from llm_core.params import Params
 from llm_core.runtime import json_lines
 from llm_core.runtime.digests import content_digest
@@ -87,26 +90,8 @@ def evaluate(
 
 def load(model: Path, dtype: str = "float32") -> tuple[Any, Any]:
     """(network in eval mode, tokenizer). Raises UserError where `model` is no causal language model."""
-    import torch
-    import transformers
-
-    from llm_core.models import lstm  # noqa: F401 - registers the class
-
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        config = transformers.AutoConfig.from_pretrained(model)
-        kind = (config.architectures or ["?"])[0]
-        if kind.endswith(
-            ("ForSequenceClassification", "ForMaskedLM", "ForConditionalGeneration", "ForTokenClassification")
-        ):
-            raise UserError(
-                f"{model}: a {kind} does not continue text, so it has no bits per byte and no benchmark scores; "
-                "its own held-out metrics are in the metrics.json that its training wrote"
-            )
-        network = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype))
-        return network.eval(), transformers.AutoTokenizer.from_pretrained(model)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{model}: no causal language model here ({str(error).splitlines()[0]})") from None
+    loaded = loading.load(model, kinds=("decoder",), dtype=dtype)
+    return loaded.network, loaded.tokenizer
 
 
 def read_touched(file: Path) -> dict[str, set[str]]:
@@ -146,19 +131,23 @@ def lines(metrics: Metrics) -> list[str]:
 
 
 def with_error(score: Mapping[str, Any], metric: str) -> str:
-    """`0.2600 ± 0.0627`; a single document has no error to give; equal items have an interval all the same."""
-    error = score.get(f"{metric}_stderr")
-    if error == 0:
-        return f"{score[metric]:.4f} [{score[f'{metric}_low']:.4f}, {score[f'{metric}_high']:.4f}]"
-    return f"{score[metric]:.4f} " + ("(one document, no error)" if error is None else f"± {error:.4f}")
+    """`0.2600 ± 0.0627`; the interval instead where equal items, or a single one, have no spread."""
+    value = score[metric]
+    if value is None:
+        return "not a finite number"
+    error, low, high = (score.get(f"{metric}_{part}") for part in ("stderr", "low", "high"))
+    if error:
+        return f"{value:.4f} ± {error:.4f}"
+    known = low is not None and high is not None and low < high
+    return f"{value:.4f} " + (f"[{low:.4f}, {high:.4f}]" if known else "(one document, no error)")
 
 
 def rounded(value: Any) -> Any:
-    """Floats to 12 significant digits, nan to null: what JSON and every processor agree on."""
+    """Floats to 12 significant digits, those that are not finite to null: what JSON and every processor agree on."""
     if isinstance(value, dict):
         return {key: rounded(inner) for key, inner in value.items()}
     if isinstance(value, float):
-        return float(f"{value:.12g}") if value == value else None
+        return float(f"{value:.12g}") if math.isfinite(value) else None
     return value
 
 
@@ -167,11 +156,7 @@ def _language_modelling(rows: list[Row], texts: list[Text], model: Path, params:
     for source, value in xz_bits_per_byte(texts).items():
         scores[source]["xz"] = value
     if params.evaluation.language_modelling.untrained:
-        import torch
-        import transformers
-
-        torch.manual_seed(params.seed)
-        random = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(model)).eval()
+        random = loading.untrained(model, params.seed)
         settings = params.evaluation.language_modelling
         blank = summarize_texts(score_texts(random, texts, settings, params.evaluation.batch_size, "untrained"))
         for source, score in blank.items():
@@ -181,8 +166,8 @@ def _language_modelling(rows: list[Row], texts: list[Text], model: Path, params:
 
 def _samples(network: Any, tokenizer: Any, prompts: list[str]) -> list[dict[str, str]]:
     begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    ids = [begin + tokenizer(prompt, add_special_tokens=False)["input_ids"] for prompt in prompts]
-    texts = [generate(network, tokenizer, [prompt], 40)[0] for prompt in ids]
+    ids = [begin + encode_text(tokenizer, prompt) for prompt in prompts]
+    texts = generate(network, tokenizer, ids, 40)
     return [{"prompt": prompt, "continuation": text} for prompt, text in zip(prompts, texts, strict=True)]
 
 

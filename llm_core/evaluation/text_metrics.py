@@ -6,20 +6,27 @@ bootstrap serves all: it resamples items, sums their statistics and scores the s
 bootstrap does the same; its statistics come from methods that its module `significance` uses as well.
 """
 
+import json
+import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from llm_core.errors import UserError
-from llm_core.evaluation.statistics import detectable
+from llm_core.evaluation.statistics import detectable, equal_pairs_error
+from llm_core.evaluation.text_tokenizers import WordTokenizer, bleu_tokenizer, rouge_tokenizer
 from llm_core.params.evaluation import TextMetrics
 from llm_core.runtime import json_lines
+from llm_core.runtime.shares import wilson
 
 Kind = Literal["translation", "summarization", "classification"]
 Array = npt.NDArray[np.float64]
+WHOLE = re.compile(r"^([+-]?\d+)\.0+$")
 BLOCK = 1 << 24  # weights held in memory at once
 
 
@@ -33,6 +40,10 @@ class Measured(NamedTuple):
     score: Callable[[Array], float]
     """the metric from the sums, shape (k,)"""
     signature: str = ""
+    ends: tuple[float, float] = (0.0, 1.0)
+    """lowest and highest value that the metric can have"""
+    share: bool = False
+    """whether it is a share of items that are right"""
 
 
 def read_lines(file: Path, key: str = "text") -> list[str]:
@@ -49,8 +60,23 @@ def read_lines(file: Path, key: str = "text") -> list[str]:
     for number, row in json_lines.read_rows(file):
         if key not in row:
             raise UserError(f"{file}:{number}: needs a JSON object with the field '{key}'")
-        texts.append(str(row[key]))
+        value = row[key]
+        if isinstance(value, list | dict) or value is None or (isinstance(value, float) and not math.isfinite(value)):
+            raise UserError(f"{file}:{number}: '{key}' is {json.dumps(value)[:40]}; a text or a number is needed")
+        texts.append(str(value))
     return texts
+
+
+def read_labels(file: Path, key: str = "text") -> list[str]:
+    """One label a line: blanks around it are no part of it, and a whole number has one spelling (`1.0` is `1`).
+
+    Raises UserError as `read_lines` does, and where a label is empty.
+    """
+    labels = [label.strip() for label in read_lines(file, key)]
+    for number, label in enumerate(labels, start=1):
+        if not label:
+            raise UserError(f"{file}:{number}: an empty label; each line needs one")
+    return [WHOLE.sub(r"\1", label) for label in labels]
 
 
 def measure(kind: Kind, texts: list[str], references: list[list[str]], params: TextMetrics) -> dict[str, Measured]:
@@ -72,13 +98,20 @@ def compare_systems(
     sizes = {name: len(texts) for name, texts in systems.items()}
     sizes |= {f"reference {number}": len(lines) for number, lines in enumerate(references, start=1)}
     if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{name} has {size:,}" for name, size in sizes.items())
-        raise UserError(f"one line an item is needed in each file: {told}")
+        sizes_told = ", ".join(f"{name} has {size:,}" for name, size in sizes.items())
+        raise UserError(f"one line an item is needed in each file: {sizes_told}")
     items = next(iter(sizes.values()))
     if items < 2:
         raise UserError(f"{items} items: an interval needs at least two")
     if kind == "classification" and len(references) > 1:
         raise UserError("classification: give one file of references")
+    everything = [text for group in (*systems.values(), *references) for text in group]
+    params = params.model_copy(
+        update={
+            "bleu_tokenize": bleu_tokenizer(params.bleu_tokenize, everything),
+            "rouge_tokenize": rouge_tokenizer(params.rouge_tokenize, everything),
+        }
+    )
     measured = {name: measure(kind, texts, references, params) for name, texts in systems.items()}
     tail = (1 - params.confidence) / 2
     drawn: dict[str, dict[str, Array]] = {name: {} for name in systems}
@@ -89,12 +122,11 @@ def compare_systems(
     for name, metrics in measured.items():
         scores[name] = {}
         for metric, found in metrics.items():
-            low, high = np.quantile(drawn[name][metric], [tail, 1 - tail])
-            error = float(drawn[name][metric].std(ddof=1))
+            low, high, error = _interval(found, drawn[name][metric], params.confidence)
             scores[name][metric] = {
                 "value": found.value,
-                "low": float(low),
-                "high": float(high),
+                "low": low,
+                "high": high,
                 "stderr": error,
                 "detectable": detectable(error * 2**0.5, params.confidence),
             }
@@ -107,15 +139,41 @@ def compare_systems(
         for metric in measured[name]:
             changes = drawn[name][metric] - drawn[first][metric]  # the same items in each resample: paired
             low, high = (float(bound) for bound in np.quantile(changes, [tail, 1 - tail]))
+            error = float(changes.std(ddof=1))
+            difference = measured[name][metric].value - measured[first][metric].value
+            width = measured[name][metric].ends[1] - measured[name][metric].ends[0]
+            if measured[name][metric].share and error <= 1e-12 * width:  # all resamples equal is not certainty
+                error = width * equal_pairs_error(difference / width, items)
+                half = NormalDist().inv_cdf(1 - tail) * error
+                low, high = difference - half, difference + half
             differences[name][metric] = {
-                "difference": measured[name][metric].value - measured[first][metric].value,
+                "difference": difference,
                 "low": low,
                 "high": high,
-                "detectable": detectable(float(changes.std(ddof=1)), params.confidence),
-                "verdict": "better" if low > 0 else "worse" if high < 0 else "not told apart",
+                "detectable": detectable(error, params.confidence),
+                "verdict": "better" if low > 0 else "worse" if high < 0 else "not distinguishable",
             }
     return {"kind": kind, "items": items, "references": len(references), "confidence": params.confidence,
             "resamples": params.resamples, "scores": scores, "against": first, "differences": differences}  # fmt: skip
+
+
+def _interval(found: Measured, drawn: Array, confidence: float) -> tuple[float, float, float]:
+    """(low, high, standard error): percentiles of the resamples, but Wilson's interval for a share of right items.
+
+    Where every resample gives the same value (identical files), Wilson's holds for any metric: at most as certain as a
+    share of so many items.
+    """
+    bottom, top = found.ends
+    error = float(drawn.std(ddof=1))
+    if found.share or error <= 1e-12 * (top - bottom):
+        items = len(found.statistics)
+        share = min(max((found.value - bottom) / (top - bottom), 0.0), 1.0)
+        low, high = (bottom + (top - bottom) * end for end in wilson(share * items, items, confidence))
+        agresti = (share * items + 2) / (items + 4)
+        return low, high, error or (top - bottom) * math.sqrt(agresti * (1 - agresti) / (items + 4))
+    tail = (1 - confidence) / 2
+    low, high = (float(bound) for bound in np.quantile(drawn, [tail, 1 - tail]))
+    return low, high, error
 
 
 def resampled(found: Measured, resamples: int, seed: int) -> Array:
@@ -134,8 +192,12 @@ def _translation(texts: list[str], references: list[list[str]], params: TextMetr
     from sacrebleu.metrics import BLEU, CHRF
 
     chrf_name = "chrF" + "+" * params.chrf_word_order
+    tokenizer = bleu_tokenizer(params.bleu_tokenize, [text for group in (texts, *references) for text in group])
+    bleu = BLEU(tokenize=tokenizer, lowercase=params.lowercase)
+    if not bleu.corpus_score(texts, references).totals[-1]:  # no text has 4 words: the longest n-grams that there are
+        bleu = BLEU(tokenize=tokenizer, lowercase=params.lowercase, effective_order=True)
     metrics = {
-        "BLEU": BLEU(tokenize=params.bleu_tokenize, lowercase=params.lowercase),
+        "BLEU": bleu,
         chrf_name: CHRF(word_order=params.chrf_word_order, lowercase=params.lowercase),
     }
     found = {}
@@ -146,7 +208,7 @@ def _translation(texts: list[str], references: list[list[str]], params: TextMetr
         def score(sums: Array, metric: Any = metric) -> float:
             return float(metric._compute_score_from_stats([round(part) for part in sums]).score)
 
-        found[name] = Measured(float(value), statistics, score, str(metric.get_signature()))
+        found[name] = Measured(float(value), statistics, score, str(metric.get_signature()), (0.0, 100.0))
     return found
 
 
@@ -155,11 +217,14 @@ def _summarization(texts: list[str], references: list[list[str]], params: TextMe
 
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(list(params.rouge), use_stemmer=params.rouge_stemmer)
+    kind_of_words = rouge_tokenizer(params.rouge_tokenize, [text for group in (texts, *references) for text in group])
+    own = WordTokenizer(params.rouge_stemmer) if kind_of_words == "words" else None
+    scorer = RougeScorer(list(params.rouge), use_stemmer=params.rouge_stemmer, tokenizer=own)
     rows = [scorer.score_multi(list(wanted), text) for text, *wanted in zip(texts, *references, strict=True)]
     found: dict[str, Measured] = {}
     stemmed = "yes" if params.rouge_stemmer else "no"
-    signature = f"nrefs:{len(references)}|stem:{stemmed}|version:{importlib.metadata.version('rouge-score')}"
+    version = importlib.metadata.version("rouge-score")
+    signature = f"nrefs:{len(references)}|tok:{kind_of_words}|stem:{stemmed}|version:{version}"
     for kind in params.rouge:
         values = np.array([row[kind].fmeasure for row in rows])
         found[kind] = Measured(float(values.mean()), _with_count(values), _mean, signature)
@@ -180,9 +245,11 @@ def _classification(texts: list[str], wanted: list[str]) -> dict[str, Measured]:
     signature = f"labels:{len(labels)}|version:scikit-learn-{importlib.metadata.version('scikit-learn')}"
     f1 = f1_score(true, given, labels=range(len(labels)), average="macro", zero_division=0)
     return {
-        "accuracy": Measured(float(accuracy_score(true, given)), _with_count(right), _mean, signature),
+        "accuracy": Measured(float(accuracy_score(true, given)), _with_count(right), _mean, signature, share=True),
         "macro F1": Measured(float(f1), statistics, _macro_f1, signature),
-        "Matthews correlation": Measured(float(matthews_corrcoef(true, given)), statistics, _matthews, signature),
+        "Matthews correlation": Measured(
+            float(matthews_corrcoef(true, given)), statistics, _matthews, signature, (-1.0, 1.0)
+        ),
     }
 
 

@@ -3,47 +3,34 @@
 Documents travel between stages as zstd Parquet shards of about 128 MB with the columns
 of `SCHEMA`. `id` is stable: a hash of the source's name and of the source's own key, so
 that it survives every stage down to the training batch. At the edges the same reader
-opens JSONL, JSONL.gz and JSONL.zst with at least a `text` field.
+opens JSON lines, plain or compressed, with at least a `text` field.
 
 A document stage's output folder holds `documents/*.parquet` (what was kept),
 `ledger/*.parquet` (a verdict on every document, see `llm_core.formats.ledger`) and `metrics.json`.
 """
 
-import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
 from llm_core.errors import UserError
+from llm_core.formats.document_lines import read_json_lines
+from llm_core.formats.document_tables import read_parquet
 from llm_core.formats.parquet import open_parquet
-from llm_core.runtime.digests import short_hash
-from llm_core.runtime.json_lines import read_lines
+from llm_core.formats.schema import COLUMNS, SCHEMA, document_id
+from llm_core.runtime.inputs import COMPRESSED
 from llm_core.runtime.storage import list_files
 
-SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),  # 32 hexadecimal digits where we make it, else the file's own
-        pa.field("source", pa.string(), nullable=False),  # the key under `sources:` in params.yaml
-        pa.field("url", pa.string()),
-        pa.field("text", pa.large_string(), nullable=False),
-        pa.field("language", pa.string()),  # ISO 639-1, None where nobody has looked
-        pa.field("license", pa.string()),  # SPDX id or "public-domain"
-        pa.field("created", pa.string()),  # ISO 8601 date or time
-        pa.field("metadata", pa.string()),  # a JSON object
-    ]
-)
+__all__ = ["COLUMNS", "SCHEMA", "document_id"]  # of `schema`, for those who import them from here
 Paths = str | Path | Iterable[str | Path]  # files and folders
-COLUMNS = frozenset(SCHEMA.names)
-PLAIN = [name for name in SCHEMA.names if name != "metadata"]
-ENDINGS = (".parquet", ".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
+JSON_LINES = tuple(name + end for name in (".jsonl", ".json", ".ndjson") for end in ("", *COMPRESSED))
+ENDINGS = (".parquet", *JSON_LINES)
 SHARD_BYTES = 128 << 20  # of text, before compression
 LEDGER_ROW_BYTES = 64  # what a row without text counts for
 REPEATED = ("source", "language", "license", "stage", "verdict", "reason", "shard")  # columns worth a dictionary
@@ -52,15 +39,10 @@ PAGE_ROWS = 64  # how often the writer looks whether a page is full; a page is h
 BATCH_BYTES = 32 << 20
 
 
-def document_id(source: str, key: str) -> str:
-    """Stable id of a document: a 128-bit hash of its source's name and its key there."""
-    return short_hash(source, key)
-
-
 def document_files(paths: Paths) -> list[str]:
     """Every document file at `paths` (files and folders), in a stable order.
 
-    A stage's output folder stands for its `documents/` folder: the ledger beside it is skipped.
+    Of the output folder of a stage, only `documents/` is read: the ledger beside it is skipped.
     Raises UserError where a path is missing or holds no document file.
     """
     if isinstance(paths, str | Path):
@@ -87,10 +69,10 @@ def read_batches(
     Raises UserError, with file and line, on a file that is not what its name says.
     """
     wanted = list(columns) if columns else SCHEMA.names
-    if str(file).endswith(".parquet"):
-        yield from _read_parquet(str(file), wanted, batch_bytes)
+    if str(file).lower().endswith(".parquet"):
+        yield from read_parquet(str(file), wanted, batch_bytes)
     else:
-        yield from _read_jsonl(str(file), wanted, batch_bytes)
+        yield from read_json_lines(str(file), wanted, batch_bytes)
 
 
 def read_documents(paths: Paths, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -117,7 +99,7 @@ def count_documents(paths: Paths) -> int | None:
     """
     total = 0
     for file in document_files(paths):
-        if not file.endswith(".parquet"):
+        if not file.lower().endswith(".parquet"):
             return None
         with open_parquet(file) as parquet:
             total += parquet.metadata.num_rows
@@ -227,154 +209,3 @@ class DocumentWriter:
             self._writer.close()
             self._writer = None
         self._shard_size = 0
-
-
-def _read_parquet(file: str, wanted: list[str], batch_bytes: int) -> Iterator[pa.RecordBatch]:
-    with open_parquet(file) as parquet:
-        present = set(parquet.schema_arrow.names)
-        if "text" in wanted and "text" not in present:
-            raise UserError(f"{file}: has no column 'text' (it has {', '.join(sorted(present))})")
-        position = 0
-        for batch in parquet.iter_batches(
-            _rows_of(parquet.metadata, batch_bytes), columns=[name for name in wanted if name in present]
-        ):
-            yield complete(batch, wanted, file, position)
-            position += batch.num_rows
-
-
-def _rows_of(footer: pq.FileMetaData, batch_bytes: int) -> int:
-    """Rows of `footer`'s file that hold about `batch_bytes`, by the average of its largest row group."""
-    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
-    largest = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=1.0)
-    return max(1, min(BATCH_ROWS, int(batch_bytes / max(largest, 1.0))))
-
-
-def complete(batch: pa.RecordBatch, wanted: list[str], file: str, position: int) -> pa.RecordBatch:
-    """Bring a Parquet batch to the schema: missing columns filled, types cast."""
-    columns = []
-    for name in wanted:
-        field = SCHEMA.field(name)
-        if name in batch.schema.names:
-            columns.append(batch.column(name).cast(field.type))
-        elif name == "id":
-            stem = Path(file).name
-            columns.append(pa.array([document_id(stem, str(position + row)) for row in range(batch.num_rows)]))
-        elif name == "source":
-            columns.append(pa.array([Path(file).name.split(".")[0]] * batch.num_rows))
-        else:
-            columns.append(pa.nulls(batch.num_rows, field.type))
-    return pa.RecordBatch.from_arrays(columns, schema=pa.schema([SCHEMA.field(name) for name in wanted]))
-
-
-def _read_jsonl(file: str, wanted: list[str], batch_bytes: int) -> Iterator[pa.RecordBatch]:
-    plain = True
-    for first, lines in _blocks_of_lines(file, batch_bytes):
-        batch = _plain_batch(lines, first, file, wanted) if plain else None
-        if batch is None:
-            plain = False  # a file with one odd line has more of them
-            batch = _parsed_batch(lines, first, file, wanted)
-        if batch.num_rows:
-            yield batch
-
-
-def _blocks_of_lines(file: str, block_bytes: int) -> Iterator[tuple[int, list[bytes]]]:
-    """(number of the first, counted from 1; the lines) of every `BATCH_ROWS` lines or about `block_bytes`."""
-    lines: list[bytes] = []
-    first, size = 1, 0
-    for line in read_lines(file):
-        lines.append(line)
-        size += len(line)
-        if size >= block_bytes or len(lines) >= BATCH_ROWS:
-            yield first, lines
-            first, lines, size = first + len(lines), [], 0
-    if lines:
-        yield first, lines
-
-
-def _parsed_batch(lines: list[bytes], first: int, file: str, wanted: list[str]) -> pa.RecordBatch:
-    """The documents of some lines, each parsed by itself; blank lines hold none."""
-    rows = [parse_line(line, file, number, wanted) for number, line in enumerate(lines, first) if line.strip()]
-    schema = pa.schema([SCHEMA.field(name) for name in wanted])
-    return pa.RecordBatch.from_arrays(
-        [pa.array([row.get(field.name) for row in rows], field.type) for field in schema], schema=schema
-    )
-
-
-def _plain_batch(lines: list[bytes], first: int, file: str, wanted: list[str]) -> pa.RecordBatch | None:
-    """The same by Arrow's parser, several times as fast, or None where it might say something else.
-
-    It takes whole objects, one a line, of valid UTF-8, with nothing but strings in the fields of `SCHEMA` and, where
-    `metadata` is wanted, no other field.
-    """
-    block = b"".join(lines)
-    others = "metadata" in wanted
-    names = PLAIN if others else ["text", *(name for name in wanted if name != "text")]
-    try:
-        found = pa_json.read_json(
-            pa.BufferReader(block),
-            pa_json.ReadOptions(use_threads=False, block_size=len(block) + 1),
-            pa_json.ParseOptions(
-                explicit_schema=pa.schema([(name, SCHEMA.field(name).type) for name in names]),
-                unexpected_field_behavior="infer" if others else "ignore",
-            ),
-        )
-        found.validate(full=True)
-    except pa.ArrowInvalid:
-        return None
-    one_a_line = block.count(b"}\n{") == len(lines) - 1 and found.num_rows == len(lines)
-    if not one_a_line or found.num_columns > len(names) or found["text"].null_count:
-        return None
-    columns = {name: found[name].combine_chunks() for name in names}
-    stem = file.rpartition("/")[2]
-    if "source" in columns:
-        columns["source"] = columns["source"].fill_null(stem.split(".")[0])
-    if "id" in columns and columns["id"].null_count:
-        ids = enumerate(columns["id"].to_pylist(), first)
-        columns["id"] = pa.array([document_id(stem, str(number)) if key is None else key for number, key in ids])
-    columns["metadata"] = pa.nulls(len(lines), pa.string())
-    schema = pa.schema([SCHEMA.field(name) for name in wanted])
-    return pa.RecordBatch.from_arrays([columns[name] for name in wanted], schema=schema)
-
-
-def parse_line(line: bytes, file: str, number: int, wanted: Sequence[str] = SCHEMA.names) -> dict[str, Any]:
-    """The document in a line of JSONL, with at least the columns `wanted` that it has.
-
-    Raises UserError where the line is no JSON object with a text.
-    """
-    try:
-        row = orjson.loads(line)
-    except ValueError:
-        row = _lenient(line, file, number)
-    if type(row) is not dict or type(row.get("text")) is not str:
-        raise UserError(f"{file}:{number}: a JSON object with a string field 'text' is needed")
-    if type(row.get("id")) is float:  # an integer of more than 64 bits, which orjson rounds
-        row = _lenient(line, file, number)
-    document = {key: None if value is None else str(value) for key, value in row.items() if key in COLUMNS}
-    if "metadata" in wanted and (len(document) < len(row) or document.get("metadata") is not None):
-        document["metadata"] = _metadata(_lenient(line, file, number))
-    if row.get("id") is None:
-        document["id"] = document_id(file.rpartition("/")[2], str(number))
-    if row.get("source") is None:
-        document["source"] = file.rpartition("/")[2].split(".")[0]
-    return document
-
-
-def _lenient(line: bytes, file: str, number: int) -> Any:
-    """Python's own parser: slower, but exact on large integers, and takes NaN and halves of surrogate pairs."""
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{file}:{number}: not valid JSON ({error})") from None
-
-
-def _metadata(row: dict[str, Any]) -> str | None:
-    extra = {key: value for key, value in row.items() if key not in COLUMNS}
-    metadata = row.get("metadata")
-    if isinstance(metadata, dict):
-        extra |= metadata
-    elif isinstance(metadata, str):
-        try:
-            extra |= json.loads(metadata)
-        except (ValueError, TypeError):
-            extra["metadata"] = metadata
-    return json.dumps(extra, sort_keys=True, ensure_ascii=False) if extra else None

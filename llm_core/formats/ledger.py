@@ -19,6 +19,9 @@ from llm_core.formats.identity import Identities
 
 HINTS = {
     "quarantine_json": "each line must be one JSON object with a string field 'text'",
+    "quarantine_no_object": "each line must be one JSON object with a string field 'text', not a list",
+    "quarantine_no_text": "each record needs a string field 'text'; `llm-core fetch` takes other names by `columns`",
+    "quarantine_wrong_kind": "the files are not what their names say",
     "too_short": "see cleaning.min_characters",
     "language": "see cleaning.language.keep",
     "takedown": "see the tombstones in takedowns.jsonl",
@@ -37,7 +40,7 @@ SCHEMA = pa.schema(
         pa.field("score", pa.float64()),  # what the rule measured (a share, a count, a similarity)
         pa.field("bytes", pa.int64()),  # UTF-8 length of the text as it came in
         pa.field("cluster_id", pa.string()),  # dedup: smallest id of the duplicate cluster
-        pa.field("survivor_id", pa.string()),  # dedup: the document kept in its stead
+        pa.field("survivor_id", pa.string()),  # dedup: the document kept instead
         pa.field("detail", pa.string()),  # a name again: the benchmark item, the quarantined file
         pa.field("shard", pa.string()),  # input file, as the stage was given it
         pa.field("offset", pa.int64()),  # row (or byte, for raw files) in that input

@@ -32,6 +32,7 @@ UNSPACED = r"\p{Script=Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Yi}\p{Tangut}\
 EXPRESSIONS = {LETTER: r"[\p{L}\p{N}]", ALONE: rf"[[\p{{L}}\p{{N}}]&&[{UNSPACED}]]", MARK: r"\p{M}"}
 EXPRESSIONS |= {INVISIBLE: r"[[\p{Default_Ignorable_Code_Point}\p{Cf}]--\u200B]"}
 ASCII_WORD = re.compile(r"[A-Za-z0-9]+")
+ASCII_TOKEN = re.compile(r"[A-Za-z0-9]+|[^\sA-Za-z0-9]")
 ASCII_PIECE = re.compile(r"\S+")
 
 
@@ -71,6 +72,15 @@ def words(text: str) -> list[str]:
     return [_invisible().sub("", word) for word in _word().findall(normal_form(text))]
 
 
+def tokens(text: str) -> list[str]:
+    """The words of a text as they are written, and every other visible character by itself, in order.
+
+    >>> tokens("Rivers, hills!")
+    ['Rivers', ',', 'hills', '!']
+    """
+    return (ASCII_TOKEN if text.isascii() else _token()).findall(text)
+
+
 def pieces(text: str) -> list[tuple[int, int]]:
     """Where a text may be cut between words, punctuation included: (first character, one past the last).
 
@@ -97,6 +107,15 @@ def character_classes() -> npt.NDArray[np.uint8]:
     return classes
 
 
+@cache
+def mark_ranges() -> str:
+    """All combining marks as ranges for a character class of `re`, which knows no Unicode properties."""
+    marks = np.flatnonzero(character_classes() == MARK)
+    edges = np.flatnonzero(np.diff(marks, prepend=-2, append=-1) != 1)
+    pairs = ((int(marks[first]), int(marks[last - 1])) for first, last in pairwise(edges.tolist()))
+    return "".join(f"{chr(first)}-{chr(last)}" for first, last in pairs)
+
+
 def _compiled(expression: str) -> Any:
     import regex
 
@@ -108,6 +127,11 @@ def _word() -> Any:
     alone, hidden = EXPRESSIONS[ALONE], EXPRESSIONS[INVISIBLE]
     run = rf"[[\p{{L}}\p{{N}}\p{{M}}]--{alone}--{hidden}]"
     return _compiled(rf"[{alone}--{hidden}][\p{{M}}{hidden}]*+|{run}[{run}{hidden}]*+")
+
+
+@cache
+def _token() -> Any:
+    return _compiled(rf"{_word().pattern}|[^\s\u200B{EXPRESSIONS[INVISIBLE]}]")
 
 
 @cache

@@ -23,6 +23,7 @@ from llm_core.lineage.training import ancestry, finetuning_documents, summary
 from llm_core.params import Params
 from llm_core.runtime.digests import content_digest
 from llm_core.runtime.nested import flatten
+from llm_core.runtime.redaction import redact
 from llm_core.runtime.storage import read_json
 
 
@@ -170,7 +171,7 @@ def _origins(params: Params) -> str:
         license_ = facts.pop("license", None) or "as each document says"
         rest = "".join(f", {key} {value}" for key, value in facts.items())
         lines.append(f"- {name}: {start}{rest}; licence: {license_}")
-    return "\n".join(lines)
+    return redact("\n".join(lines))
 
 
 def _processing(params: Params) -> str:

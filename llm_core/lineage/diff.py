@@ -5,7 +5,7 @@ document is added, removed, or changed by its text. A document removed is looked
 newer version's ledger, which names the stage and reason that dropped it. Two models are
 compared by the documents their training really saw, by their settings and by their scores; where
 both were evaluated, score by score on the items that both answered, with paired intervals.
-To hold an older revision against this one, check it out beside:
+To compare an older revision with this one, check it out in another folder:
 `git worktree add ../before REV && (cd ../before && dvc checkout)`.
 """
 
@@ -26,7 +26,7 @@ from llm_core.params.evaluation import Gate
 from llm_core.runtime.nested import flatten
 from llm_core.runtime.storage import read_json
 
-SPREAD = ("_low", "_high", "_stderr", "detectable")  # of a score: the paired intervals tell more
+SPREAD = ("_low", "_high", "_stderr", "detectable")  # of a score: the paired intervals say more
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Diff:
 
 
 def diff(before: Path, after: Path, gate: Gate, seed: int) -> Diff:
-    """Compare two document folders or two model folders; `gate` tells the confidence of intervals.
+    """Compare two document folders or two model folders; `gate` has the confidence of the intervals.
 
     Raises UserError where a path is neither, or the two are of different kinds.
     """

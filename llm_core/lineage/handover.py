@@ -11,6 +11,7 @@ from llm_core.corpus import takedowns
 from llm_core.lineage.index import Index
 from llm_core.lineage.models import told
 from llm_core.lineage.page import table
+from llm_core.lineage.proof import Proof
 from llm_core.lineage.takedown import Plan
 from llm_core.runtime.digests import content_digest
 
@@ -42,7 +43,7 @@ def plan_report(plan: Plan, index: Index, applied: bool) -> str:
     return "\n\n".join([*parts, "## What remains", REMAINS]) + "\n"
 
 
-def check_report(left: dict[str, int], data: Path, tombstones: Path) -> str:
+def check_report(proof: Proof, data: Path, tombstones: Path) -> str:
     """The proof after the rebuild as Markdown: every tombstone, and how many such documents are left where."""
     rows = [
         {
@@ -50,18 +51,27 @@ def check_report(left: dict[str, int], data: Path, tombstones: Path) -> str:
             "removed documents left": count,
             "digest of the data read": content_digest(_read(data / folder)),
         }
-        for folder, count in left.items()
+        for folder, count in proof.left.items()
     ]
     names = [
-        {"tombstone": f"{kind} {row[kind]}", "reason": row["reason"], "leaves as": row.get("twin", "named")}
-        for row in takedowns.read_rows(tombstones)
-        for kind in takedowns.KINDS
-        if row.get(kind)
+        {
+            "tombstone": f"{takedowns.kind_of(row)} {row[takedowns.kind_of(row)]}",
+            "reason": row["reason"],
+            "leaves as": row.get("twin", "named"),
+        }
+        for row in takedowns.load(tombstones).rows
     ]
-    verdict = "Nothing that a tombstone names is left." if not any(left.values()) else "NOT DONE: run `dvc repro`."
+    verdict = (
+        "Nothing that a tombstone names is left." if not any(proof.left.values()) else "NOT DONE: run `dvc repro`."
+    )
     parts = ["# Takedowns: what is left", verdict, table(rows)]
     parts.append("Every document of these folders was held against every tombstone; the digests are those of dvc.lock.")
-    return "\n\n".join([*parts, "## Tombstones", table(names), "## What remains", REMAINS]) + "\n"
+    parts += ["## Tombstones", table(names)]
+    if proof.unmatched:
+        parts.append(f"These name no document that was seen here: {'; '.join(proof.unmatched)}.")
+    remains = [{"place": place, "documents": how, "what to do": advice} for place, how, advice in proof.remains]
+    found = table(remains) or "Nothing was found in caches, downloads, models and earlier versions."
+    return "\n\n".join([*parts, "## What remains", found, REMAINS]) + "\n"
 
 
 def _read(folder: Path) -> Path:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.ipc
 
 from llm_core.errors import UserError
+from llm_core.formats.schema import read_metadata
 from llm_core.lineage.index import Index
 from llm_core.lineage.models import told, trained_models
 from llm_core.lineage.recipes import decision_threshold, verdict
@@ -58,13 +59,13 @@ class Journey:
         about = self.document
         lines = [f"document {about['id']} of {about['source']}: {self.fate}"]
         lines += [f"  {key}: {about[key]}" for key in ("url", "license", "created") if about.get(key)]
-        title = json.loads(about.get("metadata") or "{}").get("title")
+        title = read_metadata(about.get("metadata")).get("title")
         lines += [f"  title: {title}"] if title else []
         for row in self.decisions:
             why = "".join(f" {row[key]}" for key in ("reason", "detail") if row.get(key))
             score = _score(row)
             survivor = row.get("survivor_id")
-            stead = f", {survivor} kept in its stead" if survivor and survivor != about["id"] else ""
+            stead = f", {survivor} kept instead" if survivor and survivor != about["id"] else ""
             place = f"  [{row['shard']}:{row['offset']}]" if row.get("shard") else ""
             lines.append(f"  {row['stage']:<13} {row['verdict']}{why}{score}{stead}{place}")
         if len(self.cluster) > 1:
@@ -85,7 +86,7 @@ class Journey:
 
 
 def _score(row: dict[str, Any]) -> str:
-    """What a rule measured and where its threshold lies, in words."""
+    """What a rule measured, and its threshold, in words."""
     if row.get("score") is None:
         return ""
     limit = f", threshold {row['threshold']:.4g}" if row.get("threshold") is not None else ""
@@ -97,8 +98,8 @@ def journey(
 ) -> Journey:
     """Assemble the journey of a document through everything below the folder `data`.
 
-    With `params` decisions carry the thresholds that stand there, and each of `recipes` judges the document anew.
-    Raises UserError when no source delivered a document of that id, or there is no such recipe.
+    With `params` decisions have the thresholds of these params, and each of `recipes` judges the document again.
+    Raises UserError if no source delivered a document of that id, or there is no such recipe.
     """
     documents = index.rows("documents", "id = ?", [identifier])
     decisions = index.rows("journeys", "id = ?", [identifier], "place, ledger")
@@ -116,7 +117,7 @@ def journey(
     if cluster:
         found.cluster = index.rows("clusters", "cluster_id = ?", [cluster], "id")
     found.tokens = token_rows(data / "tokens", {identifier})
-    if found.tokens:  # held-out documents, too, may have become finetuning rows
+    if found.tokens:  # held-out documents may have become finetuning rows as well
         found.training = trained_models(data / "models", {identifier})
     return found
 

@@ -1,4 +1,4 @@
-"""Earlier versions of a folder, out of DVC's cache.
+"""Earlier versions of a folder, from DVC's cache.
 
 A model's record names the token shards, finetuning rows and parent it was made of by the
 digest that dvc.lock has for them. When the folder has changed since, the version meant is

@@ -20,7 +20,7 @@ COLUMNS = pa.schema(
     [
         pa.field("generation", pa.int32()),  # 0: the model itself; 1: what it was made from; ...
         pa.field("model", pa.string()),
-        *SCHEMA,  # of pretraining; a finetuning row has the document's id and, where the model tells, the step
+        *SCHEMA,  # of pretraining; a finetuning row has the document's id and, if the model records it, the step
         pa.field("row", pa.string()),  # id of the finetuning row that was made from the document, else null
     ]
 )
@@ -32,7 +32,7 @@ def write_documents(model: Path, out: Path, data: Path, steps: tuple[int, int | 
 
     `steps` (first, one past the last) lists these of each pretraining, and no finetuning. Sorted by ORDER, with the
     columns of COLUMNS and `license` and `url`, which are null where `data` holds no ledger. Memory is bounded: DuckDB
-    sorts on disk. Returns the number of rows. Raises UserError where what a model was trained on cannot be told.
+    sorts on disk. Returns the number of rows. Raises UserError where what a model was trained on cannot be determined.
     """
     try:
         known = f"read_parquet('{open_index(data).folder}/documents.parquet')"

@@ -30,7 +30,8 @@ def uses(
 
     One dictionary for each model of its descent: `steps` (numbers) of `of` steps; `rows` (ids of the finetuning rows
     made from the documents) and `data`; the same with `descends_from` for a forebear; or `unknown`, the reason why it
-    cannot be told. `others` and `verify` as for `training.chain`; `known` saves work over several models of one family.
+    cannot be determined. `others` and `verify` as for `training.chain`; `known` saves work over several models of one
+    family.
     """
     known = {} if known is None else known
     try:
@@ -51,7 +52,7 @@ def told(use: Mapping[str, Any]) -> str:
     """A use in words."""
     rows = f"{len(use['rows'])} " if use.get("rows") else ""
     if "unknown" in use:
-        return f"cannot be told: {use['unknown']}"
+        return f"cannot be determined: {use['unknown']}"
     parts = [f"trained on at {len(use['steps'])} of {use['of']} steps"] if "steps" in use else []
     parts += [f"finetuned on {rows}rows made from it in {use['data']}"] if "rows" in use else []
     how = " and ".join(parts)

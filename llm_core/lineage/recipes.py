@@ -1,12 +1,11 @@
-"""Would a document pass another recipe? And which threshold stood against it?
+"""Would a document pass another recipe? And which threshold rejected it?
 
 The question is answered by running cleaning's own steps on the one document, as it was
 downloaded: what `cleaning.steps` does before its recipes (extraction, repair), then the
-recipe asked for. Nothing is written. Sources that `cleaning.exempt` spares are judged all
-the same, and it is said that the pipeline would have spared them.
+recipe asked for. Nothing is written. Sources in `cleaning.exempt` are judged too;
+the answer says that the pipeline would not have judged them.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,36 +17,13 @@ from llm_core.errors import UserError
 from llm_core.formats.documents import SCHEMA
 from llm_core.params import Params
 from llm_core.params.cleaning import Cleaning
-from llm_core.params.quality import BUILT_IN, Rule
-
-THRESHOLDS = {
-    "gopher_short_doc": "min_doc_words",
-    "gopher_long_doc": "max_doc_words",
-    "gopher_below_avg_threshold": "min_avg_word_length",
-    "gopher_above_avg_threshold": "max_avg_word_length",
-    "gopher_too_many_hashes": "max_symbol_word_ratio",
-    "gopher_too_many_ellipsis": "max_symbol_word_ratio",
-    "gopher_too_many_bullets": "max_bullet_lines_ratio",
-    "gopher_too_many_end_ellipsis": "max_ellipsis_lines_ratio",
-    "gopher_below_alpha_threshold": "max_non_alpha_words_ratio",
-    "gopher_enough_stop_words": "min_stop_words",
-    "dup_line_frac": "dup_line_frac",
-    "dup_para_frac": "dup_para_frac",
-    "dup_line_char_frac": "dup_line_char_frac",
-    "dup_para_char_frac": "dup_para_char_frac",
-    "too_few_sentences": "min_num_sentences",
-    "line_punct_ratio": "line_punct_thr",
-    "short_line_ratio": "short_line_thr",
-    "char_dup_ratio": "char_duplicates_ratio",
-    "list_ratio": "new_line_ratio",
-}  # reason in the ledger (datatrove's name) -> the rule's field that decides it
-NGRAMS = re.compile(r"(top|duplicated)_(\d+)_(?:n_)?grams?")
+from llm_core.params.quality import Rule, built_in, recipes, threshold
 
 
 def verdict(data: str, place: tuple[str, int] | None, identifier: str, recipe: str, params: Cleaning) -> dict[str, Any]:
     """What `recipe` says of the raw document `identifier`: verdict, reason, score, threshold, exempt.
 
-    `place` is (file, row) of the raw document where the ledger tells it; else all raw files below `data` are
+    `place` is (file, row) of the raw document if the ledger has it; otherwise all raw files below `data` are
     searched. Raises UserError for a recipe that does not exist, or where the raw document is gone.
     """
     from llm_core.corpus.cleaning.batch import from_arrow
@@ -66,30 +42,14 @@ def verdict(data: str, place: tuple[str, int] | None, identifier: str, recipe: s
 
 def recipe_rules(recipe: str, params: Cleaning) -> Sequence[Rule]:
     """The rules of a recipe of the params, or a built-in one; UserError where there is none of that name."""
-    rules = params.recipes.get(recipe) or BUILT_IN.get(recipe)
+    rules = params.recipes.get(recipe) or built_in().get(recipe)
     if not rules:
-        names = dict.fromkeys([*BUILT_IN, *params.recipes])
-        raise UserError(f"--recipe {recipe}: there is no such recipe (there are {', '.join(names)})")
+        raise UserError(f"--recipe {recipe}: there is no such recipe (there are {', '.join(recipes(params.recipes))})")
     return rules
 
 
-def threshold(reason: str | None, rules: Sequence[Rule]) -> float | None:
-    """The threshold that the rule behind `reason` has in `rules`; None for a reason that has none."""
-    ngram = NGRAMS.fullmatch(reason or "")
-    for rule in rules:
-        if ngram:
-            field = "top_n_grams" if ngram[1] == "top" else "dup_n_grams"
-            limits = dict(getattr(rule, field, []))
-            if int(ngram[2]) in limits:
-                return float(limits[int(ngram[2])])
-        elif hasattr(rule, THRESHOLDS.get(reason or "", "?")):
-            value = getattr(rule, THRESHOLDS[reason or ""])
-            return None if value is None else float(value)
-    return None
-
-
 def decision_threshold(decision: dict[str, Any], params: Params) -> float | None:
-    """The threshold that stood against a document in a ledger row, by the params as they are now."""
+    """The threshold that rejected a document in a ledger row, according to the present params."""
     reason = decision.get("reason")
     if decision["stage"] == "dedup":
         return params.deduplication.threshold if reason == "near_duplicate" else None
@@ -98,18 +58,18 @@ def decision_threshold(decision: dict[str, Any], params: Params) -> float | None
     if reason == "too_short":
         return float(params.cleaning.min_characters)
     for name in params.cleaning.steps:
-        found = threshold(reason, params.cleaning.recipes.get(name) or BUILT_IN.get(name) or [])
+        found = threshold(reason, params.cleaning.recipes.get(name) or built_in().get(name) or [])
         if found is not None:
             return found
     return None
 
 
 def _with_recipe(recipe: str, params: Cleaning) -> list[str]:
-    """`cleaning.steps` with the recipe in the place of those that stand there (at the end where there are none)."""
-    recipes = {*params.recipes, *BUILT_IN}
+    """`cleaning.steps` with this recipe in the place of the configured ones (at the end if there are none)."""
+    known = recipes(params.recipes)
     steps: list[str] = []
     for name in [*params.steps, recipe]:
-        asked = recipe if name in recipes else name
+        asked = recipe if name in known else name
         if asked not in steps:
             steps.append(asked)
     return steps

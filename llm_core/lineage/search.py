@@ -1,15 +1,15 @@
-"""Finding documents by what a person has in hand: an id, a URL, a domain, a hash, or words of the text."""
+"""Finding documents by what a person knows of them: an id, a URL, a domain, a hash, or words of the text."""
 
 import re
 from dataclasses import dataclass
 
 import tantivy
 
-from llm_core.corpus.takedowns import text_hash
+from llm_core.corpus.takedowns import host_spellings, plain_url, text_hash
 from llm_core.errors import UserError
 from llm_core.lineage.index import Index
 
-PHRASE_WORDS = 64  # of a quoted text; more would not find it any better
+PHRASE_WORDS = 64  # words of a quoted text that are searched for; more would not find it better
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,13 @@ class Hit:
 
 
 def by_id(index: Index, identifier: str) -> list[Hit]:
-    """The document of that id, or, from eight digits on, those whose id begins so."""
+    """The document of that id; else those that their sources call so; else, from eight digits on, ids that begin so."""
     if index.rows("documents", "id = ?", [identifier]):
         return [Hit(identifier)]
+    own = "json_extract_string(metadata, '$.source_id') = ?"  # a scan: fetch makes ids of our own and notes these
+    named = index.rows("documents", own, [identifier], "id")
+    if named:
+        return [Hit(row["id"]) for row in named]
     if len(identifier) < 8:
         return []
     found = index.rows("documents", "id >= ? AND id < ?", [identifier, identifier + "~"], "id")
@@ -31,15 +35,24 @@ def by_id(index: Index, identifier: str) -> list[Hit]:
 
 
 def by_url(index: Index, url: str) -> list[Hit]:
-    """Documents fetched from that address."""
-    return [Hit(row["id"]) for row in index.rows("urls", "url = ?", [url], "id")]
+    """Documents fetched from that address, in another spelling too (http, letter case of the host, a last slash)."""
+    found = index.rows("urls", "url = ?", [url], "id")
+    if not found:  # a scan: tables are sorted by the address as the source gave it
+        last = plain_url(url).rpartition("/")[2]
+        rows = index.rows("urls", "contains(url, ?)", [last], "id")
+        found = [row for row in rows if plain_url(row["url"]) == plain_url(url)]
+    return [Hit(row["id"]) for row in found]
 
 
 def by_domain(index: Index, domain: str) -> list[Hit]:
     """Documents of a domain and its subdomains (a scan of the URL column)."""
-    host = "lower(regexp_extract(url, '^[a-z]+://([^/:?#]+)', 1))"
-    found = index.rows("urls", f"{host} = ? OR ends_with({host}, ?)", [domain.lower(), f".{domain.lower()}"], "id")
-    return [Hit(row["id"]) for row in found]
+    known = "lower(rtrim(regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*@)?([^/:?#]+)', 2), '.'))"
+    found = {
+        row["id"]
+        for name in host_spellings(domain)
+        for row in index.rows("urls", f"{known} = ? OR ends_with({known}, ?)", [name, f".{name}"])
+    }
+    return [Hit(name) for name in sorted(found)]
 
 
 def by_text_hash(index: Index, digest: str) -> list[Hit]:
@@ -48,9 +61,9 @@ def by_text_hash(index: Index, digest: str) -> list[Hit]:
 
 
 def by_text(index: Index, text: str, limit: int = 10) -> list[Hit]:
-    """Documents by their text: the same text, else the quoted phrase, else the most alike by BM25.
+    """Documents by their text: the same text, else the quoted phrase, else the most similar by BM25.
 
-    Raises UserError when `text` holds no word.
+    Raises UserError if `text` contains no word.
     """
     same = by_text_hash(index, text_hash(text))
     if same:

@@ -1,10 +1,10 @@
-"""Taking documents out: what must leave, what that touches, and the proof that it left.
+"""Taking documents out: what must leave, and what that touches.
 
 A request names documents by id, URL, domain or text hash. Its twins leave with them: every
 document of the same text, and, unless told otherwise, every near-duplicate in the same
 cluster, the hidden ones that deduplication had dropped in a removed one's favour included.
 The plan becomes tombstones (`llm_core.corpus.takedowns`), an input of the graph; `dvc repro` then
-rebuilds what depends on them, and `check` reads the rebuilt outputs and says what is left.
+rebuilds what depends on them, and `llm_core.lineage.proof` reads what was built and says what is left.
 
 What a takedown does not do: it neither deletes the text from `data/raw` nor from DVC's
 cache and remotes (`dvc gc` does, once no version that is kept holds it), and it does not
@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from llm_core.corpus import takedowns
@@ -26,7 +28,6 @@ from llm_core.lineage.search import by_domain, by_id, by_text_hash, by_url
 from llm_core.lineage.versions import affected
 from llm_core.runtime.storage import read_json
 from llm_core.tokenization.training.sample import is_drawn
-from llm_core.training.finetuning.rows import DOCUMENTS
 
 FINDERS = {"id": by_id, "url": by_url, "domain": by_domain, "text_hash": by_text_hash}
 REBUILT = (
@@ -49,13 +50,15 @@ class Plan:
     twins: dict[str, str] = field(default_factory=dict)
     """id -> why it leaves too: same_text or near_duplicate"""
     promoted: list[str] = field(default_factory=list)
-    """clusters (their ids) whose survivor leaves while others stay: one of those is kept in its stead"""
+    """clusters (their ids) whose survivor leaves while others stay: one of those is kept instead"""
     shards: dict[str, tuple[int, int]] = field(default_factory=dict)
     """folder -> (shards that hold a removed document, all its shards)"""
     tokenizer: list[str] = field(default_factory=list)
     """ids in the sample that the tokenizer was trained on; with one of them it is trained anew"""
     models: list[dict[str, Any]] = field(default_factory=list)
     """models here that a removed document went into, and how (`models.uses`)"""
+    texts: dict[str, dict[str, str]] = field(default_factory=dict)
+    """of each document that leaves what its tombstone keeps of its text: hash and, of the named ones, sketch"""
     versions: list[dict[str, Any]] = field(default_factory=list)
     """the same for the versions registered in MLflow (`versions.affected`)"""
 
@@ -64,13 +67,17 @@ class Plan:
         """Ids of all documents that leave, sorted."""
         return sorted({*self.named, *self.twins})
 
-    def tombstones(self) -> list[dict[str, str]]:
-        """Lines for takedowns.jsonl: the request itself, every id that leaves, and the hashes of the named texts."""
+    def tombstones(self) -> list[dict[str, Any]]:
+        """Lines for takedowns.jsonl: the request itself, and every id that leaves with its text's hash and sketch."""
         reason = self.request["reason"]
-        rows = [{self.request["kind"]: self.request["value"], "reason": reason}]
-        rows += [{"id": identifier, "reason": reason} for identifier in self.named]
+        kind, value = self.request["kind"], self.request["value"]
+        rows: list[dict[str, Any]] = []
+        if kind != "id":
+            rows.append({kind: value, "reason": reason, "documents": len(self.named)})
+        rows += [{"id": identifier, "reason": reason, **self.texts.get(identifier, {})} for identifier in self.named]
         return rows + [
-            {"id": identifier, "reason": reason, "twin": why} for identifier, why in sorted(self.twins.items())
+            {"id": identifier, "reason": reason, "twin": why, **self.texts.get(identifier, {})}
+            for identifier, why in sorted(self.twins.items())
         ]
 
     def told_tokenizer(self) -> str:
@@ -87,7 +94,7 @@ class Plan:
             lines.append(f"{len(self.twins)} twins leave with them")
             lines += [f"  {identifier} ({why})" for identifier, why in sorted(self.twins.items())[:8]]
         if self.promoted:
-            lines.append(f"{len(self.promoted)} clusters keep another document in a removed one's stead")
+            lines.append(f"{len(self.promoted)} clusters keep another document in place of a removed one")
         lines.append("shards that hold a removed document")
         lines += [f"  {folder:<22} {hit} of {total}" for folder, (hit, total) in self.shards.items()]
         lines.append(self.told_tokenizer())
@@ -105,9 +112,16 @@ def plan(
 
     Raises UserError when nothing matches.
     """
+    try:
+        value = takedowns.normal(kind, value)
+    except ValueError as error:
+        raise UserError(f"--{kind.replace('_', '-')}: {error}") from None
     named = sorted({hit.id for hit in FINDERS[kind](index, value)})
     if not named:
         raise UserError(f"--{kind.replace('_', '-')} {value}: no document found below {data}")
+    if kind == "id" and len(named) > 1:
+        shown = ", ".join(named[:8]) + (", …" if len(named) > 8 else "")
+        raise UserError(f"--id {value}: {len(named)} documents are called so; give one of their own ids ({shown})")
     found = Plan({"kind": kind, "value": named[0] if kind == "id" else value, "reason": reason}, named)
     for identifier in named:
         for row in index.rows("hashes", "id = ?", [identifier]):
@@ -120,6 +134,7 @@ def plan(
             if row["id"] not in named:
                 found.twins.setdefault(row["id"], "near_duplicate")
     removed = set(found.removed)
+    found.texts = _described(data, named, set(found.twins), near_duplicates)
     for cluster, members in clusters.items():
         survivors = {row["id"] for row in members if row["verdict"] != "dropped"}
         if survivors <= removed and any(row["id"] not in removed for row in members):
@@ -128,6 +143,24 @@ def plan(
     found.tokenizer = tokenizer_sample(data, removed, seed)
     found.models = trained_models(data / "models", removed)
     found.versions = affected(removed)
+    return found
+
+
+def _described(data: Path, named: list[str], twins: set[str], sketched: bool) -> dict[str, dict[str, str]]:
+    """Hash and sketch of the texts that leave, of each as the stages read it: cleaned where it is, else raw.
+
+    Without `sketched` no near-duplicate is to leave, so only hashes are kept; a twin has the sketch of the named one.
+    """
+    found: dict[str, dict[str, str]] = {}
+    wanted = pa.array(sorted({*named, *twins}), pa.string())
+    for stage in ("clean", "raw"):
+        for file in sorted(data.glob(f"{stage}/*/documents/*.parquet")):
+            for batch in pq.ParquetFile(file).iter_batches(columns=["id", "text"]):
+                for row in batch.filter(pc.is_in(batch["id"], wanted)).to_pylist():
+                    if row["id"] not in found:
+                        made = takedowns.describe(row["text"] or "")
+                        keep = ("text_hash", "sketch") if sketched and row["id"] not in twins else ("text_hash",)
+                        found[row["id"]] = {key: made[key] for key in keep if key in made}
     return found
 
 
@@ -157,26 +190,6 @@ def tokenizer_sample(data: Path, identifiers: set[str], seed: int) -> list[str]:
             row["id"] for row in rows if row["id"] in identifiers and is_drawn(row["id"], shares[row["source"]], seed)
         ]
     return sorted(found)
-
-
-def check(data: Path, file: Path = Path(takedowns.FILE)) -> dict[str, int]:
-    """How many documents that a tombstone names are still in each rebuilt folder; all zero after `dvc repro`."""
-    tombstones = takedowns.load(file)
-    left: dict[str, int] = {}
-    for folder in REBUILT:
-        shards = sorted((data / folder / "documents").glob("*.parquet"))
-        for shard in shards:
-            for batch in pq.ParquetFile(shard).iter_batches(columns=["id", "url", "text"]):
-                left[folder] = left.get(folder, 0) + sum(kind is not None for kind in tombstones.match(batch))
-    named = tombstones.values["id"]
-    rows = token_rows(data / "tokens", named)
-    for part in sorted(path for path in (data / "tokens").glob("*") if path.is_dir()):
-        left[f"tokens/{part.name}"] = len({row["id"] for row in rows if row["part"] == part.name})
-    for listing in sorted(data.glob(f"finetuning/*/{DOCUMENTS}")):
-        left[f"finetuning/{listing.parent.name}"] = len(
-            named & {name for ids in read_json(listing).values() for name in ids}
-        )
-    return left
 
 
 def _clusters(index: Index, identifiers: list[str]) -> dict[str, list[dict[str, Any]]]:

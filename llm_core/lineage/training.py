@@ -1,6 +1,6 @@
 """From models to the documents they were trained on, and back, by the loader's own arithmetic.
 
-A model folder of ours carries `training_data.json`: the token shards it was trained on and
+A model folder written by this project contains `training_data.json`: the token shards it was trained on and
 their digest, the loader's `state_dict`, the steps done, and its parent model. Nothing is
 logged per step; which documents a step saw is computed from that state, the same way the
 training loop got them, so the map is exact for any world size and any number of resumes.
@@ -121,10 +121,10 @@ def ancestry(model: Path) -> list[TrainingData]:
 def finetuning_documents(model: Path) -> tuple[Path | None, dict[str, dict[str, list[int]]]]:
     """The folder of rows a model was finetuned on, and of each document the rows made from it that it saw.
 
-    Rows are ids, each with the steps (from 1) that saw it, [] where the model does not tell.
+    Rows are ids, each with the steps (from 1) that saw it, [] if the model does not record them.
 
     (None, {}) for a model that was not finetuned; no documents where its rows came from elsewhere. All training rows
-    count where the model does not tell which it saw. Raises UserError where the rows are no longer what they were and
+    count if the model does not record which it saw. Raises UserError if the rows have changed since and
     DVC's cache has lost them.
     """
     file = model / "metrics.json"
@@ -146,7 +146,7 @@ def finetuning_documents(model: Path) -> tuple[Path | None, dict[str, dict[str, 
 
 
 def _finetuning_steps(model: Path) -> dict[str, list[int]] | None:
-    """Of each finetuning row that the model was trained on (id) the steps, from 1; None where it does not tell."""
+    """Of each finetuning row that the model was trained on (id) the steps, from 1; None if it does not record them."""
     if not (model / TRAINED).is_file():
         return None
     steps: dict[str, list[int]] = {}

@@ -1,10 +1,10 @@
 """Registered model versions that documents went into, and the tags that say so.
 
-A version in MLflow outlives the folder it was registered from: its artifacts carry the
+A version in MLflow outlives the folder from which it was registered: its artifacts contain the
 record of its training, from which the steps that saw a document are computed as for a
-model that lies here. The token shards, rows and parents that it names are looked for by
+model in this folder. The token shards, rows and parents that it names are looked for by
 digest: in the working folder, in DVC's cache, among the other versions. Where they are gone
-the answer is "cannot be told", which an auditor wants to see just as well.
+the answer is "cannot be determined", which an auditor needs to see as well.
 """
 
 import tempfile
@@ -23,7 +23,8 @@ TAG = "takedown"  # affected or unknown; `takedown.HASH` says for each request h
 def affected(identifiers: set[str]) -> list[dict[str, Any]]:
     """For each registered version that one of the documents went into: name, version, model, aliases, and how.
 
-    `how` is that of `models.uses`; a version of which it cannot be told is there with `unknown`. [] without a store.
+    `how` is that of `models.uses`; a version of which it cannot be determined is there with `unknown`. [] without a
+    store.
     """
     found = []
     with tempfile.TemporaryDirectory(prefix="versions-") as scratch:
@@ -54,7 +55,7 @@ def affected(identifiers: set[str]) -> list[dict[str, Any]]:
 def tag(versions: Sequence[Mapping[str, Any]], request: Mapping[str, str]) -> None:
     """Write into the registry that a takedown's request concerns these versions, and how.
 
-    Tags stay when tombstones are taken back: that a version was trained on a document remains true.
+    Tags remain when tombstones are removed: that a version was trained on a document remains true.
     """
     key = f"{TAG}.{short_hash(*map(str, request.values()))[:8]}"
     ways: dict[tuple[str, str], list[str]] = {}
@@ -62,7 +63,7 @@ def tag(versions: Sequence[Mapping[str, Any]], request: Mapping[str, str]) -> No
         ways.setdefault((row["name"], row["version"]), []).append(told(row))
     for (name, version), how in ways.items():
         registry = Registry(name)
-        known = any(not way.startswith("cannot be told") for way in how)
+        known = any(not way.startswith("cannot be determined") for way in how)
         if known or registry.tags(version).get(TAG) != "affected":
             registry.tag(version, TAG, "affected" if known else "unknown")
         registry.tag(version, key, f"{request['kind']} {request['value']}: {'; '.join(how)} ({request['reason']})")

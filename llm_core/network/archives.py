@@ -5,6 +5,8 @@ archive is, is judged by its content; a file that is not what its name says is a
 """
 
 import fnmatch
+import lzma
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -13,7 +15,12 @@ from pathlib import Path
 
 from llm_core.errors import UserError
 
-LARGEST_MEMBER_BYTES = 4 << 30  # a guard against decompression bombs
+MAX_MEMBERS_BYTES = 512 << 20  # of all members that are taken into memory: a guard against decompression bombs
+BROKEN = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
+    EOFError, OSError, ValueError, OverflowError, RuntimeError, NotImplementedError,
+)  # fmt: skip
+"""what the two libraries raise on archives that are broken, encrypted or compressed in another way"""
 
 
 def read_members(path: str | Path, patterns: list[str]) -> Iterator[tuple[str, bytes]]:
@@ -29,28 +36,30 @@ def read_members(path: str | Path, patterns: list[str]) -> Iterator[tuple[str, b
         for name, data in _zip(path, patterns) if zipfile.is_zipfile(path) else _tar(path, patterns):
             found = True
             yield name, data
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise UserError(f"{path.name}: not a readable zip or tar archive ({error})") from None
+    except BROKEN as error:
+        if isinstance(error, OSError) and error.errno is not None and not path.is_file():
+            raise UserError(f"{path}: no such file") from None
+        raise UserError(f"{path.name}: not a readable zip or tar archive ({' '.join(str(error).split())})") from None
     if not found:
         raise UserError(f"{path.name}: holds no file like {', '.join(patterns)}")
 
 
 def _zip(path: Path, patterns: list[str]) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(path) as archive:
-        for member in sorted(archive.infolist(), key=lambda member: member.filename):
-            if not member.is_dir() and _fits(member.filename, patterns):
-                _check_size(path, member.filename, member.file_size)
-                yield member.filename, archive.read(member)
+        members = [member for member in archive.infolist() if not member.is_dir() and _fits(member.filename, patterns)]
+        _check_size(path, sum(member.file_size for member in members))
+        for member in sorted(members, key=lambda member: member.filename):
+            yield member.filename, archive.read(member)
 
 
 def _tar(path: Path, patterns: list[str]) -> Iterator[tuple[str, bytes]]:
     picked: dict[str, bytes] = {}
+    total = 0
     with tarfile.open(path) as archive:
         for member in archive:
             if member.isfile() and _fits(member.name, patterns):
-                _check_size(path, member.name, member.size)
+                total += member.size
+                _check_size(path, total)
                 stream = archive.extractfile(member)
                 picked[member.name] = stream.read() if stream else b""
     yield from sorted(picked.items())
@@ -60,6 +69,6 @@ def _fits(name: str, patterns: list[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _check_size(path: Path, name: str, size: int) -> None:
-    if size > LARGEST_MEMBER_BYTES:
-        raise UserError(f"{path.name}: member {name} is {size} bytes long, more than is taken into memory")
+def _check_size(path: Path, size: int) -> None:
+    if size > MAX_MEMBERS_BYTES:
+        raise UserError(f"{path.name}: the files asked for have {size} bytes; at most {MAX_MEMBERS_BYTES} are read")

@@ -6,7 +6,8 @@ length and, where one is known, its checksum agree. A broken connection resumes 
 answers are tried again after `Retry-After`, or after an exponential pause with jitter
 (decorrelating many workers: AWS Architecture Blog, "Exponential Backoff and Jitter"); a
 `Retry-After` holds back every worker on that host. Other file systems (`s3://…`) go through
-fsspec; local paths are used where they lie.
+fsspec; local paths are used where they lie. The address that answered, after redirects, is noted beside the file.
+Passwords and tokens in an address are used, and written nowhere.
 """
 
 import fcntl
@@ -17,23 +18,27 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import fsspec
 import requests
 import urllib3
 
-from llm_core import __version__
 from llm_core.errors import UserError
+from llm_core.network.addresses import is_web
+from llm_core.network.cache_names import cache_path
 from llm_core.network.http_headers import LONGEST_PAUSE_SECONDS, announced_digests, rate_limit_reset, retry_after
+from llm_core.network.sessions import CERTIFICATE_ADVICE, Session, is_certificate_error
 from llm_core.params.sources import Network
 from llm_core.runtime.digests import file_digest
+from llm_core.runtime.inputs import irregular
 from llm_core.runtime.progress import Task, log, task
+from llm_core.runtime.redaction import redact
 from llm_core.runtime.storage import is_remote, read_json, write_json
 
 CHUNK_BYTES = 1 << 18
+MAX_BODY_BYTES = 65 << 20  # of a body that is held in memory
 SHOWN_BYTES = 16 << 20  # a larger download gets a progress bar of its own
-USER_AGENT = f"llm-core/{__version__} (language-model data pipeline; python-requests/{requests.__version__})"
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
@@ -47,7 +52,7 @@ class TransientError(Exception):
 
 
 class WrongChecksumError(TransientError):
-    """The bytes are not those that were promised; one further try tells a bad transfer from a wrong promise."""
+    """The bytes are not those that were promised; if a second download differs too, the pinned checksum is wrong."""
 
 
 class Client:
@@ -59,20 +64,31 @@ class Client:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.cache = Path(network.cache).expanduser()
+        self.answered: dict[str, str] = {}
+        """address -> the one that answered in its place, after redirects; both without secrets."""
         self.requests_sent = 0
         self.bytes_received = 0
         self._local = threading.local()
         self._lock = threading.Lock()
         self._not_before: dict[str, float] = {}
 
-    def get(self, url: str, headers: dict[str, str] | None = None, byte_range: tuple[int, int] | None = None) -> bytes:
-        """A small body in memory; `byte_range` is (offset, length) and must be honoured by the server.
+    def get(
+        self,
+        url: str,
+        headers: dict[str, str] | None = None,
+        byte_range: tuple[int, int] | None = None,
+        max_bytes: int = MAX_BODY_BYTES,
+    ) -> bytes:
+        """A body in memory, cut at `max_bytes`; `byte_range` is (offset, length) and must be honoured by the server.
 
         Raises UserError when the address does not exist or every try has failed.
         """
-        if byte_range and not url.startswith(("http://", "https://")):
+        if byte_range and not is_web(url):
             filesystem, path = fsspec.core.url_to_fs(url)
-            data: bytes = filesystem.cat_file(path, byte_range[0], sum(byte_range))
+            try:
+                data: bytes = filesystem.cat_file(path, byte_range[0], sum(byte_range))
+            except OSError as error:
+                raise UserError(f"{redact(url)}: cannot be read ({error})") from None
             return data
         headers = {"Accept-Encoding": "identity", **(headers or {})}
         if byte_range:
@@ -81,13 +97,17 @@ class Client:
         def attempt() -> bytes:
             with self._request(url, headers) as response:
                 if response.status_code == 416:
-                    raise UserError(f"{url}: has no bytes {headers['Range'].removeprefix('bytes=')}")
+                    raise UserError(f"{redact(url)}: has no bytes {headers['Range'].removeprefix('bytes=')}")
                 if byte_range and response.status_code != 206:
-                    raise UserError(f"{url}: the server ignores byte ranges, a single record cannot be read")
-                body = b"".join(self._chunks(response))
+                    raise UserError(f"{redact(url)}: the server ignores byte ranges, a single record cannot be read")
+                body = bytearray()
+                for chunk in self._chunks(response):
+                    body += chunk
+                    if len(body) >= max_bytes:
+                        return bytes(body[:max_bytes])
                 if byte_range and len(body) != byte_range[1]:
                     raise TransientError(f"{len(body)} bytes came instead of {byte_range[1]}")
-                return body
+                return bytes(body)
 
         return self._retry(url, attempt)
 
@@ -99,41 +119,44 @@ class Client:
         A `target` without a given `sha256` is trusted when its length is the one noted at its download.
         Raises UserError: no such address, wrong checksum after a second try, every try failed.
         """
-        target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(target):
-            if self.is_whole(target, sha256):
-                return target
-            partial = target.with_name(f".{target.name}.partial")
-            with ExitStack() as bars:
-                self._retry(url, lambda: self._attempt(url, partial, sha256, size, work, bars), partial)
-            note = {"url": url, "size": partial.stat().st_size, "sha256": sha256 or file_digest(partial, "sha256")}
-            write_json(_note(target), note)
-            partial.replace(target)
-            _etag(partial).unlink(missing_ok=True)
+            if not self.is_whole(target, sha256):
+                partial = target.with_name(f".{target.name}.partial")
+                with ExitStack() as bars:
+                    answered = self._retry(url, lambda: self._attempt(url, partial, sha256, size, work, bars), partial)
+                note = {"url": redact(url), "answered": answered, "size": partial.stat().st_size}
+                write_json(_note(target), {**note, "sha256": sha256 or file_digest(partial, "sha256")})
+                partial.replace(target)
+                _etag(partial).unlink(missing_ok=True)
+            if _note(target).is_file():
+                self._remember(url, read_json(_note(target)).get("answered"))
         return target
 
     def bring(self, address: str, sha256: str | None = None, size: int | None = None, work: Task | None = None) -> Path:
         """A local path for `address`: a local path itself, else a verified copy in the cache."""
         if not is_remote(address):
-            if not Path(address).is_file():
+            if not Path(address).exists():
                 raise UserError(f"{address}: no such file")
+            if kind := irregular(address):
+                raise UserError(f"{address}: is {kind}, not a file; give regular files")
             return Path(address)
-        parts = urlsplit(address)
-        below = quote(parts.path.lstrip("/") + (f"?{parts.query}" if parts.query else ""), safe="/=&.,-_")
-        target = self.cache / "files" / (parts.netloc or parts.scheme).replace(":", "_") / below
-        if parts.scheme in ("http", "https"):
+        target = cache_path(self.cache, address)
+        if is_web(address):
             return self.download(address, target, sha256, size, work)
         with _locked(target):
             if not self.is_whole(target, sha256):
                 partial = target.with_name(f".{target.name}.partial")
-                with fsspec.open(address, "rb") as source, open(partial, "wb") as sink:
-                    while chunk := source.read(CHUNK_BYTES):
-                        sink.write(chunk)
+                try:
+                    with fsspec.open(address, "rb") as source, open(partial, "wb") as sink:
+                        while chunk := source.read(CHUNK_BYTES):
+                            sink.write(chunk)
+                except (FileNotFoundError, PermissionError, ValueError) as error:
+                    raise UserError(f"{redact(address)}: cannot be read ({redact(str(error))[:200]})") from None
                 digest = file_digest(partial, "sha256")
                 if sha256 and digest != sha256:
                     partial.unlink()
-                    raise UserError(f"{address}: sha256 is {digest}, {sha256} was expected")
-                write_json(_note(target), {"url": address, "size": partial.stat().st_size, "sha256": digest})
+                    raise UserError(f"{redact(address)}: sha256 is {digest}, {sha256} was expected")
+                write_json(_note(target), {"url": redact(address), "size": partial.stat().st_size, "sha256": digest})
                 partial.replace(target)
         return target
 
@@ -145,10 +168,15 @@ class Client:
             return file_digest(target, "sha256") == sha256
         return _note(target).is_file() and read_json(_note(target))["size"] == target.stat().st_size
 
+    def _remember(self, url: str, answered: str | None) -> None:
+        if answered and answered != redact(url):
+            with self._lock:
+                self.answered[redact(url)] = answered
+
     def _attempt(
         self, url: str, partial: Path, sha256: str | None, size: int | None, work: Task | None, bars: ExitStack
-    ) -> None:
-        """One try: append what is missing to `partial`, then check length and checksum."""
+    ) -> str:
+        """One try: append what is missing to `partial`, check length and checksum; the address that answered."""
         have = partial.stat().st_size if partial.exists() else 0
         etag = _etag(partial).read_text() if _etag(partial).exists() else ""
         headers = {"Accept-Encoding": "identity"}
@@ -169,6 +197,10 @@ class Client:
                 start = have if resumed else 0
                 length = response.headers.get("Content-Length")
                 expected = _range_total(response) if resumed else int(length) if length else None
+                largest = self.network.max_file_bytes
+                if (expected or 0) > largest:
+                    raise UserError(f"{redact(url)}: {expected} bytes; network.max_file_bytes allows {largest}")
+                room = largest - start
                 tag = response.headers.get("ETag", "")
                 _etag(partial).write_text("" if tag.startswith("W/") else tag)
                 with open(partial, "ab" if resumed else "wb") as sink:
@@ -180,6 +212,9 @@ class Client:
                     if work and start > work.done:
                         work.update(start - work.done)
                     for chunk in self._chunks(response, decoded=False):
+                        room -= len(chunk)
+                        if room < 0:
+                            raise UserError(f"{redact(url)}: more bytes than network.max_file_bytes ({largest}) allows")
                         sink.write(chunk)
                         if work:
                             work.update(len(chunk))
@@ -194,16 +229,19 @@ class Client:
             if (digest := file_digest(partial, algorithm)) != value:
                 partial.unlink()
                 raise WrongChecksumError(f"{algorithm} is {digest}, {value} was expected")
+        return redact(response.url)
 
     @contextmanager
     def _request(self, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
         """Send a GET; raise TransientError on what may pass, UserError on what will not."""
-        host = urlsplit(url).netloc
+        try:
+            host = urlsplit(url).netloc
+        except ValueError as error:
+            raise UserError(f"{redact(url)}: not an address ({error})") from None
         self._take_turn(host)
         session = getattr(self._local, "session", None)
         if session is None:
-            session = self._local.session = requests.Session()
-            session.headers["User-Agent"] = USER_AGENT
+            session = self._local.session = Session()
         with self._lock:
             self.requests_sent += 1
         timeout = self.network.timeout_seconds
@@ -217,12 +255,15 @@ class Client:
                             self._not_before[host] = max(self._not_before.get(host, 0.0), time.monotonic() + wait)
                     raise TransientError(f"the server answered {status} {response.reason}", wait)
                 if status not in (200, 206, 416):
-                    raise UserError(f"{url}: the server answered {status} {response.reason}")
+                    raise UserError(f"{redact(url)}: the server answered {status} {response.reason}")
+                self._remember(url, redact(response.url))
                 yield response
         except BROKEN as error:
+            if is_certificate_error(error):
+                raise UserError(f"{redact(url)}: its certificate is not trusted; {CERTIFICATE_ADVICE}") from None
             raise TransientError(_short(error)) from None
-        except requests.RequestException as error:
-            raise UserError(f"{url}: {_short(error)}") from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError, ValueError) as error:
+            raise UserError(f"{redact(url)}: {_short(error)}") from None
 
     def _take_turn(self, host: str) -> None:
         """Wait until the host may be asked again: after its Retry-After, and `network.pause_seconds` apart."""
@@ -265,10 +306,10 @@ class Client:
                     break
                 backoff = min(self.network.backoff_seconds * 2 ** (tries - 1), LONGEST_PAUSE_SECONDS)
                 pause = failure.pause if failure.pause is not None else backoff * random.uniform(0.5, 1.5)
-                log(f"{url}: {reason}; try {tries + 1} of {self.network.retries + 1} in {pause:.1f} s")
+                log(f"{redact(url)}: {reason}; try {tries + 1} of {self.network.retries + 1} in {pause:.1f} s")
                 time.sleep(pause)
         advice = "check the pinned checksum" if wrong == 2 else "run again to go on from where it stopped"
-        raise UserError(f"{url}: {reason} (after {max(tries, wrong)} tries); {advice}")
+        raise UserError(f"{redact(url)}: {reason} (after {max(tries, wrong)} tries); {advice}")
 
 
 def _range_total(response: requests.Response) -> int | None:
@@ -277,7 +318,7 @@ def _range_total(response: requests.Response) -> int | None:
 
 
 def _short(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = redact(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text[:200]}"
 
 
@@ -292,7 +333,12 @@ def _etag(partial: Path) -> Path:
 @contextmanager
 def _locked(target: Path) -> Iterator[IO[str]]:
     """Hold the lock of one target: two processes that want the same file fetch it once."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(
+            f"{target}: the cache holds a file where this address needs a folder; remove it, or set network.cache"
+        ) from None
     with open(target.with_name(f".{target.name}.lock"), "w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield stream

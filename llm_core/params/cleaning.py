@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field
 
 from llm_core.params.base import Section
 from llm_core.params.languages import language_code
-from llm_core.params.quality import Rule
+from llm_core.params.quality import AnyRule
 
 
 class Extraction(Section):
@@ -27,7 +27,7 @@ class Repair(Section):
     normal_form: Literal["NFC", "NFKC", "none"] = "NFC"
     """Unicode normal form of the text."""
     max_blank_lines: int = 1
-    """Longer runs of blank lines are cut to this many; -1 leaves them."""
+    """Maximum number of blank lines in a row; longer runs are cut to it; -1 leaves them."""
     characters: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Per source, characters to replace: `{bible: {"`": "'"}}`."""
 
@@ -41,9 +41,9 @@ class Language(Section):
     min_score: float = Field(0.0, ge=0, le=1)
     """A document whose likeliest language is less probable than this is dropped as `language_score`."""
     max_characters: int = Field(2000, ge=20)
-    """Characters of a document, from its beginning, that are looked at."""
+    """Number of characters, from the beginning of a document, that the language is identified from."""
     trust_declared: bool = True
-    """Believe a source that says which language its documents have, and look at the others only."""
+    """Trust the language that a source declares, and identify it only for documents without one."""
 
 
 class Pii(Section):
@@ -59,7 +59,7 @@ class Pii(Section):
             "phone": "[PHONE_NUMBER]",
         }
     )
-    """What stands for each kind afterwards; a kind that is not named is left as it is."""
+    """Placeholder that replaces each kind; a kind that is not named is left as it is."""
 
 
 class UrlList(Section):
@@ -79,11 +79,11 @@ class BadWords(Section):
     files: list[str] = Field(default_factory=list)
     """Files with a word or phrase a line."""
     min_matches: int = Field(3, ge=1)
-    """With fewer matches than this a document is kept."""
+    """Minimum number of matches; a document with fewer is kept."""
     max_share: float = Field(0.01, ge=0, le=1)
-    """Most matches for each word of the document; beyond it is dropped as `bad_words`."""
+    """Maximum ratio of list matches to words; a document above it is dropped as `bad_words`."""
     keep_fraction: float = Field(0.0, ge=0, le=1)
-    """Share of the documents to be dropped that is kept all the same, chosen by the hash of their ids."""
+    """Share of the documents over the limit that is kept nevertheless, chosen by the hash of their ids."""
 
 
 class QualityModel(Section):
@@ -96,17 +96,17 @@ class QualityModel(Section):
     passage_characters: int = Field(2000, ge=100)
     """Characters of a passage, the unit that is trained on; a document's score is the mean of its passages'."""
     max_passages: int = Field(5, ge=1)
-    """Passages of a document, from its beginning, that are looked at."""
+    """Maximum number of passages, from the beginning of a document, that are scored."""
     feature_bits: int = Field(18, ge=8, le=26)
     """The classifier has 2 to this many weights."""
     epochs: int = Field(10, ge=1)
-    """Passes over the passages in training."""
+    """Number of passes over the passages in training."""
     alpha: float = Field(1e-5, gt=0)
     """Strength of the L2 penalty on the weights."""
     held_out: float = Field(0.2, gt=0, lt=1)
-    """Share of the documents that is measured instead of trained on."""
+    """Share of the documents that is held out of training, to measure the model."""
     max_documents: int = Field(10_000, ge=10)
-    """Most documents of each side, chosen by hash; training holds about 50 KB a document in memory."""
+    """Maximum number of documents of each side, chosen by hash; training needs about 50 KB of memory a document."""
 
 
 class Cleaning(Section):
@@ -116,8 +116,13 @@ class Cleaning(Section):
     """What `clean` runs, in order: recipes and steps (extract, repair, language, pii, block_urls, bad_words, model)."""
     min_characters: int = Field(1, ge=0)
     """A document shorter than this after the last step is dropped as `too_short`."""
+    max_document_bytes: int = Field(64 << 20, ge=1)
+    """Maximum size of a document in UTF-8 bytes; a larger one is dropped unseen as `quarantine_size`."""
+    max_seconds: float = Field(120.0, gt=0)
+    """Maximum seconds for one document in all steps; one that takes longer is dropped as `quarantine_time`. The steps
+    take time in proportion to a document's size, so that this bound is for faults of a library alone."""
     drop_samples: int = Field(20, ge=0)
-    """Dropped documents shown per source and reason in drops.jsonl."""
+    """Number of dropped documents per source and reason that drops.jsonl shows."""
     extraction: Extraction = Extraction()
     repair: Repair = Repair()
     language: Language = Language()
@@ -126,10 +131,15 @@ class Cleaning(Section):
     """Lists of addresses whose documents are dropped (step `block_urls`)."""
     bad_words: BadWords = BadWords()
     quality_model: QualityModel = QualityModel()
-    recipes: dict[str, list[Rule]] = Field(default_factory=dict)
+    recipes: dict[str, list[AnyRule]] = Field(default_factory=dict)
     """Named sequences of quality rules beside the built-in ones (gopher_quality, gopher_repetition, c4,
     fineweb_quality, fineweb): `{gentle: [{rule: gopher_quality, min_doc_words: 20}]}`."""
     exempt: list[str] = Field(default_factory=list)
     """Sources that no quality recipe judges: chosen by hand, or of a kind that rules for the web misjudge."""
+    other_languages: Literal["pass", "drop", "judge"] = "pass"
+    """What a recipe does with a document that is not in the language of its rules (`language` of a rule; the published
+    rules are for English): pass over it and count it as `RECIPE_other_language`, drop it as `other_language`, or judge
+    it all the same. The language is the declared one or that of the step `language`; without either, the script
+    decides."""
     memo_entries: int = Field(1 << 20, ge=1 << 10)
     """Distinct words whose tokens a process remembers, at about 100 bytes each; never changes a verdict."""

@@ -49,14 +49,18 @@ class LanguageModelling(Section):
 class TextMetrics(Section):
     """How `llm-core score` judges files of translations, summaries or labels."""
 
-    bleu_tokenize: Literal["13a", "intl", "char", "zh", "none"] = "13a"
-    """sacreBLEU's tokenizer; it stands in the signature."""
+    bleu_tokenize: Literal["auto", "13a", "intl", "char", "zh", "none"] = "auto"
+    """sacreBLEU's tokenizer, part of the signature. auto: 13a, but where most letters belong to scripts without spaces
+    zh for Chinese and char for the others (Japanese, Thai, Khmer, …)."""
     chrf_word_order: int = Field(0, ge=0, le=2)
     """0 is chrF, 2 is chrF++."""
     lowercase: bool = False
     """For BLEU and chrF."""
     rouge: list[Rouge] = Field(default_factory=lambda: list(ROUGE), min_length=1)
     """ROUGE variants, F measure. rougeLsum takes each line of a summary as a sentence."""
+    rouge_tokenize: Literal["auto", "rouge-score", "words"] = "auto"
+    """Words for ROUGE. rouge-score: the package's own, which knows a to z and digits alone. words: those of any script.
+    auto: words where some letter is not ASCII. Part of the signature."""
     rouge_stemmer: bool = False
     """Porter's stemmer (English) before ROUGE."""
     resamples: int = Field(1000, ge=100)

@@ -4,6 +4,7 @@ People write `EN`, `en-US`, `eng` and `eng_Latn` (FLORES, fastText's later model
 """
 
 import difflib
+from functools import cache
 
 CODES = (
     "af als am an ar arz as ast av az azb ba bar bcl be bg bh bn bo bpy br bs bxr ca cbk ce ceb ckb co cs cv cy da de "
@@ -38,3 +39,12 @@ def language_code(written: str) -> str:
     near = difflib.get_close_matches(written.lower(), KNOWN, n=3, cutoff=0.3)
     hint = f"; near: {', '.join(sorted(near))}" if near else ""
     raise ValueError(f"'{written}' is no language code that is known here (write ISO 639-1, such as en or de{hint})")
+
+
+@cache
+def known_code(written: str) -> str:
+    """The code in the spelling that documents carry; one that is not known stays as it is written."""
+    try:
+        return language_code(written)
+    except ValueError:
+        return written

@@ -1,112 +1,105 @@
-"""Params of the quality rules: datatrove's classes, their thresholds by the same names and with the same defaults.
+"""Params of quality rules: what every rule has, the registry of rules, and the published recipes.
 
-A threshold of null switches its rule off.
+A rule is one module of `corpus/cleaning/rules`, or an entry point of the group `llm_core.quality_rules` in another
+distribution: a class with its params (thresholds by datatrove's names, with the same defaults; null switches one off),
+the reasons it drops for and the thresholds behind them, and the function that judges. Every rule is a recipe by its
+own name, with its defaults.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from functools import cache
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, SerializeAsAny, ValidationError, field_validator
 
 from llm_core.params.base import Section
+from llm_core.params.languages import language_code
+from llm_core.params.plugins import discover
 
-STOP_WORDS = ["the", "be", "to", "of", "and", "that", "have", "with"]
-
-
-class GopherQuality(Section):
-    """Gopher's quality rules (Rae et al. 2021)."""
-
-    rule: Literal["gopher_quality"] = "gopher_quality"
-    min_doc_words: int | None = 50
-    """Fewest words that are not only punctuation."""
-    max_doc_words: int | None = 100000
-    """Most of them."""
-    min_avg_word_length: float | None = 3
-    """Shortest mean length of those words, in characters."""
-    max_avg_word_length: float | None = 10
-    """Longest."""
-    max_symbol_word_ratio: float | None = 0.1
-    """Most number signs, or ellipses, for each word."""
-    max_bullet_lines_ratio: float | None = 0.9
-    """Largest share of lines that begin with a bullet or a hyphen."""
-    max_ellipsis_lines_ratio: float | None = 0.3
-    """Largest share of lines that end in an ellipsis."""
-    max_non_alpha_words_ratio: float | None = 0.8
-    """Smallest share of words with a letter in them (named as in datatrove)."""
-    min_stop_words: int | None = 2
-    """Fewest different stop words."""
-    stop_words: list[str] = Field(default=STOP_WORDS, max_length=63)
-    """The stop words, as they are written."""
+GROUP = "llm_core.quality_rules"
 
 
-class GopherRepetition(Section):
-    """Gopher's repetition rules (Rae et al. 2021, table A1)."""
+class Rule(Section):
+    """What every quality rule has. A subclass names its rule in `rule: Literal["NAME"] = "NAME"`.
 
-    rule: Literal["gopher_repetition"] = "gopher_repetition"
-    dup_line_frac: float | None = 0.3
-    """Largest share of lines that occurred before."""
-    dup_para_frac: float | None = 0.3
-    """Largest share of paragraphs that occurred before."""
-    dup_line_char_frac: float | None = 0.2
-    """Largest share of characters in such lines."""
-    dup_para_char_frac: float | None = 0.2
-    """Largest share of characters in such paragraphs."""
-    top_n_grams: list[tuple[int, float]] = Field(default=[(2, 0.2), (3, 0.18), (4, 0.16)])
-    """(n, largest share of characters in the most frequent n-gram)."""
-    dup_n_grams: list[tuple[int, float]] = Field(
-        default=[(5, 0.15), (6, 0.14), (7, 0.13), (8, 0.12), (9, 0.11), (10, 0.10)]
-    )
-    """(n, largest share of characters in n-grams that occurred before)."""
+    It says what it finds in `verdict`, document by document, or in `judge`, for many at once.
+    """
 
+    THRESHOLDS: ClassVar[dict[str, str]] = {}
+    """Reason in the ledger -> field with the threshold behind it."""
 
-class C4(Section):
-    """C4's rules (Raffel et al. 2020): drops lines, then documents."""
+    rule: str
+    language: str | None = "en"
+    """Language that the rule's thresholds and word lists are made for; null for any. Documents in other languages are
+    treated as `cleaning.other_languages` says."""
 
-    rule: Literal["c4"] = "c4"
-    remove_citations: bool = True
-    """Remove marks such as [1], [edit] and [citation needed]."""
-    filter_no_terminal_punct: bool = True
-    """Drop lines that do not end in a punctuation mark."""
-    min_num_sentences: int = 5
-    """Fewest sentences left; -1 for no limit."""
-    min_words_per_line: int = 3
-    """Shorter lines are dropped."""
-    max_word_length: int = 1000
-    """Lines with a longer word are dropped; -1 for no limit."""
-    filter_lorem_ipsum: bool = True
-    """Drop documents with "lorem ipsum"."""
-    filter_javascript: bool = True
-    """Drop lines that mention JavaScript."""
-    filter_curly_bracket: bool = True
-    """Drop documents with a curly bracket."""
-    filter_policy: bool = True
-    """Drop lines about cookies, terms of use and privacy policies."""
+    @field_validator("language")
+    @classmethod
+    def _known_language(cls, value: str | None) -> str | None:
+        return value if value is None else language_code(value)
 
+    def threshold(self, reason: str) -> float | None:
+        """The threshold behind a reason; None where the reason is not this rule's, or the threshold is off."""
+        value = getattr(self, self.THRESHOLDS[reason]) if reason in self.THRESHOLDS else None
+        return None if value is None else float(value)
 
-class FineWebQuality(Section):
-    """FineWeb's own rules (Penedo et al. 2024)."""
+    def verdict(self, text: str) -> tuple[str | None, float]:
+        """(reason to drop the text, or None to keep it; the figure that decided, NaN for none)."""
+        raise NotImplementedError
 
-    rule: Literal["fineweb_quality"] = "fineweb_quality"
-    line_punct_thr: float = 0.12
-    """Smallest share of lines that end in a punctuation mark."""
-    line_punct_exclude_zero: bool = False
-    """Let documents pass in which no line does."""
-    stop_chars: list[Annotated[str, Field(min_length=1, max_length=1)]] | None = None
-    """The punctuation marks; null for Unicode's."""
-    short_line_thr: float = 0.67
-    """Largest share of short lines."""
-    short_line_length: int = 30
-    """Longest line that counts as short, in characters."""
-    char_duplicates_ratio: float = 0.01
-    """Largest share of characters in repeated lines."""
-    new_line_ratio: float = 0.3
-    """Most line feeds for each word."""
+    def judge(self, words: Any) -> Any:
+        """A function from tokenized documents to reasons, figures [documents] and changed texts (None: no change).
+
+        `words` is a `Words`, the function a `Judge` of `corpus/cleaning/quality.py`.
+        """
+        import numpy as np
+
+        def judged(t: Any) -> Any:
+            texts = [t.data[t.bounds[i] : t.bounds[i + 1]].tobytes().decode() for i in range(len(t.bounds) - 1)]
+            found = [self.verdict(text) for text in texts]
+            return [reason for reason, _ in found], np.array([figure for _, figure in found], np.float64), None
+
+        return judged
 
 
-Rule = Annotated[GopherQuality | GopherRepetition | C4 | FineWebQuality, Field(discriminator="rule")]
-BUILT_IN: dict[str, list[GopherQuality | GopherRepetition | C4 | FineWebQuality]] = {
-    "gopher_quality": [GopherQuality()],
-    "gopher_repetition": [GopherRepetition()],
-    "c4": [C4()],
-    "fineweb_quality": [FineWebQuality()],
-    "fineweb": [GopherRepetition(), GopherQuality(), C4(filter_no_terminal_punct=False), FineWebQuality()],
-}
+def rules() -> dict[str, type[Rule]]:
+    """Every rule by its name, those of plugins included."""
+    return discover("llm_core.corpus.cleaning.rules", "RULE", GROUP)
+
+
+def make_rule(value: Any) -> Any:
+    """A rule from a mapping of its params; ValueError where it names none, or one that is not there."""
+    if isinstance(value, Rule):
+        return value
+    name = value.get("rule") if isinstance(value, dict) else None
+    if name not in rules():
+        raise ValueError(f"a rule is needed, as in {{rule: NAME, …}}; NAME is one of {', '.join(rules())}")
+    try:
+        return rules()[name].model_validate(value)
+    except ValidationError as error:
+        found = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ValueError(f"{name}: {'; '.join(found)} (its params: {', '.join(rules()[name].model_fields)})") from None
+
+
+AnyRule = Annotated[SerializeAsAny[Rule], BeforeValidator(make_rule)]
+
+
+@cache
+def built_in() -> dict[str, list[Rule]]:
+    """The published recipes by name: each rule by itself, and `fineweb`, the sequence behind the FineWeb data set."""
+    found: dict[str, list[Rule]] = {name: [make_rule({"rule": name})] for name in rules()}
+    c4 = make_rule({"rule": "c4", "filter_no_terminal_punct": False})
+    return found | {
+        "fineweb": [*found["gopher_repetition"], *found["gopher_quality"], c4, *found["fineweb_quality"]],
+    }
+
+
+def recipes(named: dict[str, list[Rule]]) -> list[str]:
+    """Names of all recipes, those of the params last."""
+    return list(dict.fromkeys([*built_in(), *named]))
+
+
+def threshold(reason: str | None, chosen: Sequence[Rule]) -> float | None:
+    """The threshold behind a reason in the ledger, by the first of the rules that drops for it; None for none."""
+    found = (rule.threshold(reason or "") for rule in chosen)
+    return next((value for value in found if value is not None), None)

@@ -9,11 +9,14 @@ from typing import Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
 from llm_core.errors import UserError
 from llm_core.params.launch import refuse_moved
 
 LARGEST = 16 << 20  # bytes; a params file is a few kilobytes, and anything larger is another file given by mistake
+
+DEEPEST = 100  # levels; params have about six
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -38,12 +41,15 @@ def read_yaml(path: str | Path) -> Any:
 def parse(text: str, name: str) -> Any:
     """The value of a YAML text; `name` is what errors call it. Raises UserError where it is no YAML."""
     try:
+        depth = 0
+        for event in YAML(typ="safe").parse(text):  # the parser in C builds the value by recursion without a bound
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            if depth > DEEPEST:
+                raise UserError(f"{name}: not valid YAML (nested too deeply: more than {DEEPEST} levels)")
         return YAML(typ="safe").load(text)
     except YAMLError as error:
         words = str(error).partition("To suppress this check")[0].split()
         raise UserError(f"{name}: not valid YAML ({' '.join(words)})") from None
-    except RecursionError:
-        raise UserError(f"{name}: not valid YAML (nested too deeply)") from None
     except (ValueError, TypeError) as error:  # an impossible date, a mapping as a key
         raise UserError(f"{name}: not valid YAML ({' '.join(str(error).split())})") from None
 

@@ -18,9 +18,11 @@ class Network(Section):
     timeout_seconds: float = Field(60, gt=0)
     """Without a byte for this long, a try has failed."""
     pause_seconds: float = Field(0, ge=0)
-    """Least time between the begins of two requests to one host."""
+    """Minimum time between the starts of two requests to one host, in seconds."""
     parallel: int = Field(4, ge=1)
-    """Downloads under way at once."""
+    """Number of downloads at the same time."""
+    max_file_bytes: int = Field(256 << 30, ge=1)
+    """Maximum size of one downloaded file; a larger one is an error, so that no server can fill the disk."""
     cache: str = "~/.cache/llm-core"
     """Folder of verified downloads, shared by all working copies."""
 
@@ -31,7 +33,7 @@ class PackageSource(Section):
     kind: Literal["package"]
     package: str
     version: str
-    filename: str
+    filename: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
     """The distribution file's name on the index."""
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     reader: Literal["addresses", "factbook", "bible", "shakespeare", "warc"]
@@ -50,9 +52,15 @@ class ListedSource(Section):
     paths: list[str] = Field(default_factory=list)
     """Files and folders (walked, sorted by name): local, on the web, or behind fsspec."""
     address_list: str | None = None
-    """A text file, local or on the web, with an address on each line and, if known, its SHA-256 behind it."""
+    """A text file, local or on the web, with an address on each line and, if known, its SHA-256 behind it.
+    A list from the web may name addresses on the web alone."""
     files: int | None = Field(None, ge=1)
-    """Only so many of the data files, drawn with `seed`."""
+    """Number of data files to take, drawn with `seed`; null takes all."""
+    max_document_bytes: int = Field(64 << 20, ge=1, le=64 << 20)
+    """Maximum size of one record (a line, a row, a text file); a longer one is quarantined (`quarantine_too_large`)."""
+    max_inflation: float = Field(200, gt=1)
+    """Maximum ratio of decompressed to compressed bytes of one file; from 64 MB on, what comes after it is quarantined
+    as `quarantine_decompression_bomb`."""
     seed: int = 1
     """Seed of that sample."""
     license: str | None = None
@@ -105,9 +113,9 @@ class HubSource(Section):
     columns: dict[str, str] = Field(default_factory=dict)
     """Our column to the dataset's, where they differ: `{text: content, created: date}`."""
     shards: int | None = Field(None, ge=1)
-    """Only so many of the split's shards, drawn with `seed`."""
+    """Number of the split's shards to take, drawn with `seed`; null takes all."""
     rows: int | None = Field(None, ge=1)
-    """At most so many rows of each shard."""
+    """Maximum number of rows of each shard."""
     seed: int = 1
     """Seed of the sample of shards."""
     content_type: Literal["text/plain", "text/html"] = "text/plain"
@@ -131,13 +139,13 @@ class CommonCrawlSource(Section):
     format: Literal["warc", "wet", "wat"] = "warc"
     """warc: pages as HTML, extracted by cleaning; wet: Common Crawl's own text; wat: titles, descriptions and links."""
     files: int | None = Field(None, ge=1)
-    """So many files, drawn with `seed`; a WARC file is about 1 GB and 30,000 pages."""
+    """Number of files, drawn with `seed`; a WARC file is about 1 GB and 30,000 pages."""
     share: float | None = Field(None, gt=0, le=1)
     """Instead of `files`: this share of the crawl's files."""
     urls: list[str] = Field(default_factory=list)
     """Instead of files: captures of these CDX patterns, such as `example.org/*` or `*.example.org`."""
     records: int | None = Field(None, ge=1)
-    """With `urls`: at most so many captures, drawn with `seed`."""
+    """With `urls`: maximum number of captures, drawn with `seed`."""
     url_pattern: str | None = None
     """Keep only pages whose URL this regular expression finds."""
     seed: int = 1

@@ -13,6 +13,6 @@ class TextDeduplication(Section):
     unit: Literal["paragraph", "line", "substring"] = "paragraph"
     """What is compared: paragraphs (blank lines between) or lines by their words, or any run of bytes exactly."""
     min_words: int = Field(10, ge=1)
-    """Shorter paragraphs and lines stay: headings, refrains and short answers repeat rightly."""
+    """Minimum number of words of a paragraph or line that is removed; headings and refrains may repeat."""
     min_bytes: int = Field(200, ge=20)
-    """Shortest repeated substring, in bytes of UTF-8; 50 tokens, as in Lee et al. (2022), are about 200."""
+    """Minimum length of a repeated substring in bytes of UTF-8; the 50 tokens of Lee et al. (2022) are about 200."""

@@ -13,7 +13,7 @@ class Tokenizer(Section):
     vocab_size: int = Field(4096, ge=262)
     """Tokens in all: 6 special ones, the 256 bytes, and merges; up to 65,536 the shards take 2 bytes a token."""
     digits: Literal[1, 2, 3] = 3
-    """Longest run of digits in one token: 3 as in GPT-4, 1 for arithmetic digit by digit (LLaMA)."""
+    """Maximum number of digits in one token: 3 as in GPT-4, 1 for arithmetic digit by digit (LLaMA)."""
     whitespace: Literal["runs", "single"] = "runs"
     """runs: a run of spaces may become one token, good for indented code (GPT-4); single: each extra space alone."""
     sample_bytes: int = Field(1 << 31, ge=1)

@@ -17,7 +17,7 @@ PACKAGES = ("torch", "transformers", "deepspeed", "tokenizers", "datasets", "lm-
 
 
 def costs(params: Params) -> Iterator[Block]:
-    """Time of each stage, folded, and what all of it comes to."""
+    """Time of each stage, folded, and the total."""
     rows = timings.last()
     if not rows:
         return
@@ -37,7 +37,7 @@ def costs(params: Params) -> Iterator[Block]:
 
 
 def energy_kwh(rows: list[Row], report: Report) -> float:
-    """Estimate for verbs' rows: the machine's watts by the clock, or watts a core by CPU time; 0 without either."""
+    """Energy estimate: the machine's watts by wall time, or watts per core by CPU time; 0 if neither is set."""
     if report.watts:
         return sum(row["seconds"] for row in rows) / 3600 * report.watts / 1000
     return float(sum(row["cpu_seconds"] for row in rows) / 3600 * report.watts_per_core / 1000)
@@ -109,11 +109,11 @@ def limits(data: Path, evaluations: Mapping[str, Any], params: Params) -> Iterat
     """What a reader must not conclude."""
     for stage in ("split", "tokens", "models/base", "evaluation"):
         if not (data / stage).exists():
-            yield f"{data / stage} is not there: its sections are left out."
+            yield f"{data / stage} is missing, so its sections are left out."
     if params.evaluation.limit:
         yield f"Benchmarks were scored on at most {params.evaluation.limit} items each (evaluation.limit)."
     if evaluations:
         yield "Prompts are lm-eval-harness's own; items are the validation or test sets in the pinned package."
         yield "Intervals cover the choice of items, not the seed of training (`llm-core compare` takes several seeds)."
-        yield "Held-out texts come from the training's own sources: bits per byte say nothing of other kinds of text."
+        yield "Held-out texts come from the sources of the training: bits per byte say nothing about other texts."
     yield "The model inherits the views and the gaps of its texts; by default they are old, formal English."

@@ -1,8 +1,8 @@
 """`compare`: two evaluations, or two groups of them, on the items that all have, paired, with intervals.
 
-A group is one recipe trained with several seeds. Its values are averaged item by item; to the interval over items
-then comes the spread between seeds (Welch's t on the groups' seed means), without which a difference
-may be the luck of one training.
+A group is one recipe trained with several seeds. Its values are averaged item by item, and the spread
+between seeds (Welch's t on the groups' seed means) is added to the interval over items: otherwise a difference may be
+due to the luck of one training.
 """
 
 import math
@@ -22,9 +22,9 @@ from llm_core.runtime.storage import output_folder, read_json
 
 
 def compare(first: Sequence[Path], second: Sequence[Path], gate: Gate, seed: int) -> list[Block]:
-    """Blocks that tell how `second` differs from `first`; positive is better, whatever the metric's direction.
+    """Blocks that show how `second` differs from `first`; positive is better, whatever the metric's direction.
 
-    Raises UserError where a folder is no evaluation or the two have no item in common.
+    Raises UserError if a folder is not an evaluation, or the two have no item in common.
     """
     before, after = [read_results(folder) for folder in first], [read_results(folder) for folder in second]
     names = _names(first, second)
@@ -57,7 +57,7 @@ def compare(first: Sequence[Path], second: Sequence[Path], gate: Gate, seed: int
     if several:
         covered += "; in the table with seeds, the seeds of training, too."
     else:
-        covered += ", not the seeds of training. Give several folders a side, separated by commas, to include them."
+        covered += ", not the seeds of training. To include them, give several folders for each side, with commas."
     return [
         *blocks,
         Block("heading", "Scores"),
@@ -91,7 +91,7 @@ def difference_blocks(before: Results, after: Results, gate: Gate, seed: int) ->
 
 def verdict(low: float, high: float) -> str:
     """What an interval of an improvement says."""
-    return "better" if low > 0 else "worse" if high < 0 else "not told apart"
+    return "better" if low > 0 else "worse" if high < 0 else "not distinguishable"
 
 
 def seed_rows(before: list[Results], after: list[Results], gate: Gate, seed: int) -> list[dict[str, Any]]:
@@ -121,7 +121,7 @@ def with_seeds(
 ) -> tuple[float, float]:
     """Interval of a difference of two recipes: Welch's for the seeds, widened by the error over items.
 
-    `theirs` and `ours` hold one value a training, two or more each. The two errors are independent and add in
+    `theirs` and `ours` contain one value for each training, at least two. The two errors are independent and add in
     squares; the degrees of freedom are those of Welch and Satterthwaite, the items' part counted as known.
     """
     parts = [variance(group) / len(group) for group in (theirs, ours)]

@@ -81,7 +81,7 @@ def _changes(metrics: Row) -> Iterator[Row]:
         change = metrics[name]
         yield {
             "change of": name.removesuffix("_change"),
-            "by": f"{change['change']:+.4f}\u00a0±\u00a0{change['change_standard_error']:.4f}",
+            "by": _with_error(change["change"], change["change_standard_error"], "+.4f"),
             "items": change["items"],
             "p": _chance(change["p_value"]),
         }
@@ -146,9 +146,16 @@ def _tail(prompt: Any) -> str:
 
 def _figure(value: Any) -> str | None:
     if isinstance(value, dict):
-        if "mean" in value:
-            return f"{value['mean']:.4f}\u00a0±\u00a0{value['standard_error']:.4f}"
-        if "low" in value:
+        if value.get("mean") is not None:
+            if value.get("low") is not None and not value["standard_error"]:
+                return f"{value['mean']:.4f} ({value['low']:.4f} to {value['high']:.4f})"
+            return _with_error(value["mean"], value["standard_error"], ".4f")
+        if "value" in value and "low" in value:
             return f"{value['value']:.4f} ({value['low']:.4f} to {value['high']:.4f})"
         return None
     return None if value is None else f"{value:.4g}"
+
+
+def _with_error(value: float, error: float | None, form: str) -> str:
+    """`0.2500 ± 0.0100`; values without spread have no error to show."""
+    return f"{value:{form}}" + (f"\u00a0±\u00a0{error:.4f}" if error else " (no spread)")

@@ -56,7 +56,7 @@ def line_plot(series: Mapping[str, Sequence[tuple[float, float]]], x_label: str,
 
 
 def interval_plot(rows: Sequence[tuple[str, float, float, float, float | None]], label: str) -> str:
-    """One line a score: (name, value, low, high, mark); the mark (chance, say) is a hollow tick."""
+    """One line for each score: (name, value, low, high, mark); the mark (for example chance) is a hollow tick."""
     if not rows:
         return ""
     values = [value for row in rows for value in (row[1], row[2], row[3], row[4]) if value is not None]

@@ -1,4 +1,4 @@
-"""The report's part about what stands beside the language model: word vectors, search, answers with it.
+"""The report's part about word vectors, search, and answers from what search finds.
 
 Reads what `word2vec` and `evaluate-retrieval` leave in the data folder; both are off the default path.
 """
@@ -71,7 +71,7 @@ def searched(data: Path) -> Iterator[Block]:
 
 
 def _scores(scores: Row) -> dict[str, Any]:
-    return {name: score_text(scores, name) for name in scores if not name.endswith("_stderr")}
+    return {name: score_text(scores, name) for name in scores if not name.endswith(("_stderr", "_low", "_high"))}
 
 
 def _answers(answers: Row, key: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The report's parts about scores: in short, each model's, against the previous champion, and samples.
 
-Every score stands with its interval. What the evaluations hold is read back from their files; nothing is
-measured here but paired differences, by the gate's own function.
+Every score has its interval. Scores are read from the evaluations' files; the only thing computed here is paired
+differences, by the gate's own function.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,7 +35,7 @@ def in_short(evaluations: Evaluations) -> Iterator[str]:
         above = [task for task, score in tasks.items() if _bound(task, score, "low") > score.get("chance", 0)]
         unclear = [task for task in tasks if task not in above]
         parts = [f"above chance on {', '.join(above)}"] if above else []
-        parts += [f"not told apart from chance on {', '.join(unclear)}"] if unclear else []
+        parts += [f"not distinguishable from chance on {', '.join(unclear)}"] if unclear else []
         if parts:
             yield f"{name} is {'; '.join(parts)}."
         if answers := metrics.get("answers"):
@@ -73,9 +73,9 @@ def scores(evaluations: Evaluations) -> Iterator[Block]:
     if evaluations:
         yield Block(
             "note",
-            "Brackets are 95 % intervals over the choice of items (Wilson's for right or wrong, Student's else). A "
-            "touched item shares an n-gram with a training document. The smallest difference is what two models must "
-            "differ by, on as many items each, to be told apart (power 80 %).",
+            "Brackets are 95 % intervals over the choice of items (Wilson's for right or wrong, otherwise Student's). "
+            "A touched item shares an n-gram with a training document. The smallest difference is the minimum by which "
+            "two models must differ, on as many items each, to be distinguishable (power 80 %).",
         )
 
 
@@ -127,7 +127,7 @@ def samples(data: Path) -> Iterator[Block]:
 
 
 def _contamination(benchmarks: Mapping[str, Row]) -> Iterator[Block]:
-    """Scores on clean and on touched items, where decontamination has told which those are."""
+    """Scores on clean and on touched items, where decontamination listed the touched ones."""
     known = {task: score for task, score in benchmarks.items() if "items_touched" in score}
     touched = {task: score for task, score in known.items() if score["items_touched"]}
     if touched:
@@ -144,7 +144,7 @@ def _contamination(benchmarks: Mapping[str, Row]) -> Iterator[Block]:
                     "on touched items": score_text(score, f"{metric}_touched"),
                 }
             )
-        yield Block("text", "Items that share an n-gram with a training document, scored apart:")
+        yield Block("text", "Items that share an n-gram with a training document, scored separately:")
         yield Block("table", rows)
     if clean := [task for task in known if task not in touched]:
         yield Block("text", f"No scored item of {', '.join(clean)} shares an n-gram with a training document.")

@@ -1,8 +1,8 @@
 """`report`: one page about a run, from what the stages left in the data folder.
 
 It reads each stage's metrics.json, the training log, the evaluations, dvc.lock (a plain YAML
-file) and the run log of times. A stage that has not run leaves its section out and is named
-among the limits: the page never guesses. It is the graph's last leaf, so it alone may show times.
+file) and the run log of times. A stage that has not run has no section and is named
+among the limits: the page never guesses. No stage reads the page, so it may show times.
 """
 
 from collections.abc import Iterator

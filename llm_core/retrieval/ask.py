@@ -1,9 +1,9 @@
 """Answers with citations: find passages, show the model their best lines, say where each came from.
 
-A small model loses its way in whole passages, so it is shown the lines (or sentences) that
+A small model cannot use whole passages, so it is shown the lines (or sentences) that
 are nearest to the question; `retrieval.evidence: 0` shows passages whole, for large models.
 An answer cites the passages whose shown lines hold its words; where none does, it says so:
-such an answer came out of the model's weights, not out of the corpus.
+such an answer comes from the model's weights, not from the corpus.
 """
 
 import re
@@ -50,7 +50,7 @@ class Asker:
         self.search, self.reader, self.params, self.method = search, reader, params, method
 
     def __call__(self, question: str) -> Answer:
-        """Search, refuse or answer, cite. Raises UserError where the question is over the token budget."""
+        """Search, refuse or answer, cite. Raises UserError if the question exceeds the token budget."""
         hits = self.search(question, self.params.top, self.method)
         similarity = max((hit.similarity for hit in hits if hit.similarity is not None), default=None)
         if not hits or (similarity is not None and similarity < self.params.relevance):
@@ -65,9 +65,9 @@ class Asker:
 
 
 def evidence(search: Search, question: str, passages: list[int], count: int) -> list[Evidence]:
-    """What of the passages is shown, best first; a line found in two passages counts for the better one.
+    """The lines of the passages that are shown, best first; a line of two passages counts for the better one.
 
-    `count` lines at most; 0 gives the passages whole.
+    At most `count` lines; 0 gives whole passages.
     """
     rows = [(number, search.index.passage(number)) for number in passages]
     if not count:

@@ -1,14 +1,14 @@
 """The index on disk: passages, a BM25 index and dense vectors, all memory-mapped.
 
-Built from folders of documents. The sparse part is made anew each time (its statistics are
-the whole corpus's, and it is quick); the dense part, which costs nearly all of the time,
+Built from folders of documents. The sparse part is built again each time (its statistics are
+those of the whole corpus, and it is quick); the dense part, which costs nearly all of the time,
 takes every vector whose passage it has already seen from the index before, so that adding
 documents or taking some down costs what changed, and the result is the one a fresh build
 gives. Documents named by a tombstone are left out.
 
 Dense search is exact: a product of the query with every vector, in blocks. At a million
 passages of 384 dimensions that is 0.77 GB of float16 (figures in docs/explanation/retrieval.md); past
-some millions an approximate index would pay, at the price of exactness.
+some millions an approximate index would be faster, but not exact.
 """
 
 from collections.abc import Iterator
@@ -49,8 +49,8 @@ def build(
 ) -> dict[str, Any]:
     """Index the documents at `inputs` into the folder `out`; the metrics.
 
-    `previous` is an index whose vectors may be taken over (default: what stands at `out`).
-    Raises UserError where there are no documents, or the encoder is not found.
+    `previous` is an index whose vectors may be reused (default: the one at `out`).
+    Raises UserError if there are no documents, or the encoder is not found.
     """
     encoder = _encoder_digest(params.encoder)
     known = _known_vectors(previous or out, encoder)
@@ -115,7 +115,7 @@ def tokenize(texts: list[str]) -> Any:
 
 
 class Index:
-    """An opened index. Raises UserError where `folder` holds none."""
+    """An opened index. Raises UserError if `folder` contains none."""
 
     def __init__(self, folder: Path) -> None:
         if not (folder / "metrics.json").is_file():
@@ -148,7 +148,7 @@ def _indexed(table: pa.Table) -> list[str]:
 
 
 def _encoder_digest(name: str) -> str | None:
-    """Digest of the encoder's weights: vectors of other weights are not taken over."""
+    """Digest of the encoder's weights: vectors of other weights are not reused."""
     if name == "none":
         return None
     weights = encoder_folder(name) / "model.safetensors"
@@ -156,7 +156,7 @@ def _encoder_digest(name: str) -> str | None:
 
 
 def _known_vectors(folder: Path, encoder: str | None) -> tuple[dict[str, int], npt.NDArray[np.float16]] | None:
-    """Vectors of an earlier index by passage hash; None where there is none of that encoder."""
+    """Vectors of an earlier index by passage hash; None if there is none of that encoder."""
     if not (folder / "vectors.npy").is_file() or read_json(folder / "metrics.json")["encoder_digest"] != encoder:
         return None
     hashes = pq.read_table(folder / "passages", columns=["hash"])["hash"].to_pylist()
@@ -166,7 +166,7 @@ def _known_vectors(folder: Path, encoder: str | None) -> tuple[dict[str, int], n
 def _embed(
     folder: Path, table: pa.Table, params: Retrieval, known: tuple[dict[str, int], npt.NDArray[np.float16]] | None
 ) -> int:
-    """Write vectors.npy; the number of vectors that were taken over."""
+    """Write vectors.npy; returns the number of vectors that were reused."""
     hashes, texts = table["hash"].to_pylist(), _indexed(table)
     rows = np.array([known[0].get(name, -1) if known else -1 for name in hashes])
     missing = np.flatnonzero(rows < 0)

@@ -1,4 +1,4 @@
-"""Our index and our models as LlamaIndex's retriever and LLM, so that either can be swapped for another.
+"""The project's index and models as LlamaIndex's retriever and LLM, so either can be replaced by another.
 
 engine = RetrieverQueryEngine.from_args(CorpusRetriever(search, top=5), llm=LocalModel.load(folder))
 engine.query("What is the capital of Kenya?").source_nodes
@@ -15,6 +15,7 @@ from llama_index.core.llms import CompletionResponse, CompletionResponseGen, Cus
 from llama_index.core.llms.callbacks import llm_completion_callback
 from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
+from llm_core.models.prompts import render_chat
 from llm_core.retrieval.reader import Reader
 from llm_core.retrieval.search import Method, Search
 
@@ -40,7 +41,7 @@ class CorpusRetriever(BaseRetriever):
 class LocalModel(CustomLLM):
     """A model of a folder; greedy, so that the same prompt gives the same words.
 
-    A prompt over the model's window raises UserError: nothing is cut in silence.
+    A prompt longer than the model's context raises UserError: nothing is cut silently.
     """
 
     _reader: Reader = PrivateAttr()
@@ -57,7 +58,7 @@ class LocalModel(CustomLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex budgets with."""
+        """The limits that LlamaIndex uses."""
         return LLMMetadata(
             context_window=self._reader.prompt_tokens + self._reader.answer_tokens,
             num_output=self._reader.answer_tokens,
@@ -66,14 +67,14 @@ class LocalModel(CustomLLM):
 
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        """The model's continuation of `prompt`, or of the chat that `formatted` says it already is."""
+        """The model's continuation of `prompt`, which is a formatted chat if `formatted`."""
         ids = self._reader.encode(prompt, chat=not formatted)
         (text,) = self._reader([ids])
         return CompletionResponse(text=text)
 
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
-        """The same as one piece: greedy answers of a few tokens are not worth a thread."""
+        """The same in one piece: a greedy answer of a few tokens does not need a thread."""
         whole = self.complete(prompt, formatted=formatted)
         yield CompletionResponse(text=whole.text, delta=whole.text)
 
@@ -82,7 +83,7 @@ def _chat(tokenizer: Any) -> Callable[[Sequence[ChatMessage]], str]:
     def prompt(messages: Sequence[ChatMessage]) -> str:
         turns = [{"role": str(m.role.value), "content": m.content or ""} for m in messages]
         if tokenizer.chat_template:
-            return str(tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+            return render_chat(tokenizer, turns, add_generation_prompt=True)
         return "\n".join(turn["content"] for turn in turns)
 
     return prompt

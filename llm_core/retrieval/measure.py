@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.evaluation.answer_matching import answer_f1, normalize
-from llm_core.evaluation.statistics import mean_and_error, paired_bootstrap
+from llm_core.evaluation.statistics import paired_bootstrap, scored
 from llm_core.params.retrieval import Retrieval
 from llm_core.retrieval.ask import Asker
 from llm_core.retrieval.index import Index
@@ -39,8 +39,7 @@ def measure_search(index: Index, questions: list[Question], params: Retrieval, s
     for method in methods:
         scores[method] = {}
         for name, numbers in values[method].items():
-            mean, error = mean_and_error(numbers)
-            scores[method] |= {name: round(mean, 4), f"{name}_stderr": round(error, 4)}
+            scores[method] |= {key: round(value, 4) for key, value in scored(numbers, name).items()}
     if "hybrid" in methods:
         for other in methods[:-1]:
             found = paired_bootstrap(values["hybrid"]["recall@5"], values[other]["recall@5"], seed=seed)
@@ -96,8 +95,7 @@ def measure_answers(
             work.update()
     scores: dict[str, Any] = {"questions": len(rows), "refused": sum(row["refused"] for row in rows)}
     for name in ("exact_with", "exact_without", "f1_with", "f1_without"):
-        mean, error = mean_and_error([row[name] for row in rows])
-        scores |= {name: round(mean, 4), f"{name}_stderr": round(error, 4)}
+        scores |= {key: round(value, 4) for key, value in scored([row[name] for row in rows], name).items()}
     for name in ("exact", "f1"):
         gain = paired_bootstrap([r[f"{name}_with"] for r in rows], [r[f"{name}_without"] for r in rows], seed=seed)
         scores[f"{name}_gain"] = {

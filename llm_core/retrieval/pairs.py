@@ -1,12 +1,12 @@
 """Pairs of a query and its passage, on which `finetune contrastive` trains an encoder for search.
 
-Two kinds. The inverse cloze task (Lee et al., arXiv:1906.00300) needs nothing but text: a line of a passage is the
-query, the passage without it the answer; one line in CLOZE stays, so that common words count, too. Questions whose
+Two kinds. The inverse cloze task (Lee et al., arXiv:1906.00300) needs only text: a line of a passage is the query, and
+the passage without it the answer. One line in CLOZE stays in its passage, so common words count too. Questions whose
 answers and documents are known (rows of `finetune-data instruction`) ask for the passage that holds the answer.
 Passages are cut and titled as the index does it.
 
-Sides stay apart by document: those that `split` held out of pretraining are for testing; those of a question are on
-the question's side.
+The sides are separated by document: those that `split` held out of pretraining are for testing; those of a question are
+on the question's side.
 """
 
 import heapq
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from llm_core.evaluation.answer_matching import holds
 from llm_core.formats.documents import read_documents
+from llm_core.kernels.words import pieces
 from llm_core.params import Params
 from llm_core.retrieval.ask import LINE
 from llm_core.retrieval.passages import passages, titled
@@ -37,7 +38,7 @@ LEAST_WORDS = 4  # of a query that is a line
 def build_pairs(split: Path, questions: dict[str, list[Row]], params: Params) -> dict[str, list[Row]]:
     """Side -> rows `id, kind, query, passage, documents` of the documents in `split` (`train`, `heldout`).
 
-    Of lines at most `retrieval.pairs` pairs a side, drawn by a hash, so that memory does not grow with the corpus.
+    At most `retrieval.pairs` pairs of lines for each side, drawn by a hash, so memory does not grow with the corpus.
     """
     asked: dict[str, list[tuple[str, Row]]] = {}  # id of a document -> (side, question) about it
     for side, rows in questions.items():
@@ -93,10 +94,10 @@ def _answering(question: Row, document: list[Row]) -> list[Row]:
 
 
 def _cloze(passage: Row, seed: int) -> Row | None:
-    """A line of a passage and the passage without it; None where no line is long enough, or it is all."""
+    """A line of a passage and the passage without it; None if no line is long enough, or the line is all of it."""
     draw = random.Random(f"{seed}-{passage['id']}")
     lines = [line.strip() for line in LINE.split(passage["text"])]
-    long = [line for line in lines if len(line.split()) >= LEAST_WORDS]
+    long = [line for line in lines if len(pieces(line)) >= LEAST_WORDS]
     if not long or len(lines) < 2:
         return None
     line = draw.choice(long)

@@ -1,17 +1,17 @@
-"""Documents cut into passages, each of which knows where in which document it stands.
+"""Documents cut into passages, each of which knows its place in its document.
 
 A passage is a run of words with an overlap; cuts fall between words (as `kernels/words.py` has them), and
 the text between `start` and `stop` is the document's own, so that a citation can be checked
 letter by letter. The title of the document, where it has one, is indexed with the passage
-(what "its population" is about stands in the title).
+(the title says what "its population" refers to).
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
 
+from llm_core.formats.schema import as_text, read_metadata
 from llm_core.kernels.words import pieces
 from llm_core.runtime.digests import short_hash
 
@@ -58,7 +58,7 @@ def passages(batches: Iterable[pa.RecordBatch], words: int, overlap: int) -> Ite
     for batch in batches:
         rows = []
         for document in batch.to_pylist():
-            title = json.loads(document["metadata"] or "{}").get("title")
+            title = as_text(read_metadata(document["metadata"]).get("title"))
             for number, (start, stop) in enumerate(cut(document["text"], words, overlap)):
                 text = document["text"][start:stop]
                 rows.append(

@@ -1,8 +1,8 @@
 """Questions whose answers, and often whose documents, are known.
 
 Three kinds of files: SQuAD's JSON (its paragraphs are the corpus, too), JSONL with `question`,
-`answers` and optionally `document_id` or `about`, and our instruction rows (`messages`,
-`answer`, `country`), of which those that show no facts (`kind: closed`) count.
+`answers` and optionally `document_id` or `about`, and the rows of `finetune-data instruction` (`messages`,
+`answer`, `country`), of which those without facts in the prompt (`kind: closed`) count.
 """
 
 import json
@@ -28,8 +28,8 @@ class Question:
     def relevant(self, passage: dict[str, Any]) -> bool:
         """Whether a passage (a row of the index) answers it.
 
-        It does where it is of the known document; else where its title names what the question is
-        about and its text holds an answer.
+        It does if it is part of the known document; if no document is known, if its title names what the
+        question is about and its text contains an answer.
         """
         if self.document_id is not None:
             return bool(passage["document_id"] == self.document_id)

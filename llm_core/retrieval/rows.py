@@ -1,14 +1,14 @@
-"""Instruction rows that teach a model to read what retrieval shows it, in the very form in which `ask` shows it.
+"""Instruction rows that teach a model to read what retrieval shows it, in the form in which `ask` shows it.
 
 Retrieval-augmented finetuning (RAFT, Zhang et al. 2024): each question is searched for in the index and asked below
 the lines found. Where search missed, a line that holds the answer takes the place of the last one, so that the answer
 is there to be copied among distractors; for one question in REFUSED such lines are left out instead, and the right
-answer is NOT_THERE. One in MEMORY is asked without evidence too, so that this ability is not lost.
+answer is NOT_THERE. One question in MEMORY is asked without evidence too, so the model keeps this ability.
 
 A small model learns a few thousand answers by heart sooner than it learns to read. So there are conversations, too, in
-which several questions are asked about lines whose answers were exchanged for those of other questions: nothing can
-be remembered there, only read (answer substitution, Longpre et al. 2021, arXiv:2109.05052). Sides stay apart: rows of
-train come from questions of train.
+which several questions are asked about lines whose answers were exchanged for those of other questions: nothing can be
+remembered there, only read (answer substitution, Longpre et al. 2021, arXiv:2109.05052). The sides are separate: rows
+of train come from questions of train.
 """
 
 import random

@@ -2,11 +2,12 @@
 
 numba compiles a function anew when its own file has changed, not when a function or a constant that it takes from
 another file has: after `git pull` a kernel could go on with the old code. Here a cached kernel is known by the contents
-of its own file and of all files with kernels from which that imports.
+of its own file, of all files from which that takes kernels, directly or not, and of those from which they take
+constants.
 """
 
+import ast
 import hashlib
-import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,6 @@ import numba
 from numba.core.caching import InTreeCacheLocator, UserProvidedCacheLocator, UserWideCacheLocator
 
 ROOT = Path(__file__).parents[2]
-IMPORTED = re.compile(r"^(?:from|import) (llm_core[\w.]*)", re.MULTILINE)
 
 
 def njit(**options: Any) -> Callable[[Any], Any]:
@@ -26,22 +26,39 @@ def njit(**options: Any) -> Callable[[Any], Any]:
         before = numba.config.CACHE_LOCATOR_CLASSES
         numba.config.CACHE_LOCATOR_CLASSES = LOCATORS
         try:
-            return numba.njit(cache=True, **options)(function)
+            return _forgiving(numba.njit(cache=True, **options)(function))
         finally:
             numba.config.CACHE_LOCATOR_CLASSES = before
 
     return compiled
 
 
+def _forgiving(dispatcher: Any) -> Any:
+    """The dispatcher, made to compile anew where its cache names types of a module that has moved since."""
+    file = dispatcher._cache._cache_file
+    load = file._load_index
+
+    def load_index() -> Any:
+        try:
+            return load()
+        except (ImportError, AttributeError):
+            return {}
+
+    file._load_index = load_index
+    return dispatcher
+
+
 @cache
 def stamp(path: str) -> str:
-    """Digest of a file of kernels and of those it imports from, directly or not."""
-    files, waiting = {}, [Path(path)]
+    """Digest of a file of kernels and of those it takes kernels and constants from, directly or not."""
+    files: dict[Path, str] = {}
+    waiting = [Path(path)]
     while waiting:
         file = waiting.pop()
         if file not in files:
             files[file] = file.read_text(encoding="utf-8")
-            waiting += [other for other in _imported(files[file]) if "njit" in other.read_text(encoding="utf-8")]
+            if file == Path(path) or "njit" in files[file]:
+                waiting += _imported(files[file])
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(f"{file.name}\0{files[file]}\0".encode())
@@ -49,8 +66,22 @@ def stamp(path: str) -> str:
 
 
 def _imported(source: str) -> list[Path]:
-    names = [name.replace(".", "/") for name in IMPORTED.findall(source)]
-    return [file for name in names if (file := ROOT / f"{name}.py").is_file()]
+    """Files of the project from which a file takes kernels, or constants (names in capitals)."""
+    found: list[Path] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules = [(alias.name, False) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            constants = any(alias.name.isupper() for alias in node.names)
+            modules = [(node.module, constants), *((f"{node.module}.{alias.name}", False) for alias in node.names)]
+        else:
+            continue
+        for name, constants in modules:
+            file = ROOT / f"{name.replace('.', '/')}.py"
+            ours = name.startswith("llm_core.") and file.is_file()
+            if ours and (constants or "njit" in file.read_text(encoding="utf-8")):
+                found.append(file)
+    return found
 
 
 class _Stamped:

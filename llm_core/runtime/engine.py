@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from llm_core.errors import UserError
 from llm_core.runtime.ray_cluster import ray_cluster
 
 Item = TypeVar("Item")
@@ -39,32 +40,55 @@ def ahead(
         yield first, collect(handle)
 
 
-def run(function: Callable[[Item], Result], items: Sequence[Item], runner: str, workers: int) -> Iterator[Result]:
-    """Apply `function` (importable by name) to each item, results in order."""
+def run(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    runner: str,
+    workers: int,
+    retry: Callable[[Item], bool] | None = None,
+) -> Iterator[Result]:
+    """Apply `function` (importable by name) to each item, results in order.
+
+    A function that may end its own process (a bound on time) needs `retry`: whether an item whose process has died
+    will go further in another attempt. It is never called in this process then. Raises UserError where a worker died
+    and no item would.
+    """
     if runner == "ray":
         yield from _run_ray(function, items, workers)
         return
     workers = min(workers or len(os.sched_getaffinity(0)), len(items))
-    if workers <= 1:
+    if workers <= 1 and retry is None:
         yield from map(function, items)
-    else:
-        yield from _run_processes(function, items, workers)
+    elif items:
+        yield from _run_processes(function, items, workers, retry or (lambda _: False))
 
 
-def _run_processes(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+def _run_processes(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int, retry: Callable[[Item], bool]
+) -> Iterator[Result]:
+    import threading
     from concurrent.futures import Future, ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import get_context
 
     def submit(item: Item) -> "Future[Result]":
         return pool.submit(function, item)
 
-    with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
-        try:
-            for _, result in ahead(items, submit, Future.result, workers * AHEAD - 1):
-                yield result
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    # One forked worker starts at once, with all that is loaded here; a fork is safe only where no other thread runs.
+    method = "fork" if workers == 1 and threading.active_count() == 1 else "forkserver"
+    left = deque(items)
+    while left:
+        with ProcessPoolExecutor(workers, mp_context=get_context(method)) as pool:
+            try:
+                for _, result in ahead(list(left), submit, Future.result, workers * AHEAD - 1):
+                    left.popleft()
+                    yield result
+            except BrokenProcessPool:
+                if not any(map(retry, left)):
+                    raise UserError("a worker process was killed (out of memory?); give fewer workers") from None
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
 
 def _run_ray(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:

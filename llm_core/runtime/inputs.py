@@ -39,6 +39,10 @@ class BrokenInputError(UserError):
         super().__init__(message)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """How it travels from a worker process."""
+        return type(self), (self.reason, str(self))
+
 
 def compression_of(name: str) -> str | None:
     """The ending that says how a file is compressed (`.gz`, `.zst`, `.bz2`, `.xz`), in either case; else None."""
@@ -47,7 +51,7 @@ def compression_of(name: str) -> str | None:
 
 
 def irregular(path: str | Path) -> str | None:
-    """What stands at a local `path` where it is no regular file (`a FIFO (named pipe)`, …), else None.
+    """What is at a local `path` that is no regular file (`a FIFO (named pipe)`, …), else None.
 
     The file is not opened. Raises FileNotFoundError and other OSErrors of `stat`.
     """

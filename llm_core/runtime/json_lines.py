@@ -33,6 +33,10 @@ class JsonLineError(ValueError):
         super().__init__(message)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """How it travels from a worker process."""
+        return type(self), (self.reason, str(self))
+
 
 class TooLong(int):
     """Stands for a line of more bytes than may be held: its length."""
@@ -85,7 +89,7 @@ def text_lines(text: str) -> list[str]:
 def raw_lines(
     file: str | Path, name: str | None = None, max_bytes: int = MAX_LINE_BYTES, max_ratio: float = MAX_RATIO
 ) -> Iterator[bytes | TooLong]:
-    """Stream a file's lines, ends included, decompressed by its ending; TooLong stands for one over `max_bytes`.
+    """Stream a file's lines, ends included, decompressed by its ending; a TooLong replaces one over `max_bytes`.
 
     `name` is the name whose ending counts and that errors give, where the file itself lies under another.
     Raises BrokenInputError (a UserError) on a truncated, broken or changing file, at the place where that shows.

@@ -23,5 +23,10 @@ def return_what_is_freed() -> None:
     with buffers of 32 MB then grows to several times that. Costs some page faults; changes no result.
     """
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # read when pyarrow is loaded; its setter misses Parquet's pool
+    map_large_blocks()
+
+
+def map_large_blocks() -> None:
+    """Have glibc give blocks of a megabyte and more back to the system when they are freed; nothing elsewhere."""
     with suppress(OSError, AttributeError):  # another C library than glibc
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)

@@ -14,6 +14,8 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
+from llm_core.runtime.redaction import redact
+
 LINE_EVERY_SECONDS = 10.0
 
 
@@ -78,6 +80,7 @@ def task(
 
 def log(message: str) -> None:
     """One line for a person: above the bars on a terminal, on stderr, and to Dagster when it listens."""
+    message = redact(message)
     tqdm.write(message, file=sys.stderr)
     sys.stderr.flush()
     pipes = _pipes()

@@ -5,6 +5,7 @@ appear whole or not at all: see `llm_core.runtime.outputs`.
 """
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import IO, Any
@@ -27,32 +28,54 @@ def open_file(path: str | Path, mode: str = "rb") -> IO[Any]:
     return fsspec.open(str(path), mode).open()  # type: ignore[no-any-return]
 
 
+def require_writable_name(path: str) -> None:
+    """Raise UserError for a path that is not UTF-8: it could be read, but not written into a ledger."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path!a}: the name of this file is not UTF-8; rename it") from None
+
+
 def list_files(path: str | Path, endings: tuple[str, ...]) -> list[str]:
-    """Files at `path`: itself, or, sorted, everything below it whose name ends in `endings`.
+    """Files at `path`: itself, or, sorted, everything below it whose name ends in `endings`, in either case.
 
     Names that begin with a dot or an underscore are skipped: they are unfinished or notes.
-    Raises UserError when there is nothing at `path`.
+    Raises UserError when there is nothing at `path`, and at a name that is not UTF-8 and so cannot be written down.
     """
+    require_writable_name(str(path))
     filesystem, root = url_to_fs(str(path))
     if filesystem.isfile(root):
         return [str(path)]
     if not filesystem.isdir(root):
-        raise UserError(f"{path}: no such file or folder")
+        there = filesystem.exists(root)
+        raise UserError(f"{path}: {'neither a regular file nor a folder' if there else 'no such file or folder'}")
     found = []
     for file in filesystem.find(root):
         below = os.path.relpath(file, root)
         hidden = any(part.startswith((".", "_")) for part in Path(below).parts)
-        if not hidden and file.endswith(endings):
+        if not hidden and file.lower().endswith(endings):
+            require_writable_name(file)
             # As the path was given: what a stage writes down must not depend on the working folder.
             found.append(filesystem.unstrip_protocol(file) if is_remote(path) else str(Path(path) / below))
     return sorted(found)
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON with sorted keys, whole or not at all."""
+    """Write `value` as indented JSON with sorted keys, whole or not at all.
+
+    A number that is not finite becomes null: JSON has none of these, and most readers refuse `NaN`.
+    """
     with output_file(path) as stream:
-        json.dump(value, stream, indent=2, sort_keys=True, ensure_ascii=False)
+        json.dump(_finite(value), stream, indent=2, sort_keys=True, ensure_ascii=False)
         stream.write("\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: str | Path) -> Any:
@@ -62,5 +85,5 @@ def read_json(path: str | Path) -> Any:
             return json.load(stream)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error})") from None

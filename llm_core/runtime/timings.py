@@ -1,8 +1,8 @@
 """How long each verb took: a run log outside every stage's output, because outputs hold no clocks.
 
 `.scratch/timings.jsonl` in the project's folder has one row for each verb that wrote an `--out`:
-wall seconds, CPU seconds (children included) and peak memory. `dvc.lock` keeps no times; the report
-and `plan` read them here.
+wall seconds, CPU seconds (children included), peak memory and the id of its MLflow run. `dvc.lock` keeps
+no times; the report and `plan` read them here.
 """
 
 import os
@@ -16,6 +16,8 @@ from typing import Any
 from llm_core.runtime import json_lines
 
 FILE = Path(".scratch/timings.jsonl")
+NOTES: dict[str, Any] = {}
+"""What this process adds to its row: the id of the MLflow run that it opened."""
 
 
 def record(verb: str, arguments: Sequence[str], started: float, failed: bool) -> None:
@@ -33,6 +35,7 @@ def record(verb: str, arguments: Sequence[str], started: float, failed: bool) ->
         "cpu_seconds": round(sum(usage.ru_utime + usage.ru_stime for usage in used), 3),
         "peak_bytes": max(usage.ru_maxrss for usage in used) * scale,
         "ended": int(time.time()),
+        **NOTES,
     }
     FILE.parent.mkdir(exist_ok=True)
     with open(FILE, "a", encoding="utf-8") as stream:

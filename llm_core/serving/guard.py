@@ -1,4 +1,4 @@
-"""What stands before transformers' server: limits, one model, and OpenAI's meaning of each field.
+"""The guard in front of transformers' server: limits, one model, and OpenAI's meaning of each field.
 
 A pure ASGI middleware. Requests that ask for what cannot be given are refused in OpenAI's error form, never
 half obeyed. Some run at once, some wait in line, more are sent away. torch has one random stream for all threads:
@@ -154,7 +154,7 @@ class Guard:
         return body | {"generation_config": json.dumps(config)}, stop
 
     async def _until_gone(self, receive: Receive, work: Callable[[asyncio.Future[None]], Awaitable[None]]) -> None:
-        """Do `work`, which is told of the client's leaving, and cancel it then."""
+        """Do `work`, and cancel it when the client leaves."""
 
         async def leaving() -> None:
             while (await receive())["type"] != "http.disconnect":
@@ -236,7 +236,7 @@ class Guard:
 
 
 def _check_shape(body: Body, wanted: str) -> None:
-    """Types of the fields; RefusedError tells the first that is wrong."""
+    """Types of the fields; RefusedError names the first that is wrong."""
     value = body.get(wanted)
     if wanted == "prompt" and not (isinstance(value, str) and value):
         raise RefusedError(400, "'prompt' must be a text (one, not empty)")

@@ -1,9 +1,9 @@
 """An OpenAI-compatible endpoint for one model: transformers' own server, on loopback, behind a guard, ended cleanly.
 
-The server's handlers are kept by the library's makers, stream, and run on a processor. What is added stands in
+The handlers are the library's: they are maintained there, can stream, and run on a processor. The additions are in
 `guard` (limits, a queue, one model, OpenAI's meaning of each field), `stream` (stop strings) and `threads` (several
-answers at once). The address is always loopback, the hub is never asked. Ctrl-C (or TERM) takes no new request, lets
-those in progress end for `serving.grace_seconds`, cuts off the rest, and exits with 0.
+answers at once). The address is always loopback, and the hub is never asked. After Ctrl-C (or TERM) no new request is
+accepted; answers in progress have `serving.grace_seconds` to end, the rest is cut off, and the exit code is 0.
 
 The parts are imported from `transformers.cli.serving`, which is no public interface: the version is pinned in
 constraints.txt, and a test starts the server and asks it.
@@ -22,7 +22,7 @@ from llm_core.serving.guard import Guard
 
 
 def serve(model: Path, port: int, device: str, limits: Serving) -> int:
-    """Run the server until it is told to stop; 0 after a clean stop.
+    """Run the server until a signal stops it; returns 0 after a clean stop.
 
     Raises UserError: no model at `model`, the port is taken.
     """

@@ -1,7 +1,7 @@
 """Server-sent events of an answer, passed on up to where a stop string begins.
 
-Text that could be the beginning of a stop string is held back until the next tokens show what it is, so that a client
-never sees a part of one. What a client has seen in the end equals the same answer asked for without `stream`.
+Text that could be the beginning of a stop string is held back until the next tokens decide, so a client never sees
+a part of one. In the end the client has the same text as without `stream`.
 """
 
 import json
@@ -13,13 +13,13 @@ DONE = b"data: [DONE]\n\n"  # many clients wait for it; transformers' server doe
 
 
 class StopStrings:
-    """Text in pieces; what comes out lies before the first stop string."""
+    """Text in pieces; only what precedes the first stop string is passed on."""
 
     def __init__(self, stop: list[str]) -> None:
         self._stop, self._held, self.found = stop, "", False
 
     def feed(self, text: str) -> str:
-        """The text that is certain, after one more piece."""
+        """Add a piece; return the text that can be passed on now."""
         if self.found:
             return ""
         self._held += text
@@ -35,19 +35,19 @@ class StopStrings:
         return certain
 
     def flush(self) -> str:
-        """What was held back at the end of the answer: no stop string after all."""
+        """The text held back at the end of the answer; it was no stop string."""
         rest, self._held = self._held, ""
         return rest
 
 
 class Events:
-    """The bytes of a stream of events, some of which hold an answer's text, through `StopStrings`."""
+    """Pass a stream of events, some of which contain text of an answer, through `StopStrings`."""
 
     def __init__(self, stop: list[str]) -> None:
         self._strings, self._rest = StopStrings(stop), b""
 
     def feed(self, data: bytes) -> bytes:
-        """Whole events of what has come so far, with the text that is certain."""
+        """The complete events so far, with the text that can be passed on."""
         *events, self._rest = (self._rest + data).split(b"\n\n")
         return b"".join(part for event in events for part in self._rewritten(event))
 
@@ -79,7 +79,7 @@ class Events:
 
 
 def cut(content: bytes, stop: list[str]) -> bytes:
-    """A whole answer without its stop string and what follows it."""
+    """A complete answer, cut before its stop string."""
     body = json.loads(content)
     holder, key = _place(body)
     strings = StopStrings(stop)
@@ -91,7 +91,7 @@ def cut(content: bytes, stop: list[str]) -> bytes:
 
 
 def _place(body: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """The one choice's object that holds text, and the text's key there."""
+    """The object of the only choice that contains text, and the key of the text in it."""
     choice = body["choices"][0]
     for name in ("delta", "message"):
         if name in choice:

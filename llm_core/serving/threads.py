@@ -1,8 +1,8 @@
 """transformers' generation on several threads at once, each able to stop when its client leaves.
 
-transformers' own `GenerateManager` runs one answer after the other on one thread, and a whole (not streamed) answer
-to its end whether or not somebody still waits. Its continuous batching is no way out on a processor: it takes one
-generation config for all requests, hence neither their temperatures nor their stop strings.
+transformers' own `GenerateManager` runs one answer after the other on one thread, and runs a whole (not streamed)
+answer to its end even if nobody waits for it. Its continuous batching is no alternative: it takes one generation config
+for all requests, so requests could not have their own temperatures and stop strings.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class _Left(StoppingCriteria):  # type: ignore[misc]
 
 
 class ThreadedGeneration(GenerateManager):  # type: ignore[misc]
-    """`threads` answers at once on one network; the cores are shared out among them."""
+    """`threads` answers at once on one network; they share the cores equally."""
 
     def __init__(self, threads: int) -> None:
         share = max(1, (os.cpu_count() or 1) // threads)  # OpenMP's number of threads is one of each calling thread
@@ -36,7 +36,7 @@ class ThreadedGeneration(GenerateManager):  # type: ignore[misc]
         self._running: set[Future[Any]] = set()
 
     def submit(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run `fn` on a free thread (streams come this way; their streamer cancels them)."""
+        """Run `fn` on a free thread (used for streams; their streamer cancels them)."""
         future = self._pool.submit(fn, *args, **kwargs)
         self._running.add(future)
         future.add_done_callback(self._running.discard)
@@ -51,6 +51,6 @@ class ThreadedGeneration(GenerateManager):  # type: ignore[misc]
         return waited
 
     async def idle(self) -> None:
-        """Return when no thread generates: an answer whose client left runs on to its next token."""
+        """Return when no thread generates; an answer whose client left still runs to its next token."""
         while running := list(self._running):
             await asyncio.gather(*map(asyncio.wrap_future, running), return_exceptions=True)

@@ -14,16 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from llm_core.kernels.tables import FREE, number_place
+from llm_core.kernels.word_table import FULL, WordTable, find_or_add, word_table
 from llm_core.runtime.compilation import njit
 from llm_core.tokenization.layout import Vocabulary
 from llm_core.tokenization.pre_tokenizer import character_classes, word_end
 from llm_core.tokenization.training.counting import text_bytes
-from llm_core.tokenization.word_table import FULL, WordTable, find_or_add, word_table
 
 MEMO_WORDS = 1 << 18  # 20 MB a thread with their text and ids
 MEMO_BYTES = 1 << 22
 LONG = 96  # bytes; a longer piece is merged with a heap and not remembered
-NO_PAIR = -1
+NO_PAIR = FREE
 Ints = npt.NDArray[np.int64]
 
 
@@ -48,7 +49,7 @@ class Encoder:
     def encode(self, texts: pa.LargeStringArray, ends: bool = False) -> tuple[npt.NDArray[np.unsignedinteger], Ints]:
         """Ids of all texts one behind another, and where each text's begin (int64 [texts + 1]).
 
-        With `ends`, a begin token stands before each text and an end token behind it.
+        With `ends`, each text gets a begin token before it and an end token after it.
         """
         data, offsets = text_bytes(texts)
         if not hasattr(self._memos, "table"):
@@ -66,7 +67,7 @@ class Encoder:
 
 
 def merge_table(vocabulary: Vocabulary) -> MergeTable:
-    """The merges of a vocabulary, for compiled code. Of a pair that stands twice, the later rank counts."""
+    """The merges of a vocabulary, for compiled code. If a pair occurs twice, the later rank counts."""
     tokens = vocabulary.tokens
     ids = [(tokens[left], tokens[right], tokens[left + right]) for left, right in vocabulary.merges]
     array = np.array(ids, np.int64).reshape(-1, 3)
@@ -77,19 +78,9 @@ def merge_table(vocabulary: Vocabulary) -> MergeTable:
 
 
 @njit(nogil=True)
-def _slot(keys: Ints, key: int) -> int:
-    mask = np.uint64(len(keys) - 1)
-    value = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
-    slot = (value ^ (value >> np.uint64(32))) & mask
-    while keys[slot] != NO_PAIR and keys[slot] != key:
-        slot = (slot + np.uint64(1)) & mask
-    return int(slot)
-
-
-@njit(nogil=True)
 def _fill(keys: Ints, values: Ints, pairs: Ints, ids: Ints) -> None:
     for rank in range(len(pairs)):
-        slot = _slot(keys, pairs[rank])
+        slot = number_place(keys, pairs[rank])
         keys[slot] = pairs[rank]
         values[slot] = (rank << 32) | ids[rank]
 
@@ -97,7 +88,7 @@ def _fill(keys: Ints, values: Ints, pairs: Ints, ids: Ints) -> None:
 @njit(nogil=True)
 def _look_up(merges: MergeTable, left: int, right: int) -> int:
     """rank << 32 | id of the pair's merge; NO_PAIR where there is none."""
-    slot = _slot(merges.keys, (left << 32) | right)
+    slot = number_place(merges.keys, (left << 32) | right)
     return int(merges.values[slot]) if merges.keys[slot] != NO_PAIR else NO_PAIR
 
 

@@ -12,6 +12,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.kernels.utf8 import decode
 from llm_core.runtime.compilation import njit
 
 OTHER, LETTER, NUMBER, SPACE, LINE_END = range(5)
@@ -37,28 +38,10 @@ def character_classes() -> Bytes:
 
 
 @njit(nogil=True, inline="always")
-def _character(data: Bytes, i: int) -> tuple[int, int]:
-    """Code point at byte `i` of valid UTF-8, and its width in bytes."""
-    first = int(data[i])
-    if first < 0x80:
-        return first, 1
-    if first < 0xE0:
-        return ((first & 0x1F) << 6) | (int(data[i + 1]) & 0x3F), 2
-    if first < 0xF0:
-        return ((first & 0x0F) << 12) | ((int(data[i + 1]) & 0x3F) << 6) | (int(data[i + 2]) & 0x3F), 3
-    return (
-        ((first & 0x07) << 18)
-        | ((int(data[i + 1]) & 0x3F) << 12)
-        | ((int(data[i + 2]) & 0x3F) << 6)
-        | (int(data[i + 3]) & 0x3F)
-    ), 4
-
-
-@njit(nogil=True, inline="always")
 def _run(data: Bytes, i: int, end: int, classes: Bytes, wanted: int) -> int:
     """End of the run of characters of class `wanted` that begins at `i`."""
     while i < end:
-        code, width = _character(data, i)
+        code, width = decode(data, i)
         if classes[code] != wanted:
             break
         i += width
@@ -71,7 +54,7 @@ def word_end(data: Bytes, i: int, end: int, classes: Bytes, digits: int, runs: b
 
     `digits` and `runs` are the policies of `params.tokenizer`. The branches follow the pattern's alternatives.
     """
-    code, width = _character(data, i)
+    code, width = decode(data, i)
     kind = classes[code]
     after = i + width
     if kind == LETTER:
@@ -79,14 +62,14 @@ def word_end(data: Bytes, i: int, end: int, classes: Bytes, digits: int, runs: b
     if kind == NUMBER:
         taken = 1
         while after < end and taken < digits:
-            code, width = _character(data, after)
+            code, width = decode(data, after)
             if classes[code] != NUMBER:
                 break
             after += width
             taken += 1
         return after
     if code == 0x27 and after < end:  # ' and a contraction
-        one, width = _character(data, after)
+        one, width = decode(data, after)
         low = one | 0x20 if one < 0x80 else one
         if low == 0x73 or low == 0x64 or low == 0x6D or low == 0x74 or one == LONG_S:
             return after + width
@@ -96,7 +79,7 @@ def word_end(data: Bytes, i: int, end: int, classes: Bytes, digits: int, runs: b
                 return after + 2
     following = LINE_END
     if after < end:
-        following = classes[_character(data, after)[0]]
+        following = classes[decode(data, after)[0]]
     if kind != LINE_END and after < end and following == LETTER:
         return _run(data, after, end, classes, LETTER)
     if kind == OTHER or (code == 0x20 and after < end and following == OTHER):
@@ -108,7 +91,7 @@ def word_end(data: Bytes, i: int, end: int, classes: Bytes, digits: int, runs: b
         return after
     last, line_ended, j = i, -1, i
     while j < end:  # the whole run of spaces and line ends
-        code, width = _character(data, j)
+        code, width = decode(data, j)
         if classes[code] == LINE_END:
             line_ended = j + width
         elif classes[code] != SPACE:
@@ -127,7 +110,7 @@ def count_words(data: Bytes, offsets: npt.NDArray[np.int64], classes: Bytes) -> 
     for text in range(len(counts)):
         i, inside = offsets[text], False
         while i < offsets[text + 1]:
-            code, width = _character(data, i)
+            code, width = decode(data, i)
             blank = classes[code] == SPACE or classes[code] == LINE_END
             if not blank and not inside:
                 counts[text] += 1

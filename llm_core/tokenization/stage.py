@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llm_core.formats.documents import count_documents, read_documents
+from llm_core.formats.documents import count_documents, read_documents, require_documents
 from llm_core.formats.identity import Identities, id_places
 from llm_core.formats.token_shards import SHARD_TOKENS, TokenShards, TokenWriter, token_schema
 from llm_core.runtime import progress
@@ -47,6 +47,9 @@ def tokenize(
             )
             for side, places in sides.items()
         }
+        for side, places in sides.items():
+            if side != "heldout":  # a corpus too small to hold anything out has an empty side, as `split` says
+                require_documents(metrics[side]["documents"], places)
         if not any(map(_is_mix, paths)):
             identities.require_unique(id_places([place for places in sides.values() for place in places]), "tokenize")
         written = metrics.get("", metrics)

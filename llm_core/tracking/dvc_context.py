@@ -22,7 +22,7 @@ def project_folder() -> Path:
 
 
 def baseline() -> str | None:
-    """The commit that the present DVC experiment started from; None outside an experiment."""
+    """The commit from which the present DVC experiment started; None outside an experiment."""
     return os.environ.get("DVC_EXP_BASELINE_REV") if os.environ.get("DVC_EXP_NAME") else None
 
 

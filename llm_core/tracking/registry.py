@@ -1,9 +1,9 @@
 """The registry's vocabulary, on top of `tracking`: versions, `challenger`, `champion`, and the way back.
 
-Each of the graph's models has a registered name of its own, so that a base model is held against base
+Each of the graph's models has its own registered name, so a base model is compared with base
 models. A version is an evaluated model: its scores are linked to the logged model, its tags carry the
 digests of model and evaluation. `register` makes it challenger and writes the gate's decision; `champion`
-moves only in `promote`, and only where the decision allows it. Between the two stands Dagster's blocking
+moves only in `promote`, and only where the decision allows it. Between the two is Dagster's blocking
 check. Each champion remembers the one before it (tag `previous_champion`), so that rollback is one step.
 """
 
@@ -68,7 +68,7 @@ def _parent(model: Path) -> dict[str, str]:
 def promote_record(record: Path, out: Path) -> bool:
     """Make the version that `register` wrote to `record` champion if it passed; whether it is, also written to `out`.
 
-    A refusal is no error: the champion stays, and the line says why.
+    A refusal is not an error: the champion remains, and the line says why.
     """
     told = read_json(record)
     passed = bool(told["passed"])
@@ -81,7 +81,7 @@ def promote_record(record: Path, out: Path) -> bool:
 
 
 def promote(version: str, judge: Judge, name: str) -> tuple[bool, str]:
-    """Put a registered version to the gate again (after its params changed, say); (passed, reason)."""
+    """Judge a registered version again (for example after the gate's params changed); (passed, reason)."""
     store = versions.Registry(name)
     passed, reason = _decide(store, version, store.evaluation(version), judge)
     if passed:
@@ -104,9 +104,9 @@ def rollback(name: str) -> tuple[str, str]:
 
 
 def previous_champion(name: str, digest: str) -> tuple[str, Path] | None:
-    """(version, folder of its evaluation) that a model of this digest is to be held against; None without one.
+    """(version, folder of its evaluation) with which a model of this digest is to be compared; None without one.
 
-    That is the champion, or, where the champion is this very model, the champion before it: the answer is the
+    That is the champion or, if the champion is this very model, the champion before it: the answer is the
     same before and after a promotion. None also where tracking is off.
     """
     if not tracking_store.has_store():
@@ -128,7 +128,7 @@ def _decide(store: versions.Registry, version: str, evaluation: Path, judge: Jud
     if champion == version:
         return True, "it is the champion already"
     if champion and store.tags(champion)["model_digest"] == store.tags(version)["model_digest"]:
-        return True, f"it is the champion itself (version {champion}), evaluated anew"
+        return True, f"it is the champion itself (version {champion}), evaluated again"
     return judge(store.evaluation(champion) if champion else None, evaluation)
 
 

@@ -22,8 +22,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from llm_core.runtime import progress
+from llm_core.runtime import progress, timings
 from llm_core.runtime.digests import content_digest
+from llm_core.runtime.redaction import redact
 from llm_core.tracking.dvc_context import baseline, context_tags
 from llm_core.tracking.store import Names, artifacts_folder, enabled, has_store, relocate, tracking_uri
 
@@ -63,7 +64,7 @@ class Run:
             from mlflow.entities import Param
 
             name = self._names["param"]
-            entries = [Param(name(key), str(value)[:PARAM_LENGTH]) for key, value in params.items()]
+            entries = [Param(name(key), redact(str(value))[:PARAM_LENGTH]) for key, value in params.items()]
             for start in range(0, len(entries), 100):
                 self._client.log_batch(self.run_id, params=entries[start : start + 100])
 
@@ -119,7 +120,7 @@ class Run:
     def tags(self, tags: Mapping[str, str]) -> None:
         """Set tags."""
         for key, value in tags.items() if self._client else ():
-            self._client.set_tag(self.run_id, self._names["tag"](key), str(value)[:TAG_LENGTH])
+            self._client.set_tag(self.run_id, self._names["tag"](key), redact(str(value))[:TAG_LENGTH])
 
     def dataset(self, path: str | Path, context: str) -> None:
         """Name an input or output folder by its digest, the one that dvc.lock has for it."""
@@ -190,7 +191,9 @@ def run(
         created = store.create_run(experiment_id, run_name=label, tags=tagged)
         current = Run(store, created.info.run_id, experiment_id)
         current.params(params)
-    progress.report({"mlflow_run_id": current.run_id, "mlflow_experiment_id": experiment_id})
+    link = {"mlflow_run_id": current.run_id, "mlflow_experiment_id": experiment_id}
+    progress.report(link)
+    timings.NOTES.update(link)
     status = "FAILED"
     with _stoppable():
         try:

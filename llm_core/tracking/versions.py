@@ -31,7 +31,7 @@ class Registry:
         return next((str(v.version) for v in self._versions() if tags.items() <= v.tags.items()), None)
 
     def add(self, model: Path, evaluation: Path, metrics: Mapping[str, float], tags: Mapping[str, str]) -> str:
-        """Log `model` with an example of its input, link `metrics` to it, keep `evaluation` beside; the new version."""
+        """Log `model` with an example input, link `metrics`, store `evaluation` with it; returns the new version."""
         import mlflow
 
         with run("register", {}, tags) as current:

@@ -37,7 +37,7 @@ def ensure_ops(offload: bool = False, building: bool = False) -> None:
 def unname_buffer() -> None:
     """Take this rank's reduction buffer (69 MB) out of /dev/shm, where DeepSpeed leaves it after every run for good.
 
-    Call once the process group stands: all ranks have it mapped then and go on using it without its name.
+    Call once the process group exists: all ranks have it mapped then and continue to use it without its name.
     """
     import torch.distributed as dist
 

@@ -81,7 +81,7 @@ def test_plan_of_a_target(experiment: Path) -> None:
     toy.edit(experiment, "params.yaml", "min_length: 2", "min_length: 3")
     names = [item.stage for item in plan(experiment, [f"{SIDE}:sorted@a"])]
     assert names == ["long@a", f"{SIDE}:sorted@a"], "the stage and what is above it"
-    assert f"maybe {SIDE}:sorted@a never timed here" in describe(plan(experiment, [SIDE]), 0)
+    assert f"maybe   {SIDE}:sorted@a never timed here" in describe(plan(experiment, [SIDE]), 0)
     assert "side" not in "".join(item.stage for item in plan(experiment)), "by default the default graph"
     with pytest.raises(ValueError, match=r"nothing: no such stage or file; files: dvc.yaml, experiments/side/dvc.yaml"):
         plan(experiment, ["nothing"])

@@ -90,6 +90,9 @@ def test_only_a_better_model_passes_the_blocking_check_and_rollback_restores(
     assert "version 2 stays challenger, version 1 stays champion" in str(check.description)
     assert len(made) == 1, "promote must not have run"
     assert (store.version("champion"), store.version("challenger")) == ("1", "2")
+    success, check, made = _run(project, instance)
+    assert success and not check.passed, "nothing changed since: the refusal is shown, and stops nothing"
+    assert check.severity == dg.AssetCheckSeverity.WARN and len(made) == 2
     toy.repro(project)  # in a shell the same refusal is a line and no error
     assert json.loads((project / "data/champion/base.json").read_text())["champion"] is False
     assert store.version("champion") == "1"
@@ -103,3 +106,25 @@ def test_only_a_better_model_passes_the_blocking_check_and_rollback_restores(
     assert done.exit_code == 0, done.output
     assert "version 1 is champion again (was 3)" in done.output
     assert store.version("champion") == "1"
+
+
+@pytest.mark.slow
+def test_stages_that_ran_in_a_shell_are_checked(
+    project: Path, gpt2: Path, instance: dg.DagsterInstance  # noqa: F811
+) -> None:  # fmt: skip
+    from dagster.components import build_defs_for_component
+
+    from pipelines.component import DvcProjectComponent
+
+    _evaluated(project, gpt2, 0.0)
+    toy.repro(project)
+    repository = build_defs_for_component(DvcProjectComponent(project=str(project))).get_repository_def()
+    (sensor,) = (found for found in repository.sensor_defs if found.name == "mirror_dvc_lock")
+    with dg.build_sensor_context(instance, repository_def=repository) as context:
+        tick = sensor.evaluate_tick(context)
+    (request,) = tick.run_requests or []
+    (key,) = request.asset_check_keys or []
+    assert key.name == "gate" and request.job_name == "checks"
+    job = repository.get_job("checks").get_subset(asset_selection=set(), asset_check_selection={key})
+    result = job.execute_in_process(instance=instance)
+    assert [check.passed for check in result.get_asset_check_evaluations()] == [True]

@@ -1,5 +1,7 @@
 """Materializing in Dagster and `dvc repro` in a shell are the same act."""
 
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -120,3 +122,39 @@ def test_the_mirror_makes_up_nothing_while_a_shell_runs_dvc(reproduced: Path, in
     assert shell.returncode == 0 and looks > 8
     assert set(mirror(reproduced, instance)) <= {"report", "slow"}
     assert mirror(reproduced, instance) == []
+
+
+def test_deleted_outputs_are_not_reported_as_made(reproduced: Path, instance: dg.DagsterInstance) -> None:
+    """Dagster needs an event to call the asset stale; the event says that nothing was made."""
+    mirror(reproduced, instance)
+    shutil.rmtree(reproduced / "data/report")
+    assert mirror(reproduced, instance) == ["report"]
+    event = instance.get_latest_materialization_event(dg.AssetKey("report"))
+    assert event is not None and event.asset_materialization is not None
+    assert event.asset_materialization.description == (
+        "Nothing was made. Deleted or changed by hand: data/report; `dvc repro report` restores it."
+    )
+    assert "mirrored from" not in event.asset_materialization.metadata
+    toy.repro(reproduced)
+    assert mirror(reproduced, instance) == ["report"], "restored"
+
+
+def test_a_mirrored_stage_has_its_own_time_and_run(reproduced: Path, instance: dg.DagsterInstance) -> None:
+    row = {
+        "verb": "join",
+        "stage": "report",
+        "failed": False,
+        "out": "data/report",
+        "seconds": 2.5,
+        "ended": 1700000000,
+    }
+    (reproduced / ".scratch").mkdir()
+    (reproduced / ".scratch/timings.jsonl").write_text(
+        json.dumps({**row, "mlflow_run_id": "abc", "mlflow_experiment_id": "1"}) + "\n"
+    )
+    mirror(reproduced, instance)
+    event = instance.get_latest_materialization_event(dg.AssetKey("report"))
+    assert event is not None and event.asset_materialization is not None
+    shown = event.asset_materialization.metadata
+    assert (shown["ran at"].value, shown["seconds"].value) == (1700000000.0, 2.5)
+    assert str(shown["MLflow run"].value).endswith("/#/experiments/1/runs/abc")

@@ -1,6 +1,7 @@
 """`llm-core plan` names the very param and file, and adds up past runs."""
 
 import json
+import shutil
 from pathlib import Path
 
 from pipelines.plan import describe, plan
@@ -39,3 +40,27 @@ def test_command_output_and_first_run(reproduced: Path, project: Path) -> None:
     found = {item.stage: item.reasons for item in plan(reproduced) if item.sure}
     assert found == {"join": ["command changed"], "report": ["its own output data/report modified"]}
     assert all(item.reasons == ["has never run"] and item.sure for item in plan(project))
+
+
+def test_what_the_cache_holds_is_restored(reproduced: Path) -> None:
+    """The plan says "restore" where `dvc repro` then runs no command: deleted outputs, and params set back."""
+    shutil.rmtree(reproduced / "data")
+    assert {item.stage: item.restored for item in plan(reproduced)} == dict.fromkeys(
+        ["words@a", "words@b", "long@a", "long@b", "join", "report", "slow"], True
+    )
+    assert "> python" not in toy.repro(reproduced)
+    assert plan(reproduced) == []
+    toy.edit(reproduced, "params.yaml", "title: toy", "title: game")
+    assert [(item.stage, item.restored) for item in plan(reproduced)] == [("report", False)]
+    assert "> python code/stage.py join data/report" in toy.repro(reproduced)
+    toy.edit(reproduced, "params.yaml", "title: game", "title: toy")
+    (item,) = plan(reproduced)
+    assert (item.stage, item.restored) == ("report", True)
+    assert "restore report" in describe([item], 0)[0]
+    assert "> python" not in toy.repro(reproduced)
+
+
+def test_what_has_left_the_cache_is_run(reproduced: Path) -> None:
+    shutil.rmtree(reproduced / "data/report")
+    shutil.rmtree(reproduced / ".dvc/cache")
+    assert {item.stage: item.restored for item in plan(reproduced)}["report"] is False

@@ -69,6 +69,8 @@ def test_pull_on_a_clean_clone_is_the_no_op_state(reproduced: Path, object_store
     import s3fs
 
     s3fs.S3FileSystem(endpoint_url=object_store).mkdir("llm-pipeline")
+    (reproduced / "experiments/side").mkdir(parents=True)
+    (reproduced / "experiments/side/dvc.yaml").write_text(toy.EXPERIMENT_YAML)  # which has never run
     toy.dvc(reproduced, "remote", "add", "-d", "team", "s3://llm-pipeline/dvc")
     toy.dvc(reproduced, "remote", "modify", "team", "endpointurl", object_store)
     toy.commit(reproduced)
@@ -76,8 +78,8 @@ def test_pull_on_a_clean_clone_is_the_no_op_state(reproduced: Path, object_store
     toy.run(tmp_path, "git", "clone", "-q", str(reproduced), "clone")
     clone = tmp_path / "clone"
     assert not (clone / "data").exists()
-    toy.dvc(clone, "pull")
-    assert "up to date" in toy.dvc(clone, "status")
+    toy.dvc(clone, "pull", "dvc.yaml")
+    assert "up to date" in toy.dvc(clone, "status", "dvc.yaml")
     assert toy.repro(clone).count("didn't change, skipping") == 7
     assert (clone / "dvc.lock").read_text() == (reproduced / "dvc.lock").read_text()
 

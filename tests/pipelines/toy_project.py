@@ -39,6 +39,7 @@ stages:
     outs: ["data/report"]
   slow:
     desc: A long training
+    meta: {pool: training}
     cmd: python code/stage.py slow data/slow data/join/documents
     params: [slow]
     deps: ["data/join/documents"]

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from llm_core.formats.documents import SCHEMA
 from llm_core.formats.ledger import Row
+from llm_core.formats.schema import read_metadata
 
 
 class Step(Protocol):
@@ -50,6 +51,26 @@ class Batch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def single(self, row: int) -> "Batch":
+        """A batch of one of the documents, with what has been decided about it."""
+        here = slice(row, row + 1)
+        return Batch(
+            self.ids[here],
+            self.sources[here],
+            self.urls[here],
+            self.texts[here],
+            self.languages[here],
+            self.licenses[here],
+            self.created[here],
+            self.metadata[here],
+            self.shard,
+            self.offsets[here],
+            self.sizes[here],
+            reasons={0: self.reasons[row]} if row in self.reasons else {},
+            scores={0: self.scores[row]} if row in self.scores else {},
+            changes={0: self.changes[row]} if row in self.changes else {},
+        )
+
     def alive(self) -> Iterator[int]:
         """Rows that nothing has dropped yet."""
         return (row for row in range(len(self.ids)) if row not in self.reasons)
@@ -69,16 +90,12 @@ class Batch:
 
     def update_metadata(self, row: int, **values: Any) -> None:
         """Set fields of a document's metadata."""
-        known = self.read_metadata(row)
+        known = self.read_metadata(row) or ({"metadata": self.metadata[row]} if self.metadata[row] else {})
         self.metadata[row] = json.dumps({**known, **values}, sort_keys=True, ensure_ascii=True)
 
     def read_metadata(self, row: int) -> dict[str, Any]:
         """A document's metadata as a dictionary, {} where there is none or it is no JSON object."""
-        try:
-            value = json.loads(self.metadata[row] or "{}")
-        except ValueError:
-            return {}
-        return value if isinstance(value, dict) else {}
+        return read_metadata(self.metadata[row])
 
     def kept(self) -> pa.RecordBatch:
         """The living documents as a record batch of the documents' schema."""

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from llm_core.corpus.cleaning.batch import Batch
 from llm_core.corpus.cleaning.html_blocks import WIDE
 from llm_core.errors import UserError
+from llm_core.kernels.words import mark_ranges, words
 from llm_core.params.cleaning import BadWords, UrlList
 from llm_core.runtime import json_lines
 from llm_core.runtime.progress import log
@@ -20,7 +21,6 @@ from llm_core.runtime.storage import list_files
 
 HOST_RULE = re.compile(r"(@@)?\|\|([A-Za-z0-9.-]+)(\^|/[^\s$^*|]*)?\^?\|?(?:\$(.*))?$")
 PAGE_OPTIONS = frozenset(("third-party", "3p", "popup", "document", "doc", "all", "important"))
-WORD = re.compile(r"\w+")
 
 
 class BlockUrlsStep:
@@ -114,13 +114,14 @@ class BadWordsStep:
 
     def __init__(self, params: BadWords) -> None:
         self.params = params
-        words = sorted({word.lower() for file in params.files for word in _entries(file)}, key=lambda w: (-len(w), w))
-        if params.files and not words:
+        listed = sorted({word.lower() for file in params.files for word in _entries(file)}, key=lambda w: (-len(w), w))
+        if params.files and not listed:
             raise UserError(f"cleaning.bad_words: {', '.join(params.files)}: not one word")
-        spaced = "|".join(re.escape(word) for word in words if not WIDE.search(word))
-        unspaced = [re.escape(word) for word in words if WIDE.search(word)]
-        self.pattern = re.compile("|".join(([rf"(?<!\w)(?:{spaced})(?!\w)"] if spaced else []) + unspaced))
-        self.empty = not words
+        spaced = "|".join(re.escape(word) for word in listed if not WIDE.search(word))
+        unspaced = [re.escape(word) for word in listed if WIDE.search(word)]
+        part = rf"[\w{mark_ranges()}]"  # a listed word is not found in one that goes on with a vowel sign
+        self.pattern = re.compile("|".join(([rf"(?<!{part})(?:{spaced})(?!{part})"] if spaced else []) + unspaced))
+        self.empty = not listed
 
     def __call__(self, batch: Batch) -> None:
         """Judge the living documents."""
@@ -131,7 +132,7 @@ class BadWordsStep:
             matches = sum(1 for _ in self.pattern.finditer(text))
             if matches < self.params.min_matches:
                 continue
-            share = matches / max(len(WORD.findall(text)), 1)
+            share = matches / max(len(words(text)), 1)
             lucky = zlib.crc32(batch.ids[row].encode()) / 2**32 < self.params.keep_fraction
             if share > self.params.max_share and not lucky:
                 batch.drop(row, "bad_words", share)

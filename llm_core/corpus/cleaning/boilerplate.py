@@ -10,11 +10,11 @@ checked on half of a set of news pages, by site, with the other half held out (b
 from llm_core.corpus.cleaning.html_blocks import BODY, HEADINGS, NEUTRAL, STRONG, WEAK, Block, Page
 
 LONG, MIDDLE = 100, 40  # characters: a paragraph; a sentence
-MARGIN = 0.95  # an element stands for its parent if it is worth at least this share of it
+MARGIN = 0.95  # an element replaces its parent if its score is at least this share of the parent's
 BETWEEN, BEFORE, AFTER = 30, 1, 1  # how many blocks may lie between text and text, before the first, after the last
 ENOUGH = 140  # characters of an article that is worth keeping as one
 PROSE = frozenset(("p", "blockquote", "pre", "article", "section"))
-END_MARKS = tuple(".!?\"'\u201d\u2019:;)\u2026\u3002\uff01\uff1f\u0964\u061f")
+END_MARKS = tuple(".!?\"'\u201d\u2019:;)\u2026\u3002\uff01\uff1f\u0964\u061f\u06d4\u17d4\u104b\u1362")
 
 
 def local_score(block: Block) -> float:

@@ -12,7 +12,10 @@ from llm_core.corpus.cleaning.html_blocks import read_page
 from llm_core.params.cleaning import Extraction
 
 PAGE = re.compile(r"<(?:!doctype|html|head|body)\b", re.I)
-OPENING = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html)\b", re.I | re.S)
+DECLARATION = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?", re.I)
+ROOT = re.compile(r"<(?:!doctype html|html)\b", re.I)
+SPACE = re.compile(r"\s*")
+SNIFFED = 2048  # characters at the beginning of a document in which a page must show that it is one
 
 
 class ExtractStep:
@@ -28,7 +31,7 @@ class ExtractStep:
             declared = '"text/html"' in (batch.metadata[row] or "") and (
                 batch.read_metadata(row).get("content_type") == "text/html"
             )
-            if not declared and not (self.params.sniff and OPENING.match(html[:2048])):
+            if not declared and not (self.params.sniff and begins_as_page(html[:SNIFFED])):
                 continue
             text = extract(html, self.params)
             if not text:
@@ -36,6 +39,17 @@ class ExtractStep:
                 continue
             batch.change(row, text, "extract")
             batch.update_metadata(row, content_type="text/plain")
+
+
+def begins_as_page(text: str) -> bool:
+    """Whether a text begins like an HTML page, comments before it left aside; linear in the text."""
+    at = DECLARATION.match(text).end()  # type: ignore[union-attr]  # matches the empty text too
+    while text.startswith("<!--", at):
+        end = text.find("-->", at + len("<!--"))
+        if end < 0:
+            return False
+        at = SPACE.match(text, end + len("-->")).end()  # type: ignore[union-attr]
+    return ROOT.match(text, at) is not None
 
 
 def extract(html: str, params: Extraction) -> str:

@@ -7,6 +7,7 @@ again. Hints are words in `class`, `id`, `role` and tags that say what a part of
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from html import unescape
 
@@ -25,11 +26,19 @@ UNDIVIDING = INLINE | DROPPED | {"a", "br"}  # all other tags end a block
 HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
 NO_TEXT = re.compile(rb"<(script|style|noscript|!--)")
 ENDS = {b"script": b"</script>", b"style": b"</style>", b"noscript": b"</noscript>", b"!--": b"-->"}
-# A tag of a serialised tree, where attributes stand in double quotes; possessive, so that no page makes it slow.
+# A tag of a serialised tree, where attributes are in double quotes; possessive, so that no page makes it slow.
 # Groups are neither atomic nor possessive: Python 3.11.2 (Debian 12) loses text in such groups (gh-101955).
 TAGS = re.compile(r'<(/?)([^\s>/]++)([^>"]*+(?:"[^"]*+"[^>"]*+)*)>')
+# The parser compares each attribute of a tag with all before it, which is quadratic.
+LONG_TAG = re.compile(rb"[^>]{16384,}+")
+TAG_NAME = re.compile(rb"<[a-zA-Z][^\s/<>]*")
+MOST_ATTRIBUTES = 1000
+# It also opens formatting elements that are never closed again in each element that follows, which is quadratic too.
+FORMATTING = re.compile(rb"<(/?)(a|b|big|code|em|font|i|nobr|s|small|strike|strong|tt|u)(?=[\s/>])", re.I)
+MOST_UNCLOSED, LARGE = 500, 1 << 16  # elements of one name; bytes of a page for which they are counted
 HINTING = re.compile(r' (class|id|role|style|hidden|aria-hidden|itemprop)="([^"]*)"')
-WIDE = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")  # scripts with few or no spaces
+# Scripts with few or no spaces.
+WIDE = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 NEUTRAL, WEAK, STRONG, BODY, HIDDEN = range(5)
 # Words at the start of a part of a name: `post-comments`, `relatedLinks`, `nav_main`.
@@ -68,7 +77,7 @@ class Block:
     """A run of text; `size` counts characters (those of scripts without spaces thrice), `links` those inside links."""
 
     text: str
-    tag: str  # of the element it stands in directly
+    tag: str  # of the element that directly contains it
     container: int  # place in Page.parents
     size: int
     links: int
@@ -86,7 +95,8 @@ class Page:
 
 def read_page(html: str) -> Page:
     """Parse a page; broken markup is mended as browsers do, and nothing is raised for it."""
-    text = _without_scripts(html.encode("utf-8", "replace")).decode()
+    data = _without_scripts(html.encode("utf-8", "replace"))
+    text = _without_unclosed(LONG_TAG.sub(_without_attributes, data)).decode("utf-8", "replace")
     body = HTMLTree.parse(text).body
     return _blocks(body.html) if body is not None else Page()
 
@@ -110,6 +120,25 @@ def _without_scripts(html: bytes) -> bytes:
         opening = NO_TEXT.search(html, position)
     parts.append(html[position:])
     return b" ".join(parts)
+
+
+def _without_attributes(found: re.Match[bytes]) -> bytes:
+    """What lies between two `>`, its tag without attributes where it has more than MOST_ATTRIBUTES."""
+    tag = TAG_NAME.search(found[0])
+    if tag and len(re.findall(rb"[\s/]+", found[0][tag.end() :])) > MOST_ATTRIBUTES:
+        return found[0][: tag.end()]
+    return found[0]
+
+
+def _without_unclosed(html: bytes) -> bytes:
+    """The page without the tags of those formatting elements that are opened far more often than closed."""
+    if len(html) < LARGE:
+        return html
+    unclosed: Counter[bytes] = Counter()
+    for closing, name in FORMATTING.findall(html):
+        unclosed[name.lower()] += -1 if closing else 1
+    names = [name for name, count in sorted(unclosed.items()) if count > MOST_UNCLOSED]
+    return re.sub(rb"<(/?)(?:%s)(?=[\s/>])[^<>]*>?" % b"|".join(names), b"", html, flags=re.I) if names else html
 
 
 def _blocks(html: str) -> Page:

@@ -10,15 +10,15 @@ import numpy as np
 
 from llm_core.corpus.cleaning.kernels_text import (
     break_width,
-    characters,
-    clear,
     finish,
     hash_bytes,
-    place,
     power,
     strip,
 )
 from llm_core.corpus.cleaning.splitting import ALPHA, WORD
+from llm_core.kernels.hashing import MIX
+from llm_core.kernels.tables import clear, place
+from llm_core.kernels.utf8 import characters
 from llm_core.runtime.compilation import njit
 
 QUALITY_REASONS = (
@@ -253,7 +253,7 @@ def _top_ngram(
     for token in range(total):
         key = hashes[low + token]
         for index in range(1, n):
-            key = (key ^ (key >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9) + hashes[low + token + index]
+            key = (key ^ (key >> np.uint64(29))) * MIX + hashes[low + token + index]
         ngrams[token] = key
     best, best_first = 1, 0
     shift, most = _sift(ngrams, total, seen)

@@ -1,4 +1,4 @@
-"""Kernels over UTF-8 bytes: whitespace, lines, hashes, and the small hash tables that the rules share.
+"""Kernels over UTF-8 bytes that the quality rules share: whitespace, lines, and hashes of tokens.
 
 All functions are compiled by numba and work on the bytes of an Arrow string column. Whitespace and line ends are
 those of Python's `str.isspace` and `str.splitlines`, lengths are in code points, as in the rules' definitions.
@@ -10,30 +10,17 @@ probability about 2**-64 for each pair, which is ignored.
 
 import numpy as np
 
+from llm_core.kernels.hashing import GOLDEN, MIX, fnv
+from llm_core.kernels.utf8 import decode, last_start
 from llm_core.runtime.compilation import njit
 
-BASE = np.uint64(0x9E3779B97F4A7C15)
-MIX = np.uint64(0xBF58476D1CE4E5B9)
+BASE = GOLDEN
 ONE = np.uint64(1)
 SHIFT = np.uint64(32)
 POWERS = np.ones(4096, np.uint64)  # BASE**n
 for _exponent in range(1, len(POWERS)):
     with np.errstate(over="ignore"):
         POWERS[_exponent] = POWERS[_exponent - 1] * BASE
-
-
-@njit()
-def decode(data, position):  # type: ignore[no-untyped-def]
-    """(code point, bytes it takes) at `position` of valid UTF-8."""
-    byte = data[position]
-    if byte < 0x80:
-        return np.int32(byte), 1
-    if byte < 0xE0:
-        return np.int32(((byte & 0x1F) << 6) | (data[position + 1] & 0x3F)), 2
-    if byte < 0xF0:
-        return np.int32(((byte & 0x0F) << 12) | ((data[position + 1] & 0x3F) << 6) | (data[position + 2] & 0x3F)), 3
-    high = ((byte & 0x07) << 18) | ((data[position + 1] & 0x3F) << 12)
-    return np.int32(high | ((data[position + 2] & 0x3F) << 6) | (data[position + 3] & 0x3F)), 4
 
 
 @njit()
@@ -80,9 +67,7 @@ def strip(data, begin, end):  # type: ignore[no-untyped-def]
             break
         begin += width
     while begin < end:
-        last = end - 1
-        while last > begin and (data[last] & 0xC0) == 0x80:
-            last -= 1
+        last = last_start(data, begin, end)
         if space_width(data, last, end) == 0:
             break
         end = last
@@ -92,29 +77,13 @@ def strip(data, begin, end):  # type: ignore[no-untyped-def]
 @njit()
 def last_character(data, begin, end):  # type: ignore[no-untyped-def]
     """Code point of the last character of a non-empty span."""
-    last = end - 1
-    while last > begin and (data[last] & 0xC0) == 0x80:
-        last -= 1
-    return decode(data, last)[0]
-
-
-@njit()
-def characters(data, begin, end):  # type: ignore[no-untyped-def]
-    """Code points in data[begin:end]."""
-    count = 0
-    for position in range(begin, end):
-        if (data[position] & 0xC0) != 0x80:
-            count += 1
-    return count
+    return decode(data, last_start(data, begin, end))[0]
 
 
 @njit()
 def hash_bytes(data, begin, end):  # type: ignore[no-untyped-def]
     """64-bit hash of a span's bytes."""
-    value = np.uint64(end - begin + 1) * MIX
-    for position in range(begin, end):
-        value = (value ^ np.uint64(data[position])) * np.uint64(0x100000001B3)
-    return finish(value)
+    return finish(fnv(data, begin, end, np.uint64(end - begin + 1) * MIX))
 
 
 @njit()
@@ -144,25 +113,6 @@ def mixed(code_point):  # type: ignore[no-untyped-def]
     """What a code point contributes to a token's polynomial hash."""
     value = (np.uint64(code_point) + ONE) * MIX
     return value ^ (value >> SHIFT)
-
-
-@njit()
-def clear(keys, items):  # type: ignore[no-untyped-def]
-    """Empty the front part of a table that is to hold up to `items` keys; the part's mask."""
-    size = 16
-    while size < 2 * items:
-        size *= 2
-    keys[:size] = 0
-    return size - 1
-
-
-@njit()
-def place(keys, mask, key):  # type: ignore[no-untyped-def]
-    """Where `key` (not 0) lies in an open-addressing table, or the empty place where it belongs."""
-    slot = np.int64(key >> SHIFT) & mask
-    while keys[slot] != 0 and keys[slot] != key:
-        slot = (slot + 1) & mask
-    return slot
 
 
 @njit()

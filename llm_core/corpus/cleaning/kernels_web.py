@@ -13,13 +13,12 @@ from llm_core.corpus.cleaning.kernels_sentences import count_sentences
 from llm_core.corpus.cleaning.kernels_text import (
     begins_with,
     break_width,
-    characters,
-    clear,
     hash_bytes,
     last_character,
-    place,
     strip,
 )
+from llm_core.kernels.tables import clear, place
+from llm_core.kernels.utf8 import characters
 from llm_core.runtime.compilation import njit
 
 C4_REASONS = ("lorem_ipsum", "curly_bracket", "too_few_sentences")

@@ -13,7 +13,7 @@ from typing import Any
 from llm_core.corpus.cleaning.batch import Batch
 from llm_core.errors import UserError
 from llm_core.params.cleaning import Language
-from llm_core.params.languages import language_code
+from llm_core.params.languages import known_code
 
 LABEL = "__label__"
 
@@ -36,17 +36,8 @@ class LanguageStep:
                 if score < self.params.min_score:
                     batch.drop(row, "language_score", score)
                     continue
-            if self.kept and _code(language) not in self.kept:
+            if self.kept and known_code(language) not in self.kept:
                 batch.drop(row, "language", score)
-
-
-@cache
-def _code(language: str) -> str:
-    """The code in the spelling of `cleaning.language.keep`: a source may declare `en-US`."""
-    try:
-        return language_code(language)
-    except ValueError:
-        return language
 
 
 def identify(text: str) -> tuple[str, float]:

@@ -13,27 +13,39 @@ from collections.abc import Callable
 from llm_core.corpus.cleaning.batch import Batch
 from llm_core.params.cleaning import Pii
 
+# Letters that may touch an address and belong to it. Han, kana, Thai, Cyrillic … are written up to a Latin address
+# without a space, and are not part of it.
+LATIN = r"A-Za-z0-9_\u00aa\u00b5\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff\u0300-\u036f"
+NO_WORD_BEFORE, NO_WORD_AFTER = rf"(?<![{LATIN}])", rf"(?![{LATIN}])"
+OTHER = rf"(?:(?![{LATIN}])\w)"  # a letter or digit of another script
+LABEL = rf"(?:(?!_)[{LATIN}](?:[{LATIN}-]{{0,61}}[{LATIN}])?|{OTHER}{{1,63}})"  # of a domain's name
 EMAIL = re.compile(
-    r"(?<![\w.+%-])[A-Za-z0-9][\w.+%-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,24}\b"
+    rf"(?:(?<![{LATIN}.+%-])(?!_)[{LATIN}][{LATIN}.+%-]{{0,63}}"
+    rf"|(?<![\w.+%-]){OTHER}(?:{OTHER}|[0-9_.+%-]){{0,63}})"
+    rf"@(?:{LABEL}\.){{1,10}}(?:(?:(?![0-9_])[{LATIN}]){{2,24}}{NO_WORD_AFTER}|{OTHER}{{2,24}})"
 )
 PHONE = re.compile(
-    r"(?<![\w.+/=-])(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){1,4}"
-    r"|(?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4})(?![\w/-]|\.\d)"
+    rf"(?<![\d{LATIN}.+/=-])(?:\+\d{{1,3}}[ .-]?(?:\(\d{{1,4}}\)[ .-]?)?\d{{1,4}}(?:[ .-]?\d{{2,4}}){{1,4}}"
+    rf"|(?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{{4}})(?![\d{LATIN}/-]|\.\d)"
 )
 CARD = re.compile(
-    r"(?<![\w.+-])[2-6](?:\d{12,18}|\d{3}(?:([ -])\d{4})(?:\1\d{4}){2}|\d{3}[ -]\d{6}[ -]\d{5})(?![\w-]|\.\d)"
+    rf"(?<![\d{LATIN}.+-])[2-6](?:\d{{12,18}}|\d{{3}}(?:([ -])\d{{4}})(?:\1\d{{4}}){{2}}|\d{{3}}[ -]\d{{6}}[ -]\d{{5}})"
+    rf"(?![\d{LATIN}-]|\.\d)"
 )
-IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
-IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){2,7}(?::?[0-9A-Fa-f]{1,4}){1,6}(?![\w:])")
+IPV4 = re.compile(rf"(?<![\d{LATIN}.])(?:\d{{1,3}}\.){{3}}\d{{1,3}}(?![\d{LATIN}]|\.\d)")
+IPV6 = re.compile(rf"(?<![{LATIN}:.])(?:[0-9A-Fa-f]{{1,4}}:){{2,7}}(?::?[0-9A-Fa-f]{{1,4}}){{1,6}}(?![{LATIN}:])")
 VERSION = re.compile(r"(?:\bv|version|release|build)[\s:=.]*$", re.I)
 KEY = re.compile(
-    r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----[\s\S]{1,10000}?-----END (?:[A-Z]+ )*PRIVATE KEY-----"
-    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
-    r"|\bgh[pousr]_[A-Za-z0-9]{36,251}\b|\bgithub_pat_[A-Za-z0-9_]{40,250}\b|\bglpat-[\w-]{20,50}"
-    r"|\bsk-(?:[a-z]+-)*[A-Za-z0-9_-]{20,200}|\bhf_[A-Za-z0-9]{30,40}\b|\bxox[abprs]-[A-Za-z0-9-]{10,200}"
-    r"|\bAIza[0-9A-Za-z_-]{35}\b|\b[sr]k_live_[0-9A-Za-z]{20,100}\b"
-    r"|\beyJ[\w-]{10,2000}\.eyJ[\w-]{10,4000}\.[\w-]{10,1000}"
+    r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----(?:[^-]|-(?!----)){1,10000}-----END (?:[A-Z]+ )*PRIVATE KEY-----"
+    rf"|{NO_WORD_BEFORE}(?:"
+    rf"(?:AKIA|ASIA)[0-9A-Z]{{16}}{NO_WORD_AFTER}"
+    rf"|gh[pousr]_[A-Za-z0-9]{{36,251}}{NO_WORD_AFTER}|github_pat_[A-Za-z0-9_]{{40,250}}{NO_WORD_AFTER}"
+    r"|glpat-[A-Za-z0-9_-]{20,50}|sk-[A-Za-z0-9_-]{20,250}"
+    rf"|hf_[A-Za-z0-9]{{30,40}}{NO_WORD_AFTER}|xox[abprs]-[A-Za-z0-9-]{{10,200}}"
+    rf"|AIza[0-9A-Za-z_-]{{35}}{NO_WORD_AFTER}|[sr]k_live_[0-9A-Za-z]{{20,100}}{NO_WORD_AFTER}"
+    r"|eyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,1000})"
 )
+RANDOM = re.compile(r"(?=[A-Za-z_]*[0-9])(?=[0-9_]*[A-Za-z])[A-Za-z0-9_]{16,}")  # letters and digits mixed, no hyphen
 
 
 class PiiStep:
@@ -101,6 +113,11 @@ def _is_phone(match: re.Match[str]) -> bool:
     return 10 <= sum(map(str.isdigit, match.group())) <= 15
 
 
+def _is_key(match: re.Match[str]) -> bool:
+    """`sk-` begins ordinary hyphenated names too (sk-learn-…): a key has a long run of letters and digits, mixed."""
+    return not match.group().startswith("sk-") or RANDOM.search(match.group()[3:]) is not None
+
+
 def _always(match: re.Match[str]) -> bool:
     return True
 
@@ -111,7 +128,7 @@ KEY_HINTS = (
 )
 # kind -> (substrings without one of which there is nothing to find, pattern, check), in the order of their use
 FINDERS: dict[str, tuple[tuple[str, ...], re.Pattern[str], Check]] = {
-    "key": (KEY_HINTS, KEY, _always),
+    "key": (KEY_HINTS, KEY, _is_key),
     "email": (("@",), EMAIL, _always),
     "card": ((), CARD, _is_card),
     "ip": ((".",), IPV4, _is_public),

@@ -20,11 +20,11 @@ from sklearn.feature_extraction.text import HashingVectorizer
 
 from llm_core.corpus.cleaning.batch import Batch
 from llm_core.errors import UserError
+from llm_core.kernels.words import tokens
 from llm_core.params.cleaning import QualityModel
 from llm_core.runtime.storage import open_file, read_json, write_json
 
-KIND = "hashed-ngrams-1"  # of the features: another tokenization, hash or norm must have another name
-TOKEN = r"\w+|[^\w\s]"
+KIND = "hashed-ngrams-2"  # of the features: another tokenization, hash or norm must have another name
 SPACE = re.compile(r"\s")
 
 
@@ -113,5 +113,5 @@ def passages(text: str, characters: int, most: int) -> list[str]:
 def features(texts: Iterable[str], size: int) -> csr_matrix:
     """float64 [texts, size]: counts of lower-case 1- and 2-grams by hash, each row of Euclidean length 1."""
     return HashingVectorizer(
-        n_features=size, ngram_range=(1, 2), token_pattern=TOKEN, alternate_sign=False, norm="l2"
+        n_features=size, ngram_range=(1, 2), token_pattern=None, tokenizer=tokens, alternate_sign=False, norm="l2"
     ).transform(texts)

@@ -1,8 +1,8 @@
 """Input files as pieces of work, and a piece as batches of documents and quarantined records.
 
 A Parquet file is divided at its row groups, so that one large file keeps all cores busy; a JSONL file is one
-piece. A JSONL line that cannot be read becomes a dropped record with reason `quarantine_json` and its line number,
-and never stops the shard.
+piece. A JSONL line that cannot be read becomes a dropped record with its line number and a reason (`quarantine_json`,
+`quarantine_no_object`, `quarantine_no_text`, `quarantine_too_deep`, `quarantine_too_large`), and never stops the shard.
 """
 
 from collections.abc import Iterator
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from fsspec.core import url_to_fs
 
 from llm_core.corpus.cleaning.batch import Batch, from_arrow, from_columns
-from llm_core.errors import UserError
-from llm_core.formats.documents import SCHEMA, complete, document_id, parse_line
-from llm_core.formats.parquet import open_parquet
-from llm_core.runtime.json_lines import read_lines
+from llm_core.formats.document_lines import is_half_surrogate, parse_line
+from llm_core.formats.document_tables import complete, document_columns
+from llm_core.formats.parquet import bounded_batches, open_parquet
+from llm_core.formats.schema import SCHEMA, row_id, source_of
+from llm_core.runtime.json_lines import SURROGATE, JsonLineError, TooLong, raw_lines
 
 PIECE_BYTES = 32 << 20  # uncompressed; small enough to share out, large enough to make starting a piece cheap
 BATCH_ROWS = 256
@@ -36,7 +37,7 @@ def divide(files: list[str]) -> list[Piece]:
     """The pieces of all files, in order."""
     pieces: list[Piece] = []
     for file in files:
-        if not file.endswith(".parquet"):
+        if not file.lower().endswith(".parquet"):
             filesystem, root = url_to_fs(file)
             pieces.append(Piece(file, size=filesystem.size(root) or 0))
             continue
@@ -54,7 +55,7 @@ def divide(files: list[str]) -> list[Piece]:
 
 def read_piece(piece: Piece) -> Iterator[Batch]:
     """Stream a piece as batches; unreadable records are in them, already dropped."""
-    if piece.file.endswith(".parquet"):
+    if piece.file.lower().endswith(".parquet"):
         yield from _read_parquet(piece)
     else:
         yield from _read_jsonl(piece.file)
@@ -62,51 +63,59 @@ def read_piece(piece: Piece) -> Iterator[Batch]:
 
 def _read_parquet(piece: Piece) -> Iterator[Batch]:
     row = piece.row
-    with open_parquet(piece.file) as parquet:
-        names = [name for name in SCHEMA.names if name in parquet.schema_arrow.names]
-        if "text" not in names:
-            raise UserError(f"{piece.file}: has no column 'text' (it has {', '.join(parquet.schema_arrow.names)})")
+    with open_parquet(piece.file, dictionaries=True) as parquet:
+        names = document_columns(parquet.schema_arrow, piece.file)
         groups = list(range(piece.first, piece.last))
-        for batch in parquet.iter_batches(BATCH_ROWS, row_groups=groups, columns=names):
-            yield from_arrow(complete(batch, SCHEMA.names, piece.file, row), piece.file, row)
-            row += batch.num_rows
+        for found in bounded_batches(parquet, piece.file, names, groups, BATCH_ROWS, BATCH_BYTES):
+            whole = complete(found, SCHEMA.names, piece.file, row)
+            batch = from_arrow(whole, piece.file, row)
+            if whole["text"].null_count:
+                for place, missing in enumerate(whole["text"].is_null().to_pylist()):
+                    if missing:
+                        batch.drop(place, "quarantine_no_text")
+            yield batch
+            row += found.num_rows
 
 
 def _read_jsonl(file: str) -> Iterator[Batch]:
     rows: list[dict[str, str | None]] = []
     bad: dict[int, tuple[str, int]] = {}
+    replaced: dict[int, list[str]] = {}
     offsets: list[int] = []
     size = 0
-    for number, line in enumerate(read_lines(file), start=1):
-        if not line.strip():
+    for number, line in enumerate(raw_lines(file), start=1):
+        if not isinstance(line, TooLong) and not line.strip():
             continue
         try:
+            if isinstance(line, TooLong):
+                raise JsonLineError("too_large", f"a line of {line} bytes")
             row = parse_line(line, file, number)
-            text = row["text"]
-            try:
-                text.encode()
-            except UnicodeEncodeError:  # lone surrogates, which JSON allows and UTF-8 does not
-                row["text"] = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-        except UserError:
-            name = file.rpartition("/")[2]
-            source = name.split(".")[0]
-            row = {"id": document_id(name, f"line {number}"), "source": source, "text": ""}
-            bad[len(rows)] = ("quarantine_json", len(line))
+            if SURROGATE.search(line) and any(map(is_half_surrogate, row.values())):
+                row = {key: value and value.encode("utf-8", "replace").decode() for key, value in row.items()}
+                replaced[len(rows)] = ["surrogates_replaced"]
+        except JsonLineError as error:
+            row = {"id": row_id(file, number), "source": source_of(file), "text": ""}
+            reason = "quarantine_json" if error.reason == "no_json" else f"quarantine_{error.reason}"
+            bad[len(rows)] = (reason, int(line) if isinstance(line, TooLong) else len(line))
         rows.append(row)
         offsets.append(number)
-        size += len(line)
+        size += 0 if isinstance(line, TooLong) else len(line)
         if len(rows) >= BATCH_ROWS or size >= BATCH_BYTES:
-            yield _from_rows(rows, offsets, bad, file)
-            rows, offsets, bad, size = [], [], {}, 0
+            yield _from_rows(rows, offsets, bad, replaced, file)
+            rows, offsets, bad, replaced, size = [], [], {}, {}, 0
     if rows:
-        yield _from_rows(rows, offsets, bad, file)
+        yield _from_rows(rows, offsets, bad, replaced, file)
 
 
 def _from_rows(
-    rows: list[dict[str, str | None]], offsets: list[int], bad: dict[int, tuple[str, int]], file: str
+    rows: list[dict[str, str | None]],
+    offsets: list[int],
+    bad: dict[int, tuple[str, int]],
+    replaced: dict[int, list[str]],
+    file: str,
 ) -> Batch:
     columns = [[row.get(name) for row in rows] for name in SCHEMA.names]
-    batch = from_columns(columns, file, offsets)
+    batch = from_columns(columns, file, offsets, replaced)
     for row, (reason, size) in bad.items():
         batch.drop(row, reason)
         batch.sizes[row] = size

@@ -2,10 +2,10 @@
 """Splitting a whitespace chunk into tokens as spaCy's blank English tokenizer does, compiled, for the common shapes.
 
 datatrove counts words with spaCy, which takes off prefixes and suffixes by turns and then cuts at infixes, by regular
-expressions over classes of characters. The same loop stands here for ASCII, Latin, Greek and Cyrillic letters and
-curly quotes. What is of other characters or longer, might be an address, or holds more than a plain token of spaCy's
-table of special cases, is left to spaCy itself (`words.py`), so that nothing is guessed. Both agree on every chunk of a
-corpus and on random ones (tests, docs/explanation/cleaning.md).
+expressions over classes of characters. The same loop is implemented here for ASCII, Latin, Greek and Cyrillic letters
+and curly quotes. What is of other characters or longer, might be an address, or holds more than a plain token of
+spaCy's table of special cases, is left to spaCy itself (`words.py`), so that nothing is guessed. Both agree on every
+chunk of a corpus and on random ones (tests, docs/explanation/cleaning.md).
 
 The tables are read from the installed spaCy; nothing of it is copied here.
 """
@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from llm_core.corpus.cleaning.characters import PUNCTUATION as PUNCTUATION_CHARACTERS
-from llm_core.corpus.cleaning.kernels_text import decode, finish, mixed, place
+from llm_core.corpus.cleaning.kernels_text import BASE, finish, mixed
+from llm_core.kernels.tables import place
+from llm_core.kernels.utf8 import decode
 from llm_core.runtime.compilation import njit
 
 LOWER, UPPER, DIGIT, SUFFIX, QUOTE, BEFORE_STOP, KNOWN, PREFIX = (1 << bit for bit in range(8))  # a character's traits
@@ -262,7 +264,7 @@ def _has_special(codes, bounds, tokens, keys, mask, longest):  # type: ignore[no
             if bounds[last + 1] - bounds[first] > longest:
                 break
             for index in range(bounds[last], bounds[last + 1]):
-                value = value * np.uint64(0x9E3779B97F4A7C15) + mixed(codes[index])
+                value = value * BASE + mixed(codes[index])
             key = finish(value)
             if keys[place(keys, mask, key)] != 0:
                 if first < last or keys[place(keys, mask, key ^ ALONE)] == 0:

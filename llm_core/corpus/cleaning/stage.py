@@ -2,7 +2,8 @@
 
 A worker takes a piece, streams its batches through the steps and writes what it kept and judged to a scratch folder;
 this process appends the scratch folders in the pieces' order and adds up the counts. Neither ever holds
-more than a few batches, and the bytes written do not depend on who did which piece when.
+more than a few batches, and the bytes written do not depend on who did which piece when. The time of one document is
+bounded (`time_bound.py`), which is why even a single worker is a process of its own.
 """
 
 import shutil
@@ -16,6 +17,7 @@ from llm_core.corpus.cleaning.batch import Batch, Step
 from llm_core.corpus.cleaning.reading import BATCH_ROWS, Piece, divide, read_piece
 from llm_core.corpus.cleaning.run_statistics import Statistics
 from llm_core.corpus.cleaning.steps import build_steps
+from llm_core.corpus.cleaning.time_bound import TimeBound
 from llm_core.errors import UserError, require_known
 from llm_core.formats.documents import DocumentWriter, document_files
 from llm_core.formats.ledger import LedgerWriter
@@ -72,7 +74,7 @@ def clean(
     unknown step or source, an id that appears twice, nothing kept, a file that is not what its name says.
     """
     names = tuple(params.steps if steps is None else steps)
-    build_steps(params, list(names))  # a wrong name is told before any work is done
+    steps_of(params, names)  # a wrong name is an error before any work is done
     pieces = divide(document_files(paths)) if pieces is None else pieces
     workers = 1 if launch.workers == 0 and sum(piece.size for piece in pieces) < SMALL_BYTES else launch.workers
     with output_folder(out, paths) as folder:
@@ -105,7 +107,7 @@ def _gather(
         LedgerWriter(folder / "ledger", stage) as ledger,
         task(stage, total=sum(work.piece.size for work in works), unit="bytes") as progress,
     ):
-        for work, done in zip(works, run(process, works, runner, workers), strict=True):
+        for work, done in zip(works, run(process, works, runner, workers, retry=_ran_out_of_time), strict=True):
             for writer, kind in ((documents, "documents"), (ledger, "ledger")):
                 for file in sorted(Path(done.folder, kind).glob("*.parquet")):
                     with open_parquet(str(file)) as parquet:
@@ -132,15 +134,25 @@ def _gather(
 def process(work: Work) -> Done:
     """Do one piece: read, run the steps, write documents and ledger to a scratch folder."""
     folder = Path(work.scratch) / f"{work.number:06d}"
+    shutil.rmtree(folder, ignore_errors=True)  # of an attempt that ran out of time
     statistics = Statistics(work.params.drop_samples)
+    steps = steps_of(work.params, work.steps)
+    clock = TimeBound(Path(work.scratch), work.number, work.params.max_seconds)
     with DocumentWriter(folder / "documents") as documents, LedgerWriter(folder / "ledger", work.stage) as ledger:
-        for batch in work.read(work.piece):
-            for step in steps_of(work.params, work.steps):
+        for batch in clock.watch(work.read(work.piece)):
+            for row in batch.alive():
+                if batch.sizes[row] > work.params.max_document_bytes:
+                    batch.drop(row, "quarantine_size", batch.sizes[row])
+            for step in steps:
                 step(batch)
             statistics.add(batch)
             documents.write(batch.kept())
             ledger.record(batch.verdicts())
     return Done(str(folder), ledger.counts, ledger.sizes, statistics)
+
+
+def _ran_out_of_time(work: Work) -> bool:
+    return TimeBound.fired(Path(work.scratch), work.number)
 
 
 _STEPS: dict[str, list[Step]] = {}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from llm_core.corpus.cleaning.batch import Batch, Step
 from llm_core.errors import UserError
 from llm_core.params.cleaning import Cleaning
-from llm_core.params.quality import BUILT_IN
+from llm_core.params.quality import built_in, recipes
 
 
 class ShortStep:
@@ -32,17 +32,17 @@ def build_step(name: str, params: Cleaning) -> Step:
     """One step by its name."""
     if name in STEPS:
         return STEPS[name](params)
-    rules = params.recipes.get(name) or BUILT_IN.get(name)
+    rules = params.recipes.get(name) or built_in().get(name)
     if rules:
         from llm_core.corpus.cleaning.quality import QualityStep
 
-        return QualityStep(name, rules, params.memo_entries, params.exempt)
+        return QualityStep(name, rules, params.memo_entries, params.exempt, params.other_languages)
     raise UserError(f"cleaning.steps: there is no step or recipe '{name}' (there are {', '.join(known(params))})")
 
 
 def known(params: Cleaning) -> list[str]:
     """Names that `cleaning.steps` may hold."""
-    return [*STEPS, *BUILT_IN, *(name for name in params.recipes if name not in BUILT_IN)]
+    return [*STEPS, *recipes(params.recipes)]
 
 
 def _extract(params: Cleaning) -> Step:

@@ -6,7 +6,7 @@ The rules count words as datatrove does: with spaCy's English tokenizer, which d
 costs a scan for whitespace and a look-up a word.
 
 A token is three numbers: hash of its characters, length in code points, flags. The memo holds at most `entries`
-chunks and starts afresh when it is full: about 100 bytes a chunk. Chunks are told apart by a 64-bit hash.
+chunks and starts afresh when it is full: about 100 bytes a chunk. Chunks are distinguished by a 64-bit hash.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from llm_core.corpus.cleaning.kernels_sentences import sum_sentences
-from llm_core.corpus.cleaning.kernels_text import BASE, MIX, finish, mixed, place, space_width
+from llm_core.corpus.cleaning.kernels_text import BASE, finish, mixed, space_width
 from llm_core.corpus.cleaning.splitting import (
     ALONE,
     LONGEST,
@@ -27,11 +27,15 @@ from llm_core.corpus.cleaning.splitting import (
     split_chunk,
     token_flags,
 )
+from llm_core.kernels.hashing import FNV_PRIME, MIX
+from llm_core.kernels.tables import place
 from llm_core.runtime.compilation import njit
 
-LONGEST_CHUNK = 10_000  # code points; a longer one (a data URL, no language) is one token: spaCy takes quadratic time
+# spaCy takes off prefixes and suffixes one at a time and copies the rest each time, which is quadratic. A chunk is one
+# token where that would cost much: beyond LONGEST_CHUNK code points (a data URL, no language), and beyond
+# LONGEST_MARKS where one of its ends is mostly marks (a prefix or suffix has a mark in at least each third character).
+LONGEST_CHUNK, LONGEST_MARKS, ENDING = 10_000, 256, 60
 ROOM = 1 << 16
-PRIME = np.uint64(0x100000001B3)  # FNV-1a's
 AHEAD = 4  # zero bytes after the last document, so that kernels may look ahead
 
 
@@ -140,13 +144,14 @@ class Words:
         One call for all of them, on lines of their own, costs a fraction of one call each.
         """
         self.asked += len(chunks)
-        if len(chunks) == 1 and len(chunks[0]) > LONGEST_CHUNK:
-            return [chunks]
+        plain = [chunk for chunk in chunks if not _costly(chunk)]
+        split = iter(self._split(plain) if plain else [])
+        return [[chunk] if _costly(chunk) else next(split) for chunk in chunks]
+
+    def _split(self, chunks: list[str]) -> list[list[str]]:
         tokens: list[list[str]] = []
         with self.nlp.memory_zone():
             try:
-                if max(map(len, chunks)) > LONGEST_CHUNK:
-                    raise ValueError
                 current: list[str] = []
                 for token in self.nlp.tokenizer("\n".join(chunks)):
                     text = token.text
@@ -161,7 +166,7 @@ class Words:
         if len(chunks) == 1:
             return [chunks]
         middle = len(chunks) // 2
-        return self.split(chunks[:middle]) + self.split(chunks[middle:])
+        return self._split(chunks[:middle]) + self._split(chunks[middle:])
 
     def sentences(self, lines: list[str]) -> int:
         """Sentences in stripped lines, each line by itself; a line that has become empty counts as one."""
@@ -181,6 +186,14 @@ class Words:
         self.keys[slot] = key
         self.where[slot] = first, len(tokens)
         self.used += 1, len(tokens)
+
+
+def _costly(chunk: str) -> bool:
+    """Whether spaCy would take too long over a chunk (see LONGEST_CHUNK)."""
+    if len(chunk) <= LONGEST_MARKS:
+        return False
+    ends = (chunk[:ENDING], chunk[-ENDING:])
+    return len(chunk) > LONGEST_CHUNK or any(3 * sum(map(str.isalnum, end)) <= 2 * ENDING for end in ends)
 
 
 @cache
@@ -243,7 +256,7 @@ def _find_chunks(data: Any, bounds: Any) -> Any:
             byte = data[position]
             width = 0 if 32 < byte < 0xC2 else space_width(data, position, end)
             if width == 0:
-                name = (name ^ np.uint64(byte)) * PRIME
+                name = (name ^ np.uint64(byte)) * FNV_PRIME
                 position += 1
                 continue
             if begin < position:

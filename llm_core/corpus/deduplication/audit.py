@@ -1,23 +1,11 @@
 """How far deduplication can be trusted: a sample of its drops, measured exactly."""
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
 from llm_core.corpus.similarity.clusters import Shingles
 from llm_core.formats.disk_columns import ROWS_AT_ONCE
-
-
-def wilson(hits: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share (Wilson 1927): (0, 1) without trials."""
-    if trials == 0:
-        return 0.0, 1.0
-    share = hits / trials
-    centre = share + z * z / (2 * trials)
-    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+from llm_core.runtime.shares import wilson
 
 
 def drawn(codes: npt.NDArray[np.int8], code: int, sample: int, seed: int) -> npt.NDArray[np.int64]:

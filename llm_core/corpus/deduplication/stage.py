@@ -4,7 +4,7 @@ Count in = kept + dropped: removed on request (`takedown`), without a word (`emp
 words as another (`exact_duplicate`), same address (`url_duplicate`), alike (`near_duplicate`).
 Exact duplicates are collapsed before near ones are looked for, so that a text repeated a
 million times costs a hash a copy. Memory holds buffers of `memory_mb`; texts, shingles and the facts
-of each document stand in scratch files beside the output.
+of each document are in scratch files beside the output.
 
 Incremental: with the store of earlier runs (`known`), documents judged there keep their
 verdicts, and a new one is dropped when its cluster holds any of them. That is what a run from
@@ -46,7 +46,8 @@ from llm_core.runtime.storage import output_folder, write_json
 
 KEPT, TAKEDOWN, EMPTY, EXACT, URL, NEAR = range(6)
 REASONS = pa.array([None, "takedown", "empty", "exact_duplicate", "url_duplicate", "near_duplicate"])
-VERDICTS, KINDS = pa.array(["kept", "dropped"]), pa.array(takedowns.KINDS)
+VERDICTS, KINDS = pa.array(["kept", "dropped"]), pa.array(takedowns.MATCHES)
+SHOWN = 5  # tombstones without a match that are named in the log; all are in metrics.json
 Codes = npt.NDArray[np.int8]
 
 
@@ -76,7 +77,8 @@ def dedup(
         corpus = Corpus(folder, ShingleStore(store, near, launch.memory_mb))
         if known:
             corpus.load(known)
-        _read(inputs, corpus, near, params, launch, takedowns.load(tombstones))
+        asked = takedowns.load(tombstones)
+        _read(inputs, corpus, near, params, launch, asked)
         require_documents(len(corpus) - corpus.known, inputs)
         sources = {*priority, *corpus.sources}
         require_known(params.priority, sources, "deduplication.priority")
@@ -90,6 +92,7 @@ def dedup(
             dropped = corpus.known + drawn(reasons.values, NEAR, params.audit_sample, seed)
             pairs = np.stack([dropped, survivors.of(dropped).survivor], axis=1)
             metrics["audit"] = audit(shingles, corpus.stored.values[pairs])
+        metrics |= _takedown_figures(asked, tombstones)
         metrics["dropped_share"] = dropped_shares(metrics)
         write_json(folder / "metrics.json", metrics)
         _hold_to_bounds(folder, out, metrics, params)
@@ -100,6 +103,18 @@ def dedup(
         else:
             shutil.rmtree(store)
     return metrics
+
+
+def _takedown_figures(asked: takedowns.Takedowns, file: Path) -> dict[str, Any]:
+    """How many tombstones there are and which match no document; the latter are also told to the person who waits."""
+    if not asked:
+        return {}
+    unmatched = asked.unmatched()
+    if unmatched:
+        shown = "; ".join(unmatched[:SHOWN]) + ("; …" if len(unmatched) > SHOWN else "")
+        progress.log(f"dedup: {len(unmatched)} of {len(asked.rows)} tombstones in {file} match no document: {shown}")
+    figures = {"tombstones": len(asked.rows), "tombstones_matched": len(asked.matched), "unmatched": unmatched}
+    return {"takedowns": figures}
 
 
 def _hold_to_bounds(folder: Path, out: Path, metrics: dict[str, Any], params: Deduplication) -> None:
@@ -133,7 +148,7 @@ def _read(
         for batch, signed in sign_all(batches, near, params.near, launch.runner, launch.workers):
             removed = np.zeros(batch.num_rows, np.int8)
             if tombstones:
-                removed[:] = [takedowns.KINDS.index(kind) + 1 if kind else 0 for kind in tombstones.match(batch)]
+                removed[:] = [takedowns.MATCHES.index(kind) + 1 if kind else 0 for kind in tombstones.match(batch)]
             corpus.add(batch.column("id"), batch.column("source"), _url_digests(batch.column("url")), removed, signed)
             work.update(batch.num_rows)
 

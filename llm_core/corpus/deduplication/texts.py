@@ -21,7 +21,7 @@ FIRST_SLOTS = 1 << 13
 
 
 class Texts:
-    """Places of distinct texts; its files stand in `folder`."""
+    """Places of distinct texts; its files are in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -6,8 +6,8 @@ A source's share of the mix follows its weight, or, without weights, its size to
 proportion (Muennighoff et al. 2023: up to 4 passes are worth about as much as new text).
 
 The output has the shape of a split (`train/`, `heldout/`), so that tokenizer training and `tokenize`
-read either. A document seen twice stands twice in `train/`, with the same id, in a later
-pass; passes stand one behind the other, so copies are never neighbours. Which documents a part of a
+read either. A document seen twice is in `train/` twice, with the same id, in a later
+pass; passes follow one another, so copies are never neighbours. Which documents a part of a
 pass holds is decided by a seeded hash of their ids, never by files or order.
 """
 

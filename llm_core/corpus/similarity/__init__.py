@@ -1,4 +1,4 @@
 """How alike texts are: words, shingles, MinHash, verified pairs and their clusters.
 
-Deduplication, the held-out split and decontamination stand on the same arithmetic.
+Deduplication, the held-out split and decontamination use the same arithmetic.
 """

@@ -1,7 +1,7 @@
 """From signatures to clusters: candidates by band, verified by true Jaccard, joined.
 
-Shingle sets and band keys stand in scratch files and are read back by pieces of
-`memory_mb`, and what is remembered of each text stands in columns on disk, so that neither the texts
+Shingle sets and band keys are in scratch files and are read back by pieces of
+`memory_mb`, and what is remembered of each text is in columns on disk, so that neither the texts
 nor their number need to fit into memory. A cluster is a connected component of verified pairs; which texts it holds
 depends on the texts alone, never on order, sharding or workers.
 
@@ -100,7 +100,7 @@ def _gathered(values: Hashes, starts: Numbers, sizes: Numbers) -> Hashes:
 
 
 class ShingleStore:
-    """Signatures appended to files in `folder`; what stands there already is kept."""
+    """Signatures appended to files in `folder`; what is there already is kept."""
 
     def __init__(self, folder: Path, near: Near, memory_mb: int = 1024) -> None:
         self.near, self.memory_mb = near, memory_mb
@@ -208,7 +208,7 @@ class Shingles:
 
 
 def new_forest(count: int) -> Numbers:
-    """A union-find forest in which each of `count` texts stands alone: int64 [count], parents."""
+    """A union-find forest in which each of `count` texts is a tree of its own: int64 [count], parents."""
     return np.arange(count, dtype=np.int64)
 
 
@@ -240,7 +240,7 @@ def labels(forest: Numbers) -> Numbers:
             forest[number] = count
             count += 1
         else:
-            forest[number] = forest[forest[number]]  # its root stands before it and has its label
+            forest[number] = forest[forest[number]]  # its root comes before it and has its label
     return forest
 
 

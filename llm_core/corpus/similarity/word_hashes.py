@@ -12,6 +12,8 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.kernels.hashing import GOLDEN, mix, siphash
+from llm_core.kernels.utf8 import decode
 from llm_core.kernels.words import ALONE, INVISIBLE, MARK, OTHER, character_classes, normal_form
 from llm_core.runtime.compilation import njit
 
@@ -117,53 +119,8 @@ def _character(data: Bytes, i: int, end: int, classes: Bytes) -> tuple[int, int]
     width = 2 if first < 0xE0 else 3 if first < 0xF0 else 4
     if first < 0xC0 or i + width > end:
         return 0, 1
-    code = first & (0xFF >> (width + 1))
-    for k in range(1, width):
-        code = (code << 6) | (int(data[i + k]) & 0x3F)
+    code = decode(data, i)[0]
     return int(classes[code]) if code < 0x110000 else 0, width
-
-
-@njit(nogil=True, inline="always")
-def _rotated(value: np.uint64, bits: int) -> np.uint64:
-    return (value << np.uint64(bits)) | (value >> np.uint64(64 - bits))
-
-
-@njit(nogil=True)
-def siphash(data: Bytes, start: int, end: int, key0: np.uint64, key1: np.uint64) -> np.uint64:
-    """SipHash-2-4 (Aumasson and Bernstein 2012) of `data[start:end]`, ASCII capitals read as small letters."""
-    a = key0 ^ np.uint64(0x736F6D6570736575)
-    b = key1 ^ np.uint64(0x646F72616E646F6D)
-    c = key0 ^ np.uint64(0x6C7967656E657261)
-    d = key1 ^ np.uint64(0x7465646279746573)
-    size = end - start
-    for block in range(size // 8 + 5):  # whole words, the last with the length, four rounds more
-        value, rounds = np.uint64(0), 1
-        if block <= size // 8:
-            rounds = 2
-            place = start + 8 * block
-            for k in range(min(8, end - place)):
-                byte = data[place + k]
-                if byte >= 65 and byte <= 90:
-                    byte |= np.uint8(32)
-                value |= np.uint64(byte) << np.uint64(8 * k)
-            if block == size // 8:
-                value |= np.uint64(size & 0xFF) << np.uint64(56)
-        elif block == size // 8 + 1:
-            c ^= np.uint64(0xFF)
-        d ^= value
-        for _ in range(rounds):
-            a += b
-            c += d
-            b = _rotated(b, 13) ^ a
-            d = _rotated(d, 16) ^ c
-            a = _rotated(a, 32)
-            c += b
-            a += d
-            b = _rotated(b, 17) ^ c
-            d = _rotated(d, 21) ^ a
-            c = _rotated(c, 32)
-        a ^= value
-    return a ^ b ^ c ^ d
 
 
 @njit(nogil=True)
@@ -178,20 +135,11 @@ def ngrams(words: Hashes, n: int) -> Hashes:
         n = len(words)
     out = np.empty(count, np.uint64)
     for start in range(count):
-        value = np.uint64(0x9E3779B97F4A7C15)
+        value = GOLDEN
         for word in range(start, start + n):
             value = mix(value ^ words[word])
         out[start] = value
     return out
-
-
-@njit(nogil=True)
-def mix(value: np.uint64) -> np.uint64:
-    """The finalizer of splitmix64 on one value: every input bit reaches every output bit."""
-    value += np.uint64(0x9E3779B97F4A7C15)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
 
 
 @njit(nogil=True)

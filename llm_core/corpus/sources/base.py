@@ -3,7 +3,7 @@
 A source lists its shards in a stable order, brings one shard to a local file (verified,
 resumable) and streams that file's records. A record is a `Document` or a `Rejected` one:
 unreadable (reason `quarantine_…`) or of no use here (an error page, a revisit). Reading never
-raises because of one record, and yields one of the two for every record it meets.
+raises because of one record or one broken file, and yields one of the two for every record it meets.
 """
 
 import re
@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from llm_core.runtime.inputs import MAX_RATIO, BrokenInputError
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Document:
     license: str | None = None  # None: the source's own
     created: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
-    id: str | None = None  # kept where the source brings ids of its own
+    id: str | None = None  # the source's own id, where it brings ids; its name in the project is made of it
     offset: int = 0  # row or byte in the shard
 
 
@@ -63,9 +65,41 @@ def only_urls(records: Iterator[Record], pattern: str | None) -> Iterator[Record
             yield record
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on what one record and one file may ask for; see the params of the same names."""
+
+    max_document_bytes: int = 64 << 20
+    max_inflation: float = MAX_RATIO
+
+
+def broken_file(error: Exception, offset: int = 0, size: int = 0) -> Rejected:
+    """The rejected record that reports a file which could not be read, or not to its end.
+
+    Raises the error where the file changed while it was read: what was read of it is of no use.
+    """
+    reason = error.reason if isinstance(error, BrokenInputError) else "quarantine_unreadable_file"
+    if reason == "quarantine_changed_while_read":
+        raise error
+    text = " ".join(str(error).split()) or type(error).__name__
+    return Rejected(reason, offset, size, text[:300])
+
+
+def or_empty(records: Iterator[Record], skipped: Counter[str] | None = None) -> Iterator[Record]:
+    """The records; where there is not one, and none was counted in `skipped`, a rejected one: `empty_file`."""
+    before, found = sum((skipped or {}).values()), False
+    for record in records:
+        found = True
+        yield record
+    if not found and sum((skipped or {}).values()) == before:
+        yield Rejected("empty_file", 0)
+
+
 class SourceRoom(Protocol):
     """What every kind of source offers."""
 
+    not_read: Counter[str]
+    """Files that `shards` passed over, by reason."""
     streaming: bool
     """Whether `records` reads from the network, uncached: finished shards are then kept for the next run."""
 

@@ -6,10 +6,8 @@ brought with a byte-range request. A hundred of them are stored one behind the o
 Layout and API: https://commoncrawl.org/get-started and https://index.commoncrawl.org.
 """
 
-import gzip
-import json
 import random
-import zlib
+import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
@@ -22,10 +20,14 @@ from llm_core.errors import UserError
 from llm_core.network.downloads import Client
 from llm_core.params.sources import CommonCrawlSource
 from llm_core.runtime.digests import short_hash
+from llm_core.runtime.json_lines import parse, read_lines
 from llm_core.runtime.progress import log
+from llm_core.runtime.redaction import redact
 from llm_core.runtime.storage import output_file, read_json, write_json
 
 RECORDS_A_SHARD = 100
+MAX_CAPTURE_BYTES = 64 << 20
+PATH = re.compile(r"[A-Za-z0-9_][\w.+=-]*(/[\w.+=-]+)*", re.ASCII)
 
 
 class CommonCrawlRoom:
@@ -35,6 +37,7 @@ class CommonCrawlRoom:
 
     def __init__(self, params: CommonCrawlSource, client: Client) -> None:
         self.params, self.client = params, client
+        self.not_read: Counter[str] = Counter()
         self.base, self.index = params.base.rstrip("/"), params.index.rstrip("/")
 
     def shards(self) -> list[Shard]:
@@ -46,7 +49,7 @@ class CommonCrawlRoom:
         """Id of the newest crawl that collinfo.json lists."""
         address = f"{self.index}/collinfo.json"
         try:
-            crawl = str(json.loads(self.client.get(address))[0]["id"])
+            crawl = _checked(str(parse(self.client.get(address))[0]["id"]), address)
         except (ValueError, LookupError, TypeError):
             raise UserError(f"{address}: not a list of crawls") from None
         log(f"the newest crawl is {crawl}; name it in `crawl` to get the same data again")
@@ -103,11 +106,12 @@ class CommonCrawlRoom:
     def _files(self, crawl: str) -> list[Shard]:
         address = f"{self.base}/crawl-data/{crawl}/{self.params.format}.paths.gz"
         try:
-            paths = gzip.decompress(self.client.bring(address).read_bytes()).decode().split()
-        except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-            raise UserError(f"{address}: not a list of paths in gzip ({error})") from None
+            lines = [line.decode().strip() for line in read_lines(self.client.bring(address))]
+        except (UserError, UnicodeDecodeError) as error:
+            raise UserError(f"{redact(address)}: not a list of paths in gzip ({error})") from None
+        paths = [_checked(line, address) for line in lines if line]
         if not paths:
-            raise UserError(f"{address}: lists no file")
+            raise UserError(f"{redact(address)}: lists no file")
         count = self.params.files or max(1, round((self.params.share or 0) * len(paths)))
         chosen = random.Random(f"{self.params.seed}:{crawl}:{self.params.format}").sample(paths, min(count, len(paths)))
         log(f"{crawl}: {len(chosen)} of {len(paths)} {self.params.format} files")
@@ -120,10 +124,13 @@ class CommonCrawlRoom:
             before = len(found)
             for line in self._cdx(crawl, pattern):
                 try:
-                    capture = json.loads(line)
-                    found.add((capture["filename"], int(capture["offset"]), int(capture["length"])))
+                    capture = parse(line)
+                    place = capture["filename"], int(capture["offset"]), int(capture["length"])
                 except (ValueError, KeyError, TypeError):
                     raise UserError(f"{self.index}/{crawl}-index: not a line of the index: {line[:80]!r}") from None
+                if place[1] < 0 or not 0 < place[2] <= MAX_CAPTURE_BYTES:
+                    raise UserError(f"{self.index}/{crawl}-index: offset or length out of bounds: {line[:80]!r}")
+                found.add((_checked(str(place[0]), f"{self.index}/{crawl}-index"), *place[1:]))
             log(f"{crawl}: {len(found) - before} captures of {pattern}")
         if not found:
             raise UserError(f"{crawl}: no capture of {', '.join(self.params.urls)}")
@@ -139,7 +146,7 @@ class CommonCrawlRoom:
         address = f"{self.index}/{crawl}-index"
         try:
             pages = self.client.bring(f"{address}?{urlencode({**question, 'showNumPages': 'true'})}").read_bytes()
-            number = json.loads(pages)["pages"]
+            number = int(parse(pages)["pages"])
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{address}: did not say how many pages it has for {pattern}") from None
         filters = [("filter", "=status:200")]
@@ -151,7 +158,14 @@ class CommonCrawlRoom:
                 if " 404 " in str(error):  # how the server says that a page has no capture
                     continue
                 raise
-            yield from answer.read_bytes().splitlines()
+            yield from (line for line in read_lines(answer) if line.strip())
+
+
+def _checked(path: str, listing: str) -> str:
+    """A path from a list of a crawl's files. Raises UserError where it could lead away from `base`."""
+    if not PATH.fullmatch(path) or ".." in path.split("/") or "." in path.split("/"):
+        raise UserError(f"{redact(listing)}: lists {path[:120]!r}, which is no plain path below the crawl; refused")
+    return path
 
 
 def _list_of(target: Path) -> Path:

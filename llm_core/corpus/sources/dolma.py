@@ -5,20 +5,20 @@ A set of attributes lies at `attributes/NAME/` with the same file names as `docu
 (Soldaini et al. 2024, arXiv:2402.00159; format: github.com/allenai/dolma, docs/data-format.md).
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llm_core.corpus.sources.base import Document, Record, Shard
-from llm_core.corpus.sources.listed import list_shards
+from llm_core.corpus.sources.base import Document, Record, Shard, broken_file
+from llm_core.corpus.sources.listed import limits, list_shards
 from llm_core.corpus.sources.tables import read_table
 from llm_core.errors import UserError
+from llm_core.formats.documents import JSON_LINES
 from llm_core.network.downloads import Client
 from llm_core.params.sources import DolmaSource
-from llm_core.runtime.json_lines import read_lines
+from llm_core.runtime.json_lines import parse, read_lines
 
 
 class DolmaRoom:
@@ -28,10 +28,12 @@ class DolmaRoom:
 
     def __init__(self, params: DolmaSource, client: Client) -> None:
         self.params, self.client = params, client
+        self.not_read: Counter[str] = Counter()
 
     def shards(self) -> list[Shard]:
         """A shard for each document file; an attribute file is none."""
-        shards = list_shards(self.params, self.client, (".json.gz", ".jsonl.gz", ".json.zst", ".jsonl.zst", ".jsonl"))
+        self.not_read.clear()
+        shards = list_shards(self.params, self.client, JSON_LINES, self.not_read)
         return [shard for shard in shards if "/attributes/" not in shard.address]
 
     def bring(self, shard: Shard) -> Path:
@@ -43,9 +45,15 @@ class DolmaRoom:
     def records(self, shard: Shard, file: Path | None, skipped: Counter[str]) -> Iterator[Record]:
         """Stream the documents; `key` is Dolma's id, which stays in the metadata as `dolma_id`."""
         assert file is not None
+        try:
+            yield from self._joined(shard, file)
+        except UserError as error:  # a broken attribute file: documents without their attributes would be others
+            yield broken_file(error)
+
+    def _joined(self, shard: Shard, file: Path) -> Iterator[Record]:
         addresses = [_attributes_of(shard.address, name) for name in self.params.attributes]
         joins = [_Attributes(self.client.bring(address), address) for address in addresses]
-        for record in read_table(file, shard.name, {}):
+        for record in read_table(file, shard.name, {}, limits(self.params)):
             if not isinstance(record, Document) or record.id is None:
                 yield record
                 continue
@@ -70,7 +78,7 @@ class _Attributes:
             return self._early.pop(wanted)
         for number, line in self._lines:
             try:
-                row = json.loads(line)
+                row = parse(line)
                 identity, attributes = str(row["id"]), dict(row["attributes"])
             except (ValueError, KeyError, TypeError):
                 raise UserError(f"{self._name}:{number}: a line with id and attributes is needed") from None

@@ -1,8 +1,9 @@
 """Source kind `files`: documents that lie somewhere already.
 
-Folders (walked) and files, local or behind fsspec or http: Parquet, JSONL (plain, gzip, zstd), WARC, and
-plain text or HTML with one document a file. A data file is a shard; text and HTML files are taken together,
-a few hundred at a time. A broken line, row group, record or file is quarantined alone.
+Folders (walked) and files, local or behind fsspec or http: Parquet, JSON lines, CSV and TSV (plain, gzip, zstd, bzip2,
+xz), WARC, and plain text or HTML with one document a file. A data file is a shard; text and HTML files are taken
+together, a few hundred at a time. A broken line, row group, record or file is quarantined alone; files of other kinds
+are counted by reason (`llm_core.corpus.sources.survey`).
 """
 
 from collections import Counter
@@ -11,16 +12,21 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from llm_core.corpus.sources.base import Document, Record, Rejected, Shard, only_urls
+from llm_core.corpus.sources.base import Document, Limits, Record, Rejected, Shard, broken_file, only_urls
 from llm_core.corpus.sources.charset import decode
-from llm_core.corpus.sources.listed import list_shards
-from llm_core.corpus.sources.tables import read_table
+from llm_core.corpus.sources.listed import limits, list_shards
+from llm_core.corpus.sources.survey import fits
+from llm_core.corpus.sources.tables import SEPARATED, read_table
 from llm_core.errors import UserError
+from llm_core.formats.documents import ENDINGS
+from llm_core.network.addresses import is_web
 from llm_core.network.downloads import Client
 from llm_core.params.sources import FilesSource
-from llm_core.runtime.storage import is_remote, open_file
+from llm_core.runtime.inputs import COMPRESSED, BrokenInputError, open_unchanged
+from llm_core.runtime.redaction import redact
+from llm_core.runtime.storage import is_remote
 
-TABLES = (".parquet", ".jsonl", ".json", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
+TABLES = (*ENDINGS, *(name + end for name in SEPARATED for end in ("", *COMPRESSED)))
 WARC = (".warc", ".warc.gz", ".warc.zst", ".wet", ".wet.gz", ".wat", ".wat.gz")
 PAGES = {".txt": "text/plain", ".md": "text/plain", ".html": "text/html", ".htm": "text/html"}
 PAGES_A_SHARD = 500
@@ -33,10 +39,12 @@ class FilesRoom:
 
     def __init__(self, params: FilesSource, client: Client) -> None:
         self.params, self.client = params, client
+        self.not_read: Counter[str] = Counter()
 
     def shards(self) -> list[Shard]:
         """Data files each alone, then pages in groups."""
-        shards = list_shards(self.params, self.client, (*TABLES, *WARC, *PAGES))
+        self.not_read.clear()
+        shards = list_shards(self.params, self.client, (*TABLES, *WARC, *PAGES), self.not_read)
         data = [shard for shard in shards if _page_type(shard.name) is None]
         pages = [shard for shard in shards if _page_type(shard.name)]
         for start in range(0, len(pages), PAGES_A_SHARD):
@@ -53,42 +61,55 @@ class FilesRoom:
         if file is None:
             records = self._pages([address for address, _, _ in shard.parts])
         else:
-            records = read_data_file(file, shard.name, self.params.columns, skipped)
+            records = read_data_file(file, shard.name, self.params.columns, skipped, limits(self.params))
         return only_urls(records, self.params.url_pattern)
 
     def _pages(self, files: list[str]) -> Iterator[Record]:
         for number, file in enumerate(files):
-            content_type = _page_type(file) or "text/plain"
+            content_type, name = _page_type(file) or "text/plain", redact(file)
+            longest = self.params.max_document_bytes
             try:
-                if file.startswith(("http://", "https://")):
-                    data = self.client.get(file)
-                else:
-                    with open_file(file) as stream:
-                        data = stream.read()
+                data = self._read_page(file, longest + 1)
+            except BrokenInputError as error:
+                yield broken_file(error, number)
+                continue
             except UserError as error:
                 yield Rejected("quarantine_unavailable", number, detail=str(error)[:300])
                 continue
             except OSError as error:
-                yield Rejected("quarantine_unreadable_file", number, detail=f"{file}: {error.strerror}")
+                yield Rejected("quarantine_unreadable_file", number, detail=f"{name}: {error.strerror}")
+                continue
+            if len(data) > longest:
+                yield Rejected("quarantine_too_large", number, len(data), name)
                 continue
             if b"\0" in data[:4096] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
-                yield Rejected("quarantine_binary_file", number, len(data), file)
+                yield Rejected("quarantine_binary_file", number, len(data), name)
                 continue
             text, charset = decode(data, html=content_type == "text/html")
-            metadata = {"content_type": content_type, "charset": charset, "file": file}
-            url = file if is_remote(file) else None
-            yield Document(key=file, text=text, url=url, metadata=metadata, offset=number)
+            metadata = {"content_type": content_type, "charset": charset, "file": name}
+            if name in self.client.answered:
+                metadata["answered_by"] = self.client.answered[name]
+            url = name if is_remote(file) else None
+            yield Document(key=name, text=text, url=url, metadata=metadata, offset=number)
+
+    def _read_page(self, file: str, longest: int) -> bytes:
+        if is_web(file):
+            return self.client.get(file, max_bytes=longest)
+        with open_unchanged(file) as stream:
+            return stream.read(longest)
 
 
-def read_data_file(file: Path, name: str, columns: Mapping[str, str], skipped: Counter[str]) -> Iterator[Record]:
+def read_data_file(
+    file: Path, name: str, columns: Mapping[str, str], skipped: Counter[str], limits: Limits | None = None
+) -> Iterator[Record]:
     """Stream a table's rows or a WARC file's records, by the name that the file has where it comes from."""
-    if urlsplit(name).path.lower().endswith(WARC):
+    if fits(name, WARC):
         from llm_core.corpus.sources.warc import read_warc_file
 
         yield from read_warc_file(file, skipped, name)
     else:
-        yield from read_table(file, name, columns)
+        yield from read_table(file, name, columns, limits)
 
 
 def _page_type(name: str) -> str | None:
-    return PAGES.get(Path(urlsplit(name).path).suffix.lower())
+    return PAGES.get(Path(urlsplit(name).path if is_remote(name) else name).suffix.lower())

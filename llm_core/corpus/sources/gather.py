@@ -1,34 +1,44 @@
 """Finished shards into one output: their files linked in order, their counts added, ids made unique.
 
-Shards are made independently, so an id can come twice (a page listed in two files, a WARC record copied into two
-archives). The first in the order of shards stays; the shard of the second is written anew without it, with
-`repeated_id` in its ledger. Ids are compared by 64-bit hashes first: 8 bytes a document, not the ids, are held.
+Shards are made independently, so an id can come twice: a page listed in two files, a WARC record copied into two
+archives, data files that each count their rows from 0. The first in the order of shards keeps the id. The shard of the
+second is written anew: where the text is the same, without it (`repeated_id` in the ledger); where the text differs,
+with an id made of its file and row (`id_told_apart`). Ids are compared by 64-bit hashes first: 8 bytes a document,
+not the ids, are held.
 """
 
+import hashlib
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from llm_core.errors import UserError
-from llm_core.formats.documents import DocumentWriter
-from llm_core.formats.ledger import LedgerWriter, summarize
+from llm_core.formats.documents import DocumentWriter, document_id
+from llm_core.formats.ledger import LedgerWriter, read_ledger, summarize
 from llm_core.runtime.storage import output_folder, read_json, write_json
 
+TOLD_APART = "id_told_apart"
+Changes = dict[str, str | None]  # id -> the id that the document gets instead; None: it is dropped
+Counts = Counter[tuple[str, str, str]]  # (source, verdict, reason) -> documents, or bytes
 
-def gather(source: str, folders: list[Path], out: Path) -> dict[str, Any]:
-    """Write `out` from the shards' finished folders; return the metrics. Raises UserError where nothing was kept."""
-    counts: Counter[tuple[str, str, str]] = Counter()
-    sizes: Counter[tuple[str, str, str]] = Counter()
+
+def gather(source: str, folders: list[Path], out: Path, extra: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Write `out` from the shards' finished folders; return the metrics, `extra` among them.
+
+    Raises UserError where nothing was kept.
+    """
+    counts: Counts = Counter()
+    sizes: Counts = Counter()
     skipped: Counter[str] = Counter()
-    repeated = repeated_ids(folders)
+    repeated = repeated_ids(source, folders)
     with output_folder(out) as folder:
         for kind in ("documents", "ledger"):
             (folder / kind).mkdir()
@@ -39,7 +49,7 @@ def gather(source: str, folders: list[Path], out: Path) -> dict[str, Any]:
                 counts[key[0], key[1], key[2]] += count
                 sizes[key[0], key[1], key[2]] += size
             if number in repeated:
-                shard = _without(shard, repeated[number], folder / ".again", counts, sizes)
+                shard = _rewritten(shard, repeated[number], folder / ".again", counts, sizes)
             for kind in ("documents", "ledger"):
                 for file in sorted((shard / kind).glob("*.parquet")):
                     _link(file, folder / kind / f"{number:05d}-{file.name}")
@@ -48,26 +58,37 @@ def gather(source: str, folders: list[Path], out: Path) -> dict[str, Any]:
         if summary["documents_kept"] == 0:
             reasons = ", ".join(f"{reason}: {count}" for reason, count in summary["dropped_by_reason"].items())
             found = f"not one document in {len(folders)} shards ({reasons or 'they are empty'})"
-            raise UserError(f"source '{source}': {found}")
-        summary |= {"shards": len(folders), "records_skipped": dict(sorted(skipped.items()))}
+            first = _first_detail(folder)
+            raise UserError(f"source '{source}': {found}{f'; the first: {first}' if first else ''}")
+        summary |= {"shards": len(folders), "records_skipped": dict(sorted(skipped.items())), **(extra or {})}
+        told_apart = sum(count for key, count in counts.items() if key[2] == TOLD_APART)
+        summary |= {"ids_told_apart": told_apart} if told_apart else {}
         write_json(folder / "metrics.json", summary)
     return summary
 
 
-def repeated_ids(folders: list[Path]) -> dict[int, set[str]]:
-    """Ids that an earlier shard has already, by the number of the later shard."""
+def repeated_ids(source: str, folders: list[Path]) -> dict[int, Changes]:
+    """What happens to documents whose id an earlier shard has already, by the number of the later shard."""
     hashes = [pd.util.hash_array(_ids(folder), categorize=False) for folder in folders]
     values, times = np.unique(np.concatenate(hashes), return_counts=True) if hashes else (np.array([]), np.array([]))
     suspects = values[times > 1]
     if not len(suspects):
         return {}
-    seen: set[str] = set()
-    repeated: dict[int, set[str]] = {}
+    seen: dict[str, bytes] = {}  # id -> hash of the first text that has it
+    repeated: dict[int, Changes] = {}
     for number, folder in enumerate(folders):
-        for identity in _ids(folder)[np.isin(hashes[number], suspects)]:
-            if identity in seen:
-                repeated.setdefault(number, set()).add(identity)
-            seen.add(identity)
+        suspected = np.isin(hashes[number], suspects)
+        if not suspected.any():
+            continue
+        wanted = set(_ids(folder)[suspected])
+        places = _places(folder, wanted)
+        for identity, digest in _digests(folder, wanted):
+            if identity not in seen:
+                seen[identity] = digest
+                continue
+            same = seen[identity] == digest
+            name = None if same else document_id(source, "{}@{}@{}".format(*places[identity], identity))
+            repeated.setdefault(number, {})[identity] = name
     return repeated
 
 
@@ -77,33 +98,61 @@ def _ids(folder: Path) -> np.ndarray:
     return np.concatenate([pq.read_table(file, columns=["id"])["id"].to_numpy(zero_copy_only=False) for file in files])
 
 
-def _without(
-    shard: Path,
-    ids: set[str],
-    place: Path,
-    counts: Counter[tuple[str, str, str]],
-    sizes: Counter[tuple[str, str, str]],
-) -> Path:
-    """A copy of a shard in `place` without the documents `ids`, and with their rows in the ledger changed."""
-    wanted = pa.array(sorted(ids))
+def _digests(folder: Path, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
+    """(id, hash of the text) of the documents `wanted`."""
+    for file in sorted((folder / "documents").glob("*.parquet")):
+        for batch in pq.ParquetFile(file).iter_batches(1024, columns=["id", "text"]):
+            for identity, text in zip(batch["id"].to_pylist(), batch["text"].to_pylist(), strict=True):
+                if identity in wanted:
+                    yield identity, hashlib.blake2b(text.encode(), digest_size=8).digest()
+
+
+def _places(folder: Path, wanted: set[str]) -> dict[str, tuple[str, int]]:
+    """Where the documents `wanted` come from: id -> (shard, offset), by the ledger."""
+    found = {}
+    for batch in read_ledger(folder, ["id", "verdict", "shard", "offset"]):
+        for row in batch.to_pylist():
+            if row["id"] in wanted and row["verdict"] != "dropped":
+                found[row["id"]] = (row["shard"], row["offset"])
+    return found
+
+
+def _rewritten(shard: Path, changes: Changes, place: Path, counts: Counts, sizes: Counts) -> Path:
+    """A copy of a shard in `place` with `changes` made, in its documents and in its ledger."""
     with DocumentWriter(place / "documents") as documents:
         for file in sorted((shard / "documents").glob("*.parquet")):
             for batch in pq.ParquetFile(file).iter_batches(1024):
-                documents.write(batch.filter(pc.invert(pc.is_in(batch["id"], wanted))))
+                ids = batch["id"].to_pylist()
+                kept = [row for row, identity in enumerate(ids) if changes.get(identity, identity) is not None]
+                names = pa.array([changes.get(ids[row], ids[row]) for row in kept], pa.string())
+                documents.write(batch.take(pa.array(kept, pa.int64())).set_column(0, batch.schema.field("id"), names))
     with LedgerWriter(place / "ledger", "fetch") as ledger:
-        for file in sorted((shard / "ledger").glob("*.parquet")):
-            for batch in pq.ParquetFile(file).iter_batches(1024):
-                rows = batch.to_pylist()
-                for row in rows:
-                    if row["id"] in ids and row["verdict"] != "dropped":
-                        before, after = (row["source"], row["verdict"], row["reason"] or ""), "repeated_id"
-                        counts[before] -= 1
-                        sizes[before] -= row["bytes"]
-                        row.update(verdict="dropped", reason=after, survivor_id=row["id"])
-                        counts[row["source"], "dropped", after] += 1
-                        sizes[row["source"], "dropped", after] += row["bytes"]
-                ledger.write_rows(rows)
+        for batch in read_ledger(shard):
+            rows = batch.to_pylist()
+            for row in rows:
+                if row["id"] not in changes or row["verdict"] == "dropped":
+                    continue
+                before = (row["source"], row["verdict"], row["reason"] or "")
+                new = changes[row["id"]]
+                if new is None:
+                    row.update(verdict="dropped", reason="repeated_id", survivor_id=row["id"])
+                else:
+                    row.update(id=new, reason=TOLD_APART)
+                after = (row["source"], row["verdict"], row["reason"])
+                for counter, amount in ((counts, 1), (sizes, row["bytes"])):
+                    counter[before] -= amount
+                    counter[after] += amount
+            ledger.write_rows(rows)
     return place
+
+
+def _first_detail(folder: Path) -> str | None:
+    """What the ledger says of the first dropped record that has a detail."""
+    for batch in read_ledger(folder, ["detail"]):
+        details = [row["detail"] for row in batch.to_pylist() if row["detail"]]
+        if details:
+            return str(details[0])
+    return None
 
 
 def _link(file: Path, target: Path) -> None:

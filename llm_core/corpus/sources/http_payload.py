@@ -10,7 +10,9 @@ import zlib
 import brotli
 import zstandard
 
-LARGEST_BODY = 256 << 20  # inflated: a guard against decompression bombs
+from llm_core.corpus.sources.warc_frames import inflate_zstd
+
+LARGEST_BODY = 64 << 20  # inflated: a guard against decompression bombs; as text it takes up to four times as much
 
 
 class UndecodableError(Exception):
@@ -70,7 +72,7 @@ def _decode(body: bytes, coding: str) -> bytes:
         if not body.startswith(b"\x28\xb5\x2f\xfd"):
             return body
         try:
-            return zstandard.ZstdDecompressor().decompressobj().decompress(body)
+            return inflate_zstd(body, LARGEST_BODY)
         except zstandard.ZstdError:
             raise UndecodableError("quarantine_zstd") from None
     return _plain_or_raise(body, "unknown_content_encoding")
@@ -81,7 +83,7 @@ def _inflate(body: bytes, window: int) -> bytes:
     while body:
         inflate = zlib.decompressobj(window)
         try:
-            pieces.append(inflate.decompress(body, LARGEST_BODY))
+            pieces.append(inflate.decompress(body, LARGEST_BODY - sum(map(len, pieces)) or 1))
         except zlib.error:
             if pieces:
                 break  # what follows a whole member is padding

@@ -17,8 +17,10 @@ from typing import Any
 from llm_core.corpus.sources.base import Document, Record, Shard
 from llm_core.corpus.sources.tables import to_record
 from llm_core.errors import UserError
+from llm_core.formats.documents import JSON_LINES
 from llm_core.network.downloads import Client
 from llm_core.params.sources import HubSource
+from llm_core.runtime.json_lines import is_too_deep, read_lines
 from llm_core.runtime.progress import log
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -29,10 +31,12 @@ class HubRoom:
 
     def __init__(self, params: HubSource, client: Client) -> None:
         self.params, self.client = params, client
+        self.not_read: Counter[str] = Counter()
         self.streaming = params.revision is not None
 
     def shards(self) -> list[Shard]:
         """The split's shards, or a seeded sample of them."""
+        _refuse_what_ends_arrow(Path(self.params.dataset))
         count = self._again(lambda: self._open().num_shards)
         numbers = list(range(count))
         if self.params.shards and self.params.shards < count:
@@ -73,8 +77,10 @@ class HubRoom:
     def _open(self) -> Any:
         """The split as an IterableDataset. Raises UserError where there is no such dataset, config, split or commit."""
         import datasets
+        import truststore
         from huggingface_hub.errors import HfHubHTTPError
 
+        truststore.inject_into_ssl()  # the hub's client makes its own connections
         datasets.disable_progress_bars()
         datasets.config.STREAMING_READ_MAX_RETRIES = 1  # tries are counted here
         datasets.config.STREAMING_READ_RETRY_INTERVAL = 0
@@ -116,6 +122,18 @@ class HubRoom:
         log(f"{where}: {reason}; try {tries + 2} of {network.retries + 1} in {pause:.1f} s")
         time.sleep(pause)
         return tries + 1
+
+
+def _refuse_what_ends_arrow(folder: Path) -> None:
+    """Raise UserError for a local file of JSON lines that would end the process: `datasets` reads them with Arrow."""
+    for file in sorted(folder.rglob("*")) if folder.is_dir() else []:
+        if file.is_file() and file.name.lower().endswith(JSON_LINES) and not file.name.startswith("."):
+            for number, line in enumerate(read_lines(file), start=1):
+                if is_too_deep(line) or line.lstrip().startswith(b"null"):
+                    raise UserError(
+                        f"{file}:{number}: nested too deep, or null, which `datasets` cannot read; a source of kind "
+                        "`files` quarantines such lines"
+                    )
 
 
 def _broken() -> tuple[type[BaseException], ...]:

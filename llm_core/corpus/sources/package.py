@@ -20,6 +20,7 @@ class PackageRoom:
 
     def __init__(self, params: PackageSource, client: Client) -> None:
         self.params, self.client = params, client
+        self.not_read: Counter[str] = Counter()
 
     def shards(self) -> list[Shard]:
         """The one distribution file."""

@@ -11,10 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from llm_core.corpus.sources.base import Document, Record, Rejected, Shard
-from llm_core.corpus.sources.listed import list_shards
+from llm_core.corpus.sources.listed import limits, list_shards
 from llm_core.corpus.sources.tables import read_table
+from llm_core.formats.documents import JSON_LINES
 from llm_core.network.downloads import Client
 from llm_core.params.sources import PileSource
+from llm_core.runtime.json_lines import is_too_deep
 
 
 class PileRoom:
@@ -24,10 +26,12 @@ class PileRoom:
 
     def __init__(self, params: PileSource, client: Client) -> None:
         self.params, self.client = params, client
+        self.not_read: Counter[str] = Counter()
 
     def shards(self) -> list[Shard]:
         """A shard for each file."""
-        return list_shards(self.params, self.client, (".jsonl.zst", ".jsonl", ".jsonl.gz"))
+        self.not_read.clear()
+        return list_shards(self.params, self.client, JSON_LINES, self.not_read)
 
     def bring(self, shard: Shard) -> Path:
         """The verified file."""
@@ -37,15 +41,15 @@ class PileRoom:
         """Stream the lines; the Pile's own set is `pile_set_name` in the metadata."""
         assert file is not None
         wanted = set(self.params.subsets)
-        for record in read_table(file, shard.name, {}):
+        for record in read_table(file, shard.name, {}, limits(self.params)):
             if not isinstance(record, Document):
                 yield record
                 continue
             meta = record.metadata.get("meta")
             if isinstance(meta, str):
                 try:
-                    meta = ast.literal_eval(meta)
-                except (ValueError, SyntaxError):
+                    meta = None if is_too_deep(meta.encode("utf-8", "replace")) else ast.literal_eval(meta)
+                except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
                     meta = None
             name = meta.get("pile_set_name") if isinstance(meta, dict) else None
             if wanted and name not in wanted:

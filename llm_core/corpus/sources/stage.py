@@ -19,19 +19,22 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.corpus.sources.base import Record, Rejected, Shard, SourceRoom
-from llm_core.corpus.sources.gather import gather
+from llm_core.corpus.sources.gather import TOLD_APART, gather
+from llm_core.corpus.sources.listed import counts_of
 from llm_core.formats.documents import BATCH_ROWS, DocumentWriter, document_id
-from llm_core.formats.ledger import LedgerWriter, Row, check_balance
+from llm_core.formats.ledger import LedgerWriter, Row, Verdict, check_balance
+from llm_core.formats.schema import as_text
 from llm_core.network.downloads import Client
 from llm_core.params.sources import Network, Source
 from llm_core.runtime.digests import short_hash
+from llm_core.runtime.json_lines import SURROGATE
 from llm_core.runtime.progress import log, report, task
 from llm_core.runtime.storage import output_folder, read_json, write_json
 
 SCRATCH = Path(".scratch/fetch")
 BATCH_CHARACTERS = 4 << 20
 SMALL_BYTES = 4 << 20  # a smaller file is read before a process for it would have begun
-LAYOUT = 1  # of what a shard's scratch folder holds; raise it when records are made differently
+LAYOUT = 2  # of what a shard's scratch folder holds; raise it when records are made differently
 
 
 ROOMS = {
@@ -71,13 +74,23 @@ def fetch(source: str, params: Source, network: Network, out: Path, scratch: Pat
             work.update()
         elif waiting:
             _make_all(source, params, network, room, waiting, work)
-    metrics = gather(source, folders, out)
+    extra: dict[str, Any] = {"files_not_read": dict(sorted(room.not_read.items()))} if room.not_read else {}
+    if client.answered and params.kind != "package":  # a package is the same bytes wherever it comes from
+        extra["answered_by"] = dict(sorted(client.answered.items()))
+    metrics = gather(source, folders, out, extra)
     if not room.streaming:
         shutil.rmtree(place, ignore_errors=True)
     log(
         f"fetch {source}: {metrics['documents_kept']} documents, {metrics['documents_dropped']} quarantined or unfit; "
         f"{client.bytes_received} bytes in {client.requests_sent} requests"
     )
+    if metrics["documents_dropped"]:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in metrics["dropped_by_reason"].items())
+        log(f"fetch {source}: dropped: {reasons}")
+    if metrics.get("ids_told_apart"):
+        log(f"fetch {source}: {metrics['ids_told_apart']} documents have an id that another text has: renamed")
+    if room.not_read:
+        log(f"fetch {source}: files not read: {counts_of(room.not_read)}")
     report({"source": source, **metrics})
     return metrics
 
@@ -91,6 +104,7 @@ def _list(room: SourceRoom, place: Path, local: bool) -> list[Shard]:
         ]
     shards = room.shards()
     write_json(listing, [asdict(shard) for shard in shards])
+    listing.chmod(0o600)  # it holds the addresses whole, tokens included
     return shards
 
 
@@ -132,7 +146,7 @@ def _batches(
     """Rows of documents and of the ledger, a few megabytes at a time."""
     rows: list[dict[str, Any]] = []
     verdicts: list[Row] = []
-    seen: set[str] = set()
+    seen: dict[str, bytes] = {}
     size = 0
     for record in records:
         row, verdict = _judge(source, license_, shard, record, seen)
@@ -148,7 +162,7 @@ def _batches(
 
 
 def _judge(
-    source: str, license_: str | None, shard: Shard, record: Record, seen: set[str]
+    source: str, license_: str | None, shard: Shard, record: Record, seen: dict[str, bytes]
 ) -> tuple[dict[str, Any] | None, Row]:
     """The document's row, None where it is dropped, and the ledger's."""
     where: Row = {"source": source, "shard": shard.name, "offset": record.offset}
@@ -162,34 +176,45 @@ def _judge(
             "bytes": record.size,
             "detail": record.detail,
         }
-    text, reason = record.text, None
-    try:
-        size = len(text.encode("utf-8"))
-    except UnicodeEncodeError:  # lone surrogates, which JSON allows and UTF-8 does not
-        text, reason = text.encode("utf-8", "replace").decode("utf-8"), "surrogates_replaced"
-        size = len(text.encode("utf-8"))
-    name = record.id or document_id(source, record.key)
-    if name in seen:
-        return None, {
-            **where,
-            "id": name,
-            "verdict": "dropped",
-            "reason": "repeated_id",
-            "bytes": size,
-            "survivor_id": name,
-        }
-    seen.add(name)
-    row = {
-        "id": name,
+    metadata = record.metadata if record.id is None else {"source_id": record.id, **record.metadata}
+    row: dict[str, Any] = {
         "source": source,
         "url": record.url,
-        "text": text,
+        "text": record.text,
         "language": record.language,
         "license": record.license or license_,
         "created": record.created,
-        "metadata": json.dumps(record.metadata, sort_keys=True, ensure_ascii=True, default=str),
+        "metadata": json.dumps(metadata, sort_keys=True, ensure_ascii=True, default=as_text),
     }
-    return row, {**where, "id": name, "verdict": "changed" if reason else "kept", "reason": reason, "bytes": size}
+    row, replaced = _encodable(row)
+    data = row["text"].encode()
+    size, digest = len(data), hashlib.blake2b(data, digest_size=8).digest()
+    name, reason = document_id(source, record.key if record.id is None else record.id), None
+    if seen.get(name, digest) != digest:  # one id, several texts: the first keeps it
+        name, reason = document_id(source, f"{shard.name}@{record.offset}@{name}"), TOLD_APART
+    if name in seen:
+        dropped: Row = {"verdict": "dropped", "reason": "repeated_id", "bytes": size, "survivor_id": name}
+        return None, {**where, "id": name, **dropped}
+    seen[name] = digest
+    reason = reason or ("surrogates_replaced" if replaced else None)
+    verdict: Verdict = "changed" if replaced else "kept"
+    return {"id": name, **row}, {**where, "id": name, "verdict": verdict, "reason": reason, "bytes": size}
+
+
+def _encodable(row: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The row with halves of surrogate pairs, which JSON allows and UTF-8 does not, as `?`; whether there were any."""
+    changed = False
+    for name, value in row.items():
+        try:
+            (value or "").encode()
+        except UnicodeEncodeError:
+            row[name], changed = value.encode("utf-8", "replace").decode("utf-8"), True
+    if SURROGATE.search(row["metadata"].encode()):
+        values = json.dumps(json.loads(row["metadata"]), sort_keys=True, ensure_ascii=False)
+        whole = values.encode("utf-8", "replace").decode("utf-8")
+        if whole != values:
+            row["metadata"], changed = json.dumps(json.loads(whole), sort_keys=True, ensure_ascii=True), True
+    return row, changed
 
 
 def _make_all(

@@ -1,41 +1,56 @@
-"""Rows of data files as records: Parquet, and JSON lines plain, in gzip or in zstd.
+"""Rows of data files as records: Parquet, JSON lines, CSV and TSV, the last three plain or compressed.
 
-A line that is no JSON object with a text, or a row group that cannot be read, is quarantined
-alone; a compressed file that ends too early gives what came before and one quarantined record.
+A line that is no JSON object with a text, or a row group that cannot be read, is quarantined alone. A file that ends
+too early, is broken or is a decompression bomb gives what came before, and one quarantined record that names it.
 `columns` maps our names to the file's: `{text: content, url: link}`.
 """
 
+import csv
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from llm_core.corpus.sources.base import Document, Record, Rejected
+from llm_core.corpus.sources.base import Document, Limits, Record, Rejected, broken_file, or_empty
 from llm_core.errors import UserError
-from llm_core.runtime.json_lines import read_lines
+from llm_core.formats.parquet import TooLarge, batches_or_too_large, check_footer, column_values, open_parquet
+from llm_core.formats.schema import as_text
+from llm_core.runtime.inputs import BrokenInputError, compression_of
+from llm_core.runtime.json_lines import TooLong, is_too_deep, raw_lines
 
 OURS = ("id", "text", "url", "language", "license", "created")
 FOUND_IN = {"created": ("created", "date", "timestamp"), "language": ("language", "lang")}  # names that corpora use
-MAGIC = {".parquet": b"PAR1", ".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
+MAGIC = {".parquet": b"PAR1", ".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".bz2": b"BZh", ".xz": b"\xfd7zX"}
+BATCH_ROWS = 256
+SEPARATED = {".csv": ",", ".tsv": "\t"}
+Row = tuple[int, Any]  # (number of the row or line, its values by name or a Rejected)
 
 
-def read_table(file: Path, name: str, columns: Mapping[str, str]) -> Iterator[Record]:
-    """Stream the records of one data file; `name` is what keys and errors call it.
+def read_table(file: Path, name: str, columns: Mapping[str, str], limits: Limits | None = None) -> Iterator[Record]:
+    """Stream the records of one data file; `name` is what keys and errors call it, and its ending says what it is.
 
-    Raises UserError when the file as a whole is not what its name says.
+    A file that is not what its name says, or breaks off, ends with a rejected record.
     """
-    check_magic(file, name)
-    rows = _parquet_rows(file) if name.endswith(".parquet") else _json_rows(file)
-    for offset, row in rows:
-        yield row if isinstance(row, Rejected) else to_record(row, f"{name}#{offset}", offset, columns)
+    return or_empty(_records(file, name, columns, limits or Limits()))
+
+
+def _records(file: Path, name: str, columns: Mapping[str, str], limits: Limits) -> Iterator[Record]:
+    offset = -1
+    try:
+        check_magic(file, name)
+        for offset, row in _rows(file, name, limits):
+            yield row if isinstance(row, Rejected) else to_record(row, f"{name}#{offset}", offset, columns)
+    except (UserError, OSError) as error:
+        yield broken_file(error, offset + 1)
 
 
 def to_record(row: Mapping[str, Any], key: str, offset: int, columns: Mapping[str, str]) -> Record:
     """A document from one row of named values; what has no place of its own goes into the metadata."""
     text = row.get(columns.get("text", "text"))
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")  # what is not UTF-8 is replaced, and said to be
     if not isinstance(text, str):
         return Rejected("quarantine_no_text", offset)
     values: dict[str, str | None] = {}
@@ -45,67 +60,139 @@ def to_record(row: Mapping[str, Any], key: str, offset: int, columns: Mapping[st
             theirs = (columns[ours],) if ours in columns else FOUND_IN.get(ours, (ours,))
             found = next((column for column in theirs if row.get(column) is not None), None)
             used.add(found or ours)
-            values[ours] = None if found is None else str(row[found])
+            values[ours] = None if found is None else as_text(row[found])
     metadata = {column: value for column, value in row.items() if column not in used and value is not None}
     inner = row.get("metadata")
     if isinstance(inner, str):
         try:
+            if is_too_deep(inner.encode("utf-8", "replace")):
+                raise ValueError("nested too deep")
             inner = json.loads(inner)
-        except ValueError:
+        except (ValueError, RecursionError):
             metadata["metadata"] = inner
     if isinstance(inner, Mapping):
         metadata |= inner
         values["url"] = values["url"] or _text(inner.get("url"))
         values["language"] = values["language"] or _text(inner.get("language"))
+    elif inner is not None and not isinstance(inner, str):
+        metadata["metadata"] = inner
     if row.get("source") is not None:
         metadata.setdefault("origin", row["source"])
     return Document(key=key, text=text, metadata=metadata, offset=offset, **values)  # type: ignore[arg-type]
 
 
 def check_magic(file: Path, name: str) -> None:
-    """Raise UserError when a Parquet, gzip or zstd file does not begin as one."""
+    """Raise BrokenInputError when a Parquet or compressed file does not begin as one."""
     for ending, magic in MAGIC.items():
-        if name.endswith(ending):
+        if name.lower().endswith(ending):
             with open(file, "rb") as stream:
                 begin = stream.read(4)
             if not begin.startswith(magic):
-                raise UserError(f"{name}: is not what its name says (no {ending.lstrip('.')} file)")
+                kind = ending.lstrip(".")
+                raise BrokenInputError("quarantine_wrong_kind", f"{name}: is not what its name says (no {kind} file)")
 
 
-def _parquet_rows(file: Path) -> Iterator[tuple[int, Any]]:
-    try:
-        parquet = pq.ParquetFile(file)
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
-    offset = 0
-    for group in range(parquet.num_row_groups):
-        size = parquet.metadata.row_group(group).num_rows
-        position = offset
-        try:
-            for batch in parquet.iter_batches(256, row_groups=[group]):
-                for row in batch.to_pylist():
-                    yield position, row
-                    position += 1
-        except (pa.ArrowInvalid, OSError) as error:
-            for lost in range(position, offset + size):
-                yield lost, Rejected("quarantine_row_group", lost, detail=str(error).splitlines()[0][:200])
-        offset += size
+def separator_of(name: str) -> str | None:
+    """What separates the fields of a CSV or TSV file, compressed or not, by its name; None for other files."""
+    lower = name.lower().removesuffix(compression_of(name) or "")
+    return next((separator for ending, separator in SEPARATED.items() if lower.endswith(ending)), None)
 
 
-def _json_rows(file: Path) -> Iterator[tuple[int, Any]]:
-    number = 0
-    try:
-        for number, line in enumerate(read_lines(file), start=1):
-            if not line.strip():
-                continue
+def _rows(file: Path, name: str, limits: Limits) -> Iterator[Row]:
+    if name.lower().endswith(".parquet"):
+        return _parquet_rows(file, name, limits)
+    separator = separator_of(name)
+    return _separated_rows(file, name, separator, limits) if separator else _json_rows(file, name, limits)
+
+
+def _parquet_rows(file: Path, name: str, limits: Limits) -> Iterator[Row]:
+    with open_parquet(file, dictionaries=True) as parquet:
+        guard = check_footer(parquet, name, limits.max_inflation)
+        offset = 0
+        for group in range(parquet.num_row_groups):
+            size = parquet.metadata.row_group(group).num_rows
+            position = offset
             try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                yield number, Rejected("quarantine_json", number, len(line), str(error)[:200])
+                for batch in batches_or_too_large(
+                    parquet, name, None, [group], BATCH_ROWS, guard=guard, max_row_bytes=limits.max_document_bytes
+                ):
+                    if isinstance(batch, TooLarge):
+                        yield position, Rejected("quarantine_too_large", position, int(batch))
+                        position += 1
+                        continue
+                    for row in _to_rows(batch):
+                        yield position, row
+                        position += 1
+            except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+                first = (str(error).splitlines() or [type(error).__name__])[0]
+                for lost in range(position, offset + size):
+                    yield lost, Rejected("quarantine_row_group", lost, detail=first[:200])
+            offset += size
+
+
+def _to_rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Rows as dictionaries."""
+    try:
+        return batch.to_pylist()  # type: ignore[no-any-return]
+    except (ValueError, OverflowError):
+        columns = [column_values(column) for column in batch.columns]
+        return [dict(zip(batch.schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _json_rows(file: Path, name: str, limits: Limits) -> Iterator[Row]:
+    lines = raw_lines(file, name, limits.max_document_bytes, limits.max_inflation)
+    for number, line in enumerate(lines, start=1):
+        if isinstance(line, TooLong):
+            yield number, Rejected("quarantine_too_large", number, int(line))
+            continue
+        if not line.strip():
+            continue
+        try:
+            if is_too_deep(line):
+                yield number, Rejected("quarantine_too_deep", number, len(line))
                 continue
-            yield number, row if isinstance(row, dict) else Rejected("quarantine_no_object", number, len(line))
-    except UserError as error:  # truncated: what came before it stands
-        yield number + 1, Rejected("quarantine_truncated", number + 1, detail=str(error)[:200])
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield number, Rejected("quarantine_json", number, len(line), str(error)[:200])
+            continue
+        yield number, row if isinstance(row, dict) else Rejected("quarantine_no_object", number, len(line))
+
+
+def _separated_rows(file: Path, name: str, separator: str, limits: Limits) -> Iterator[Row]:
+    """Rows of a CSV or TSV file with a header, numbered by the line that they end at. TSV has no quotes."""
+
+    def lines() -> Iterator[str]:
+        for line in raw_lines(file, name, limits.max_document_bytes, limits.max_inflation):
+            if isinstance(line, TooLong):
+                raise BrokenInputError("quarantine_too_large", f"{name}: a line of {line} bytes")
+            yield line.decode("utf-8", "surrogateescape")
+
+    csv.field_size_limit(limits.max_document_bytes)
+    style: dict[str, Any] = {"quoting": csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL, "strict": True}
+    reader = csv.reader(lines(), delimiter=separator, **style)
+    header: list[str] | None = None
+    while True:
+        begin = reader.line_num
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield begin + 1, Rejected("quarantine_csv", begin + 1, detail=str(error)[:200])
+            continue
+        if not values:
+            continue
+        if header is None:
+            header = values
+            if len(set(header)) < len(header):
+                raise BrokenInputError("quarantine_repeated_column", f"{name}: its header names a column twice")
+        elif len(values) != len(header):
+            size = sum(map(len, values))
+            detail = f"{len(values)} fields where the header has {len(header)}"
+            yield begin + 1, Rejected("quarantine_fields", begin + 1, size, detail)
+        else:
+            row = {field: value for field, value in zip(header, values, strict=True) if value or field == "text"}
+            yield begin + 1, row
 
 
 def _text(value: object) -> str | None:

@@ -14,11 +14,11 @@ from typing import IO, Any
 
 from fastwarc.warc import WarcRecord
 
-from llm_core.corpus.sources.base import Document, Record, Rejected
+from llm_core.corpus.sources.base import Document, Record, Rejected, broken_file, or_empty
 from llm_core.corpus.sources.charset import decode
 from llm_core.corpus.sources.http_payload import UndecodableError, decode_body
 from llm_core.corpus.sources.warc_frames import read_frames
-from llm_core.errors import UserError
+from llm_core.runtime.inputs import BrokenInputError, open_unchanged
 
 HTML = ("text/html", "application/xhtml+xml")
 TEXT = ("text/plain",)
@@ -28,14 +28,16 @@ def read_warc(stream: IO[bytes], name: str, skipped: Counter[str]) -> Iterator[R
     """Stream a seekable WARC file's records as documents and rejected ones, in the file's order.
 
     `name` is the file's, for the keys of records without an id. `skipped` counts records that are no documents by
-    their kind. Raises UserError when nothing in the file is a WARC record.
+    their kind. Raises BrokenInputError when nothing in the file is a WARC record.
     """
     frames = 0
     for frame in read_frames(stream):
         frames += 1
         if frame.damage:
             if frames == 1 and frame.damage == "quarantine_garbage" and not stream.read(1):
-                raise UserError(f"{name}: is not what its name says (no WARC record in it)")
+                raise BrokenInputError(
+                    "quarantine_wrong_kind", f"{name}: is not what its name says (no WARC record in it)"
+                )
             yield Rejected(frame.damage, frame.offset, frame.lost)
             continue
         try:
@@ -50,9 +52,12 @@ def read_warc(stream: IO[bytes], name: str, skipped: Counter[str]) -> Iterator[R
 
 
 def read_warc_file(path: str | Path, skipped: Counter[str], name: str | None = None) -> Iterator[Record]:
-    """`read_warc` of a local file."""
-    with open(path, "rb") as stream:
-        yield from read_warc(stream, name or str(path), skipped)
+    """`read_warc` of a local file; one that cannot be read is a rejected record."""
+    try:
+        with open_unchanged(path) as stream:
+            yield from or_empty(read_warc(stream, name or str(path), skipped), skipped)
+    except (BrokenInputError, OSError) as error:
+        yield broken_file(error)
 
 
 def to_record(data: bytes, name: str, offset: int) -> Record | str:

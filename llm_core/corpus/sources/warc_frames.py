@@ -18,7 +18,10 @@ from typing import IO
 
 import zstandard
 
+from llm_core.runtime.inputs import MAX_RATIO, MAX_WINDOW_BYTES, RATIO_COUNTS_FROM
+
 CHUNK_BYTES = 1 << 16  # each member copies what is left of the chunk: small chunks are faster
+ZSTD_PIECE_BYTES = 2048
 LARGEST_RECORD = 64 << 20  # Common Crawl cuts payloads at 1 MiB (5 MiB since 2025)
 LARGEST_HEADER = 64 << 10
 GZIP_MAGIC = b"\x1f\x8b\x08"
@@ -64,6 +67,11 @@ class _Cutter:
         self._header: tuple[int, int] | None = None  # where the record at the buffer's begin has its block: begin, end
         self._skip = 0  # bytes of a record that is too large to hold
         self._damage: list[int] = []  # [offset, bytes] of a stretch that is no record, while it lasts
+
+    @property
+    def inflated(self) -> int:
+        """Inflated bytes so far."""
+        return self._position + len(self.data)
 
     def mark(self, place: int) -> None:
         """From here on the inflated bytes lie at `place` in the file."""
@@ -211,6 +219,9 @@ def _gzip_frames(stream: IO[bytes], cutter: _Cutter) -> Iterator[Frame]:
                     mark_now = False
                 cutter.data += piece
                 yield from cutter.cut()
+                yield from _bomb(cutter, place)
+        except _BombError:
+            return
         except EOFError:
             if mark_now:
                 cutter.mark(begin)
@@ -237,7 +248,7 @@ def _end_damaged(cutter: _Cutter, begin: int, reason: str, lost: int) -> Iterato
 
 
 def _next_member(raw: bytearray, stream: IO[bytes]) -> int:
-    """Length of what stands in `raw` (read on as needed) before the next gzip member that begins a record."""
+    """Number of bytes in `raw` (read on as needed) before the next gzip member that begins a record."""
     start = 0
     while True:
         found = raw.find(GZIP_MAGIC, start)
@@ -276,24 +287,55 @@ def _zstd_frames(stream: IO[bytes], cutter: _Cutter) -> Iterator[Frame]:
             (size,) = struct.unpack("<4xI", stream.read(8))
             data = stream.read(min(size, LARGEST_RECORD))
             if data[:4] == ZSTD_MAGIC:
-                data = zstandard.ZstdDecompressor().decompress(data, max_output_size=LARGEST_RECORD)
+                data = inflate_zstd(data, LARGEST_RECORD)
             dictionary = zstandard.ZstdCompressionDict(data)
-        inflater = zstandard.ZstdDecompressor(dictionary, max_window_size=1 << 31)
+        inflater = zstandard.ZstdDecompressor(dictionary, max_window_size=MAX_WINDOW_BYTES)
         place, chunk = stream.tell(), b""
-        while chunk := chunk or stream.read(CHUNK_BYTES):
+        while chunk := chunk or stream.read(ZSTD_PIECE_BYTES):
             cutter.mark(place)
             frame = inflater.decompressobj()
             while chunk and not frame.eof:
                 place += len(chunk)
                 cutter.data += frame.decompress(chunk)
                 yield from cutter.cut()
-                chunk = frame.unused_data if frame.eof else stream.read(CHUNK_BYTES)
+                yield from _bomb(cutter, place)
+                chunk = frame.unused_data if frame.eof else stream.read(ZSTD_PIECE_BYTES)
             place -= len(chunk)
-    except (zstandard.ZstdError, struct.error):
+    except _BombError:
+        return
+    except (zstandard.ZstdError, struct.error, ValueError):
         yield from cutter.cut("quarantine_zstd")
         yield Frame(stream.tell(), damage="quarantine_zstd")
         return
     yield from cutter.cut("quarantine_truncated")
+
+
+def inflate_zstd(data: bytes, max_bytes: int) -> bytes:
+    """The bytes of one zstd frame, fed in small pieces, because a piece is inflated whole (4 bytes become 128 KB).
+
+    Raises zstandard.ZstdError, also beyond `max_bytes`. A frame that is cut short gives what it has.
+    """
+    frame = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
+    found = bytearray()
+    for start in range(0, len(data), ZSTD_PIECE_BYTES):
+        found += frame.decompress(data[start : start + ZSTD_PIECE_BYTES])
+        if len(found) > max_bytes:
+            raise zstandard.ZstdError(f"more than {max_bytes} bytes")
+        if frame.eof:
+            break
+    return bytes(found)
+
+
+class _BombError(Exception):
+    """The file inflates too much to be read on."""
+
+
+def _bomb(cutter: _Cutter, read: int) -> Iterator[Frame]:
+    """Report a file of which `read` compressed bytes became MAX_RATIO times as many, and stop reading it."""
+    inflated = cutter.inflated
+    if inflated > RATIO_COUNTS_FROM and inflated > MAX_RATIO * max(read, 1):
+        yield Frame(read, damage="quarantine_decompression_bomb", lost=inflated)
+        raise _BombError
 
 
 def _peek(stream: IO[bytes], size: int) -> bytes:

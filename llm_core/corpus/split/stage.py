@@ -7,7 +7,6 @@ until the source's held-out share is reached: adding documents moves few others,
 choice depends on neither order nor sharding.
 """
 
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from llm_core.formats.documents import (
     read_numbered_batches,
     require_documents,
 )
+from llm_core.formats.schema import read_metadata
 from llm_core.params.split import Split
 from llm_core.runtime import progress
 from llm_core.runtime.digests import short_hash
@@ -123,7 +123,7 @@ def choose(
 
 def _group(document: dict[str, Any], group_by: dict[str, str]) -> str | None:
     field = group_by.get(document["source"])
-    value = json.loads(document["metadata"] or "{}").get(field) if field else None
+    value = read_metadata(document["metadata"]).get(field) if field else None
     return None if value is None else f"{document['source']}/{value}"
 
 

@@ -136,7 +136,7 @@ def _causes(error: BaseException | None) -> Any:
 
 
 class Metered(CustomLLM):
-    """A model whose prompts and answers are told to `spend`, which may end the run."""
+    """A model whose prompts and answers are reported to `spend`, which may end the run."""
 
     _inner: LLM = PrivateAttr()
     _spend: Callable[[str], None] = PrivateAttr()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from llm_core.retrieval.search import Search
+from llm_core.runtime.terminal import printable
 
 PASSAGE_CHARACTERS = 600
 LARGEST = 1e15
@@ -57,11 +58,20 @@ def corpus_search(search: Search, top: int) -> Callable[[str], str]:
         quotes = []
         for hit in search(query, top):
             row = search.index.passage(hit.passage)
-            text = STEP.sub(r"(\1)", row["text"][:PASSAGE_CHARACTERS])
-            quotes.append(f"[{row['document_id']}] {row['title'] or row['source']} <<{' '.join(text.split())}>>")
+            name, title, text = (
+                quoted(row[key] or row["source"], length)
+                for key, length in (("document_id", 200), ("title", 200), ("text", PASSAGE_CHARACTERS))
+            )
+            quotes.append(f"[{name}] {title} <<{text}>>")
         return "\n".join(quotes) or "nothing found"
 
     return find
+
+
+def quoted(text: str, length: int) -> str:
+    """Text of others as one line that cannot look like a step of the agent, nor end its own quotation."""
+    line = " ".join(printable(STEP.sub(r"(\1)", text[:length])).split())
+    return STEP.sub(r"(\1)", line).replace("<<", "< <").replace(">>", "> >")
 
 
 def tracker(runs: Callable[[str], Mapping[str, float]]) -> Callable[[str], str]:

@@ -7,7 +7,7 @@ id that is too rare keeps its random row. `pretraining.parent` names the folder;
 helps is measured in docs/explanation/retrieval.md.
 
 The folder carries a training record of one whole pass over the shards: a model that starts
-here has learnt from all of their documents, and `llm-core documents` says so.
+here has learned from all of their documents, and `llm-core documents` says so.
 """
 
 import math
@@ -25,6 +25,7 @@ from llm_core.runtime.digests import content_digest
 from llm_core.runtime.storage import output_folder, write_json
 from llm_core.training.pretraining.assemble import build_network, load_tokenizer
 from llm_core.training.pretraining.batches import Batches
+from llm_core.training.pretraining.origins import check_tokens
 from llm_core.training.pretraining.stage import train_tokens
 
 
@@ -36,6 +37,7 @@ def initialize(tokens: Path, tokenizer_folder: Path, out: Path, params: Params, 
     network = build_network(untrained, vocabulary)
     table = network.get_input_embeddings().weight
     shards = token_shards.TokenShards(folder)
+    check_tokens(shards, tokenizer_folder)
     with progress.task(f"word2vec {algorithm}", total=len(shards) * (params.word2vec.epochs + 1)) as work:
         trained = vectors(
             TokenSentences(folder, work), algorithm, params.word2vec, int(table.shape[1]), params.seed

@@ -1,9 +1,9 @@
-"""What word vectors are worth: neighbours, analogies, agreement with people, a picture.
+"""Measures of word vectors: neighbours, analogies, agreement with people's judgements, a picture.
 
 Analogies: the 19,544 questions of Mikolov et al. (2013), "Athens is to Greece as Oslo is to
 ...", answered by the nearest word to b - a + c; a question counts where all four words have
 a vector, and `asked` says how many did. Similarity: Spearman's rank correlation with people's
-judgements of 353 pairs (Finkelstein et al. 2002). Both files travel inside gensim.
+judgements of 353 pairs (Finkelstein et al. 2002). Both files are part of gensim.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ PAIRS = 24  # capitals in the picture
 
 
 def packaged(name: str) -> Path:
-    """A test set that gensim carries."""
+    """A test set that is part of gensim."""
     import gensim
 
     return Path(gensim.__file__).parent / "test" / "test_data" / name
@@ -103,7 +103,7 @@ def neighbours(vectors: Any, chosen: list[str], count: int) -> dict[str, list[li
 def word_map(vectors: Any) -> list[dict[str, Any]]:
     """Places (x, y) of countries and, `joined_to` them, their capitals on the first two principal components.
 
-    Where no such pair has vectors, of the most frequent words.
+    If no such pair has vectors, places of the most frequent words.
     """
     pairs = dict(capitals(vectors))
     names = list(dict.fromkeys([*pairs.values(), *pairs])) or vectors.index_to_key[: 2 * PAIRS]

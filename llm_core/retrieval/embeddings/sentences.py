@@ -1,4 +1,4 @@
-"""The corpus as sentences, streamed from the shards as often as they are asked for.
+"""The corpus as sentences, streamed from the shards as often as they are needed.
 
 Word2Vec passes over the corpus once to count and once an epoch; each pass reads the shards
 again, a record batch at a time, so that memory holds the vocabulary and never the corpus.
@@ -6,15 +6,17 @@ again, a record batch at a time, so that memory holds the vocabulary and never t
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from llm_core.formats.documents import read_documents
 from llm_core.formats.token_shards import TokenShards
+from llm_core.kernels.words import mark_ranges
 from llm_core.runtime.progress import Task
 
 END = re.compile(r"[.!?;:]+\s|\n\s*\n")
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
-LONGEST = 1000  # words; gensim cuts at 10,000 without a word, and a list without sentence ends may be longer
+ASCII_WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
+LONGEST = 1000  # words; gensim silently cuts at 10,000, and a list without sentence ends may be longer
 
 
 def words(text: str) -> list[list[str]]:
@@ -25,13 +27,24 @@ def words(text: str) -> list[list[str]]:
     """
     found = []
     for sentence in END.split(text):
-        row = [word.replace("’", "'") for word in WORD.findall(sentence.lower())]
+        row = [word.replace("’", "'") for word in _words(sentence.lower())]
         found += [row[start : start + LONGEST] for start in range(0, len(row), LONGEST)]
     return found
 
 
+def _words(sentence: str) -> list[str]:
+    return (ASCII_WORD if sentence.isascii() else _word()).findall(sentence)
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    """Letters with their marks, and apostrophes between them."""
+    letter = rf"(?:[^\W\d_]|[{mark_ranges()}])"
+    return re.compile(rf"{letter}+(?:['’]{letter}+)*")
+
+
 class Sentences:
-    """Sentences of documents; every `iter` reads the files anew, in the same order."""
+    """Sentences of documents; every `iter` reads the files again, in the same order."""
 
     def __init__(self, inputs: list[str], work: Task | None = None) -> None:
         self.inputs, self.work = inputs, work

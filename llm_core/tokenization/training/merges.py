@@ -10,10 +10,13 @@ a merge whose text is already a token takes that token's id.
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.kernels.hashing import hash_bytes
+from llm_core.kernels.tables import FREE, number_place
+from llm_core.kernels.word_table import same_bytes
 from llm_core.runtime.compilation import njit
 
 Ints = npt.NDArray[np.int64]
-NONE = -1
+NONE = FREE
 
 
 def learn_merges(
@@ -61,17 +64,6 @@ def _sink(heap: Ints, size: int) -> None:
             return
         _swap(heap, i, best)
         i = best
-
-
-@njit()
-def _slot(keys: Ints, key: int) -> int:
-    """Slot of `key` in an open-addressing table, or the empty slot (-1) where it belongs."""
-    mask = np.uint64(len(keys) - 1)
-    value = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
-    slot = (value ^ (value >> np.uint64(29))) & mask
-    while keys[slot] != NONE and keys[slot] != key:
-        slot = (slot + np.uint64(1)) & mask
-    return int(slot)
 
 
 @njit()
@@ -155,9 +147,9 @@ def _learn(
                     totals, newest = np.zeros(len(keys), np.int64), np.full(len(keys), NONE, np.int64)
                     for old in range(len(old_keys)):
                         if old_keys[old] != NONE:
-                            slot = _slot(keys, old_keys[old])
+                            slot = number_place(keys, old_keys[old])
                             keys[slot], totals[slot], newest[slot] = old_keys[old], old_totals[old], old_newest[old]
-                slot = _slot(keys, key)
+                slot = number_place(keys, key)
                 if keys[slot] == NONE:
                     keys[slot] = key
                     pairs += 1
@@ -189,7 +181,7 @@ def _learn(
                 piece = piece_of[occurrence] if occurrence != NONE else NONE
         # 4. pairs that grew go onto the heap
         for i in range(touches):
-            slot = _slot(keys, touched[i])
+            slot = number_place(keys, touched[i])
             if totals[slot] > 0:
                 if size == heap.shape[1]:
                     larger = np.zeros((3, 2 * size), np.int64)
@@ -201,7 +193,7 @@ def _learn(
         # 5. the most frequent pair, its count brought up to date
         found = False
         while size > 0 and next_id < vocab_size:
-            current = totals[_slot(keys, heap[1, 0])]
+            current = totals[number_place(keys, heap[1, 0])]
             if heap[0, 0] != current:
                 heap[0, 0] = current
                 _sink(heap, size)
@@ -245,21 +237,13 @@ def _learn(
 @njit()
 def _token(texts: npt.NDArray[np.uint8], starts: Ints, by_text: Ints, start: int, stop: int, next_id: int) -> int:
     """Id of the token with the text at `start:stop`, entered as `next_id` where there is none."""
-    value = np.uint64(0xCBF29CE484222325)
-    for i in range(start, stop):
-        value = (value ^ np.uint64(texts[i])) * np.uint64(0x100000001B3)
     mask = np.uint64(len(by_text) - 1)
-    slot = (value ^ (value >> np.uint64(32))) & mask
+    slot = hash_bytes(texts, start, stop) & mask
     while by_text[slot] != NONE:
         token = by_text[slot]
-        if starts[token + 1] - starts[token] == stop - start:
-            same = True
-            for i in range(stop - start):
-                if texts[starts[token] + i] != texts[start + i]:
-                    same = False
-                    break
-            if same:
-                return token
+        size = starts[token + 1] - starts[token]
+        if size == stop - start and same_bytes(texts, starts[token], texts, start, stop):
+            return token
         slot = (slot + np.uint64(1)) & mask
     by_text[slot] = next_id
     return next_id

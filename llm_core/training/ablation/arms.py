@@ -5,10 +5,9 @@ deduplication and decontamination with the changed params. Negative control: the
 documents less as many bytes as the treatment moved (half of a source at most), source by source,
 drawn by a hash: what any exchange of so many documents does. The held-out texts are the control's
 in all arms. Near-copies of them that the treatment lets in again are taken out of its arm (13-grams,
-as for benchmarks), and so is what stands in one group with them (`split.group_by`).
+as for benchmarks), and so is what is in one group with them (`split.group_by`).
 """
 
-import json
 import shutil
 from collections import Counter
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from llm_core.corpus.decontamination.stage import decontaminate
 from llm_core.corpus.deduplication.stage import dedup
 from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter, read_documents
+from llm_core.formats.schema import read_metadata
 from llm_core.params import Params
 from llm_core.runtime import json_lines
 from llm_core.runtime.digests import short_hash
@@ -158,5 +158,5 @@ def _heldout_items(heldout: Path, out: Path, group_by: dict[str, str]) -> set[tu
 def _groups(row: dict[str, Any], group_by: dict[str, str]) -> set[tuple[str, str]]:
     """What a document is bound to: itself, and its group where its source has one."""
     field = group_by.get(row["source"])
-    value = json.loads(row["metadata"] or "{}").get(field) if field else None
+    value = read_metadata(row["metadata"]).get(field) if field else None
     return {("", row["id"])} | ({(row["source"], str(value))} if value is not None else set())

@@ -1,4 +1,4 @@
-"""Whether a difference between arms is real: paired over seeds, and held against the negative control.
+"""Whether a difference between arms is real: paired over seeds, and compared with the negative control.
 
 Each seed trains all arms with the same initial weights and batch order, so the unit is the
 difference at one seed, and the interval is Student's t over seeds (few, so no bootstrap). A
@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+
+from llm_core.evaluation.statistics import mean_and_error, student
+
+POWER = 0.8
 
 
 class Paired(NamedTuple):
@@ -29,15 +32,13 @@ def paired(first: Sequence[float], second: Sequence[float], confidence: float) -
     count = len(differences)
     if count < 2:
         raise ValueError("a paired interval needs two seeds or more")
-    error = float(differences.std(ddof=1) / np.sqrt(count))
-    width = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * error
-    mean = float(differences.mean())
-    power = float(stats.t.ppf(0.8, count - 1)) * error
+    mean, error = mean_and_error(differences)
+    width, power = (student(level, count - 1) * error for level in (confidence, 2 * POWER - 1))
     return Paired(mean, mean - width, mean + width, width + power)
 
 
 def verdict(control: Sequence[float], treatment: Sequence[float], negative: Sequence[float], confidence: float) -> str:
-    """`better`, `worse`, or `not told apart` with the reason, of the treatment's bits per byte."""
+    """`better`, `worse`, or `not distinguishable` with the reason, of the treatment's bits per byte."""
     against = paired(treatment, control, confidence)
     beside = paired(treatment, negative, confidence)
     if against.high < 0 and beside.high < 0:
@@ -45,8 +46,8 @@ def verdict(control: Sequence[float], treatment: Sequence[float], negative: Sequ
     if against.low > 0 and beside.low > 0:
         return "worse"
     if against.low <= 0 <= against.high:
-        return "not told apart from the control"
-    return "not told apart from the negative control: exchanging any documents may do the same"
+        return "not distinguishable from the control"
+    return "not distinguishable from the negative control: exchanging any documents may do the same"
 
 
 def rows(scores: dict[str, dict[str, list[float]]], confidence: float) -> list[dict[str, Any]]:

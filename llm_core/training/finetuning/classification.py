@@ -16,6 +16,9 @@ import numpy as np
 import torch
 
 from llm_core.errors import UserError
+from llm_core.models import prompts
+from llm_core.models.loading import device_of
+from llm_core.runtime.shares import wilson
 from llm_core.training.finetuning.rows import names as names_of
 from llm_core.training.finetuning.scoring import BATCH, padded
 from llm_core.training.finetuning.training import Job, arguments, train
@@ -52,7 +55,7 @@ def encode_text(tokenizer: Any, text: str, limit: int, ends: bool) -> tuple[list
     A closing special token (BERT's separator) stays when the text is cut; with `ends` there is one
     end token, by which T5's head finds its place.
     """
-    ids = list(tokenizer(text)["input_ids"])
+    ids = prompts.encode_text(tokenizer, text, special=True)
     if ends and ids[-1:] != [tokenizer.eos_token_id]:
         ids.append(tokenizer.eos_token_id)
     cut = len(ids) > limit
@@ -117,8 +120,8 @@ def predict(model: Any, rows: list[dict[str, list[int]]], pad: int) -> np.ndarra
     model.eval()
     for start in range(0, len(rows), BATCH):
         chosen = order[start : start + BATCH]
-        ids, mask, _ = padded([rows[at] for at in chosen], pad)
-        found[chosen] = model(input_ids=ids, attention_mask=mask).logits.float().numpy()
+        ids, mask, _ = padded([rows[at] for at in chosen], pad, device_of(model))
+        found[chosen] = model(input_ids=ids, attention_mask=mask).logits.float().cpu().numpy()
     return found
 
 
@@ -139,8 +142,11 @@ def macro_f1_interval(truth: np.ndarray, decided: np.ndarray, seed: int, draws: 
     samples = [generator.integers(0, len(truth), len(truth)) for _ in range(draws)]
     values = [f1_score(truth[chosen], decided[chosen], average="macro", zero_division=0) for chosen in samples]
     low, high = np.percentile(values, [2.5, 97.5])
+    value = float(f1_score(truth, decided, average="macro", zero_division=0))
+    if low == high:  # resampling sees no spread, which does not make the figure certain
+        low, high = wilson(value * len(truth), len(truth))
     return {
-        "value": float(f1_score(truth, decided, average="macro", zero_division=0)),
+        "value": value,
         "low": float(low),
         "high": float(high),
     }

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from llm_core.models.loading import device_of
 from llm_core.runtime.digests import short_hash
 from llm_core.training.finetuning.classification import encode_text
 from llm_core.training.finetuning.rows import names
@@ -62,7 +63,7 @@ def finetune(job: Job) -> dict[str, Any]:
     def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         batch = {"labels": torch.tensor([row["own"] for row in rows])}
         for name in SIDES:
-            ids, mask, _ = padded([{"input_ids": row[name]} for row in rows], pad)
+            ids, mask, _ = padded([{"input_ids": row[name]} for row in rows], pad, "cpu")  # the trainer moves it
             batch |= {f"{name}_ids": ids, f"{name}_mask": mask}
         return batch
 
@@ -138,7 +139,7 @@ def embed(model: Any, rows: Encoded, pad: int) -> torch.Tensor:
     found: list[torch.Tensor] = [torch.empty(0)] * len(rows)
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]
-        ids, mask, _ = padded([rows[at] for at in chosen], pad)
+        ids, mask, _ = padded([rows[at] for at in chosen], pad, device_of(model))
         for at, vector in zip(chosen, vectors(model, ids, mask), strict=True):
             found[at] = vector
     return torch.stack(found)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.models.loading import load_tokenizer as read_tokenizer
+from llm_core.models.prompts import encode_chat, encode_rendered, render_chat
 from llm_core.training.finetuning.rows import names
 
 PAD = "<|pad|>"
@@ -39,12 +41,7 @@ class Encoded:
 
 def load_tokenizer(folder: str, chat: bool = True) -> Any:
     """The tokenizer of a model folder, with a padding token of its own and (`chat`) a template."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: holds no tokenizer ({str(error).splitlines()[0]})") from None
+    tokenizer = read_tokenizer(folder)
     if tokenizer.eos_token is None:
         tokenizer.eos_token = tokenizer.sep_token  # BERT's family ends with its separator
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
@@ -58,7 +55,7 @@ def load_tokenizer(folder: str, chat: bool = True) -> Any:
 
 def prompt_ids(tokenizer: Any, messages: list[Message]) -> list[int]:
     """Ids of a conversation up to where the assistant is to speak."""
-    return _ids(tokenizer, _text(tokenizer, messages, add_generation_prompt=True))
+    return encode_chat(tokenizer, messages)
 
 
 def encode_conversation(tokenizer: Any, messages: list[Message]) -> dict[str, list[int]]:
@@ -77,7 +74,10 @@ def encode_conversation(tokenizer: Any, messages: list[Message]) -> dict[str, li
         end = _text(tokenizer, messages[: turn + 1])
         if not (text.startswith(start) and text.startswith(end) and end.startswith(start)):
             raise UserError("the tokenizer's chat template writes a turn differently as the conversation grows")
-        asked, answered = _ids(tokenizer, text[position : len(start)]), _ids(tokenizer, text[len(start) : len(end)])
+        asked, answered = (
+            encode_rendered(tokenizer, text[position : len(start)]),
+            encode_rendered(tokenizer, text[len(start) : len(end)]),
+        )
         ids += asked + answered
         labels += [IGNORED] * len(asked) + answered
         position = len(end)
@@ -112,12 +112,4 @@ def encode_rows(tokenizer: Any, rows: list[dict[str, Any]], max_length: int, too
 
 
 def _text(tokenizer: Any, messages: list[Message], add_generation_prompt: bool = False) -> str:
-    if not messages:
-        return ""
-    text: str = tokenizer.apply_chat_template(messages, add_generation_prompt=add_generation_prompt, tokenize=False)
-    return text
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
+    return render_chat(tokenizer, messages, add_generation_prompt) if messages else ""

@@ -280,15 +280,11 @@ def _table(file: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _parquet(file: Path) -> Iterator[tuple[str, Row]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from llm_core.formats.parquet import bounded_batches, open_parquet
 
-    try:
-        batches = pq.ParquetFile(file).iter_batches()
-        number = 0
-        for batch in batches:
+    number = 0
+    with open_parquet(file, dictionaries=True) as parquet:
+        for batch in bounded_batches(parquet, str(file)):
             for row in batch.to_pylist():
                 number += 1
                 yield f"{file}: row {number}", row
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None

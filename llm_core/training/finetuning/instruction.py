@@ -7,6 +7,7 @@ fit is known exactly; encoder-decoders (T5, FLAN-T5) with transformers' Seq2SeqT
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.models.prompts import encode_text
 from llm_core.training.finetuning.conversation import Encoded, encode_rows
 from llm_core.training.finetuning.data.factbook import most_frequent_answers
 from llm_core.training.finetuning.rows import names
@@ -21,8 +22,8 @@ def encode(job: Job, side: str) -> Encoded:
     encoded = Encoded()
     for name, row in zip(names(job.rows[side]), job.rows[side], strict=True):
         prompt = "\n".join(message["content"] for message in row["messages"][:-1])
-        ids = job.tokenizer(prompt)["input_ids"]
-        labels = job.tokenizer(text_target=row["messages"][-1]["content"])["input_ids"]
+        ids = encode_text(job.tokenizer, prompt, special=True)
+        labels = encode_text(job.tokenizer, row["messages"][-1]["content"], special=True)
         if max(len(ids), len(labels)) > job.params.max_length:
             if job.params.too_long == "refuse" or len(labels) > job.params.max_length:
                 raise UserError(f"{side} row {name}: over max_length {job.params.max_length}")

@@ -6,8 +6,6 @@ silently wrong (measured: relative error 0.60, and the loss still falls). `suppo
 on every module that has it, right after loading, keeps the exact path; a test compares gradients.
 """
 
-import contextlib
-import ctypes
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,9 @@ import torch
 
 from llm_core.errors import UserError
 from llm_core.params.finetuning import Training
+from llm_core.runtime.memory import map_large_blocks
 from llm_core.training.finetuning.model_kinds import Kind
 
-MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD in malloc.h
 NF4_WIDTH = 64  # block of NF4: layers' widths must be multiples of it
 
 
@@ -49,7 +47,9 @@ def load(folder: Path, head: str, kind: Kind, labels: list[str] | None = None, f
             bnb_4bit_compute_dtype=torch.float32,
             llm_int8_skip_modules=fresh or None,  # the name is from the 8-bit days; it holds for 4 bits
         )
-        _return_freed_memory()
+        # Each step dequantises each layer for a moment. By default the heap grows around these blocks until a 4-bit
+        # model needs more memory than the float32 one (measured).
+        map_large_blocks()
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()  # the report of a head that is missing, as it should be
     transformers.logging.disable_progress_bar()
@@ -70,16 +70,6 @@ def load(folder: Path, head: str, kind: Kind, labels: list[str] | None = None, f
             if not hasattr(weight, "quant_state"):
                 weight.data = weight.data.clone()  # a view of the mapped checkpoint would keep all of it resident
     return model
-
-
-def _return_freed_memory() -> None:
-    """Have glibc give blocks from 1 MiB on back when they are freed; a no-op elsewhere.
-
-    Each step dequantises each layer for a moment. By default the heap grows around these blocks until a 4-bit model
-    needs more memory than the float32 one (measured: docs/decisions.md).
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").mallopt(MMAP_THRESHOLD, 1 << 20)
 
 
 def fresh_layers(folder: Path, cls: Any) -> list[str]:

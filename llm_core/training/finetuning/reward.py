@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from llm_core.models.loading import device_of
 from llm_core.training.finetuning.preferences import encode_pairs, in_order, summary
 from llm_core.training.finetuning.scoring import BATCH, mean_and_error, padded, paired
 from llm_core.training.finetuning.training import Job, arguments, train
@@ -48,7 +49,7 @@ def rewards(model: Any, rows: list[dict[str, list[int]]], pad: int) -> list[floa
     scores: list[float] = []
     model.eval()
     for start in range(0, len(rows), BATCH):
-        ids, mask, _ = padded(rows[start : start + BATCH], pad)
+        ids, mask, _ = padded(rows[start : start + BATCH], pad, device_of(model))
         scores += model(input_ids=ids, attention_mask=mask).logits[:, 0].float().tolist()
     return scores
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.models.prompts import encode_text
 from llm_core.training.finetuning.conversation import IGNORED, encode_conversation, load_tokenizer, prompt_ids
 from llm_core.training.finetuning.model_kinds import check_applies
 from llm_core.training.finetuning.models import load
@@ -121,9 +122,7 @@ def _scores(job: Job) -> dict[str, Score]:
 
 def _drawn(job: Job, messages: list[dict[str, str]], text: str, stopped: bool) -> dict[str, list[int]]:
     asked = prompt_ids(job.tokenizer, messages)
-    said = job.tokenizer(text, add_special_tokens=False)["input_ids"] + (
-        [job.tokenizer.eos_token_id] if stopped else []
-    )
+    said = encode_text(job.tokenizer, text) + ([job.tokenizer.eos_token_id] if stopped else [])
     return {"input_ids": asked + said, "labels": [IGNORED] * len(asked) + said}
 
 

@@ -10,6 +10,11 @@ import torch
 
 from llm_core.errors import UserError
 from llm_core.evaluation.answer_matching import answer_f1, normalize
+from llm_core.evaluation.statistics import scored
+from llm_core.models import generation
+from llm_core.models.batches import pad_masks, pad_rows
+from llm_core.models.generation import Decoding
+from llm_core.models.loading import LoadedModel, device_of
 from llm_core.training.finetuning.conversation import IGNORED, prompt_ids
 
 BATCH = 32
@@ -45,7 +50,7 @@ def answer_loss(model: Any, rows: Sequence[dict[str, list[int]]], pad: int) -> f
     total, tokens = 0.0, 0
     model.eval()
     for start in range(0, len(rows), BATCH):
-        ids, mask, labels = padded(rows[start : start + BATCH], pad)
+        ids, mask, labels = padded(rows[start : start + BATCH], pad, device_of(model))
         logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
         loss = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
@@ -61,7 +66,7 @@ def answer_logps(model: Any, rows: Sequence[dict[str, list[int]]], pad: int) -> 
     sums: list[float] = []
     model.eval()
     for start in range(0, len(rows), BATCH):
-        ids, mask, labels = padded(rows[start : start + BATCH], pad)
+        ids, mask, labels = padded(rows[start : start + BATCH], pad, device_of(model))
         logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
         logps = -torch.nn.functional.cross_entropy(
             logits.transpose(1, 2), labels[:, 1:], ignore_index=IGNORED, reduction="none"
@@ -70,7 +75,6 @@ def answer_logps(model: Any, rows: Sequence[dict[str, list[int]]], pad: int) -> 
     return sums
 
 
-@torch.no_grad()
 def generate(
     model: Any,
     tokenizer: Any,
@@ -79,47 +83,27 @@ def generate(
     temperature: float | None = None,
 ) -> list[tuple[str, bool]]:
     """(answer, whether it ended by itself) of each conversation: greedy, or drawn at `temperature`."""
-    answers: list[tuple[str, bool]] = []
-    model.eval()
-    for start in range(0, len(conversations), BATCH):
-        prompts = [prompt_ids(tokenizer, messages) for messages in conversations[start : start + BATCH]]
-        width = max(map(len, prompts))
-        pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
-        ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
-        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-        drawn = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
-        out = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=max_new_tokens,
-            pad_token_id=pad,
-            eos_token_id=end,
-            **drawn,
-        )
-        fresh = out if getattr(model.config, "is_encoder_decoder", False) else out[:, width:]
-        for row in fresh.tolist():
-            stopped = end in row
-            text = tokenizer.decode(row[: row.index(end)] if stopped else row, skip_special_tokens=True)
-            answers.append((text.strip(), stopped))
-    return answers
+    loaded = LoadedModel.of(model.eval(), tokenizer)
+    how = Decoding(max_new_tokens, temperature or 0.0)
+    found = generation.generate(loaded, [prompt_ids(tokenizer, messages) for messages in conversations], how, BATCH)
+    return [(one.text.strip(), one.ended == "end") for one in found]
 
 
-def padded(rows: Sequence[dict[str, list[int]]], pad: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Right-padded `input_ids`, `attention_mask`, `labels`, each int64 (rows, longest)."""
-    width = max(len(row["input_ids"]) for row in rows)
-    fill = [width - len(row["input_ids"]) for row in rows]
-    ids = [row["input_ids"] + [pad] * gap for row, gap in zip(rows, fill, strict=True)]
-    mask = [[1] * len(row["input_ids"]) + [0] * gap for row, gap in zip(rows, fill, strict=True)]
-    labels = [row.get("labels", row["input_ids"]) + [IGNORED] * gap for row, gap in zip(rows, fill, strict=True)]
-    return torch.tensor(ids), torch.tensor(mask), torch.tensor(labels)
+def padded(
+    rows: Sequence[dict[str, list[int]]], pad: int, device: torch.device | str
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Right-padded `input_ids`, `attention_mask`, `labels` on `device`, each int64 (rows, longest)."""
+    ids = [row["input_ids"] for row in rows]
+    labels = [row.get("labels", row["input_ids"]) for row in rows]
+    return pad_rows(ids, pad, device), pad_masks(ids, device), pad_rows(labels, IGNORED, device)
 
 
-def mean_and_error(values: Sequence[float]) -> dict[str, float]:
-    """Mean and its standard error."""
-    count = len(values)
-    mean = sum(values) / max(count, 1)
-    variance = sum((value - mean) ** 2 for value in values) / max(count - 1, 1)
-    return {"mean": mean, "standard_error": math.sqrt(variance / max(count, 1)), "items": count}
+def mean_and_error(values: Sequence[float]) -> dict[str, Any]:
+    """Mean with its standard error and 95 % interval, None where one value has none; the number of values."""
+    if not values:
+        return {"mean": None, "standard_error": None, "low": None, "high": None, "items": 0}
+    found = [value if math.isfinite(value) else None for value in scored(values, "mean").values()]
+    return dict(zip(("mean", "standard_error", "low", "high"), found, strict=True)) | {"items": len(values)}
 
 
 def sign_test(wins: int, losses: int) -> float:
@@ -129,7 +113,7 @@ def sign_test(wins: int, losses: int) -> float:
     return float(binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue) if wins + losses else 1.0
 
 
-def paired(before: Sequence[float], after: Sequence[float]) -> dict[str, float]:
+def paired(before: Sequence[float], after: Sequence[float]) -> dict[str, Any]:
     """Means before and after on the same items, the change's standard error, and the sign test of the rise."""
     change = mean_and_error([b - a for a, b in zip(before, after, strict=True)])
     wins = sum(b > a for a, b in zip(before, after, strict=True))

@@ -25,6 +25,7 @@ from llm_core.training.pretraining.machine import flops_per_token, matmul_peak
 from llm_core.training.pretraining.measure import Heldout, measured_rows
 from llm_core.training.pretraining.objectives import Corruption
 from llm_core.training.pretraining.optimizers import adamw, muon
+from llm_core.training.pretraining.origins import check_parent_tokenizer, check_tokens, parent_config
 from llm_core.training.pretraining.profiling import ProfilerWindow
 from llm_core.training.pretraining.run_log import RunLog
 from llm_core.training.pretraining.train import Training
@@ -37,8 +38,11 @@ def assemble(
     """Build everything of a run. Raises UserError for settings that do not fit one another or the data."""
     tokenizer, vocabulary, words = load_tokenizer(tokenizer_folder, params.model.family)
     train = TokenShards(tokens / "train" if (tokens / "train").is_dir() else tokens)
+    check_tokens(train, tokenizer_folder)
     if train.vocab_size > words:
         raise UserError(f"{train.folder}: encoded with {train.vocab_size} tokens, the tokenizer has {words}")
+    if params.pretraining.parent:
+        check_parent_tokenizer(Path(params.pretraining.parent), tokenizer_folder)
     network = build_network(params, vocabulary)
     lean(network)
     settings = resolve(params.pretraining, network, world)
@@ -121,8 +125,7 @@ def build_network(params: Params, vocabulary: families.Vocabulary) -> Any:
     config = families.build_config(params.model, vocabulary, params.pretraining.sequence_length)
     if not parent:
         return families.build_network(config, params.model.attention, params.seed)
-    if not (Path(parent) / "config.json").is_file():
-        raise UserError(f"pretraining.parent {parent}: holds no model (no config.json)")
+    config = parent_config(Path(parent), config, params.model, params.pretraining.sequence_length)
     cls = families.network_class(config)
     network = cls.from_pretrained(parent, dtype=torch.float32)
     if network.config.vocab_size != vocabulary.size:

@@ -17,6 +17,7 @@ from typing import Any
 from llm_core.errors import UserError
 from llm_core.params import Params
 from llm_core.runtime import storage
+from llm_core.runtime.digests import content_digest
 
 COMPLETE = "complete.json"
 WHERE_IT_RUNS = {
@@ -26,7 +27,10 @@ WHERE_IT_RUNS = {
 
 
 def fingerprint(params: Params, tokens_digest: str, tokenizer_digest: str, precision: str) -> str:
-    """Name of the run: what decides its weights."""
+    """Name of the run: what decides its weights. Raises UserError where the parent model is missing."""
+    parent = params.pretraining.parent
+    if parent and not Path(parent, "config.json").is_file():
+        raise UserError(f"pretraining.parent {parent}: holds no model (no config.json)")
     pretraining = {key: value for key, value in params.pretraining.model_dump().items() if key not in WHERE_IT_RUNS}
     facts = {
         "seed": params.seed,
@@ -35,6 +39,8 @@ def fingerprint(params: Params, tokens_digest: str, tokenizer_digest: str, preci
         "tokens": tokens_digest,
         "tokenizer": tokenizer_digest,
     }
+    if params.pretraining.parent:  # by content: a changed parent never goes on from the old one's checkpoint
+        facts["parent"] = content_digest(Path(params.pretraining.parent))
     return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 

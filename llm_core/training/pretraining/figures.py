@@ -45,7 +45,10 @@ def settings_of(
 def settings_digest(settings: dict[str, Any], tokens: Path, tokenizer: Path) -> str:
     """Digest of what decides a run's outcome: seed, model, pretraining, the tokens and the tokenizer."""
     decisive = {section: settings[section] for section in ("seed", "model", "pretraining")}
-    return short_hash(yaml.safe_dump(decisive), content_digest(tokens), content_digest(tokenizer / "tokenizer.json"))
+    digests = [content_digest(tokens), content_digest(tokenizer / "tokenizer.json")]
+    if parent := settings["pretraining"].get("parent"):
+        digests.append(content_digest(Path(parent)))
+    return short_hash(yaml.safe_dump(decisive), *digests)
 
 
 def train(settings: dict[str, Any], tokens: Path, tokenizer: Path, file: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llm_core.formats.token_shards import TokenShards
+from llm_core.models.windows import windows
 from llm_core.training.pretraining.batches import IGNORED, Batch
 from llm_core.training.pretraining.permutation import Permutation
 
@@ -50,21 +51,15 @@ def heldout_batches(
     `round_to`; pass `round_to=sequence_length` for one fixed shape (torch.compile).
     """
     stride = stride or sequence_length
-    if not 0 < stride <= sequence_length:
-        raise ValueError(f"stride {stride} must lie in 1 … {sequence_length}")
-    windows = []  # (document, first input, last input + 1, first input that is scored)
-    for document in range(len(shards)) if documents is None else documents:
-        last = int(shards.starts[document + 1] - shards.starts[document]) - 1  # the last token is only a target
-        scored = 0
-        for begin in range(0, max(last, 0), stride):
-            end = min(begin + sequence_length, last)
-            windows.append((document, begin, end, scored))
-            scored = end
-            if end == last:
-                break
-    windows.sort(key=lambda window: window[1] - window[2])
-    for begin in range(0, len(windows), batch_size):
-        yield _batch(shards, windows[begin : begin + batch_size], pad_id, sequence_length, round_to)
+    chosen = range(len(shards)) if documents is None else documents
+    found = [  # (document, first input, last input + 1, first input that is scored)
+        (document, *window)
+        for document in chosen
+        for window in windows(int(shards.starts[document + 1] - shards.starts[document]), sequence_length, stride)
+    ]
+    found.sort(key=lambda window: window[1] - window[2])
+    for begin in range(0, len(found), batch_size):
+        yield _batch(shards, found[begin : begin + batch_size], pad_id, sequence_length, round_to)
 
 
 def sample_documents(shards: TokenShards, tokens_per_source: int, seed: int) -> list[int]:
@@ -98,17 +93,17 @@ def bits_per_byte(shards: TokenShards, nats: Mapping[int, float]) -> dict[str, f
 
 
 def _batch(
-    shards: TokenShards, windows: list[tuple[int, int, int, int]], pad_id: int, sequence_length: int, round_to: int
+    shards: TokenShards, chosen: list[tuple[int, int, int, int]], pad_id: int, sequence_length: int, round_to: int
 ) -> HeldoutBatch:
-    longest = max(end - begin for _, begin, end, _ in windows)
-    shape = (len(windows), min(-(-longest // round_to) * round_to, sequence_length))
+    longest = max(end - begin for _, begin, end, _ in chosen)
+    shape = (len(chosen), min(-(-longest // round_to) * round_to, sequence_length))
     inputs, targets = np.full(shape, pad_id, np.int64), np.full(shape, IGNORED, np.int64)
     positions, segments = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    for row, (document, begin, end, scored) in enumerate(windows):
+    for row, (document, begin, end, scored) in enumerate(chosen):
         ids = shards.ids(document, begin, end + 1)
         width = end - begin
         inputs[row, :width] = ids[:width]
         targets[row, scored - begin : width] = ids[scored - begin + 1 :]
         positions[row, :width] = np.arange(width)
         segments[row, :width] = 1
-    return HeldoutBatch(Batch(inputs, targets, positions, segments), np.array([w[0] for w in windows], np.int64))
+    return HeldoutBatch(Batch(inputs, targets, positions, segments), np.array([w[0] for w in chosen], np.int64))

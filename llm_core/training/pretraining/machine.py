@@ -4,7 +4,7 @@ Utilisation is the model's own floating-point operations (not those recomputed b
 checkpointing) over what matrix products reach here in the run's precision. The peak is
 measured, not looked up: the best of several square products, once for a machine, thread count, precision and
 version of torch, kept in the user's cache folder. On a machine that other work keeps busy wall time tells little, so
-on CPUs the same figures per core-second stand beside it.
+on CPUs the same figures are also given per core-second.
 """
 
 import json

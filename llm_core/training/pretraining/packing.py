@@ -6,7 +6,7 @@ Truncations Improve Language Modeling"). No document is cut that would have fitt
 `concatenate`: documents end to end, cut every `sequence_length` tokens: no padding, but
 most sequences begin in the middle of a document.
 
-Either way every token of the corpus stands in exactly one sequence. Documents are packed
+Either way every token of the corpus is in exactly one sequence. Documents are packed
 in a shuffled order, in groups of `GROUP`, so that neighbours come from all sources and the
 working memory is bounded. The plan itself takes 16 bytes a piece: 1.6 GB for 10^8 documents.
 """

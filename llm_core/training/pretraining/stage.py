@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.formats.token_shards import TokenShards
 from llm_core.params import Params
 from llm_core.runtime import storage
 from llm_core.runtime.digests import content_digest
 from llm_core.training.pretraining import launch
+from llm_core.training.pretraining.origins import check_parent_tokenizer, check_tokens
 
 SCRATCH = Path(".scratch")
 
@@ -20,9 +22,12 @@ def pretrain(params: Params, tokens: Path, tokenizer: Path, out: Path, arguments
 
     Raises UserError: no tokens or tokenizer, settings that exclude each other, a run that goes astray.
     """
-    train_tokens(tokens)
+    folder = train_tokens(tokens)
     if not (tokenizer / "tokenizer.json").is_file():
         raise UserError(f"{tokenizer}: holds no tokenizer.json; `llm-core train-tokenizer` writes one")
+    check_tokens(TokenShards(folder), tokenizer)  # before any process is started
+    if params.pretraining.parent:
+        check_parent_tokenizer(Path(params.pretraining.parent), tokenizer)
     if not launch.is_worker():
         return launch.launch(params.launch.pretraining, arguments)
     launch.guard()

@@ -14,6 +14,7 @@ from llm_core.formats.documents import DocumentWriter
 from llm_core.formats.ledger import LedgerWriter
 from llm_core.params.checks import Checks
 from llm_core.params.deduplication import Deduplication
+from tests.llm_core.training.pretraining import tiny
 
 
 def write(folder: Path, texts: dict[str, str], **more: Any) -> Path:
@@ -99,17 +100,22 @@ def test_duplicate_bounds_by_source() -> None:
     assert duplicate_bounds(metrics | {"audit": audit}, Deduplication(max_false_positive_rate=0.06)).passed
 
 
-def test_loss(tmp_path: Path) -> None:
-    log = tmp_path / "training_log.jsonl"
-    rows = [{"step": 1, "loss": 5.0}, {"step": 2, "loss": 3.0, "heldout_loss": 3.2}]
-    log.write_text("\n".join(map(json.dumps, rows)))
-    first = loss(tmp_path, Checks(), None)
-    assert first.passed and first.figures["best loss"] == 3.2
-    assert loss(tmp_path, Checks(), {"best loss": 3.11}).passed, "within the margin"
-    assert loss(tmp_path, Checks(), {"best loss": 3.11}).figures["best loss"] == 3.11, "the margin does not creep"
-    assert fails(loss(tmp_path, Checks(), {"best loss": 3.0}), "3.2000", "3.0000", "loss_margin")
-    log.write_text(log.read_text() + '\n{"step": 3, "loss": NaN}')
-    assert fails(loss(tmp_path, Checks(), None), "loss at step 3", "learning rate")
+def test_loss_reads_the_log_of_a_real_run(tmp_path: Path) -> None:
+    folder = tiny.make(tmp_path)
+    done = tiny.run(folder, pretraining__steps=4, pretraining__evaluate_every=2)
+    assert done.returncode == 0, done.stderr
+    first = loss(folder / "out", Checks(), None)
+    final = json.loads((folder / "out" / "metrics.json").read_text())["heldout_bits_per_byte"]
+    assert first.passed and first.figures["best loss"] == pytest.approx(final, abs=1e-6)
+    near = loss(folder / "out", Checks(), {"best loss": final - 0.09})
+    assert near.passed and near.figures["best loss"] == final - 0.09, "the margin does not creep"
+    assert fails(loss(folder / "out", Checks(), {"best loss": final - 0.2}), f"{final:.4f}", "loss_margin")
+    log = folder / "out" / "training_log.jsonl"
+    rows = log.read_text()
+    log.write_text(rows + json.dumps({"step": 4, "heldout_bits_per_byte": 99.0}) + "\n")
+    assert fails(loss(folder / "out", Checks(), first.figures), "99.0000")
+    log.write_text(rows + '{"step": 4, "heldout_bits_per_byte": NaN}\n')
+    assert fails(loss(folder / "out", Checks(), None), "heldout_bits_per_byte at step 4", "learning rate")
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_what_cannot_be_scored_is_refused_before_anything_is_read() -> None:
         "humaneval": "never done here",
         "arithmetic": "no data set on a hub",
         "openllm": "a group of variants",
-        "glue": "'cola'",  # a group names the task that stands in the way
+        "glue": "'cola'",  # a group names the task that prevents it
     }
     for name, reason in refused.items():
         with pytest.raises(UserError, match=reason) as told:

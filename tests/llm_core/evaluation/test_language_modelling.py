@@ -10,7 +10,6 @@ from llm_core.evaluation.language_modelling import (
     read_texts,
     score_texts,
     summarize_texts,
-    windows,
     xz_bits_per_byte,
 )
 from llm_core.evaluation.stage import load
@@ -23,13 +22,6 @@ def file(tmp_path: Path) -> str:
     path = tmp_path / "plain.txt"
     path.write_text(" ".join(SENTENCES) + " — naïve")
     return str(path)
-
-
-@pytest.mark.parametrize(("length", "context", "stride"), [(1, 4, 4), (2, 4, 4), (9, 4, 4), (9, 4, 1), (100, 16, 5)])
-def test_windows_score_each_token_once(length: int, context: int, stride: int) -> None:
-    targets = [place + 1 for _, end, scored in windows(length, context, stride) for place in range(scored, end)]
-    assert targets == list(range(1, length))
-    assert all(end - begin <= context for begin, end, _ in windows(length, context, stride))
 
 
 @pytest.mark.parametrize(("context", "stride"), [(128, 128), (16, 16), (16, 7)])

@@ -2,6 +2,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llm_core.evaluation.statistics import (
     detectable,
@@ -10,7 +12,9 @@ from llm_core.evaluation.statistics import (
     mean_and_error,
     paired_bootstrap,
     ratio_and_error,
+    scored,
 )
+from llm_core.runtime.shares import wilson
 
 
 def test_mean_and_error_by_hand() -> None:
@@ -82,3 +86,20 @@ def test_no_right_answer_does_not_show_every_difference() -> None:
     found = paired_bootstrap([0.0] * 200, [0.0] * 200)
     assert found.difference == 0 and found.low == -found.high and 0.005 < found.high < 0.02
     assert found.detectable > found.high
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1), st.sampled_from([0.8, 0.95, 0.99]))
+def test_wilsons_bounds_hold_the_share_and_are_exact_at_the_ends(trials: int, part: float, confidence: float) -> None:
+    hits = round(part * trials)
+    low, high = wilson(hits, trials, confidence)
+    assert 0 <= low <= hits / trials <= high <= 1 and low < high
+    assert (low == 0) == (hits == 0) and (high == 1) == (hits == trials)
+    assert wilson(trials - hits, trials, confidence) == pytest.approx((1 - high, 1 - low), abs=1e-9)
+
+
+def test_equal_values_are_not_certain() -> None:
+    low, high = interval([0.5] * 20)
+    assert low < 0.3 and high > 0.7
+    assert interval([1.0]) == pytest.approx((0.2065, 1), abs=1e-4)
+    assert all(math.isnan(end) for end in interval([3.5]))
+    assert scored([0] * 20, "acc")["acc_low"] == 0.0

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from llm_core.cli import score as verb
 from llm_core.errors import UserError
-from llm_core.evaluation.text_metrics import compare_systems, measure, read_lines, resampled
+from llm_core.evaluation.text_metrics import compare_systems, measure, read_labels, read_lines, resampled
 from llm_core.params.evaluation import TextMetrics
 
 # Genesis 1:1-8 and Psalm 23:1-4, 6: the World English Bible against the King James Version (both public domain).
@@ -106,7 +106,7 @@ def test_systems_are_paired_with_the_first() -> None:
     found = compare_systems("translation", systems, [KING_JAMES], TextMetrics(), 0)
     bad, same = found["differences"]["bad"]["BLEU"], found["differences"]["same"]["BLEU"]
     assert bad["verdict"] == "worse" and bad["low"] < bad["difference"] < bad["high"] < 0
-    assert same["difference"] == same["low"] == same["high"] == 0 and same["verdict"] == "not told apart"
+    assert same["difference"] == same["low"] == same["high"] == 0 and same["verdict"] == "not distinguishable"
     good = found["scores"]["good"]["BLEU"]
     assert good["low"] < good["value"] < good["high"]
     # paired: the interval of the difference is narrower than the two intervals side by side
@@ -133,3 +133,71 @@ def test_the_verb_reads_lines_and_jsonl_and_never_prints_a_bare_score(tmp_path: 
 def test_files_of_different_length_are_told() -> None:
     with pytest.raises(UserError, match="a has 10, reference 1 has 9"):
         compare_systems("translation", {"a": WORLD_ENGLISH}, [KING_JAMES[1:]], TextMetrics(), 0)
+
+
+SCRIPTS = {
+    "Japanese": ["今日はとても良い天気です", "私は学校に行きました"],
+    "Chinese": ["今天天气很好", "我去学校了"],
+    "Russian": ["сегодня очень хорошая погода", "я пошёл в школу утром"],
+    "Hindi": ["आज मौसम बहुत अच्छा है", "मैं सुबह स्कूल गया"],
+    "Thai": ["วันนี้อากาศดีมาก", "ฉันไปโรงเรียน"],
+    "one word": ["да", "нет"],
+    "emoji": ["🙂", "🙃 🙂"],
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_identical_texts_score_full_marks_in_every_script(script: str) -> None:
+    texts = SCRIPTS[script]
+    for kind in ("translation", "summarization"):
+        found = compare_systems(kind, {"same": texts}, [texts], TextMetrics(resamples=100), 0)
+        for metric, score in found["scores"]["same"].items():
+            if metric == "rouge2" and script in ("one word", "emoji"):
+                continue  # a single word has no bigram
+            top = 100 if kind == "translation" else 1
+            assert score["value"] == pytest.approx(top), metric
+            assert score["high"] == pytest.approx(top) and score["low"] < 0.5 * top, "two items prove little"
+            assert score["stderr"] > 0
+    other = compare_systems("summarization", {"other": texts[::-1]}, [texts], TextMetrics(resamples=100), 0)
+    assert other["scores"]["other"]["rouge1"]["value"] < 0.9
+
+
+def test_the_signature_names_the_words_that_were_counted() -> None:
+    def signature(script: str, kind: str, metric: str) -> str:
+        texts = SCRIPTS[script]
+        return measure(kind, texts, [texts], TextMetrics())[metric].signature
+
+    assert "tok:char" in signature("Japanese", "translation", "BLEU")
+    assert "tok:zh" in signature("Chinese", "translation", "BLEU")
+    assert "tok:13a" in signature("Russian", "translation", "BLEU")
+    assert "tok:words" in signature("Russian", "summarization", "rouge1")
+    assert "tok:rouge-score" in measure("summarization", KING_JAMES, [KING_JAMES], TextMetrics())["rouge1"].signature
+
+
+def test_a_label_has_one_spelling(tmp_path: Path) -> None:
+    (tmp_path / "marked").write_bytes(b"\xef\xbb\xbfa \r\n1.0\r\n-2\r\n")
+    (tmp_path / "plain").write_text("a\n1\n-2.00\n")
+    assert read_labels(tmp_path / "marked") == read_labels(tmp_path / "plain") == ["a", "1", "-2"]
+    (tmp_path / "rows.jsonl").write_text('{"text": 1.0}\n{"text": 1}\n')
+    assert read_labels(tmp_path / "rows.jsonl") == ["1", "1"]
+    for bad in ("null", "[1]", "NaN"):
+        (tmp_path / "bad.jsonl").write_text('{"text": "a"}\n{"text": ' + bad + "}\n")
+        with pytest.raises(UserError, match=r"bad\.jsonl:2"):
+            read_labels(tmp_path / "bad.jsonl")
+    (tmp_path / "gap").write_text("a\n\nb\n")
+    with pytest.raises(UserError, match="gap:2: an empty label"):
+        read_labels(tmp_path / "gap")
+
+
+def test_nothing_right_and_all_right_have_an_interval() -> None:
+    labels, wrong = ["a", "b"] * 10, ["b", "a"] * 10
+    found = compare_systems(
+        "classification", {"right": labels, "wrong": wrong}, [labels], TextMetrics(resamples=100), 0
+    )
+    right, none = (found["scores"][name]["accuracy"] for name in ("right", "wrong"))
+    assert (none["low"], right["high"]) == (0.0, 1.0)
+    assert none["high"] == pytest.approx(1 - right["low"]) and none["high"] > 0.1
+    difference = found["differences"]["wrong"]["accuracy"]
+    assert difference["verdict"] == "worse" and difference["detectable"] > 0
+    same = compare_systems("classification", {"one": labels, "two": labels}, [labels], TextMetrics(resamples=100), 0)
+    assert same["differences"]["two"]["accuracy"]["detectable"] > 0.05

@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_core.errors import UserError
+from llm_core.formats.document_lines import parsed_batch, plain_batch
 from llm_core.formats.documents import (
     SCHEMA,
     DocumentWriter,
-    _parsed_batch,
-    _plain_batch,
     count_documents,
     document_files,
     document_id,
     read_batches,
     read_documents,
 )
+from llm_core.formats.schema import row_id
 
 
 def rows(count: int, text: str = "text") -> list[dict]:
@@ -160,7 +160,7 @@ def test_jsonl_keeps_what_a_fast_parser_would_round_or_refuse(tmp_path):
     first, second, third = (row for batch in read_batches(file) for row in batch.to_pylist())
     assert (first["id"], first["metadata"]) == (str(large), f'{{"n": {large}}}')
     assert (second["source"], second["metadata"]) == ("a", '{"x": NaN}')
-    assert (third["id"], third["metadata"], third["url"]) == (document_id("a.jsonl", "3"), None, None)
+    assert (third["id"], third["metadata"], third["url"]) == (row_id(str(file), 3), None, None)
     only = [row for batch in read_batches(file, ["id", "text"]) for row in batch.to_pylist()]
     assert only[0] == {"id": str(large), "text": "one"}
 
@@ -193,15 +193,45 @@ ODD_LINES = [
 def test_arrows_parser_says_what_the_line_parser_says(lines, everything):
     wanted = SCHEMA.names if everything else ["id", "text"]
     lines = [line + b"\n" for line in lines]
-    fast = _plain_batch(lines, 5, "folder/name.jsonl", wanted)
+    fast = plain_batch(lines, 5, "folder/name.jsonl", wanted)
     if fast is not None:
-        assert fast.equals(_parsed_batch(lines, 5, "folder/name.jsonl", wanted))
+        assert fast.equals(parsed_batch(lines, 5, "folder/name.jsonl", wanted))
 
 
 def test_plain_lines_go_through_arrows_parser():
     lines = [b'{"id": "a", "text": "one", "url": "u"}\n', b'{"text": "two"}\n']
     for wanted in (SCHEMA.names, ["text"]):
-        fast = _plain_batch(lines, 1, "a.jsonl", wanted)
+        fast = plain_batch(lines, 1, "a.jsonl", wanted)
         assert fast is not None
         assert fast.schema.equals(pa.schema([SCHEMA.field(name) for name in wanted]))
-        assert fast.equals(_parsed_batch(lines, 1, "a.jsonl", wanted))
+        assert fast.equals(parsed_batch(lines, 1, "a.jsonl", wanted))
+
+
+def test_files_of_one_name_in_two_folders_give_different_ids(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("en", "de"):
+        Path(folder).mkdir()
+        Path(folder, "a.jsonl").write_text('{"text": "one"}\n')
+        pq.write_table(pa.table({"text": ["one"]}), Path(folder, "b.parquet"))
+    ids = [row["id"] for batch in read_documents(["en", "de"]) for row in batch.to_pylist()]
+    assert len(set(ids)) == 4
+    # The same file gives the same ids, however it is named.
+    again = [row["id"] for batch in read_documents([tmp_path / "en", "./de"]) for row in batch.to_pylist()]
+    assert again == ids
+
+
+@pytest.mark.parametrize("name", ["null", "[]", "1", '{"text": "a"}\nnull', "[" * 10_000, '{"text": "\\ud800"}'])
+def test_lines_that_end_other_parsers_are_one_clear_line(tmp_path, name):
+    (tmp_path / "a.jsonl").write_text(name)
+    with pytest.raises(UserError, match=r"a\.jsonl:[12]: "):
+        list(read_batches(tmp_path / "a.jsonl"))
+
+
+def test_files_whose_names_cannot_be_written_down_are_named(tmp_path):
+    (tmp_path / "A.JSONL").write_text('{"text": "one"}\n')
+    assert len(document_files(tmp_path)) == 1
+    with open(bytes(tmp_path) + b"/\xff.jsonl", "w") as stream:
+        stream.write('{"text": "one"}\n')
+    for path in (tmp_path, f"{tmp_path}/\udcff.jsonl"):
+        with pytest.raises(UserError, match=r"\\udcff.* not UTF-8"):
+            document_files(path)

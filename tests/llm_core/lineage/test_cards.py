@@ -10,6 +10,7 @@ import yaml
 
 from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter
+from llm_core.lineage import cards
 from llm_core.lineage.cards import dataset_card, model_card
 from llm_core.params import Params
 from tests.llm_core.lineage.conftest import IDS, rows
@@ -26,6 +27,12 @@ def test_the_dataset_card_counts_what_the_ledgers_hold(project):
     assert "| clean | 40 | 39 | 0 | 1 |" in card
     assert "| dedup | web | exact_duplicate | 1 |" in card
     assert "No document has been removed on request." in card
+
+
+def test_a_card_shows_no_password_and_no_token():
+    source = {"kind": "files", "paths": ["https://me:s3cret@h.example/a.jsonl?token=s3cret"], "license": "CC0-1.0"}
+    shown = cards._origins(Params.model_validate({"sources": {"own": source}}))
+    assert "https://***@h.example/a.jsonl?token=***" in shown and "s3cret" not in shown
 
 
 def test_a_text_without_a_licence_stops_the_card(project):

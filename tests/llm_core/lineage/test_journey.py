@@ -1,4 +1,4 @@
-"""A document's journey tells what happened to it, and the steps named are those whose batches held it."""
+"""A document's journey says what happened to it, and the steps named are those whose batches held it."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def test_dropped_documents_name_stage_reason_and_survivor(index, project):
     twin = journey(index, IDS[4], project / "data")
     assert twin.fate == "dropped by dedup: exact_duplicate"
     assert [row["id"] for row in twin.cluster] == sorted([IDS[3], IDS[4]])
-    assert any(f"{IDS[3]} kept in its stead" in line for line in twin.lines())
+    assert any(f"{IDS[3]} kept instead" in line for line in twin.lines())
 
 
 def test_the_steps_named_are_those_whose_batches_held_the_document(index, project):

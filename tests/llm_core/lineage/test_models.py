@@ -76,7 +76,7 @@ def test_token_shards_that_changed_since_are_found_in_the_cache_or_it_is_said(pr
     shutil.rmtree(project / ".scratch", ignore_errors=True)
     rows = trained_models(project / "data/models", {IDS[7]})
     assert ["not here as they were" in row["unknown"] for row in rows] == [True, True]
-    assert "cannot be told" in told(rows[0])
+    assert "cannot be determined" in told(rows[0])
 
 
 def test_a_parent_trained_anew_is_not_taken_for_the_one_before(project):

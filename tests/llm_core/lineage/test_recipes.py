@@ -5,9 +5,9 @@ import pytest
 from llm_core.errors import UserError
 from llm_core.lineage.index import open_index
 from llm_core.lineage.journey import journey
-from llm_core.lineage.recipes import decision_threshold, threshold
+from llm_core.lineage.recipes import decision_threshold
 from llm_core.params import Params
-from llm_core.params.quality import BUILT_IN
+from llm_core.params.quality import built_in, threshold
 from tests.llm_core.lineage.conftest import IDS
 from tests.llm_core.lineage.test_journey import main_exit
 
@@ -41,7 +41,7 @@ def test_a_dropped_document_is_judged_by_its_raw_text(project, capsys):
 
 
 def test_thresholds_by_the_ledgers_reasons():
-    fineweb = BUILT_IN["fineweb"]
+    fineweb = built_in()["fineweb"]
     assert threshold("top_3_gram", fineweb) == 0.18
     assert threshold("duplicated_10_n_grams", fineweb) == 0.10
     assert threshold("short_line_ratio", fineweb) == 0.67

@@ -1,12 +1,18 @@
 """What leaves with a removed document, what that touches, and the proof that it left."""
 
+import shutil
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from llm_core.corpus import takedowns
 from llm_core.errors import UserError
+from llm_core.formats.documents import DocumentWriter, document_id
 from llm_core.lineage.index import Index, open_index
-from llm_core.lineage.takedown import check, plan
-from tests.llm_core.lineage.conftest import IDS
+from llm_core.lineage.proof import check
+from llm_core.lineage.takedown import plan
+from tests.llm_core.lineage.conftest import IDS, rows
 from tests.llm_core.lineage.test_journey import main_exit
 
 
@@ -45,6 +51,7 @@ def test_nothing_found_is_told(index, project):
 
 
 def test_apply_check_and_back_from_the_command_line(project, capsys):
+    (project / "params.yaml").write_text(f"seed: 1\nnetwork: {{cache: {project / 'cache'}}}\n")
     request = ["takedown", "--id", IDS[3], "--reason", "asked"]
     assert main_exit(request) == 0
     assert not (project / "takedowns.jsonl").exists()
@@ -53,10 +60,13 @@ def test_apply_check_and_back_from_the_command_line(project, capsys):
     assert written.values["id"] == {IDS[3], IDS[4]}
     assert main_exit([*request, "--apply"]) == 0  # twice is once
     assert len(takedowns.read_rows(project / "takedowns.jsonl")) == 2
-    assert check(project / "data")["dedup"] == 1  # nothing was rebuilt yet
+    assert check(project / "data").left["dedup"] == 1  # nothing was rebuilt yet
     assert main_exit(["takedown", "--check"]) == 1
     assert "run `dvc repro`" in capsys.readouterr().err
-    (project / "takedowns.jsonl").unlink()
+    for file in (project / "data").glob("dedup/documents/*.parquet"):
+        kept = pq.read_table(file).filter(pc.field("id") != IDS[3])
+        pq.write_table(kept, file)
+    shutil.rmtree(project / "data/tokens")
     assert main_exit(["takedown", "--check"]) == 0
 
 
@@ -64,3 +74,25 @@ def test_apply_check_and_back_from_the_command_line(project, capsys):
 def test_half_a_request_is_refused(project, arguments, capsys):
     assert main_exit(["takedown", *arguments]) == 1
     assert "give one of" in capsys.readouterr().err
+
+
+def test_the_id_that_a_source_gave_is_found_and_one_of_two_sources_is_refused(project):
+    for source in ("a", "b"):
+        with DocumentWriter(project / f"data/raw/{source}/documents") as writer:
+            given = {"id": document_id(source, "7"), "source": source, "text": f"of {source}"}
+            writer.write_rows([{**given, "metadata": '{"source_id": "7"}'}])
+    index = open_index(project / "data")
+    with pytest.raises(UserError, match="--id 7: 2 documents are called so"):
+        plan(index, project / "data", "id", "7", "asked")
+    assert plan(index, project / "data", "id", document_id("a", "7"), "asked").named == [document_id("a", "7")]
+
+
+def test_a_tombstone_carries_hash_and_sketch_of_its_text(index, project):
+    first, twin = plan(index, project / "data", "id", IDS[3], "asked").tombstones()
+    text = rows()[3]["text"]
+    assert first == {"id": IDS[3], "reason": "asked", **takedowns.describe(text)}
+    assert twin == {"id": IDS[4], "reason": "asked", "twin": "same_text", "text_hash": takedowns.text_hash(text)}
+    request, *_ = plan(index, project / "data", "domain", "HTTPS://host0.example.org/", "asked").tombstones()
+    assert request == {"domain": "host0.example.org", "reason": "asked", "documents": 14}
+    alone = plan(index, project / "data", "id", IDS[3], "asked", near_duplicates=False).tombstones()
+    assert "sketch" not in alone[0]  # else the near-duplicates would leave with it

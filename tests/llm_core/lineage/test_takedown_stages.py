@@ -21,7 +21,7 @@ WORDS = [
 ]
 SHARD_BYTES, SHARD_TOKENS = 16_000, 4_000
 PARAMS = Params.model_validate({"tokenizer": {"vocab_size": 320}, "cleaning": {"steps": ["repair"]}})
-TWINS = (5, 300, 301)  # 300 repeats 5, 301 nearly does, and, being longer, stands for both
+TWINS = (5, 300, 301)  # 300 repeats 5, 301 nearly does and, being longer, is kept instead of both
 Files = dict[str, bytes]
 
 

@@ -156,7 +156,7 @@ def test_a_comparison_tells_better_worse_and_unclear(data: Path) -> None:
     }
     assert rows["bits_per_byte"]["improvement"] == "+0.1000" and rows["bits_per_byte"]["verdict"] == "better"
     assert rows["arc_easy"]["improvement"] == "+0.6000" and rows["arc_easy"]["verdict"] == "better"
-    assert rows["exact_match"]["verdict"] == "not told apart"
+    assert rows["exact_match"]["verdict"] == "not distinguishable"
     assert rows["exact_match"]["smallest difference shown"] != "0"
     other = data / "other"
     other.mkdir()
@@ -174,7 +174,7 @@ def test_seeds_widen_the_interval(data: Path) -> None:
     merged = average(old)["bits_per_byte"][0]["bits"]
     assert merged == pytest.approx(sum(one["bits_per_byte"][0]["bits"] for one in old) / 3)
     row = next(row for row in seed_rows(old, new, Gate(), 0) if row["metric"] == "bits_per_byte")
-    assert row["verdict"] == "not told apart"
+    assert row["verdict"] == "not distinguishable"
     # Welch by hand: sd 0.03 on both sides (the noise adds next to nothing), 3 seeds each, 4 degrees of freedom
     low, high = (float(bound) for bound in row["95% interval"].split(" to "))
     assert (high - low) / 2 == pytest.approx(2.776 * 0.03 * (2 / 3) ** 0.5, rel=0.1)

@@ -1,4 +1,4 @@
-"""Pairs for an encoder: what a query asks for stands in its passage, and no document teaches what it tests."""
+"""Pairs for an encoder: a query's answer is in its passage, and no document is used for training and for testing."""
 
 import json
 from pathlib import Path

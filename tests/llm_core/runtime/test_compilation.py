@@ -41,3 +41,39 @@ def test_a_change_of_another_file_reaches_a_cached_kernel(tmp_path: Path) -> Non
     assert run(1) == [1, 0]
     assert run(1) == [1, 1], "from the cache"
     assert run(2) == [2, 0], "its own file is the same"
+
+
+def test_a_constant_of_a_file_without_kernels_reaches_a_cached_kernel(tmp_path: Path, monkeypatch) -> None:
+    from llm_core.runtime import compilation
+
+    monkeypatch.setattr(compilation, "ROOT", tmp_path)
+    (tmp_path / "llm_core/room").mkdir(parents=True)
+    kernel = tmp_path / "llm_core/kernel.py"
+    kernel.write_text("from llm_core.room import helpers\nfrom llm_core.room.numbers import (\n    LIMIT,\n)\n# njit\n")
+    stamps = set()
+    for limit, helper, other in ((1, "njit 1", 1), (2, "njit 1", 1), (2, "njit 2", 1), (2, "njit 2", 2)):
+        (tmp_path / "llm_core/room/numbers.py").write_text(f"LIMIT = {limit}\n")
+        (tmp_path / "llm_core/room/helpers.py").write_text(f"# {helper}\nfrom llm_core.room.other import plain\n")
+        (tmp_path / "llm_core/room/other.py").write_text(f"plain = {other}\n")
+        compilation.stamp.cache_clear()
+        stamps.add(compilation.stamp(str(kernel)))
+    assert len(stamps) == 3  # the last change is of a file from which no kernel and no constant is taken
+
+
+def test_a_cache_that_names_a_module_that_has_moved_is_left_aside(tmp_path: Path) -> None:
+    package = tmp_path / "llm_core"
+    (package / "runtime").mkdir(parents=True)
+    shutil.copy(llm_core.runtime.compilation.__file__, package / "runtime")
+    body = "from typing import NamedTuple\n\n\nclass Pair(NamedTuple):\n    left: int\n"
+    kernel = (
+        "from llm_core.runtime.compilation import njit\nfrom llm_core.{} import Pair\n\n"
+        "@njit()\ndef caller(pair):\n    return pair.left\n"
+    )
+    show = "from llm_core.caller import Pair, caller; print(caller(Pair(3)))"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for place in ("here", "there"):
+        (package / f"{place}.py").write_text(body)
+        (package / "caller.py").write_text(kernel.format(place))
+        shown = subprocess.check_output([sys.executable, "-c", show], env=environment, cwd=tmp_path, text=True)
+        assert int(shown) == 3
+        (package / f"{place}.py").unlink()

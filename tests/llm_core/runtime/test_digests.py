@@ -1,4 +1,4 @@
-"""Our digests are DVC's: the hash in MLflow can be held against dvc.lock letter by letter."""
+"""Our digests are DVC's: the hash in MLflow can be compared with dvc.lock letter by letter."""
 
 import subprocess
 import sys

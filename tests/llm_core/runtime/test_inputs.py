@@ -4,6 +4,7 @@ import bz2
 import gzip
 import lzma
 import os
+import pickle
 import random
 
 import pytest
@@ -104,3 +105,8 @@ def test_a_fifo_is_refused_and_not_opened(tmp_path):
         read(tmp_path / "x.jsonl")
     with pytest.raises(BrokenInputError, match="device"):
         read("/dev/zero")
+
+
+def test_the_error_travels_from_a_worker_process():
+    error = pickle.loads(pickle.dumps(BrokenInputError("quarantine_x", "a message")))  # noqa: S301
+    assert (error.reason, str(error)) == ("quarantine_x", "a message")

@@ -1,1 +1,1 @@
-"""Dedup within texts: paragraphs, lines or substrings that stand in several documents stay in one of them."""
+"""Dedup within texts: paragraphs, lines or substrings that occur in several documents stay in one of them."""

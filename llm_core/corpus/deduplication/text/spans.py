@@ -36,7 +36,7 @@ class Cuts:
         self.start, self.end = Column(folder, np.int64), Column(folder, np.int64)
         """bytes of the document's text: int64 [spans]"""
         self.holder = Column(folder, np.int64)
-        """document that keeps the like of it, -1 where it stays: int64 [spans]"""
+        """document that keeps an equal span, -1 if this one stays: int64 [spans]"""
         self.first.append(np.zeros(1, np.int64))
 
     def append(self, counts: Numbers, start: Numbers, end: Numbers, holder: Numbers) -> None:

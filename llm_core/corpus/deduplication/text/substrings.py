@@ -1,10 +1,10 @@
-"""Runs of bytes that stand in several documents, by a suffix array: exact, whatever their boundaries.
+"""Runs of bytes that occur in several documents, by a suffix array: exact, whatever their boundaries.
 
 After Lee et al. (2022), "Deduplicating training data makes language models better", where a run of 50 tokens is the
 shortest taken out. libdivsufsort (by pydivsufsort) sorts the suffixes of all texts, laid one behind the other in the
 order in which documents hold text. Of each place the longest run is found that an earlier document holds too; runs of
 `min_bytes` and more are cut, so that the first document keeps its copy. Cuts fall between characters, and not within a
-word of ASCII letters. Everything stands in memory: 27 bytes for each byte of text.
+word of ASCII letters. Everything is held in memory: 27 bytes for each byte of text.
 """
 
 from pathlib import Path
@@ -16,6 +16,7 @@ import pyarrow as pa
 from llm_core.corpus.deduplication.text.spans import Cuts, Keys, Numbers
 from llm_core.errors import UserError
 from llm_core.formats.disk_columns import Column, StringColumn
+from llm_core.kernels.utf8 import continues
 from llm_core.runtime.compilation import njit
 
 BYTES_A_BYTE = 27  # of text: itself, in two orders; suffix array, common prefixes, documents, lengths, holders (4 each)
@@ -42,7 +43,7 @@ class SubstringFinder:
         if size * BYTES_A_BYTE >> 20 > self._memory_mb or size >= 1 << 31:
             raise UserError(
                 f"launch.text_deduplication.memory_mb {self._memory_mb}: substrings need {BYTES_A_BYTE} bytes for"
-                " each byte of text; raise it (for up to 2 GB of text), take a part of the input, or set unit: paragraph"
+                " each byte of text; raise it (for up to 2 GB of text), take a part, or set unit: paragraph"
             )
 
     def finish(self) -> Cuts:
@@ -152,7 +153,7 @@ def _inward(text: Bytes, first: int, last: int) -> tuple[int, int]:
 @njit()
 def _continues(text: Bytes, place: int) -> bool:
     """Whether the byte at `place` continues a character of UTF-8."""
-    return bool(place < len(text) and text[place] & 0xC0 == 0x80)
+    return bool(place < len(text) and continues(text[place]))
 
 
 @njit()

@@ -2,7 +2,7 @@
 
 The package is a Python file that calls `Bible(version, text, starts, ends, chapters, names, …)`
 with one string and two tables from verse id (BBBCCCVVV) to its place in it. The file is parsed,
-never run: `ast` gives the string and the tables as literals. Verse numbers stand in the metadata, not in
+never run: `ast` gives the string and the tables as literals. Verse numbers are in the metadata, not in
 the text, as in a reader's edition; apostrophes are the source's backticks (cleaning's business).
 """
 

@@ -82,7 +82,7 @@ def read(path: Path) -> Iterator[Record]:
 def divide(text: str) -> list[str]:
     """The acts, books or sonnets of a work; [text] where headings do not count up from one.
 
-    What stands before the first heading (title, persons) goes with the first part. Nothing is lost:
+    What precedes the first heading (title, persons) goes with the first part. Nothing is lost:
     the parts joined are the text.
     """
     parts = [(match.start(), NUMBERS.get((match["after"] or match["before"]).lower())) for match in PART.finditer(text)]

@@ -11,7 +11,6 @@ other countries' answers to the same question: plausible, and wrong.
 """
 
 import html
-import json
 import random
 import re
 from collections import Counter, defaultdict
@@ -21,6 +20,7 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.formats.documents import read_documents
+from llm_core.formats.schema import read_metadata
 from llm_core.runtime.digests import short_hash
 
 Row = dict[str, Any]
@@ -76,7 +76,7 @@ def read_countries(split_folder: str | Path, source: str = "factbook") -> list[C
     for side in ("train", "heldout"):
         for batch in read_documents(Path(split_folder) / side, ["id", "source", "metadata"]):
             for row in batch.to_pylist():
-                metadata = json.loads(row["metadata"] or "{}") if row["source"] == source else {}
+                metadata = read_metadata(row["metadata"]) if row["source"] == source else {}
                 if not metadata.get("country") or not metadata.get("fields"):
                     continue
                 country = countries.setdefault(metadata["country"], Country(metadata["country"]))

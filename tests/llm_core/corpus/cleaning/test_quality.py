@@ -11,13 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from llm_core.corpus.cleaning.quality import QualityStep, c4_slowly
+from llm_core.corpus.cleaning.quality import QualityStep
+from llm_core.corpus.cleaning.rules.c4 import C4, c4_slowly
+from llm_core.corpus.cleaning.rules.fineweb_quality import FineWebQuality
+from llm_core.corpus.cleaning.rules.gopher_quality import GopherQuality
+from llm_core.corpus.cleaning.rules.gopher_repetition import GopherRepetition
 from llm_core.corpus.cleaning.splitting import flags_of
 from llm_core.corpus.cleaning.token_memo import Words, hash_token, join, shared_words
-from llm_core.params.quality import BUILT_IN, C4, FineWebQuality, GopherQuality, GopherRepetition
+from llm_core.params.quality import built_in
 
 GOLDEN = [json.loads(line) for line in Path(__file__).with_name("quality_golden.jsonl").read_text().splitlines()]
-RECIPES = BUILT_IN | {"c4_fineweb": [C4(filter_no_terminal_punct=False)]}
+RECIPES = built_in() | {"c4_fineweb": [C4(filter_no_terminal_punct=False)]}
 MEMO = 1 << 16
 
 

@@ -125,7 +125,7 @@ def test_features_and_score_by_hand() -> None:
     [
         (lambda folder: (folder / "config.json").unlink(), "config.json: no such file"),
         (lambda folder: (folder / "config.json").write_text('{"kind": "x"}'), "no quality model"),
-        (lambda folder: (folder / "config.json").write_text('{"kind": "hashed-ngrams-1"}'), "positive integers"),
+        (lambda folder: (folder / "config.json").write_text('{"kind": "hashed-ngrams-2"}'), "positive integers"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no weights can be read"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"\x80\x04K\x01."), "no weights can be read"),
         (

@@ -26,6 +26,24 @@ def test_repair(broken: str, mended: str) -> None:
     assert repair(mended, Repair()) == mended
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u1781\u17d2\u1789\u17bb\u17c6\u200b\u1791\u17c5\u200bPhnom",  # Khmer: the zero-width space separates words
+        "\u0e41\u0e21\u0e48\u200b\u0e19\u0e49\u0e33",  # Thai
+        "\u1019\u103c\u1005\u103a\u200b\u101e\u100a\u103a",  # Myanmar
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian: the non-joiner
+        "\u0915\u094d\u200d\u0937",  # Devanagari: the joiner
+    ],
+)
+def test_invisible_characters_that_a_script_needs_stay(text: str) -> None:
+    assert repair(text, Repair()) == text
+
+
+def test_blanks_before_a_line_end_go_in_linear_time() -> None:
+    assert repair("a" + " \t" * 100_000 + "x \t\n  y  ", Repair()) == "a" + " \t" * 100_000 + "x\n  y"
+
+
 def one(text: str, source: str, metadata: str | None = None) -> Batch:
     return Batch(["x"], [source], [None], [text], [None], [None], [None], [metadata])
 

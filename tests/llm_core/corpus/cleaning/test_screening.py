@@ -63,6 +63,18 @@ def test_languages(language: str, text: str) -> None:
         ("card 4111 1111 1111 1111, 378282246310005", "card [CARD_NUMBER], [CARD_NUMBER]"),
         ("id AKIAIOSFODNN7EXAMPLE end", "id [SECRET_KEY] end"),
         ("token ghp_" + "a1B2" * 9, "token [SECRET_KEY]"),
+        ("请联系anna@example.org谢谢", "请联系[EMAIL]谢谢"),
+        ("メールはanna@example.orgまで", "メールは[EMAIL]まで"),
+        ("메일은 anna@example.org으로", "메일은 [EMAIL]으로"),
+        ("ติดต่อanna@example.orgครับ", "ติดต่อ[EMAIL]ครับ"),
+        ("write to özil@example.org, d'être@exämple.de", "write to [EMAIL], d'[EMAIL]"),
+        ("пишите на иван@пример.рф сегодня", "пишите на [EMAIL] сегодня"),
+        ("电话+86 10 1234 5678。", "电话[PHONE_NUMBER]。"),
+        ("電話(212) 555-0143まで", "電話[PHONE_NUMBER]まで"),
+        ("卡号4111111111111111。地址8.8.8.8的", "卡号[CARD_NUMBER]。地址[IP_ADDRESS]的"),
+        ("密钥AKIAIOSFODNN7EXAMPLE在", "密钥[SECRET_KEY]在"),
+        ("sk-proj-" + "aB3_xY9Zq0" * 5 + " sk-" + "0a1b2c3d" * 4, "[SECRET_KEY] [SECRET_KEY]"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4\nab-c/d+==\n-----END RSA PRIVATE KEY-----", "[SECRET_KEY]"),
     ],
 )
 def test_personal_data_is_replaced(before: str, after: str) -> None:
@@ -76,6 +88,7 @@ def test_personal_data_is_replaced(before: str, after: str) -> None:
         "192.168.1.1, 127.0.0.1, 10.0.0.7 and fe80::1 are no public addresses; version 8.8.8.8 is none, nor 999.1.1.1",
         "4111 1111 1111 1112 fails its checksum, and 0000 0000 0000 0000 is no card",
         "In 1914-1918, 12,345,678 people; ISBN 978-0-306-40615-7; 2020-01-02 03:04:05; pages 100-200-300; 3.14159265",
+        "the sk-learn-contrib-and-other-packages, sk-some-other-long-name-of-2-packages-and-more",
         "at 10:20:30 and http://example.org/2125550143/x, std::vector<int>, commit 0123456789abcdef",
     ],
 )

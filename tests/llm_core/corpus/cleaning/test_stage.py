@@ -100,3 +100,20 @@ def test_ray_writes_the_same_bytes(tmp_path: Path) -> None:
         metrics = clean(files, tmp_path / runner, params, launch=CleaningLaunch(workers=2, runner=runner))
         assert metrics["dropped_by_reason"]["quarantine_json"] == 3
     assert content_digest(tmp_path / "local") == content_digest(tmp_path / "ray")
+
+
+def test_a_decompression_bomb_is_one_line_from_a_worker_too(tmp_path: Path) -> None:
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * 256, pa.int32()), pa.array(["x" * (8 << 20)]))
+    pq.write_table(pa.table({"text": long}), tmp_path / "bomb.parquet", compression="zstd")
+    pq.write_table(pa.table({"text": ["a sound document"]}), tmp_path / "sound.parquet")
+    with pytest.raises(UserError, match=r"bomb\.parquet: \d+ bytes become"):
+        clean([tmp_path], tmp_path / "out", Cleaning(steps=["repair"]), launch=CleaningLaunch(workers=2))
+
+
+def test_metadata_that_is_nested_too_deep_stays_as_it_is(tmp_path: Path) -> None:
+    deep = "[" * 10_000 + "]" * 10_000
+    rows = pa.table({"text": ["<p>a page that is long enough to be kept by every step</p>"], "metadata": [deep]})
+    pq.write_table(rows, tmp_path / "a.parquet")
+    clean([tmp_path / "a.parquet"], tmp_path / "out", Cleaning(steps=["repair"], min_characters=1))
+    [row] = pq.read_table(tmp_path / "out/documents").to_pylist()
+    assert deep in row["metadata"]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from llm_core.corpus.similarity.clusters import Near, ShingleStore, labels, new_forest
 from llm_core.corpus.similarity.minhash import band_keys, permutations
-from llm_core.corpus.similarity.word_hashes import WordHasher, jaccard, ngrams, siphash
+from llm_core.corpus.similarity.word_hashes import WordHasher, jaccard, ngrams
+from llm_core.kernels.hashing import siphash
 from llm_core.kernels.words import words
 
 

@@ -1,4 +1,4 @@
-"""A web server on loopback that serves files from memory, and misbehaves when told to.
+"""A web server on loopback that serves files from memory, and misbehaves on request.
 
 `faults[path]` is a list of what goes wrong with the next requests for that path, in order: `503`, `reset` (the
 connection breaks in mid-body), `truncate` (a shorter body than announced), `slow` (a late start), `corrupt` (a byte
@@ -35,6 +35,7 @@ class Loopback:
         self.digests = True
         self.headers: dict[str, str] = {}
         self.prefixes: dict[str, Callable[[str, bytes, dict[str, str]], bytes | None]] = {}
+        self.redirects: dict[str, str] = {}
         self.pause = 0.2
         self.retry_after = "0"
         server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -75,6 +76,9 @@ class Loopback:
                 site.log.append((parts.path, self.headers.get("Range")))
                 site.agents.add(self.headers.get("User-Agent", ""))
                 query = {key: value[0] for key, value in parse_qs(parts.query).items()}
+                if parts.path in site.redirects:
+                    self._send(302, b"", {"Location": site.redirects[parts.path]}, body=body)
+                    return
                 if parts.path in site.answers:
                     data = site.answers[parts.path](query)
                 elif prefix := next((prefix for prefix in site.prefixes if parts.path.startswith(prefix)), None):

@@ -46,8 +46,19 @@ def test_pages_of_a_warc_become_text(tmp_path):
 
 def test_wrong_input_is_one_line(tmp_path):
     (tmp_path / "a.warc.gz").write_bytes(b"<html>no archive</html>")
-    with pytest.raises(UserError, match="is not what its name says"):
+    with pytest.raises(UserError, match="not what their names say"):
         extract("--in", "a.warc.gz", "--out", "out")
     with pytest.raises(UserError, match="no such file"):
         extract("--in", "nowhere", "--out", "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_one_broken_file_does_not_stop_the_others(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/A.WARC.GZ").write_bytes(packed([record(1, http(page(1)))]))
+    (tmp_path / "in/b.warc.gz").write_bytes(b"<html>an error page that was saved</html>")
+    (tmp_path / "in/c.warc").write_bytes(b"")
+    extract("--in", "in", "--out", "out")
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert metrics["documents_in"] == 3 and metrics["documents_kept"] == 1
+    assert metrics["dropped_by_reason"] == {"empty_file": 1, "quarantine_wrong_kind": 1}

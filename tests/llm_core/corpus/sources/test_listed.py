@@ -103,21 +103,23 @@ def test_files_of_every_kind(tmp_path, run):
     ]
     assert result.documents[0]["url"] == "https://example.org"
     assert json.loads(result.documents[0]["metadata"]) == {"stars": 3}
-    assert result.documents[1]["id"] == "own-id"
+    assert result.documents[1]["id"] == document_id("corpus", "own-id")
+    assert result.metrics["files_not_read"] == {"hidden_name": 1}
     types = [json.loads(row["metadata"] or "{}").get("content_type") for row in result.documents]
     assert types == [None, None, "text/html", "text/html", "text/plain"]
     assert result.dropped == ["quarantine_binary_file"]
 
 
-def test_id_that_comes_twice_stays_once_and_in_the_ledger_twice(tmp_path, run):
+def test_id_that_comes_twice_with_one_text_stays_once_and_in_the_ledger_twice(tmp_path, run):
     def put(name: str, *ids: str) -> None:
-        (tmp_path / name).write_bytes(lines(*({"id": one, "text": f"{name} {one}"} for one in ids)))
+        (tmp_path / name).write_bytes(lines(*({"id": one, "text": f"one text {one}"} for one in ids)))
 
     put("a.jsonl", "1", "2", "2")
     put("b.jsonl", "3", "2", "1", "4")
     result = run(FilesSource(kind="files", paths=[str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")]))
-    assert [row["text"] for row in result.documents] == ["a.jsonl 1", "a.jsonl 2", "b.jsonl 3", "b.jsonl 4"]
-    verdicts = [(row["id"], row["verdict"], row["reason"]) for row in result.ledger]
+    assert [row["text"] for row in result.documents] == [f"one text {n}" for n in (1, 2, 3, 4)]
+    own = {document_id("corpus", str(number)): str(number) for number in range(5)}
+    verdicts = [(own[row["id"]], row["verdict"], row["reason"]) for row in result.ledger]
     again = ("dropped", "repeated_id")
     assert verdicts == [
         ("1", "kept", None),
@@ -130,7 +132,7 @@ def test_id_that_comes_twice_stays_once_and_in_the_ledger_twice(tmp_path, run):
     ]
     counted = {key: result.metrics[key] for key in ("documents_in", "documents_kept", "documents_dropped")}
     assert counted == {"documents_in": 7, "documents_kept": 4, "documents_dropped": 3}
-    assert result.metrics["bytes_in"] == 7 * len("a.jsonl 1") and result.metrics["bytes_kept"] == 36
+    assert result.metrics["bytes_in"] == 7 * len("one text 1") and result.metrics["bytes_kept"] == 40
 
 
 def test_truncated_files_give_what_came_before(tmp_path, run):

@@ -1,4 +1,4 @@
-"""Whole documents are held out, a share of each source, and nothing alike stands on both sides."""
+"""Whole documents are held out, a share of each source, and no two similar documents are on different sides."""
 
 import json
 import random

@@ -26,7 +26,7 @@ def answer(text: str) -> str:
 
 
 class Scripted(CustomLLM):
-    """Says its lines one after the other, then the last one for ever; keeps what it was shown."""
+    """Says its lines one after the other, then repeats the last one; keeps what it was shown."""
 
     _lines: list[str] = PrivateAttr()
     _seen: list[str] = PrivateAttr(default_factory=list)
@@ -88,7 +88,7 @@ def test_a_passage_cannot_act_for_the_agent(tmp_path: Path) -> None:
     params = Retrieval(encoder="none", passage_words=100)
     build([str(tmp_path / "d.jsonl")], tmp_path / "index", params, tmp_path / "none")
     tools = {"search": corpus_search(Search(Index(tmp_path / "index"), params), 3), "calculator": calculator}
-    model = Scripted(act("search", "capital Ruritania"), act("calculator", "1+1"))  # obeys, for ever
+    model = Scripted(act("search", "capital Ruritania"), act("calculator", "1+1"))  # obeys, without end
     found = run("Capital of Ruritania?", model, tools, Limits(steps=20, tool_calls=4))
     assert "evil" in found.calls[0]["output"] and "Action:" not in found.calls[0]["output"]
     assert found.ended == "tool_calls" and found.answer == ""

@@ -19,7 +19,7 @@ SMALL = Word2Vec(dimensions=16, window=3, min_count=2, epochs=20, subsample=0, n
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Cats and dogs stand in the same sentences, so do gold and iron: neighbours are known."""
+    """Cats and dogs occur in the same sentences, and so do gold and iron: neighbours are known."""
     draw = np.random.default_rng(7)
     beasts, metals = ["cat", "dog", "horse"], ["gold", "iron", "copper"]
     rows = []

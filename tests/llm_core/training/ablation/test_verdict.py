@@ -22,8 +22,8 @@ def test_a_treatment_must_beat_the_control_and_the_negative_control():
     lower = [value - 0.1 + shift for value, shift in zip(control, (0.01, -0.01, 0.0, 0.005, -0.005), strict=True)]
     assert verdict(control, lower, control, 0.95) == "better"
     assert verdict(lower, control, lower, 0.95) == "worse"
-    assert verdict(control, control[::-1], control, 0.95) == "not told apart from the control"
-    assert verdict(control, lower, lower, 0.95).startswith("not told apart from the negative control")
+    assert verdict(control, control[::-1], control, 0.95) == "not distinguishable from the control"
+    assert verdict(control, lower, lower, 0.95).startswith("not distinguishable from the negative control")
 
 
 def test_of_pairs_without_a_difference_at_most_one_in_twenty_is_called_real():

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from llm_core.formats.token_shards import TokenWriter, token_schema
+from llm_core.runtime.digests import file_digest
 from llm_core.training.deepspeed_ops import extensions_folder
 from tests.llm_core.formats.test_token_shards import batch
 
@@ -52,7 +53,7 @@ def make(folder: Path) -> Path:
     tokenizer.save_pretrained(folder / "tokenizer")
     generator = np.random.default_rng(0)
     words = ["the", "people", "of", "these", "states", "have", "a", "law", "and", "peace", "shall", "be"]
-    schema = token_schema(len(vocabulary))
+    schema = token_schema(len(vocabulary), file_digest(folder / "tokenizer" / "tokenizer.json"))
     for side, count in (("train", 60), ("heldout", 6)):
         with TokenWriter(folder / "tokens" / side, schema) as writer:
             for number in range(count):

@@ -9,9 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.kernels.hashing import hash_bytes
 from llm_core.runtime.compilation import njit
 
 FULL = -1
+Bytes = npt.NDArray[np.uint8]
 
 
 class WordTable(NamedTuple):
@@ -23,7 +25,7 @@ class WordTable(NamedTuple):
     """uint64 [words]"""
     starts: npt.NDArray[np.int64]
     """int64 [words + 1]: where each word begins in the arena"""
-    arena: npt.NDArray[np.uint8]
+    arena: Bytes
     used: npt.NDArray[np.int64]
     """int64 [2]"""
 
@@ -40,16 +42,16 @@ def word_table(words: int, arena_bytes: int) -> WordTable:
 
 
 @njit(nogil=True)
-def hash_bytes(data: npt.NDArray[np.uint8], start: int, end: int) -> np.uint64:
-    """FNV-1a, its high half folded down so that the low bits make a good slot."""
-    value = np.uint64(0xCBF29CE484222325)
-    for i in range(start, end):
-        value = (value ^ np.uint64(data[i])) * np.uint64(0x100000001B3)
-    return value ^ (value >> np.uint64(32))
+def same_bytes(one: Bytes, first: int, other: Bytes, start: int, end: int) -> bool:
+    """Whether `one` has the bytes `other[start:end]` (uint8 [bytes]) at `first`; it must be long enough."""
+    for i in range(end - start):  # noqa: SIM110 - numba compiles no generator
+        if one[first + i] != other[start + i]:
+            return False
+    return True
 
 
 @njit(nogil=True)
-def find_or_add(table: WordTable, data: npt.NDArray[np.uint8], start: int, end: int) -> int:
+def find_or_add(table: WordTable, data: Bytes, start: int, end: int) -> int:
     """Number of the word `data[start:end]`, added where it is new; FULL where there is no room to add it."""
     value = hash_bytes(data, start, end)
     mask = np.uint64(len(table.slots) - 1)
@@ -60,14 +62,8 @@ def find_or_add(table: WordTable, data: npt.NDArray[np.uint8], start: int, end: 
             break
         if table.hashes[word] == value:
             begin = table.starts[word]
-            if table.starts[word + 1] - begin == end - start:
-                same = True
-                for i in range(end - start):
-                    if table.arena[begin + i] != data[start + i]:
-                        same = False
-                        break
-                if same:
-                    return int(word)
+            if table.starts[word + 1] - begin == end - start and same_bytes(table.arena, begin, data, start, end):
+                return int(word)
         slot = (slot + np.uint64(1)) & mask
     number, begin = table.used[0], table.used[1]
     if number >= len(table.hashes) or begin + end - start > len(table.arena):

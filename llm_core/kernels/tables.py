@@ -1,0 +1,46 @@
+"""Hash tables of numbers in flat arrays, by open addressing with linear probing.
+
+A table has a power of two of slots, at most half of them full. `clear` and `place` keep 64-bit hashes that stand for
+what they were made of (uint64, 0: free); `number_place` keeps numbers themselves (int64, -1: free). `word_table.py`
+keeps byte strings.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from llm_core.kernels.hashing import GOLDEN
+from llm_core.runtime.compilation import njit
+
+Hashes = npt.NDArray[np.uint64]
+Ints = npt.NDArray[np.int64]
+FREE = -1
+
+
+@njit(nogil=True)
+def clear(keys: Hashes, items: int) -> int:
+    """Empty the front part of a table (uint64 [slots]) that is to hold up to `items` keys; the part's mask."""
+    size = 16
+    while size < 2 * items:
+        size *= 2
+    keys[:size] = 0
+    return size - 1
+
+
+@njit(nogil=True)
+def place(keys: Hashes, mask: int, key: np.uint64) -> int:
+    """Slot of a hash (not 0) in a table (uint64 [slots]), or the free slot where it belongs; `mask` is its size - 1."""
+    slot = np.int64(key >> np.uint64(32)) & mask
+    while keys[slot] != 0 and keys[slot] != key:
+        slot = (slot + 1) & mask
+    return int(slot)
+
+
+@njit(nogil=True)
+def number_place(keys: Ints, key: int) -> int:
+    """Slot of a number (not -1) in a table (int64 [slots]), or the free slot where it belongs."""
+    mask = np.uint64(len(keys) - 1)
+    value = np.uint64(key) * GOLDEN
+    slot = (value ^ (value >> np.uint64(29))) & mask
+    while keys[slot] != FREE and keys[slot] != key:
+        slot = (slot + np.uint64(1)) & mask
+    return int(slot)

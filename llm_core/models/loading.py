@@ -1,0 +1,261 @@
+"""The one place that loads a model and its tokenizer for use: families, heads, adapters, dtype, device.
+
+`load` reads a local folder in the Hugging Face layout. It never asks the network, never runs code that a model folder
+brings along unless `trust_remote_code` is given, and checks before it reads any weight that the folder holds the kind
+of model that is needed: a classifier does not continue text, and a language model has no labels. A checkpoint that
+lacks weights is refused, because the library would fill them with random numbers.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+
+from llm_core.errors import UserError
+
+Kind = Literal["decoder", "encoder", "encoder-decoder"]
+Purpose = Literal["language", "classification", "reward", "encoder"]
+DTYPES = ("float32", "bfloat16", "float16", "auto")
+ENCODERS = {"bert", "roberta", "distilbert", "electra", "albert", "deberta", "deberta-v2", "modernbert", "xlm-roberta"}
+ADAPTER = "adapter_config.json"  # PEFT's file, in a folder that holds an adapter and not a whole model
+NEEDED: dict[Purpose, str] = {
+    "language": "a language model is needed here",
+    "classification": "a classifier is needed here; `llm-core finetune classification` makes one",
+    "reward": "a reward model is needed here; `llm-core finetune reward` makes one",
+    "encoder": "a model that encodes text is needed here",
+}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network in evaluation mode with its tokenizer, and where it computes."""
+
+    network: Any
+    tokenizer: Any
+    device: torch.device
+    kind: Kind
+
+    @classmethod
+    def of(cls, network: Any, tokenizer: Any) -> "LoadedModel":
+        """A network that is in memory already, on the device on which it is."""
+        return cls(network, tokenizer, device_of(network), kind_of(network.config))
+
+    @property
+    def context(self) -> int | None:
+        """Maximum number of tokens that the network has positions for; None where it has no such limit."""
+        return context_of(self.network.config)
+
+
+def load(
+    folder: str | Path,
+    purpose: Purpose = "language",
+    *,
+    kinds: tuple[Kind, ...] = get_args(Kind),
+    dtype: str = "float32",
+    device: str | torch.device | None = None,
+    trust_remote_code: bool = False,
+) -> LoadedModel:
+    """The model in `folder` and its tokenizer, on `device` (default: a GPU where there is one, else the CPU).
+
+    `kinds` are the kinds of network that the caller can use. Raises UserError, in one line, where the folder holds no
+    model, no tokenizer, a model for another purpose or of another kind, or files that cannot be read.
+    """
+    tokenizer = load_tokenizer(folder, trust_remote_code)
+    network = load_network(
+        folder, purpose, kinds=kinds, dtype=dtype, device=device, trust_remote_code=trust_remote_code
+    )
+    return LoadedModel(network, tokenizer, device_of(network), kind_of(network.config))
+
+
+def load_network(
+    folder: str | Path,
+    purpose: Purpose = "language",
+    *,
+    kinds: tuple[Kind, ...] = get_args(Kind),
+    dtype: str = "float32",
+    device: str | torch.device | None = None,
+    trust_remote_code: bool = False,
+) -> Any:
+    """The network alone, as `load` gives it: in evaluation mode, on its device, without gradients of a head."""
+    if dtype not in DTYPES:
+        raise UserError(f"dtype {dtype}: choose one of {', '.join(DTYPES)}")
+    place = choose_device(device)
+    if (Path(folder) / ADAPTER).is_file():
+        return _with_adapter(Path(folder), purpose, kinds, dtype, place, trust_remote_code)
+    config = read_config(folder, trust_remote_code)
+    check_purpose(folder, config, purpose, kinds)
+    network = _read(_auto_class(config, purpose), folder, config, dtype, trust_remote_code)
+    if purpose == "encoder" and getattr(network, "pooler", None) is not None:
+        network.pooler = None  # a masked model's checkpoint lacks BERT's pooler; a mean over tokens does not use it
+    return network.to(place).eval()
+
+
+def untrained(folder: str | Path, seed: int) -> Any:
+    """A causal network of the folder's config with random weights drawn from `seed`, on the default device."""
+    import transformers
+
+    config = read_config(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return transformers.AutoModelForCausalLM.from_config(config).to(choose_device()).eval()
+
+
+def load_tokenizer(folder: str | Path, trust_remote_code: bool = False) -> Any:
+    """The tokenizer in `folder`, as it was saved. Raises UserError where there is none."""
+    from transformers import AutoTokenizer
+
+    path = model_folder(folder)
+    if (path / ADAPTER).is_file() and not (path / "tokenizer_config.json").is_file():
+        path = _adapter_base(path)
+    try:
+        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
+    except Exception as error:  # the library raises whatever the broken file makes its parser raise
+        raise UserError(f"{folder}: holds no tokenizer that can be read ({_first_line(error)})") from None
+
+
+def read_config(folder: str | Path, trust_remote_code: bool = False) -> Any:
+    """The config of a model folder. Raises UserError where there is none."""
+    from transformers import AutoConfig
+
+    from llm_core.models import lstm  # noqa: F401 - registers the class
+
+    path = model_folder(folder)
+    if not (path / "config.json").is_file():
+        raise UserError(f"{folder}: holds no model (no config.json); give a folder in the Hugging Face layout")
+    try:
+        return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
+    except Exception as error:  # the library raises whatever the broken file makes its parser raise
+        raise UserError(f"{folder}: config.json cannot be read ({_first_line(error)})") from None
+
+
+def model_folder(name: str | Path) -> Path:
+    """The local folder that `name` means: itself, or a hub's model that was downloaded before. Asks no network."""
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if not path.exists() and str(name).count("/") <= 1 and not str(name).startswith(("/", ".", "~")):
+        from huggingface_hub import snapshot_download
+
+        try:
+            return Path(snapshot_download(str(name), local_files_only=True))
+        except Exception:  # not in the cache, or no name that a hub could have
+            pass
+    raise UserError(f"{name}: no such model folder (a folder in the Hugging Face layout is needed)")
+
+
+def kind_of(config: Any) -> Kind:
+    """Decoder, encoder or encoder-decoder."""
+    if getattr(config, "is_encoder_decoder", False):
+        return "encoder-decoder"
+    return "encoder" if config.model_type in ENCODERS and not getattr(config, "is_decoder", False) else "decoder"
+
+
+def context_of(config: Any) -> int | None:
+    """Maximum number of tokens that a network of this config has positions for; None where it has no limit."""
+    positions = getattr(config, "max_position_embeddings", None)
+    return int(positions) if isinstance(positions, int) and positions > 0 else None
+
+
+def choose_device(asked: str | torch.device | None = None) -> torch.device:
+    """The device that was asked for; else a GPU where there is one, else the CPU. UserError for one that is absent."""
+    if asked is None or asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+    except RuntimeError:
+        raise UserError(f"--device {asked}: no such device; write cpu, cuda, cuda:0 or auto") from None
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    if (device.index or 0) >= count:
+        raise UserError(f"--device {asked}: this machine has {count} CUDA devices; write cpu or auto")
+    return device
+
+
+def device_of(network: Any) -> torch.device:
+    """The device of a network's first weight, on which its inputs must be."""
+    device: torch.device = next(network.parameters()).device
+    return device
+
+
+def check_purpose(folder: str | Path, config: Any, purpose: Purpose, kinds: tuple[Kind, ...] = get_args(Kind)) -> None:
+    """Raise UserError where the config's architecture is not for `purpose`, or not of one of `kinds`."""
+    found, kind = (getattr(config, "architectures", None) or [config.model_type])[0], kind_of(config)
+    labels = int(getattr(config, "num_labels", 0)) if "SequenceClassification" in found else 0
+    described = {0: found, 1: f"{found}, a reward model"}.get(labels, f"{found}, a classifier of {labels} labels")
+    fits = {
+        "language": labels == 0 and not found.endswith(("TokenClassification", "QuestionAnswering", "MultipleChoice")),
+        "classification": labels > 1,
+        "reward": labels == 1,
+        "encoder": True,
+    }[purpose]
+    if purpose == "language" and kind == "encoder":
+        raise UserError(f"{folder}: holds {described}, an encoder, which does not continue text; {NEEDED[purpose]}")
+    if not fits:
+        raise UserError(f"{folder}: holds {described}; {NEEDED[purpose]}")
+    if kind not in kinds:
+        raise UserError(f"{folder}: holds {described}, an {kind}; this needs {' or '.join(kinds)}")
+
+
+def _auto_class(config: Any, purpose: Purpose) -> Any:
+    import transformers
+
+    if purpose == "encoder":
+        return transformers.AutoModel
+    if purpose in ("classification", "reward"):
+        return transformers.AutoModelForSequenceClassification
+    if kind_of(config) == "encoder-decoder":
+        return transformers.AutoModelForSeq2SeqLM
+    return transformers.AutoModelForCausalLM
+
+
+def _read(cls: Any, folder: str | Path, config: Any, dtype: str, trust_remote_code: bool) -> Any:
+    """`cls.from_pretrained`, quietly, with every way in which it fails as one line."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # the report of weights that are missing becomes an error below
+    logging.disable_progress_bar()
+    try:
+        network, about = cls.from_pretrained(
+            model_folder(folder), config=config, dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+            local_files_only=True, trust_remote_code=trust_remote_code, output_loading_info=True,
+        )  # fmt: skip
+    except MemoryError:
+        raise
+    except Exception as error:  # SafetensorError, OSError, RuntimeError (sizes), ValueError, KeyError: by the file
+        raise UserError(f"{folder}: the model cannot be loaded ({_first_line(error)})") from None
+    finally:
+        logging.set_verbosity(verbosity)
+    missing = [name for name in sorted(about["missing_keys"]) if "pooler" not in name]
+    if missing:
+        some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise UserError(f"{folder}: its checkpoint lacks weights of a {type(network).__name__} ({some})")
+    return network
+
+
+def _with_adapter(
+    folder: Path, purpose: Purpose, kinds: tuple[Kind, ...], dtype: str, device: torch.device, trust_remote_code: bool
+) -> Any:
+    """The base model that the adapter in `folder` was trained on, with the adapter's update added to its weights."""
+    from peft import PeftModel
+
+    base = _adapter_base(folder)
+    network = load_network(base, purpose, kinds=kinds, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    try:
+        return PeftModel.from_pretrained(network, folder).merge_and_unload().to(device).eval()
+    except Exception as error:
+        raise UserError(f"{folder}: the adapter does not fit its base {base} ({_first_line(error)})") from None
+
+
+def _adapter_base(folder: Path) -> Path:
+    try:
+        name = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / ADAPTER}: cannot be read ({_first_line(error)})") from None
+    near = folder / str(name)
+    return model_folder(near if near.is_dir() else str(name))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
