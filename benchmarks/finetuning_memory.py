@@ -30,8 +30,9 @@ def child(adapter: str, scope: str, folder: Path, batch: int) -> None:
     imported = peak()
     from llm_core.params import Params
     from llm_core.tracking.runs import Run
-    from llm_core.training.finetuning import instruction, stage
+    from llm_core.training.finetuning import stage
     from llm_core.training.finetuning.conversation import load_tokenizer
+    from llm_core.training.finetuning.methods import instruction
     from llm_core.training.finetuning.rows import read_rows
     from llm_core.training.finetuning.training import Job
 

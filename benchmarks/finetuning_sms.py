@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from llm_core.params import load
-from llm_core.training.finetuning.classification import macro_f1_interval
+from llm_core.training.finetuning.calibration import macro_f1_interval
 from llm_core.training.finetuning.data.stage import prepare
 from llm_core.training.finetuning.rows import read_rows
 from llm_core.training.finetuning.stage import finetune

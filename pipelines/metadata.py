@@ -81,7 +81,7 @@ def figures(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
     """Rows as a markdown table, cut after MAX_ROWS."""
-    lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
+    lines = [" | ".join(map(cell_text, columns)), " | ".join("---" for _ in columns)]
     lines += [" | ".join(_cell(value) for value in row) for row in rows[:MAX_ROWS]]
     if len(rows) > MAX_ROWS:
         lines.append(f"… {len(rows) - MAX_ROWS} more")

@@ -3,16 +3,22 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
 from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, repeated, verb_app
-from llm_core.errors import UserError
-from llm_core.params.finetuning import Method
+from llm_core.training.finetuning.registry import method as find_method
+from llm_core.training.finetuning.registry import methods
 
 app = verb_app()
-MethodName = Annotated[str, typer.Argument(help=f"One of {', '.join(get_args(Method))}.", metavar="METHOD")]
+MethodName = Annotated[
+    str,
+    typer.Argument(
+        help="One of: " + " ".join(f"{name} ({method.help.rstrip('.')})." for name, method in methods().items()),
+        metavar="METHOD",
+    ),
+]
 
 
 @app.command()
@@ -26,17 +32,11 @@ def finetune(
 ) -> None:
     """Finetune a model, resuming after a kill; writes the merged model, the adapter, log, samples and metrics.json."""
     params = read_params(params_file, overrides)
-    section = getattr(params.finetuning, check_method(method))
+    find_method(method)
+    section = getattr(params.finetuning, method)
     from llm_core.training.finetuning import stage
 
     if section.processes > 1 and "RANK" not in os.environ:
         given = ["--model", str(model), "--data", str(data), "--out", str(out), *repeated(params_file, overrides)]
         sys.exit(stage.launch(section.processes, ["finetune", method, *given]))
     stage.finetune(method, model, data, out, params)
-
-
-def check_method(method: str) -> str:
-    """`method`, or a UserError that lists what there is."""
-    if method not in get_args(Method):
-        raise UserError(f"no finetuning method '{method}' (there are {', '.join(get_args(Method))})")
-    return method

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.finetune import MethodName, check_method
+from llm_core.cli.finetune import MethodName
 from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
 
 app = verb_app()
@@ -29,5 +29,7 @@ def finetune_data(
     """Read, check and split the rows of one method into train, held-out and test."""
     params = read_params(params_file, overrides)
     from llm_core.training.finetuning.data.stage import prepare
+    from llm_core.training.finetuning.registry import method as find_method
 
-    prepare(check_method(method), source, out, params)
+    find_method(method)
+    prepare(method, source, out, params)

@@ -40,14 +40,15 @@ def params(
 def describe(value: BaseModel, prefix: str = "") -> list[str]:
     """One line per knob: dotted key, value, type, meaning."""
     lines: list[str] = []
-    for name, field in type(value).model_fields.items():
-        inner = getattr(value, name)
-        kinds = list(_models(field.annotation))
+    fields = type(value).model_fields
+    for name, inner in value:  # fields, and sections that plugins bring
+        kinds = list(_models(fields[name].annotation)) if name in fields else []
         if isinstance(inner, BaseModel):
             lines += describe(inner, f"{prefix}{name}.")
         elif kinds and isinstance(inner, dict | list):
-            lines += _entries(inner, kinds, f"{prefix}{name}", _meaning(field))
+            lines += _entries(inner, kinds, f"{prefix}{name}", _meaning(fields[name]))
         else:
+            field = fields[name]
             lines.append(f"{prefix}{name} = {inner!r}  [{_type(field.annotation)}]  {_meaning(field)}".rstrip())
     return lines
 

@@ -37,7 +37,11 @@ def promote(
         return
     name = registry.registered_name(params.evaluation.registry, model)
     if not version:
-        for row in registry.listing(name):
+        rows = registry.listing(name)
+        if not rows:
+            known = ", ".join(registry.names()) or "none yet; `llm-core register` makes the first"
+            raise UserError(f"{name}: no such registered model (there is: {known})")
+        for row in rows:
             typer.echo(f"{row['version']:>4}  {row['model']:<28} {row['aliases']:<22} {row['gate']}")
         return
     decide = partial(judge, gate=gate_of(model, params.evaluation), seed=params.seed)

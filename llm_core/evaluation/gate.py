@@ -59,7 +59,13 @@ def judge(champion: Path | None, challenger: Path, gate: Gate, seed: int) -> tup
 
 
 def gate_of(model: str, params: Evaluation) -> Gate:
-    """The gate of a model, by its folder's name."""
+    """The gate of a model, by its folder's name. Raises UserError where a gate is for a model that there is not."""
+    strangers = [name for name in params.gates if name != model and name not in params.models]
+    if strangers and "gates" in params.model_fields_set:
+        raise UserError(
+            f"evaluation.gates names {', '.join(strangers)}, which evaluation.models does not have "
+            f"({', '.join(params.models)})"
+        )
     return params.gates.get(model, params.gate)
 
 

@@ -5,6 +5,7 @@ drawn with `currentColor` and three hues that stay apart in both schemes.
 """
 
 import html
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -51,6 +52,8 @@ summary { cursor: pointer; margin: .75rem 0; }
   h2 { break-after: avoid; } figure, tr { break-inside: avoid; } .wide { overflow: visible; }
   details::details-content { content-visibility: visible; block-size: auto; } }
 """
+BREAKS = re.compile(r"[^\S\u00a0\u202f]+")  # white space but no-break spaces
+ENTITIES = {ord("\\"): "&#92;", ord("|"): "&#124;", ord("<"): "&lt;", ord("`"): "&#96;"}
 COLOURS = ("var(--a)", "var(--b)", "var(--c)", "currentColor")
 
 
@@ -159,27 +162,36 @@ def _html_table(rows: list[Row]) -> str:
 def _markdown(block: Block) -> str:
     kind, content, caption = block
     if kind in ("title", "heading"):
-        return ("# " if kind == "title" else "## ") + str(content)
+        return ("# " if kind == "title" else "## ") + cell_text(str(content))
     if kind in ("text", "note"):
-        return str(content)
+        return cell_text(str(content))
     if kind == "facts":
-        return "\n".join(f"- {name}: {show(value)}" for name, value in content)
+        return "\n".join(f"- {cell_text(name)}: {cell_text(show(value))}" for name, value in content)
     if kind == "list":
-        return "\n".join(f"- {item}" for item in content)
+        return "\n".join(f"- {cell_text(item)}" for item in content)
     if kind == "sample":
-        return "\n\n".join(f"> **{a}** {' '.join(b.split())}" for a, b in content)
+        return "\n\n".join(f"> **{cell_text(a)}** {cell_text(b)}" for a, b in content)
     if kind == "figure":
-        return f"*{caption} (plot in the HTML page)*"
+        return f"*{cell_text(caption)} (plot in the HTML page)*"
     if not content:
         return ""
     names = _filled(content)
     numeric = [all(isinstance(row[name], int | float | None) for row in content) for name in names]
-    lines = [f"{caption}:", ""] if kind == "folded" else []
-    lines += ["| " + " | ".join(names) + " |", "|" + "|".join("---:" if n else "---" for n in numeric) + "|"]
+    lines = [f"{cell_text(caption)}:", ""] if kind == "folded" else []
+    lines += [
+        "| " + " | ".join(map(cell_text, names)) + " |",
+        "|" + "|".join("---:" if n else "---" for n in numeric) + "|",
+    ]
     lines += ["| " + " | ".join(cell_text(show(row[name])) for name in names) + " |" for row in content]
     return "\n".join(lines)
 
 
 def cell_text(text: str) -> str:
-    """Text of a Markdown table's cell: a document's own bars and tags are neither."""
-    return text.replace("|", "\\|").replace("<", "&lt;")
+    """Text from data as plain Markdown: one line that adds no heading, image, link, tag, code or column.
+
+    >>> cell_text("# a | ![b](c) <d>")
+    '&#35; a &#124; !&#91;b]&#40;c) &lt;d>'
+    """
+    text = BREAKS.sub(" ", text).strip(" ").translate(ENTITIES).replace("](", "]&#40;").replace("![", "!&#91;")
+    first = text[:1]
+    return f"&#{ord(first)};{text[1:]}" if first and first in "#>+=~" else text

@@ -58,7 +58,7 @@ class Params(Section):
     tokenizer: Tokenizer = Tokenizer()
     model: Model = Model()
     pretraining: Pretraining = Pretraining()
-    finetuning: Finetuning = Finetuning()
+    finetuning: Finetuning = Field(default_factory=Finetuning)
     evaluation: Evaluation = Evaluation()
     report: Report = Report()
     serving: Serving = Serving()

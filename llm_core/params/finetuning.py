@@ -1,16 +1,20 @@
 """Params of finetuning: which methods the graph runs, and the knobs of each.
 
-`methods` is what dvc.yaml iterates over: the method's name and the model it starts from.
-Each method's own section sits beside it, so that a stage depends on its own knobs alone.
+`methods` is what dvc.yaml iterates over: the method's name and the model it starts from. Each method's own section
+sits beside it, so that a stage depends on its own knobs alone. The type of that section belongs to the method's module
+(`llm_core.training.finetuning.method`); the modules are found when params are first read.
 """
 
-from typing import Literal
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from llm_core.params.base import Section
+from llm_core.params.plugins import discover
 
-Method = Literal["classification", "instruction", "reward", "dpo", "rlhf", "contrastive"]
+PACKAGE, GROUP = "llm_core.training.finetuning.methods", "llm_core.finetuning_methods"
 
 
 class Parent(Section):
@@ -36,10 +40,10 @@ class Lora(Section):
 class Data(Section):
     """How data sets are read, checked and split."""
 
-    format: Literal[
-        "auto", "classification", "alpaca", "messages", "sharegpt", "pairs", "preference", "hh-rlhf", "verifiable"
-    ] = "auto"
-    """Layout of the rows; auto looks at the first rows' fields."""
+    format: str = "auto"
+    """Layout of the rows, which every row must have; auto takes the layout of the first row. Instruction: alpaca,
+    messages, sharegpt, dolly, pairs, completion, question; dpo and reward: preference, hh-rlhf; the others read one
+    layout alone."""
     text_field: str | None = None
     """Classification: the field with the text; None tries text, sentence, content, review, message."""
     label_field: str | None = None
@@ -102,92 +106,75 @@ class Training(Section):
     """Early stopping: measurements without a better held-out loss; the best weights are kept."""
 
 
-class Instruction(Training):
-    """Supervised finetuning on conversations (SFT)."""
-
-    too_long: Literal["drop", "trim_prompt", "refuse"] = "drop"
-    """Rows over max_length: leave them out (counted), cut the prompt's beginning, or stop. Answers are never cut."""
-    packing: bool = False
-    """Pack rows into sequences of max_length; they do not see each other."""
-    scored_items: int = Field(300, ge=0)
-    """Test questions answered before and after, for exact match."""
-    max_new_tokens: int = Field(24, ge=1)
-    """Longest answer generated for scoring."""
+def methods() -> dict[str, Any]:
+    """Name -> `llm_core.training.finetuning.method.Method`, of every method that there is."""
+    return discover(PACKAGE, "METHOD", GROUP)
 
 
-class Classification(Training):
-    """A softmax head on the last token (decoders) or the first (encoders)."""
-
-    class_weights: Literal["none", "balanced"] = "balanced"
-    """Balanced weighs each class by the inverse of its frequency."""
-
-
-class Reward(Training):
-    """A scalar head trained on preferences (Bradley-Terry)."""
-
-    center_rewards: float = Field(0.01, ge=0)
-    """Pull towards rewards of mean zero (arXiv:2312.09244)."""
-
-
-class Dpo(Training):
-    """Direct preference optimization (arXiv:2305.18290)."""
-
-    beta: float = Field(0.1, gt=0)
-    """Weight of staying near the reference model."""
-    sft_weight: float = Field(0.0, ge=0)
-    """Weight of the chosen answers' cross-entropy beside DPO's loss (arXiv:2404.19733). DPO alone is content when both
-    answers get less likely, the wrong one faster, and what is then said can be neither."""
-    scored_items: int = Field(150, ge=0)
-    """Held-out prompts answered before and after, for the win rate."""
-    max_new_tokens: int = Field(24, ge=1)
-    """Longest answer generated for scoring."""
-
-
-class Rlhf(Training):
-    """Reinforcement learning from a learned or a verifiable reward."""
-
-    algorithm: Literal["grpo", "rloo"] = "grpo"
-    """GRPO (arXiv:2402.03300) or RLOO (arXiv:2402.14740)."""
-    reward: str = "exact_answer"
-    """Verifiable: exact_answer, answer_f1, pattern:REGEX. Learned: the folder of a model made by `finetune reward`."""
-    beta: float = Field(0.02, ge=0)
-    """Weight of the KL divergence from the reference model."""
-    generations: int = Field(8, ge=2)
-    """Answers drawn for each prompt; micro_batch counts answers and is a multiple of it."""
-    temperature: float = Field(1.0, gt=0)
-    """Of the drawn answers."""
-    max_new_tokens: int = Field(24, ge=1)
-    """Longest answer."""
-    scored_items: int = Field(200, ge=1)
-    """Held-out prompts for the reward before and after."""
-
-
-class Contrastive(Training):
-    """A sentence encoder, by InfoNCE over in-batch negatives (arXiv:2004.04906)."""
-
-    micro_batch: int = Field(64, ge=2)
-    """Pairs of one forward pass on one process; a query's negatives are the other pairs' passages, on all processes."""
-    temperature: float = Field(0.05, gt=0)
-    """Similarities are divided by it; the smaller, the more the nearest wrong passages count."""
+@cache
+def _sections() -> type[Section]:
+    """A section with the section of every method."""
+    fields: dict[str, Any] = {name: (method.params, method.params()) for name, method in methods().items()}
+    return create_model("Methods", __base__=Section, **fields)
 
 
 class Finetuning(Section):
-    """Knobs of finetuning."""
+    """Knobs of finetuning. Beside the fields below, there is a section for each method, under its name."""
 
-    methods: dict[Method, Parent] = Field(default_factory=dict)
+    model_config = ConfigDict(extra="allow")
+
+    methods: dict[str, Parent] = Field(default_factory=dict)
     """The methods that the graph runs, and the model each starts from."""
-    on_demand: dict[Method, Parent] = Field(default_factory=dict)
+    on_demand: dict[str, Parent] = Field(default_factory=dict)
     """The methods of experiments/finetuning/dvc.yaml, which `dvc repro` runs only when asked for them."""
     data: Data = Data()
-    classification: Classification = Classification()
-    instruction: Instruction = Instruction()
-    reward: Reward = Reward()
-    dpo: Dpo = Dpo()
-    rlhf: Rlhf = Rlhf()
-    contrastive: Contrastive = Contrastive()
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """The section of the method `name`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _type_sections(cls, values: Any) -> Any:
+        """Give every method its section, typed by the method; refuse a name that is neither a field nor a method."""
+        if not isinstance(values, dict):
+            return values
+        own = {key: value for key, value in values.items() if key in cls.model_fields}
+        sections = {key: value for key, value in values.items() if key not in own}
+        known, layouts = methods(), {"auto"}
+        for method in known.values():
+            layouts |= method.layouts.keys()
+        wrong: list[tuple[tuple[Any, ...], Any]] = [(("methods", name), name) for name in _keys(own.get("methods"))]
+        wrong += [(("on_demand", name), name) for name in _keys(own.get("on_demand"))]
+        wrong += [((name,), name) for name in sections]
+        there = f"no finetuning method (there are {', '.join(known)})"
+        details = [
+            InitErrorDetails(
+                type=PydanticCustomError("no_method", there),
+                loc=place,
+                input=name,
+            )
+            for place, name in wrong
+            if name not in known
+        ]
+        data = own.get("data")
+        form = data.format if isinstance(data, Data) else data.get("format", "auto") if isinstance(data, dict) else None
+        if isinstance(form, str) and form not in layouts:
+            message = f"no layout of rows (there are {', '.join(sorted(layouts))})"
+            details.append(
+                InitErrorDetails(type=PydanticCustomError("no_layout", message), loc=("data", "format"), input=form)
+            )
+        if details:
+            raise ValidationError.from_exception_data("finetuning", details)
+        return own | dict(_sections().model_validate(sections))
 
     @model_validator(mode="after")
     def _one_stage_a_method(self) -> "Finetuning":
         if twice := sorted(self.methods.keys() & self.on_demand.keys()):
             raise ValueError(f"{twice[0]} is in methods and in on_demand; one stage alone can write its model")
         return self
+
+
+def _keys(value: Any) -> list[str]:
+    return list(value) if isinstance(value, dict) else []

@@ -18,7 +18,7 @@ from llm_core.errors import UserError
 
 @cache
 def discover(package: str, attribute: str, group: str) -> dict[str, Any]:
-    """Name -> `attribute` of each module of `package`, then what the entry points of `group` load; sorted by name.
+    """Name -> `attribute` of each module of `package`, then what the entry points of `group` load, each sorted by name.
 
     The name of a built-in thing is its module's, that of a plugin its entry point's. Modules whose name begins with an
     underscore are skipped. Raises UserError where a plugin cannot be loaded, or takes a name that is in use.

@@ -17,6 +17,10 @@ class Serving(Section):
     seconds: float = Field(120.0, gt=0)
     """Longest time of an answer, its turn in the queue not counted."""
     body_bytes: int = Field(1 << 20, ge=1)
-    """Largest request."""
+    """Maximum size of a request in bytes."""
+    body_seconds: float = Field(10.0, gt=0)
+    """Maximum time in seconds in which a request's body must arrive; a slower client is answered 408."""
+    bodies: int = Field(64, ge=1)
+    """Maximum number of requests whose bodies are being received at once; more are answered 429."""
     grace_seconds: int = Field(20, ge=0)
     """After TERM or Ctrl-C requests in progress have so long to end; then they are cut off."""

@@ -14,15 +14,11 @@ from llm_core.formats.pages import Block, Row
 from llm_core.report.plots import line_plot
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import read_json
+from llm_core.training.finetuning.method import Method
+from llm_core.training.finetuning.registry import methods
 
 LABELS = 12  # a confusion matrix wider than this is no longer read
 SAMPLES = 6
-CURVES = {  # key in the log -> (what the axis says, caption)
-    "reward": ("reward", "mean reward of the drawn answers"),
-    "kl": ("nats a token", "KL divergence from the start, as the trainer estimates it"),
-    "eval_rewards/margins": ("margin", "DPO's margin on held-out pairs"),
-    "eval_loss": ("loss", "held-out loss"),
-}
 
 
 def finetuned(data: Path) -> Iterator[Block]:
@@ -42,58 +38,71 @@ def _model(folder: Path, metrics: Row) -> Iterator[Block]:
         f"Method {metrics['method']} ({metrics['adapter']}, {share:.2%} of the weights trained, {training['steps']} "
         f"steps) from {parent['path']} ({parent['digest'][:12]}).",
     )
-    yield Block("table", list(_before_after(metrics)))
-    changes = list(_changes(metrics))
+    method = methods().get(metrics["method"])
+    if method is None:
+        yield Block("note", f"{metrics['method']} is a method that is not installed here; its figures have no titles.")
+    yield Block("table", list(_before_after(metrics, method)))
+    changes = list(_changes(metrics, method))
     if changes:
         yield Block("table", changes)
         yield Block("note", "p: one-sided sign test over the same test items, that the rise is chance.")
     yield from _classifier(folder)
     log = folder / "training_log.jsonl"
     rows = json_lines.load_rows(log, missing_ok=True)
-    for key, (axis, caption) in CURVES.items():
+    for key, curve in method.curves.items() if method else ():
         points = [(row["step"], row[key]) for row in rows if key in row]
         if len(points) > 1:
-            yield Block("figure", line_plot({axis: points}, "step", axis), f"{folder.name}: {caption}")
+            plot = line_plot({curve.axis: points}, "step", curve.axis)
+            yield Block("figure", plot, f"{folder.name}: {curve.caption}")
     yield from _samples(folder)
 
 
-def _before_after(metrics: Row) -> Iterator[Row]:
+def _title(method: Method | None, name: str) -> str:
+    """A figure's title with its unit; its name where the method is not installed."""
+    if method is None:
+        return name.replace("_", " ")
+    figure = method.figure(name)
+    return f"{figure.title}, {figure.unit}" if figure.unit else figure.title
+
+
+def _before_after(metrics: Row, method: Method | None) -> Iterator[Row]:
     before, after = metrics["before"], metrics["after"]
     for name in sorted(before.keys() | after.keys()):
-        yield {"figure": name, "before": _figure(before.get(name)), "after": _figure(after.get(name)), "baseline": None}
+        values = {"before": _figure(before.get(name)), "after": _figure(after.get(name))}
+        yield {"figure": _title(method, name), **values, "baseline": None}
     for name, value in metrics.get("baseline", {}).items():
-        yield {"figure": name.replace("_", " "), "before": None, "after": None, "baseline": _figure(value)}
+        yield {"figure": _title(method, name), "before": None, "after": None, "baseline": _figure(value)}
     for name in ("temperature", "calibration_error"):
         value = metrics.get(name)
         if isinstance(value, dict):  # as the softmax says, and after the temperature
             yield {
-                "figure": name.replace("_", " ") + ", raw and calibrated",
+                "figure": _title(method, name) + ", raw and calibrated",
                 "before": _figure(value["raw"]),
                 "after": _figure(value["calibrated"]),
                 "baseline": None,
             }
         elif value is not None:
-            yield {"figure": name, "before": None, "after": _figure(value), "baseline": None}
+            yield {"figure": _title(method, name), "before": None, "after": _figure(value), "baseline": None}
 
 
-def _changes(metrics: Row) -> Iterator[Row]:
+def _changes(metrics: Row, method: Method | None) -> Iterator[Row]:
     for name in sorted(key for key in metrics if key.endswith("_change")):
         change = metrics[name]
         yield {
-            "change of": name.removesuffix("_change"),
+            "change of": _title(method, name.removesuffix("_change")),
             "by": _with_error(change["change"], change["change_standard_error"], "+.4f"),
             "items": change["items"],
             "p": _chance(change["p_value"]),
         }
-    for name, what in (("dpo_margin", "DPO's margin"), ("kl_nats_per_answer", "KL from the start, nats an answer")):
-        if name in metrics:
-            value = metrics[name]
-            yield {"change of": what, "by": _figure(value), "items": value["items"], "p": _chance(value.get("p_value"))}
+    for name, value in metrics.items():
+        if isinstance(value, dict) and {"mean", "standard_error", "items"} <= value.keys():
+            shown = {"by": _figure(value), "items": value["items"], "p": _chance(value.get("p_value"))}
+            yield {"change of": _title(method, name), **shown}
     if "win_rate" in metrics:
         won = metrics["win_rate"]
         said = f"{won['rate']:.3f} ({won['wins']} won, {won['losses']} lost, {won['ties']} tied; judge: {won['judge']})"
         items = won["wins"] + won["losses"] + won["ties"]
-        yield {"change of": "win rate against the start", "by": said, "items": items, "p": _chance(won["p_value"])}
+        yield {"change of": _title(method, "win_rate"), "by": said, "items": items, "p": _chance(won["p_value"])}
 
 
 def _chance(p: float | None) -> float | str | None:

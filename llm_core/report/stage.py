@@ -19,13 +19,9 @@ from llm_core.report.scores import against_champion, in_short, samples, scores
 from llm_core.runtime import json_lines, timings
 from llm_core.runtime.storage import output_folder, read_json
 from llm_core.tracking import runs
+from llm_core.training.finetuning.registry import methods
 
 EXCERPT = 300  # characters of a sampled drop
-UNITS = {  # of a loss, by the method of finetuning; None pretrained
-    None: ", nats per token",
-    "instruction": ", nats per token",
-    "contrastive": ", nats per query",
-}
 
 
 def write_report(data: Path, out: Path, params: Params) -> list[Block]:
@@ -163,7 +159,7 @@ def _training(data: Path, models: dict[str, Any]) -> Iterator[Block]:
             {"training loss": [(row["step"], row["loss"]) for row in rows if "loss" in row]}, "step", "loss"
         )
         if loss:
-            unit = UNITS.get(models[name].get("method"), "")
+            unit = _loss_unit(models[name].get("method"))
             yield Block("figure", loss, f"{name}: training loss{unit}")
         curves = sorted({key for row in rows for key in row if key.startswith("heldout_bits_per_byte")})
         held = {
@@ -175,6 +171,13 @@ def _training(data: Path, models: dict[str, Any]) -> Iterator[Block]:
     speed = runs.last_metrics("pretrain").get("tokens_per_second")
     if speed:
         yield Block("text", f"Throughput of the latest pretraining at its end: {speed:,.0f} tokens per second.")
+
+
+def _loss_unit(method: str | None) -> str:
+    """Unit of a training loss: what the finetuning method says; nats per token of a pretrained model."""
+    known = methods().get(method) if method else None
+    unit = known.loss if known else "" if method else "nats per token"
+    return f", {unit}" if unit else ""
 
 
 def _metrics(folder: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ Send = Callable[[Message], Awaitable[None]]
 Body = dict[str, Any]
 
 POSTS = {"/v1/chat/completions": "messages", "/v1/completions": "prompt"}
-PASSED_ON = {"messages", "prompt", "stream", "seed", "chat_template_kwargs"}
+PASSED_ON = {"messages", "prompt", "stream", "seed"}
 SAMPLING = {"temperature", "top_p", "max_tokens", "max_completion_tokens", "stop"}
 NEUTRAL: dict[str, tuple[Any, ...]] = {  # fields of which only the value that changes nothing is taken
     "n": (1,), "best_of": (1,), "logprobs": (False, 0), "top_logprobs": (0,), "echo": (False,), "suffix": ("",),
@@ -29,6 +29,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {  # fields of which only the value that c
 }  # fmt: skip
 IGNORED = {"user", "store", "metadata", "stream_options", "service_tier"}  # a stream's usage is always sent
 HOSTS = {"127.0.0.1", "localhost", "[::1]"}
+ROLES = ("system", "user", "assistant")
+MAXIMUM_STOPS, STOP_CHARACTERS = 4, 200  # OpenAI's count; each token generated is compared with all of them
 
 
 class RefusedError(Exception):
@@ -60,7 +62,7 @@ class Guard:
         self.app, self.name, self.context, self.count = app, name, context, count
         self.defaults, self.idle, self.limits = defaults, idle, limits
         self._inner, self._outer = json.dumps(inner).encode(), json.dumps(name).encode()
-        self._held = 0
+        self._held = self._reading = 0
         self._door, self._turns = asyncio.Lock(), asyncio.Semaphore(limits.concurrent)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -74,9 +76,12 @@ class Guard:
             await _answer(send, refusal.status, _error(refusal.status, refusal.message, refusal.code))
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
-        host = dict(scope["headers"]).get(b"host", b"").decode("latin1").rpartition(":")
-        if (host[0] or host[2]) not in HOSTS:  # a page elsewhere whose name resolves to loopback
+        headers = {key: value.decode("latin1") for key, value in scope["headers"]}
+        if _host(headers.get(b"host", "")) not in HOSTS:  # a page elsewhere whose name resolves to loopback
             raise RefusedError(403, "this server answers on loopback names alone")
+        origin = headers.get(b"origin")
+        if origin is not None and _host(origin.partition("://")[2]) not in HOSTS:  # a page of another site; "null" too
+            raise RefusedError(403, "this server does not answer pages of other sites")
         method, path = scope["method"], scope["path"]
         if method == "GET" and path == "/v1/models":
             entry = {"id": self.name, "object": "model", "created": 0, "owned_by": "local"}
@@ -84,16 +89,36 @@ class Guard:
         elif method == "GET" and path == "/health":
             await self.app(scope, receive, send)
         elif method == "POST" and path in POSTS:
+            if headers.get(b"content-type", "").partition(";")[0].strip().lower() != "application/json":
+                raise RefusedError(415, "the content type must be application/json")
+            if not headers.get(b"content-length", "0").isdigit():
+                raise RefusedError(400, "the content length is not a number")
+            if int(headers.get(b"content-length", "0")) > self.limits.body_bytes:
+                raise RefusedError(413, f"a request has at most {self.limits.body_bytes:,} bytes")
+            body, stop = await self._body(receive, POSTS[path])  # a slow body holds no place in the queue
             if self._held >= self.limits.concurrent + self.limits.waiting:
                 raise RefusedError(429, f"{self._held} requests are here already; try again later")
             self._held += 1
             try:
-                body, stop = self.translate(await self._read(receive), POSTS[path])
                 await self._until_gone(receive, lambda gone: self._generate(scope, body, stop, gone, send))
             finally:
                 self._held -= 1
         else:
             raise RefusedError(404, f"no {method} {path} here; there are {', '.join(POSTS)}, /v1/models and /health")
+
+    async def _body(self, receive: Receive, wanted: str) -> tuple[Body, list[str]]:
+        """The request as `translate` gives it; its bytes must arrive within `limits.body_seconds`."""
+        if self._reading >= self.limits.bodies:
+            raise RefusedError(429, f"{self._reading} requests are being sent already; try again later")
+        self._reading += 1
+        try:
+            async with asyncio.timeout(self.limits.body_seconds):
+                body = await self._read(receive)
+        except TimeoutError:
+            raise RefusedError(408, f"the request was not sent within {self.limits.body_seconds:g} seconds") from None
+        finally:
+            self._reading -= 1
+        return await asyncio.to_thread(self.translate, body, wanted)  # a long prompt is encoded beside the event loop
 
     async def _read(self, receive: Receive) -> Body:
         data = b""
@@ -108,7 +133,7 @@ class Guard:
                 raise RefusedError(413, f"a request has at most {self.limits.body_bytes:,} bytes")
         try:
             body = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if not isinstance(body, dict):
             raise RefusedError(400, "the body is no JSON object")
@@ -122,9 +147,12 @@ class Guard:
         for key in [key for key in body if key in NEUTRAL]:
             if body.pop(key) not in NEUTRAL[key]:
                 raise RefusedError(400, f"'{key}' is not supported here")
+        for key in ("chat_template", "chat_template_kwargs"):
+            if key in body:
+                raise RefusedError(400, f"'{key}' is not taken from a client; the model's own template is used")
         unknown = sorted(set(body) - PASSED_ON - SAMPLING)
         if unknown:
-            raise RefusedError(400, f"unknown fields: {', '.join(unknown)}")
+            raise RefusedError(400, f"unknown fields: {', '.join(unknown)[:200]}")
         _check_shape(body, wanted)
         try:
             prompt = self.count(body)
@@ -240,22 +268,49 @@ def _check_shape(body: Body, wanted: str) -> None:
     value = body.get(wanted)
     if wanted == "prompt" and not (isinstance(value, str) and value):
         raise RefusedError(400, "'prompt' must be a text (one, not empty)")
-    if wanted == "messages" and not (
-        isinstance(value, list)
-        and value
-        and all(
-            isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str) for m in value
-        )
-    ):
-        raise RefusedError(400, "'messages' must be a list of objects with 'role' and 'content', both texts")
+    if wanted == "messages":
+        if not isinstance(value, list) or not value:
+            raise RefusedError(400, "'messages' must be a list of messages, not empty")
+        body[wanted] = [_message(number, message) for number, message in enumerate(value)]
+    if not isinstance(body.get("stream", False), bool):
+        raise RefusedError(400, "'stream' must be true or false")
     for key, low, high in (("temperature", 0, 2), ("top_p", 0, 1), ("max_tokens", 1, 1 << 31), ("seed", 0, 1 << 62),
                            ("max_completion_tokens", 1, 1 << 31)):  # fmt: skip
         number = body.get(key, low)
         if isinstance(number, bool) or not isinstance(number, int | float) or not low <= number <= high:
             raise RefusedError(400, f"'{key}' must be a number from {low} to {high}")
     stop = body.get("stop", [])
-    if not (isinstance(stop, str) or (isinstance(stop, list) and all(isinstance(s, str) and s for s in stop))):
-        raise RefusedError(400, "'stop' must be a text or a list of texts")
+    stops = [stop] if isinstance(stop, str) else stop
+    if not (isinstance(stops, list) and all(isinstance(one, str) and one for one in stops)):
+        raise RefusedError(400, "'stop' must be a text or a list of texts, none of them empty")
+    if len(stops) > MAXIMUM_STOPS or any(len(one) > STOP_CHARACTERS for one in stops):
+        raise RefusedError(400, f"'stop' takes at most {MAXIMUM_STOPS} texts of at most {STOP_CHARACTERS} characters")
+    if isinstance(body.get("seed"), float):
+        raise RefusedError(400, "'seed' must be a whole number")
+
+
+def _message(number: int, message: Any) -> dict[str, str]:
+    """A message with its role checked and its content as one text. Raises RefusedError."""
+    where = f"messages[{number}]"
+    if not isinstance(message, dict):
+        raise RefusedError(400, f"{where} must be an object with 'role' and 'content'")
+    if message.get("role") not in ROLES:
+        raise RefusedError(400, f"{where}: 'role' must be one of {', '.join(ROLES)}")
+    content = message.get("content")
+    if isinstance(content, list) and content:
+        parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+        if len(parts) != len(content) or not all(isinstance(part, str) for part in parts):
+            raise RefusedError(400, f"{where}: each part of 'content' must be {{'type': 'text', 'text': ...}}")
+        content = "".join(map(str, parts))
+    if not isinstance(content, str):
+        raise RefusedError(400, f"{where}: 'content' must be a text or a list of text parts")
+    return {"role": message["role"], "content": content}
+
+
+def _host(address: str) -> str:
+    """The host of `host:port`, `[::1]:port` or `host`, in lower case."""
+    host, colon, port = address.lower().rpartition(":")
+    return host if colon and port.isdigit() else address.lower()
 
 
 def _is_stream(start: Message) -> bool:

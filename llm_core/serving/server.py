@@ -12,10 +12,13 @@ constraints.txt, and a test starts the server and asks it.
 import os
 import signal
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.models.loading import check_purpose, choose_device, context_of, load_tokenizer, read_config
+from llm_core.models.prompts import encode_chat
 from llm_core.params.serving import Serving
 from llm_core.runtime.progress import log
 from llm_core.serving.guard import Guard
@@ -26,8 +29,11 @@ def serve(model: Path, port: int, device: str, limits: Serving) -> int:
 
     Raises UserError: no model at `model`, the port is taken.
     """
-    if not (model / "config.json").is_file() or not (model / "tokenizer.json").is_file():
-        raise UserError(f"{model}: no model with a tokenizer in Hugging Face layout here")
+    if not 1 <= port <= 65535:
+        raise UserError(f"--port {port}: a port lies between 1 and 65535")
+    check_purpose(model, read_config(model), "language")
+    load_tokenizer(model)
+    choose_device(device)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -94,13 +100,33 @@ def guarded_app(model: Path, device: str, limits: Serving) -> Guard:
         if "messages" in body:
             if not tokenizer.chat_template:
                 raise ValueError("this model has no chat template; use /v1/completions")
-            return len(
-                tokenizer.apply_chat_template(body["messages"], add_generation_prompt=True, return_dict=True)[
-                    "input_ids"
-                ]
-            )
+            with lock:
+                return len(encode_chat(tokenizer, body["messages"]))
         return len(tokenizer(body["prompt"])["input_ids"])
 
-    context = getattr(network.config, "max_position_embeddings", None) or 1 << 20
+    lock = threading.RLock()
+    tokenizer.__class__ = _data_as_text(type(tokenizer), lock)
+    context = context_of(network.config) or 1 << 20
     defaults = network.generation_config.to_diff_dict()
     return Guard(app, model.resolve().name, inner, context, count, defaults, generation.idle, limits)
+
+
+def _data_as_text(kind: type, lock: threading.RLock) -> type:
+    """A tokenizer's class whose calls encode what clients send as data: names of control tokens are ordinary text.
+
+    A fast tokenizer keeps how it treats such names as state, so that one call at a time holds `lock`.
+    """
+
+    class Plain(kind):  # type: ignore[misc]
+        def apply_chat_template(self, conversation: Any, *arguments: Any, **options: Any) -> Any:
+            options["sanitize_control_tokens"] = options.get("tokenize", True)
+            return super().apply_chat_template(conversation, *arguments, **options)
+
+        def __call__(self, text: Any = None, *arguments: Any, **options: Any) -> Any:
+            with lock:
+                if not options.get("sanitize_control_tokens"):
+                    options["split_special_tokens"] = True
+                return super().__call__(text, *arguments, **options)
+
+    Plain.__name__ = kind.__name__
+    return Plain

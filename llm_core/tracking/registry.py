@@ -118,6 +118,11 @@ def previous_champion(name: str, digest: str) -> tuple[str, Path] | None:
     return (version, store.evaluation(version)) if version else None
 
 
+def names() -> list[str]:
+    """Names of all registered models."""
+    return versions.registered_models()
+
+
 def listing(name: str) -> list[dict[str, Any]]:
     """Every version, newest first: version, model, aliases, gate."""
     return versions.Registry(name).listing()

@@ -29,7 +29,7 @@ def test_sampled_drops_are_a_table_for_each_reason(tmp_path: Path) -> None:
     assert shown == [
         "| score | characters | begins | url |",
         "| --- | --- | --- | --- |",
-        *["| 3 | 17 | three \\| &lt;i> words |  |"] * 2,
+        *["| 3 | 17 | three &#124; &lt;i> words |  |"] * 2,
     ]
     assert "http://b.org/" in metadata["drops: language"].value
     assert len(str(metadata["drops: language"].value).splitlines()[2]) < 200

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.models import prompts
 from llm_core.models.loading import load_tokenizer as read_tokenizer
 from llm_core.models.prompts import encode_chat, encode_rendered, render_chat
 from llm_core.training.finetuning.rows import names
@@ -109,6 +110,22 @@ def encode_rows(tokenizer: Any, rows: list[dict[str, Any]], max_length: int, too
             }  # keeps the first token
         encoded.rows.append(sample)
     return encoded
+
+
+def encode_text(tokenizer: Any, text: str, limit: int, ends: bool) -> tuple[list[int], bool]:
+    """(ids of at most `limit` tokens, whether the text lost its end).
+
+    A closing special token (BERT's separator) stays when the text is cut; with `ends` there is one
+    end token, by which T5's head finds its place.
+    """
+    ids = prompts.encode_text(tokenizer, text, special=True)
+    if ends and ids[-1:] != [tokenizer.eos_token_id]:
+        ids.append(tokenizer.eos_token_id)
+    cut = len(ids) > limit
+    if cut:
+        closing = ids[-1:] if ids[-1] in tokenizer.all_special_ids else []
+        ids = ids[: limit - len(closing)] + closing
+    return ids or [tokenizer.eos_token_id], cut
 
 
 def _text(tokenizer: Any, messages: list[Message], add_generation_prompt: bool = False) -> str:

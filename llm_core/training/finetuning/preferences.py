@@ -4,17 +4,11 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.training.finetuning.conversation import encode_conversation
+from llm_core.training.finetuning.data.layouts import conversation
 from llm_core.training.finetuning.rows import names
-from llm_core.training.finetuning.training import Job, Row, batches_of_like_length
+from llm_core.training.finetuning.training import Job, batches_of_like_length
 
 Pair = dict[str, Any]  # row, its name, and chosen and rejected as encoded conversations
-
-
-def conversation(row: Row, answer: str) -> list[dict[str, str]]:
-    """The messages of a row's prompt (text, or messages already) with one of its answers."""
-    prompt = row["prompt"]
-    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-    return [*turns, {"role": "assistant", "content": answer}]
 
 
 def encode_pairs(job: Job, side: str) -> tuple[list[Pair], int]:

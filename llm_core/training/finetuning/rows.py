@@ -10,16 +10,10 @@ from typing import Any
 from llm_core.errors import UserError
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import output_file, write_json
+from llm_core.training.finetuning.data.labels import label_of
+from llm_core.training.finetuning.method import SIDES
+from llm_core.training.finetuning.registry import method as find_method
 
-SIDES = ("train", "heldout", "test")
-NEEDED = {  # method -> fields that every row has
-    "classification": ("text", "label"),
-    "instruction": ("messages",),
-    "reward": ("prompt", "chosen", "rejected"),
-    "dpo": ("prompt", "chosen", "rejected"),
-    "rlhf": ("prompt", "answer"),
-    "contrastive": ("query", "passage"),
-}
 DOCUMENTS = "documents.json"  # side -> id of a document -> ids of the rows that were made from it
 TRAINED = "training_rows.jsonl"  # in the folder of a finetuned model: the ids of the rows that each step saw
 Row = dict[str, Any]
@@ -48,6 +42,7 @@ def read_rows(folder: str | Path, method: str) -> dict[str, list[Row]]:
 
     Raises UserError, with file and line, where a row lacks what `method` needs or a side is missing.
     """
+    known = find_method(method)
     split: dict[str, list[Row]] = {}
     for side in SIDES:
         path = Path(folder) / f"{side}.jsonl"
@@ -55,10 +50,20 @@ def read_rows(folder: str | Path, method: str) -> dict[str, list[Row]]:
             raise UserError(f"{path}: no such file; `llm-core finetune-data {method} --out {folder}` makes it")
         split[side] = []
         for number, row in json_lines.read_rows(path):
-            missing = [name for name in NEEDED[method] if name not in row]
+            missing = [name for name in known.fields if name not in row]
             if missing:
                 raise UserError(f"{path}:{number}: lacks '{missing[0]}', which {method} needs")
+            if "label" in known.fields:
+                try:
+                    row["label"] = label_of(row["label"])
+                except ValueError as error:
+                    raise UserError(f"{path}:{number}: {error}") from None
             split[side].append(row)
-    if not split["train"]:
-        raise UserError(f"{folder}/train.jsonl: no rows to train on")
+    for side, minimum in known.minimum.items():
+        if len(split[side]) < minimum:
+            knob = "finetuning.data.test_share" if side == "test" else "finetuning.data.heldout_share"
+            raise UserError(
+                f"{folder}/{side}.jsonl: {len(split[side])} rows; {method} needs a minimum of {minimum} there "
+                f"(give `llm-core finetune-data {method}` more rows, or a larger {knob})"
+            )
     return split

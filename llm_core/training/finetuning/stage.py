@@ -8,7 +8,6 @@ a kill goes on from the last complete checkpoint, and another command never find
 """
 
 import gc
-import importlib
 import json
 import os
 import shutil
@@ -26,7 +25,9 @@ from llm_core.runtime.progress import log, report
 from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tracking.runs import Run, run
 from llm_core.training.finetuning.conversation import load_tokenizer
-from llm_core.training.finetuning.model_kinds import check_applies, read_config
+from llm_core.training.finetuning.model_kinds import read_config
+from llm_core.training.finetuning.registry import check_applies
+from llm_core.training.finetuning.registry import method as find_method
 from llm_core.training.finetuning.rows import TRAINED, read_rows
 
 SCRATCH = Path(".scratch/finetuning")
@@ -73,10 +74,22 @@ def finetune(method: str, model: Path, data: Path, out: Path, params: Params) ->
         for name in ("metrics.json", "samples.json", "training_log.jsonl"):
             if (out / name).exists():
                 current.artifact(out / name)
-        current.tags({"model_digest": content_digest(out)})
+        current.tags({"model_digest": content_digest(out), "mlflow.note.content": described(method, metrics)})
     shutil.rmtree(scratch, ignore_errors=True)
+    log(f"finetune {method}: use it with `llm-core {find_method(method).use.format(model=out)}`")
     report({"metrics": metrics})
     return metrics
+
+
+def described(method: str, metrics: dict[str, Any]) -> str:
+    """What the figures of a run mean, as Markdown for MLflow's description of the run."""
+    room = find_method(method)
+    names = sorted({*metrics.get("before", {}), *metrics.get("after", {})})
+    figures = {name: room.figure(name) for name in names}
+    lines = [
+        f"- `{name}`: {figure.title}" + (f" ({figure.unit})" if figure.unit else "") for name, figure in figures.items()
+    ]
+    return "\n".join([room.help, "", *lines])
 
 
 def launch(processes: int, arguments: list[str]) -> int:
@@ -103,14 +116,14 @@ def _train(
     from llm_core.training.finetuning.scoring import sample_rows
     from llm_core.training.finetuning.training import Job
 
-    room = importlib.import_module(f"llm_core.training.finetuning.{method}")
+    room = find_method(method)
     scratch.mkdir(parents=True, exist_ok=True)
-    tokenizer = load_tokenizer(str(model), chat=method != "classification")
+    tokenizer = load_tokenizer(str(model), chat=room.chat)
     if section.heldout_rows:
         rows = rows | {"heldout": sample_rows(rows["heldout"], section.heldout_rows, seed)}
     job = Job(method, model, kind, adapter, rows, section, seed, scratch, current, tokenizer)
     job.base = _start(job)
-    head, labels = (room.HEAD, room.labels(job)) if hasattr(room, "HEAD") else ("generation", None)
+    head, labels = room.head, room.labels(job)
     figures: dict[str, Any] = {"test_rows_too_long": _leave_out_unaskable(job)}
     started = scratch / "before.json"
     if folder is not None:
@@ -124,10 +137,9 @@ def _train(
     final = export(job, head, labels, folder)
     figures["after"] = room.measure(job, final)
     samples = {when: figures[when].pop("samples", []) for when in ("before", "after")}
-    if hasattr(room, "finish"):
-        figures |= room.finish(job, final, figures, folder)
-    if hasattr(room, "baseline"):
-        figures["baseline"] = room.baseline(job)
+    figures |= room.finish(job, final, figures, folder)
+    if baseline := room.baseline(job):
+        figures["baseline"] = baseline
     for when in ("before", "after"):
         figures[when].pop("items", None)  # per-item figures were for the comparison only
     json_lines.write_rows(folder / "training_log.jsonl", result.pop("log"), sort_keys=True)
@@ -141,14 +153,13 @@ def _train(
 def _leave_out_unaskable(job: Any) -> int:
     """Take out test rows that leave the model no positions to answer in, where answers are generated; how many."""
     from llm_core.training.finetuning.conversation import prompt_ids
-    from llm_core.training.finetuning.preferences import conversation
 
+    asked = find_method(job.method).asked
     positions = getattr(read_config(job.base), "max_position_embeddings", None)
-    if job.kind != "decoder" or not positions or not hasattr(job.params, "max_new_tokens"):
+    if asked is None or job.kind != "decoder" or not positions:
         return 0
-    asked = [row["messages"][:-1] if "messages" in row else conversation(row, "")[:-1] for row in job.rows["test"]]
     room = positions - job.params.max_new_tokens
-    fits = [len(prompt_ids(job.tokenizer, messages)) <= room for messages in asked]
+    fits = [len(prompt_ids(job.tokenizer, messages)) <= room for messages in map(asked, job.rows["test"])]
     job.rows["test"] = [row for row, fit in zip(job.rows["test"], fits, strict=True) if fit]
     return fits.count(False)
 

@@ -14,8 +14,8 @@ from llm_core.training.finetuning.conversation import load_tokenizer
 
 def classify(folder: Path, texts: list[str]) -> list[dict[str, Any]]:
     """`text, label, confidence` and all `probabilities` by label; confidences are calibrated where the model is."""
-    from llm_core.training.finetuning.classification import encode_text as encode_row
-    from llm_core.training.finetuning.classification import predict, softmax
+    from llm_core.training.finetuning.calibration import predict, softmax
+    from llm_core.training.finetuning.conversation import encode_text as encode_row
 
     loaded = loading.load(folder, "classification")
     model, config, tokenizer = loaded.network, loaded.network.config, load_tokenizer(str(folder), chat=False)

@@ -263,4 +263,4 @@ def test_sampled_drops_stand_folded_by_source_and_reason(data: Path) -> None:
     assert "A <b>| short one" in page.cells and "http://b.org/" in page.cells
     assert max(map(len, page.cells)) <= 302
     text = (data / "report/report.md").read_text()
-    assert "Sampled drops of a: too_short (1):\n\n| score |" in text and "| A &lt;b>\\| short one |" in text
+    assert "Sampled drops of a: too_short (1):\n\n| score |" in text and "| A &lt;b>&#124; short one |" in text

@@ -34,7 +34,9 @@ def port(endless: Path) -> Iterator[int]:
 def stream(port: int) -> HTTPResponse:
     """A long answer that has begun."""
     body = json.dumps(LONG | {"stream": True}).encode()
-    answer = urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/completions", body, timeout=300)
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/completions", body, headers)
+    answer = urllib.request.urlopen(request, timeout=300)
     assert answer.readline().startswith(b"data: ")
     assert isinstance(answer, HTTPResponse)
     return answer

@@ -155,7 +155,8 @@ def test_the_client_of_openai_understands_it(server: tuple[int, Any, Path]) -> N
 def test_told_to_stop_it_ends_its_answer_first(server: tuple[int, subprocess.Popen[str], Path]) -> None:
     port, process, _ = server
     body = json.dumps({"prompt": "The", "max_tokens": 40, "stream": True, "temperature": 0}).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/completions", body)
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/completions", body, headers)
     with urllib.request.urlopen(request, timeout=60) as answer:
         first = answer.readline().decode()
         process.send_signal(signal.SIGTERM)

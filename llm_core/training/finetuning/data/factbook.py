@@ -49,10 +49,30 @@ QUESTIONS: dict[str, tuple[str, str]] = {
     "Exchange rates - Currency": ("Currency", "What is the currency of {country}?"),
     "Languages": ("Languages", "Which languages are spoken in {country}?"),
 }
-MAXIMUM_ANSWER = 48  # characters: what an exact match can be asked of
+MAXIMUM_ANSWER = 48  # characters; longer answers are rarely matched exactly
 CONTEXT_FIELDS = 4  # lines before an open question, the asked one among them
 TAG = re.compile(r"<[^>]+>")
 CLAUSE = re.compile(r"\s*(?:\(|;|<br|\bnote\b|note:).*", re.S)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a method makes its default rows of."""
+
+    countries: "list[Country]"
+    sides: dict[str, str]
+    """Country -> train, heldout or test."""
+    items: dict[str, list[Row]]
+    """Country -> its questions; see `questions`."""
+    seed: int
+
+    def by_side(self, rows: dict[str, list[Row]]) -> Split:
+        """Rows by country as rows by side, countries in alphabetical order."""
+        return _sides(rows, self.sides)
+
+    def preferences(self) -> Split:
+        """Rows `prompt, chosen, rejected`; see `preference`."""
+        return preference(self.items, self.sides, self.seed)
 
 
 @dataclass
@@ -122,26 +142,6 @@ def questions(countries: list[Country], open_variants: int, seed: int) -> dict[s
     return items
 
 
-def instruction(items: dict[str, list[Row]], sides: dict[str, str]) -> Split:
-    """Rows with `messages` (user asks, assistant answers)."""
-    return _sides(
-        {
-            country: [
-                {
-                    **{key: row[key] for key in ("id", "field", "country", "kind", "answer", "documents")},
-                    "messages": [
-                        {"role": "user", "content": row["prompt"]},
-                        {"role": "assistant", "content": row["answer"]},
-                    ],
-                }
-                for row in rows
-            ]
-            for country, rows in items.items()
-        },
-        sides,
-    )
-
-
 def preference(items: dict[str, list[Row]], sides: dict[str, str], seed: int) -> Split:
     """Rows `prompt, chosen, rejected`: the right answer against another country's, of the same split."""
     pools: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(dict)  # answer -> documents that it is from
@@ -161,27 +161,6 @@ def preference(items: dict[str, list[Row]], sides: dict[str, str], seed: int) ->
                 made = sorted({*row["documents"], *pool[rejected]})
                 pairs[country].append({**kept, "chosen": row["answer"], "rejected": rejected, "documents": made})
     return _sides(pairs, sides)
-
-
-def verifiable(items: dict[str, list[Row]], sides: dict[str, str]) -> Split:
-    """Rows `prompt, answer`: the answer can be checked, so that no reward model is needed."""
-    return _sides(items, sides)
-
-
-def topics(countries: list[Country], sides: dict[str, str], seed: int, characters: int = 240) -> Split:
-    """Rows `text, label`: a passage of a country's section, without its headings, and the section's name."""
-    rows: dict[str, list[Row]] = {}
-    for country in countries:
-        rows[country.name] = []
-        for section, values in sorted(country.sections.items()):
-            pieces = [value for value in values if len(value) > 30]
-            random.Random(f"{seed}-{country.name}-{section}").shuffle(pieces)
-            for number, piece in enumerate(pieces[:3]):
-                key = short_hash(country.name, section, str(number))
-                text = piece[:characters].rsplit(" ", 1)[0] if len(piece) > characters else piece
-                made = {"country": country.name, "documents": [country.section_documents[section]]}
-                rows[country.name].append({"id": key, "text": text, "label": section, **made})
-    return _sides(rows, sides)
 
 
 def most_frequent_answers(train: list[Row]) -> dict[str, str]:

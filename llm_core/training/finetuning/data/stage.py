@@ -8,6 +8,7 @@ from llm_core.params import Params
 from llm_core.runtime.progress import log, report
 from llm_core.runtime.storage import output_folder, write_json
 from llm_core.training.finetuning.data import factbook
+from llm_core.training.finetuning.registry import method as find_method
 from llm_core.training.finetuning.rows import write_rows
 
 
@@ -15,12 +16,12 @@ def prepare(method: str, source: str, out: Path, params: Params) -> dict[str, An
     """Write rows for `method` from `source` into `out`; returns the metrics.
 
     `source` is a `split` folder of documents (then the Factbook's fields become rows), or a data set: a file, a
-    folder of files, or the name of a preset (see `llm_core.training.finetuning.datasets`).
+    folder of files, or the name of a preset (see `hub.py`).
     """
     if (Path(source) / "train" / "documents").is_dir():
         split, metrics = from_factbook(method, source, params)
     else:
-        from llm_core.training.finetuning.formats import from_dataset
+        from llm_core.training.finetuning.data.dataset import from_dataset
 
         split, metrics = from_dataset(method, source, params)
     metrics |= {f"{side}_rows": len(rows) for side, rows in split.items()}
@@ -34,20 +35,15 @@ def prepare(method: str, source: str, out: Path, params: Params) -> dict[str, An
 
 def from_factbook(method: str, source: str, params: Params) -> tuple[factbook.Split, dict[str, Any]]:
     """The default data of `method`, split by country, and its metrics; see `factbook.py`."""
-    if method == "contrastive":
-        raise UserError(f"{source}: `llm-core encoder-data --in {source} --out FOLDER` makes pairs of documents")
+    make = find_method(method).default_rows
+    if make is None:
+        hint = find_method(method).other_data.format(source=source) or "give a data set of your own"
+        raise UserError(f"{source}: {method} makes no rows of documents; {hint}")
     data = params.finetuning.data
     countries = factbook.read_countries(source)
     sides = factbook.split_countries(countries, data.heldout_share, data.test_share)
     items = factbook.questions(countries, data.open_variants, params.seed)
-    if method == "classification":
-        split = factbook.topics(countries, sides, params.seed)
-    elif method == "instruction":
-        split = factbook.instruction(items, sides)
-    elif method == "rlhf":
-        split = factbook.verifiable(items, sides)
-    else:
-        split = factbook.preference(items, sides, params.seed)
+    split = make(factbook.Facts(countries, sides, items, params.seed))
     test = [country for country in countries if sides[country.name] == "test"]
     metrics: dict[str, Any] = {
         f"{side}_countries": list(sides.values()).count(side) for side in ("train", "heldout", "test")

@@ -9,17 +9,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from llm_core.errors import UserError
-from llm_core.params.finetuning import Finetuning, Method, Parent
+from llm_core.params.finetuning import Finetuning, Parent
+from llm_core.training.finetuning.registry import methods
 from tests.llm_core.training.finetuning import tiny
 
-METHODS = get_args(Method)
+METHODS = tuple(methods())
 
 
 @pytest.fixture(autouse=True)

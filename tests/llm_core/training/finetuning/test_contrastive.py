@@ -10,10 +10,10 @@ from llm_core.params import Params
 from llm_core.params.finetuning import Data
 from llm_core.retrieval.encoders import Encoder
 from llm_core.training.finetuning import stage
-from llm_core.training.finetuning.contrastive import info_nce, rank
+from llm_core.training.finetuning.data.dataset import convert
 from llm_core.training.finetuning.data.stage import prepare
-from llm_core.training.finetuning.formats import convert
 from llm_core.training.finetuning.rows import write_rows
+from llm_core.training.finetuning.sentence_vectors import info_nce, rank
 from tests.llm_core.training.finetuning import tiny
 
 NAMES = [first + last for first in ("Ba", "Do", "Ki", "Lu", "Me", "Po", "Ra", "Su") for last in "bdfgklmnprst"]

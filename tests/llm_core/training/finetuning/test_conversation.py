@@ -46,7 +46,9 @@ def test_batches_are_of_like_length_and_in_no_order_of_length():
 
 
 def test_padding_has_no_label():
-    ids, mask, labels = padded([{"input_ids": [5, 6], "labels": [-100, 6]}, {"input_ids": [7], "labels": [7]}], pad=2)
+    ids, mask, labels = padded(
+        [{"input_ids": [5, 6], "labels": [-100, 6]}, {"input_ids": [7], "labels": [7]}], 2, "cpu"
+    )
     assert ids.tolist() == [[5, 6], [7, 2]]
     assert mask.tolist() == [[1, 1], [1, 0]]
     assert labels.tolist() == [[-100, 6], [7, -100]]

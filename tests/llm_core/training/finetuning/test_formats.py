@@ -7,8 +7,10 @@ import pytest
 from llm_core.errors import UserError
 from llm_core.params import Params
 from llm_core.params.finetuning import Data
-from llm_core.training.finetuning.formats import convert, from_dataset, read_raw, stratified
-from llm_core.training.finetuning.twins import jaccard, remove_twins, shingles
+from llm_core.training.finetuning.data.dataset import convert, from_dataset
+from llm_core.training.finetuning.data.readers import read_file
+from llm_core.training.finetuning.data.splits import stratified
+from llm_core.training.finetuning.data.twins import jaccard, remove_twins, shingles
 
 ANSWER = {"role": "assistant", "content": "four"}
 TALK = [{"role": "user", "content": "two and two"}, ANSWER]
@@ -53,7 +55,7 @@ def test_bad_rows_are_named_by_file_and_line_and_counted(tmp_path):
 def test_tables_name_the_line_even_after_a_quoted_line_break(tmp_path):
     file = tmp_path / "rows.csv"
     file.write_text('text,label\n"a\nb",ham\nonly\n')
-    assert list(read_raw(str(file))) == [
+    assert list(read_file(file)) == [
         (f"{file}:3", {"text": "a\nb", "label": "ham"}),
         (f"{file}:4", {"__error__": "1 fields where the header has 2"}),
     ]

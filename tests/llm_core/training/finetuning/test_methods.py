@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 
 from llm_core.errors import UserError
 from llm_core.params import Params
-from llm_core.params.finetuning import Instruction
 from llm_core.training.finetuning import stage
-from llm_core.training.finetuning.model_kinds import APPLIES, check_applies
+from llm_core.training.finetuning.methods.instruction import Instruction
 from llm_core.training.finetuning.models import add_adapter, load
+from llm_core.training.finetuning.registry import check_applies, methods
 from tests.llm_core.training.finetuning import tiny
 from tests.llm_core.training.finetuning.tiny import rows, run
 
@@ -29,12 +29,12 @@ def here(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("method", APPLIES)
+@pytest.mark.parametrize("method", tuple(methods()))
 def test_method_trains_family_or_is_refused_with_its_reason(method, family):
     from transformers import AutoConfig, AutoTokenizer
 
     kind = {"bert": "encoder", "t5": "encoder-decoder", "flan-t5": "encoder-decoder"}.get(family, "decoder")
-    if kind not in APPLIES[method]:
+    if kind not in methods()[method].kinds:
         with pytest.raises(UserError, match=f"{method} does not apply to {family.removeprefix('flan-')}, an {kind}"):
             run(method, family)
         return

@@ -18,7 +18,7 @@ ROWS = 20
 NAMES = [["neg", "pos"], ["World", "Sports", "Business", "Sci/Tech"], ["ham", "spam"]]
 PREPARE = """
 import json, sys
-from llm_core.training.finetuning.formats import from_dataset
+from llm_core.training.finetuning.data.dataset import from_dataset
 from llm_core.params import Params
 params = Params.model_validate({"finetuning": {"data": {"near_duplicate_similarity": 1.0}}})
 for preset, method in json.loads(sys.argv[1]):

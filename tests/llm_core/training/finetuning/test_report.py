@@ -50,7 +50,12 @@ def test_reinforcement_shows_its_rise_and_the_curves_of_reward_and_kl(tmp_path):
     (folder / "samples.json").write_text(json.dumps({"before": shown[:1], "after": shown[1:]}))
     blocks = list(finetuned(tmp_path))
     changes, samples = tables(blocks)[-2:]
-    assert changes[0] == {"change of": "answer_f1", "by": "+0.2500\u00a0±\u00a00.1000", "items": 8, "p": 0.01}
+    assert changes[0] == {
+        "change of": "word F1 of the answer with the right one",
+        "by": "+0.2500\u00a0±\u00a00.1000",
+        "items": 8,
+        "p": 0.01,
+    }
     assert changes[1]["by"] == "1.5000\u00a0±\u00a00.2500"
     assert samples == [{"prompt": "a?", "before": "no", "after": "yes", "wanted": "yes"}]
     captions = [block.caption for block in blocks if block.kind == "figure"]

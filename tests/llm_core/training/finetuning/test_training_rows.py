@@ -5,12 +5,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
 
-from llm_core.params.finetuning import Method
+from llm_core.training.finetuning.registry import methods
 from tests.llm_core.training.finetuning import tiny
 
 COUNTRY = re.compile("|".join(tiny.COUNTRIES))
@@ -70,7 +70,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", get_args(Method))
+@pytest.mark.parametrize("method", tuple(methods()))
 def test_each_step_saw_what_is_told(method: str) -> None:
     tiny.rows(method)
     batch = {"micro_batch": 4, "generations": 2} if method == "rlhf" else {"micro_batch": 3}

@@ -5,6 +5,7 @@ import json
 from llm_core.formats.documents import DocumentWriter
 from llm_core.training.finetuning import rows
 from llm_core.training.finetuning.data import factbook
+from llm_core.training.finetuning.registry import methods
 
 
 def documents(folder, sides):
@@ -72,7 +73,7 @@ def test_each_row_names_the_documents_that_it_was_made_from(tmp_path):
         if row["chosen"] == "City Mali" and row["kind"] == "closed"
     ]
     assert pair["documents"] == ["train0", "train1"]  # of the right answer and of the wrong one
-    split = factbook.instruction(items, sides)
+    split = methods()["instruction"].default_rows(factbook.Facts(countries, sides, items, 1))
     rows.write_rows(tmp_path, split)
     listing = json.loads((tmp_path / rows.DOCUMENTS).read_text())
     assert listing["train"]["people"] == [row["id"] for row in split["train"] if "people" in row["documents"]]

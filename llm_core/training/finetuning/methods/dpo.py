@@ -5,19 +5,46 @@ Judge of the win rate: word F1 (SQuAD's) of the greedy answer against the chosen
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from llm_core.evaluation.answer_matching import answer_f1
-from llm_core.training.finetuning.conversation import IGNORED
-from llm_core.training.finetuning.preferences import Pair, conversation, encode_pairs, in_order, summary
-from llm_core.training.finetuning.scoring import answer_logps, generate, mean_and_error, paired, sample_rows, sign_test
-from llm_core.training.finetuning.training import Job, Row, arguments, train
+from pydantic import Field
+
+from llm_core.params.finetuning import Training
+from llm_core.training.finetuning.data.layouts import PREFERENCES, asked, prompt_text
+from llm_core.training.finetuning.method import Curve, Figure, Method, Row
+
+if TYPE_CHECKING:
+    from llm_core.training.finetuning.data.factbook import Facts
+    from llm_core.training.finetuning.preferences import Pair
+    from llm_core.training.finetuning.training import Job
 
 
-def finetune(job: Job) -> dict[str, Any]:
+class Dpo(Training):
+    """Direct preference optimization (arXiv:2305.18290)."""
+
+    beta: float = Field(0.1, gt=0)
+    """Weight of staying near the reference model."""
+    sft_weight: float = Field(0.0, ge=0)
+    """Weight of the chosen answers' cross-entropy beside DPO's loss (arXiv:2404.19733). DPO alone is satisfied
+    if both answers lose probability, the rejected one faster; the model may then produce neither."""
+    scored_items: int = Field(150, ge=0)
+    """Number of test prompts that are answered before and after training, for the win rate."""
+    max_new_tokens: int = Field(24, ge=1)
+    """Maximum length of a generated answer, in tokens."""
+
+
+def default_rows(facts: "Facts") -> dict[str, list[Row]]:
+    """The Factbook's preferences."""
+    return facts.preferences()
+
+
+def finetune(job: "Job") -> dict[str, Any]:
     """Train; see `training.train`."""
     from datasets import Dataset
     from trl import DPOConfig
+
+    from llm_core.training.finetuning.preferences import encode_pairs, in_order, summary
+    from llm_core.training.finetuning.training import arguments, train
 
     pairs = {side: encode_pairs(job, side) for side in ("train", "heldout")}
     ordered = in_order(job, pairs)
@@ -33,8 +60,12 @@ def finetune(job: Job) -> dict[str, Any]:
     return {**train(job, trainer, [pair["name"] for pair in ordered["train"]]), "data": summary(pairs)}
 
 
-def measure(job: Job, model: Any) -> dict[str, Any]:
+def measure(job: "Job", model: Any) -> dict[str, Any]:
     """On test pairs: how often the chosen answer is the likelier one, the log-probability margin, judged answers."""
+    from llm_core.evaluation.answer_matching import answer_f1
+    from llm_core.training.finetuning.preferences import encode_pairs
+    from llm_core.training.finetuning.scoring import answer_logps, generate, mean_and_error, sample_rows
+
     pairs, _ = encode_pairs(job, "test")
     pad = job.tokenizer.pad_token_id
     chosen = answer_logps(model, [pair["chosen"] for pair in pairs], pad)
@@ -42,7 +73,7 @@ def measure(job: Job, model: Any) -> dict[str, Any]:
     margins = [one - other for one, other in zip(chosen, rejected, strict=True)]
     right = [float(margin > 0) for margin in margins]
     rows = sample_rows(job.rows["test"], job.params.scored_items, job.seed)
-    prompts = [conversation(row, "")[:-1] for row in rows]
+    prompts = [asked(row) for row in rows]
     answers = generate(model, job.tokenizer, prompts, job.params.max_new_tokens) if rows else []
     judged = [answer_f1(text, row["chosen"]) for row, (text, _) in zip(rows, answers, strict=True)]
     return {
@@ -57,8 +88,10 @@ def measure(job: Job, model: Any) -> dict[str, Any]:
     }
 
 
-def finish(job: Job, model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
+def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Changes on the same items: accuracy, DPO's margin (reward difference, beta times log ratios), win rate."""
+    from llm_core.training.finetuning.scoring import mean_and_error, paired, sign_test
+
     before, after = figures["before"]["items"], figures["after"]["items"]
     wins = sum(b > a for a, b in zip(before["judged"], after["judged"], strict=True))
     losses = sum(b < a for a, b in zip(before["judged"], after["judged"], strict=True))
@@ -79,8 +112,13 @@ def finish(job: Job, model: Any, figures: dict[str, Any], folder: Path) -> dict[
     }
 
 
-def trl_row(pair: Pair) -> Row:
-    """A pair as TRL's collator reads it: ids of the prompt and of each answer, which part where no token spans."""
+def trl_row(pair: "Pair") -> Row:
+    """A pair as TRL's collator reads it: ids of the prompt and of each answer.
+
+    Prompt and answer are split at a token boundary.
+    """
+    from llm_core.training.finetuning.conversation import IGNORED
+
     ids, labels = pair["chosen"]["input_ids"], pair["chosen"]["labels"]
     prompt = len(labels) - labels[::-1].index(IGNORED)  # behind the last token that no answer holds
     return {
@@ -104,3 +142,32 @@ def _trainer_class() -> Any:
             return dataset
 
     return EncodedDPOTrainer
+
+
+METHOD = Method(
+    help="Direct preference optimization: chosen answers become likelier than rejected ones, without a reward model.",
+    params=Dpo,
+    fields=("prompt", "chosen", "rejected"),
+    kinds=("decoder",),
+    why_not="TRL's DPO needs a decoder's probabilities of an answer after its prompt",
+    layouts=PREFERENCES,
+    finetune=finetune,
+    measure=measure,
+    finish=finish,
+    default_rows=default_rows,
+    compared=prompt_text,
+    asked=asked,
+    loss="nats per pair",
+    figures={
+        "accuracy": Figure("test pairs whose chosen answer is the likelier one"),
+        "margin": Figure("log-probability of the chosen answer minus that of the rejected one", "nats"),
+        "answer_f1": Figure("word F1 of the answer with the chosen one"),
+        "dpo_margin": Figure("DPO's margin", "nats times beta"),
+        "win_rate": Figure("win rate against the start"),
+    },
+    curves={
+        "eval_rewards/margins": Curve("margin", "DPO's margin on held-out pairs"),
+        "eval_loss": Curve("loss", "held-out loss"),
+    },
+    task="answers",
+)

@@ -1,39 +1,63 @@
 """Reinforcement learning by TRL's GRPO or RLOO, from a verifiable reward or a learned reward model.
 
-The logged loss of these algorithms is near 0 by construction; judge by reward and KL. The KL divergence from the
-start is
-estimated here on held-out prompts, from answers drawn from the trained model: mean over answers of
+The logged loss of these algorithms is near 0 by construction; judge by reward and KL. The KL divergence from the start
+is estimated here on test prompts, from answers drawn from the trained model: mean over answers of
 log p(answer) - log p_start(answer), in nats an answer, which is unbiased.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from llm_core.errors import UserError
-from llm_core.models.prompts import encode_text
-from llm_core.training.finetuning.conversation import IGNORED, encode_conversation, load_tokenizer, prompt_ids
-from llm_core.training.finetuning.model_kinds import check_applies
-from llm_core.training.finetuning.models import load
-from llm_core.training.finetuning.preferences import conversation
-from llm_core.training.finetuning.reward import rewards
-from llm_core.training.finetuning.rows import names
-from llm_core.training.finetuning.scoring import (
-    REWARDS,
-    Score,
-    answer_logps,
-    generate,
-    mean_and_error,
-    paired,
-    sample_rows,
-    verifiable_reward,
-)
-from llm_core.training.finetuning.training import Job, Row, arguments, train
+from llm_core.params.finetuning import Data, Training
+from llm_core.training.finetuning.data.layouts import asked, prompt_text
+from llm_core.training.finetuning.method import Curve, Figure, Layout, Method, Row, text
+
+if TYPE_CHECKING:
+    from llm_core.training.finetuning.data.factbook import Facts
+    from llm_core.training.finetuning.scoring import Score
+    from llm_core.training.finetuning.training import Job
 
 
-def finetune(job: Job) -> dict[str, Any]:
+class Rlhf(Training):
+    """Reinforcement learning from a learned or a verifiable reward."""
+
+    algorithm: Literal["grpo", "rloo"] = "grpo"
+    """GRPO (arXiv:2402.03300) or RLOO (arXiv:2402.14740)."""
+    reward: str = "exact_answer"
+    """Verifiable: exact_answer, answer_f1, pattern:REGEX. Learned: the folder of a model made by `finetune reward`."""
+    beta: float = Field(0.02, ge=0)
+    """Weight of the KL divergence from the reference model."""
+    generations: int = Field(8, ge=2)
+    """Answers drawn for each prompt; micro_batch counts answers and is a multiple of it."""
+    temperature: float = Field(1.0, gt=0)
+    """Temperature at which answers are drawn."""
+    max_new_tokens: int = Field(24, ge=1)
+    """Maximum length of a drawn answer, in tokens."""
+    scored_items: int = Field(200, ge=1)
+    """Number of test prompts for the reward before and after training."""
+
+
+def convert(raw: Row, data: Data) -> Row:
+    """A raw row as `prompt, answer`."""
+    prompt = raw.get("prompt", raw.get("question"))
+    return {"prompt": text(prompt, "prompt"), "answer": text(raw.get("answer"), "answer")}
+
+
+def default_rows(facts: "Facts") -> dict[str, list[Row]]:
+    """The Factbook's questions: their answers can be checked, so that no reward model is needed."""
+    return facts.by_side(facts.items)
+
+
+def finetune(job: "Job") -> dict[str, Any]:
     """Train; see `training.train`."""
     import trl
     from datasets import Dataset
+
+    from llm_core.training.finetuning.rows import names
+    from llm_core.training.finetuning.training import arguments, train
 
     params = job.params
     if params.micro_batch % params.generations:
@@ -50,9 +74,7 @@ def finetune(job: Job) -> dict[str, Any]:
         for side in ("train", "heldout")
     }
     data = {
-        side: Dataset.from_list(
-            [{"prompt": conversation(row, "")[:-1], "answer": row["answer"]} for row in rows.values()]
-        )
+        side: Dataset.from_list([{"prompt": asked(row), "answer": row["answer"]} for row in rows.values()])
         for side, rows in fitting.items()
     }
     model = job.adapt(job.load_base("generation"), "CAUSAL_LM")
@@ -77,10 +99,12 @@ def finetune(job: Job) -> dict[str, Any]:
     return {**train(job, trainer, list(fitting["train"])), "data": counts}
 
 
-def measure(job: Job, model: Any) -> dict[str, Any]:
+def measure(job: "Job", model: Any) -> dict[str, Any]:
     """Verifiable rewards of greedy answers to test prompts."""
+    from llm_core.training.finetuning.scoring import generate, mean_and_error, sample_rows
+
     rows = sample_rows(job.rows["test"], job.params.scored_items, job.seed)
-    answers = generate(model, job.tokenizer, [conversation(row, "")[:-1] for row in rows], job.params.max_new_tokens)
+    answers = generate(model, job.tokenizer, [asked(row) for row in rows], job.params.max_new_tokens)
     scores = {
         name: [score(text, row["answer"]) for row, (text, _) in zip(rows, answers, strict=True)]
         for name, score in _scores(job).items()
@@ -96,14 +120,16 @@ def measure(job: Job, model: Any) -> dict[str, Any]:
     }
 
 
-def finish(job: Job, model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
+def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The rise of each reward with its sign test, and the KL divergence from the start."""
     import transformers
+
+    from llm_core.training.finetuning.scoring import answer_logps, generate, mean_and_error, paired, sample_rows
 
     start = job.load_base("generation")
     rows = sample_rows(job.rows["test"], min(64, job.params.scored_items), job.seed)
     transformers.set_seed(job.seed)
-    prompts = [conversation(row, "")[:-1] for row in rows]
+    prompts = [asked(row) for row in rows]
     answers = generate(model, job.tokenizer, prompts, job.params.max_new_tokens, job.params.temperature)
     encoded = [_drawn(job, messages, text, stopped) for messages, (text, stopped) in zip(prompts, answers, strict=True)]
     pad = job.tokenizer.pad_token_id
@@ -114,24 +140,37 @@ def finish(job: Job, model: Any, figures: dict[str, Any], folder: Path) -> dict[
     }
 
 
-def _scores(job: Job) -> dict[str, Score]:
+def _scores(job: "Job") -> "dict[str, Score]":
     """What answers are measured by: the verifiable rewards, the one that is trained on among them."""
+    from llm_core.training.finetuning.scoring import REWARDS, verifiable_reward
+
     trained = verifiable_reward(job.params.reward)
     return REWARDS | dict([trained] if trained else [])
 
 
-def _drawn(job: Job, messages: list[dict[str, str]], text: str, stopped: bool) -> dict[str, list[int]]:
-    asked = prompt_ids(job.tokenizer, messages)
+def _drawn(job: "Job", messages: list[dict[str, str]], text: str, stopped: bool) -> dict[str, list[int]]:
+    from llm_core.models.prompts import encode_text
+    from llm_core.training.finetuning.conversation import IGNORED, prompt_ids
+
+    prompt = prompt_ids(job.tokenizer, messages)
     said = encode_text(job.tokenizer, text) + ([job.tokenizer.eos_token_id] if stopped else [])
-    return {"input_ids": asked + said, "labels": [IGNORED] * len(asked) + said}
+    return {"input_ids": prompt + said, "labels": [IGNORED] * len(prompt) + said}
 
 
-def _length(job: Job, row: Row) -> int:
-    return len(prompt_ids(job.tokenizer, conversation(row, "")[:-1])) + int(job.params.max_new_tokens)
+def _length(job: "Job", row: Row) -> int:
+    from llm_core.training.finetuning.conversation import prompt_ids
+
+    return len(prompt_ids(job.tokenizer, asked(row))) + int(job.params.max_new_tokens)
 
 
-def _reward_function(job: Job) -> Any:
+def _reward_function(job: "Job") -> Any:
     """A function of TRL's signature: a verifiable reward, or a learned one that reads what it was trained to read."""
+    from llm_core.training.finetuning.conversation import encode_conversation, load_tokenizer
+    from llm_core.training.finetuning.methods.reward import rewards
+    from llm_core.training.finetuning.models import load
+    from llm_core.training.finetuning.registry import check_applies
+    from llm_core.training.finetuning.scoring import REWARDS, verifiable_reward
+
     name = job.params.reward
     if found := verifiable_reward(name):
         short, score = found
@@ -164,3 +203,39 @@ def _reward_function(job: Job) -> Any:
 def _said(completion: Any) -> str:
     text: str = completion if isinstance(completion, str) else completion[0]["content"]
     return text.strip()
+
+
+METHOD = Method(
+    help="Reinforcement learning (GRPO or RLOO) from a verifiable reward or from a reward model.",
+    params=Rlhf,
+    fields=("prompt", "answer"),
+    kinds=("decoder",),
+    why_not="answers are drawn from a decoder that continues its prompt",
+    layouts={
+        "verifiable": Layout(
+            "prompt (or question), answer",
+            lambda raw, data: ("prompt" in raw or "question" in raw) and "answer" in raw,
+            convert,
+        )
+    },
+    finetune=finetune,
+    measure=measure,
+    finish=finish,
+    default_rows=default_rows,
+    compared=prompt_text,
+    asked=asked,
+    minimum={"train": 1, "heldout": 0, "test": 1},  # nothing is measured on held-out rows
+    loss="",
+    figures={
+        "exact_answer": Figure("exact match on test questions"),
+        "answer_f1": Figure("word F1 of the answer with the right one"),
+        "pattern": Figure("answers that match the pattern"),
+        "stopped_by_itself": Figure("answers that ended with the end token"),
+        "kl_nats_per_answer": Figure("KL divergence from the start", "nats per answer"),
+    },
+    curves={
+        "reward": Curve("reward", "mean reward of the drawn answers"),
+        "kl": Curve("nats a token", "KL divergence from the start, as the trainer estimates it"),
+    },
+    task="answers",
+)

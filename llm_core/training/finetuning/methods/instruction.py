@@ -1,22 +1,61 @@
 """Instruction tuning: supervised finetuning on conversations, with loss on the answers only.
 
-Decoders train with TRL's SFTTrainer on rows that are encoded here, so that what is masked and what did not
-fit is known exactly; encoder-decoders (T5, FLAN-T5) with transformers' Seq2SeqTrainer, prompt in, answer out.
+Decoders train with TRL's SFTTrainer on rows that are encoded here, so that what is masked and what did not fit is known
+exactly; encoder-decoders (T5, FLAN-T5) train with transformers' Seq2SeqTrainer, prompt in, answer out.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from llm_core.errors import UserError
-from llm_core.models.prompts import encode_text
-from llm_core.training.finetuning.conversation import Encoded, encode_rows
-from llm_core.training.finetuning.data.factbook import most_frequent_answers
-from llm_core.training.finetuning.rows import names
-from llm_core.training.finetuning.scoring import answer_loss, exact_answer, generate, mean_and_error, sample_rows
-from llm_core.training.finetuning.training import Job, Row, arguments, train
+from llm_core.params.finetuning import Training
+from llm_core.training.finetuning.data.layouts import CONVERSATIONS, question_text
+from llm_core.training.finetuning.method import Figure, Method, Row
+
+if TYPE_CHECKING:
+    from llm_core.training.finetuning.conversation import Encoded
+    from llm_core.training.finetuning.data.factbook import Facts
+    from llm_core.training.finetuning.training import Job
 
 
-def encode(job: Job, side: str) -> Encoded:
+class Instruction(Training):
+    """Supervised finetuning on conversations (SFT)."""
+
+    too_long: Literal["drop", "trim_prompt", "refuse"] = "drop"
+    """Rows over max_length: leave them out (counted), cut the prompt's beginning, or stop. Answers are never cut."""
+    packing: bool = False
+    """Pack rows into sequences of max_length; they do not see each other."""
+    scored_items: int = Field(300, ge=0)
+    """Number of test questions that are answered before and after training, for exact match."""
+    max_new_tokens: int = Field(24, ge=1)
+    """Maximum length of a generated answer, in tokens."""
+
+
+def default_rows(facts: "Facts") -> dict[str, list[Row]]:
+    """Rows with `messages` (user asks, assistant answers): the Factbook's questions."""
+    kept = ("id", "field", "country", "kind", "answer", "documents")
+    rows: dict[str, list[Row]] = {}
+    for country, items in facts.items.items():
+        rows[country] = [
+            {
+                **{key: item[key] for key in kept},
+                "messages": [
+                    {"role": "user", "content": item["prompt"]},
+                    {"role": "assistant", "content": item["answer"]},
+                ],
+            }
+            for item in items
+        ]
+    return facts.by_side(rows)
+
+
+def encode(job: "Job", side: str) -> "Encoded":
     """Encode one side's rows; for an encoder-decoder `input_ids` is the prompt and `labels` the last answer."""
+    from llm_core.models.prompts import encode_text
+    from llm_core.training.finetuning.conversation import Encoded, encode_rows
+    from llm_core.training.finetuning.rows import names
+
     if job.kind == "decoder":
         return encode_rows(job.tokenizer, job.rows[side], job.params.max_length, job.params.too_long)
     encoded = Encoded()
@@ -36,9 +75,12 @@ def encode(job: Job, side: str) -> Encoded:
     return encoded
 
 
-def finetune(job: Job) -> dict[str, Any]:
+def finetune(job: "Job") -> dict[str, Any]:
     """Train; returns what `training.train` does, with `data` (what was encoded and left out)."""
     from datasets import Dataset
+
+    from llm_core.training.finetuning.rows import names
+    from llm_core.training.finetuning.training import arguments, train
 
     encoded = {side: encode(job, side) for side in ("train", "heldout")}
     data = {side: Dataset.from_list(value.rows) for side, value in encoded.items()}
@@ -81,8 +123,10 @@ def finetune(job: Job) -> dict[str, Any]:
     return result
 
 
-def measure(job: Job, model: Any) -> dict[str, Any]:
+def measure(job: "Job", model: Any) -> dict[str, Any]:
     """Held-out loss, exact match on test questions per kind, share of answers that ended by themselves."""
+    from llm_core.training.finetuning.scoring import answer_loss, exact_answer, generate, mean_and_error, sample_rows
+
     figures: dict[str, Any] = {}
     if job.kind == "decoder":
         figures["heldout_loss"] = answer_loss(model, encode(job, "heldout").rows, job.tokenizer.pad_token_id)
@@ -104,8 +148,11 @@ def measure(job: Job, model: Any) -> dict[str, Any]:
     return figures
 
 
-def baseline(job: Job) -> dict[str, Any]:
+def baseline(job: "Job") -> dict[str, Any]:
     """Exact match of each field's most frequent training answer on the same test questions; {} without fields."""
+    from llm_core.training.finetuning.data.factbook import most_frequent_answers
+    from llm_core.training.finetuning.scoring import exact_answer, mean_and_error, sample_rows
+
     items = sample_rows(job.rows["test"], job.params.scored_items, job.seed)
     if not items or any("field" not in row for row in [*items, *job.rows["train"]]):
         return {}
@@ -116,3 +163,27 @@ def baseline(job: Job) -> dict[str, Any]:
 
 def _fact(row: Row) -> Row:
     return {"field": row["field"], "answer": row["messages"][-1]["content"]}
+
+
+METHOD = Method(
+    help="Supervised finetuning on conversations, with loss on the answers only.",
+    params=Instruction,
+    fields=("messages",),
+    kinds=("decoder", "encoder-decoder"),
+    why_not="an encoder does not generate text",
+    layouts=CONVERSATIONS,
+    finetune=finetune,
+    measure=measure,
+    baseline=baseline,
+    default_rows=default_rows,
+    compared=question_text,
+    asked=lambda row: list(row["messages"][:-1]),
+    figures={
+        "heldout_loss": Figure("loss on held-out answers", "nats per token"),
+        "exact_match": Figure("exact match on test questions"),
+        "exact_match_*": Figure("exact match on test questions, {}"),
+        "stopped_by_itself": Figure("answers that ended with the end token"),
+        "most_frequent_answer": Figure("exact match of the most frequent answer"),
+    },
+    task="answers",
+)

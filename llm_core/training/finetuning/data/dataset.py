@@ -1,0 +1,139 @@
+"""A data set as rows of one method: read, checked with file and line, split, freed of twins.
+
+The method says which layouts of rows it reads (`Method.layouts`). All rows of a data set have one layout: the one that
+`finetuning.data.format` states, or the one of the first row.
+"""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from llm_core.errors import UserError
+from llm_core.params import Params
+from llm_core.params.finetuning import Data
+from llm_core.runtime.digests import short_hash
+from llm_core.runtime.progress import log
+from llm_core.training.finetuning.data.hub import PRESETS, read_hub
+from llm_core.training.finetuning.data.labels import check_classes
+from llm_core.training.finetuning.data.readers import SPLITS, read_files
+from llm_core.training.finetuning.data.splits import check_sides, split_rows
+from llm_core.training.finetuning.data.twins import remove_twins
+from llm_core.training.finetuning.method import SIDES, Layout, Method
+from llm_core.training.finetuning.registry import method as find_method
+
+Row = dict[str, Any]
+
+
+def from_dataset(name: str, source: str, params: Params) -> tuple[dict[str, list[Row]], dict[str, Any]]:
+    """(split, metrics) of the data set at `source`; UserError names the first bad row when too many are bad.
+
+    `rows_in` of the metrics is the sum of the rows of all sides, bad rows, duplicates and rows that were not drawn.
+    """
+    data = params.finetuning.data
+    method = find_method(name)
+    layouts = _allowed(name, method, data)
+    preset = PRESETS.get(source)
+    if preset and "text_field" in preset and not data.text_field:
+        data = data.model_copy(update={"text_field": preset["text_field"]})
+    counts: Counter[str] = Counter()
+    rows: list[Row] = []
+    bad: list[str] = []
+    labels: list[tuple[str, Any, str]] = []
+    own: dict[str, str] = {}
+    seen: set[str] = set()
+    total = duplicates = 0
+    layout: str | None = data.format if data.format != "auto" else None
+    for place, side, raw in sorted(_raw(source, preset, counts), key=lambda item: SIDES.index(item[1] or "train")):
+        total += 1
+        if "__error__" in raw:
+            bad.append(f"{place}: {raw['__error__']}")
+            continue
+        here = [key for key, form in layouts.items() if form.matches(raw, data)]
+        if layout is None and here:
+            layout = here[0]
+        elif layout is not None and data.format == "auto" and here and layout not in here:
+            raise UserError(
+                f"{place}: this row has the layout {here[0]} ({layouts[here[0]].shape}), the rows before it {layout}; "
+                "a data set has one layout"
+            )
+        try:
+            row = _convert(layouts, layout, raw, data)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            bad.append(f"{place}: {error}")
+            continue
+        if "label" in row:
+            labels.append((place, raw.get(data.label_field or _label_field(raw, row)), row["label"]))
+        plain = json.dumps(row, sort_keys=True)
+        row["id"] = str(raw.get("id") or short_hash(plain))
+        if (key := short_hash(json.dumps({**row, "id": ""}, sort_keys=True))) in seen:
+            duplicates += 1
+            continue
+        seen.add(key)
+        if side and own.setdefault(row["id"], side) != side:
+            row["id"] = f"{side}-{row['id']}"
+            own[row["id"]] = side
+        rows.append(row)
+    for line in bad[:5]:
+        log(f"finetune-data: bad row {line}")
+    if len(bad) > data.maximum_bad_rows * total or not rows:
+        first = bad[0] if bad else f"{source}: no rows"
+        raise UserError(
+            f"{len(bad)} of {total} rows are bad (finetuning.data.maximum_bad_rows {data.maximum_bad_rows}); {first}"
+        )
+    check_classes(labels)
+    kept = len(rows)
+    if data.maximum_rows and len(rows) > data.maximum_rows:
+        rows = random.Random(params.seed).sample(rows, data.maximum_rows)
+    split = split_rows(rows, own, data, params.seed)
+    twins = remove_twins(split, method.compared, data.near_duplicate_similarity)
+    check_sides(split, dict.fromkeys(SIDES, 1) | dict(method.minimum), data, twins)
+    for what, count in counts.items():
+        log(f"finetune-data: {count} {what.replace('_', ' ')} in {source} were not read")
+    metrics = {"rows_in": total, "bad_rows": len(bad), "exact_duplicates": duplicates, "near_duplicates": twins}
+    return split, metrics | {"not_drawn": kept - len(rows), "format": layout, **counts}
+
+
+def convert(name: str, raw: Row, data: Data) -> Row:
+    """One raw row as a row of the method; ValueError says what is missing or wrong."""
+    layouts = _allowed(name, find_method(name), data)
+    return _convert(layouts, next((key for key, form in layouts.items() if form.matches(raw, data)), None), raw, data)
+
+
+def _allowed(name: str, method: Method, data: Data) -> dict[str, Layout]:
+    """The layouts that the rows may have: all of the method's, or the one that is stated."""
+    if data.format == "auto":
+        return dict(method.layouts)
+    if data.format not in method.layouts:
+        raise UserError(
+            f"finetuning.data.format {data.format}: {name} reads {', '.join(method.layouts)}; set one of these, or auto"
+        )
+    return {data.format: method.layouts[data.format]}
+
+
+def _convert(layouts: dict[str, Layout], layout: str | None, raw: Row, data: Data) -> Row:
+    if layout is not None:
+        return layouts[layout].convert(raw, data)
+    if len(layouts) == 1:
+        return next(iter(layouts.values())).convert(raw, data)  # says which field is missing
+    shapes = "; ".join(f"{key}: {form.shape}" for key, form in layouts.items())
+    raise ValueError(f"none of the known layouts ({shapes})")
+
+
+def _raw(source: str, preset: Row | None, counts: Counter[str]) -> Iterator[tuple[str, str | None, Row]]:
+    """(place, side that the data set states, row) of a preset, a file or a folder."""
+    if preset:
+        yield from ((place, None, row) for place, row in read_hub(preset))
+        return
+    if not Path(source).exists():
+        raise UserError(f"{source}: no such file or folder, nor a preset ({', '.join(PRESETS)})")
+    for place, side, raw in read_files(source, counts):
+        stated = raw.get("split")
+        yield place, side or (SPLITS.get(stated.lower()) if isinstance(stated, str) else None), raw
+
+
+def _label_field(raw: Row, row: Row) -> str:
+    """The field that the label came from."""
+    return next((key for key, value in raw.items() if str(value).strip() == row["label"]), "label")

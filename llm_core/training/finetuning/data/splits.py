@@ -1,0 +1,79 @@
+"""The sides of a data set: its own where it has them, drawn by the seed where it has not, and never an empty one."""
+
+import math
+import random
+from collections import defaultdict
+from typing import Any
+
+from llm_core.errors import UserError
+from llm_core.params.finetuning import Data
+from llm_core.runtime.digests import short_hash
+from llm_core.training.finetuning.method import SIDES
+
+Row = dict[str, Any]
+Split = dict[str, list[Row]]
+
+
+def split_rows(rows: list[Row], own: dict[str, str], data: Data, seed: int) -> Split:
+    """`rows` by side. `own` is id -> side of the rows whose side the data set states.
+
+    A side that the data set has stays as it is, so that its test rows never enter training. Sides that it lacks are
+    drawn from the rows of training.
+    """
+    given: Split = {side: [row for row in rows if own.get(row["id"], "train") == side] for side in SIDES}
+    shares = {"heldout": data.heldout_share, "test": data.test_share}
+    wanted = {side: 0.0 if given[side] else share for side, share in shares.items()}
+    split = stratified(given["train"], wanted["heldout"], wanted["test"], seed)
+    for side in shares:
+        split[side] += given[side]
+    return split
+
+
+def check_sides(split: Split, minimum: dict[str, int], data: Data, removed: dict[str, int]) -> None:
+    """Raise UserError where a side has too few rows, saying how many the data set needs and by which knobs."""
+    short = [side for side in SIDES if len(split[side]) < minimum[side]]
+    if short:
+        total = sum(map(len, split.values()))
+        counts = ", ".join(f"{len(split[side])} {side}" for side in SIDES)
+        twins = sum(removed.values())
+        note = f" ({twins} more were near-duplicates of rows in another side)" if twins else ""
+        needed = math.floor(0.5 / min(data.heldout_share, data.test_share)) + 1
+        raise UserError(
+            f"too few rows for a split: {counts} of {total}{note}; a minimum of {needed} rows is needed "
+            f"with finetuning.data.heldout_share {data.heldout_share} "
+            f"and finetuning.data.test_share {data.test_share}: raise these, or give more rows"
+        )
+
+
+def stratified(rows: list[Row], heldout_share: float, test_share: float, seed: int) -> dict[str, list[Row]]:
+    """Split so that each label (one group where there are none) has the same shares on every side."""
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.get("label", "")].append(row)
+    split: Split = {"train": [], "heldout": [], "test": []}
+    labels = sorted(groups)
+    sizes = [len(groups[label]) for label in labels]
+    tests, helds = _shares(sizes, test_share), _shares(sizes, heldout_share)
+    for label, test, held in zip(labels, tests, helds, strict=True):
+        members = sorted(groups[label], key=lambda row: short_hash(str(seed), row["id"]))
+        test = min(test, len(members) - 1)  # a class that training lacks could not be predicted
+        held = min(held, len(members) - 1 - test)
+        split["test"] += members[:test]
+        split["heldout"] += members[test : test + held]
+        split["train"] += members[test + held :]
+    order = random.Random(seed)
+    for side in split.values():
+        order.shuffle(side)
+    return split
+
+
+def _shares(sizes: list[int], share: float) -> list[int]:
+    """Rows to draw from groups of these sizes: each group's share, rounded.
+
+    Where every group is so small that its share rounds to nothing, fractions are carried to the next group.
+    """
+    counts = [round(size * share) for size in sizes]
+    if any(counts):
+        return counts
+    ends = [round(sum(sizes[: at + 1]) * share) for at in range(len(sizes))]
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]

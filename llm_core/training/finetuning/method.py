@@ -1,0 +1,141 @@
+"""What a finetuning method says of itself; everything else in the project reads it from here.
+
+To add a method, write one module that defines `METHOD = Method(...)`: in `llm_core/training/finetuning/methods/`, or in
+another distribution with an entry point in the group `llm_core.finetuning_methods` whose name is the method's and whose
+value is the module. It then has a section in params.yaml, the verbs `finetune-data NAME` and `finetune NAME`, a line in
+their help, a run in MLflow and a section in the report.
+
+The module is imported whenever params.yaml is read: it imports torch, transformers and TRL inside its functions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from llm_core.params.finetuning import Data, Training
+
+if TYPE_CHECKING:
+    from llm_core.training.finetuning.data.factbook import Facts
+    from llm_core.training.finetuning.training import Job
+
+Row = dict[str, Any]
+Figures = dict[str, Any]
+Messages = list[dict[str, str]]
+Kind = Literal["decoder", "encoder", "encoder-decoder"]
+Head = Literal["generation", "classification", "encoder"]
+SIDES = ("train", "heldout", "test")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way in which data sets lay out the rows of a method; its name is a value of `finetuning.data.format`."""
+
+    shape: str
+    """The fields in words, for messages: `instruction, input, output`."""
+    matches: Callable[[Row, Data], bool]
+    """Whether a raw row has this layout's fields; used where `finetuning.data.format` is auto."""
+    convert: Callable[[Row, Data], Row]
+    """A raw row as the method's row. Raises ValueError that says which field is missing or wrong."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a figure of metrics.json means, for the report and for MLflow."""
+
+    title: str
+    """In words. A `*` in the figure's name stands for a kind of row, which takes the place of `{}` in the title."""
+    unit: str = ""
+    """For example `nats per token`; empty for shares and counts."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A figure of training_log.jsonl that the report draws over the steps."""
+
+    axis: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Method:
+    """A finetuning method."""
+
+    help: str
+    """One line for `llm-core finetune --help`."""
+    params: type[Training]
+    """Type of the method's section in params.yaml."""
+    fields: tuple[str, ...]
+    """Fields that every prepared row has."""
+    kinds: tuple[Kind, ...]
+    """Kinds of model that the method can train."""
+    why_not: str
+    """Why it cannot train the other kinds."""
+    layouts: Mapping[str, Layout]
+    """Layouts of raw rows that it reads, by name; the first one that matches is taken."""
+    finetune: Callable[[Job], dict[str, Any]]
+    """Train and save to `job.trained`; returns what `training.train` does, with `data` (counts of rows by side)."""
+    measure: Callable[[Job, Any], Figures]
+    """Figures of a model on the test rows. `items` (scores by item) and `samples` do not enter metrics.json."""
+    head: Head = "generation"
+    """Head of the model that is trained."""
+    labels: Callable[[Job], list[str] | None] = lambda job: None
+    """Labels of a classification head; one label makes a reward model."""
+    finish: Callable[[Job, Any, Figures, Path], Figures] = lambda job, model, figures, folder: {}
+    """More figures from `before` and `after`, and files in the model's folder. A `confusion.csv` (actual, predicted)
+    and a `reliability.csv` (confidence, accuracy, rows) are shown by the report."""
+    baseline: Callable[[Job], Figures] = lambda job: {}
+    """Figures that need no model, on the same test rows."""
+    default_rows: Callable[[Facts], dict[str, list[Row]]] | None = None
+    """Rows by side, made from the World Factbook; None where the method has no default data."""
+    other_data: str = ""
+    """What makes data for it, where `default_rows` is None."""
+    compared: Callable[[Row], str] = lambda row: str(row)
+    """The text by which two rows are near-duplicates."""
+    asked: Callable[[Row], Messages] | None = None
+    """The conversation that a test row asks the model to continue; None where nothing is generated."""
+    chat: bool = True
+    """Whether the tokenizer needs a chat template."""
+    minimum: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(SIDES, 1))
+    """Minimum number of rows of each side."""
+    loss: str = "nats per token"
+    """Unit of the training loss."""
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    """The figures in metrics.json, by name."""
+    curves: Mapping[str, Curve] = field(default_factory=lambda: {"eval_loss": Curve("loss", "held-out loss")})
+    """The figures of training_log.jsonl that are drawn, by name."""
+    task: str | None = None
+    """Task of `llm-core evaluate` that scores its models, if there is one."""
+    use: str = "chat --model {model}"
+    """How its models are used: a verb of llm-core with its options, `{model}` for the folder."""
+
+    def figure(self, name: str) -> Figure:
+        """What the figure `name` means; a figure that the method does not describe keeps its name as its title."""
+        if name in self.figures:
+            return self.figures[name]
+        for pattern, figure in self.figures.items():
+            start, star, end = pattern.partition("*")
+            if star and name.startswith(start) and name.endswith(end) and len(name) > len(start) + len(end):
+                kind = name[len(start) : len(name) - len(end)]
+                return Figure(figure.title.format(kind), figure.unit)
+        return Figure(name.replace("_", " "))
+
+
+def first(raw: Row, named: str | None, usual: tuple[str, ...]) -> Any:
+    """The value of the field `named`, or else of the first of the `usual` fields that the row has; None without any."""
+    return raw.get(named) if named else next((raw[key] for key in usual if key in raw), None)
+
+
+def text(value: Any, name: str) -> str:
+    """`value`, which must be a text that is not blank. Raises ValueError that names the field."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise ValueError(f"field '{name}' is missing or empty")
+    if not isinstance(value, str):
+        raise ValueError(f"field '{name}' is no text but {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"field '{name}' holds half of a surrogate pair, which is no character") from None
+    return value

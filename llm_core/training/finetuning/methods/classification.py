@@ -1,0 +1,216 @@
+"""Text classification: a softmax head on an encoder, decoder or encoder-decoder, with calibrated confidence.
+
+The confidence is calibrated by one temperature that is fitted on the held-out rows and kept in the config as
+`classification_temperature`. It changes no decision. Reported: accuracy, macro-F1 with its bootstrap interval, expected
+calibration error, confusion matrix, reliability.
+"""
+
+import csv
+import random
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from llm_core.errors import UserError
+from llm_core.params.finetuning import Data, Training
+from llm_core.runtime.digests import short_hash
+from llm_core.training.finetuning.data.labels import label_of
+from llm_core.training.finetuning.method import Figure, Layout, Method, Row, first, text
+
+if TYPE_CHECKING:
+    from llm_core.training.finetuning.data.factbook import Facts
+    from llm_core.training.finetuning.training import Job
+
+TEXT_FIELDS = ("text", "sentence", "content", "review", "message", "sms")
+LABEL_FIELDS = ("label", "category", "class", "topic", "section")
+EXCERPT = 240  # characters of a default row's text
+
+
+class Classification(Training):
+    """A softmax head on the last token (decoders) or the first (encoders)."""
+
+    class_weights: Literal["none", "balanced"] = "balanced"
+    """Balanced weighs each class by the inverse of its frequency."""
+
+
+def has_fields(raw: Row, data: Data) -> bool:
+    """Whether a raw row has a text and a label."""
+    return all(name in raw if name else any(key in raw for key in usual) for name, usual in _fields(data))
+
+
+def _fields(data: Data) -> tuple[tuple[str | None, tuple[str, ...]], ...]:
+    return (data.text_field, TEXT_FIELDS), (data.label_field, LABEL_FIELDS)
+
+
+def convert(raw: Row, data: Data) -> Row:
+    """A raw row as `text, label`."""
+    found, label = (first(raw, name, usual) for name, usual in _fields(data))
+    return {"text": text(found, data.text_field or "text"), "label": label_of(label, data.label_field or "label")}
+
+
+def default_rows(facts: "Facts") -> dict[str, list[Row]]:
+    """Rows `text, label`: a passage of a country's section, without its headings, and the section's name."""
+    rows: dict[str, list[Row]] = {}
+    for country in facts.countries:
+        rows[country.name] = []
+        for section, values in sorted(country.sections.items()):
+            pieces = [value for value in values if len(value) > 30]
+            random.Random(f"{facts.seed}-{country.name}-{section}").shuffle(pieces)
+            for number, piece in enumerate(pieces[:3]):
+                key = short_hash(country.name, section, str(number))
+                shown = piece[:EXCERPT].rsplit(" ", 1)[0] if len(piece) > EXCERPT else piece
+                made = {"country": country.name, "documents": [country.section_documents[section]]}
+                rows[country.name].append({"id": key, "text": shown, "label": section, **made})
+    return facts.by_side(rows)
+
+
+def labels(job: "Job") -> list[str]:
+    """The training rows' labels, sorted; UserError names one that occurs only elsewhere."""
+    known = sorted({row["label"] for row in job.rows["train"]})
+    for side in ("heldout", "test"):
+        for number, row in enumerate(job.rows[side], 1):
+            if row["label"] not in known:
+                raise UserError(
+                    f"{side}.jsonl:{number}: label '{row['label']}' does not occur in training (there: "
+                    f"{', '.join(known[:12])})"
+                )
+    if len(known) < 2:
+        raise UserError(f"classification needs two labels; the training rows have only '{known[0]}'")
+    return known
+
+
+def encode(job: "Job", side: str) -> tuple[list[dict[str, list[int]]], int]:
+    """(encoded texts, how many lost their end to max_length)."""
+    from llm_core.training.finetuning.conversation import encode_text
+
+    ends = job.kind == "encoder-decoder"
+    found = [encode_text(job.tokenizer, row["text"], job.params.max_length, ends) for row in job.rows[side]]
+    return [{"input_ids": ids} for ids, _ in found], sum(cut for _, cut in found)
+
+
+def finetune(job: "Job") -> dict[str, Any]:
+    """Train; see `training.train`."""
+    import torch
+    from datasets import Dataset
+    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+
+    from llm_core.training.finetuning.rows import names as names_of
+    from llm_core.training.finetuning.training import arguments, train
+
+    names = labels(job)
+    number = {name: at for at, name in enumerate(names)}
+    encoded = {side: encode(job, side) for side in ("train", "heldout")}
+    data = {
+        side: Dataset.from_list(
+            [
+                {**row, "length": len(row["input_ids"]), "labels": number[of["label"]]}
+                for row, of in zip(rows, job.rows[side], strict=True)
+            ]
+        )
+        for side, (rows, _) in encoded.items()
+    }
+    counts = Counter(data["train"]["labels"])
+    balanced = job.params.class_weights == "balanced"
+    weights = torch.tensor(
+        [len(data["train"]) / (len(names) * counts[at]) if balanced else 1.0 for at in range(len(names))]
+    )
+
+    def weighted(outputs: Any, targets: Any, num_items_in_batch: Any = None) -> Any:
+        loss = torch.nn.functional.cross_entropy(
+            outputs.logits.float(), targets, weights.to(outputs.logits.device), reduction="sum"
+        )
+        return loss / (num_items_in_batch if num_items_in_batch is not None else len(targets))
+
+    model = job.adapt(job.load_base("classification", names), "SEQ_CLS")
+    trainer = Trainer(
+        model,
+        # batches of like lengths would save padding, but length tells the label (spam is long): their loss jumps
+        args=TrainingArguments(**arguments(job, len(data["train"]))),
+        train_dataset=data["train"],
+        eval_dataset=data["heldout"].sort("length"),
+        data_collator=DataCollatorWithPadding(job.tokenizer),
+        processing_class=job.tokenizer,
+        compute_loss_func=weighted,
+    )
+    used = {f"{side}_rows": len(rows) for side, (rows, _) in encoded.items()}
+    return {
+        **train(job, trainer, names_of(job.rows["train"])),
+        "data": used | {f"{side}_cut_at_max_length": cut for side, (_, cut) in encoded.items()},
+    }
+
+
+def measure(job: "Job", model: Any) -> dict[str, Any]:
+    """Accuracy and macro-F1 (with a 95 % bootstrap interval) on the test rows."""
+    import numpy as np
+
+    from llm_core.training.finetuning.calibration import macro_f1_interval, predict
+
+    names = labels(job)
+    truth = np.array([names.index(row["label"]) for row in job.rows["test"]])
+    logits = predict(model, encode(job, "test")[0], job.tokenizer.pad_token_id)
+    decided = logits.argmax(1)
+    return {"accuracy": float((decided == truth).mean()), "macro_f1": macro_f1_interval(truth, decided, job.seed)}
+
+
+def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Calibrate on held-out rows; write confusion.csv, reliability.csv and reliability.png, and the temperature."""
+    import numpy as np
+
+    from llm_core.training.finetuning.calibration import (
+        fit_temperature,
+        plot_reliability,
+        predict,
+        reliability,
+        softmax,
+    )
+
+    names, pad = labels(job), job.tokenizer.pad_token_id
+    held = np.array([names.index(row["label"]) for row in job.rows["heldout"]])
+    temperature = fit_temperature(predict(model, encode(job, "heldout")[0], pad), held)
+    model.config.classification_temperature = temperature
+    model.config.save_pretrained(folder)
+    logits = predict(model, encode(job, "test")[0], pad)
+    truth = [names.index(row["label"]) for row in job.rows["test"]]
+    decided = logits.argmax(1)
+    with open(folder / "confusion.csv", "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["actual", "predicted"])
+        writer.writerows((names[one], names[other]) for one, other in zip(truth, decided, strict=True))
+    raw, calibrated = (reliability(softmax(logits / heat), np.array(truth)) for heat in (1.0, temperature))
+    with open(folder / "reliability.csv", "w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow(["confidence", "accuracy", "rows"])
+        table.writerows(calibrated["bins"])
+    plot_reliability(calibrated["bins"], folder / "reliability.png")
+    return {
+        "temperature": temperature,
+        "calibration_error": {"raw": raw["error"], "calibrated": calibrated["error"]},
+        "labels": len(names),
+    }
+
+
+METHOD = Method(
+    help="A classifier of texts: a softmax head with calibrated confidence.",
+    params=Classification,
+    fields=("text", "label"),
+    kinds=("decoder", "encoder", "encoder-decoder"),
+    why_not="a softmax head needs the states of a language model",
+    layouts={"classification": Layout("text, label", has_fields, convert)},
+    finetune=finetune,
+    measure=measure,
+    head="classification",
+    labels=labels,
+    finish=finish,
+    default_rows=default_rows,
+    compared=lambda row: str(row["text"]),
+    chat=False,
+    loss="nats per row",
+    figures={
+        "accuracy": Figure("accuracy"),
+        "macro_f1": Figure("macro-F1, 95 % bootstrap interval"),
+        "temperature": Figure("temperature of the confidence"),
+        "calibration_error": Figure("expected calibration error"),
+        "labels": Figure("labels"),
+    },
+    use="classify --model {model}",
+)

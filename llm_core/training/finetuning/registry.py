@@ -1,0 +1,34 @@
+"""The finetuning methods that there are: those of the package `methods`, and those of entry points."""
+
+from typing import Any
+
+from llm_core.errors import UserError
+from llm_core.params import finetuning
+from llm_core.training.finetuning.method import Method
+from llm_core.training.finetuning.model_kinds import Kind, kind_of, read_config
+
+
+def methods() -> dict[str, Method]:
+    """Name -> method, sorted by name."""
+    found: dict[str, Method] = finetuning.methods()
+    return found
+
+
+def method(name: str) -> Method:
+    """The method `name`. Raises UserError that lists the methods where there is none."""
+    if name not in (known := methods()):
+        raise UserError(f"no finetuning method '{name}' (there are {', '.join(known)})")
+    return known[name]
+
+
+def check_applies(name: str, folder: Any) -> Kind:
+    """The kind of the model in `folder`. Raises UserError where the method cannot train it, saying why."""
+    config = read_config(folder)
+    kind = kind_of(config)
+    if kind not in method(name).kinds:
+        able = ", ".join(other for other, found in methods().items() if kind in found.kinds)
+        raise UserError(
+            f"{folder}: {name} does not apply to {config.model_type}, an {kind}: {method(name).why_not} "
+            f"(methods for this model: {able})"
+        )
+    return kind

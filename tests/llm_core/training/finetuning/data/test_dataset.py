@@ -1,0 +1,166 @@
+"""Data sets as people have them: their own split, layouts, labels, tables; every row is kept or counted by a reason."""
+
+import csv
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from llm_core.errors import UserError
+from llm_core.params import Params
+from llm_core.params.finetuning import Data
+from llm_core.training.finetuning.data.dataset import convert, from_dataset
+from llm_core.training.finetuning.data.labels import label_of
+from llm_core.training.finetuning.data.readers import read_file, split_named
+from llm_core.training.finetuning.rows import read_rows, write_rows
+
+
+def write(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def texts(word, count, label=lambda at: "ab"[at % 2]):
+    return [
+        {"text": f"{word} row {at} about river {at * 7} and town {at * 13}", "label": label(at)} for at in range(count)
+    ]
+
+
+def params(**data):
+    return Params.model_validate({"finetuning": {"data": data}})
+
+
+def balanced(split, metrics):
+    kept = sum(map(len, split.values()))
+    left = metrics["bad_rows"] + metrics["exact_duplicates"] + sum(metrics["near_duplicates"].values())
+    return metrics["rows_in"] == kept + left + metrics["not_drawn"]
+
+
+@pytest.mark.parametrize("names", [("train.jsonl", "test.jsonl"), ("train/0.jsonl", "test/0.jsonl")])
+def test_a_data_sets_own_test_rows_never_enter_training(tmp_path, names):
+    write(tmp_path / names[0], texts("training", 30))
+    write(tmp_path / names[1], texts("official", 20))
+    write(tmp_path / ".ipynb_checkpoints/train.jsonl", texts("stale", 10))
+    split, metrics = from_dataset("classification", str(tmp_path), params())
+    assert {row["text"].split()[0] for row in split["test"]} == {"official"}
+    assert {row["text"].split()[0] for row in split["train"] + split["heldout"]} == {"training"}
+    assert len(split["test"]) == 20
+    assert metrics["hidden_files"] == 1
+    assert balanced(split, metrics)
+
+
+def test_a_split_field_and_a_list_for_each_side_are_a_split_too(tmp_path):
+    rows = [row | {"split": "test" if at > 24 else "train"} for at, row in enumerate(texts("field", 30))]
+    write(tmp_path / "field.jsonl", rows)
+    (tmp_path / "sides.json").write_text(json.dumps({"train": texts("of", 25), "test": texts("for", 5)}))
+    for name in ("field.jsonl", "sides.json"):
+        split, _ = from_dataset("classification", str(tmp_path / name), params())
+        assert len(split["test"]) == 5, name
+
+
+def test_names_of_sides():
+    found = {name: split_named(name) for name in ("test-00000-of-00001.parquet", "validation.csv", "contest.csv")}
+    assert found == {"test-00000-of-00001.parquet": "test", "validation.csv": "heldout", "contest.csv": None}
+
+
+@pytest.mark.parametrize("value", [None, "", "  ", float("nan"), 1.0, 0.5, True, ["good"], {"a": 1}, "nan", "\ud800"])
+def test_what_is_no_label_is_refused(value):
+    with pytest.raises(ValueError, match="field 'label'"):
+        label_of(value)
+
+
+@given(st.one_of(st.integers(), st.text(st.characters(exclude_categories=["Cs"]), min_size=1)))
+def test_a_label_is_its_text_without_surrounding_blanks(value):
+    try:
+        assert label_of(value) == str(value).strip() == label_of(f" {value} ")
+    except ValueError:
+        assert str(value).strip().lower() in ("", "nan", "<na>")
+
+
+@pytest.mark.parametrize("pair", [("good", "good "), ("Good", "good"), ("1", "1.0"), ("e\u0301", "\u00e9")])
+def test_two_spellings_of_a_class_are_named_with_their_places(tmp_path, pair):
+    write(tmp_path / "rows.jsonl", texts("spelled", 20, lambda at: pair[at % 2]))
+    with pytest.raises(UserError, match=r"labels that differ only .* first in .*rows.jsonl:[12]\).*rows.jsonl:[12]"):
+        from_dataset("classification", str(tmp_path / "rows.jsonl"), params())
+
+
+def test_tables_as_spreadsheets_and_pandas_write_them(tmp_path):
+    rows = [(f'she said "number {at}"', "ab"[at % 2]) for at in range(4)]
+    for name, encoding, mark in (("a.csv", "utf-8-sig", ","), ("b.tsv", "utf-8", "\t"), ("c.csv", "utf-16", ";")):
+        with open(tmp_path / name, "w", encoding=encoding, newline="") as stream:
+            csv.writer(stream, delimiter=mark).writerows([("text", "label"), *rows])
+        assert [tuple(row.values()) for _, row in read_file(tmp_path / name)] == rows, name
+    (tmp_path / "raw.tsv").write_text('text\tlabel\n"hello she said\ta\nwell"\tb\n')
+    assert [row["text"] for _, row in read_file(tmp_path / "raw.tsv")] == ['"hello she said', 'well"']
+    (tmp_path / "twice.csv").write_text("text,label,label\na,b,c\n")
+    with pytest.raises(UserError, match="column 'label' twice"):
+        list(read_file(tmp_path / "twice.csv"))
+
+
+def test_the_format_is_the_stated_one_or_that_of_the_first_row(tmp_path):
+    alpaca = [{"instruction": f"question {at * 7}", "output": f"answer {at}"} for at in range(20)]
+    shared = {"conversations": [{"from": "human", "value": "hello"}, {"from": "gpt", "value": "hi"}]}
+    write(tmp_path / "mixed.jsonl", [*alpaca, shared])
+    with pytest.raises(UserError, match=r"mixed.jsonl:21: this row has the layout sharegpt .* before it alpaca"):
+        from_dataset("instruction", str(tmp_path / "mixed.jsonl"), params())
+    with pytest.raises(UserError, match="20 of 21 rows are bad"):
+        from_dataset("instruction", str(tmp_path / "mixed.jsonl"), params(format="sharegpt"))
+    both = alpaca[0] | shared
+    said = [
+        convert("instruction", both, Data(format=form))["messages"][0]["content"] for form in ("alpaca", "sharegpt")
+    ]
+    assert said == ["question 0", "hello"]
+    with pytest.raises(UserError, match="dpo reads hh-rlhf, preference"):
+        from_dataset("dpo", str(tmp_path / "mixed.jsonl"), params(format="alpaca"))
+    with pytest.raises(ValidationError, match="no layout of rows"):
+        params(format="alpacca")
+
+
+def turn(role, content):
+    return {"role": role, "content": content}
+
+
+ASKED, OTHER = turn("user", "a"), turn("user", "c")
+NO_PAIRS = [
+    ("same prompt", {"chosen": [ASKED, turn("assistant", "b")], "rejected": [OTHER, turn("assistant", "d")]}),
+    ("same prompt", {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: c\n\nAssistant: d"}),
+    ("field 'chosen' is missing, empty", {"prompt": "a", "chosen": [], "rejected": []}),
+    ("'content' is missing", {"chosen": [ASKED, turn("assistant", "")], "rejected": [ASKED, turn("assistant", "b")]}),
+    (
+        "'prompt' is not",
+        {"prompt": "x", "chosen": [ASKED, turn("assistant", "b")], "rejected": [ASKED, turn("assistant", "c")]},
+    ),
+    ("is a list of turns", {"prompt": "a", "chosen": "b", "rejected": [turn("assistant", "c")]}),
+    ("field 'rejected'", {"prompt": "a", "chosen": "b", "rejected": " "}),
+    ("no prompt", {"chosen": [turn("assistant", "b")], "rejected": [turn("assistant", "c")]}),
+]
+
+
+@pytest.mark.parametrize(("said", "raw"), NO_PAIRS)
+def test_a_pair_that_is_no_pair_is_refused(said, raw):
+    with pytest.raises(ValueError, match=said):
+        convert("dpo", raw, Data())
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5])
+def test_too_few_rows_for_a_split_say_the_minimum_and_the_knob(tmp_path, count):
+    write(tmp_path / "rows.jsonl", texts("few", count))
+    with pytest.raises(UserError, match=r"too few rows .* minimum of 6 rows .* finetuning.data.heldout_share 0.1"):
+        from_dataset("classification", str(tmp_path / "rows.jsonl"), params())
+
+
+@pytest.mark.parametrize("method", ["classification", "instruction", "reward", "dpo", "rlhf", "contrastive"])
+def test_an_empty_side_is_one_line_before_any_training(tmp_path, method):
+    row = {"text": "a", "label": "b", "messages": [], "prompt": "a", "chosen": "b", "rejected": "c", "answer": "d"}
+    made = [row | {"query": "q", "passage": "p"}] * 4
+    write_rows(tmp_path, {"train": made, "heldout": made, "test": []})
+    with pytest.raises(UserError, match=rf"test.jsonl: 0 rows; {method} needs a minimum of 1"):
+        read_rows(tmp_path, method)
+
+
+def test_a_folder_without_data_names_what_is_read(tmp_path):
+    (tmp_path / "notes.pdf").write_text("x")
+    with pytest.raises(UserError, match=r"no data file \(.*\.jsonl.*1 files of other kinds"):
+        from_dataset("classification", str(tmp_path), params())
