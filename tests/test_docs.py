@@ -304,6 +304,7 @@ def tutorial_blocks() -> list[Block]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # two CPU minutes; eight minutes were seen beside other work
 def test_the_tutorials_run_in_order_and_print_what_they_say(tmp_path: Path) -> None:
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
