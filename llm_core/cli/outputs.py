@@ -1,12 +1,16 @@
-"""The check that every verb makes of its `--out` before it starts: hours of work must not end in a refusal."""
+"""The check that every verb makes of its paths before it starts: hours of work must not end in a refusal."""
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from llm_core.errors import UserError
+from llm_core.runtime.inputs import irregular
 from llm_core.runtime.outputs import check_output, check_output_file, check_place
+from llm_core.runtime.storage import is_remote
 
 FILES = frozenset({"diff", "documents", "promote", "register", "takedown"})
 """verbs whose `--out` is a file"""
@@ -15,16 +19,35 @@ ADDED_TO = frozenset({"ablate", "scaling"})
 
 
 def guarded(app: typer.Typer, verb: str) -> Any:
-    """The command of a verb, which checks its `--out` between the parsing of its options and its work."""
+    """The command of a verb, which checks its paths between the parsing of its options and its work."""
     command = typer.main.get_command(app)
     invoke = command.invoke
 
     def checked(ctx: Any) -> Any:
+        check_inputs(ctx.params)
         check(verb, ctx.params)
         return invoke(ctx)
 
     command.invoke = checked  # type: ignore[method-assign]
     return command
+
+
+def check_inputs(values: dict[str, Any]) -> None:
+    """Raise UserError where an option's value is a path of something whose opening may wait for ever, or of no file.
+
+    A pipe that the shell made (`<(...)`, /dev/stdin) is allowed.
+    """
+    for path in (path for name, value in values.items() if name != "overrides" for path in _paths(value)):
+        if is_remote(path) or path.startswith(("/dev/", "/proc/")):
+            continue
+        try:
+            kind = irregular(path)
+        except OSError as error:
+            if error.errno != errno.ELOOP:  # each verb says what it needs where nothing is
+                continue
+            raise UserError(f"{path}: {error.strerror}") from None
+        if kind not in (None, "a folder"):
+            raise UserError(f"{path}: is {kind}; give a regular file or a folder")
 
 
 def check(verb: str, values: dict[str, Any]) -> None:
