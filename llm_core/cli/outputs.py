@@ -17,6 +17,9 @@ FILES = frozenset({"diff", "documents", "promote", "register", "takedown"})
 ADDED_TO = frozenset({"ablate", "scaling"})
 """verbs that keep the finished runs in `--out` and replace single folders below it"""
 
+READ_WHOLE = frozenset({"inputs", "good", "random"})
+"""options whose folders are read with all that is below them"""
+
 
 def guarded(app: typer.Typer, verb: str) -> Any:
     """The command of a verb, which checks its paths between the parsing of its options and its work."""
@@ -58,6 +61,10 @@ def check(verb: str, values: dict[str, Any]) -> None:
     out = values.get("out")
     if not isinstance(out, str | Path):
         return
+    for option in READ_WHOLE & values.keys():
+        for path in _paths([values[option]] if isinstance(values[option], str) else values[option]):
+            if not is_remote(path) and Path(path).resolve() in Path(out).resolve().parents:
+                raise UserError(f"{out}: lies inside the input {path}, so the next run would read it; name another")
     given = [path for name, value in values.items() if name not in ("out", "overrides") for path in _paths(value)]
     if verb in FILES:
         check_output_file(out, given)

@@ -164,3 +164,16 @@ def test_every_verb_refuses_settings_that_do_not_exist(ran: Run) -> None:
 
 def test_serve_refuses_ports_that_do_not_exist(ran: Run) -> None:
     check(ran([["serve", "--model", "model", "--port", port] for port in ("99999", "-1", "many")]))
+
+
+def test_an_output_inside_a_folder_that_is_read_whole_is_refused(ran: Run, work: Path) -> None:
+    read_whole = {"--in", "--good", "--random"}
+    lines = [
+        [*command_line(verb, name, "docs"), "--out", "docs/out"]
+        for verb in VERBS
+        for name, required, _ in options(verb)
+        if name in read_whole and required
+    ]
+    assert len(lines) > 10
+    check(ran(lines))
+    assert not (work / "docs/out").exists()
