@@ -44,8 +44,9 @@ def run(source: Path, out: Path, steps: list[str]) -> None:
     """Clean in this process; print CPU seconds and peak memory."""
     from llm_core.corpus.cleaning.stage import clean
     from llm_core.params.cleaning import Cleaning
+    from llm_core.params.launch import CleaningLaunch
 
-    metrics = clean([source], out, Cleaning(steps=steps, workers=1))
+    metrics = clean([source], out, Cleaning(steps=steps), launch=CleaningLaunch(workers=1))
     usage = resource.getrusage(resource.RUSAGE_SELF)
     figures = {"seconds": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024}
     print(json.dumps(figures | {"bytes": metrics["bytes_in"], "documents": metrics["documents_in"]}))

@@ -2,7 +2,7 @@
 
     python benchmarks/deduplication_scaling.py --in data/clean/addresses data/clean/bible --work WORK
     python benchmarks/deduplication_scaling.py --in data/clean/addresses --work WORK --documents 120000 --words 3500 \\
-        --limit-mb 256 --cgroup /sys/fs/cgroup/memory/dedup --set deduplication.memory_mb=32
+        --limit-mb 256 --cgroup /sys/fs/cgroup/memory/dedup --set launch.deduplication.memory_mb=32
 
 Documents are made of runs of 20 words of the real text, drawn at random, so that any number of them can be made; a
 tenth is a near-duplicate of an earlier one (its text and one word more). `--cgroup` names an existing memory cgroup

@@ -26,7 +26,7 @@ SMALL = [
     "pretraining.evaluate_every=50",
     "pretraining.evaluate_tokens_final=20000",
     "pretraining.optimizer.warmup_steps=10",
-    "pretraining.threads=1",
+    "launch.pretraining.threads=1",
     "pretraining.sample_every=0",
     "word2vec.epochs=1",
 ]

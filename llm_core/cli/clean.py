@@ -18,4 +18,10 @@ def clean(
     from llm_core.corpus.cleaning.stage import clean as run
 
     params = read_params(params_file, overrides)
-    run(expand_sources(inputs, params), out, params.cleaning, sources=list(params.sources))
+    run(
+        expand_sources(inputs, params),
+        out,
+        params.cleaning,
+        sources=list(params.sources),
+        launch=params.launch.cleaning,
+    )

@@ -35,4 +35,5 @@ def dedup(
     file = chosen_file(tombstones)
     params = read_params(params_file, overrides)
     paths = expand_sources(inputs, params)
-    run(paths, out, params.deduplication, params.seed, list(params.sources), file, known, params.shards.bytes)
+    order, size = list(params.sources), params.shards.bytes
+    run(paths, out, params.deduplication, params.seed, order, file, known, size, params.launch.deduplication)

@@ -24,4 +24,12 @@ def dedup_text(
     params = read_params(params_file, overrides)
     paths = expand_sources(inputs, params)
     priority = [*params.deduplication.priority, *params.sources]
-    run(paths, out, params.text_deduplication, params.seed, priority, params.shards.bytes)
+    run(
+        paths,
+        out,
+        params.text_deduplication,
+        params.seed,
+        priority,
+        params.shards.bytes,
+        params.launch.text_deduplication,
+    )

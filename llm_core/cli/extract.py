@@ -47,9 +47,8 @@ def extract(
         raise UserError(f"{', '.join(inputs)}: holds no WARC file ({', '.join(WARC)})")
     sizes = [url_to_fs(file)[0].size(url_to_fs(file)[1]) or 0 for file in files]
     pieces = [Piece(file, size=size) for file, size in zip(files, sizes, strict=True)]
-    clean(
-        inputs, out, params.cleaning, ["extract"], "extract", pieces, partial(read_piece, source), list(params.sources)
-    )
+    reader, sources = partial(read_piece, source), list(params.sources)
+    clean(inputs, out, params.cleaning, ["extract"], "extract", pieces, reader, sources, params.launch.cleaning)
 
 
 def read_piece(source: str, piece: "Piece") -> "Iterator[Batch]":

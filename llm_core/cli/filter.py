@@ -29,4 +29,5 @@ def filter_(
         steps=[recipe],
         stage="filter",
         sources=list(params.sources),
+        launch=params.launch.cleaning,
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, repeated, verb_app
 from llm_core.training.finetuning.registry import method as find_method
 from llm_core.training.finetuning.registry import methods
 
@@ -37,7 +37,6 @@ def finetune(
     from llm_core.training.finetuning import stage
 
     if section.processes > 1 and "RANK" not in os.environ:
-        given = ["--model", str(model), "--data", str(data), "--out", str(out), "--params", str(params_file)]
-        given += [part for override in overrides or [] for part in ("--set", override)]
+        given = ["--model", str(model), "--data", str(data), "--out", str(out), *repeated(params_file, overrides)]
         sys.exit(stage.launch(section.processes, ["finetune", method, *given]))
     stage.finetune(method, model, data, out, params)

@@ -1,14 +1,19 @@
 """Options that many verbs share, declared once."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from llm_core.errors import UserError
-from llm_core.params import Params, load
+from llm_core.params import Params, load, validate
 
-ParamsFile = Annotated[Path, typer.Option("--params", help="The file of knobs.", show_default=True)]
+DEFAULT = Path("params.yaml")
+ParamsFile = Annotated[
+    Path,
+    typer.Option("--params", help="Params file, or a preset, which is merged over params.yaml.", show_default=True),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="KEY=VALUE overrides one knob, e.g. --set pretraining.steps=100. Repeatable."),
@@ -18,7 +23,7 @@ In = Annotated[
     typer.Option(
         "--in",
         help="Files or folders of documents (Parquet, JSONL, JSONL.gz, JSONL.zst). Repeatable. "
-        "A path with {source} stands for one path for each source in the params.",
+        "A path with {source} means one path for each source in the params.",
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write; replaced whole when the stage succeeds.")]
@@ -33,8 +38,20 @@ Takedowns = Annotated[
 
 
 def read_params(file: Path, overrides: list[str] | None) -> Params:
-    """The validated params of a verb's `--params` and `--set`."""
+    """The validated params of a verb's `--params` and `--set`.
+
+    Where no other file is named and the folder has no params.yaml, the defaults hold, and a line on stderr says so.
+    """
+    if file == DEFAULT and not file.exists():
+        print(f"llm-core: no {file} here, so the defaults hold (`llm-core params` prints them)", file=sys.stderr)
+        return validate({}, "--set", overrides)
     return load(file, overrides)
+
+
+def repeated(file: Path, overrides: list[str] | None) -> list[str]:
+    """`--params` and `--set` as arguments, for a process that does the same work."""
+    chosen = ["--params", str(file)] if file.exists() else []
+    return chosen + [part for assignment in overrides or [] for part in ("--set", assignment)]
 
 
 def expand_sources(paths: list[str], params: Params) -> list[str]:
@@ -51,5 +68,5 @@ def expand_sources(paths: list[str], params: Params) -> list[str]:
 
 
 def verb_app() -> typer.Typer:
-    """A Typer app for a module that holds one verb, with plain tracebacks for what is our fault."""
+    """A Typer app for a module that holds one verb, with plain tracebacks for faults of the program."""
     return typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, repeated, verb_app
 
 app = verb_app()
 
@@ -24,7 +24,6 @@ def pretrain(
 
     params = read_params(params_file, overrides)
     arguments = ["pretrain", "--tokens", str(tokens), "--tokenizer", str(tokenizer), "--out", str(out)]
-    arguments += ["--params", str(params_file)] + [part for item in overrides or [] for part in ("--set", item)]
-    code = run(params, tokens, tokenizer, out, arguments)
+    code = run(params, tokens, tokenizer, out, arguments + repeated(params_file, overrides))
     if code:
         sys.exit(1)

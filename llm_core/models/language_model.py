@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from llm_core.errors import UserError
 from llm_core.models.chunked_loss import chunked_loss, token_losses
-from llm_core.models.families import Objective, objective
+from llm_core.models.family import Objective, family_of
 
 
 class LanguageModel(nn.Module):
@@ -22,11 +22,12 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.network = network
         self.chunk, self.z_loss, self.document_mask = chunk, z_loss, document_mask
-        self.kind = network.config.model_type
-        self.objective: Objective = objective(self.kind)
-        if document_mask and self.kind in ("bloom", "t5", "llm_core_lstm"):
+        self.family = family_of(network.config)
+        self.objective: Objective = self.family.objective
+        if document_mask and not self.family.separates_documents:
             raise UserError(
-                f"pretraining.document_mask: {self.kind} cannot keep documents of a row apart; switch it off"
+                f"pretraining.document_mask: {network.config.model_type} cannot keep documents of a row apart; "
+                "switch it off"
             )
 
     def forward(
@@ -68,25 +69,14 @@ class LanguageModel(nn.Module):
         self, input_ids: Tensor, position_ids: Tensor, segment_ids: Tensor, decoder_ids: Tensor | None = None
     ) -> Tensor:
         """What the head reads: [B, T, D], or [B, S, D] from a decoder."""
-        network = self.network
-        if self.kind == "llm_core_lstm":
-            return network.hidden_states(input_ids)  # type: ignore[no-any-return]
-        if self.kind == "t5":
-            used = (segment_ids > 0).long()
-            encoded = network.encoder(input_ids=input_ids, attention_mask=used).last_hidden_state
-            hidden = network.decoder(
-                input_ids=decoder_ids, encoder_hidden_states=encoded, encoder_attention_mask=used, use_cache=False
-            ).last_hidden_state
-            return hidden * network.model_dim**-0.5 if network.config.scale_decoder_outputs else hidden  # type: ignore[no-any-return]
         inputs: dict[str, Any] = {"input_ids": input_ids}
         if self.document_mask:
             inputs |= {"attention_mask": self._mask(segment_ids), "position_ids": position_ids}
-        elif self.objective == "masked":
+        elif self.objective != "causal":
             inputs["attention_mask"] = (segment_ids > 0).long()
-        if self.objective == "masked":
-            hidden = network.bert(**inputs).last_hidden_state
-            return network.cls.predictions.transform(hidden)  # type: ignore[no-any-return]
-        return network.base_model(**inputs, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+        if decoder_ids is not None:
+            inputs["decoder_ids"] = decoder_ids
+        return self.family.hidden_states(self.network, inputs)  # type: ignore[no-any-return]
 
     def head(self) -> tuple[Tensor, Tensor | None]:
         """Weight [V, D] and bias [V] of the output layer."""

@@ -14,11 +14,10 @@ from typing import Any, Literal, get_args
 import torch
 
 from llm_core.errors import UserError
+from llm_core.models.family import Kind, kind_of, register
 
-Kind = Literal["decoder", "encoder", "encoder-decoder"]
 Purpose = Literal["language", "classification", "reward", "encoder"]
 DTYPES = ("float32", "bfloat16", "float16", "auto")
-ENCODERS = {"bert", "roberta", "distilbert", "electra", "albert", "deberta", "deberta-v2", "modernbert", "xlm-roberta"}
 ADAPTER = "adapter_config.json"  # PEFT's file, in a folder that holds an adapter and not a whole model
 NEEDED: dict[Purpose, str] = {
     "language": "a language model is needed here",
@@ -119,8 +118,7 @@ def read_config(folder: str | Path, trust_remote_code: bool = False) -> Any:
     """The config of a model folder. Raises UserError where there is none."""
     from transformers import AutoConfig
 
-    from llm_core.models import lstm  # noqa: F401 - registers the class
-
+    register()
     path = model_folder(folder)
     if not (path / "config.json").is_file():
         raise UserError(f"{folder}: holds no model (no config.json); give a folder in the Hugging Face layout")
@@ -143,13 +141,6 @@ def model_folder(name: str | Path) -> Path:
         except Exception:  # not in the cache, or no name that a hub could have
             pass
     raise UserError(f"{name}: no such model folder (a folder in the Hugging Face layout is needed)")
-
-
-def kind_of(config: Any) -> Kind:
-    """Decoder, encoder or encoder-decoder."""
-    if getattr(config, "is_encoder_decoder", False):
-        return "encoder-decoder"
-    return "encoder" if config.model_type in ENCODERS and not getattr(config, "is_decoder", False) else "decoder"
 
 
 def context_of(config: Any) -> int | None:

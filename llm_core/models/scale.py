@@ -16,11 +16,11 @@ import math
 from dataclasses import dataclass
 
 from llm_core.errors import UserError
+from llm_core.models.family import family
 from llm_core.params.model import Model
 
 TOKENS_PER_PARAMETER = 20
 HEAD_WIDTH = 64
-GATED = ("llama", "t5")  # families whose feed-forward layer is gated
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def shape(model: Model) -> Shape:
         raise UserError(f"model.width {width} must be an even multiple of model.heads {heads}")
     if heads % key_value_heads:
         raise UserError(f"model.heads {heads} must be a multiple of model.key_value_heads {key_value_heads}")
-    wide = math.ceil(8 * width / 3 / 64) * 64 if model.family in GATED else 4 * width
+    wide = math.ceil(8 * width / 3 / 64) * 64 if family(model.family).gated else 4 * width
     return Shape(layers, width, heads, key_value_heads, model.feed_forward or wide)
 
 

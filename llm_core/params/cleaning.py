@@ -143,7 +143,3 @@ class Cleaning(Section):
     decides."""
     memo_entries: int = Field(1 << 20, ge=1 << 10)
     """Distinct words whose tokens a process remembers, at about 100 bytes each; never changes a verdict."""
-    workers: int = Field(0, ge=0)
-    """Processes on this machine; 0 for one a core. Never changes the bytes that are written."""
-    runner: Literal["local", "ray"] = "local"
-    """Where shards are processed; never changes the bytes that are written."""

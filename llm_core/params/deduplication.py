@@ -1,7 +1,5 @@
 """Params of deduplication."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from llm_core.params.base import Section
@@ -32,11 +30,5 @@ class Deduplication(Section):
     """Maximum share of a source's documents that may be dropped, takedowns not counted; above it the stage fails."""
     max_dropped_share_by_source: dict[str, float] = Field(default_factory=dict)
     """Maximum share for single sources; a second crawl of the same sites loses far more than a first."""
-    memory_mb: int = Field(1024, ge=16)
-    """Memory in MB for batches and for comparing shingles; the program (130 MB) and the longest document are extra."""
-    workers: int = Field(0, ge=0)
-    """Threads that take signatures; 0 for one a core. Never changes what is dropped."""
-    runner: Literal["local", "ray"] = "local"
-    """Where signatures are taken; never changes what is dropped."""
     keep_signatures: bool = False
     """Keep the signatures in the output (`signatures/`), so that a later run can go on from them (`--known`)."""

@@ -1,12 +1,18 @@
 """Params of the model: family and size."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from llm_core.params.base import Section
+from llm_core.params.plugins import discover
 
-Family = Literal["llama", "gpt2", "gptj", "bloom", "opt", "bert", "t5", "lstm"]
+PACKAGE, GROUP = "llm_core.models.families", "llm_core.model_families"
+
+
+def families() -> dict[str, Any]:
+    """Name -> `llm_core.models.family.Family`, of every family that there is."""
+    return discover(PACKAGE, "FAMILY", GROUP)
 
 
 class RopeScaling(Section):
@@ -27,8 +33,9 @@ class RopeScaling(Section):
 class Model(Section):
     """Which model is trained from scratch. What is null is derived from `scale` (llm_core/models/scale.py)."""
 
-    family: Family = "llama"
-    """Architecture: causal (llama, gpt2, gptj, bloom, opt, lstm), masked (bert) or encoder-decoder (t5)."""
+    family: str = "llama"
+    """Architecture: causal (llama, gpt2, gptj, bloom, opt, lstm), masked (bert), encoder-decoder (t5), or a plugin's
+    (entry points of the group llm_core.model_families)."""
     scale: int = Field(4, ge=1, le=128)
     """The one dial: depth. Width, heads, batch, learning rate and horizon follow where they are null."""
     layers: int | None = Field(None, ge=1)
@@ -56,3 +63,10 @@ class Model(Section):
     attention: Literal["auto", "sdpa", "blocked", "eager", "flash_attention_2", "flex_attention"] = "auto"
     """Attention kernel. blocked: ours for CPUs, 2.5 times as fast as sdpa in bf16 there; auto picks it on a CPU for
     sequences up to 4,096 tokens, else sdpa. The last two want a GPU."""
+
+    @field_validator("family")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in (known := families()):
+            raise ValueError(f"no model family '{name}' (there are {', '.join(known)})")
+        return name

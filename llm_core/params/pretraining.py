@@ -70,14 +70,6 @@ class Pretraining(Section):
     """Compile the blocks with torch.compile; pays off in long runs (docs/explanation/pretraining.md)."""
     profile_steps: tuple[int, int] | None = None
     """Record these steps (first and last, from 1) with torch's profiler, into .scratch/profiles."""
-    processes: int = Field(1, ge=1)
-    """Processes on this host (ranks; GPUs where there are any). They share one global batch."""
-    hostfile: str | None = None
-    """Several hosts: a file with lines `HOST slots=N`, handed to DeepSpeed's launcher."""
-    launcher: Literal["deepspeed", "torchrun"] = "deepspeed"
-    """What starts the processes of one host."""
-    threads: int = Field(0, ge=0)
-    """CPU threads of a process; 0 shares the cores among the processes."""
     zero_stage: int = Field(1, ge=0, le=3)
     """DeepSpeed ZeRO: 0 nothing is partitioned, 1 optimizer states, 2 also gradients, 3 also weights."""
     offload: Literal["none", "optimizer", "optimizer+weights"] = "none"

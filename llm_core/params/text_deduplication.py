@@ -16,5 +16,3 @@ class TextDeduplication(Section):
     """Minimum number of words of a paragraph or line that is removed; headings and refrains may repeat."""
     min_bytes: int = Field(200, ge=20)
     """Minimum length of a repeated substring in bytes of UTF-8; the 50 tokens of Lee et al. (2022) are about 200."""
-    memory_mb: int = Field(1024, ge=16)
-    """Memory in MB for comparing; `substring` needs 27 bytes for each byte of text, and fails where that is more."""

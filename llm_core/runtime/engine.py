@@ -92,7 +92,7 @@ def _run_processes(
 
 
 def _run_ray(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    with ray_cluster("cleaning.runner", workers) as (ray, cpus):
+    with ray_cluster("launch.cleaning.runner", workers) as (ray, cpus):
         remote = ray.remote(function)
         for _, result in ahead(items, remote.remote, ray.get, AHEAD * cpus - 1):
             yield result

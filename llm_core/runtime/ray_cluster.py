@@ -12,7 +12,7 @@ from llm_core.errors import UserError
 def ray_cluster(param: str, workers: int) -> Iterator[tuple[Any, int]]:
     """The module `ray`, connected, and the cluster's CPUs; what was started here is stopped at the end.
 
-    `param` is the knob that asked for Ray (`cleaning.runner`), `workers` the CPUs of a cluster of one's own
+    `param` is the knob that asked for Ray (`launch.cleaning.runner`), `workers` the CPUs of a cluster of one's own
     (0 for all). A UserError raised in a task comes out as itself. Raises UserError when ray is not installed.
     """
     try:

@@ -23,6 +23,7 @@ from llm_core.formats.documents import DocumentWriter, document_files
 from llm_core.formats.ledger import LedgerWriter
 from llm_core.formats.parquet import open_parquet
 from llm_core.params.cleaning import Cleaning
+from llm_core.params.launch import CleaningLaunch
 from llm_core.runtime import json_lines
 from llm_core.runtime.engine import run
 from llm_core.runtime.progress import log, report, task
@@ -64,6 +65,7 @@ def clean(
     pieces: list[Piece] | None = None,
     read: Reader = read_piece,
     sources: Sequence[str] = (),
+    launch: CleaningLaunch = CleaningLaunch(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Run the steps over the documents at `paths` and write `out`; return the metrics.
 
@@ -74,11 +76,11 @@ def clean(
     names = tuple(params.steps if steps is None else steps)
     steps_of(params, names)  # a wrong name is an error before any work is done
     pieces = divide(document_files(paths)) if pieces is None else pieces
-    workers = 1 if params.workers == 0 and sum(piece.size for piece in pieces) < SMALL_BYTES else params.workers
+    workers = 1 if launch.workers == 0 and sum(piece.size for piece in pieces) < SMALL_BYTES else launch.workers
     with output_folder(out, paths) as folder:
         scratch = folder / ".pieces"
         works = [Work(piece, number, params, names, stage, str(scratch), read) for number, piece in enumerate(pieces)]
-        metrics = _gather(works, folder, params, workers, stage, sources, ", ".join(map(str, paths)))
+        metrics = _gather(works, folder, params, launch.runner, workers, stage, sources, ", ".join(map(str, paths)))
         shutil.rmtree(scratch, ignore_errors=True)
     log(
         f"{stage}: {metrics['documents_in']} documents in, {metrics['documents_kept']} kept "
@@ -89,7 +91,14 @@ def clean(
 
 
 def _gather(
-    works: list[Work], folder: Path, params: Cleaning, workers: int, stage: str, sources: Sequence[str], paths: str
+    works: list[Work],
+    folder: Path,
+    params: Cleaning,
+    runner: str,
+    workers: int,
+    stage: str,
+    sources: Sequence[str],
+    paths: str,
 ) -> dict[str, Any]:
     """Run the works and append their rows in order; write metrics.json and drops.jsonl."""
     statistics = Statistics(params.drop_samples)
@@ -98,7 +107,7 @@ def _gather(
         LedgerWriter(folder / "ledger", stage) as ledger,
         task(stage, total=sum(work.piece.size for work in works), unit="bytes") as progress,
     ):
-        for work, done in zip(works, run(process, works, params.runner, workers, retry=_ran_out_of_time), strict=True):
+        for work, done in zip(works, run(process, works, runner, workers, retry=_ran_out_of_time), strict=True):
             for writer, kind in ((documents, "documents"), (ledger, "ledger")):
                 for file in sorted(Path(done.folder, kind).glob("*.parquet")):
                     with open_parquet(str(file)) as parquet:
@@ -154,13 +163,8 @@ def steps_of(params: Cleaning, names: tuple[str, ...]) -> list[Step]:
 
     A process does one piece at a time (the pool's and Ray's workers alike), so that steps need no locks.
     """
-    key = replace_runner(params).model_dump_json() + "|" + "|".join(names)
+    key = params.model_dump_json() + "|" + "|".join(names)
     if key not in _STEPS:
         _STEPS.clear()
         _STEPS[key] = build_steps(params, list(names))
     return _STEPS[key]
-
-
-def replace_runner(params: Cleaning) -> Cleaning:
-    """The params without what only says where the work is done."""
-    return params.model_copy(update={"runner": "local", "workers": 0})

@@ -91,7 +91,7 @@ def sign_all(
 def _on_ray(
     batches: Iterator[tuple[Place, pa.Array]], near: Near, signatures: bool, workers: int
 ) -> Iterator[tuple[Place, Signed]]:
-    with ray_cluster("deduplication.runner", workers) as (ray, cpus):
+    with ray_cluster("launch.deduplication.runner", workers) as (ray, cpus):
         remote = ray.remote(sign)
         for (place, _), signed in ahead(
             batches, lambda batch: remote.remote(batch[1], near, signatures), ray.get, AHEAD * cpus

@@ -38,6 +38,7 @@ from llm_core.formats.documents import (
     require_documents,
 )
 from llm_core.params.deduplication import Deduplication
+from llm_core.params.launch import DeduplicationLaunch
 from llm_core.runtime import progress
 from llm_core.runtime.memory import batch_bytes
 from llm_core.runtime.outputs import MARK, check_output
@@ -59,6 +60,7 @@ def dedup(
     tombstones: Path = Path(takedowns.FILE),
     known: Path | None = None,
     shard_bytes: int = SHARD_BYTES,
+    launch: DeduplicationLaunch = DeduplicationLaunch(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Drop duplicates among the documents at `inputs`; the metrics.
 
@@ -72,20 +74,20 @@ def dedup(
         store.mkdir()
         if known:
             copy_store(known, store, near)
-        corpus = Corpus(folder, ShingleStore(store, near, params.memory_mb))
+        corpus = Corpus(folder, ShingleStore(store, near, launch.memory_mb))
         if known:
             corpus.load(known)
         asked = takedowns.load(tombstones)
-        _read(inputs, corpus, near, params, asked)
+        _read(inputs, corpus, near, params, launch, asked)
         require_documents(len(corpus) - corpus.known, inputs)
         sources = {*priority, *corpus.sources}
         require_known(params.priority, sources, "deduplication.priority")
         require_known(params.max_dropped_share_by_source, sources, "deduplication.max_dropped_share_by_source")
         shingles = corpus.store.finish()
-        clusters = _cluster(corpus, shingles, params, folder)
+        clusters = _cluster(corpus, shingles, params, folder, launch.memory_mb)
         survivors = Survivors(corpus, clusters, [*params.priority, *priority], folder)
         reasons = Column(folder, np.int8)
-        metrics = _write(inputs, folder, corpus, survivors, reasons, params.memory_mb, shard_bytes)
+        metrics = _write(inputs, folder, corpus, survivors, reasons, launch.memory_mb, shard_bytes)
         if params.near:
             dropped = corpus.known + drawn(reasons.values, NEAR, params.audit_sample, seed)
             pairs = np.stack([dropped, survivors.of(dropped).survivor], axis=1)
@@ -129,16 +131,21 @@ def _hold_to_bounds(folder: Path, out: Path, metrics: dict[str, Any], params: De
 
 
 def _read(
-    inputs: list[str], corpus: Corpus, near: Near, params: Deduplication, tombstones: takedowns.Takedowns
+    inputs: list[str],
+    corpus: Corpus,
+    near: Near,
+    params: Deduplication,
+    launch: DeduplicationLaunch,
+    tombstones: takedowns.Takedowns,
 ) -> None:
     """First pass: facts of every document, signature of each distinct text."""
     batches = (
         (batch, batch.column("text"))
-        for _, _, batch in read_numbered_batches(inputs, ["id", "source", "url", "text"], batch_bytes(params.memory_mb))
+        for _, _, batch in read_numbered_batches(inputs, ["id", "source", "url", "text"], batch_bytes(launch.memory_mb))
     )
     signed: Signed
     with progress.task("dedup: signatures", total=count_documents(inputs)) as work:
-        for batch, signed in sign_all(batches, near, params.near, params.runner, params.workers):
+        for batch, signed in sign_all(batches, near, params.near, launch.runner, launch.workers):
             removed = np.zeros(batch.num_rows, np.int8)
             if tombstones:
                 removed[:] = [takedowns.MATCHES.index(kind) + 1 if kind else 0 for kind in tombstones.match(batch)]
@@ -146,7 +153,9 @@ def _read(
             work.update(batch.num_rows)
 
 
-def _cluster(corpus: Corpus, shingles: Shingles, params: Deduplication, folder: Path) -> npt.NDArray[np.int64]:
+def _cluster(
+    corpus: Corpus, shingles: Shingles, params: Deduplication, folder: Path, memory_mb: int
+) -> npt.NDArray[np.int64]:
     """Cluster of each distinct text: int64 [texts]."""
     forest = Column(folder, np.int64)
     for start in range(0, len(corpus.texts), ROWS_AT_ONCE):
@@ -155,7 +164,7 @@ def _cluster(corpus: Corpus, shingles: Shingles, params: Deduplication, folder: 
         with progress.timed("dedup: candidate pairs"):
             shingles.join(corpus.texts.digests, forest.values)  # ranked by the texts alone, whoever came first
     if params.url:
-        parts = 1 + len(corpus) * 64 // (params.memory_mb << 20)
+        parts = 1 + len(corpus) * 64 // (memory_mb << 20)
         for part in range(parts):
             unite_equal(forest.values, *_addressed(corpus, part, parts))
     return labels(forest.values)

@@ -62,7 +62,7 @@ def treatment(project: Project, changed: Params, out: Path) -> Path:
         if not raw.is_dir():
             raise UserError(f"{raw}: not there; run the default graph first (dvc repro)")
         cleaned.append(str(out / "clean" / source))
-        clean([raw], Path(cleaned[-1]), changed.cleaning, sources=list(changed.sources))
+        clean([raw], Path(cleaned[-1]), changed.cleaning, sources=list(changed.sources), launch=changed.launch.cleaning)
     dedup(cleaned, out / "dedup", changed.deduplication, changed.seed, list(changed.sources), project.takedowns)
     benchmarks = str(project.data / "benchmarks")
     decontaminate([str(out / "dedup")], [benchmarks], out / "decontaminated", changed.decontamination)

@@ -35,7 +35,7 @@ def ablate(
     if not control.is_dir() or not (tokenizer / "tokenizer.json").is_file():
         raise UserError(f"{control} and {tokenizer}: run the default graph first (dvc repro)")
     settings = settings_of(
-        params, params.ablation.tokens,
+        params, params.ablation.tokens, params.launch.ablation,
         ("model", params.ablation.model, "ablation.model"),
         ("pretraining", params.ablation.pretraining, "ablation.pretraining"),
     )  # fmt: skip

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from llm_core.models.family import Kind
 from llm_core.params.finetuning import Data, Training
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Figures = dict[str, Any]
 Messages = list[dict[str, str]]
-Kind = Literal["decoder", "encoder", "encoder-decoder"]
 Head = Literal["generation", "classification", "encoder"]
 SIDES = ("train", "heldout", "test")
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from llm_core.errors import UserError
+from llm_core.models.family import Kind
 from llm_core.params.finetuning import Training
 from llm_core.runtime.memory import map_large_blocks
-from llm_core.training.finetuning.model_kinds import Kind
 
 NF4_WIDTH = 64  # block of NF4: layers' widths must be multiples of it
 

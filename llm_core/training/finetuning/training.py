@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llm_core.models.family import Kind
 from llm_core.params.finetuning import Training
 from llm_core.runtime.progress import log, task
 from llm_core.tracking.runs import Run
 from llm_core.training.deepspeed_ops import ensure_ops, unname_buffer
-from llm_core.training.finetuning.model_kinds import Kind
 from llm_core.training.finetuning.models import add_adapter, count_parameters, load
 
 Row = dict[str, Any]

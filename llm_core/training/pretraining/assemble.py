@@ -9,7 +9,8 @@ import torch
 
 from llm_core.errors import UserError
 from llm_core.formats.token_shards import TokenShards
-from llm_core.models import families
+from llm_core.models import networks
+from llm_core.models.family import MASK_TOKEN, Vocabulary, family
 from llm_core.models.language_model import LanguageModel
 from llm_core.models.lean import lean
 from llm_core.models.scale import horizon
@@ -63,7 +64,7 @@ def assemble(
         train, sequence_length=settings.sequence_length, sequences_per_step=rows, seed=params.seed,
         pad_id=vocabulary.pad, packing=settings.packing,
     )  # fmt: skip
-    marks = tuple(tokenizer.convert_tokens_to_ids(families.extra_tokens(params.model.family)))
+    marks = tuple(tokenizer.convert_tokens_to_ids(family(params.model.family).extra_tokens))
     corruption = Corruption(
         module.objective, params.seed, settings.mask_share, settings.span_length, vocabulary.pad, words, marks
     )
@@ -97,7 +98,7 @@ def assemble(
     )
 
 
-def load_tokenizer(folder: Path, family: str) -> tuple[Any, families.Vocabulary, int]:
+def load_tokenizer(folder: Path, family_name: str) -> tuple[Any, Vocabulary, int]:
     """The tokenizer with the family's extra tokens, the vocabulary with them, and the size without."""
     from transformers import AutoTokenizer
 
@@ -108,25 +109,25 @@ def load_tokenizer(folder: Path, family: str) -> tuple[Any, families.Vocabulary,
             f"{folder}: needs bos, eos and a pad token that is not eos (lacks {', '.join(missing) or 'pad'})"
         )
     words = len(tokenizer)
-    extra = families.extra_tokens(family)
+    extra = family(family_name).extra_tokens
     if extra:
         tokenizer.add_special_tokens({"extra_special_tokens": extra}, replace_extra_special_tokens=False)
-        if family == "bert":
-            tokenizer.mask_token = families.MASK_TOKEN
-    ids = families.Vocabulary(
+        if MASK_TOKEN in extra:
+            tokenizer.mask_token = MASK_TOKEN
+    ids = Vocabulary(
         math.ceil(len(tokenizer) / 64) * 64, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
     )
     return tokenizer, ids, words
 
 
-def build_network(params: Params, vocabulary: families.Vocabulary) -> Any:
+def build_network(params: Params, vocabulary: Vocabulary) -> Any:
     """The network: random weights from the seed, or the parent's."""
     parent = params.pretraining.parent
-    config = families.build_config(params.model, vocabulary, params.pretraining.sequence_length)
+    config = networks.build_config(params.model, vocabulary, params.pretraining.sequence_length)
     if not parent:
-        return families.build_network(config, params.model.attention, params.seed)
+        return networks.build_network(config, params.model.attention, params.seed)
     config = parent_config(Path(parent), config, params.model, params.pretraining.sequence_length)
-    cls = families.network_class(config)
+    cls = networks.network_class(config)
     network = cls.from_pretrained(parent, dtype=torch.float32)
     if network.config.vocab_size != vocabulary.size:
         raise UserError(f"{parent}: has {network.config.vocab_size} tokens, the tokenizer needs {vocabulary.size}")

@@ -21,7 +21,7 @@ from llm_core.runtime.digests import content_digest
 
 COMPLETE = "complete.json"
 WHERE_IT_RUNS = {
-    "processes", "hostfile", "launcher", "threads", "micro_batch", "zero_stage", "offload",
+    "micro_batch", "zero_stage", "offload",
     "activation_checkpointing", "checkpoint_every", "checkpoints_kept", "profile_steps",
 }  # fmt: skip
 

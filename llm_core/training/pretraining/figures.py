@@ -15,6 +15,7 @@ import yaml
 
 from llm_core.errors import UserError
 from llm_core.params import Params
+from llm_core.params.launch import TrainingLaunch
 from llm_core.runtime import progress
 from llm_core.runtime.digests import content_digest, short_hash
 from llm_core.runtime.storage import read_json, write_json
@@ -22,13 +23,16 @@ from llm_core.runtime.storage import read_json, write_json
 LOSS = "heldout_bits_per_byte"
 
 
-def settings_of(params: Params, tokens: int, *changes: tuple[str, dict[str, Any], str]) -> dict[str, Any]:
+def settings_of(
+    params: Params, tokens: int, launch: TrainingLaunch, *changes: tuple[str, dict[str, Any], str]
+) -> dict[str, Any]:
     """The whole params of a run that sees `tokens` tokens, rounded to whole steps.
 
-    `changes` are (section, its overrides, what params.yaml calls them). Raises UserError for a key that the section
-    does not have, or where no batch size is set to count steps by.
+    `launch` says which processes train. `changes` are (section, its overrides, what params.yaml calls them).
+    Raises UserError for a key that the section does not have, or where no batch size is set to count steps by.
     """
     settings = params.model_dump(mode="json")
+    settings["launch"]["pretraining"] = launch.model_dump(mode="json")
     for section, values, where in changes:
         _override(settings[section], values, where)
     batch = settings["pretraining"]["batch_tokens"]

@@ -20,7 +20,7 @@ import threading
 from pathlib import Path
 
 from llm_core.errors import UserError
-from llm_core.params.pretraining import Pretraining
+from llm_core.params.launch import TrainingLaunch
 
 GUARD = "LLM_CORE_GUARD"  # "host:pid" of the verb that started the workers
 PR_SET_PDEATHSIG = 1
@@ -39,7 +39,7 @@ def is_worker() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def launch(params: Pretraining, arguments: list[str]) -> int:
+def launch(params: TrainingLaunch, arguments: list[str]) -> int:
     """Run `llm-core ARGUMENTS` in every training process; the exit code of the launcher."""
     environment = ENVIRONMENT | os.environ
     environment[GUARD] = f"{socket.gethostname()}:{os.getpid()}"
@@ -77,11 +77,11 @@ def guard() -> None:
     threading.Thread(target=watch, name="guard", daemon=True).start()
 
 
-def _command(params: Pretraining, arguments: list[str]) -> list[str]:
+def _command(params: TrainingLaunch, arguments: list[str]) -> list[str]:
     program = ["llm_core.cli", *arguments]
     if params.hostfile:
         if not Path(params.hostfile).is_file():
-            raise UserError(f"pretraining.hostfile {params.hostfile}: no such file (lines `HOST slots=N`)")
+            raise UserError(f"launch.pretraining.hostfile {params.hostfile}: no such file (lines `HOST slots=N`)")
         return [sys.executable, "-m", "deepspeed.launcher.runner", "--hostfile", params.hostfile,
                 "--no_local_rank", "--module", *program]  # fmt: skip
     port = _free_port()

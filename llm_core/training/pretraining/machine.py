@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from llm_core.models.family import family_of
+
 SIZE = {"cpu": 1024, "cuda": 8192}  # side of the measured product: large enough to be bound by arithmetic
 SECONDS = 1.0  # how long the peak is measured
 
@@ -77,7 +79,7 @@ def flops_per_token(network: Any, sequence_length: int) -> float:
         for parameter in network.parameters()
         if id(parameter) not in tables
     )
-    if config.model_type == "llm_core_lstm":
+    if not family_of(config).attends:
         return 6.0 * weights
     return 6.0 * weights + 6.0 * config.num_hidden_layers * config.hidden_size * sequence_length
 

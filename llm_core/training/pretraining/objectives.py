@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from llm_core.models.families import Objective
+from llm_core.models.family import Objective
 from llm_core.training.pretraining.batches import IGNORED, Batch
 
 Ints = npt.NDArray[np.int64]

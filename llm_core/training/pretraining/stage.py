@@ -29,7 +29,7 @@ def pretrain(params: Params, tokens: Path, tokenizer: Path, out: Path, arguments
     if params.pretraining.parent:
         check_parent_tokenizer(Path(params.pretraining.parent), tokenizer)
     if not launch.is_worker():
-        return launch.launch(params.pretraining, arguments)
+        return launch.launch(params.launch.pretraining, arguments)
     launch.guard()
     _work(params, tokens, tokenizer, out)
     return 0

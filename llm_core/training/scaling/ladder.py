@@ -44,7 +44,7 @@ def rung_settings(params: Params, name: str) -> dict[str, Any]:
         raise UserError(f"scaling.rungs has no '{name}' (it has {', '.join(params.scaling.rungs) or 'none'})")
     rung = params.scaling.rungs[name]
     return settings_of(
-        params, rung.tokens,
+        params, rung.tokens, params.launch.scaling,
         ("model", rung.model, f"scaling.rungs.{name}.model"),
         ("pretraining", params.scaling.pretraining, "scaling.pretraining"),
     )  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 from llm_core.cli import VERBS, main
 
 ROOT = Path(__file__).parents[3]
-WITHOUT_KNOBS = {"plan", "classify", "chat"}  # what they do depends on no param
+WITHOUT_KNOBS = {"plan", "classify", "chat", "preset"}  # what they do depends on no param
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -61,3 +61,49 @@ def test_no_documents_at_all_is_one_line_and_no_output(verb, name, tmp_path, mon
         main([verb, "--in", name, "--out", "out", *extra])
     assert stopped.value.code == 1 and not (tmp_path / "out").exists()
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f"llm-core: error: {name}: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "told"),
+    [
+        (b"seed: 1 # caf\xe9\n", (), "not UTF-8"),
+        (b"seed: \0\n", (), "not valid YAML"),
+        (b"seed: 1\nseed: 2\n", (), "duplicate key"),
+        (b"seed: 1\n", ("--set", "cleaning.steps=[repair"), "not valid YAML"),
+        (b"seed: 1\n", ("--set", ".=1"), "KEY=VALUE"),
+        (b"pretraining: {threads: 2}\n", (), "launch.pretraining.threads"),
+        (b"cleaning: {workers: 2}\n", (), "launch.cleaning.workers"),
+        (b"[" * 100_000, (), "not valid YAML"),
+    ],
+)
+def test_a_broken_params_file_is_one_line(content, arguments, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_bytes(content)
+    with pytest.raises(SystemExit) as stopped:
+        main(["params", *arguments])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 1 and error.count("\n") == 1 and told in error
+
+
+def test_in_an_empty_folder_the_defaults_hold_and_a_line_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(["params", "pretraining"])
+    printed = capsys.readouterr()
+    assert not stopped.value.code and "pretraining.steps" in printed.out
+    assert "the defaults hold" in printed.err and printed.err.count("\n") == 1
+
+
+def test_every_knob_is_printed_also_of_kinds_that_are_not_in_use(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["params"])
+    printed = capsys.readouterr().out
+    for knob in ("sources.<common_crawl>.crawl", "cleaning.recipes.<c4>.min_num_sentences", "launch.cleaning.workers"):
+        assert f"{knob} = " in printed, knob
+
+
+def test_a_closed_pipe_is_no_traceback():
+    command = f"{sys.executable} -m llm_core.cli params | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.startswith("seed") and not done.stderr

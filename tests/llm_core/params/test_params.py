@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from llm_core.cli.preset import changes
 from llm_core.errors import UserError
-from llm_core.params import load
+from llm_core.params import load, presets
+from llm_core.params.reading import read_values
 from llm_core.runtime.nested import flatten
 
 ROOT = Path(__file__).parents[3]
@@ -56,3 +58,14 @@ def test_an_override_without_a_value(tmp_path):
 def test_no_file(tmp_path):
     with pytest.raises(UserError, match="no such params file"):
         load(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_preset_states_only_differences_and_makes_a_params_file_of_its_own(preset, tmp_path):
+    stated = {key for key in flatten(read_values(preset)) if key != presets.MARK and not key.startswith("sources.")}
+    assert changes(preset) and stated - set(changes(preset)) <= {"network.parallel", "pretraining.steps"}
+    assert "decontamination.threshold" not in changes(preset)
+    text = presets.merge(preset)
+    (tmp_path / "params.yaml").write_text(text)
+    assert load(tmp_path / "params.yaml") == load(preset)
+    assert "# tables of figures" in text and "# as FineWeb has it" in text, "comments of both files"

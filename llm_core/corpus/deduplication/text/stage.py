@@ -25,6 +25,7 @@ from llm_core.formats.documents import (
     read_numbered_batches,
     require_documents,
 )
+from llm_core.params.launch import TextDeduplicationLaunch
 from llm_core.params.text_deduplication import TextDeduplication
 from llm_core.runtime import progress
 from llm_core.runtime.memory import batch_bytes
@@ -41,6 +42,7 @@ def dedup_text(
     seed: int,
     priority: list[str],
     shard_bytes: int = SHARD_BYTES,
+    launch: TextDeduplicationLaunch = TextDeduplicationLaunch(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Take repeated pieces out of the documents at `inputs`; the metrics.
 
@@ -50,26 +52,32 @@ def dedup_text(
     ranks = source_ranks(priority)
     with output_folder(out, inputs) as folder:
         finder = (
-            SubstringFinder(folder, params.min_bytes, params.memory_mb)
+            SubstringFinder(folder, params.min_bytes, launch.memory_mb)
             if params.unit == "substring"
-            else SpanFinder(folder, params.unit, params.min_words, seed, params.memory_mb)
+            else SpanFinder(folder, params.unit, params.min_words, seed, launch.memory_mb)
         )
         ids = StringColumn(folder)
         with progress.task(f"dedup-text: {params.unit}s", total=count_documents(inputs)) as work:
-            for _, _, batch in read_numbered_batches(inputs, ["id", "source", "text"], batch_bytes(params.memory_mb)):
+            for _, _, batch in read_numbered_batches(inputs, ["id", "source", "text"], batch_bytes(launch.memory_mb)):
                 finder.add(batch.column("text"), document_keys(batch, ranks))
                 ids.append(batch.column("id"))
                 work.update(batch.num_rows)
         require_documents(len(ids), inputs)
         with progress.timed("dedup-text: comparison"):
             cuts = finder.finish()
-        metrics = _write(inputs, folder, cuts, ids, params, shard_bytes)
+        metrics = _write(inputs, folder, cuts, ids, params, shard_bytes, launch.memory_mb)
         write_json(folder / "metrics.json", metrics)
     return metrics
 
 
 def _write(
-    inputs: list[str], folder: Path, cuts: Cuts, ids: StringColumn, params: TextDeduplication, shard_bytes: int
+    inputs: list[str],
+    folder: Path,
+    cuts: Cuts,
+    ids: StringColumn,
+    params: TextDeduplication,
+    shard_bytes: int,
+    memory_mb: int,
 ) -> dict[str, Any]:
     """Write what is left of each document, and a ledger row for it."""
     reason = pa.scalar(f"repeated_{params.unit}")
@@ -79,7 +87,7 @@ def _write(
         DocumentWriter(folder / "documents", shard_bytes) as writer,
         ledger.LedgerWriter(folder / "ledger", "dedup-text") as judged,
     ):
-        for file, offset, batch in read_numbered_batches(inputs, None, batch_bytes(params.memory_mb)):
+        for file, offset, batch in read_numbered_batches(inputs, None, batch_bytes(memory_mb)):
             texts, lengths = batch.column("text"), pc.binary_length(batch.column("text")).to_numpy()
             verdicts, holders = np.zeros(batch.num_rows, np.int64), np.zeros(batch.num_rows, np.int64)
             left = lengths.copy()

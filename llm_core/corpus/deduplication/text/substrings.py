@@ -42,8 +42,8 @@ class SubstringFinder:
         size = len(self._texts.buffers[1]) + len(self._keys)
         if size * BYTES_A_BYTE >> 20 > self._memory_mb or size >= 1 << 31:
             raise UserError(
-                f"text_deduplication.memory_mb {self._memory_mb}: substrings need {BYTES_A_BYTE} bytes for each byte of"
-                " text; raise it (for up to 2 GB of text), take a part of the input, or set unit: paragraph"
+                f"launch.text_deduplication.memory_mb {self._memory_mb}: substrings need {BYTES_A_BYTE} bytes for"
+                " each byte of text; raise it (for up to 2 GB of text), take a part, or set unit: paragraph"
             )
 
     def finish(self) -> Cuts:

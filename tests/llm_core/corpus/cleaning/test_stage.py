@@ -13,6 +13,7 @@ from llm_core.errors import UserError
 from llm_core.formats.documents import read_documents
 from llm_core.formats.ledger import read_ledger
 from llm_core.params.cleaning import Cleaning
+from llm_core.params.launch import CleaningLaunch
 from llm_core.runtime.digests import content_digest
 
 LONG = "A sentence of some length, long enough to be kept by every rule that is on here. " * 3
@@ -82,7 +83,8 @@ def test_bytes_do_not_depend_on_workers_or_pieces(tmp_path: Path) -> None:
         write_jsonl(tmp_path / f"{name}.jsonl", rows)
     files = sorted(tmp_path.glob("*.jsonl"))
     for workers in (1, 2):
-        clean(files, tmp_path / f"out{workers}", Cleaning(steps=["repair"], min_characters=20, workers=workers))
+        params = Cleaning(steps=["repair"], min_characters=20)
+        clean(files, tmp_path / f"out{workers}", params, launch=CleaningLaunch(workers=workers))
     assert content_digest(tmp_path / "out1") == content_digest(tmp_path / "out2")
 
 
@@ -94,8 +96,8 @@ def test_ray_writes_the_same_bytes(tmp_path: Path) -> None:
         write_jsonl(tmp_path / f"{name}.jsonl", [*rows, b"{broken"])
     files = sorted(tmp_path.glob("*.jsonl"))
     for runner in ("local", "ray"):
-        params = Cleaning(steps=["repair", "c4"], min_characters=20, workers=2, runner=runner)
-        metrics = clean(files, tmp_path / runner, params)
+        params = Cleaning(steps=["repair", "c4"], min_characters=20)
+        metrics = clean(files, tmp_path / runner, params, launch=CleaningLaunch(workers=2, runner=runner))
         assert metrics["dropped_by_reason"]["quarantine_json"] == 3
     assert content_digest(tmp_path / "local") == content_digest(tmp_path / "ray")
 
@@ -105,7 +107,7 @@ def test_a_decompression_bomb_is_one_line_from_a_worker_too(tmp_path: Path) -> N
     pq.write_table(pa.table({"text": long}), tmp_path / "bomb.parquet", compression="zstd")
     pq.write_table(pa.table({"text": ["a sound document"]}), tmp_path / "sound.parquet")
     with pytest.raises(UserError, match=r"bomb\.parquet: \d+ bytes become"):
-        clean([tmp_path], tmp_path / "out", Cleaning(steps=["repair"], workers=2))
+        clean([tmp_path], tmp_path / "out", Cleaning(steps=["repair"]), launch=CleaningLaunch(workers=2))
 
 
 def test_metadata_that_is_nested_too_deep_stays_as_it_is(tmp_path: Path) -> None:

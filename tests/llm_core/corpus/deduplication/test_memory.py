@@ -38,7 +38,7 @@ def private_megabytes(folder: Path, count: int) -> int:
             texts += [f"{text} again" for text in texts[:500]]
             writer.write_rows([{"id": f"{start + row:08}", "source": "a", "text": t} for row, t in enumerate(texts)])
     arguments = ["--in", str(folder / "in"), "--out", str(folder / "out"), "--takedowns", str(folder / "none")]
-    command = [sys.executable, "-c", PROBE, *arguments, "--set", "deduplication.memory_mb=16"]
+    command = [sys.executable, "-c", PROBE, *arguments, "--set", "launch.deduplication.memory_mb=16"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-1])
 

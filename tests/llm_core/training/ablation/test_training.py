@@ -29,7 +29,7 @@ PARAMS = {
         "model": {"layers": 1, "width": 32, "heads": 1, "feed_forward": 64},
         "pretraining": {
             "batch_tokens": 256, "micro_batch": 4, "sequence_length": 64, "evaluate_every": 1000,
-            "evaluate_tokens_final": 4000, "threads": 1, "sample_every": 0, "precision": "fp32",
+            "evaluate_tokens_final": 4000, "sample_every": 0, "precision": "fp32",
             "optimizer": {"learning_rate": 0.01, "warmup_steps": 5},
         },
     },

@@ -5,18 +5,19 @@ from pathlib import Path
 import pytest
 
 from llm_core.errors import UserError
-from llm_core.models import families
+from llm_core.models import networks
+from llm_core.models.family import Vocabulary
 from llm_core.params.model import Model
 from llm_core.training.pretraining import machine
 from llm_core.training.pretraining.profiling import ProfilerWindow
 
-VOCABULARY = families.Vocabulary(128, 0, 1, 2)
+VOCABULARY = Vocabulary(128, 0, 1, 2)
 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_operations_of_a_llama_by_hand(tied: bool) -> None:
     model = Model(family="llama", layers=2, width=32, heads=2, feed_forward=64, tie_embeddings=tied)
-    network = families.build_network(families.build_config(model, VOCABULARY, 16), "sdpa", seed=0)
+    network = networks.build_network(networks.build_config(model, VOCABULARY, 16), "sdpa", seed=0)
     block = 4 * 32 * 32 + 3 * 32 * 64 + 2 * 32  # query, key, value, output; gate, up, down; two norms
     weights = 2 * block + 32 + 128 * 32  # last norm; the head, which an untied embedding does not add to
     assert machine.flops_per_token(network, 16) == 6 * weights + 6 * 2 * 32 * 16
@@ -25,7 +26,7 @@ def test_operations_of_a_llama_by_hand(tied: bool) -> None:
 def test_position_tables_multiply_nothing() -> None:
     model = Model(family="gpt2", layers=1, width=32, heads=2, feed_forward=64)
     short, long = (
-        families.build_network(families.build_config(model, VOCABULARY, length), "sdpa", seed=0) for length in (16, 512)
+        networks.build_network(networks.build_config(model, VOCABULARY, length), "sdpa", seed=0) for length in (16, 512)
     )
     assert machine.flops_per_token(short, 16) == machine.flops_per_token(long, 16)
 

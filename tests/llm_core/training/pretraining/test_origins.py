@@ -8,7 +8,8 @@ import pytest
 
 from llm_core.errors import UserError
 from llm_core.formats.token_shards import TokenShards
-from llm_core.models import families
+from llm_core.models import networks
+from llm_core.models.family import Vocabulary
 from llm_core.params import Params
 from llm_core.params.model import Model
 from llm_core.training.pretraining.checkpoints import fingerprint
@@ -16,12 +17,12 @@ from llm_core.training.pretraining.origins import check_parent_tokenizer, check_
 from tests.llm_core.training.pretraining import tiny
 
 SHAPE = {"layers": 2, "width": 32, "heads": 2, "feed_forward": 64}
-VOCABULARY = families.Vocabulary(320, 0, 1, 2)
+VOCABULARY = Vocabulary(320, 0, 1, 2)
 
 
 def _config(**knobs: object) -> tuple[object, Model]:
     model = Model.model_validate(SHAPE | knobs)
-    return families.build_config(model, VOCABULARY, 32), model
+    return networks.build_config(model, VOCABULARY, 32), model
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def parent(tmp_path: Path) -> Path:
     """A llama with the tiny tokenizer."""
     folder = tiny.make(tmp_path)
     config, _ = _config(family="llama")
-    families.build_network(config, "sdpa", 0).save_pretrained(folder / "parent")
+    networks.build_network(config, "sdpa", 0).save_pretrained(folder / "parent")
     shutil.copy(folder / "tokenizer" / "tokenizer.json", folder / "parent")
     return folder / "parent"
 

@@ -17,6 +17,7 @@ from llm_core.corpus.deduplication.text.stage import dedup_text
 from llm_core.corpus.deduplication.text.substrings import SubstringFinder
 from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter
+from llm_core.params.launch import TextDeduplicationLaunch
 from llm_core.params.text_deduplication import TextDeduplication
 
 NOTICE = "All rights of this page are kept by nobody at all, and it may be copied."
@@ -32,12 +33,14 @@ def write(folder: Path, rows: list[dict[str, str]], shards: int = 1) -> str:
 
 
 def run(
-    folder: Path, rows: list[dict[str, str]], params: TextDeduplication, shards: int = 1
+    folder: Path, rows: list[dict[str, str]], params: TextDeduplication, shards: int = 1, memory_mb: int = 1024
 ) -> tuple[dict[str, str], dict[str, Any], dict[str, Any]]:
     """(text by id, ledger row by id, metrics)"""
     inputs = write(folder / "in", rows, shards)
     out = folder / "out"
-    metrics = dedup_text([f"{inputs}/{shard}" for shard in range(shards)], out, params, 1, ["first", "second"])
+    launch = TextDeduplicationLaunch(memory_mb=memory_mb)
+    paths = [f"{inputs}/{shard}" for shard in range(shards)]
+    metrics = dedup_text(paths, out, params, 1, ["first", "second"], launch=launch)
     kept = pq.read_table(out / "documents").to_pylist()
     judged = pq.read_table(out / "ledger").to_pylist()
     assert json.loads((out / "metrics.json").read_text()) == metrics
@@ -96,9 +99,8 @@ def test_substrings_are_cut_between_words_and_characters(tmp_path: Path) -> None
 
 
 def test_too_much_text_for_substrings_is_told(tmp_path: Path) -> None:
-    small = TextDeduplication(unit="substring", memory_mb=16)
     with pytest.raises(UserError, match=r"memory_mb 16.*unit: paragraph"):
-        run(tmp_path, rows_of({"a": "word " * 200_000}), small)
+        run(tmp_path, rows_of({"a": "word " * 200_000}), SUBSTRING, memory_mb=16)
     assert not (tmp_path / "out").exists()
 
 
@@ -112,7 +114,7 @@ def test_the_same_texts_for_any_order_shards_and_memory(unit: str, tmp_path: Pat
     assert metrics["documents_changed"] > 20 and metrics["documents_in"] == 200
     for number, (shards, memory) in enumerate([(3, 1024), (7, 16)], start=1):
         draw.shuffle(rows)
-        again, _, _ = run(tmp_path / str(number), rows, TextDeduplication(unit=unit, memory_mb=memory), shards)
+        again, _, _ = run(tmp_path / str(number), rows, TextDeduplication(unit=unit), shards, memory)
         assert again == reference
     if unit == "paragraph":
         where: dict[str, set[str]] = {}

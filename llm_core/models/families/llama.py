@@ -1,0 +1,42 @@
+"""LLaMA (Touvron et al. 2023, arXiv:2302.13971); with a sliding window it is exported under its name Mistral."""
+
+from typing import Any
+
+from llm_core.models.family import Family
+from llm_core.models.scale import Shape
+from llm_core.params.model import Model
+
+
+def config(model: Model, sizes: Shape, positions: int, common: dict[str, Any]) -> Any:
+    """Its config in transformers."""
+    import transformers
+
+    rope: dict[str, Any] = {"rope_theta": model.rope_theta, "rope_type": model.rope_scaling.rope_type}
+    if rope["rope_type"] != "default":
+        scaling = model.rope_scaling
+        rope |= {
+            "factor": scaling.factor,
+            "original_max_position_embeddings": scaling.original_max_position_embeddings or positions,
+        }
+        if rope["rope_type"] == "llama3":
+            rope |= {"low_freq_factor": scaling.low_freq_factor, "high_freq_factor": scaling.high_freq_factor}
+    settings = {
+        "hidden_size": sizes.width,
+        "intermediate_size": sizes.feed_forward,
+        "num_hidden_layers": sizes.layers,
+        "num_attention_heads": sizes.heads,
+        "num_key_value_heads": sizes.key_value_heads,
+        "max_position_embeddings": positions,
+        "rope_parameters": rope,
+        "attention_dropout": model.dropout,
+        **common,
+    }
+    if model.sliding_window:
+        return transformers.MistralConfig(sliding_window=model.sliding_window, **settings)
+    return transformers.LlamaConfig(**settings)
+
+
+FAMILY = Family(
+    config=config, model_types=("llama", "mistral"), gated=True,
+    knobs=frozenset({"sliding_window", "key_value_heads", "rope_scaling"}),
+)  # fmt: skip

@@ -1,0 +1,95 @@
+"""Local files and folders that params name and no stage makes, and digests of what is in them.
+
+The address of such an input is a param, so a stage notices another address but not other content at the same address:
+a file added to a `files` source's folder, a retrained quality model, another parent model. The first stage of dvc.yaml
+therefore writes a small JSON file for each section that names inputs, and the stages that read the inputs depend on it.
+Digests are of content, so that a copied project is up to date; those of unchanged files (size and time of change) are
+remembered in `.scratch`.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llm_core.params import Params
+
+MEMORY = Path(".scratch/inputs.json")
+REMOTE = "://"
+BLOCK = 1 << 22
+
+
+def external_inputs(params: "Params") -> dict[str, list[str]]:
+    """Name of the JSON file (`sources/NAME`, `cleaning`, ...) -> the local paths that its section names."""
+    found: dict[str, list[str]] = {}
+    for name, source in params.sources.items():
+        named = [*getattr(source, "paths", []), getattr(source, "address_list", None), getattr(source, "dataset", None)]
+        # A dataset's name on a hub is no path; it is one where a folder of that name exists, as in params/sources.py.
+        found[f"sources/{name}"] = [
+            path for path in named if path and REMOTE not in path and (source.kind != "hub" or Path(path).is_dir())
+        ]
+    cleaning = params.cleaning
+    found["cleaning"] = [
+        *(listed.path for listed in cleaning.url_lists),
+        *cleaning.bad_words.files,
+        *([cleaning.quality_model.path] if cleaning.quality_model.path else []),
+    ]
+    found["pretraining"] = [params.pretraining.parent] if params.pretraining.parent else []
+    for method in [*params.finetuning.methods, *params.finetuning.on_demand]:
+        reward = getattr(getattr(params.finetuning, method), "reward", "")
+        found[f"finetuning/{method}"] = [reward] if isinstance(reward, str) and reward and Path(reward).is_dir() else []
+    encoder = params.retrieval.encoder
+    found["retrieval"] = [encoder] if Path(encoder).is_dir() else []
+    return {name: [path for path in paths if REMOTE not in path] for name, paths in found.items()}
+
+
+def write_digests(params: "Params", folder: Path, memory: Path = MEMORY) -> None:
+    """Write `folder/NAME.json` for each name of `external_inputs`: path -> file below it -> digest of its content."""
+    known = _known(memory)
+    seen: dict[str, list[Any]] = {}
+    for name, paths in external_inputs(params).items():
+        content = {path: _digests(Path(path).expanduser(), known, seen) for path in paths}
+        file = folder / f"{name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    memory.write_text(json.dumps(seen), encoding="utf-8")
+
+
+def _digests(path: Path, known: dict[str, list[Any]], seen: dict[str, list[Any]]) -> dict[str, str]:
+    """Digest of each regular file at or below `path`; {} where there is nothing (the stage that reads it says so)."""
+    if path.is_file():
+        return {".": _digest(path, known, seen)}
+    found = {}
+    for folder, folders, files in os.walk(path, followlinks=False):
+        folders.sort()
+        for file in sorted(files):
+            inner = Path(folder) / file
+            if inner.is_file():
+                below = os.fsencode(inner.relative_to(path)).decode("utf-8", "backslashreplace")
+                found[below] = _digest(inner, known, seen)
+    return found
+
+
+def _digest(file: Path, known: dict[str, list[Any]], seen: dict[str, list[Any]]) -> str:
+    stat = file.stat()
+    key, stamp = os.fsencode(file.absolute()).decode("utf-8", "backslashreplace"), [stat.st_size, stat.st_mtime_ns]
+    row = known.get(key)
+    if row is None or row[:2] != stamp:
+        digest = hashlib.blake2b(digest_size=16)
+        with open(file, "rb") as stream:
+            while block := stream.read(BLOCK):
+                digest.update(block)
+        row = [*stamp, digest.hexdigest()]
+    seen[key] = row
+    return str(row[2])
+
+
+def _known(memory: Path) -> dict[str, list[Any]]:
+    try:
+        rows = json.loads(memory.read_text(encoding="utf-8"))
+        return {key: row for key, row in rows.items() if isinstance(row, list) and len(row) == 3}
+    except (OSError, ValueError, AttributeError):  # none yet, or cut short by a kill: every file is read again
+        return {}

@@ -1,0 +1,100 @@
+"""Params that only say where and with how much of a machine the work runs.
+
+No value here changes what a stage writes, so no stage of dvc.yaml lists this section: another number of threads, of
+processes or of hosts, more memory or a Ray cluster makes nothing stale. A param that changes numbers stays with its
+stage (for example `pretraining.micro_batch` and `finetuning.METHOD.processes`, which both decide how sums are rounded
+or how many rows a step has).
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from llm_core.errors import UserError
+from llm_core.params.base import Section
+
+Runner = Literal["local", "ray"]
+
+
+class CleaningLaunch(Section):
+    """Where `clean`, `filter` and `extract` run."""
+
+    runner: Runner = "local"
+    """Processes of this machine, or tasks of a Ray cluster (`RAY_ADDRESS` names one)."""
+    workers: int = Field(0, ge=0)
+    """Processes on this machine; 0 for one per core."""
+
+
+class DeduplicationLaunch(Section):
+    """Where `dedup` runs."""
+
+    runner: Runner = "local"
+    """Where signatures are computed: in threads of this machine, or as tasks of a Ray cluster."""
+    workers: int = Field(0, ge=0)
+    """Threads that compute signatures; 0 for one per core."""
+    memory_mb: int = Field(1024, ge=16)
+    """Memory in MiB for batches and for comparing shingles. The program itself (130 MB) and the longest document are
+    not counted."""
+
+
+class TextDeduplicationLaunch(Section):
+    """Where `dedup-text` runs."""
+
+    memory_mb: int = Field(1024, ge=16)
+    """Memory in MiB for comparing; substrings need 27 bytes for each byte of text, else they are refused."""
+
+
+class TrainingLaunch(Section):
+    """Which processes train. They share one global batch, so their number does not change what is learned."""
+
+    processes: int = Field(1, ge=1)
+    """Processes (ranks) on this host; one per GPU where there are GPUs."""
+    hostfile: str | None = None
+    """For several hosts: a file with lines `HOST slots=N`, which is given to DeepSpeed's launcher."""
+    launcher: Literal["deepspeed", "torchrun"] = "deepspeed"
+    """The program that starts the processes of one host."""
+    threads: int = Field(0, ge=0)
+    """CPU threads per process; 0 divides the cores among the processes."""
+
+
+class Launch(Section):
+    """Where work runs: workers, memory, processes, hosts. No stage depends on it."""
+
+    cleaning: CleaningLaunch = CleaningLaunch()
+    deduplication: DeduplicationLaunch = DeduplicationLaunch()
+    text_deduplication: TextDeduplicationLaunch = TextDeduplicationLaunch()
+    pretraining: TrainingLaunch = TrainingLaunch()
+    scaling: TrainingLaunch = TrainingLaunch(threads=1)
+    """The trainings of `llm-core scaling`. Their models are so small that a second thread makes them slower."""
+    ablation: TrainingLaunch = TrainingLaunch(threads=1)
+    """The trainings of `llm-core ablate`. Their models are so small that a second thread makes them slower."""
+
+
+MOVED = {
+    "cleaning.runner": "launch.cleaning.runner",
+    "cleaning.workers": "launch.cleaning.workers",
+    "deduplication.runner": "launch.deduplication.runner",
+    "deduplication.workers": "launch.deduplication.workers",
+    "deduplication.memory_mb": "launch.deduplication.memory_mb",
+    "text_deduplication.memory_mb": "launch.text_deduplication.memory_mb",
+} | {
+    f"{old}.{name}": f"launch.{new}.{name}"
+    for old, new in (
+        ("pretraining", "pretraining"),
+        ("scaling.pretraining", "scaling"),
+        ("ablation.pretraining", "ablation"),
+    )
+    for name in TrainingLaunch.model_fields
+}
+"""Keys that earlier versions had elsewhere, and where they are now."""
+
+
+def refuse_moved(values: dict[str, Any]) -> None:
+    """Raise UserError where `values`, the raw content of a params file, has a key at its earlier place."""
+    for old, new in MOVED.items():
+        *parents, last = old.split(".")
+        section: Any = values
+        for parent in parents:
+            section = section.get(parent) if isinstance(section, dict) else None
+        if isinstance(section, dict) and last in section:
+            raise UserError(f"'{old}' is now '{new}': move the value there (no stage depends on the section launch)")
