@@ -18,6 +18,7 @@ PROGRAM = """
 from pathlib import Path
 
 from llm_core.corpus.cleaning.stage import clean
+from llm_core.corpus.cleaning.steps import STEPS
 from llm_core.params.cleaning import Cleaning
 from llm_core.params.launch import CleaningLaunch
 
