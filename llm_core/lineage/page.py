@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from llm_core.formats.pages import cell_text
 from llm_core.runtime.storage import output_file
 
 STYLE = """
@@ -23,15 +24,18 @@ th, td { border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transpare
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Rows as a Markdown table; numbers are aligned right. Empty for no rows."""
+    """Rows as a Markdown table; numbers are aligned right, text of data is plain text. Empty for no rows."""
     if not rows:
         return ""
     names = list(rows[0])
     numeric = [all(isinstance(row[name], int | float | None) for row in rows) for name in names]
-    lines = ["| " + " | ".join(names) + " |", "|" + "|".join("---:" if n else "---" for n in numeric) + "|"]
+    lines = [
+        "| " + " | ".join(map(cell_text, names)) + " |",
+        "|" + "|".join("---:" if n else "---" for n in numeric) + "|",
+    ]
     for row in rows:
         cells = [
-            f"{value:,.6g}" if isinstance(value, float) else str("" if value is None else value)
+            f"{value:,.6g}" if isinstance(value, float) else cell_text(str("" if value is None else value))
             for value in row.values()
         ]
         lines.append("| " + " | ".join(cells) + " |")
@@ -78,5 +82,6 @@ def _table(lines: list[str]) -> str:
 
 def _breakable(text: str) -> str:
     """`text` escaped; a long path or dotted name may break behind its separators, a word or a number never within."""
+    text = html.unescape(text)
     escaped = html.escape(text)
     return re.sub(r"([./_])(?=[^\W\d])", r"\1<wbr>", escaped) if len(text) > 24 else escaped
