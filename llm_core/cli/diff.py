@@ -27,8 +27,8 @@ def diff(
     git worktree add ../before REV && (cd ../before && dvc checkout), then
     llm-core diff ../before/data/models/base data/models/base
     """
+    from llm_core.formats.pages import write_page
     from llm_core.lineage.diff import diff as compare
-    from llm_core.lineage.page import write_page
 
     params = read_params(params_file, overrides)
     found = compare(before, after, params.evaluation.gate, params.seed)
@@ -37,4 +37,4 @@ def diff(
     else:
         say(found.markdown())
     if out:
-        write_page(out, found.markdown())
+        write_page(out, found.page())

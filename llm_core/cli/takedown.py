@@ -36,10 +36,10 @@ def takedown(
     Taking the lines out of the tombstone file and running `dvc repro` brings the first bytes back.
     """
     from llm_core.corpus import takedowns
+    from llm_core.formats.pages import write_page
     from llm_core.lineage import takedown as lineage
     from llm_core.lineage.handover import plan_report
     from llm_core.lineage.index import open_index
-    from llm_core.lineage.page import write_page
     from llm_core.lineage.versions import tag
 
     params = read_params(params_file, overrides)
@@ -66,8 +66,8 @@ def takedown(
 
 def _prove(data: Path, file: Path, cache: Path, out: Path | None) -> None:
     """Print what is left and what remains; UserError while something is left or a tombstone names nothing."""
+    from llm_core.formats.pages import write_page
     from llm_core.lineage.handover import check_report
-    from llm_core.lineage.page import write_page
     from llm_core.lineage.proof import check
 
     proof = check(data, file, cache)
