@@ -24,7 +24,7 @@ from pipelines.plan import cost, expectation, price_of_cpu_hour, stale_reasons
 from pipelines.stage_run import StageRun, run_stage
 
 GROUPS = {  # group in the UI -> stages of dvc.yaml; `meta: {group: …}` wins
-    "sources": ("download", "benchmarks", "extract"),
+    "sources": ("inputs", "download", "benchmarks", "extract"),
     "documents": ("clean", "dedup", "decontaminate", "split", "mix"),
     "tokens": ("tokenizer", "tokenize"),
     "models": (

@@ -15,7 +15,7 @@ from llm_core.params import load
 from llm_core.runtime.storage import read_json
 
 ROOT = Path(__file__).parents[1]
-STAGES = ("download", "clean", "dedup", "decontaminate", "split", "tokenizer", "tokenize")
+STAGES = ("inputs", "download", "clean", "dedup", "decontaminate", "split", "tokenizer", "tokenize")
 WORDS = [
     f"{first}{second}" for first in ("ri", "sto", "trea", "is", "har", "se") for second in ("ver", "ne", "ty", "la")
 ]

@@ -22,14 +22,14 @@ def card(
 
     Fails when a source has no licence entry.
     """
+    from llm_core.formats.pages import write_page
     from llm_core.lineage.cards import dataset_card, model_card
-    from llm_core.lineage.page import html_page
     from llm_core.runtime.storage import output_folder
 
     params = read_params(params_file, overrides)
     cards = {"dataset": dataset_card(data, params)}
     cards |= {folder.name: model_card(folder) for folder in model or []}
     with output_folder(out) as folder:
-        for name, text in cards.items():
-            (folder / f"{name}.md").write_text(text, encoding="utf-8")
-            (folder / f"{name}.html").write_text(html_page(text), encoding="utf-8")
+        for name, blocks in cards.items():
+            for ending in (".md", ".html"):
+                write_page(folder / f"{name}{ending}", blocks)

@@ -1,6 +1,5 @@
 """`llm-core diff`: two versions of the data or of a model."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.runtime.terminal import say, say_json
 
 app = verb_app()
 
@@ -27,11 +27,14 @@ def diff(
     git worktree add ../before REV && (cd ../before && dvc checkout), then
     llm-core diff ../before/data/models/base data/models/base
     """
+    from llm_core.formats.pages import write_page
     from llm_core.lineage.diff import diff as compare
-    from llm_core.lineage.page import write_page
 
     params = read_params(params_file, overrides)
     found = compare(before, after, params.evaluation.gate, params.seed)
-    typer.echo(json.dumps(asdict(found), indent=2) if as_json else found.markdown())
+    if as_json:
+        say_json(asdict(found), indent=2)
+    else:
+        say(found.markdown())
     if out:
-        write_page(out, found.markdown())
+        write_page(out, found.page())

@@ -7,6 +7,7 @@ import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
+from llm_core.runtime.terminal import say, say_lines
 
 app = verb_app()
 
@@ -35,10 +36,10 @@ def takedown(
     Taking the lines out of the tombstone file and running `dvc repro` brings the first bytes back.
     """
     from llm_core.corpus import takedowns
+    from llm_core.formats.pages import write_page
     from llm_core.lineage import takedown as lineage
     from llm_core.lineage.handover import plan_report
     from llm_core.lineage.index import open_index
-    from llm_core.lineage.page import write_page
     from llm_core.lineage.versions import tag
 
     params = read_params(params_file, overrides)
@@ -52,28 +53,28 @@ def takedown(
     kind, value = next(iter(given.items()))
     index = open_index(data)
     plan = lineage.plan(index, data, kind, value, reason, near_duplicates, params.seed)
-    typer.echo("\n".join(plan.lines()))
+    say_lines(plan.lines())
     if out:
         write_page(out, plan_report(plan, index, apply))
     if apply:
         tag(plan.versions, plan.request)
         takedowns.write_rows(file, takedowns.read_rows(file) + plan.tombstones())
-        typer.echo(f"{file}: written. Now `dvc repro`, then `llm-core takedown --check`; commit the file with git.")
+        say(f"{file}: written. Now `dvc repro`, then `llm-core takedown --check`; commit the file with git.")
     else:
-        typer.echo("nothing was changed; --apply writes the tombstones")
+        say("nothing was changed; --apply writes the tombstones")
 
 
 def _prove(data: Path, file: Path, cache: Path, out: Path | None) -> None:
     """Print what is left and what remains; UserError while something is left or a tombstone names nothing."""
+    from llm_core.formats.pages import write_page
     from llm_core.lineage.handover import check_report
-    from llm_core.lineage.page import write_page
     from llm_core.lineage.proof import check
 
     proof = check(data, file, cache)
     for folder, count in proof.left.items():
-        typer.echo(f"  {folder:<22} {count} removed documents left")
+        say(f"  {folder:<22} {count} removed documents left")
     for place, how, advice in proof.remains:
-        typer.echo(f"  what remains: {place}: {how}{' documents' if isinstance(how, int) else ''}; {advice}")
+        say(f"  what remains: {place}: {how}{' documents' if isinstance(how, int) else ''}; {advice}")
     if out:
         write_page(out, check_report(proof, data, file))
     if any(proof.left.values()):

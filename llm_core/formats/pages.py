@@ -7,7 +7,11 @@ drawn with `currentColor` and three hues that stay apart in both schemes.
 import html
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from llm_core.runtime.storage import output_file
+from llm_core.runtime.terminal import printable
 
 Row = dict[str, Any]
 STYLE = """
@@ -54,6 +58,9 @@ summary { cursor: pointer; margin: .75rem 0; }
 """
 BREAKS = re.compile(r"[^\S\u00a0\u202f]+")  # white space but no-break spaces
 ENTITIES = {ord("\\"): "&#92;", ord("|"): "&#124;", ord("<"): "&lt;", ord("`"): "&#96;"}
+LEAD = re.compile(  # what begins a heading, quote, list, rule, code or definition at the start of a line
+    r"(?P<mark>[#>+=~]|[-*](?=\s|$)|\[(?=[^\]]*\]:)|[-*_](?=(?:\s*[-*_]){2,}\s*$))|(?P<number>\d{1,9})[.)](?=\s|$)"
+)
 COLOURS = ("var(--a)", "var(--b)", "var(--c)", "currentColor")
 
 
@@ -115,6 +122,8 @@ def _html(block: Block) -> str:
     if kind in ("title", "heading"):
         tag = "h1" if kind == "title" else "h2"
         return f"<{tag}>{html.escape(content)}</{tag}>"
+    if not content:
+        return ""
     if kind in ("text", "note"):
         return f'<p class="{kind}">{html.escape(content)}</p>'
     if kind == "facts":
@@ -151,7 +160,7 @@ def _html_table(rows: list[Row]) -> str:
     def cell(tag: str, name: str, value: Any) -> str:
         kind = ' class="number"' if name in numeric else ""
         label = f' data-label="{html.escape(name)}"' if tag == "td" else ""
-        return f"<{tag}{kind}{label}>{html.escape(show(value))}</{tag}>"
+        return f"<{tag}{kind}{label}>{_breakable(show(value))}</{tag}>"
 
     head = "".join(cell("th", name, name) for name in names)
     body = "".join("<tr>" + "".join(cell("td", name, row[name]) for name in names) + "</tr>" for row in rows)
@@ -187,11 +196,31 @@ def _markdown(block: Block) -> str:
 
 
 def cell_text(text: str) -> str:
-    """Text from data as plain Markdown: one line that adds no heading, image, link, tag, code or column.
+    """Text from data as plain Markdown: one line that adds no heading, image, link, list, tag, code or column.
+
+    Control characters, which could command a terminal or reorder the line, are shown as escapes.
 
     >>> cell_text("# a | ![b](c) <d>")
     '&#35; a &#124; !&#91;b]&#40;c) &lt;d>'
+    >>> cell_text("1. # a"), cell_text("-0.5")
+    ('1&#46; # a', '-0.5')
     """
-    text = BREAKS.sub(" ", text).strip(" ").translate(ENTITIES).replace("](", "]&#40;").replace("![", "!&#91;")
-    first = text[:1]
-    return f"&#{ord(first)};{text[1:]}" if first and first in "#>+=~" else text
+    text = printable(BREAKS.sub(" ", text).strip(" ")).translate(ENTITIES)
+    text = text.replace("](", "]&#40;").replace("![", "!&#91;")
+    lead = LEAD.match(text)
+    if not lead:
+        return text
+    start = len(lead["number"] or "")
+    return f"{text[:start]}&#{ord(text[start])};{text[start + 1 :]}"
+
+
+def write_page(out: Path, blocks: list[Block]) -> None:
+    """Write `blocks` as an HTML page where `out` ends in .html, else as Markdown."""
+    with output_file(out) as stream:
+        stream.write(to_html(blocks) if out.suffix == ".html" else to_markdown(blocks))
+
+
+def _breakable(text: str) -> str:
+    """`text` escaped; a long path or dotted name may break behind its separators, a word or a number never within."""
+    escaped = html.escape(text)
+    return re.sub(r"([./_])(?=[^\W\d])", r"\1<wbr>", escaped) if len(text) > 24 else escaped

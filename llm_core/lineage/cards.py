@@ -17,8 +17,8 @@ import duckdb
 from llm_core.corpus import takedowns
 from llm_core.errors import UserError
 from llm_core.formats.documents import document_files
+from llm_core.formats.pages import Block
 from llm_core.lineage.index import STAGES, connect, rows_of
-from llm_core.lineage.page import table
 from llm_core.lineage.training import ancestry, finetuning_documents, summary
 from llm_core.params import Params
 from llm_core.runtime.digests import content_digest
@@ -27,66 +27,86 @@ from llm_core.runtime.redaction import redact
 from llm_core.runtime.storage import read_json
 
 
-def dataset_card(data: Path, params: Params, tombstones: Path = Path(takedowns.FILE)) -> str:
-    """The dataset card of everything below `data`, as Markdown.
+def dataset_card(data: Path, params: Params, tombstones: Path = Path(takedowns.FILE)) -> list[Block]:
+    """The dataset card of everything below `data`.
 
     Raises UserError when documents that were kept have no licence.
     """
     database = connect()
     final = _kept_documents(data)
     check_licenses(database, final)
-    parts = ["# Dataset card", _introduction(database, final)]
-    parts += ["## Sources", table(_sources(database, data, params)), _origins(params)]
-    parts += ["## Licences", table(_query(database, final, "license, source"))]
-    parts += ["## Languages", table(_query(database, final, "coalesce(language, 'not identified') AS language"))]
-    parts += [
-        "## Processing",
-        _processing(params),
-        table(_stages(database, data)),
-        "What was dropped, by reason:",
-        table(_reasons(database, data)),
-    ]
-    parts += ["## Removals", _removals(tombstones)]
-    parts += [
-        "## Held out, and benchmarks",
+    return [
+        Block("title", "Dataset card"),
+        Block("text", _introduction(database, final)),
+        Block("heading", "Sources"),
+        Block("table", _sources(database, data, params)),
+        Block("list", _origins(params)),
+        Block("heading", "Licences"),
+        Block("table", _query(database, final, "license, source")),
+        Block("heading", "Languages"),
+        Block("table", _query(database, final, "coalesce(language, 'not identified') AS language")),
+        Block("heading", "Processing"),
+        Block("list", _processing(params)),
+        Block("table", _stages(database, data)),
+        Block("text", "What was dropped, by reason:"),
+        Block("table", _reasons(database, data)),
+        Block("heading", "Removals"),
+        *_removals(tombstones),
+        Block("heading", "Held out, and benchmarks"),
         _sides(database, data),
-        _benchmarks(data),
-        "## Personal and sensitive data",
-        "The texts are published ones; those about people name them. Nothing beside the steps and rules above was done "
-        "about personal data: what the sources say of people is still there, except what the removals took out.",
-        "## Which data this is",
-        _versions(data),
+        Block("text", _benchmarks(data)),
+        Block("heading", "Personal and sensitive data"),
+        Block(
+            "text",
+            "The texts are published ones; those about people name them. Apart from the steps and rules above, nothing "
+            "was done about personal data: what the sources say about people is still there, except what the removals "
+            "took out.",
+        ),
+        Block("heading", "Which data this is"),
+        Block("text", "Digests of the folders, the same as in dvc.lock:"),
+        Block("list", _versions(data)),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def model_card(model: Path) -> str:
-    """The model card of a model folder, as Markdown.
+def model_card(model: Path) -> list[Block]:
+    """The model card of a model folder.
 
     Raises UserError for a model that was not trained by this pipeline.
     """
     records = ancestry(model)
     config = read_json(model / "config.json")
-    parts = [f"# Model card: {model.name}"]
-    rows = [{"property": key, "value": config[key]} for key in CONFIG_KEYS if config.get(key) is not None]
-    parts += ["## Architecture", table(rows)] if rows else []
-    parts.append("## Training data")
+    parts = [Block("title", f"Model card: {model.name}")]
+    rows = [{"property": key, "value": _plain(config[key])} for key in CONFIG_KEYS if config.get(key) is not None]
+    parts += [Block("heading", "Architecture"), Block("table", rows)] if rows else []
+    parts.append(Block("heading", "Training data"))
     for record in records:
         first, *sources = summary(record)
-        parts += [f"{first}; loader state below, from which every step's documents can be computed."]
-        parts.append("\n".join(f"- {line.strip()}" for line in sources))
-        parts.append("\n".join(f"- {key}: {value}" for key, value in sorted(record.loader.items())))
+        parts += [
+            Block("text", f"{first}; loader state below, from which every step's documents can be computed."),
+            Block("list", [line.strip() for line in sources]),
+            Block("list", [f"{key}: {value}" for key, value in sorted(record.loader.items())]),
+        ]
     if records[0].model != model:
-        parts.append(f"{model} was finetuned from {records[0].model}.{_rows(model)}")
+        parts.append(Block("text", f"{model} was finetuned from {records[0].model}.{_rows(model)}"))
     if (model / "metrics.json").is_file():
-        figures = [{"metric": key, "value": value} for key, value in flatten(read_json(model / "metrics.json")).items()]
-        parts += ["## Figures of the training", table(figures)]
+        figures = [
+            {"metric": key, "value": _plain(value)} for key, value in flatten(read_json(model / "metrics.json")).items()
+        ]
+        parts += [Block("heading", "Figures of the training"), Block("table", figures)]
     parts += [
-        "## Intended use and limits",
-        "A model of this size, trained on texts of this age and kind, writes in their manner; it is no source of "
-        "facts, has been given no safety training, and repeats the views of its sources.",
+        Block("heading", "Intended use and limits"),
+        Block(
+            "text",
+            "A model of this size, trained on texts of this age and kind, writes in their manner; it is no source of "
+            "facts, has been given no safety training, and repeats the views of its sources.",
+        ),
     ]
-    return "\n\n".join(parts) + "\n"
+    return parts
+
+
+def _plain(value: Any) -> Any:
+    """A cell's value: a count as it is in its file (years and sizes of a vocabulary have no thousands separator)."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 CONFIG_KEYS = (
@@ -157,7 +177,7 @@ def _sources(database: duckdb.DuckDBPyConnection, data: Path, params: Params) ->
     ]
 
 
-def _origins(params: Params) -> str:
+def _origins(params: Params) -> list[str]:
     """Where each source comes from, one line each; a package with its page on the index and its hash."""
     lines = []
     for name, source in params.sources.items():
@@ -170,47 +190,44 @@ def _origins(params: Params) -> str:
             start = str(facts.pop("kind"))
         license_ = facts.pop("license", None) or "as each document says"
         rest = "".join(f", {key} {value}" for key, value in facts.items())
-        lines.append(f"- {name}: {start}{rest}; licence: {license_}")
-    return redact("\n".join(lines))
+        lines.append(f"{name}: {start}{rest}; licence: {license_}")
+    return [redact(line) for line in lines]
 
 
-def _processing(params: Params) -> str:
-    """What the stages were told to do, by the params that are read now."""
+def _processing(params: Params) -> list[str]:
+    """What each stage does, by the params that are read now."""
     cleaning, near = params.cleaning, params.deduplication
-    lines = [
-        f"- clean: the steps {', '.join(cleaning.steps)}; shorter than {cleaning.min_characters} characters dropped"
-    ]
+    lines = [f"clean: the steps {', '.join(cleaning.steps)}; shorter than {cleaning.min_characters} characters dropped"]
     for name in cleaning.steps:
         rules = cleaning.recipes.get(name, [])
         for rule in rules:
             changed = rule.model_dump(exclude_defaults=True, exclude={"rule"})
-            told = ", ".join(f"{key} {value}" for key, value in changed.items()) or "as published"
-            lines.append(f"- {name}: {rule.rule} ({told})")
+            shown = ", ".join(f"{key} {value}" for key, value in changed.items()) or "as published"
+            lines.append(f"{name}: {rule.rule} ({shown})")
     if cleaning.exempt:
-        lines.append(f"- not judged by quality rules: {', '.join(cleaning.exempt)}")
+        lines.append(f"not judged by quality rules: {', '.join(cleaning.exempt)}")
+    lines.append(f"dedup: exact copies, and pairs alike by {near.threshold:g} and more ({near.shingle}-word shingles)")
     lines.append(
-        f"- dedup: exact copies, and pairs alike by {near.threshold:g} and more ({near.shingle}-word shingles)"
-    )
-    lines.append(
-        f"- decontaminate: documents holding {params.decontamination.threshold:.0%} and more of a benchmark item's "
+        f"decontaminate: documents holding {params.decontamination.threshold:.0%} and more of a benchmark item's "
         f"{params.decontamination.ngram}-grams"
     )
-    return "\n".join(lines)
+    return lines
 
 
-def _sides(database: duckdb.DuckDBPyConnection, data: Path) -> str:
+def _sides(database: duckdb.DuckDBPyConnection, data: Path) -> Block:
     """Documents of each side of the split, by source."""
     if not (data / "split/train").is_dir():
-        return "Not split yet."
+        return Block("text", "Not split yet.")
     train, heldout = (document_files(str(data / "split" / side)) for side in ("train", "heldout"))
-    return table(
+    return Block(
+        "table",
         rows_of(
             database.sql(
                 f'SELECT source, count(*) FILTER (side = 0) AS train, count(*) FILTER (side = 1) AS "held out" FROM '
                 f"(SELECT source, 0 AS side FROM read_parquet({train!r}) UNION ALL "
                 f"SELECT source, 1 AS side FROM read_parquet({heldout!r})) GROUP BY source ORDER BY source"
             )
-        )
+        ),
     )
 
 
@@ -223,11 +240,10 @@ def _benchmarks(data: Path) -> str:
     return f"Overlap was looked for with: {', '.join(names)}."
 
 
-def _versions(data: Path) -> str:
+def _versions(data: Path) -> list[str]:
     """Digests of the last document folders, as dvc.lock has them."""
     folders = [f"{folder}/documents" for folder in ("dedup", "decontaminated")] + ["split/train", "split/heldout"]
-    lines = [f"- {folder}: {content_digest(data / folder)}" for folder in folders if (data / folder).is_dir()]
-    return "\n".join(["Digests of the folders, the same as in dvc.lock:", "", *lines])
+    return [f"{folder}: {content_digest(data / folder)}" for folder in folders if (data / folder).is_dir()]
 
 
 def _query(database: duckdb.DuckDBPyConnection, files: list[str], column: str) -> list[dict[str, Any]]:
@@ -259,16 +275,14 @@ def _reasons(database: duckdb.DuckDBPyConnection, data: Path) -> list[dict[str, 
     )
 
 
-def _removals(file: Path) -> str:
+def _removals(file: Path) -> list[Block]:
     rows = takedowns.read_rows(file)
     if not rows:
-        return "No document has been removed on request."
+        return [Block("text", "No document has been removed on request.")]
     counts = Counter((row["reason"], row.get("twin", "named")) for row in rows)
-    told = [{"reason": reason, "tombstones": how, "count": count} for (reason, how), count in sorted(counts.items())]
-    return (
-        f"{len(rows)} tombstones in {file.name}; no document that they name is in what is counted above.\n\n"
-        + table(told)
-    )
+    shown = [{"reason": reason, "tombstones": how, "count": count} for (reason, how), count in sorted(counts.items())]
+    summed = f"{len(rows)} tombstones in {file.name}; no document that they name is in what is counted above."
+    return [Block("text", summed), Block("table", shown)]
 
 
 def _ledgers(data: Path) -> str:

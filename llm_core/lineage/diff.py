@@ -19,8 +19,8 @@ from llm_core.errors import UserError
 from llm_core.evaluation.gate import Results, comparable, difference
 from llm_core.evaluation.results import read_results
 from llm_core.formats.documents import document_files
+from llm_core.formats.pages import Block, number, to_markdown
 from llm_core.lineage.index import connect, rows_of
-from llm_core.lineage.page import table
 from llm_core.lineage.training import TrainingData, ancestry, documents
 from llm_core.params.evaluation import Gate
 from llm_core.runtime.nested import flatten
@@ -54,22 +54,37 @@ class Diff:
         moved = any(row["added"] or row["removed"] or row["changed"] for row in self.sources)
         return not (moved or self.settings or self.scores or any(r["before"] != r["after"] for r in self.tokens))
 
-    def markdown(self) -> str:
-        """The differences as Markdown."""
-        parts = [f"# {self.before} → {self.after}"]
+    def page(self) -> list[Block]:
+        """The differences as a page."""
+        parts = [Block("title", f"{self.before} → {self.after}")]
         if self.same:
-            parts.append("Nothing differs.")
+            parts.append(Block("text", "Nothing differs."))
         for title, rows in (
             ("Documents by source", self.sources),
             ("Why documents left", self.reasons),
             ("Tokens trained on", self.tokens),
-            ("Settings", self.settings),
+            ("Settings", _shown(self.settings)),
             ("Scores, paired on the same items (positive is better)", self.improvements),
-            ("Scores", self.scores),
+            ("Scores", _shown(self.scores)),
         ):
             if rows:
-                parts += [f"## {title}", table(rows)]
-        return "\n\n".join(parts) + "\n"
+                parts += [Block("heading", title), Block("table", rows)]
+        return parts
+
+    def markdown(self) -> str:
+        """The differences as Markdown."""
+        return to_markdown(self.page())
+
+
+def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with values to six digits, so that values that differ little look different; counts without separators."""
+    return [
+        {
+            key: number(value, 6) if isinstance(value, float) else value if value is None else str(value)
+            for key, value in row.items()
+        }
+        for row in rows
+    ]
 
 
 def diff(before: Path, after: Path, gate: Gate, seed: int) -> Diff:

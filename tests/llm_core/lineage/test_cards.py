@@ -10,6 +10,7 @@ import yaml
 
 from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter
+from llm_core.formats.pages import to_markdown
 from llm_core.lineage import cards
 from llm_core.lineage.cards import dataset_card, model_card
 from llm_core.params import Params
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_dataset_card_counts_what_the_ledgers_hold(project):
-    card = dataset_card(project / "data", Params())
+    card = to_markdown(dataset_card(project / "data", Params()))
     assert card.startswith("# Dataset card\n\n38 documents")
     assert "| public-domain | web | 38 |" in card
     assert "- clean: the steps extract, repair;" in card
@@ -32,7 +33,7 @@ def test_the_dataset_card_counts_what_the_ledgers_hold(project):
 def test_a_card_shows_no_password_and_no_token():
     source = {"kind": "files", "paths": ["https://me:s3cret@h.example/a.jsonl?token=s3cret"], "license": "CC0-1.0"}
     shown = cards._origins(Params.model_validate({"sources": {"own": source}}))
-    assert "https://***@h.example/a.jsonl?token=***" in shown and "s3cret" not in shown
+    assert "https://***@h.example/a.jsonl?token=***" in shown[0] and "s3cret" not in shown[0]
 
 
 def test_a_text_without_a_licence_stops_the_card(project):
@@ -43,7 +44,7 @@ def test_a_text_without_a_licence_stops_the_card(project):
 
 
 def test_the_model_card_names_what_it_was_trained_on(project):
-    card = model_card(project / "data/models/instruction")
+    card = to_markdown(model_card(project / "data/models/instruction"))
     assert "steps 0 to 20: 38 documents" in card
     assert "- seed: 5" in card
     assert "was finetuned from" in card

@@ -7,8 +7,8 @@ import pytest
 
 from llm_core.errors import UserError
 from llm_core.formats import documents
+from llm_core.formats.pages import Block, to_html
 from llm_core.lineage.diff import diff
-from llm_core.lineage.page import html_page, table
 from llm_core.params.evaluation import Gate
 from tests.llm_core.lineage.conftest import IDS
 from tests.llm_core.lineage.test_journey import main_exit
@@ -64,15 +64,20 @@ def test_the_page_and_the_command_line(project, capsys):
     assert main_exit(["diff", "data/clean/web", "data/dedup", "--out", "diff.html"]) == 0
     assert "| web | dedup | exact_duplicate | 1 |" in capsys.readouterr().out
     page = (project / "diff.html").read_text()
-    assert "<td>exact_duplicate</td>" in page
+    assert ">exact_duplicate</td>" in page
     assert "http" not in page.replace("https://host", "")
 
 
 def test_numbers_and_words_stay_whole_on_a_narrow_page():
-    page = html_page(
-        table([{"metric": "evaluation.benchmarks.arc_easy.acc_stderr", "source": "factbook", "after": 0.0316526}])
+    page = to_html(
+        [
+            Block(
+                "table",
+                [{"metric": "evaluation.benchmarks.arc_easy.acc_stderr", "source": "factbook", "after": 0.0316526}],
+            )
+        ]
     )
-    assert ".number { text-align: right; white-space: nowrap; }" in page
-    assert '<td class="number">0.0316526</td>' in page
-    assert "<td>factbook</td>" in page
+    assert "td.number, th.number { text-align: right; white-space: nowrap; }" in page
+    assert '<td class="number" data-label="after">0.03165</td>' in page
+    assert '<td data-label="source">factbook</td>' in page
     assert "evaluation.<wbr>benchmarks.<wbr>arc_<wbr>easy.<wbr>acc_<wbr>stderr" in page

@@ -49,7 +49,7 @@ def test_versions_are_found_tagged_and_reported_when_the_models_are_gone(project
         assert told.startswith(f"id {IDS[3]}: ")
         assert told.endswith("of 21 steps (asked by the author)")
     page = (project / "report.html").read_text()
-    assert "<td>language-model version 2</td>" in page
+    assert ">language-model version 2</td>" in page
     assert IDS[4] in page  # the hidden twin
     assert "The treaty" not in page  # no document's text is handed over
 

@@ -1,0 +1,44 @@
+"""A file added to a `files` source's folder runs its stages again under `dvc repro`; nothing else does."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.test_takedown_graph import ROOT, environment
+
+WORDS = "the river runs past the old town and its long stone wall to the quiet sea {}\n"
+
+
+def repro(folder: Path) -> list[str]:
+    """Names of the stages that `dvc repro` ran."""
+    command = [str(Path(sys.executable).parent / "dvc"), "repro"]
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
+
+
+@pytest.mark.slow
+def test_an_added_file_is_noticed_and_a_thread_count_is_not(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus/one.txt").write_text(WORDS.format(1))
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    chosen = {name: stages[name] for name in ("inputs", "download", "clean")}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": chosen}))
+    params = {
+        "sources": {"web": {"kind": "files", "paths": ["corpus"], "license": "public-domain"}},
+        "cleaning": {"steps": ["repair"]},
+    }
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    (tmp_path / "llm_core").symlink_to(ROOT / "llm_core")
+    for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
+        subprocess.run(command, cwd=tmp_path, env=environment(), check=True)
+    everything = ["inputs", "download@web", "clean@web"]
+    assert repro(tmp_path) == everything
+    assert repro(tmp_path) == ["inputs"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params | {"launch": {"cleaning": {"workers": 1}}}))
+    assert repro(tmp_path) == ["inputs"], "where work runs makes nothing stale"
+    (tmp_path / "corpus/two.txt").write_text(WORDS.format(2))
+    assert repro(tmp_path) == everything
