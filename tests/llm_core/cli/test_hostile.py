@@ -32,6 +32,10 @@ SOUND = {  # what the other options of a verb are given: something that is right
     "question": "what is it", "kind": "summarization", "method": "classify", "source": "s", "first": "docs",
     "second": "docs", "before": "docs", "after": "docs",
 }  # fmt: skip
+TOGETHER = {  # options that need none of the others, but at least one of which a verb needs
+    "takedown": {"--id": "d1", "--reason": "asked"}, "trace": {"--id": "d1"}, "classify": {"--text": "a"},
+    "agent": {"question": "what is it"},
+}  # fmt: skip
 PATHS = {"--in", "--good", "--random", "--given", "--reference", "--model", "first", "second", "before", "after"}
 EMPTY_FILES = {"empty.jsonl", "empty.parquet", "nothing.txt"}  # all settings at their defaults; no tombstones
 SOUND_FILES = {"it's a\nname.jsonl", "long.jsonl", os.fsdecode(b"caf\xe9.jsonl"), "surrogate.jsonl"}
@@ -54,7 +58,8 @@ def options(verb: str) -> list[tuple[str, bool, bool]]:
 def command_line(verb: str, hostile_option: str, value: str) -> list[str]:
     line = [verb]
     for name, required, _ in options(verb):
-        given = value if name == hostile_option else SOUND.get(name, "x") if required else None
+        chosen = TOGETHER.get(verb, {}).get(name)
+        given = value if name == hostile_option else SOUND.get(name, "x") if required else chosen
         if given is not None:
             line += [name, given] if name.startswith("--") else [given]
     return line
