@@ -45,7 +45,7 @@ def score_benchmarks(
     disable_progress_bars()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="llm-core-tasks-") as scratch:
-        samples, names = write_tasks(params.tasks, benchmarks, Path(scratch), params.limit)
+        samples, names = write_tasks(params.tasks, benchmarks, Path(scratch), params.limit, params.num_fewshot)
         tokenizer, begin = with_begin_token(tokenizer, params.add_bos_token)
         terminal = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
         with terminal:  # lm-eval's bars are for terminals; in a log they are a line each

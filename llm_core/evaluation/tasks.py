@@ -16,13 +16,16 @@ from llm_core.runtime.storage import output_file
 
 
 def write_tasks(
-    names: list[str], benchmarks: Path, folder: Path, limit: int | None = None
+    names: list[str], benchmarks: Path, folder: Path, limit: int | None = None, num_fewshot: int = 0
 ) -> tuple[dict[str, list[int]], dict[str, str]]:
     """Write task files to `folder`; lm-eval's task -> positions of the items to score, and task -> name in `names`.
 
     `mmlu` becomes one task a subject, as in lm-eval, and any group its tasks; its `limit` spreads over all of them.
-    Raises UserError where a task is unknown or its items are not in `benchmarks`.
+    Raises UserError where a task is unknown, its items are not in `benchmarks`, or there are fewer solved examples than
+    `num_fewshot` asks for.
     """
+    if limit is not None and limit < 1:
+        raise UserError(f"evaluation.limit: {limit} items leave nothing to score; give 1 or more, or null for all")
     chosen: dict[str, list[int]] = {}
     owners: dict[str, str] = {}
     for name in names:
@@ -34,10 +37,15 @@ def write_tasks(
             )
         parts = _by_task(name, file)
         examples = _by_task(name, fewshot) if fewshot.is_file() else {}
+        if not parts:
+            raise UserError(
+                f"{file}: the file holds no items of '{name}'; run `llm-core fetch-benchmarks --out {benchmarks}` again"
+            )
         wanted = set(spread(sum(map(len, parts.values())), limit))
         for task, members in parts.items():
             if task in owners:
                 raise UserError(f"evaluation.tasks: '{name}' and '{owners[task]}' both hold '{task}'; name one of them")
+            _enough_examples(name, task, num_fewshot, members, examples.get(task, []))
             paths = []
             for kind, rows in (("items", members), ("fewshot", examples.get(task, []))):
                 if rows:
@@ -51,6 +59,19 @@ def write_tasks(
             if positions:
                 chosen[task] = positions
     return chosen, owners
+
+
+def _enough_examples(name: str, task: str, asked: int, items: list[Any], examples: list[Any]) -> None:
+    """Raise UserError where `asked` solved examples cannot be drawn: an item is never its own example."""
+    own: int | None = 0
+    if asked and name not in BENCHMARKS and task in definitions(name):
+        own = definitions(name)[task].own_examples
+    there = own or len(examples) or len(items) - 1
+    if own is not None and asked > there:
+        raise UserError(
+            f"evaluation.num_fewshot: {asked} solved examples are asked for and '{task}' has {there} for each item; "
+            f"set it to {there} or fewer"
+        )
 
 
 def spread(count: int, limit: int | None) -> list[int]:
@@ -81,8 +102,8 @@ def _known(entry: Benchmark, task: str, name: str, items: Path, fewshot: Path | 
         "include": str(Path(lm_eval.tasks.__file__).parent / definition),
         "dataset_kwargs": {"data_files": {entry.split: str(items)} | ({"dev": str(fewshot)} if fewshot else {})},
         "training_split": None,
-        "validation_split": None if entry.split == "test" else entry.split,
-        "test_split": "test" if entry.split == "test" else None,
+        "validation_split": None,
+        "test_split": entry.split,  # lm-eval keeps an item from being its own example in this split alone
         "fewshot_split": "dev" if fewshot else entry.split,
     }
 
