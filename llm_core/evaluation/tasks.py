@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
-from llm_core.evaluation.catalog import BENCHMARKS, Benchmark
+from llm_core.evaluation.catalog import Benchmark, catalog
 from llm_core.evaluation.definitions import SPLITS, definitions
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import output_file
@@ -52,7 +52,7 @@ def write_tasks(
                     paths.append(folder / f"{task}.{kind}.jsonl")
                     with output_file(paths[-1]) as stream:
                         stream.writelines(line for _, line in rows)
-            config = _known(BENCHMARKS[name], task, name, *paths) if name in BENCHMARKS else _other(name, task, *paths)
+            config = _known(catalog()[name], task, name, *paths) if name in catalog() else _other(name, task, *paths)
             _write(folder, task, config)
             owners[task] = name
             positions = [place for place, (number, _) in enumerate(members) if number in wanted]
@@ -64,7 +64,7 @@ def write_tasks(
 def _enough_examples(name: str, task: str, asked: int, items: list[Any], examples: list[Any]) -> None:
     """Raise UserError where `asked` solved examples cannot be drawn: an item is never its own example."""
     own: int | None = 0
-    if asked and name not in BENCHMARKS and task in definitions(name):
+    if asked and name not in catalog() and task in definitions(name):
         own = definitions(name)[task].own_examples
     there = own or len(examples) or len(items) - 1
     if own is not None and asked > there:
@@ -84,10 +84,11 @@ def spread(count: int, limit: int | None) -> list[int]:
 def _by_task(name: str, file: Path) -> dict[str, list[tuple[int, str]]]:
     """lm-eval's task -> (number, line) of its items in a file of one task, of MMLU, or of a group."""
     parts: dict[str, list[tuple[int, str]]] = {}
-    divided = name in BENCHMARKS and "{subject}" in BENCHMARKS[name].definition
+    entry = catalog().get(name)
+    divided = entry is not None and "{subject}" in entry.definition
     for number, row in enumerate(json_lines.load_rows(file)):
         task = f"{name}_{row['subject']}" if divided else name
-        if name not in BENCHMARKS:
+        if entry is None:
             task = row.get("subtask", name)
         parts.setdefault(task, []).append((number, json_lines.dump(row)))
     return parts
@@ -97,9 +98,13 @@ def _known(entry: Benchmark, task: str, name: str, items: Path, fewshot: Path | 
     """The catalog's: examples come from the scored set, but for those that have a set of their own."""
     import lm_eval.tasks
 
-    definition = entry.definition.format(subject=task.removeprefix(f"{name}_"))
+    if isinstance(entry.definition, str):
+        definition = entry.definition.format(subject=task.removeprefix(f"{name}_"))
+        own: dict[str, Any] = {"include": str(Path(lm_eval.tasks.__file__).parent / definition)}
+    else:
+        own = dict(entry.definition)
     return {
-        "include": str(Path(lm_eval.tasks.__file__).parent / definition),
+        **own,
         "dataset_kwargs": {"data_files": {entry.split: str(items)} | ({"dev": str(fewshot)} if fewshot else {})},
         "training_split": None,
         "validation_split": None,
