@@ -94,7 +94,7 @@ class Evaluation(Section):
     num_fewshot: int = Field(0, ge=0)
     """Solved examples before each item, drawn as lm-eval draws them."""
     fewshot_seeds: list[int] = Field(default_factory=lambda: [1234], min_length=1)
-    """Seeds of that draw (lm-eval's own is 1234). With several, the mean is scored, item by item, and the spread between them is reported."""
+    """Seeds of that draw (lm-eval's own is 1234). With several, the mean is scored, and the spread reported."""
     batch_size: int = Field(32, ge=1)
     """Sequences in one forward pass. It changes speed, and scores only by rounding (docs/explanation/evaluation.md)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
