@@ -205,5 +205,6 @@ def overview() -> str:
 
 
 def _stop(message: str, code: int = 1) -> NoReturn:
-    print(f"llm-core: error: {printable(message)}", file=sys.stderr)
+    """End with one line: a file's name or a record may hold line ends and commands for the terminal."""
+    print(f"llm-core: error: {printable(message, lines=False)}", file=sys.stderr)
     sys.exit(code)
