@@ -26,7 +26,7 @@ CONFIG = {
     "clean_up_tokenization_spaces": False,
     "model_max_length": int(1e30),
 }
-"""What transformers' `save_pretrained` writes, so that training a tokenizer needs no transformers; 1e30 is its infinity."""
+"""What `save_pretrained` of transformers writes, so that the stage does not need transformers (1e30 means no limit)."""
 
 
 def byte_alphabet() -> dict[int, str]:
