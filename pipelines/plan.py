@@ -7,7 +7,6 @@ the median of past runs in `.scratch/timings.jsonl` and the output sizes in dvc.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from llm_core.runtime import json_lines
 from llm_core.runtime.nested import flatten
+from llm_core.runtime.terminal import printable, say_json, say_lines
 from pipelines.dvc_project import DVC_FILE, LOCK_FILE, DvcProject
 
 TIMINGS = Path(".scratch") / "timings.jsonl"
@@ -155,11 +155,11 @@ def main() -> None:
     try:
         planned = plan(Path.cwd(), options.targets)
     except Exception as error:  # DVC's errors name file and line
-        sys.exit(f"llm-core: error: {' '.join(str(error).split())}")
+        sys.exit(f"llm-core: error: {printable(error, lines=False)}")
     if options.json:
-        print(json.dumps([asdict(item) for item in planned], indent=2))
+        say_json([asdict(item) for item in planned], indent=2)
     else:
-        print("\n".join(describe(planned, options.price)))
+        say_lines(describe(planned, options.price))
 
 
 def _param_reasons(project: DvcProject, name: str, file: str, change: dict[str, str] | str) -> list[str]:

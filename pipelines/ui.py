@@ -56,6 +56,8 @@ def serve(root: Path, dagster_port: int, mlflow_port: int) -> int:
         "DAGSTER_WEBSERVER_URL": addresses["Dagster"],
         "MLFLOW_UI_URL": addresses["MLflow"],
         "MLFLOW_TRACKING_URI": tracking_uri(root),
+        # Not an argument of the server: everybody on the machine can read the process list, and it may hold a password.
+        "MLFLOW_BACKEND_STORE_URI": tracking_uri(root),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PIPELINE_PROJECT": str(root),
     }
@@ -74,7 +76,6 @@ def serve(root: Path, dagster_port: int, mlflow_port: int) -> int:
         ],
         "MLflow": [
             *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(mlflow_port), "--workers", "1"),
-            *("--backend-store-uri", environment["MLFLOW_TRACKING_URI"]),
         ],
     }
     logs = home / "servers"

@@ -23,6 +23,7 @@ from llm_core import __version__
 from llm_core.errors import UserError
 from llm_core.runtime import timings
 from llm_core.runtime.redaction import redact
+from llm_core.runtime.terminal import printable
 
 # group -> verb -> (module of llm_core.cli that holds it as `app`, what --help says of it)
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
@@ -204,5 +205,6 @@ def overview() -> str:
 
 
 def _stop(message: str, code: int = 1) -> NoReturn:
-    print(f"llm-core: error: {message}", file=sys.stderr)
+    """End with one line: a file's name or a record may hold line ends and commands for the terminal."""
+    print(f"llm-core: error: {printable(message, lines=False)}", file=sys.stderr)
     sys.exit(code)

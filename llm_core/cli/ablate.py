@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, Takedowns, read_params, verb_app
+from llm_core.runtime.terminal import say
 
 app = verb_app()
 
@@ -36,4 +37,4 @@ def ablate(
 
     params = read_params(params_file, overrides)
     changed = read_params(params_file, [*(overrides or []), *change])
-    typer.echo(to_markdown(run(params, changed, change, Project(data, chosen_file(tombstones)), tokenizer, out)))
+    say(to_markdown(run(params, changed, change, Project(data, chosen_file(tombstones)), tokenizer, out)))

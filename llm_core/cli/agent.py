@@ -9,7 +9,7 @@ import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
-from llm_core.runtime.terminal import printable
+from llm_core.runtime.terminal import printable, say, say_json
 
 app = verb_app()
 STAGES = ("pretrain", "evaluate")
@@ -67,14 +67,14 @@ def agent(
     if tasks is not None:
         metrics = {stage: runs.last_metrics(stage) for stage in STAGES}
         scores = measure(build(read_questions(tasks), metrics, count, params.seed), attempt, out)
-        typer.echo(json.dumps(scores, indent=2))
+        say_json(scores, indent=2)
         return
     assert question is not None
     found = attempt(question)
     for call in found.calls:
         shown = f"> {call['tool']}({json.dumps(call['input'], ensure_ascii=False)})\n{call['output']}"
-        typer.echo(printable(shown))
-    typer.echo(printable(found.answer) or f"(no answer; the run ended: {found.ended})")
+        say(shown)
+    say(printable(found.answer) or f"(no answer; the run ended: {found.ended})")
     if out is not None:
         from llm_core.runtime.storage import output_folder, write_json
 

@@ -1,6 +1,5 @@
 """`llm-core ask`: an answer from the corpus."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +7,7 @@ from typing import Annotated
 import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
-from llm_core.runtime.terminal import printable
+from llm_core.runtime.terminal import printable, say, say_json
 
 app = verb_app()
 
@@ -34,11 +33,11 @@ def ask(
     reader = Reader(model, params.prompt_tokens, params.answer_tokens)
     answer = Asker(Search(Index(folder), params), reader, params)(question)
     if as_json:
-        typer.echo(json.dumps(asdict(answer), ensure_ascii=False, indent=2))
+        say_json(asdict(answer), indent=2)
         return
-    typer.echo(printable(answer.text))
+    say(answer.text)
     if not answer.refused and not answer.supported:
-        typer.echo("(no line that the model was shown holds these words)")
+        say("(no line that the model was shown holds these words)")
     for number, row in enumerate(answer.citations, start=1):
         where = ", ".join(filter(None, (row["document_id"], row["url"], f"characters {row['start']}-{row['stop']}")))
-        typer.echo(printable(f"[{number}] {row['title'] or row['source']} ({where})", lines=False))
+        say(printable(f"[{number}] {row['title'] or row['source']} ({where})", lines=False))

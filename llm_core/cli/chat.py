@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from llm_core.cli.options import verb_app
-from llm_core.runtime.terminal import printable
+from llm_core.runtime.terminal import say
 
 app = verb_app()
 
@@ -31,7 +31,7 @@ def chat(
             break
         try:
             for piece in talk.say(line):
-                print(printable(piece), end="", flush=True)
+                say(piece, end="")
         except KeyboardInterrupt:  # Ctrl-C ends the answer, not the conversation
-            print(" (interrupted)", end="")
-        print(flush=True)
+            say(" (interrupted)", end="")
+        say()

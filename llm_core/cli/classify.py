@@ -1,6 +1,5 @@
 """`llm-core classify`: label and confidence of a text."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +8,7 @@ import typer
 
 from llm_core.cli.options import verb_app
 from llm_core.errors import UserError
-from llm_core.runtime.terminal import printable
+from llm_core.runtime.terminal import printable, say, say_json
 
 app = verb_app()
 
@@ -32,4 +31,7 @@ def classify(
         raise UserError("classify: no text (give --text or lines on stdin)")
     for answer in run(model, texts):
         label = printable(answer["label"], lines=False)
-        typer.echo(json.dumps(answer, ensure_ascii=False) if as_json else f"{label}\t{answer['confidence']:.3f}")
+        if as_json:
+            say_json(answer)
+        else:
+            say(f"{label}\t{answer['confidence']:.3f}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.runtime.terminal import say
 
 app = verb_app()
 
@@ -29,4 +30,4 @@ def compare(
     gate, seed = params.evaluation.gate, params.seed
     before, after = [Path(part) for part in first.split(",")], [Path(part) for part in second.split(",")]
     blocks = write_comparison(before, after, out, gate, seed) if out else run(before, after, gate, seed)
-    typer.echo(to_markdown(blocks))
+    say(to_markdown(blocks))

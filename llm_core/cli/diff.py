@@ -1,6 +1,5 @@
 """`llm-core diff`: two versions of the data or of a model."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.runtime.terminal import say, say_json
 
 app = verb_app()
 
@@ -32,6 +32,9 @@ def diff(
 
     params = read_params(params_file, overrides)
     found = compare(before, after, params.evaluation.gate, params.seed)
-    typer.echo(json.dumps(asdict(found), indent=2) if as_json else found.markdown())
+    if as_json:
+        say_json(asdict(found), indent=2)
+    else:
+        say(found.markdown())
     if out:
         write_page(out, found.page())

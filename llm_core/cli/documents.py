@@ -7,6 +7,7 @@ import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
+from llm_core.runtime.terminal import say, say_lines
 
 app = verb_app()
 
@@ -34,18 +35,17 @@ def documents(
     read_params(params_file, overrides)
     wanted = _range(steps) if steps else None
     for record in ancestry(model):
-        for line in summary(record, *wanted or ()):
-            typer.echo(line)
+        say_lines(summary(record, *wanted or ()))
     for folder in chain(model):
         try:
             rows, made_from = finetuning_documents(folder)
         except UserError as error:
-            typer.echo(str(error))
+            say(error)
             continue
         if rows:
-            typer.echo(f"{folder}: finetuned on {rows}, rows made from {len(made_from)} documents")
+            say(f"{folder}: finetuned on {rows}, rows made from {len(made_from)} documents")
     if out:
-        typer.echo(f"{out}: {write_documents(model, out, data, wanted)} rows")
+        say(f"{out}: {write_documents(model, out, data, wanted)} rows")
 
 
 def _range(steps: str) -> tuple[int, int | None]:

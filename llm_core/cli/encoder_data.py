@@ -1,6 +1,5 @@
 """`llm-core encoder-data`: pairs of queries and passages, for `finetune contrastive`."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import typer
 
 from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.runtime.terminal import say_json
 
 app = verb_app()
 
@@ -36,4 +36,4 @@ def encoder_data(
     with output_folder(out) as partial:
         write_rows(partial, made)
         write_json(partial / "metrics.json", metrics)
-    typer.echo(json.dumps(metrics))
+    say_json(metrics)

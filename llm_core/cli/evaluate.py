@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.errors import UserError
 from llm_core.runtime.progress import log
 
 app = verb_app()
@@ -39,8 +40,16 @@ def evaluate(
 ) -> None:
     """Measure bits per byte, benchmarks and exact match of a model; what the pipeline has not made is left out."""
     from llm_core.evaluation.stage import evaluate as run
+    from llm_core.models.loading import load_tokenizer
 
     params = read_params(params_file, overrides)
+    for option, file in (("--answers", answers), ("--touched", touched)):
+        if file and not file.is_file():
+            raise UserError(f"{option} {file}: no such file")
+    if touched and not (benchmarks or _standard("benchmarks")):
+        raise UserError(f"--touched {touched}: has no effect without --benchmarks")
+    if answers and not load_tokenizer(model).chat_template:
+        raise UserError(f"--answers {answers}: {model} has no chat template, so it answers no chat questions")
     run(
         model,
         out,

@@ -9,6 +9,7 @@ import typer
 
 from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
+from llm_core.runtime.terminal import say_json
 
 app = verb_app()
 
@@ -54,4 +55,4 @@ def evaluate_retrieval(
                 lines = (json.dumps(row, ensure_ascii=False) for row in rows)
                 (partial / "answers.jsonl").write_text("".join(f"{line}\n" for line in lines), "utf-8")
             write_json(partial / "metrics.json", scores)
-    typer.echo(json.dumps(scores, indent=2))
+    say_json(scores, indent=2)

@@ -1,12 +1,12 @@
 """`llm-core evidence-data`: instruction rows with what retrieval finds in the prompt."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.runtime.terminal import say_json
 
 app = verb_app()
 
@@ -38,4 +38,4 @@ def evidence_data(
     with output_folder(out) as partial:
         write_rows(partial, made)
         write_json(partial / "metrics.json", metrics)
-    typer.echo(json.dumps(metrics))
+    say_json(metrics)

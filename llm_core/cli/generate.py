@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
-from llm_core.runtime.terminal import printable
+from llm_core.runtime.terminal import say
 
 app = verb_app()
 
@@ -30,4 +30,4 @@ def generate(
     for text in sample(
         loaded.network, loaded.tokenizer, prompt, new_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed
     ):
-        typer.echo(printable(text))
+        say(text)

@@ -1,6 +1,5 @@
 """`llm-core initialize-embeddings`: a model that starts from word vectors."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
+from llm_core.runtime.terminal import say_json
 
 app = verb_app()
 
@@ -28,4 +28,4 @@ def initialize_embeddings(
     if algorithm not in ALGORITHMS:
         raise UserError(f"--algorithm {algorithm}: choose one of {', '.join(ALGORITHMS)}")
     metrics = initialize(tokens, tokenizer, out, read_params(params_file, overrides), algorithm)
-    typer.echo(json.dumps(metrics))
+    say_json(metrics)

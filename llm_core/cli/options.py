@@ -1,6 +1,5 @@
 """Options that many verbs share, declared once."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from llm_core.errors import UserError
 from llm_core.params import Params, load, validate
+from llm_core.runtime.terminal import say
 
 DEFAULT = Path("params.yaml")
 ParamsFile = Annotated[
@@ -43,7 +43,7 @@ def read_params(file: Path, overrides: list[str] | None) -> Params:
     Where no other file is named and the folder has no params.yaml, the defaults hold, and a line on stderr says so.
     """
     if file == DEFAULT and not file.exists():
-        print(f"llm-core: no {file} here, so the defaults hold (`llm-core params` prints them)", file=sys.stderr)
+        say(f"llm-core: no {file} here, so the defaults hold (`llm-core params` prints them)", error=True)
         return validate({}, "--set", overrides)
     return load(file, overrides)
 

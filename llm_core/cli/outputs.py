@@ -1,30 +1,56 @@
-"""The check that every verb makes of its `--out` before it starts: hours of work must not end in a refusal."""
+"""The check that every verb makes of its paths before it starts: hours of work must not end in a refusal."""
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from llm_core.errors import UserError
+from llm_core.runtime.inputs import irregular
 from llm_core.runtime.outputs import check_output, check_output_file, check_place
+from llm_core.runtime.storage import is_remote
 
 FILES = frozenset({"diff", "documents", "promote", "register", "takedown"})
 """verbs whose `--out` is a file"""
 ADDED_TO = frozenset({"ablate", "scaling"})
 """verbs that keep the finished runs in `--out` and replace single folders below it"""
 
+READ_WHOLE = frozenset({"inputs", "good", "random"})
+"""options whose folders are read with all that is below them"""
+
 
 def guarded(app: typer.Typer, verb: str) -> Any:
-    """The command of a verb, which checks its `--out` between the parsing of its options and its work."""
+    """The command of a verb, which checks its paths between the parsing of its options and its work."""
     command = typer.main.get_command(app)
     invoke = command.invoke
 
     def checked(ctx: Any) -> Any:
+        check_inputs(ctx.params)
         check(verb, ctx.params)
         return invoke(ctx)
 
     command.invoke = checked  # type: ignore[method-assign]
     return command
+
+
+def check_inputs(values: dict[str, Any]) -> None:
+    """Raise UserError where an option's value is a path of something whose opening may wait for ever, or of no file.
+
+    A pipe that the shell made (`<(...)`, /dev/stdin) is allowed.
+    """
+    for path in (path for name, value in values.items() if name != "overrides" for path in _paths(value)):
+        if is_remote(path) or path.startswith(("/dev/", "/proc/")):
+            continue
+        try:
+            kind = irregular(path)
+        except OSError as error:
+            if error.errno != errno.ELOOP:  # each verb says what it needs where nothing is
+                continue
+            raise UserError(f"{path}: {error.strerror}") from None
+        if kind not in (None, "a folder"):
+            raise UserError(f"{path}: is {kind}; give a regular file or a folder")
 
 
 def check(verb: str, values: dict[str, Any]) -> None:
@@ -35,6 +61,10 @@ def check(verb: str, values: dict[str, Any]) -> None:
     out = values.get("out")
     if not isinstance(out, str | Path):
         return
+    for option in READ_WHOLE & values.keys():
+        for path in _paths([values[option]] if isinstance(values[option], str) else values[option]):
+            if not is_remote(path) and Path(path).resolve() in Path(out).resolve().parents:
+                raise UserError(f"{out}: lies inside the input {path}, so the next run would read it; name another")
     given = [path for name, value in values.items() if name not in ("out", "overrides") for path in _paths(value)]
     if verb in FILES:
         check_output_file(out, given)

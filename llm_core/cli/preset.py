@@ -7,6 +7,7 @@ import typer
 
 from llm_core.cli.options import verb_app
 from llm_core.errors import UserError
+from llm_core.runtime.terminal import say
 
 app = verb_app()
 FOLDER = Path("presets")
@@ -32,17 +33,17 @@ def preset(
         if not files:
             raise UserError(f"{FOLDER}: no presets here; run this in the project's folder, or name a file")
         for file in files:
-            typer.echo(f"{file.stem}: {' '.join(str(read_yaml(file).get(presets.MARK)).split())}")
+            say(f"{file.stem}: {' '.join(str(read_yaml(file).get(presets.MARK)).split())}")
         return
     file = presets.find(name, FOLDER)
     load(file)
     if differences:
         for key, (before, after) in changes(file).items():
-            typer.echo(f"{key}: {before!r} -> {after!r}")
+            say(f"{key}: {before!r} -> {after!r}")
         return
     text = presets.merge(file)
     if out_file is None:
-        typer.echo(text, nl=False)
+        say(text, end="")
         return
     with output_file(out_file) as stream:
         stream.write(text)

@@ -8,6 +8,7 @@ import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
+from llm_core.runtime.terminal import say
 
 app = verb_app()
 
@@ -42,10 +43,10 @@ def promote(
             known = ", ".join(registry.names()) or "none yet; `llm-core register` makes the first"
             raise UserError(f"{name}: no such registered model (there is: {known})")
         for row in rows:
-            typer.echo(f"{row['version']:>4}  {row['model']:<28} {row['aliases']:<22} {row['gate']}")
+            say(f"{row['version']:>4}  {row['model']:<28} {row['aliases']:<22} {row['gate']}")
         return
     decide = partial(judge, gate=gate_of(model, params.evaluation), seed=params.seed)
     passed, reason = registry.promote(version, decide, name)
     if not passed:
         raise UserError(f"{name} version {version} stays challenger: {reason}")
-    typer.echo(f"{name} version {version} is champion: {reason}")
+    say(f"{name} version {version} is champion: {reason}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.errors import UserError
 from llm_core.runtime.progress import log
 
 app = verb_app()
@@ -19,7 +20,9 @@ def report(
     overrides: Overrides = None,
 ) -> None:
     """Write one self-contained HTML page, and the same as Markdown, about everything that has been made."""
-    from llm_core.report.stage import write_report
+    from llm_core.report.stage import facts, write_report
 
+    if not facts(data):
+        raise UserError(f"{data}: holds no output of a stage; run the stages, or name their folder by --data")
     write_report(data, out, read_params(params_file, overrides))
     log(f"report: {out / 'report.html'}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.runtime.terminal import say
 
 app = verb_app()
 
@@ -22,4 +23,4 @@ def rollback(
     params = read_params(params_file, overrides)
     name = registry.registered_name(params.evaluation.registry, model)
     old, new = registry.rollback(name)
-    typer.echo(f"{name}: version {new} is champion again (was {old})")
+    say(f"{name}: version {new} is champion again (was {old})")

@@ -8,6 +8,7 @@ import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
+from llm_core.runtime.terminal import say_lines
 
 app = verb_app()
 
@@ -52,8 +53,7 @@ def score(
     if out:
         with output_folder(out) as folder:
             write_json(folder / "metrics.json", found)
-    for line in lines(found):
-        typer.echo(line)
+    say_lines(lines(found))
 
 
 def lines(found: dict[str, Any]) -> list[str]:

@@ -1,6 +1,5 @@
 """`llm-core search`: passages of an index."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
-from llm_core.runtime.terminal import printable
+from llm_core.runtime.terminal import printable, say, say_json
 
 app = verb_app()
 
@@ -37,10 +36,10 @@ def search(
     for rank, hit in enumerate(hits, start=1):
         row = opened.passage(hit.passage)
         if as_json:
-            typer.echo(json.dumps({"rank": rank, "score": round(hit.score, 6), **row}, ensure_ascii=False))
+            say_json({"rank": rank, "score": round(hit.score, 6), **row})
         else:
             where = f"{row['title'] or row['source']} ({row['document_id']}{', ' + row['url'] if row['url'] else ''})"
             text = printable(row["text"], lines=False)[:300]
-            typer.echo(f"{rank}. {hit.score:.4f}  {printable(where, lines=False)}\n   {text}")
+            say(f"{rank}. {hit.score:.4f}  {printable(where, lines=False)}\n   {text}")
     if not hits:
-        typer.echo("nothing found", err=True)
+        say("nothing found", error=True)

@@ -7,6 +7,7 @@ import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
+from llm_core.runtime.terminal import say
 
 app = verb_app()
 
@@ -34,9 +35,9 @@ def summary(
     if not found:
         raise UserError(f"{data}: no stage has run yet; `make run` or `dvc repro` runs them all")
     width = max(len(name) for name, _ in found)
-    typer.echo("")
+    say("")
     for name, value in found:
-        typer.echo(f"  {name:<{width}}  {show(value)}")
-    typer.echo("")
+        say(f"  {name:<{width}}  {show(value)}")
+    say("")
     for name, command in WHERE:
-        typer.echo(f"  {name:<{width}}  {command}")
+        say(f"  {name:<{width}}  {command}")

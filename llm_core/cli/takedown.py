@@ -7,6 +7,7 @@ import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
+from llm_core.runtime.terminal import say, say_lines
 
 app = verb_app()
 
@@ -52,15 +53,15 @@ def takedown(
     kind, value = next(iter(given.items()))
     index = open_index(data)
     plan = lineage.plan(index, data, kind, value, reason, near_duplicates, params.seed)
-    typer.echo("\n".join(plan.lines()))
+    say_lines(plan.lines())
     if out:
         write_page(out, plan_report(plan, index, apply))
     if apply:
         tag(plan.versions, plan.request)
         takedowns.write_rows(file, takedowns.read_rows(file) + plan.tombstones())
-        typer.echo(f"{file}: written. Now `dvc repro`, then `llm-core takedown --check`; commit the file with git.")
+        say(f"{file}: written. Now `dvc repro`, then `llm-core takedown --check`; commit the file with git.")
     else:
-        typer.echo("nothing was changed; --apply writes the tombstones")
+        say("nothing was changed; --apply writes the tombstones")
 
 
 def _prove(data: Path, file: Path, cache: Path, out: Path | None) -> None:
@@ -71,9 +72,9 @@ def _prove(data: Path, file: Path, cache: Path, out: Path | None) -> None:
 
     proof = check(data, file, cache)
     for folder, count in proof.left.items():
-        typer.echo(f"  {folder:<22} {count} removed documents left")
+        say(f"  {folder:<22} {count} removed documents left")
     for place, how, advice in proof.remains:
-        typer.echo(f"  what remains: {place}: {how}{' documents' if isinstance(how, int) else ''}; {advice}")
+        say(f"  what remains: {place}: {how}{' documents' if isinstance(how, int) else ''}; {advice}")
     if out:
         write_page(out, check_report(proof, data, file))
     if any(proof.left.values()):

@@ -7,6 +7,7 @@ import typer
 
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
+from llm_core.runtime.terminal import say, say_json, say_lines
 
 app = verb_app()
 
@@ -48,6 +49,9 @@ def trace(
         raise UserError(f"{asked[:80]}: no document found below {data}")
     for hit in hits[:limit]:
         found = journey(index, hit.id, data, params, recipe or ())
-        typer.echo(found.as_json() if as_json else "\n".join(found.lines()))
+        if as_json:
+            say_json(found.as_dict(), indent=2)
+        else:
+            say_lines(found.lines())
     if len(hits) > limit:
-        typer.echo(f"… and {len(hits) - limit} more (--limit)", err=True)
+        say(f"… and {len(hits) - limit} more (--limit)", error=True)

@@ -1,11 +1,9 @@
 """`llm-core word2vec`: vectors of the corpus's words."""
 
-import json
 from pathlib import Path
 
-import typer
-
 from llm_core.cli.options import In, Out, Overrides, ParamsFile, expand_sources, read_params, verb_app
+from llm_core.runtime.terminal import say_json
 
 app = verb_app()
 
@@ -25,4 +23,4 @@ def word2vec(
     summary = {name: value for name, value in metrics.items() if not isinstance(value, dict)}
     for name in ("cbow", "skipgram"):
         summary[name] = {"analogies": metrics[name]["analogies"]["all"], "wordsim353": metrics[name]["wordsim353"]}
-    typer.echo(json.dumps(summary, indent=2))
+    say_json(summary, indent=2)

@@ -31,9 +31,9 @@ KINDS = ("id", "url", "domain", "text_hash")
 NEAR = "near_duplicate"
 MATCHES = (*KINDS, NEAR)
 """how a tombstone can match a document, in the order in which the ways are tried"""
-SIMILARITY = 0.5
-"""minimum Jaccard similarity of 5-word shingles with a removed text from which a document leaves too (about one word
-in fourteen changed); the measure by which `split` calls texts too alike to test on"""
+SIMILARITY = 0.7
+"""minimum Jaccard similarity of 5-word shingles with a removed text from which a document leaves too: about one word
+in thirty changed. Lower values also take out other texts made from the same template."""
 SPACE = re.compile(r"\s+")
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 HASH = re.compile(r"[0-9a-f]{32}")

@@ -119,7 +119,7 @@ def lines(metrics: Metrics) -> list[str]:
     """What a person sees at the end: never a score without its error."""
     told = []
     for source, score in metrics.get("bits_per_byte", {}).items():
-        beside = "".join(f", {name} {score[name]:.3f}" for name in ("xz", "untrained") if name in score)
+        beside = "".join(f", {name} {score[name]:.3f}" for name in ("xz", "untrained") if score.get(name) is not None)
         told.append(f"bits per byte, {source}: {with_error(score, 'bits_per_byte')}{beside}")
     for task, score in metrics.get("benchmarks", {}).items():
         shown = [key for key in score if f"{key}_stderr" in score and not key.endswith(("_clean", "_touched"))]

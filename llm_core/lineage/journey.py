@@ -5,7 +5,6 @@ same. Token shards are looked up in the shards themselves, training steps by the
 own arithmetic (`llm_core.lineage.training`), never by a copy that could differ.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -50,9 +49,9 @@ class Journey:
                 return f"dropped by {row['stage']}: {row['reason']}"
         return "kept"
 
-    def as_json(self) -> str:
-        """The whole journey as one JSON object."""
-        return json.dumps({"fate": self.fate, **asdict(self)}, indent=2, ensure_ascii=False)
+    def as_dict(self) -> dict[str, Any]:
+        """The whole journey, of what JSON knows."""
+        return {"fate": self.fate, **asdict(self)}
 
     def lines(self) -> list[str]:
         """The journey for a person."""

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from llm_core.corpus import takedowns
+from llm_core.corpus.similarity.sketch import Sketcher, Sketches, decode
 from llm_core.errors import UserError
 from llm_core.lineage.index import Index
 from llm_core.lineage.journey import token_rows
@@ -133,6 +134,8 @@ def plan(
         for row in (row for members in clusters.values() for row in members):
             if row["id"] not in named:
                 found.twins.setdefault(row["id"], "near_duplicate")
+        for identifier in _alike(data, named):
+            found.twins.setdefault(identifier, "near_duplicate")
     removed = set(found.removed)
     found.texts = _described(data, named, set(found.twins), near_duplicates)
     for cluster, members in clusters.items():
@@ -144,6 +147,21 @@ def plan(
     found.models = trained_models(data / "models", removed)
     found.versions = affected(removed)
     return found
+
+
+def _alike(data: Path, named: list[str]) -> list[str]:
+    """Other documents that the tombstones' sketches will take out at the next `dedup`: edited copies of the named."""
+    texts = _described(data, named, set(), sketched=True)
+    sketches = Sketches([decode(text["sketch"]) for text in texts.values() if text.get("sketch")])
+    if not len(sketches):
+        return []
+    sketcher, others = Sketcher(), set()
+    for file in sorted(data.glob("clean/*/documents/*.parquet")):
+        for batch in pq.ParquetFile(file).iter_batches(columns=["id", "text"]):
+            for identifier, text in zip(batch["id"].to_pylist(), batch["text"].to_pylist(), strict=True):
+                if sketches.alike(sketcher(text or ""), takedowns.SIMILARITY):
+                    others.add(identifier)
+    return sorted(others - set(named))
 
 
 def _described(data: Path, named: list[str], twins: set[str], sketched: bool) -> dict[str, dict[str, str]]:

@@ -5,10 +5,12 @@ params.yaml), applies `--set KEY=VALUE` overrides, and validates; an unknown or 
 that names the key and what the section accepts.
 """
 
+import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from llm_core.errors import UserError
 from llm_core.params.ablation import Ablation
@@ -35,6 +37,8 @@ from llm_core.params.sources import Network, Source
 from llm_core.params.split import Split
 from llm_core.params.text_deduplication import TextDeduplication
 from llm_core.params.tokenizer import Tokenizer
+
+SOURCE_NAME = re.compile(r"(?![.\- ])[^\x00-\x1f\x7f/\\:*?\"<>|{}]+(?<![. ])")
 
 
 class Params(Section):
@@ -68,6 +72,22 @@ class Params(Section):
     agent: Agent = Agent()
     word2vec: Word2Vec = Word2Vec()
     ablation: Ablation = Ablation()
+
+    @field_validator("sources")
+    @classmethod
+    def _names_are_folders(cls, sources: dict[str, Source]) -> dict[str, Source]:
+        """A source's name is also the name of its folders, on file systems that ignore case too."""
+        seen: dict[str, str] = {}
+        for name in sources:
+            if not SOURCE_NAME.fullmatch(name):
+                raise ValueError(
+                    f"the source name {name!r} cannot name a folder: none of / \\ : * ? \" < > | {{ }}, no '.', '-' or "
+                    "blank in front, no '.' or blank at the end"
+                )
+            other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+            if other != name:
+                raise ValueError(f"the source names {other!r} and {name!r} differ in case or form alone; rename one")
+        return sources
 
 
 def load(path: str | Path = "params.yaml", overrides: list[str] | None = None) -> Params:

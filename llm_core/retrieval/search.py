@@ -105,7 +105,7 @@ def products(vectors: npt.NDArray[np.float16], query: npt.NDArray[np.float32]) -
     import torch
 
     found = np.empty(len(vectors), np.float32)
-    wide = torch.empty((min(BLOCK, len(vectors)), vectors.shape[1]))
+    wide = torch.empty((min(BLOCK, len(vectors)), vectors.shape[1]), device="cpu")
     for at in range(0, len(vectors), BLOCK):
         rows = torch.from_numpy(vectors[at : at + BLOCK])
         found[at : at + BLOCK] = wide[: len(rows)].copy_(rows).numpy() @ query

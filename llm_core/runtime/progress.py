@@ -15,6 +15,7 @@ from typing import Any, Self
 from tqdm import tqdm
 
 from llm_core.runtime.redaction import redact
+from llm_core.runtime.terminal import printable
 
 LINE_EVERY_SECONDS = 10.0
 
@@ -80,7 +81,7 @@ def task(
 
 def log(message: str) -> None:
     """One line for a person: above the bars on a terminal, on stderr, and to Dagster when it listens."""
-    message = redact(message)
+    message = printable(redact(message))
     tqdm.write(message, file=sys.stderr)
     sys.stderr.flush()
     pipes = _pipes()

@@ -1,9 +1,18 @@
-"""What a terminal may be given: text of data or models, without the characters that command a terminal."""
+"""What a terminal may be given: text of data or models, without the characters that command a terminal.
 
+Every verb prints through `say` and `say_json`, so that no title, address, reason or answer can move the cursor, change
+the window or hide what it says, and none that holds a line break can look like a line of ours.
+"""
+
+import json
 import re
+import sys
+from collections.abc import Iterable
+from typing import Any
 
-# C0 and C1 control characters but tab and newline, and the marks that reorder text (Unicode TR 9: bidirectional).
-COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# C0 and C1 control characters but tab and newline, the marks that reorder text (Unicode TR 9: bidirectional), and lone
+# surrogates, which no encoding writes.
+COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: object, lines: bool = True) -> str:
@@ -14,6 +23,23 @@ def printable(text: object, lines: bool = True) -> str:
     """
     shown = COMMANDS.sub(_shown, str(text).replace("\r\n", "\n"))
     return shown if lines else " ".join(shown.split())
+
+
+def say(text: object = "", *, error: bool = False, end: str = "\n") -> None:
+    """Print `text`, printable, on standard output, or on standard error."""
+    print(printable(text), end=end, file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def say_lines(lines: Iterable[object]) -> None:
+    """Print each of `lines` on a line of its own; line breaks inside one are shown as spaces."""
+    for line in lines:
+        say(" ".join(str(line).splitlines()))
+
+
+def say_json(value: Any, indent: int | None = None) -> None:
+    """Print `value` as JSON in which what commands a terminal is escaped; it parses to the same value."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    print(COMMANDS.sub(lambda match: f"\\u{ord(match[0]):04x}", text), flush=True)
 
 
 def _shown(match: re.Match[str]) -> str:

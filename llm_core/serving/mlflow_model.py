@@ -13,12 +13,14 @@ class TextModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     """`predict(["prompt", …], params={"max_new_tokens": 50})` returns the continued texts."""
 
     def load_context(self, context: Any) -> None:
-        """Load network and tokenizer from the artifact `model`."""
+        """Load network and tokenizer from the artifact `model`, on a GPU where there is one."""
+        import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         folder = context.artifacts["model"]
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.network = AutoModelForCausalLM.from_pretrained(folder).eval()
+        self.network.to("cuda" if torch.cuda.is_available() else "cpu")
 
     def predict(self, context: Any, model_input: list[str], params: dict[str, Any] | None = None) -> list[str]:
         """Continue each prompt greedily."""
@@ -27,7 +29,7 @@ class TextModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         texts = []
         for prompt in list(model_input):
             ids = [self.tokenizer.bos_token_id, *self.tokenizer(str(prompt), add_special_tokens=False)["input_ids"]]
-            inputs = torch.tensor([ids])
+            inputs = torch.tensor([ids], device=self.network.device)
             written = self.network.generate(
                 inputs,
                 attention_mask=torch.ones_like(inputs),

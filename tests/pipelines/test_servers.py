@@ -144,3 +144,10 @@ def test_crash_of_all_servers_loses_nothing(reproduced: Path) -> None:
         wait(lambda: live.run(queued)["status"] == "SUCCESS", what="the queued run, which goes on by itself")
         wait(lambda: live.run(again)["status"] == "SUCCESS", what="the next run")
     assert nothing_stale(reproduced)
+
+
+def test_the_process_list_does_not_show_the_address_of_the_store(live: Live) -> None:
+    servers = [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(live.project)]
+    assert servers
+    assert not [line for server in servers for line in server.cmdline() if "mlflow.db" in line]
+    assert (live.project / "mlflow.db").exists(), "the store of the project is the one that the server has opened"

@@ -187,5 +187,8 @@ def _tokens(folder: Path) -> Measure:
     file = folder / "tokenizer.json"
     if not file.is_file():
         raise UserError(f"{folder}: holds no tokenizer.json")
-    tokenizer = Tokenizer.from_file(str(file))
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing more specific
+        raise UserError(f"{file}: cannot be read as a tokenizer ({error})") from None
     return lambda texts: [len(found) for found in tokenizer.encode_batch(texts, add_special_tokens=False)]

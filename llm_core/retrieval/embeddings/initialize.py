@@ -44,7 +44,7 @@ def initialize(tokens: Path, tokenizer_folder: Path, out: Path, params: Params, 
         )  # fmt: skip
     ids = [int(token) for token in trained.index_to_key]
     with torch.no_grad():
-        table[ids] = rescaled(torch.tensor(trained.vectors), table)
+        table[ids] = rescaled(torch.tensor(trained.vectors, device=table.device), table)
     metrics = {"algorithm": algorithm, "tokens": len(ids), "of": int(table.shape[0]), "width": int(table.shape[1])}
     with output_folder(out) as partial:
         network.save_pretrained(partial)

@@ -61,7 +61,7 @@ def embed(model: Any, rows: Encoded, pad: int) -> torch.Tensor:
     """Unit vectors (rows, width) of encoded texts, in their order."""
     model.eval()
     order = sorted(range(len(rows)), key=lambda at: len(rows[at]["input_ids"]))
-    found: list[torch.Tensor] = [torch.empty(0)] * len(rows)
+    found: list[torch.Tensor] = [torch.empty(0, device="cpu")] * len(rows)
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]
         ids, mask, _ = padded([rows[at] for at in chosen], pad, device_of(model))
@@ -72,5 +72,5 @@ def embed(model: Any, rows: Encoded, pad: int) -> torch.Tensor:
 
 def rank(scores: torch.Tensor, own: Sequence[int]) -> list[int]:
     """Rank, from 1, of column `own[row]` among each row of `scores` (rows, columns); ties count against it."""
-    mine = scores[torch.arange(len(own)), torch.tensor(own)]
+    mine = scores[torch.arange(len(own), device=scores.device), torch.tensor(own, device=scores.device)]
     return [int(at) for at in (scores >= mine[:, None]).sum(1)]

@@ -9,7 +9,7 @@ import torch
 
 from llm_core.errors import UserError
 from llm_core.formats.token_shards import TokenShards
-from llm_core.models import networks
+from llm_core.models import loading, networks
 from llm_core.models.family import MASK_TOKEN, Vocabulary, family
 from llm_core.models.language_model import LanguageModel
 from llm_core.models.lean import lean
@@ -100,9 +100,7 @@ def assemble(
 
 def load_tokenizer(folder: Path, family_name: str) -> tuple[Any, Vocabulary, int]:
     """The tokenizer with the family's extra tokens, the vocabulary with them, and the size without."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = loading.load_tokenizer(folder)
     missing = [name for name in ("bos", "eos", "pad") if getattr(tokenizer, f"{name}_token_id") is None]
     if missing or tokenizer.pad_token_id == tokenizer.eos_token_id:
         raise UserError(

@@ -39,15 +39,15 @@ def world() -> World:
 
 
 def resolve_precision(asked: str) -> Precision:
-    """`auto` becomes bf16 where the processor multiplies it in hardware, else fp32."""
+    """`auto` becomes bf16 where the processor multiplies it in hardware, else fp32, or fp16 on a GPU."""
     if asked != "auto":
         return asked  # type: ignore[return-value]
     import torch
 
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if capable else "fp32"
+    from llm_core.models.precision import multiplies_bfloat16
+
+    device, other = ("cuda", "fp16") if torch.cuda.is_available() else ("cpu", "fp32")
+    return "bf16" if multiplies_bfloat16(device) else other  # type: ignore[return-value]
 
 
 def deepspeed_config(params: Pretraining, precision: Precision, accumulation: int) -> dict[str, Any]:
@@ -104,6 +104,10 @@ def join(offload: bool) -> None:
     logger.setLevel("ERROR")
     if not _cuda():
         ensure_ops(offload)
+    else:  # before the first collective call, which would else use the first GPU in every process of a machine
+        import torch
+
+        torch.cuda.set_device(world().local_rank)
     deepspeed.init_distributed(verbose=False)
     unname_buffer()
 
@@ -115,12 +119,15 @@ def learning_rates(engine: Any, share: float) -> None:
         group["lr"] = group["peak"] * share
 
 
-def all_reduce(values: Any) -> Any:
-    """The sum of a tensor over all ranks, in place."""
+def all_reduce(values: Any, device: Any) -> Any:
+    """The sum of a tensor over all ranks, in place. The ranks exchange it on `device`, the network's: NCCL takes no
+    tensor of the CPU."""
     import torch.distributed as dist
 
     if dist.get_world_size() > 1:
-        dist.all_reduce(values)
+        exchanged = values.to(device)
+        dist.all_reduce(exchanged)
+        values.copy_(exchanged)
     return values
 
 

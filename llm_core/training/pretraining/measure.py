@@ -27,7 +27,7 @@ class Heldout:
         """Bits per byte over all ("all") and per source, on a fixed sample of whole documents."""
         documents = sample_documents(self.shards, tokens_per_source, self.seed)
         places = {document: place for place, document in enumerate(documents)}
-        nats = torch.zeros(len(documents), dtype=torch.float64)
+        nats = torch.zeros(len(documents), dtype=torch.float64, device="cpu")
         batches = list(
             heldout_batches(
                 self.shards, sequence_length=self.sequence_length, batch_size=self.batch_size, pad_id=self.pad_id,
@@ -39,8 +39,9 @@ class Heldout:
                 item = batches[min(number, len(batches) - 1)]  # every rank makes as many calls (ZeRO-3 gathers)
                 losses = self._losses(engine, Inputs(*item.batch)).sum(1).double().cpu()
                 if number < len(batches):
-                    nats.index_add_(0, torch.tensor([places[d] for d in item.documents.tolist()]), losses)
-        all_reduce(nats)
+                    rows = torch.tensor([places[d] for d in item.documents.tolist()], device="cpu")
+                    nats.index_add_(0, rows, losses)
+        all_reduce(nats, engine.device)
         return bits_per_byte(self.shards, dict(zip(documents, nats.tolist(), strict=True)))
 
     @torch.no_grad()
@@ -51,14 +52,14 @@ class Heldout:
             self.shards, sequence_length=self.sequence_length, sequences_per_step=rows, seed=self.seed,
             pad_id=self.pad_id,
         )  # fmt: skip
-        total = torch.zeros(2, dtype=torch.float64)
+        total = torch.zeros(2, dtype=torch.float64, device="cpu")
         with evaluating(engine):
             for step in range(max(tokens // (rows * self.sequence_length), 1)):
                 (batch,) = batches.micro_batches(step, self.batch_size, self.world.rank, self.world.size)
                 inputs = corruption(batch, step, self.world.rank * self.batch_size)
                 total[0] += self._losses(engine, inputs).sum().double().cpu()
                 total[1] += int((inputs.targets >= 0).sum())
-        all_reduce(total)
+        all_reduce(total, engine.device)
         return float(total[0] / total[1])
 
     def _losses(self, engine: Any, inputs: Inputs) -> Any:

@@ -101,15 +101,15 @@ class Training:
             inputs = self.corruption(batch, step, first_row + number * micro)
             count += int((inputs.targets >= 0).sum())
             made.append(inputs)
-        targets = float(all_reduce(torch.tensor(count, dtype=torch.float64)))
-        total = torch.zeros((), dtype=torch.float64)
+        targets = float(all_reduce(torch.tensor(count, dtype=torch.float64, device="cpu"), engine.device))
+        total = torch.zeros((), dtype=torch.float64, device="cpu")
         for number, inputs in enumerate(made):
             torch.manual_seed(hash((self.seed, step, world.rank, number)) & 0x7FFFFFFF)
             tensors = [None if array is None else torch.from_numpy(array).to(engine.device) for array in inputs]
             loss, nll = engine(*tensors, scale=world.size / targets)
             total += nll.double().cpu()
             if number == len(made) - 1:
-                value = float(all_reduce(total)) / targets
+                value = float(all_reduce(total, engine.device)) / targets
                 self._check(value)
                 self.optimizer.skip = self.guard.is_spike(value)
             # A tensor other than the module's output: at stage 0 DeepSpeed (0.19.8) would else divide by accumulation.

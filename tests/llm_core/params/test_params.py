@@ -69,3 +69,18 @@ def test_a_preset_states_only_differences_and_makes_a_params_file_of_its_own(pre
     (tmp_path / "params.yaml").write_text(text)
     assert load(tmp_path / "params.yaml") == load(preset)
     assert "# tables of figures" in text and "# as FineWeb has it" in text, "comments of both files"
+
+
+@pytest.mark.parametrize(
+    "names", [["web", "Web"], ["caf\u00e9", "cafe\u0301"], ["../x"], ["a/b"], [""], ["."], ["-a"], ["a."], ["{source}"]]
+)
+def test_source_names_that_share_or_leave_a_folder_are_refused(tmp_path, names):
+    sources = "".join(f'  "{name}": {{kind: files, paths: [x]}}\n' for name in names)
+    with pytest.raises(UserError, match="source name"):
+        load(write(tmp_path, f"sources:\n{sources}"))
+
+
+def test_source_names_of_every_script_are_allowed(tmp_path):
+    names = ["wiki-en_2.1", "हिन्दी", "中文 网页", "a b"]
+    sources = "".join(f'  "{name}": {{kind: files, paths: [x]}}\n' for name in names)
+    assert list(load(write(tmp_path, f"sources:\n{sources}")).sources) == names

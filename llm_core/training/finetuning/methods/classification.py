@@ -112,7 +112,8 @@ def finetune(job: "Job") -> dict[str, Any]:
     counts = Counter(data["train"]["labels"])
     balanced = job.params.class_weights == "balanced"
     weights = torch.tensor(
-        [len(data["train"]) / (len(names) * counts[at]) if balanced else 1.0 for at in range(len(names))]
+        [len(data["train"]) / (len(names) * counts[at]) if balanced else 1.0 for at in range(len(names))],
+        device="cpu",
     )
 
     def weighted(outputs: Any, targets: Any, num_items_in_batch: Any = None) -> Any:

@@ -83,7 +83,7 @@ def finetune(job: "Job") -> dict[str, Any]:
         used |= {f"{side}_rows": len(own), f"{side}_cut_at_max_length": cut}
 
     def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-        batch = {"labels": torch.tensor([row["own"] for row in rows])}
+        batch = {"labels": torch.tensor([row["own"] for row in rows], device="cpu")}
         for name in SIDES:
             ids, mask, _ = padded([{"input_ids": row[name]} for row in rows], pad, "cpu")  # the trainer moves it
             batch |= {f"{name}_ids": ids, f"{name}_mask": mask}

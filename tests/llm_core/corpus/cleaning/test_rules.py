@@ -68,7 +68,7 @@ def test_a_rule_from_outside_is_one_file(toy: None, tmp_path: Path) -> None:
     rows = {row["id"]: row for row in pq.read_table(next((tmp_path / "out/ledger").glob("*.parquet"))).to_pylist()}
     assert (rows["loud"]["reason"], rows["loud"]["score"]) == ("shouting", 5)
     assert threshold("shouting", params.cleaning.recipes["quiet"]) == 4  # what `trace` shows beside the score
-    assert clean([str(source)], tmp_path / "by-name", Cleaning(steps=["exclaiming"], workers=1))["documents_kept"] == 1
+    assert clean([str(source)], tmp_path / "by-name", Cleaning(steps=["exclaiming"]))["documents_kept"] == 1
 
 
 def test_a_rule_that_is_not_there_is_refused_with_the_names() -> None:

@@ -1,57 +1,69 @@
 """DeepSpeed's ZeRO changes where numbers lie, not what is learned: each stage against a run without DeepSpeed."""
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
-from tests.llm_core.training.finetuning import tiny
+from tests.llm_core.training.finetuning import cases
+
+STAGED = (("instruction", "llama"), ("contrastive", "bert"))
+# LLaMA has no dropout: each process would draw its own
+SPLIT = (("instruction", 2), ("instruction", 3), ("contrastive", 1))
+
+Difference = Callable[[str, str, str], float]
 
 
-def train(method: str, family: str, name: str, processes: int = 1, **knobs: object) -> dict[str, torch.Tensor]:
-    """The exported weights of a tiny finetuning in processes of its own."""
-    if not Path("base").exists():
-        tiny.model(family, Path("base"))
-        tiny.rows(method)
-    Path("run.py").write_text(
-        "import torch; torch.set_num_threads(1); from tests.llm_core.training.finetuning import tiny\n"
-        f"tiny.finetune({method!r}, 'base', 'rows-{method}', **{knobs!r})\n"
-    )
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"] if processes == 2 else []
-    subprocess.run([sys.executable, *launcher, "run.py"], env=tiny.environment(), check=True)
-    Path("out").rename(name)
-    return load_file(f"{name}/model.safetensors")
+@pytest.fixture(scope="module")
+def difference(tmp_path_factory: pytest.TempPathFactory) -> Difference:
+    """How much two runs of a family differ, as a share of how far the first moved from the base model."""
+    folder = tmp_path_factory.mktemp("zero")
+    alone = {
+        f"{method}-stage-{stage}": {"method": method, "family": family, "max_steps": 4, "zero_stage": stage}
+        for method, family in STAGED
+        for stage in (None, 0, 1, 2, 3)
+    }
+    alone |= {
+        f"{method}-alone": {"method": method, "family": "llama", "max_steps": 4, "micro_batch": 4}
+        for method, _ in SPLIT
+    }
+    cases.run(alone, folder)
+    both = {
+        f"{method}-both-{stage}": {
+            "method": method,
+            "family": "llama",
+            "max_steps": 4,
+            "micro_batch": 2,
+            "zero_stage": stage,
+        }
+        for method, stage in SPLIT
+    }
+    cases.run(both, folder, processes=2)
 
+    def measure(family: str, first: str, second: str) -> float:
+        weights = load_file(folder / f"base-{family}" / "model.safetensors")
+        one, other = (load_file(Path(folder, name, "out", "model.safetensors")) for name in (first, second))
+        base = {name: weights.get(name, weights.get(f"bert.{name}", weights.get(f"model.{name}"))) for name in one}
+        moved = sum(float((weight - base[name]).abs().sum()) for name, weight in one.items())
+        assert moved > 0
+        return sum(float((weight - other[name]).abs().sum()) for name, weight in one.items()) / moved
 
-def difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
-    """How much two runs differ, as a share of how far the first moved from `base`."""
-    weights = load_file("base/model.safetensors")
-    base = {name: weights.get(name, weights.get(f"bert.{name}", weights.get(f"model.{name}"))) for name in one}
-    moved = sum(float((weight - base[name]).abs().sum()) for name, weight in one.items())
-    return sum(float((weight - other[name]).abs().sum()) for name, weight in one.items()) / moved
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LLM_CORE_TRACKING", "off")
+    return measure
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "family"), [("instruction", "llama"), ("contrastive", "bert")])
-def test_every_stage_learns_what_training_without_deepspeed_learns(method: str, family: str) -> None:
-    plain = train(method, family, "plain", max_steps=4)
-    for stage in (0, 1, 2, 3):
-        assert difference(plain, train(method, family, f"stage{stage}", max_steps=4, zero_stage=stage)) < 0.01
+@pytest.mark.parametrize(("method", "family"), STAGED)
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_every_stage_learns_what_training_without_deepspeed_learns(
+    method: str, family: str, stage: int, difference: Difference
+) -> None:
+    assert difference(family, f"{method}-stage-None", f"{method}-stage-{stage}") < 0.01
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "stage"), [("instruction", 2), ("instruction", 3), ("contrastive", 1)])
-def test_two_processes_learn_what_one_learns_from_twice_the_batch(method: str, stage: int) -> None:
-    """LLaMA, which has no dropout: each process would draw its own."""
-    plain = train(method, "llama", "plain", max_steps=4, micro_batch=4)
-    both = train(method, "llama", "both", 2, max_steps=4, micro_batch=2, zero_stage=stage)
-    assert difference(plain, both) < 0.01
+@pytest.mark.parametrize(("method", "stage"), SPLIT)
+def test_two_processes_learn_what_one_learns_from_twice_the_batch(
+    method: str, stage: int, difference: Difference
+) -> None:
+    assert difference("llama", f"{method}-alone", f"{method}-both-{stage}") < 0.01

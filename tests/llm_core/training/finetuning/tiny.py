@@ -76,8 +76,8 @@ def model(family: str, folder: Path, chat: bool = True, pad: bool = True) -> Pat
     return folder
 
 
-def rows(method: str) -> Path:
-    """Write rows of `method`, of lengths that differ, into a folder here; held-out and test rows are training rows."""
+def rows(method: str, folder: Path = Path()) -> Path:
+    """Write rows of `method`, of lengths that differ, below `folder`; held-out and test rows are training rows."""
     made = []
     for number, country in enumerate(COUNTRIES):
         answer, wrong = ("yes", "no") if number % 2 else ("no", "yes")
@@ -90,10 +90,10 @@ def rows(method: str) -> Path:
             "contrastive": {"query": question, "passage": f"{country}: {answer}{' now' * (7 - number)}"},
         }.get(method, {"prompt": question, "chosen": answer, "rejected": wrong})
         made.append({"id": str(number), **fields})
-    folder = Path(f"rows-{method}")
-    folder.mkdir(exist_ok=True)
-    write_rows(folder, {"train": made, "heldout": made[:4], "test": made[:4]})
-    return folder
+    written = folder / f"rows-{method}"
+    written.mkdir(exist_ok=True)
+    write_rows(written, {"train": made, "heldout": made[:4], "test": made[:4]})
+    return written
 
 
 def run(method, family, data=None, **knobs):

@@ -1,0 +1,179 @@
+"""Every verb over files that no reader likes: one line and an exit code, no traceback, no signal, no silent success.
+
+Verbs and their options are found on the command line, so that a new verb cannot escape. The default run gives each
+path option the whole folder, a path where nothing is, and some of the files in turn; the slow one gives it each file.
+"""
+
+import importlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Container, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from llm_core.cli import VERBS
+from tests.llm_core.cli import hostile
+from tests.llm_core.cli.forking import Server
+from tests.llm_core.tiny_gpt2 import make as make_model
+from tests.llm_core.training.pretraining import tiny
+
+SECONDS = 60
+IN_TURN = 2  # files of the folder that each path option is given in the default run
+PARAMS = "seed: 1\nretrieval: {encoder: none}\npretraining: {steps: 2}\n"
+SOUND = {  # what the other options of a verb are given: something that is right, or at least of the right kind
+    "--in": "docs", "--good": "docs", "--random": "docs", "--given": "docs/a.jsonl", "--reference": "docs/a.jsonl",
+    "--benchmarks": "docs/a.jsonl", "--questions": "docs/a.jsonl", "--tokens": "tokens", "--tokenizer": "tokenizer",
+    "--model": "model", "--data": "docs", "--index": "docs", "--params": "params.yaml", "--evaluation": "docs",
+    "--prompt": "a", "--reason": "asked", "--change": "seed=2", "--recipe": "gopher_quality", "--out": "out",
+    "question": "what is it", "kind": "summarization", "method": "classify", "source": "s", "first": "docs",
+    "second": "docs", "before": "docs", "after": "docs",
+}  # fmt: skip
+PATHS = {"--in", "--good", "--random", "--given", "--reference", "--model", "first", "second", "before", "after"}
+SOUND_FILES = {"it's a\nname.jsonl", "long.jsonl", os.fsdecode(b"caf\xe9.jsonl"), "surrogate.jsonl"}
+Results = list[tuple[list[str], dict[str, Any]]]
+Run = Callable[[list[list[str]]], Results]
+
+
+def options(verb: str) -> list[tuple[str, bool, bool]]:
+    """(option or argument, whether it is required, whether it names a file or folder) of a verb."""
+    command = typer.main.get_command(importlib.import_module(f"llm_core.cli.{VERBS[verb][0]}").app)
+    found = []
+    for parameter in command.params:
+        name = parameter.opts[0] if parameter.opts else parameter.name
+        described = getattr(parameter, "type_descriptor", None)
+        is_path = name in PATHS or "Path" in str(getattr(described, "annotation", ""))
+        found.append((str(name), parameter.required, is_path))
+    return found
+
+
+def command_line(verb: str, hostile_option: str, value: str) -> list[str]:
+    line = [verb]
+    for name, required, _ in options(verb):
+        given = value if name == hostile_option else SOUND.get(name, "x") if required else None
+        if given is not None:
+            line += [name, given] if name.startswith("--") else [given]
+    return line
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("work")
+    tiny.make(folder)
+    make_model(folder / "model")
+    (folder / "docs").mkdir()
+    rows = [{"id": f"d{n}", "source": "s", "text": f"{n} {hostile.TEXT} {n**5}"} for n in range(40)]
+    (folder / "docs/a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "params.yaml").write_text(PARAMS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return hostile.make(tmp_path_factory.mktemp("hostile") / "files")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server() as started:
+        yield started
+
+
+@pytest.fixture
+def ran(server: Server, work: Path) -> "Run":
+    """Run command lines in `work`, each without what the one before left."""
+
+    def run(line: list[str]) -> dict[str, Any]:
+        shutil.rmtree(work / "out", ignore_errors=True)
+        (work / "out").unlink(missing_ok=True)
+        return server.run({"arguments": line, "folder": str(work), "seconds": SECONDS})
+
+    return lambda lines: [(line, run(line)) for line in lines]
+
+
+def fault(outcome: dict[str, Any]) -> str | None:
+    """What is wrong with the way in which a verb refused, None where nothing is."""
+    code, error = outcome["code"], outcome["stderr"]
+    lines = error.strip().splitlines() or [""]
+    if code is None:
+        return f"takes more than {SECONDS} s"
+    if "Traceback" in error or code < 0 or code not in (0, 1, 2):
+        return f"code {code}: {error[-800:]}"
+    if code == 0:
+        return "succeeds"
+    if code == 1 and not lines[-1].startswith("llm-core: error: "):
+        return f"no error on its last line: {error[-300:]}"
+    return None
+
+
+def check(results: Results, may_succeed: Container[str] = ()) -> None:
+    faults = [(line, fault(outcome)) for line, outcome in results]
+    bad = [
+        f"{' '.join(line)!r} {what}"
+        for line, what in faults
+        if what and not (what == "succeeds" and any(Path(word).name in may_succeed for word in line))
+    ]
+    assert not bad, "\n".join(bad)
+
+
+def path_options() -> list[tuple[str, str]]:
+    skipped = ("--out", "--params")  # below
+    return [(verb, name) for verb in VERBS for name, _, is_path in options(verb) if is_path and name not in skipped]
+
+
+def test_every_verb_refuses_hostile_inputs_in_one_line(ran: Run, work: Path, files: list[Path]) -> None:
+    lines = []
+    for number, (verb, name) in enumerate(path_options()):
+        turn = [files[(number * IN_TURN + place) % len(files)] for place in range(IN_TURN)]
+        lines += [command_line(verb, name, str(path)) for path in (*turn, files[0].parent, work / "missing")]
+    check(ran(lines), SOUND_FILES)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_hostile_file_as_each_path(ran: Run, files: list[Path], verb: str) -> None:
+    names = [name for other, name in path_options() if other == verb]
+    check(ran([command_line(verb, name, str(path)) for name in names for path in files]), SOUND_FILES)
+
+
+def test_every_verb_refuses_params_that_are_none(ran: Run, files: list[Path]) -> None:
+    lines = []
+    for number, verb in enumerate(verb for verb in VERBS if "--params" in [name for name, *_ in options(verb)]):
+        hurt = next(path for path in files if path.name == "latin.jsonl")
+        lines += [command_line(verb, "--params", str(path)) for path in (hurt, files[number % len(files)])]
+    empty = {"empty.jsonl", "empty.parquet", "nothing.txt"}  # all settings at their defaults
+    check(ran(lines), empty)
+
+
+def test_every_verb_refuses_an_output_below_a_file(ran: Run, work: Path) -> None:
+    verbs = [verb for verb in VERBS if "--out" in [name for name, *_ in options(verb)]]
+    check(ran([command_line(verb, "--out", "params.yaml/out") for verb in verbs]))
+    assert (work / "params.yaml").read_text() == PARAMS
+
+
+def test_every_verb_refuses_settings_that_do_not_exist(ran: Run) -> None:
+    verbs = [verb for verb in VERBS if "--set" in [name for name, *_ in options(verb)]]
+    wrong = ("no.such.key=1", "seed", "seed=[", "=", "seed.deeper=1", "cleaning=no", "seed=\udcff")
+    lines = [command_line(verb, "--set", wrong[n % len(wrong)]) for n, verb in enumerate(verbs)]
+    check(ran(lines + [command_line("clean", "--set", value) for value in wrong]))
+
+
+def test_serve_refuses_ports_that_do_not_exist(ran: Run) -> None:
+    check(ran([["serve", "--model", "model", "--port", port] for port in ("99999", "-1", "many")]))
+
+
+def test_an_output_inside_a_folder_that_is_read_whole_is_refused(ran: Run, work: Path) -> None:
+    read_whole = {"--in", "--good", "--random"}
+    lines = [
+        [*command_line(verb, name, "docs"), "--out", "docs/out"]
+        for verb in VERBS
+        for name, required, _ in options(verb)
+        if name in read_whole and required
+    ]
+    assert len(lines) > 10
+    check(ran(lines))
+    assert not (work / "docs/out").exists()
