@@ -21,7 +21,7 @@ import yaml
 from llm_core.params import validate
 from llm_core.params.external import external_inputs
 from llm_core.runtime.outputs import MARK
-from pipelines.dvc_project import DvcProject, Stage, overlap
+from pipelines.dvc_project import DvcProject, Stage
 from tests.test_graph import TINY, environment
 
 ROOT = Path(__file__).parents[1]
