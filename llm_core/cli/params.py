@@ -12,6 +12,7 @@ from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
 from llm_core.params.quality import Rule, rules
 from llm_core.params.sources import PluginSource, plugin_kinds
+from llm_core.runtime.redaction import redact
 from llm_core.runtime.terminal import say_lines
 
 app = verb_app()
@@ -35,7 +36,7 @@ def params(
     ]
     if not lines:
         raise UserError(f"no knob '{section}'; `llm-core params` without an argument lists all")
-    say_lines(lines)
+    say_lines(redact(line) for line in lines)
 
 
 def describe(value: BaseModel, prefix: str = "") -> list[str]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from llm_core.cli import main
 from llm_core.cli.preset import changes
 from llm_core.errors import UserError
 from llm_core.params import load, presets
@@ -84,3 +85,11 @@ def test_source_names_of_every_script_are_allowed(tmp_path):
     names = ["wiki-en_2.1", "हिन्दी", "中文 网页", "a b"]
     sources = "".join(f'  "{name}": {{kind: files, paths: [x]}}\n' for name in names)
     assert list(load(write(tmp_path, f"sources:\n{sources}")).sources) == names
+
+
+def test_the_list_of_knobs_shows_no_password(tmp_path, capsys):
+    text = 'sources:\n  a: {kind: files, paths: ["https://bob:s3cret@h.example/x?token=abcd1234"]}\n'
+    with pytest.raises(SystemExit, match="0"):
+        main(["params", "sources", "--params", str(write(tmp_path, text))])
+    shown = capsys.readouterr().out
+    assert "h.example" in shown and "s3cret" not in shown and "abcd1234" not in shown
