@@ -45,7 +45,7 @@ def _licence(look: Look) -> Verdict:
 def _retention(look: Look) -> Verdict:
     from llm_core.checks.text import retention
 
-    return retention(look.folder, look.params)
+    return retention(look.folder, look.params, _section(look.root, "sources") or None)
 
 
 def _drift(look: Look) -> Verdict:

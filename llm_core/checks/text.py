@@ -6,13 +6,14 @@ the deduplication's own estimate, so that the one can contradict the other.
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 
 from llm_core.checks import Verdict
+from llm_core.errors import UserError, require_known
 from llm_core.formats.documents import document_files, read_batches
 from llm_core.formats.ledger import read_ledger
 from llm_core.kernels.words import pieces
@@ -42,8 +43,11 @@ def licence_present(folder: Path, params: Checks) -> Verdict:
     return Verdict(True, f"all {documents} documents name their licence", {"documents": documents})
 
 
-def retention(folder: Path, params: Checks) -> Verdict:
-    """Cleaning keeps at least the share of each source's bytes that params ask for."""
+def retention(folder: Path, params: Checks, sources: Iterable[str] | None = None) -> Verdict:
+    """Cleaning keeps at least the share of each source's bytes that params ask for.
+
+    `sources` are the names of the project's sources; a share for a name that is none of them fails the check.
+    """
     before: Counter[str] = Counter()
     kept: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
@@ -62,6 +66,11 @@ def retention(folder: Path, params: Checks) -> Verdict:
         if share < params.retention_min_by_source.get(source, params.retention_min)
     }
     figures: dict[str, Any] = {f"kept {source}": round(share, 4) for source, share in shares.items()}
+    if sources is not None:
+        try:
+            require_known(params.retention_min_by_source, {*before, *sources}, "checks.retention_min_by_source")
+        except UserError as error:
+            return Verdict(False, str(error), figures)
     figures["bytes dropped by reason"] = dict(reasons.most_common(20))
     if low or not before:
         named = ", ".join(f"{source} keeps {share:.1%}" for source, share in low.items()) or "nothing came in"

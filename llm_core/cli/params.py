@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
 from llm_core.params.quality import Rule, rules
+from llm_core.params.sources import PluginSource, plugin_kinds
 from llm_core.runtime.terminal import say_lines
 
 app = verb_app()
@@ -99,6 +100,8 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and not get_args(annotation):
         if annotation is Rule:
             yield from rules().values()  # a rule is found by its name, those of plugins too
+        elif annotation is PluginSource:
+            yield from (kind.params for kind in plugin_kinds().values())
         elif issubclass(annotation, BaseModel):
             yield annotation
         return

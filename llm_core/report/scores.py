@@ -21,6 +21,7 @@ from llm_core.runtime.storage import read_json
 from llm_core.tracking.registry import previous_champion, registered_name
 
 Evaluations = Mapping[str, Any]
+ROUNDING = 1e-9
 
 
 def in_short(evaluations: Evaluations) -> Iterator[str]:
@@ -32,7 +33,7 @@ def in_short(evaluations: Evaluations) -> Iterator[str]:
             told = f"{name} needs {score_text(whole, 'bits_per_byte')} bits per byte of held-out text"
             yield f"{told} ({', '.join(beside)})." if beside else f"{told}."
         tasks = metrics.get("benchmarks", {})
-        above = [task for task, score in tasks.items() if _bound(task, score, "low") > score.get("chance", 0)]
+        above = [task for task, score in tasks.items() if _above_chance(task, score)]
         unclear = [task for task in tasks if task not in above]
         parts = [f"above chance on {', '.join(above)}"] if above else []
         parts += [f"not distinguishable from chance on {', '.join(unclear)}"] if unclear else []
@@ -185,9 +186,16 @@ def _answers_row(answers: Row) -> Row:
     }
 
 
-def _bound(task: str, score: Row, side: str) -> float:
+def _above_chance(task: str, score: Row) -> bool:
+    """Whether the interval's low end is above chance by more than rounding: old files have 1.4e-17 for 0 of 20."""
+    low = _bound(task, score, "low")
+    return low is not None and low > (score.get("chance") or 0) + ROUNDING
+
+
+def _bound(task: str, score: Row, side: str) -> float | None:
+    """An end of the first metric's interval; None where the score is not a finite number."""
     metric = main_metric(task, score)
     bound = score.get(f"{metric}_{side}")
-    if bound is None:  # an evaluation older than intervals
+    if bound is None and score[metric] is not None:  # an evaluation older than intervals
         bound = score[metric] + (1.96 if side == "high" else -1.96) * (score.get(f"{metric}_stderr") or 0)
-    return float(bound)
+    return None if bound is None else float(bound)

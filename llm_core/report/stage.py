@@ -86,7 +86,7 @@ def _facts(data: Path, evaluations: dict[str, Any], models: dict[str, Any]) -> I
         whole = metrics.get("bits_per_byte", {}).get("all")
         if whole:
             yield f"bits per byte, {name}", score_text(whole, "bits_per_byte")
-            if name == "base" and "xz" in whole:
+            if name == "base" and whole.get("xz") is not None:
                 yield "bits per byte, xz -9", f"{whole['xz']:.3f}"
     seconds = sum(row["seconds"] for row in timings.last())
     if seconds:

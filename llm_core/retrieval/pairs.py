@@ -11,7 +11,7 @@ on the question's side.
 
 import heapq
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llm_core.errors import require_known
 from llm_core.evaluation.answer_matching import holds
 from llm_core.formats.documents import read_documents
 from llm_core.kernels.words import pieces
@@ -72,14 +73,24 @@ def build_pairs(split: Path, questions: dict[str, list[Row]], params: Params) ->
 def _documents(split: Path, params: Params) -> Iterator[tuple[str, list[Row]]]:
     """(side, passages) of each document of `retrieval.sources`."""
     settings = params.retrieval
+    seen: set[str] = set()
     for folder, side in (("train", "train"), ("heldout", "test")):
         batches = read_documents(split / folder, ["id", "source", "url", "text", "metadata"])
         if settings.sources is not None:
-            chosen = pa.array(settings.sources, pa.string())
-            batches = (batch.filter(pc.is_in(batch["source"], chosen)) for batch in batches)
+            batches = _of_sources(batches, settings.sources, seen)
         for rows in passages(batches, settings.passage_words, settings.overlap_words):
             for _, document in groupby(rows, key=itemgetter("document_id")):
                 yield side, list(document)
+    if settings.sources is not None:
+        require_known(settings.sources, seen, "retrieval.sources")
+
+
+def _of_sources(batches: Iterable[pa.RecordBatch], sources: list[str], seen: set[str]) -> Iterator[pa.RecordBatch]:
+    """The rows of `sources`; the names of all sources that were met are added to `seen`."""
+    chosen = pa.array(sources, pa.string())
+    for batch in batches:
+        seen.update(pc.unique(batch["source"]).to_pylist())
+        yield batch.filter(pc.is_in(batch["source"], chosen))
 
 
 def _answering(question: Row, document: list[Row]) -> list[Row]:

@@ -28,6 +28,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {  # fields of which only the value that c
     "tool_choice": ("none", "auto"), "parallel_tool_calls": (True, False), "response_format": ({"type": "text"},),
 }  # fmt: skip
 IGNORED = {"user", "store", "metadata", "stream_options", "service_tier"}  # a stream's usage is always sent
+DISCARDED = 8  # times the largest body that is read, of one that is too large, before it is refused
+DISCARD_SECONDS = 2.0
 HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 ROLES = ("system", "user", "assistant")
 MAXIMUM_STOPS, STOP_CHARACTERS = 4, 200  # OpenAI's count; each token generated is compared with all of them
@@ -94,6 +96,7 @@ class Guard:
             if not headers.get(b"content-length", "0").isdigit():
                 raise RefusedError(400, "the content length is not a number")
             if int(headers.get(b"content-length", "0")) > self.limits.body_bytes:
+                await self._discard(receive)
                 raise RefusedError(413, f"a request has at most {self.limits.body_bytes:,} bytes")
             body, stop = await self._body(receive, POSTS[path])  # a slow body holds no place in the queue
             if self._held >= self.limits.concurrent + self.limits.waiting:
@@ -120,6 +123,19 @@ class Guard:
             self._reading -= 1
         return await asyncio.to_thread(self.translate, body, wanted)  # a long prompt is encoded beside the event loop
 
+    async def _discard(self, receive: Receive) -> None:
+        """Read what a client still sends and keep nothing, within limits: one that is cut off reads no answer."""
+        left = DISCARDED * self.limits.body_bytes
+        try:
+            async with asyncio.timeout(min(self.limits.body_seconds, DISCARD_SECONDS)):
+                while left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return
+        except TimeoutError:
+            pass  # it is too slow for an answer
+
     async def _read(self, receive: Receive) -> Body:
         data = b""
         more = True
@@ -130,6 +146,8 @@ class Guard:
             data += message.get("body", b"")
             more = message.get("more_body", False)
             if len(data) > self.limits.body_bytes:
+                if more:
+                    await self._discard(receive)
                 raise RefusedError(413, f"a request has at most {self.limits.body_bytes:,} bytes")
         try:
             body = json.loads(data)

@@ -16,6 +16,17 @@ from llm_core.tokenization.specials import BOS, CHAT_TEMPLATE, EOS, PAD, SPECIAL
 
 FIRST_BYTE = len(SPECIAL_TOKENS)
 FIRST_MERGE = FIRST_BYTE + 256
+CONFIG = {
+    "backend": "tokenizers",
+    "tokenizer_class": "TokenizersBackend",
+    "bos_token": BOS,
+    "eos_token": EOS,
+    "pad_token": PAD,
+    "extra_special_tokens": list(SPECIAL_TOKENS[3:]),
+    "clean_up_tokenization_spaces": False,
+    "model_max_length": int(1e30),
+}
+"""What `save_pretrained` of transformers writes, so that the stage does not need transformers (1e30 means no limit)."""
 
 
 def byte_alphabet() -> dict[int, str]:
@@ -44,7 +55,6 @@ def save(out: Path, merges: Sequence[tuple[bytes, bytes]], pattern: str) -> None
     """Write tokenizer.json, tokenizer_config.json and the chat template, for `AutoTokenizer`."""
     import tokenizers
     from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
 
     alphabet = byte_alphabet()
     written = [(_shown(left, alphabet), _shown(right, alphabet)) for left, right in merges]
@@ -63,16 +73,11 @@ def save(out: Path, merges: Sequence[tuple[bytes, bytes]], pattern: str) -> None
         single=f"{BOS} $A", pair=f"{BOS} $A {BOS} $B", special_tokens=[(BOS, vocabulary[BOS])]
     )
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
-    whole = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=BOS,
-        eos_token=EOS,
-        pad_token=PAD,
-        additional_special_tokens=list(SPECIAL_TOKENS[3:]),
-        clean_up_tokenization_spaces=False,
-        chat_template=CHAT_TEMPLATE,
-    )
-    whole.save_pretrained(str(out))
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(out / "tokenizer.json"))
+    config = json.dumps(CONFIG, indent=2, sort_keys=True, ensure_ascii=False)
+    (out / "tokenizer_config.json").write_text(config + "\n", encoding="utf-8")
+    (out / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
 
 
 def _shown(token: bytes, alphabet: dict[int, str]) -> str:

@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
 from dvc.repo import Repo
 
 from pipelines.dvc_project import DvcProject
-from pipelines.metadata import stage_metadata
+from pipelines.metadata import stage_metadata, table
 
 DVC = """stages:
   clean:
@@ -33,3 +34,12 @@ def test_sampled_drops_are_a_table_for_each_reason(tmp_path: Path) -> None:
     ]
     assert "http://b.org/" in metadata["drops: language"].value
     assert len(str(metadata["drops: language"].value).splitlines()[2]) < 200
+
+
+@pytest.mark.parametrize("text", ["a | b", "x\n\n# heading", "![x](http://evil)", "<script>1</script>",
+                                  "[a](javascript:1)", "`code`"])  # fmt: skip
+def test_text_from_data_stays_text_in_a_cell(text: str) -> None:
+    shown = table((text, "b"), [(text, text)])
+    assert {line.count("|") for line in shown.splitlines()} == {3}
+    assert len(shown.splitlines()) == 3
+    assert not any(mark in shown for mark in ("![", "](", "<script", "`", "\n#"))

@@ -25,7 +25,7 @@ from llm_core.formats.documents import BATCH_ROWS, DocumentWriter, document_id
 from llm_core.formats.ledger import LedgerWriter, Row, Verdict, check_balance
 from llm_core.formats.schema import as_text
 from llm_core.network.downloads import Client
-from llm_core.params.sources import Network, Source
+from llm_core.params.sources import Network, Source, plugin_kinds
 from llm_core.runtime.digests import short_hash
 from llm_core.runtime.json_lines import SURROGATE
 from llm_core.runtime.progress import log, report, task
@@ -44,13 +44,17 @@ ROOMS = {
     "dolma": ("llm_core.corpus.sources.dolma", "DolmaRoom"),
     "hub": ("llm_core.corpus.sources.hub", "HubRoom"),
     "files": ("llm_core.corpus.sources.files", "FilesRoom"),
-}  # kind -> where it is; imported only when it is used
+}  # kind -> where it is; imported only when it is used. Kinds of other distributions: `params.sources.plugin_kinds`
 
 
 def open_source(params: Source, client: Client) -> SourceRoom:
     """The room for a source of this kind."""
-    module, name = ROOMS[params.kind]
-    room: SourceRoom = getattr(importlib.import_module(module), name)(params, client)
+    if params.kind in ROOMS:
+        module, name = ROOMS[params.kind]
+        make = getattr(importlib.import_module(module), name)
+    else:
+        make = plugin_kinds()[params.kind].room
+    room: SourceRoom = make(params, client)
     return room
 
 
@@ -229,9 +233,7 @@ def _make_all(
     processes = min(len(waiting), os.cpu_count() or 1)
     context = get_context("forkserver")
     # imported once, not in every worker
-    heavy = (
-        ["datasets"] if params.kind == "hub" else ["llm_core.corpus.sources.warc"]
-    )  # imported once, not in every worker
+    heavy = ["datasets"] if params.kind == "hub" else ["llm_core.corpus.sources.warc"]
     context.set_forkserver_preload(["llm_core.corpus.sources.stage", *heavy])
     with (
         ProcessPoolExecutor(processes, mp_context=context) as parsers,

@@ -58,7 +58,8 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
     scratch = SCRATCH / "pretraining" / name
     lock = _lock(scratch) if world.main else None
     engines.barrier()
-    settings = flatten(params.model_copy(update={"sources": {}}))
+    settings = {"seed": params.seed} | flatten(params.model, "model.") | flatten(params.pretraining, "pretraining.")
+    settings |= flatten(params.launch.pretraining, "launch.pretraining.")
     previous = scratch / "mlflow_run"
     with runs.run(
         f"pretrain-{params.model.family}", settings, {"precision": precision, "fingerprint": name},

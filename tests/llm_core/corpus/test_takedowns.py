@@ -95,7 +95,15 @@ def test_a_number_is_the_id_that_it_spells(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "url", ["HTTP://A.example.org/x", "https://a.example.org./x/", "http://u@a.example.org:443/x#part"]
+    "url",
+    [
+        "http://a.example.org/%78",
+        "https://a.example.org/y/../x",
+        "https://a.example.org/./x",
+        "HTTP://A.example.org/x",
+        "https://a.example.org./x/",
+        "http://u@a.example.org:443/x#part",
+    ],
 )
 def test_an_address_is_read_in_any_spelling(url):
     asked = takedowns.Takedowns([{"url": takedowns.normal("url", url), "reason": "r"}])
@@ -131,3 +139,28 @@ def test_tombstones_that_match_nothing_are_named():
     asked.match(BATCH)
     assert asked.unmatched() == ["domain nowhere.org", "id 8", "id 9"]
     assert asked.unmatched(by_hand=True) == ["id 9"]
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [("http://e.org/~me", "http://e.org/%7Eme"), ("http://e.org/a b", "http://e.org/a%20b"),
+     ("http://e.org/%c3%a9", "http://e.org/\u00e9"), ("http://e.org/a/../b", "http://e.org/b"),
+     ("http://e.org/../b", "http://e.org/b"), ("http://%65.org/", "http://e.org")],
+)  # fmt: skip
+def test_spellings_of_one_address(one, other):
+    assert takedowns.plain_url(one) == takedowns.plain_url(other)
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [("http://e.org/a%2Fb", "http://e.org/a/b"), ("http://e.org/a?x=1%262", "http://e.org/a?x=1&2"),
+     ("http://e.org/100%25", "http://e.org/100"), ("http://e.org/A", "http://e.org/a")],
+)  # fmt: skip
+def test_addresses_of_different_pages(one, other):
+    assert takedowns.plain_url(one) != takedowns.plain_url(other)
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=30))
+def test_a_plain_address_is_plain_already(path):
+    plain = takedowns.plain_url(f"http://e.org/{path}")
+    assert takedowns.plain_url(plain) == plain

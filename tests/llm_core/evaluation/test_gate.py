@@ -37,3 +37,16 @@ def test_too_few_items_prove_nothing() -> None:
 def test_a_metric_that_is_missing_is_no_proof() -> None:
     assert not decide(None, _results(0.0), Gate(metrics=["bits_per_byte", "piqa"]), 0).passed
     assert not decide(_results(0.0), _results(0.1) | {"piqa": []}, Gate(metrics=["bits_per_byte", "piqa"]), 0).passed
+
+
+def test_an_unknown_metric_is_answered_with_those_there_are() -> None:
+    decision = decide(None, _results(0.0) | {"piqa": [{"id": "1", "acc": 1.0}]}, Gate(metrics=["acuracy"]), 0)
+    assert decision.reason == "not measured: acuracy (its evaluation has bits_per_byte, piqa)"
+
+
+def test_scores_that_are_no_numbers_prove_nothing() -> None:
+    for bad in (None, float("nan"), float("inf")):
+        broken = _results(0.5)
+        broken["bits_per_byte"][3]["bits"] = bad
+        decision = decide(_results(0.0), broken, Gate(), 0)
+        assert not decision.passed and "1 of 60 common items have no finite score" in decision.reason

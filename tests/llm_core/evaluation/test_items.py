@@ -57,3 +57,31 @@ def test_unknown_and_missing_benchmarks_are_told_in_a_line(
     with pytest.raises(UserError, match="fetch-benchmarks"):
         write_tasks(["sciq"], out, tmp_path)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("shots", [3, 4, 50])
+def test_more_examples_than_items_are_refused_in_a_line(benchmarks: Path, tmp_path: Path, shots: int) -> None:
+    with pytest.raises(UserError, match=rf"num_fewshot: {shots} solved examples .*'openbookqa' has 2 for each item"):
+        write_tasks(["openbookqa"], benchmarks, tmp_path, None, shots)
+    assert write_tasks(["openbookqa"], benchmarks, tmp_path, None, 2)[0] == {"openbookqa": [0, 1, 2]}
+
+
+def test_nothing_to_score_is_refused_in_a_line(tmp_path: Path) -> None:
+    for text in ("", "\n"):
+        (tmp_path / "piqa.jsonl").write_text(text)
+        with pytest.raises(UserError, match="holds no items of 'piqa'"):
+            write_tasks(["piqa"], tmp_path, tmp_path / "tasks")
+    with pytest.raises(UserError, match="limit"):
+        write_tasks(["piqa"], tmp_path, tmp_path / "tasks", 0)
+
+
+def test_an_item_is_never_its_own_example(benchmarks: Path, tmp_path: Path) -> None:
+    from lm_eval.tasks import TaskManager
+
+    write_tasks(["arc_easy"], benchmarks, tmp_path / "tasks")
+    manager = TaskManager(include_path=str(tmp_path / "tasks"), include_defaults=False)
+    task = manager.load(["arc_easy"])["tasks"]["arc_easy"]
+    task.set_fewshot_seed(1234)
+    for item in task.eval_docs:
+        prompt = task.fewshot_context(item, 4)
+        assert str(prompt).count(item["question"]) == 1

@@ -15,12 +15,13 @@ from llm_core.evaluation.harness import summarize
 from llm_core.evaluation.language_modelling import summarize_texts
 from llm_core.evaluation.results import average, read_results
 from llm_core.evaluation.stage import rounded
-from llm_core.formats.pages import number, score_text
+from llm_core.formats.pages import Block, number, score_text, to_html
 from llm_core.params import Params
 from llm_core.params.evaluation import Gate
 from llm_core.params.report import Report
 from llm_core.report.account import energy_kwh
 from llm_core.report.comparison import seed_rows, write_comparison
+from llm_core.report.scores import in_short, scores
 from llm_core.report.stage import write_report
 from llm_core.runtime.storage import write_json
 
@@ -264,3 +265,42 @@ def test_sampled_drops_stand_folded_by_source_and_reason(data: Path) -> None:
     assert max(map(len, page.cells)) <= 302
     text = (data / "report/report.md").read_text()
     assert "Sampled drops of a: too_short (1):\n\n| score |" in text and "| A &lt;b>&#124; short one |" in text
+
+
+def floats(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Paths of the floats in nested dictionaries."""
+    if isinstance(value, dict):
+        return [found for key, inner in value.items() for found in floats(inner, (*path, key))]
+    return [path] if isinstance(value, float) else []
+
+
+@pytest.mark.parametrize("bad", [None, float("nan"), float("inf")], ids=str)
+def test_any_score_of_an_old_file_may_be_no_number(data: Path, bad: float | None) -> None:
+    whole = json.loads((data / "evaluation/base/metrics.json").read_text())
+    paths = floats(whole)
+    assert len(paths) > 20
+    for path in paths:
+        metrics = json.loads(json.dumps(whole))
+        inner = metrics
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = bad
+        told = list(in_short({"base": metrics}))
+        page = to_html([*scores({"base": metrics}), Block("list", told), Block("facts", [])])
+        assert not re.search(r'="(nan|inf)', page), path
+    log = data / "models/base/training_log.jsonl"
+    log.write_text('{"step": 1, "loss": null}\n{"step": 2, "loss": NaN}\n{"step": 3, "loss": 2.0}\n')
+    results = data / "evaluation/base/results.jsonl"
+    results.write_text(re.sub(r'"acc": [01]\.0', '"acc": null', results.read_text(), count=1))
+    write_report(data, data / "report", Params())
+    assert "nan," not in (data / "report/report.html").read_text()
+    write_comparison([data / "evaluation/base"], [data / "evaluation/base"], data / "compare", Gate(), 1)
+    assert "1 of 30 common items have no finite score" in (data / "compare/compare.md").read_text()
+
+
+def test_rounding_is_not_above_chance() -> None:
+    score = {"acc": 0.0, "acc_low": 1.4e-17, "acc_high": 0.16, "items": 20}
+    assert list(in_short({"m": {"benchmarks": {"arc_easy": score}}})) == [
+        "m is not distinguishable from chance on arc_easy."
+    ]
+    assert "above chance" in next(in_short({"m": {"benchmarks": {"arc_easy": score | {"acc_low": 0.01}}}}))

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from llm_core.cli import encoder_data
+from llm_core.errors import UserError
 from llm_core.evaluation.answer_matching import holds
 from llm_core.formats.documents import DocumentWriter
 from llm_core.params import Params
@@ -102,3 +103,9 @@ def test_the_verb_writes_rows_that_name_their_documents(split: Path, tmp_path: P
     assert metrics["train_question"] == 0
     listed = json.loads((tmp_path / "pairs/documents.json").read_text())["train"]
     assert {row["id"] for row in map(json.loads, lines)} == {name for rows in listed.values() for name in rows}
+
+
+def test_a_source_that_is_not_there_is_refused_with_the_names(split: Path) -> None:
+    params = PARAMS.model_copy(update={"retrieval": PARAMS.retrieval.model_copy(update={"sources": ["wiki-typo"]})})
+    with pytest.raises(UserError, match=r"retrieval.sources: no such name: wiki-typo \(there are "):
+        build_pairs(split, {}, params)

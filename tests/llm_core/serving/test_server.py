@@ -210,3 +210,10 @@ def test_mlflow_serves_the_registered_model(gpt2: Path, tmp_path: Path, monkeypa
 
     written = network.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=5, pad_token_id=0)[0]
     assert json.loads(text) == {"predictions": [tokenizer.decode(written[1:], skip_special_tokens=True)]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1 << 20, 4 << 20])
+def test_a_client_that_sends_too_much_reads_why(server: tuple[int, Any, Path], size: int) -> None:
+    for _ in range(5):  # cut off while it sends, a client would meet a broken pipe now and then
+        assert ask(server[0], "/v1/completions", {"prompt": "a" * size})[0] == 413
