@@ -26,6 +26,7 @@ from llm_core.formats.documents import read_documents
 from llm_core.network.archives import read_members
 from llm_core.params.cleaning import Cleaning
 from llm_core.params.deduplication import Deduplication
+from llm_core.params.launch import CleaningLaunch
 from llm_core.params.sources import FilesSource, Network
 from tests.fuzz.files import KINDS, make
 
@@ -46,8 +47,8 @@ def through_the_stages(files: dict[str, bytes], work: Path) -> dict[str, int]:
     network = Network(cache=str(work / "cache"))
     source = FilesSource(kind="files", paths=[str(folder)])
     fetched = fetch("fuzz", source, network, work / "raw", work / "scratch")
-    steps = Cleaning(steps=["extract", "repair"], min_characters=1, workers=1)
-    cleaned = clean([str(work / "raw")], work / "clean", steps)
+    steps = Cleaning(steps=["extract", "repair"], min_characters=1)
+    cleaned = clean([str(work / "raw")], work / "clean", steps, launch=CleaningLaunch(workers=1))
     settings = Deduplication(max_dropped_share=1)
     unique = dedup([str(work / "clean")], work / "dedup", settings, 1, [], work / "none.jsonl")
     before = None
