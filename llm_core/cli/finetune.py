@@ -34,9 +34,11 @@ def finetune(
     params = read_params(params_file, overrides)
     find_method(method)
     section = getattr(params.finetuning, method)
+    from llm_core.training.deepspeed_ops import leave_group
     from llm_core.training.finetuning import stage
 
     if section.processes > 1 and "RANK" not in os.environ:
         given = ["--model", str(model), "--data", str(data), "--out", str(out), *repeated(params_file, overrides)]
         sys.exit(stage.launch(section.processes, ["finetune", method, *given]))
     stage.finetune(method, model, data, out, params)
+    leave_group()

@@ -50,6 +50,15 @@ def unname_buffer() -> None:
     (Path("/dev/shm") / name).unlink(missing_ok=True)
 
 
+def leave_group() -> None:
+    """Leave the process group, where this process is in one: its threads may abort a process that ends inside it."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    os.environ.pop("RANK", None)
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,9 @@ def read_config(folder: str | Path) -> Any:
     register()
     if not (Path(folder) / "config.json").is_file():
         if (Path(folder) / "adapter_config.json").is_file():
-            raise UserError(f"{folder}: holds an adapter alone; give the folder above it, which holds the merged model")
+            raise UserError(
+                f"{folder}: this folder holds an adapter alone; give the folder above it, which holds the merged model"
+            )
         raise UserError(f"{folder}: no model there (no config.json); give a folder in the Hugging Face layout")
     try:
         return AutoConfig.from_pretrained(folder)

@@ -28,8 +28,9 @@ def check_applies(name: str, folder: Any) -> Kind:
     kind = kind_of(config)
     if kind not in method(name).kinds:
         able = ", ".join(other for other, found in methods().items() if kind in found.kinds)
+        article = "a" if kind == "decoder" else "an"
         raise UserError(
-            f"{folder}: {name} does not apply to {config.model_type}, an {kind}: {method(name).why_not} "
+            f"{folder}: {name} does not apply to {config.model_type}, {article} {kind}: {method(name).why_not} "
             f"(methods for this model: {able})"
         )
     return kind

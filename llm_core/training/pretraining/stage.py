@@ -1,7 +1,6 @@
 """The stage: token shards and a tokenizer to a trained model in Hugging Face layout."""
 
 import fcntl
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from llm_core.formats.token_shards import TokenShards
 from llm_core.params import Params
 from llm_core.runtime import storage
 from llm_core.runtime.digests import content_digest
+from llm_core.training.deepspeed_ops import leave_group
 from llm_core.training.pretraining import launch
 from llm_core.training.pretraining.origins import check_parent_tokenizer, check_tokens
 
@@ -79,7 +79,7 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
     engines.barrier()
     training.checkpoints.clear()
     del lock
-    _leave()
+    leave_group()
 
 
 def _finish(params: Params, training: Any, folder: Path, out: Path, precision: str) -> None:
@@ -138,11 +138,3 @@ def _lock(scratch: Path) -> Any:
         except BlockingIOError:
             time.sleep(0.1)
     raise UserError(f"{scratch}: another process trains this very run (same params and data); wait for it or end it")
-
-
-def _leave() -> None:
-    import torch.distributed as dist
-
-    if dist.is_initialized():
-        dist.destroy_process_group()
-    os.environ.pop("RANK", None)

@@ -22,7 +22,7 @@ from llm_core.params.sources import Network
 from tests.llm_core.corpus.sources.loopback import Loopback, hub_environment, serve_hub
 from tests.llm_core.evaluation.conftest import ITEMS
 
-REVISION = "0123456789" * 4
+REVISION = "abcdef0123" * 4
 PAIRS = [{"sentence_good": f"The {x} is wet.", "sentence_bad": f"The {x} are wet."} for x in ("sea", "iron", "air")]
 
 

@@ -18,7 +18,7 @@ from llm_core.params.sources import HubSource
 from tests.llm_core.conftest import Result
 from tests.llm_core.corpus.sources.loopback import Loopback, hub_environment, serve_hub
 
-REVISION = "0123456789" * 4
+REVISION = "abcdef0123" * 4
 FILES = f"/datasets/org/name/resolve/{REVISION}"
 
 

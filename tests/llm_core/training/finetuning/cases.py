@@ -60,6 +60,8 @@ def main() -> None:
     import torch
     import transformers
 
+    from llm_core.training.deepspeed_ops import leave_group
+
     torch.set_num_threads(1)
     above = Path.cwd()
     rank = os.environ.get("RANK", "0")
@@ -72,6 +74,7 @@ def main() -> None:
         step = record(tokenizer, Path(f"hook-{rank}.jsonl").absolute())
         tiny.finetune(method, base, above / f"rows-{method}", **case)
         transformers.Trainer.training_step = step
+    leave_group()
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@ silence, the best weights are kept, and a kill changes nothing.
 """
 
 import json
+import multiprocessing
+import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -107,24 +107,43 @@ def test_early_stopping_keeps_the_best_weights():
     assert metrics["after"]["heldout_loss"] == pytest.approx(min(losses), abs=1e-3)
 
 
+@pytest.fixture(scope="module")
+def starter():
+    """Starts processes that have the libraries imported, which else takes most of their time."""
+    found = multiprocessing.get_context("forkserver")
+    trainers = [f"trl.trainer.{name}_trainer" for name in ("sft", "dpo", "grpo", "reward")]
+    found.set_forkserver_preload([tiny.__name__, "peft", "transformers.trainer", *trainers])
+    return found
+
+
+def in_a_child(folder, method, knobs):
+    """A run in a process of its own, in `folder`, with its output in `log`."""
+    os.chdir(folder)
+    with open("log", "w") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    os.environ["LLM_CORE_TRACKING"] = "off"
+    for name in tiny.LAUNCHED:
+        os.environ.pop(name, None)
+    torch.set_num_threads(1)
+    tiny.run(method, "llama", **knobs)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
-def test_killed_and_resumed_equals_uninterrupted(method, capfd):
+def test_killed_and_resumed_equals_uninterrupted(method, capfd, starter):
     """SIGKILL after the first whole checkpoint, in another process; then the same command again."""
     knobs = {"max_steps": 12, "evaluations": 6, "learning_rate": 0.01}
     whole = tiny.run(method, "llama", **knobs)
     shutil.move("out", "whole")
-    code = (
-        f"import torch; torch.set_num_threads(1); from tests.llm_core.training.finetuning import tiny; "
-        f"tiny.run({method!r}, 'llama', **{knobs!r})"
-    )
-    with open("log", "w") as log:
-        child = subprocess.Popen([sys.executable, "-c", code], env=tiny.environment(), stdout=log, stderr=log)
-        scratch = Path(".scratch/finetuning")
-        while child.poll() is None and not list(scratch.glob("*/checkpoints/checkpoint-*/complete")):
-            time.sleep(0.002)
-        child.send_signal(signal.SIGKILL)
-        assert child.wait() == -signal.SIGKILL, Path("log").read_text()[-2000:]
+    child = starter.Process(target=in_a_child, args=(Path.cwd(), method, knobs))
+    child.start()
+    scratch = Path(".scratch/finetuning")
+    while child.is_alive() and not list(scratch.glob("*/checkpoints/checkpoint-*/complete")):
+        time.sleep(0.002)
+    child.kill()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL, Path("log").read_text()[-2000:]
     assert not Path("out").exists()
     capfd.readouterr()
     resumed = tiny.run(method, "llama", **knobs)
