@@ -5,16 +5,21 @@
 #
 # Paths are relative to this folder, whose own path may hold blanks and any letters.
 PYTHON ?= python3.11
-BIN := .venv/bin
+ENVIRONMENT := .venv
+ifneq ($(words $(CURDIR)),1)
+# A linker's flags cannot name a path with a blank, so there the environment is used by a link to it without one.
+ENVIRONMENT := $(HOME)/.cache/llm_core/environments/$(firstword $(shell printf %s "$(CURDIR)" | cksum))
+endif
+BIN := $(ENVIRONMENT)/bin
 INSTALLED := .venv/.installed
 INSTALLED_DEV := .venv/.installed-dev
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt -e
+ifeq ($(ENVIRONMENT),.venv)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# DeepSpeed's C++ ops are built once, inside the project; a compiler's flags cannot name a path with a blank.
-ifeq ($(words $(CURDIR)),1)
+# DeepSpeed's C++ ops are built once, inside the project.
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/.torch_extensions
 else
-export TORCH_EXTENSIONS_DIR := $(HOME)/.cache/llm_core/torch_extensions
+export PATH := $(BIN):$(PATH)
 endif
 export DAGSTER_HOME := $(CURDIR)/.dagster
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -30,7 +35,8 @@ install: $(INSTALLED) ## the environment in .venv (pip, pinned by constraints.tx
 
 $(BIN)/python:
 	@command -v "$(PYTHON)" >/dev/null || { echo "make: $(PYTHON) not found; name another with PYTHON=..." >&2; exit 1; }
-	@"$(PYTHON)" -m venv .venv && test -x $@ || { echo "make: $(PYTHON) -m venv made no environment in .venv" >&2; exit 1; }
+	@mkdir -p .venv && test -d $(ENVIRONMENT) || { mkdir -p $(dir $(ENVIRONMENT)) && ln -sfn "$(CURDIR)/.venv" $(ENVIRONMENT); }
+	@"$(PYTHON)" -m venv $(ENVIRONMENT) && test -x $@ || { echo "make: $(PYTHON) -m venv made no environment in .venv" >&2; exit 1; }
 
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) '.[all]'

@@ -19,6 +19,8 @@ def extensions_folder() -> Path:
     """Where compiled ops live; sets TORCH_EXTENSIONS_DIR for DeepSpeed and child processes."""
     project = Path(__file__).resolve().parents[2]
     home = project if (project / "pyproject.toml").is_file() else Path.home() / ".cache" / "llm_core"
+    if " " in str(home):  # which a linker's flags cannot name; the Makefile's environment has a path without
+        home = Path(sys.prefix)
     return Path(os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(home / ".torch_extensions")))
 
 

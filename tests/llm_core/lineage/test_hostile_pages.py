@@ -49,7 +49,7 @@ def test_a_card(project, text):
     tombstones = project / "takedowns.jsonl"
     json_lines.write_rows(tombstones, [{"id": "gone", "reason": text}])
     source = {"kind": "files", "paths": [text], "license": text}
-    params = Params.model_validate({"sources": {text: source}})
+    params = Params.model_validate({"sources": {"pages": source}})
     markdown_is_plain(dataset_card(project / "data", params, tombstones))
 
 

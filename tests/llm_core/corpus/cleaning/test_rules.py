@@ -61,7 +61,7 @@ def test_a_rule_from_outside_is_one_file(toy: None, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     source.write_text("".join(json.dumps({"id": name, "text": text}) + "\n" for name, text in texts.items()))
     params = Params.model_validate(
-        {"cleaning": {"steps": ["quiet"], "workers": 1, "recipes": {"quiet": [{"rule": "exclaiming", "max_marks": 4}]}}}
+        {"cleaning": {"steps": ["quiet"], "recipes": {"quiet": [{"rule": "exclaiming", "max_marks": 4}]}}}
     )
     metrics = clean([str(source)], tmp_path / "out", params.cleaning)
     assert metrics["documents_kept"] == 1
