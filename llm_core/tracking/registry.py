@@ -7,6 +7,7 @@ moves only in `promote`, and only where the decision allows it. Between the two 
 check. Each champion remembers the one before it (tag `previous_champion`), so that rollback is one step.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,10 @@ Record = dict[str, Any]
 
 def registered_name(prefix: str, model: Path | str) -> str:
     """`language-model-base` for the folder data/models/base."""
-    return f"{prefix}-{Path(model).name}"
+    name = f"{prefix}-{Path(model).name}"
+    if not re.fullmatch(r"[\w .-]+", name):
+        raise UserError(f"{name!r}: a registered model's name has letters, digits, blanks, '.', '-' and '_' only")
+    return name
 
 
 def register(model: Path, evaluation: Path, figures: dict[str, float], judge: Judge, out: Path, name: str) -> Record:

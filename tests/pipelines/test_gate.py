@@ -30,6 +30,7 @@ def _evaluated(folder: Path, source: Path, shift: float) -> None:
     (model / "note.json").write_text(json.dumps(shift))
     evaluation.mkdir(parents=True)
     (evaluation / "about.json").write_text(json.dumps({"model": "data/models/base", "digest": content_digest(model)}))
+    (evaluation / "samples.json").write_text("[]")
     rows = _results(shift)["bits_per_byte"]
     (evaluation / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     bits = sum(row["bits"] for row in rows) / sum(row["bytes"] for row in rows)
@@ -44,7 +45,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     kept = {name: stages[name] for name in ("register", "promote")}
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": kept}))
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["evaluation"]["models"] = ["base"]
+    params["evaluation"] |= {"models": ["base"], "gates": {}}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     shutil.copytree(ROOT / "llm_core", folder / "llm_core", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / ".gitignore").write_text("/data\n/mlflow.db\n/mlruns\n__pycache__\n")

@@ -145,5 +145,7 @@ def principal(rows: Any) -> Any:
     """The first two principal components of `rows`: float [rows, 2]; signs are fixed, so that a picture repeats."""
     centred = rows - rows.mean(0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    axes = axes[:2] * np.sign(axes[np.arange(2), np.abs(axes[:2]).argmax(1)])[:, None]
-    return centred @ axes.T
+    axes = axes[:2]  # one of them where there is one row
+    axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]
+    places = centred @ axes.T
+    return np.pad(places, ((0, 0), (0, 2 - places.shape[1])))

@@ -56,7 +56,9 @@ def test_documents_of_each_step_are_those_the_engine_was_given(tmp_path):
     (tmp_path / "spy/sitecustomize.py").write_text(SPY)
     environment = tiny.environment()
     environment |= {"SPY": str(tmp_path / "seen"), "PYTHONPATH": f"{tmp_path / 'spy'}:{environment['PYTHONPATH']}"}
-    command = tiny.command(folder, pretraining__processes=2, pretraining__steps=STEPS, pretraining__micro_batch=2)
+    command = tiny.command(
+        folder, launch__pretraining__processes=2, pretraining__steps=STEPS, pretraining__micro_batch=2
+    )
     log = open(tmp_path / "log", "w")  # noqa: SIM115
     first = subprocess.Popen(command, cwd=folder, env=environment, stderr=log, start_new_session=True)
     while len({row["step"] for row in seen(tmp_path)}) < STEPS // 2:

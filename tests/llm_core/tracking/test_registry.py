@@ -73,7 +73,7 @@ def test_registry_promotes_refuses_and_rolls_back(gpt2: Path, tmp_path: Path, mo
         row = {"task": "bits_per_byte", "source": "a", "id": "more", "bits": 2000.0, "bytes": 900}
         stream.write(json.dumps(row) + "\n")
     anew = run(model, evaluation, 0.05)
-    assert anew["passed"] and anew["version"] == "4" and "evaluated anew" in anew["reason"]
+    assert anew["passed"] and anew["version"] == "4" and "evaluated again" in anew["reason"]
     assert registry.rollback(name) == ("4", "1")
     assert store.version("champion") == "1"
     with pytest.raises(UserError, match="first champion"):

@@ -71,9 +71,9 @@ def test_one_text_a_million_times(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_text_of_a_hundred_megabytes_and_its_near_duplicate(tmp_path):
+def test_a_text_of_sixty_megabytes_and_its_near_duplicate(tmp_path):
     long = words(2_000_000, 1) + " "
-    long *= 1 + 104_857_600 // len(long)
+    long *= 1 + 50_000_000 // len(long)
     metrics = run(tmp_path, [long, long + "end", "a short text beside them that stays"], memory_mb=64)
     assert metrics["documents_kept"] == 2
     assert metrics["dropped_by_reason"] == {"near_duplicate": 1}

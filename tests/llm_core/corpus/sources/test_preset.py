@@ -15,6 +15,7 @@ import yaml
 import zstandard
 
 from llm_core.params import load
+from llm_core.params.presets import values_of
 from pipelines.metadata import sampled_drops
 from tests.llm_core.corpus.sources.loopback import Loopback, serve_common_crawl
 from tests.llm_core.corpus.sources.prose import article, web_page
@@ -94,7 +95,7 @@ def serve_miniature(site: Loopback, recipe: dict[str, Any]) -> None:
 @pytest.mark.slow
 def test_the_web_recipe_from_the_network_to_tokens(site: Loopback, tmp_path: Path):
     """Every stage of the recipe up to the token shards, by the verbs; then the drops as people see them."""
-    recipe = yaml.safe_load((ROOT / "presets/web.yaml").read_text(encoding="utf-8"))
+    recipe = values_of(ROOT / "presets/web.yaml")
     serve_miniature(site, recipe)
     del recipe["sources"]["factbook"], recipe["cleaning"]["exempt"], recipe["split"]["group_by"]  # PyPI is not here
     recipe["tokenizer"]["vocab_size"] = 400

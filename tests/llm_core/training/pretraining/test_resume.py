@@ -12,7 +12,11 @@ from tests.llm_core.training.pretraining import kills, tiny
 @pytest.mark.parametrize("processes", [1, 2])
 def test_killed_runs_end_with_the_same_bytes(tmp_path: Path, processes: int) -> None:
     folder = tiny.make(tmp_path)
-    settings = {"pretraining__processes": processes, "pretraining__steps": 20, "pretraining__checkpoint_every": 2}
+    settings = {
+        "launch__pretraining__processes": processes,
+        "pretraining__steps": 20,
+        "pretraining__checkpoint_every": 2,
+    }
     whole = tiny.run(folder, "whole", **settings)
     assert whole.returncode == 0, whole.stderr
     kills.survive(folder, 2, seed=1, **settings)
@@ -29,10 +33,10 @@ def test_two_processes_to_one_and_back_by_universal_checkpoint(tmp_path: Path) -
     settings = {"pretraining__steps": 18, "pretraining__checkpoint_every": 3}
     whole = tiny.run(folder, "whole", **settings)
     assert whole.returncode == 0, whole.stderr
-    first = kills.interrupt(folder, 3, pretraining__processes=2, **settings)
-    second = kills.interrupt(folder, first + 3, pretraining__processes=1, **settings)
+    first = kills.interrupt(folder, 3, launch__pretraining__processes=2, **settings)
+    second = kills.interrupt(folder, first + 3, launch__pretraining__processes=1, **settings)
     assert first < second < 18
-    last = tiny.run(folder, "killed", pretraining__processes=2, pretraining__zero_stage=2, **settings)
+    last = tiny.run(folder, "killed", launch__pretraining__processes=2, pretraining__zero_stage=2, **settings)
     assert last.returncode == 0, last.stderr
     assert f"resumed after step {second} of 18" in last.stderr
     assert tiny.losses(folder, "killed") == pytest.approx(tiny.losses(folder, "whole"), rel=1e-4)
