@@ -97,7 +97,10 @@ def dedup(
         write_json(folder / "metrics.json", metrics)
         _hold_to_bounds(folder, out, metrics, params)
         if not known:  # a second crawl may bring nothing new
-            ledger.require_kept("dedup", metrics)
+            if set(metrics["dropped_by_reason"]) == {"takedown"} and not metrics["documents_kept"]:
+                progress.log("dedup: every document was taken down, as the tombstones ask; nothing is left to train on")
+            else:
+                ledger.require_kept("dedup", metrics)
         if params.keep_signatures:
             corpus.save(store, near)
         else:

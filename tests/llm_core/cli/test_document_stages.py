@@ -125,13 +125,21 @@ def test_nothing_to_read_is_an_error(folder, verb, rows, capsys):
     assert capsys.readouterr().err.splitlines()[-1].startswith("llm-core: error: ")
 
 
-@pytest.mark.parametrize("verb", [verb for verb, (_, everything) in ARGUMENTS.items() if everything])
+@pytest.mark.parametrize("verb", [verb for verb, (_, some) in ARGUMENTS.items() if some and verb != "dedup"])
+    "verb", [verb for verb, (_, everything) in ARGUMENTS.items() if everything and verb != "dedup"]
+)
 def test_a_stage_that_keeps_nothing_fails_and_says_why(folder, verb, capsys):
     everything = ARGUMENTS[verb][1]
     needed = [] if verb == "decontaminate" else ARGUMENTS[verb][0]
     assert run(verb, "--in", given(verb, folder / "in"), "--out", "out", *needed, *everything) == 1
     assert not Path("out").exists()
     assert f"{verb}: none of 30 documents is left (" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_dedup_obeys_tombstones_that_name_every_document_and_says_so(folder, capsys):
+    assert run("dedup", "--in", given("dedup", folder / "in"), "--out", "out", *ARGUMENTS["dedup"][1]) == 0
+    assert json.loads(Path("out/metrics.json").read_text())["documents_kept"] == 0
+    assert "every document was taken down" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("verb", sorted(UNIQUE))
