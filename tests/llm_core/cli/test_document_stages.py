@@ -126,8 +126,6 @@ def test_nothing_to_read_is_an_error(folder, verb, rows, capsys):
 
 
 @pytest.mark.parametrize("verb", [verb for verb, (_, some) in ARGUMENTS.items() if some and verb != "dedup"])
-    "verb", [verb for verb, (_, everything) in ARGUMENTS.items() if everything and verb != "dedup"]
-)
 def test_a_stage_that_keeps_nothing_fails_and_says_why(folder, verb, capsys):
     everything = ARGUMENTS[verb][1]
     needed = [] if verb == "decontaminate" else ARGUMENTS[verb][0]
