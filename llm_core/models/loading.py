@@ -65,7 +65,7 @@ def load(
     network = load_network(
         folder, purpose, kinds=kinds, dtype=dtype, device=device, trust_remote_code=trust_remote_code
     )
-    return LoadedModel(network, tokenizer, device_of(network), kind_of(network.config))
+    return LoadedModel.of(network, tokenizer)
 
 
 def load_network(
