@@ -33,7 +33,7 @@ def markdown_is_plain(blocks: list[Block]) -> None:
     own = sum(block.kind in ("title", "heading") for block in blocks)
     assert sum(bool(re.match(r"(?:[-*+>]\s+|\d+[.)]\s+)*#", line)) for line in lines) == own, text
     assert not any(mark in text for mark in ("![", "](", "<script", "<img", "`", "\x1b", "\u202e")), text
-    assert not any(re.match(r"(=+|[-*_](?:\s*[-*_])+\s*$|\[[^\]]*\]:)", line) for line in lines), text
+    assert not any(re.match(r"(=+|([-*_])(?:\s*\2)+\s*$|\[[^\]]*\]:)", line) for line in lines), text
     for block in blocks:
         if block.kind == "table" and block.content:
             assert len({line.count("|") for line in to_markdown([block]).strip().splitlines()}) == 1
