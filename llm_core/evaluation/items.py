@@ -18,8 +18,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from llm_core.errors import UserError
+from llm_core.errors import UserError, require_known
 from llm_core.evaluation.catalog import Benchmark, catalog
+from llm_core.evaluation.definitions import definitions
 from llm_core.evaluation.hub import HubItems, hub_items, identified
 from llm_core.network.downloads import Client
 from llm_core.network.packages import fetch_package
@@ -79,6 +80,10 @@ def fetch_benchmarks(params: Benchmarks, network: Network, out: Path) -> dict[st
                     "license": entry.license if entry else found.license,
                     "source": found.source,
                 }
+        if params.revisions:
+            hubs = (name for name in params.tasks if not (name in catalog() and catalog()[name].bring))
+            asked = {definition.dataset for name in hubs for definition in definitions(name).values()}
+            require_known(params.revisions, asked, "evaluation.benchmarks.revisions")
         write_json(folder / "manifest.json", manifest)
     return manifest
 

@@ -28,20 +28,21 @@ def read_members(path: str | Path, patterns: list[str]) -> Iterator[tuple[str, b
 
     An sdist's or wheel's top folder is part of the name: `*/texts/*.txt`. Tar members are all held in
     memory at once (a tar has no index, and the order of its members is not to be relied upon).
-    Raises UserError when `path` is no archive, broken, or holds no such file.
+    Raises UserError when `path` is no archive, broken, or holds no file for one of the patterns.
     """
     path = Path(path)
-    found = False
+    found: set[str] = set()
     try:
         for name, data in _zip(path, patterns) if zipfile.is_zipfile(path) else _tar(path, patterns):
-            found = True
+            found.update(pattern for pattern in patterns if fnmatch.fnmatchcase(name, pattern))
             yield name, data
     except BROKEN as error:
         if isinstance(error, OSError) and error.errno is not None and not path.is_file():
             raise UserError(f"{path}: no such file") from None
         raise UserError(f"{path.name}: not a readable zip or tar archive ({' '.join(str(error).split())})") from None
-    if not found:
-        raise UserError(f"{path.name}: holds no file like {', '.join(patterns)}")
+    missing = [pattern for pattern in patterns if pattern not in found]
+    if missing or not patterns:
+        raise UserError(f"{path.name}: holds no file like {', '.join(missing) or 'nothing, since no name was given'}")
 
 
 def _zip(path: Path, patterns: list[str]) -> Iterator[tuple[str, bytes]]:

@@ -1,10 +1,12 @@
 """Params of ablations."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from llm_core.params.base import Section
+from llm_core.params.base import Section, overrides_of
+from llm_core.params.model import Model
+from llm_core.params.pretraining import Pretraining
 
 
 class Ablation(Section):
@@ -14,9 +16,9 @@ class Ablation(Section):
     """Trainings of each arm; the same seeds in each, so that differences are paired."""
     tokens: int = Field(131_072, ge=1)
     """Training tokens of each run, the same mixture of sources in all arms; rounded to whole steps."""
-    model: dict[str, Any] = Field(default_factory=dict)
+    model: Annotated[dict[str, Any], overrides_of(Model)] = Field(default_factory=dict)
     """Overrides of the section `model`, e.g. {layers: 2, width: 64}."""
-    pretraining: dict[str, Any] = Field(default_factory=dict)
+    pretraining: Annotated[dict[str, Any], overrides_of(Pretraining)] = Field(default_factory=dict)
     """Overrides of the section `pretraining`, e.g. {batch_tokens: 4096}."""
     confidence: float = Field(0.95, gt=0, lt=1)
     """Of the intervals, and so of the verdict."""

@@ -1,10 +1,12 @@
 """Params of the scaling ladder."""
 
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from llm_core.params.base import Section
+from llm_core.params.base import Section, overrides_of
+from llm_core.params.model import Model
+from llm_core.params.pretraining import Pretraining
 
 
 class Rung(Section):
@@ -12,7 +14,7 @@ class Rung(Section):
 
     tokens: int = Field(ge=1)
     """Training tokens; rounded to whole steps."""
-    model: dict[str, Any] = Field(default_factory=dict)
+    model: Annotated[dict[str, Any], overrides_of(Model)] = Field(default_factory=dict)
     """Overrides of the section `model`, e.g. {layers: 2, width: 64}."""
 
 
@@ -21,7 +23,7 @@ class Scaling(Section):
 
     rungs: dict[str, Rung] = Field(default_factory=dict)
     """The trainings, by name: several sizes, each with several amounts of data."""
-    pretraining: dict[str, Any] = Field(default_factory=dict)
+    pretraining: Annotated[dict[str, Any], overrides_of(Pretraining)] = Field(default_factory=dict)
     """Overrides of the section `pretraining` for every rung, e.g. {batch_tokens: 4096}."""
     check: str | None = None
     """A rung to predict from all the others, to see what the laws are worth; null for the one of most compute."""
@@ -31,3 +33,9 @@ class Scaling(Section):
     """Resamples of the rungs behind each interval."""
     confidence: float = Field(0.9, gt=0, lt=1)
     """Share of the resamples that an interval holds."""
+
+    @model_validator(mode="after")
+    def _checked_rung_is_there(self) -> Self:
+        if self.check is not None and self.check not in self.rungs:
+            raise ValueError(f"check names the rung {self.check!r} (there are {', '.join(self.rungs) or 'none'})")
+        return self

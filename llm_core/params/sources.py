@@ -16,6 +16,8 @@ from llm_core.params.base import Section
 from llm_core.params.plugins import plugins
 
 GROUP = "llm_core.sources"
+Column = Literal["id", "text", "url", "language", "license", "created"]
+"""what a document can take from a column of its own; every other column goes into its metadata"""
 
 
 class Network(Section):
@@ -87,7 +89,7 @@ class FilesSource(ListedSource):
     """Documents in Parquet, JSONL, WARC, text and HTML files."""
 
     kind: Literal["files"]
-    columns: dict[str, str] = Field(default_factory=dict)
+    columns: dict[Column, str] = Field(default_factory=dict)
     """Our column to the file's, where they differ: `{text: content, url: link}`."""
     url_pattern: str | None = None
     """Keep only documents whose URL this regular expression finds."""
@@ -120,7 +122,7 @@ class HubSource(Section):
     split: str = "train"
     revision: str | None = Field(None, pattern="^[0-9a-f]{40}$")
     """The commit, all 40 digits (on the hub: Files, History): a branch would change the data under your feet."""
-    columns: dict[str, str] = Field(default_factory=dict)
+    columns: dict[Column, str] = Field(default_factory=dict)
     """Our column to the dataset's, where they differ: `{text: content, created: date}`."""
     shards: int | None = Field(None, ge=1)
     """Number of the split's shards to take, drawn with `seed`; null takes all."""

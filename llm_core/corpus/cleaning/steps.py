@@ -24,6 +24,8 @@ class ShortStep:
 
 def build_steps(params: Cleaning, names: list[str] | None = None) -> list[Step]:
     """The steps named (by default `params.steps`), ready to be called; UserError on a name that does not exist."""
+    if shadowed := sorted(params.recipes.keys() & STEPS.keys()):
+        raise UserError(f"cleaning.recipes.{shadowed[0]}: this is the name of a step; give the recipe another one")
     steps: list[Step] = [build_step(name, params) for name in (params.steps if names is None else names)]
     return [*steps, ShortStep(params.min_characters)]
 

@@ -121,8 +121,9 @@ class CommonCrawlRoom:
         """The captures of the URL patterns, each once, sampled down to `params.records` and grouped."""
         found: set[tuple[str, int, int]] = set()
         for pattern in self.params.urls:
-            before = len(found)
+            before, lines = len(found), 0
             for line in self._cdx(crawl, pattern):
+                lines += 1
                 try:
                     capture = parse(line)
                     place = capture["filename"], int(capture["offset"]), int(capture["length"])
@@ -131,6 +132,8 @@ class CommonCrawlRoom:
                 if place[1] < 0 or not 0 < place[2] <= MAX_CAPTURE_BYTES:
                     raise UserError(f"{self.index}/{crawl}-index: offset or length out of bounds: {line[:80]!r}")
                 found.add((_checked(str(place[0]), f"{self.index}/{crawl}-index"), *place[1:]))
+            if not lines:
+                raise UserError(f"{crawl}: no capture of {pattern}; correct the pattern or leave it out")
             log(f"{crawl}: {len(found) - before} captures of {pattern}")
         if not found:
             raise UserError(f"{crawl}: no capture of {', '.join(self.params.urls)}")

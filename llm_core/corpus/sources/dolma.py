@@ -89,7 +89,7 @@ class _Attributes:
 
 
 def _attributes_of(address: str, name: str) -> str:
-    before, found, after = address.rpartition("/documents/")
+    before, found, after = f"/{address}".rpartition("/documents/")
     if not found:
         raise UserError(f"{address}: attributes lie beside a folder `documents`, which is not in this path")
-    return f"{before}/attributes/{name}/{after}"
+    return f"{before}/attributes/{name}/{after}"[1:]

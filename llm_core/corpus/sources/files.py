@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from llm_core.corpus.sources.base import Document, Limits, Record, Rejected, Shard, broken_file, only_urls
@@ -40,6 +41,7 @@ class FilesRoom:
     def __init__(self, params: FilesSource, client: Client) -> None:
         self.params, self.client = params, client
         self.not_read: Counter[str] = Counter()
+        self.named: set[str] = set()
 
     def shards(self) -> list[Shard]:
         """Data files each alone, then pages in groups."""
@@ -61,7 +63,7 @@ class FilesRoom:
         if file is None:
             records = self._pages([address for address, _, _ in shard.parts])
         else:
-            records = read_data_file(file, shard.name, self.params.columns, skipped, limits(self.params))
+            records = read_data_file(file, shard.name, self.params.columns, skipped, limits(self.params), self.named)
         return only_urls(records, self.params.url_pattern)
 
     def _pages(self, files: list[str]) -> Iterator[Record]:
@@ -100,15 +102,23 @@ class FilesRoom:
 
 
 def read_data_file(
-    file: Path, name: str, columns: Mapping[str, str], skipped: Counter[str], limits: Limits | None = None
+    file: Path,
+    name: str,
+    columns: Mapping[Any, str],
+    skipped: Counter[str],
+    limits: Limits | None = None,
+    named: set[str] | None = None,
 ) -> Iterator[Record]:
-    """Stream a table's rows or a WARC file's records, by the name that the file has where it comes from."""
+    """Stream a table's rows or a WARC file's records, by the name that the file has where it comes from.
+
+    `named` as for `read_table`.
+    """
     if fits(name, WARC):
         from llm_core.corpus.sources.warc import read_warc_file
 
         yield from read_warc_file(file, skipped, name)
     else:
-        yield from read_table(file, name, columns, limits)
+        yield from read_table(file, name, columns, limits, named)
 
 
 def _page_type(name: str) -> str | None:

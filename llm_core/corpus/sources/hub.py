@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.corpus.sources.base import Document, Record, Shard
-from llm_core.corpus.sources.tables import to_record
+from llm_core.corpus.sources.tables import note_columns, to_record
 from llm_core.errors import UserError
 from llm_core.formats.documents import JSON_LINES
 from llm_core.network.downloads import Client
@@ -32,6 +32,7 @@ class HubRoom:
     def __init__(self, params: HubSource, client: Client) -> None:
         self.params, self.client = params, client
         self.not_read: Counter[str] = Counter()
+        self.named: set[str] = set()
         self.streaming = params.revision is not None
 
     def shards(self) -> list[Shard]:
@@ -67,6 +68,7 @@ class HubRoom:
                 tries = self._pause(tries, error, f"{shard.name}, row {row}")
 
     def _record(self, row: dict[str, Any], key: str, offset: int) -> Record:
+        note_columns(row, self.params.columns, self.named)
         values = {name: value for name, value in row.items() if name != "id" or "id" in self.params.columns}
         record = to_record(values, key, offset, self.params.columns)
         if isinstance(record, Document):

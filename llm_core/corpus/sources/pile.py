@@ -18,6 +18,8 @@ from llm_core.network.downloads import Client
 from llm_core.params.sources import PileSource
 from llm_core.runtime.json_lines import is_too_deep
 
+MAX_SETS = 1000  # the Pile has 22
+
 
 class PileRoom:
     """The Pile's shards, from local folders or addresses."""
@@ -27,6 +29,7 @@ class PileRoom:
     def __init__(self, params: PileSource, client: Client) -> None:
         self.params, self.client = params, client
         self.not_read: Counter[str] = Counter()
+        self.named: set[str] = set()
 
     def shards(self) -> list[Shard]:
         """A shard for each file."""
@@ -52,6 +55,8 @@ class PileRoom:
                 except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
                     meta = None
             name = meta.get("pile_set_name") if isinstance(meta, dict) else None
+            if wanted and name is not None and len(self.named) < MAX_SETS:
+                self.named.add(str(name))
             if wanted and name not in wanted:
                 yield Rejected("pile_subset", record.offset, len(record.text.encode("utf-8", "replace")), name)
                 continue

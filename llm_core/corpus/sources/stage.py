@@ -21,6 +21,7 @@ from typing import Any
 from llm_core.corpus.sources.base import Record, Rejected, Shard, SourceRoom
 from llm_core.corpus.sources.gather import TOLD_APART, gather
 from llm_core.corpus.sources.listed import counts_of
+from llm_core.errors import require_known
 from llm_core.formats.documents import BATCH_ROWS, DocumentWriter, document_id
 from llm_core.formats.ledger import LedgerWriter, Row, Verdict, check_balance
 from llm_core.formats.schema import as_text
@@ -34,7 +35,7 @@ from llm_core.runtime.storage import output_folder, read_json, write_json
 SCRATCH = Path(".scratch/fetch")
 BATCH_CHARACTERS = 4 << 20
 SMALL_BYTES = 4 << 20  # a smaller file is read before a process for it would have begun
-LAYOUT = 2  # of what a shard's scratch folder holds; raise it when records are made differently
+LAYOUT = 3  # of what a shard's scratch folder holds; raise it when records are made differently
 
 
 ROOMS = {
@@ -78,6 +79,7 @@ def fetch(source: str, params: Source, network: Network, out: Path, scratch: Pat
             work.update()
         elif waiting:
             _make_all(source, params, network, room, waiting, work)
+    _require_named(source, params, folders)
     extra: dict[str, Any] = {"files_not_read": dict(sorted(room.not_read.items()))} if room.not_read else {}
     if client.answered and params.kind != "package":  # a package is the same bytes wherever it comes from
         extra["answered_by"] = dict(sorted(client.answered.items()))
@@ -97,6 +99,16 @@ def fetch(source: str, params: Source, network: Network, out: Path, scratch: Pat
         log(f"fetch {source}: files not read: {counts_of(room.not_read)}")
     report({"source": source, **metrics})
     return metrics
+
+
+def _require_named(source: str, params: Source, folders: list[Path]) -> None:
+    """Raise UserError for a column or a subset that the params name and no row has."""
+    wanted = {"columns": getattr(params, "columns", {}), "subsets": getattr(params, "subsets", [])}
+    if not any(wanted.values()):
+        return
+    found = {name for folder in folders for name in read_json(folder / "metrics.json")["named"]}
+    for key, names in wanted.items():
+        require_known(names.values() if isinstance(names, dict) else names, found, f"sources.{source}.{key}")
 
 
 def _list(room: SourceRoom, place: Path, local: bool) -> list[Shard]:
@@ -141,7 +153,8 @@ def make_shard(source: str, params: Source, network: Network, shard: Shard, file
                 records += len(verdicts)
         check_balance(records, ledger.summary())
         counts = [[*key, count, ledger.sizes[key]] for key, count in sorted(ledger.counts.items())]
-        write_json(inner / "metrics.json", {"counts": counts, "skipped": skipped})
+        named = sorted(getattr(room, "named", ()))
+        write_json(inner / "metrics.json", {"counts": counts, "skipped": skipped, "named": named})
 
 
 def _batches(

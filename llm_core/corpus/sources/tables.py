@@ -24,29 +24,40 @@ OURS = ("id", "text", "url", "language", "license", "created")
 FOUND_IN = {"created": ("created", "date", "timestamp"), "language": ("language", "lang")}  # names that corpora use
 MAGIC = {".parquet": b"PAR1", ".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".bz2": b"BZh", ".xz": b"\xfd7zX"}
 BATCH_ROWS = 256
+MAX_NAMED = 100  # names of columns that an error can list
 SEPARATED = {".csv": ",", ".tsv": "\t"}
 Row = tuple[int, Any]  # (number of the row or line, its values by name or a Rejected)
 
 
-def read_table(file: Path, name: str, columns: Mapping[str, str], limits: Limits | None = None) -> Iterator[Record]:
+def read_table(
+    file: Path, name: str, columns: Mapping[Any, str], limits: Limits | None = None, named: set[str] | None = None
+) -> Iterator[Record]:
     """Stream the records of one data file; `name` is what keys and errors call it, and its ending says what it is.
 
+    `named` gets the names of the rows' columns, where there are `columns` to compare them with.
     A file that is not what its name says, or breaks off, ends with a rejected record.
     """
-    return or_empty(_records(file, name, columns, limits or Limits()))
+    return or_empty(_records(file, name, columns, limits or Limits(), set() if named is None else named))
 
 
-def _records(file: Path, name: str, columns: Mapping[str, str], limits: Limits) -> Iterator[Record]:
+def _records(file: Path, name: str, columns: Mapping[Any, str], limits: Limits, named: set[str]) -> Iterator[Record]:
     offset = -1
     try:
         check_magic(file, name)
         for offset, row in _rows(file, name, limits):
+            if columns and isinstance(row, Mapping):
+                note_columns(row, columns, named)
             yield row if isinstance(row, Rejected) else to_record(row, f"{name}#{offset}", offset, columns)
     except (UserError, OSError) as error:
         yield broken_file(error, offset + 1)
 
 
-def to_record(row: Mapping[str, Any], key: str, offset: int, columns: Mapping[str, str]) -> Record:
+def note_columns(row: Mapping[str, Any], columns: Mapping[Any, str], named: set[str]) -> None:
+    """Add the row's names to `named`: all while there are few, then only those that `columns` asks for."""
+    named.update(row.keys() if len(named) < MAX_NAMED else row.keys() & set(columns.values()))
+
+
+def to_record(row: Mapping[str, Any], key: str, offset: int, columns: Mapping[Any, str]) -> Record:
     """A document from one row of named values; what has no place of its own goes into the metadata."""
     text = row.get(columns.get("text", "text"))
     if isinstance(text, bytes):

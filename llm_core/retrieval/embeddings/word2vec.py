@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from llm_core.errors import UserError
+from llm_core.errors import UserError, require_known
 from llm_core.formats.documents import count_documents
 from llm_core.params import Params
 from llm_core.params.embeddings import Word2Vec
@@ -53,6 +53,8 @@ def word2vec(inputs: list[str], out: Path, params: Params) -> dict[str, Any]:
                 trained = vectors(
                     Sentences(inputs, work), algorithm, settings, settings.dimensions, params.seed
                 )  # fmt: skip
+            if "neighbours_of" in settings.model_fields_set:  # the default's words may be missing in a small corpus
+                require_known(settings.neighbours_of, trained.index_to_key, "word2vec.neighbours_of")
             trained.save_word2vec_format(str(folder / f"{algorithm}.bin"), binary=True)
             counts = [trained.get_vecattr(word, "count") for word in trained.index_to_key]
             metrics |= {"vocabulary": len(counts), "words": int(sum(counts))}

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from llm_core.errors import UserError
+from llm_core.errors import UserError, require_known
 from llm_core.models.family import Kind
 from llm_core.params.finetuning import Training
 from llm_core.runtime.memory import map_large_blocks
@@ -121,6 +121,10 @@ def add_adapter(model: Any, params: Training, task: str) -> Any:
     """Wrap `model` with trainable low-rank adapters; layers that the checkpoint lacked train whole beside them."""
     from peft import LoraConfig, get_peft_model
 
+    if params.lora.target_modules != "all-linear":
+        layers = {name.rpartition(".")[2] for name, layer in model.named_modules() if hasattr(layer, "weight")}
+        wanted = (name.rpartition(".")[2] for name in params.lora.target_modules)
+        require_known(wanted, layers, "lora.target_modules")
     fresh = getattr(model, "fresh_layers", None)
     config = LoraConfig(
         r=params.lora.rank,

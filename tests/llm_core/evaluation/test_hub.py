@@ -66,6 +66,9 @@ def test_scores_of_the_hubs_items_are_those_of_the_packages_and_of_lm_eval_from_
     names = {split: f"ARC-Easy/{split}.parquet" for split in ("train", "validation", "test")}
     files = {"README.md": _card("ARC-Easy", names), **dict.fromkeys(names.values(), _parquet(rows))}
     serve_hub(site, "allenai/ai2_arc", REVISION, files)
+    done = _fetch(tmp_path, site.address, tasks=["arc_easy"], revisions={"allenai/ai2_ark": REVISION})
+    assert done.returncode == 1
+    assert "evaluation.benchmarks.revisions: no such name: allenai/ai2_ark (there are allenai/ai2_arc)" in done.stderr
     done = _fetch(tmp_path, site.address, tasks=["arc_easy"], revisions={"allenai/ai2_arc": REVISION})
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "items/arc_easy.jsonl").read_bytes() == (benchmarks / "arc_easy.jsonl").read_bytes()
