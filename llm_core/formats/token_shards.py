@@ -119,7 +119,7 @@ class TokenShards:
 
     Attributes: `files`; `starts` int64 [documents + 1], position of each document in the whole token
     stream (8 bytes a document, the only thing held in memory); `tokens` their sum; `dtype` of the ids.
-    Raises UserError where the folder holds no shards or a file is not one.
+    Raises UserError where the folder holds no shards, a file is not one, or files are of different tokenizers.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -130,7 +130,13 @@ class TokenShards:
         self._batches: list[pa.RecordBatch] = []
         self._values: list[npt.NDArray[np.unsignedinteger]] = []
         for file in self.files:
-            self.schema, batches = _open_shard(file)
+            schema, batches = _open_shard(file)
+            if file != self.files[0] and not schema.equals(self.schema, check_metadata=True):
+                raise UserError(
+                    f"{file}: was encoded otherwise than {self.files[0].name} (another tokenizer or another type of "
+                    "ids); encode all documents of the folder at once with `llm-core tokenize`"
+                )
+            self.schema = schema
             self._batches += [batch for batch in batches if batch.num_rows]
         counts = [batch.num_rows for batch in self._batches]
         self._first = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)

@@ -48,8 +48,7 @@ def tokenize(
             for side, places in sides.items()
         }
         for side, places in sides.items():
-            if side != "heldout":  # a corpus too small to hold anything out has an empty side, as `split` says
-                require_documents(metrics[side]["documents"], places)
+            require_documents(metrics[side]["documents"], places)
         if not any(map(_is_mix, paths)):
             identities.require_unique(id_places([place for places in sides.values() for place in places]), "tokenize")
         written = metrics.get("", metrics)

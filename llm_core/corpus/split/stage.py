@@ -50,7 +50,8 @@ def split(
     """Write `train/` and `heldout/` documents and a ledger with each document's side; the metrics.
 
     `known` are sources that `params.group_by` may name though no document of them is here (those of params.yaml).
-    Raises UserError: no documents, an id that appears twice, a source or field of `group_by` that no document has.
+    Raises UserError: no documents, nothing that can be held out,
+    an id that appears twice, a source or field of `group_by` that no document has.
     """
     ids: list[str] = []
     sources: list[str] = []
@@ -76,7 +77,10 @@ def split(
         unite(forest, *_bound(groups).T)
         heldout = choose(ids, sources, sizes, labels(forest), params, seed)
         if not heldout:
-            progress.log("split: nothing is held out: no source has two documents that are not alike")
+            raise UserError(
+                "split: nothing can be held out, because no source has two documents (or groups of split.group_by) "
+                "that are not alike: give more documents, or raise split.similarity"
+            )
         metrics = _write(inputs, folder, ids, heldout, shard_bytes)
         write_json(folder / "metrics.json", metrics)
     return metrics

@@ -86,7 +86,7 @@ def assemble(
         optimizer=optimizer,
         batches=batches,
         corruption=corruption,
-        heldout=_heldout(tokens, settings, vocabulary.pad, params.seed, world),
+        heldout=_heldout(tokens, tokenizer_folder, settings, vocabulary.pad, params.seed, world),
         checkpoints=Checkpoints(scratch, settings.checkpoints_kept, world.main),
         log=RunLog(scratch / "training_log.jsonl", world.main),
         tokenizer=tokenizer,
@@ -168,13 +168,16 @@ def resolve(settings: Pretraining, network: Any, world: World) -> Pretraining:
     )
 
 
-def _heldout(tokens: Path, settings: Pretraining, pad: int, seed: int, world: World) -> Heldout | None:
+def _heldout(
+    tokens: Path, tokenizer_folder: Path, settings: Pretraining, pad: int, seed: int, world: World
+) -> Heldout | None:
     folder = tokens / "heldout"
     if not folder.is_dir():
         return None
     shards = TokenShards(folder)
     if not shards.tokens:
-        return None
+        raise UserError(f"{folder}: holds no tokens, so that nothing can be measured; give tokens with a held-out side")
+    check_tokens(shards, tokenizer_folder)
     return Heldout(
         shards, world, sequence_length=settings.sequence_length, batch_size=measured_rows(settings.sequence_length),
         pad_id=pad, seed=seed,

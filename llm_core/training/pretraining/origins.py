@@ -26,9 +26,14 @@ SHAPE = {  # knob of `model` -> name that every transformers config answers to
 
 
 def check_tokens(shards: TokenShards, tokenizer: Path) -> None:
-    """Raise UserError where the shards were encoded with another tokenizer; shards that name none pass."""
+    """Raise UserError where the shards were encoded with another tokenizer, or do not say with which."""
     digest = file_digest(tokenizer / "tokenizer.json")
-    if shards.tokenizer and shards.tokenizer != digest:
+    if not shards.tokenizer:
+        raise UserError(
+            f"{shards.folder}: the shards do not say which tokenizer encoded them (metadata `tokenizer`), so their ids "
+            f"may mean other words; run `llm-core tokenize --tokenizer {tokenizer}`"
+        )
+    if shards.tokenizer != digest:
         raise UserError(
             f"{shards.folder}: encoded with another tokenizer ({shards.tokenizer[:8]}) than {tokenizer} "
             f"({digest[:8]}); "

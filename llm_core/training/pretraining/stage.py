@@ -25,7 +25,9 @@ def pretrain(params: Params, tokens: Path, tokenizer: Path, out: Path, arguments
     folder = train_tokens(tokens)
     if not (tokenizer / "tokenizer.json").is_file():
         raise UserError(f"{tokenizer}: holds no tokenizer.json; `llm-core train-tokenizer` writes one")
-    check_tokens(TokenShards(folder), tokenizer)  # before any process is started
+    for side in dict.fromkeys([folder, tokens / "heldout"]):  # before any process is started
+        if side.is_dir():
+            check_tokens(TokenShards(side), tokenizer)
     if params.pretraining.parent:
         check_parent_tokenizer(Path(params.pretraining.parent), tokenizer)
     if not launch.is_worker():

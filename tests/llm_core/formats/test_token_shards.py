@@ -87,3 +87,12 @@ def test_bad_folders_are_named(tmp_path: Path) -> None:
     (tmp_path / "00000.arrow").write_bytes(b"not arrow at all, but some text")
     with pytest.raises(UserError, match=r"00000.arrow: not an Arrow stream"):
         TokenShards(tmp_path)
+
+
+def test_files_of_two_tokenizers_are_no_shards_of_one_folder(tmp_path):
+    for name, digest in (("a", "one"), ("b", "two")):
+        with TokenWriter(tmp_path / name, token_schema(300, digest)):
+            pass
+    (tmp_path / "b/00000.arrow").rename(tmp_path / "a/00001.arrow")
+    with pytest.raises(UserError, match=r"00001\.arrow: was encoded otherwise than 00000\.arrow"):
+        TokenShards(tmp_path / "a")

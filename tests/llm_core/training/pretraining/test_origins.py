@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from llm_core.errors import UserError
-from llm_core.formats.token_shards import TokenShards
+from llm_core.formats.token_shards import TokenShards, TokenWriter, token_schema
 from llm_core.models import networks
 from llm_core.models.family import Vocabulary
 from llm_core.params import Params
@@ -39,6 +39,14 @@ def test_tokens_of_another_tokenizer_are_refused(parent: Path) -> None:
     tokenizer = parent.with_name("tokenizer")
     shards = TokenShards(parent.parent / "tokens" / "train")
     check_tokens(shards, tokenizer)
+    for schema, told in (
+        (token_schema(256), "do not say which tokenizer"),
+        (token_schema(256, "x"), "another tokenizer"),
+    ):
+        with TokenWriter(parent.parent / told, schema):
+            pass
+        with pytest.raises(UserError, match=told):
+            check_tokens(TokenShards(parent.parent / told), tokenizer)
     file = tokenizer / "tokenizer.json"
     file.write_text(file.read_text() + " ")
     with pytest.raises(UserError, match="encoded with another tokenizer"):
