@@ -59,8 +59,6 @@ def evaluate(
     rows: list[Row] = []
     if inputs:
         texts = read_texts(inputs, tokenizer, chosen.language_modelling.tokens_per_source)
-        if not texts:
-            raise UserError(f"{', '.join(inputs)}: no text to measure bits per byte on")
         with timed("bits per byte"):
             rows += score_texts(network, texts, chosen.language_modelling, chosen.batch_size, "bits per byte")
             metrics["bits_per_byte"] = _language_modelling(rows, texts, model, params)
