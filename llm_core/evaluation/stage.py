@@ -57,8 +57,7 @@ def evaluate(
     """
     tested = read_tested(model)
     if tested and not continues_text(model):
-        metrics, rows = {"finetuned": summarize_tested(model, *tested)}, tested[1]
-        return _write(model, out, params, metrics, rows, [], {})
+        return _write(model, out, params, {"finetuned": summarize_tested(model, *tested)}, tested[1], [], {})
     chosen = params.evaluation
     network, tokenizer = load(model, chosen.dtype)
     metrics: Metrics = {"parameters": sum(parameter.numel() for parameter in network.parameters())}

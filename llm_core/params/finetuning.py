@@ -7,7 +7,7 @@ methods' modules are found when params are first read.
 
 import re
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import Field, SerializeAsAny, ValidationError, create_model, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -127,8 +127,8 @@ class Run(Training):
 @cache
 def run_type(method: str) -> type[Run]:
     """The type of the runs of a method: its knobs and the fields of `Run`."""
-    kind: type[Run] = create_model(f"{method.title()}Run", __base__=(methods()[method].params, Run))
-    return kind
+    base: Any = (methods()[method].params, Run)
+    return cast("type[Run]", create_model(f"{method.title()}Run", __base__=base))
 
 
 class Dataset(Section):
