@@ -37,9 +37,9 @@ def external_inputs(params: "Params") -> dict[str, list[str]]:
         *([cleaning.quality_model.path] if cleaning.quality_model.path else []),
     ]
     found["pretraining"] = [params.pretraining.parent] if params.pretraining.parent else []
-    for method in [*params.finetuning.methods, *params.finetuning.on_demand]:
-        reward = getattr(getattr(params.finetuning, method), "reward", "")
-        found[f"finetuning/{method}"] = [reward] if isinstance(reward, str) and reward and Path(reward).is_dir() else []
+    for name, run in {**params.finetuning.runs, **params.finetuning.on_demand}.items():
+        reward = getattr(run, "reward", "")
+        found[f"finetuning/{name}"] = [reward] if isinstance(reward, str) and reward and Path(reward).is_dir() else []
     encoder = params.retrieval.encoder
     found["retrieval"] = [encoder] if Path(encoder).is_dir() else []
     return {name: [path for path in paths if REMOTE not in path] for name, paths in found.items()}
