@@ -28,10 +28,10 @@ TINY: dict[str, Any] = {
     "pretraining.evaluate_every": 4,
     "pretraining.evaluate_tokens": 500,
     "pretraining.evaluate_tokens_final": 500,
-    "finetuning.data.maximum_rows": 60,
-    "finetuning.instruction.epochs": 1,
-    "finetuning.instruction.max_length": 128,  # no more than the tiny model has positions
-    "finetuning.instruction.evaluations": 1,
+    "finetuning.runs.instruction.data.maximum_rows": 60,
+    "finetuning.runs.instruction.epochs": 1,
+    "finetuning.runs.instruction.max_length": 128,  # no more than the tiny model has positions
+    "finetuning.runs.instruction.evaluations": 1,
     "evaluation.benchmarks.tasks": ["arc_easy", "lambada_openai"],
     "evaluation.tasks": ["arc_easy", "lambada_openai"],
     "evaluation.limit": 4,

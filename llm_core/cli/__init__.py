@@ -45,7 +45,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Training": {
         "pretrain": ("pretrain", "Train a language model with DeepSpeed ZeRO; resumes exactly."),
-        "finetune-data": ("finetune_data", "Read, check and split the rows of one finetuning method."),
+        "fetch-dataset": ("fetch_dataset", "Fetch a data set of the Hugging Face hub as rows for finetuning."),
+        "finetune-data": ("finetune_data", "Read, check and split the rows of one finetune."),
         "finetune": (
             "finetune",
             "Finetune a model by one method; all weights, LoRA or QLoRA.",

@@ -73,12 +73,16 @@ def _prove(data: Path, file: Path, cache: Path, out: Path | None) -> None:
     proof = check(data, file, cache)
     for folder, count in proof.left.items():
         say(f"  {folder:<22} {count} removed documents left")
+    for problem in proof.unread:
+        say(f"  not proven: {problem}")
     for place, how, advice in proof.remains:
         say(f"  what remains: {place}: {how}{' documents' if isinstance(how, int) else ''}; {advice}")
     if out:
         write_page(out, check_report(proof, data, file))
     if any(proof.left.values()):
         raise UserError("documents named by a tombstone are still there: run `dvc repro`")
+    if proof.unread:
+        raise UserError(f"{len(proof.unread)} files cannot be read, so nothing is proven of them: {proof.unread[0]}")
     if proof.unmatched:
         shown = "; ".join(proof.unmatched[:5]) + ("; …" if len(proof.unmatched) > 5 else "")
         raise UserError(f"{file}: {len(proof.unmatched)} tombstones name no document that was seen here: {shown}")

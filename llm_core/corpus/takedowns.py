@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+import numpy as np
 import pyarrow as pa
 
 from llm_core.corpus.similarity import sketch
+from llm_core.corpus.similarity.word_hashes import Hashes
 from llm_core.errors import UserError
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import output_file
@@ -46,7 +48,7 @@ HASH = re.compile(r"[0-9a-f]{32}")
 
 def text_hash(text: str) -> str:
     """MD5 of the text with runs of white space folded to one space and the ends trimmed."""
-    folded = SPACE.sub(" ", text).strip()
+    folded = " ".join(text.split())  # the same white space as that of a regular expression, ten times faster
     return hashlib.md5(folded.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
 
 
@@ -144,31 +146,52 @@ class Takedowns:
 
     def match(self, batch: pa.RecordBatch) -> list[str | None]:
         """For each document of a batch (`id`, `url`, `text`) the way (MATCHES) in which one names it, or None."""
+        found = self.match_names(batch)
+        if self.values["text_hash"] or len(self._sketches):
+            for row, text in enumerate(batch.column("text").to_pylist()):
+                how, numbers = self.match_text(text or "")
+                if how == NEAR and found[row]:  # named already: the edited copy is no witness for another tombstone
+                    continue
+                found[row] = found[row] or how
+                self.matched.update(numbers)
+        return found
+
+    def match_names(self, batch: pa.RecordBatch) -> list[str | None]:
+        """The same by `id` and `url` alone; `text` is not read."""
         found: list[str | None] = [None] * batch.num_rows
-        for kind in KINDS:
+        for kind in ("id", "url", "domain"):
             wanted = self.values[kind]
             if wanted:
                 for row, keys in enumerate(self._keys(kind, batch)):
                     for key in wanted.intersection(keys):
                         found[row] = found[row] or kind
                         self.matched.update(self._owners[kind, key])
-        if len(self._sketches):
-            for row, text in enumerate(batch.column("text").to_pylist()):
-                if found[row] is None:
-                    for number in self.alike(text):
-                        found[row] = NEAR
-                        self.matched.add(number)
         return found
+
+    def match_text(self, text: str) -> tuple[str | None, list[int]]:
+        """How tombstones name a text (`text_hash`, `near_duplicate` or None), and the numbers of those that do."""
+        if self.values["text_hash"]:
+            numbers = self._owners.get(("text_hash", text_hash(text)))
+            if numbers:
+                return "text_hash", numbers
+        numbers = self.alike(text) if len(self._sketches) else []
+        return (NEAR if numbers else None), numbers
 
     def alike(self, text: str) -> list[int]:
         """Numbers of the tombstones whose texts are at least SIMILARITY like `text`."""
-        return [self._sketched[number] for number in self._sketches.alike(self._sketcher(text or ""), SIMILARITY)]
-
-    def touched(self, text: str, minimum: int) -> list[int]:
-        """Numbers of the tombstones of whose sketch a longer `text` holds so many hashes, or half of all."""
-        if not len(self._sketches):
+        shingles = self._sketcher.in_order(text or "")
+        if not self._sketches.may_touch(shingles):
             return []
-        hits = self._sketches.touched(self._sketcher.in_order(text))
+        return [self._sketched[number] for number in self._sketches.alike(np.unique(shingles), SIMILARITY)]
+
+    def touched(self, shingles: Hashes, minimum: int) -> list[int]:
+        """Numbers of the tombstones of whose sketch a longer text holds so many hashes, or half of all.
+
+        `shingles` are the text's, as `sketch.Sketcher.in_order` gives them.
+        """
+        if not self._sketches.may_touch(shingles):
+            return []
+        hits = self._sketches.touched(shingles)
         enough = [min(minimum, (size + 1) // 2) for size in self._sketches.sizes]
         return [self._sketched[number] for number, hit in enumerate(hits.tolist()) if hit and hit >= enough[number]]
 
@@ -185,9 +208,7 @@ class Takedowns:
 
     @staticmethod
     def _keys(kind: str, batch: pa.RecordBatch) -> Iterator[Iterable[str]]:
-        if kind == "text_hash":
-            yield from ([text_hash(text or "")] for text in batch.column("text").to_pylist())
-        elif kind == "domain":
+        if kind == "domain":
             yield from (_domains(url) for url in batch.column("url").to_pylist())
         elif kind == "url":
             yield from ([plain_url(url)] if url else [] for url in batch.column("url").to_pylist())

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from llm_core.errors import UserError
 from llm_core.evaluation.statistics import detectable, ratio_and_error, student
 from llm_core.formats.documents import document_files, read_batches
 from llm_core.models.loading import context_of, device_of
@@ -21,6 +22,7 @@ from llm_core.models.prompts import document_frame, encode_text
 from llm_core.models.windows import windows
 from llm_core.params.evaluation import LanguageModelling
 from llm_core.runtime.digests import short_hash
+from llm_core.runtime.progress import log
 from llm_core.runtime.progress import task as progress_task
 
 Row = dict[str, Any]
@@ -39,11 +41,21 @@ def read_texts(inputs: list[str], tokenizer: Any, tokens_per_source: int | None)
     """Whole documents of each source, in an order fixed by their ids, until each has `tokens_per_source` tokens.
 
     `inputs` are document files and folders, and `.txt` files, each of which is one document.
+    A blank document has no text to be scored. Raises UserError where a `.txt` file, or every document, is blank.
     """
     by_source: dict[str, list[tuple[str, str, str]]] = {}
+    blank = 0
     for identifier, source, text in _documents(inputs):
-        if text:
+        if text and not text.isspace():
             by_source.setdefault(source, []).append((short_hash(identifier), identifier, text))
+        elif identifier in inputs:
+            raise UserError(f"{identifier}: no text to measure bits per byte on")
+        else:
+            blank += 1
+    if not by_source:
+        raise UserError(f"{', '.join(inputs)}: no text to measure bits per byte on")
+    if blank:
+        log(f"bits per byte: {blank} documents without text are left out")
     begin, end = document_frame(tokenizer)
     chosen = []
     for source, members in sorted(by_source.items()):

@@ -60,7 +60,7 @@ summary { cursor: pointer; margin: .75rem 0; }
 BREAKS = re.compile(r"[^\S\u00a0\u202f]+")  # white space but no-break spaces
 ENTITIES = {ord("\\"): "&#92;", ord("|"): "&#124;", ord("<"): "&lt;", ord("`"): "&#96;"}
 LEAD = re.compile(  # what begins a heading, quote, list, rule, code or definition at the start of a line
-    r"(?P<mark>[#>+=~]|[-*](?=\s|$)|\[(?=[^\]]*\]:)|[-*_](?=(?:\s*[-*_]){2,}\s*$))|(?P<number>\d{1,9})[.)](?=\s|$)"
+    r"(?P<mark>[#>+=~]|[-*](?=\s|$)|\[(?=[^\]]*\]:)|[-*_](?=(?:\s*[-*_])+\s*$))|(?P<number>\d{1,9})[.)](?=\s|$)"
 )
 COLOURS = ("var(--a)", "var(--b)", "var(--c)", "currentColor")
 

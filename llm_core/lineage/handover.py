@@ -70,7 +70,7 @@ def check_report(proof: Proof, data: Path, tombstones: Path) -> list[Block]:
         }
         for row in takedowns.load(tombstones).rows
     ]
-    done = not any(proof.left.values())
+    done = not any(proof.left.values()) and not proof.unread
     held = "Every document of these folders was compared with every tombstone; the digests are those of dvc.lock."
     parts = [
         Block("title", "Takedowns: what is left"),
@@ -80,6 +80,8 @@ def check_report(proof: Proof, data: Path, tombstones: Path) -> list[Block]:
         Block("heading", "Tombstones"),
         Block("table", names),
     ]
+    if proof.unread:
+        parts.append(Block("text", f"These cannot be read, so nothing is proven of them: {'; '.join(proof.unread)}."))
     if proof.unmatched:
         parts.append(Block("text", f"These name no document that was seen here: {'; '.join(proof.unmatched)}."))
     remains = [{"place": place, "documents": how, "what to do": advice} for place, how, advice in proof.remains]

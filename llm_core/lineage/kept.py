@@ -7,14 +7,33 @@ digests. A folder of links to them is what the readers need. Nothing is copied, 
 itself is not imported: the layout is documented (https://dvc.org/doc/user-guide/project-structure/internal-files).
 """
 
+import configparser
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+from llm_core.errors import UserError
 from llm_core.runtime.digests import content_digest
 from llm_core.runtime.storage import output_folder
 
-CACHE = Path(".dvc/cache/files/md5")
+OBJECTS = Path("files/md5")  # in the cache
 SCRATCH = Path(".scratch/lineage/kept")
+
+
+def dvc_cache(root: Path = Path()) -> Path:
+    """The folder of the DVC cache of the project at `root`: `.dvc/cache`, or where `dvc cache dir` moved it."""
+    settings = _settings(root)
+    given = settings.get("cache", "dir", fallback="") if settings.has_section("cache") else ""
+    return root / ".dvc" / (Path(given).expanduser() if given else "cache")
+
+
+def dvc_remotes(root: Path = Path()) -> Iterator[tuple[str, str]]:
+    """(name, address) of the DVC remotes of the project at `root`."""
+    settings = _settings(root)
+    for section in settings.sections():
+        kind, _, name = section.strip("'\"").partition(" ")
+        if kind == "remote":
+            yield name.strip("'\""), settings[section].get("url", "")
 
 
 def version_of(path: Path, digest: str | None) -> Path | None:
@@ -24,10 +43,11 @@ def version_of(path: Path, digest: str | None) -> Path | None:
     return kept_folder(digest) if digest else None
 
 
-def kept_folder(digest: str, cache: Path = CACHE, scratch: Path = SCRATCH) -> Path | None:
+def kept_folder(digest: str, cache: Path | None = None, scratch: Path = SCRATCH) -> Path | None:
     """A folder of links to the files that DVC keeps under `digest`; None when one of them is gone."""
     if not digest.endswith(".dir"):
         return None
+    cache = cache or dvc_cache() / OBJECTS
     folder = scratch / digest
     listing = cache / digest[:2] / digest[2:]
     if not listing.is_file():
@@ -42,3 +62,13 @@ def kept_folder(digest: str, cache: Path = CACHE, scratch: Path = SCRATCH) -> Pa
                 (out / name).parent.mkdir(parents=True, exist_ok=True)
                 (out / name).symlink_to(file.resolve())
     return folder
+
+
+def _settings(root: Path) -> configparser.ConfigParser:
+    """DVC's settings of a project: those of git, and those of this working copy over them."""
+    settings = configparser.ConfigParser(interpolation=None)
+    try:
+        settings.read([root / ".dvc/config", root / ".dvc/config.local"], encoding="utf-8")
+    except configparser.Error as error:
+        raise UserError(f"{root / '.dvc'}: its config cannot be read ({' '.join(str(error).split())})") from None
+    return settings

@@ -1,152 +1,230 @@
-"""What a removed document may have left in a file of any kind: its id, its address, its text or an edited copy of it.
+"""Which removed documents a file of any kind holds something of.
 
-A file is read by what it is, not by its name: tables (Parquet, Arrow) row by row, held against every tombstone;
-archives member by member; everything else as text, in which ids and runs of 13 words are looked for. Runs that a
-document which stays holds too (licences, menus) prove nothing and are left out. What is told is which documents.
+A file is read by what it is, not by its name: tables (Parquet, Arrow) row by row, token shards as the text that their
+tokens spell, archives member by member, compressed files decompressed, everything else as text. Memory stays bounded,
+and a file whose content was seen under another name (most of DVC's cache) is not read again.
 """
 
-import bz2
-import gzip
 import io
-import lzma
-import re
+import json
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
-import pyarrow.parquet as pq
-import zstandard
 
-from llm_core.corpus.similarity.word_hashes import Hashes, WordHasher, ngrams
-from llm_core.corpus.takedowns import Takedowns
+from llm_core.errors import UserError
+from llm_core.formats.parquet import STRINGS, bounded_batches, column_values, open_parquet
+from llm_core.lineage.traces import Traces
+from llm_core.runtime.digests import file_digest
+from llm_core.runtime.inputs import open_input
+from llm_core.tokenization.layout import Vocabulary
 
-RUN = 13  # words; the measure of decontamination, since GPT-3
-TOUCHED = 8  # of a sketch's 128 hashes in one file, where the text itself is no longer at hand
 CHUNK = 4 << 20
 OVERLAP = 64 << 10
-TOKEN = re.compile(rb"[^\s\"'<>\\,;(){}\[\]|`#]+")  # what ids and addresses are made of
-WEIGHTS = (".safetensors", ".bin", ".pt", ".npy", ".npz", ".u64", ".i64", ".lock", ".db", ".sqlite")
-PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
-    b"\x1f\x8b": lambda raw: gzip.GzipFile(fileobj=raw),
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ": lzma.LZMAFile,
-    b"\x28\xb5\x2f\xfd": lambda raw: zstandard.ZstdDecompressor(max_window_size=1 << 31).stream_reader(
-        raw, read_across_frames=True
-    ),
-}
+DEPTH = 3  # archives inside archives
+COMPRESSED = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
+KEYS = ("id", "document_id")  # columns that name the document a row was made of
+OTHER_TOKENIZER = "token shards of a tokenizer that is not here; only their ids were compared"
+Found = frozenset[str]
 
 
-class Traces:
-    """What is looked for: the tombstones, and the ids and texts of the documents that they named."""
+@dataclass
+class Leftovers:
+    """Searches files, and remembers what files of the same content held. Use it once `Traces` has learned all."""
 
-    def __init__(self, tombstones: Takedowns) -> None:
-        self.tombstones = tombstones
-        self.ids: set[str] = set(tombstones.values["id"])
-        self.dropped: set[str] = set()
-        """ids that a ledger says left by takedown"""
-        self._hasher = WordHasher()
-        self._texts: dict[str, Hashes] = {}
-        self._names: list[str] = []
-        self._encoded: set[bytes] = set()
-        self._grams: Hashes = np.zeros(0, np.uint64)
-        self._owners: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+    traces: Traces
+    tokenizers: Mapping[str, Path] = field(default_factory=dict)
+    """digest of tokenizer.json -> its folder, to read token shards as text"""
+    undecoded: list[Path] = field(default_factory=list)
+    """token shards whose texts could not be compared, because their tokenizer is not here"""
 
-    def learn(self, identifier: str, text: str) -> None:
-        """Note a document that a tombstone names: its id, and its text where it is still at hand."""
-        self.ids.add(identifier)
-        runs = self._runs(text)
-        if len(runs):
-            self._texts[identifier] = np.union1d(self._texts.get(identifier, runs), runs)
+    def __post_init__(self) -> None:
+        self._by_inode: dict[tuple[int, int], Found] = {}
+        self._by_size: dict[int, list[tuple[Path, Found]]] = {}
+        self._digests: dict[Path, str] = {}
+        self._spelled: dict[str, list[bytes] | None] = {}
 
-    def forget_common(self, texts: Iterable[str]) -> None:
-        """Leave out the runs of words that documents which stay hold too. Call it after the last `learn`."""
-        self._names = list(self._texts)
-        self._grams = np.concatenate([np.zeros(0, np.uint64), *self._texts.values()])
-        self._owners = np.repeat(np.arange(len(self._names)), [len(runs) for runs in self._texts.values()])
-        self._encoded = {name.encode("utf-8", "surrogatepass") for name in self.ids}
-        order = np.argsort(self._grams, kind="stable")
-        self._grams, self._owners = self._grams[order], self._owners[order]
-        held = np.zeros(len(self._grams), np.bool_)
-        for text in texts:
-            runs = np.unique(self._runs(text))
-            held[np.isin(self._grams, runs)] = True
-        self._grams, self._owners = self._grams[~held], self._owners[~held]
+    def __call__(self, file: Path) -> Found:
+        """The removed documents (ids) that a file holds something of. Raises UserError where it cannot be read."""
+        try:
+            status = file.stat()
+            inode = (status.st_dev, status.st_ino)
+            if inode not in self._by_inode:
+                self._by_inode[inode] = self._of_content(file, status.st_size)
+            return self._by_inode[inode]
+        except (OSError, EOFError, ValueError, RuntimeError, pa.ArrowException, zipfile.BadZipFile) as error:
+            # zipfile raises RuntimeError for a password and NotImplementedError for an unknown compression
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{file}: cannot be read ({reason[:200]})") from None
 
-    def in_batch(self, batch: pa.RecordBatch) -> set[str]:
-        """Documents that rows of a table hold: by `id` or `document_id`, `url`, and `text` as a whole."""
-        names = batch.schema.names
-        key = next((name for name in ("id", "document_id") if name in names), None)
-        ids = [str(value) for value in batch.column(key).to_pylist()] if key else [""] * batch.num_rows
-        given = {
-            name: batch.column(name).cast(kind) if name in names else pa.nulls(batch.num_rows, kind)
-            for name, kind in (("url", pa.string()), ("text", pa.large_string()))
-        }
-        rows = pa.RecordBatch.from_pydict({"id": pa.array(ids, pa.string()), **given})
-        found = {ids[row] or "a row" for row, how in enumerate(self.tombstones.match(rows)) if how}
-        others = [batch.column(name).to_pylist() for name in ("id", "document_id") if name in names]
-        return found | {str(value) for column in others for value in column if str(value) in self.ids}
+    def _of_content(self, file: Path, size: int) -> Found:
+        same = self._by_size.setdefault(size, [])
+        for other, found in same:
+            if self._digest(other) == self._digest(file):
+                return found
+        found = frozenset(self._read(file))
+        same.append((file, found))
+        return found
 
-    def in_text(self, data: bytes) -> set[str]:
-        """Documents of which a piece of text holds the id, or a run of words of their own."""
-        found = {name.decode("utf-8", "replace") for name in self._encoded.intersection(TOKEN.findall(data))}
-        text = data.decode("utf-8", "ignore").replace("\\n", " ").replace("\\t", " ").replace('\\"', '"')
-        if len(self._grams):
-            runs = ngrams(self._hasher(text), RUN)
-            place = np.minimum(np.searchsorted(self._grams, runs), len(self._grams) - 1)
-            hits = np.isin(self._grams, runs[self._grams[place] == runs])
-            found |= {self._names[owner] for owner in np.unique(self._owners[hits]).tolist()}
-        touched = (self._name(number) for number in self.tombstones.touched(text, TOUCHED))
-        return found | {name for name in touched if name not in self._texts}
+    def _digest(self, file: Path) -> str:
+        if file not in self._digests:
+            self._digests[file] = file_digest(file, "blake2b")
+        return self._digests[file]
 
-    def _name(self, number: int) -> str:
-        row = self.tombstones.rows[number]
-        return str(row.get("id") or row.get("text_hash"))
-
-    def _runs(self, text: str) -> Hashes:
-        words = self._hasher(text)
-        return ngrams(words, RUN) if len(words) >= RUN else np.zeros(0, np.uint64)
-
-
-def documents_in(file: Path, traces: Traces) -> set[str]:
-    """The removed documents (ids) that a file holds something of; empty for weights and for what cannot be read."""
-    if file.name.endswith(WEIGHTS):
-        return set()
-    try:
+    def _read(self, file: Path) -> set[str]:
         with open(file, "rb") as stream:
-            return _in_stream(stream, traces, file)
-    except (OSError, EOFError, pa.ArrowInvalid, zipfile.BadZipFile, zstandard.ZstdError, lzma.LZMAError):
-        return set()
+            begin = stream.read(8)
+        if begin.startswith(b"PAR1"):
+            return self._parquet(file, str(file))
+        for magic, ending in COMPRESSED.items():
+            if begin.startswith(magic):
+                with open_input(file, f"{file}{ending}") as stream:
+                    return self._text(stream)
+        with open(file, "rb") as stream:
+            return self._stream(stream, file)
 
+    def _stream(self, stream: IO[bytes], file: Path, depth: int = 0) -> set[str]:
+        begin = stream.read(8)
+        stream.seek(0)
+        if begin.startswith(b"\xff\xff\xff\xff"):
+            return self._arrow(pa.ipc.open_stream(stream), file)
+        if begin.startswith(b"ARROW1"):
+            table = pa.ipc.open_file(stream)
+            return self._arrow((table.get_batch(number) for number in range(table.num_record_batches)), file)
+        if begin.startswith(b"PK\x03\x04") and depth < DEPTH:
+            return self._archive(stream, file, depth)
+        return self._text(stream)
 
-def _in_stream(stream: IO[bytes], traces: Traces, file: Path | None, depth: int = 0) -> set[str]:
-    begin = stream.read(8)
-    stream.seek(0)
-    if file and begin.startswith(b"PAR1"):
-        with pq.ParquetFile(file) as table:
-            wanted = [name for name in ("id", "document_id", "url", "text") if name in table.schema_arrow.names]
-            batches = table.iter_batches(1024, columns=wanted) if wanted else iter(())
-            return {name for batch in batches for name in traces.in_batch(batch)}
-    if file and begin.startswith(b"\xff\xff\xff\xff"):
-        reader = pa.ipc.open_stream(pa.memory_map(str(file)))
-        return {name for batch in reader for name in traces.in_batch(batch)}
-    if begin.startswith(b"PK\x03\x04") and depth < 3:
+    def _archive(self, stream: IO[bytes], file: Path, depth: int) -> set[str]:
+        found: set[str] = set()
         with zipfile.ZipFile(stream) as archive:
-            members = (archive.read(member) for member in archive.infolist() if not member.is_dir())
-            return {name for data in members for name in _in_stream(io.BytesIO(data), traces, None, depth + 1)}
-    for magic, unpack in PACKED.items():
-        if begin.startswith(magic) and depth < 3:
-            return {name for data in _chunks(unpack(stream)) for name in traces.in_text(data)}
-    return {name for data in _chunks(stream) for name in traces.in_text(data)}
+            for member in archive.infolist():
+                if member.is_dir():
+                    continue
+                with archive.open(member) as inner:
+                    begin = inner.read(4)
+                with archive.open(member) as inner:
+                    if begin in (b"PK\x03\x04", b"\xff\xff\xff\xff", b"ARRO"):
+                        found |= self._stream(io.BytesIO(inner.read()), file, depth + 1)
+                    else:
+                        found |= self._text(inner)
+        return found
+
+    def _text(self, stream: IO[bytes]) -> set[str]:
+        found: set[str] = set()
+        rest = b""
+        while data := stream.read(CHUNK):
+            found |= self.traces.in_text(rest + data)
+            rest = data[-OVERLAP:]  # so that nothing is cut in two
+        return found
+
+    def _parquet(self, file: Path, name: str) -> set[str]:
+        with open_parquet(file, dictionaries=True) as table:
+            wanted = [field.name for field in table.schema_arrow if _holds_text(field.type)]
+            if _is_documents(table.schema_arrow.names):
+                wanted = [column for column in wanted if column in (*KEYS, "url", "text")]
+            batches = bounded_batches(table, name, wanted) if wanted else iter(())
+            return {found for batch in batches for found in self._batch(batch)}
+
+    def _arrow(self, batches: Any, file: Path) -> set[str]:
+        found: set[str] = set()
+        for batch in batches:
+            found |= self._batch(batch)
+            if "input_ids" in batch.schema.names:
+                found |= self._tokens(batch, file)
+        return found
+
+    def _batch(self, batch: pa.RecordBatch) -> set[str]:
+        """Documents that rows of a table hold: by id, address and text as a whole; in other tables, as running text."""
+        names = batch.schema.names
+        keys = [[str(value) for value in column_values(batch.column(name))] for name in KEYS if name in names]
+        found = {value for column in keys for value in column if value in self.traces.ids}
+        labels = keys[0] if keys else ["a row"] * batch.num_rows
+        if "url" in names and _holds_text(batch.schema.field("url").type):
+            rows = pa.record_batch(
+                {"id": pa.nulls(batch.num_rows, pa.string()), "url": batch.column("url").cast(pa.large_string())}
+            )
+            found |= {labels[row] for row, how in enumerate(self.traces.tombstones.match_names(rows)) if how}
+        if _is_documents(names) and not pa.types.is_nested(batch.schema.field("text").type):
+            for row, text in enumerate(batch.column("text").cast(pa.large_binary()).to_pylist()):
+                if text and self.traces.in_document(text):
+                    found.add(labels[row])
+            return found
+        for column_field in batch.schema:
+            if column_field.name not in (*KEYS, "url") and _holds_text(column_field.type):
+                found |= self._column(batch.column(column_field.name))
+        return found
+
+    def _column(self, column: pa.Array) -> set[str]:
+        values = [value for value in column_values(column) if value is not None]
+        texts = [value if isinstance(value, str) else json.dumps(value, default=str) for value in values]
+        return self.traces.in_text("\n".join(texts).encode("utf-8", "replace"))
+
+    def _tokens(self, batch: pa.RecordBatch, file: Path) -> set[str]:
+        """Documents of a token shard by their texts: what the tokens spell."""
+        digest = (batch.schema.metadata or {}).get(b"tokenizer", b"").decode()
+        if digest not in self._spelled:
+            self._spelled[digest] = _spelled(self.tokenizers[digest]) if digest in self.tokenizers else None
+        spelled = self._spelled[digest]
+        if spelled is None:
+            self.undecoded += [file] if file not in self.undecoded else []
+            return set()
+        found = set()
+        for row, tokens in enumerate(batch.column("input_ids")):
+            text = b"".join([spelled[token] for token in tokens.values.to_numpy().tolist()])
+            if self.traces.in_document(text):
+                found.add(str(batch.column("id")[row]))
+        return found
 
 
-def _chunks(stream: Any) -> Iterator[bytes]:
-    """The stream in pieces that overlap, so that nothing is cut in two."""
-    rest = b""
-    while data := stream.read(CHUNK):
-        yield rest + data
-        rest = data[-OVERLAP:]
+def files_below(folder: Path, skipped: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Every regular file below a folder, in order, linked folders too (each once); `skipped` are names of folders."""
+    seen: set[tuple[int, int]] = set()
+
+    def walk(here: Path) -> Iterator[Path]:
+        status = here.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        for path in sorted(here.iterdir()):
+            if path.is_dir():
+                yield from walk(path) if path.name not in skipped else ()
+            elif path.is_file():
+                yield path
+
+    if folder.is_dir():
+        yield from walk(folder)
+
+
+def tokenizers_below(folder: Path) -> dict[str, Path]:
+    """Digest of each tokenizer.json below a folder -> the folder that holds it, as token shards name theirs."""
+    return {file_digest(file): file.parent for file in files_below(folder) if file.name == "tokenizer.json"}
+
+
+def _spelled(folder: Path) -> list[bytes] | None:
+    """The bytes of each token of a tokenizer, none for special tokens; None where it is of another kind."""
+    try:
+        vocabulary = Vocabulary(folder)
+    except UserError:
+        return None
+    spelled = [b""] * (max([vocabulary.size, *vocabulary.tokens.values()]) + 1)
+    for token, number in vocabulary.tokens.items():
+        spelled[number] = token
+    return spelled
+
+
+def _is_documents(names: list[str]) -> bool:
+    """Whether a table's rows are documents: a passage or a row of finetuning names the document it was made of."""
+    return "text" in names and "document_id" not in names
+
+
+def _holds_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _holds_text(kind.value_type)
+    if pa.types.is_nested(kind):
+        return any(_holds_text(kind.field(number).type) for number in range(kind.num_fields))
+    return any(is_kind(kind) for is_kind in STRINGS)

@@ -5,25 +5,28 @@ what it still holds, and the check fails while there is any. What a takedown can
 form, caches, models, earlier versions in DVC and MLflow) is searched too, and named with what to do: `remains`.
 """
 
-import configparser
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llm_core.corpus import takedowns
 from llm_core.errors import UserError
 from llm_core.formats.ledger import read_ledger
-from llm_core.lineage.leftovers import Traces, documents_in
+from llm_core.lineage.kept import dvc_cache, dvc_remotes
+from llm_core.lineage.leftovers import OTHER_TOKENIZER, Leftovers, files_below, tokenizers_below
 from llm_core.lineage.models import told, trained_models
+from llm_core.lineage.traces import Traces
 from llm_core.lineage.versions import affected
 from llm_core.runtime import progress
 from llm_core.runtime.outputs import MARK
-from llm_core.tracking.store import artifacts_folder
+from llm_core.runtime.redaction import redact
+from llm_core.tracking.store import artifacts_folder, has_store, tracking_uri
 
 SOURCES = ("raw", "clean")  # below data/: read by deduplication, which is where tombstones act
-KEPT = ("ledger",)  # folders of verdicts: they say that a document was dropped, and hold no text
+KEPT = frozenset({"ledger"})  # folders of verdicts: they say that a document was dropped, and hold no text
 MODELS = "models"
 
 
@@ -37,13 +40,16 @@ class Proof:
     """(place, documents or how, what to do) of what a takedown cannot clean"""
     unmatched: list[str] = field(default_factory=list)
     """tombstones that name no document that was ever seen here, as `kind value`"""
+    unread: list[str] = field(default_factory=list)
+    """files that a takedown must clean and that cannot be read, with the reason: nothing is proven of them"""
 
 
-def check(data: Path, file: Path = Path(takedowns.FILE), cache: Path | None = None, root: Path = Path()) -> Proof:
-    """Search everything below `data`, and the caches of the project at `root`, for what the tombstones of `file` name.
+def check(data: Path, file: Path = Path(takedowns.FILE), cache: Path | None = None, root: Path | None = None) -> Proof:
+    """Search everything below `data`, and the caches of its project, for what the tombstones of `file` name.
 
-    `cache` is the folder of downloads. Raises UserError where there is nothing to prove: no such file, no tombstones in
-    it, no output of a document stage below `data`.
+    `cache` is the folder of downloads; `root` the project's folder, by default the one that holds `data`.
+    Raises UserError where there is nothing to prove: no such file, no tombstones in it, no output of a document stage
+    below `data`.
     """
     if not file.is_file():
         raise UserError(f"{file}: no such file of tombstones, so there is nothing to prove")
@@ -52,32 +58,36 @@ def check(data: Path, file: Path = Path(takedowns.FILE), cache: Path | None = No
         raise UserError(f"{file}: holds no tombstones, so there is nothing to prove")
     if not any(data.glob("*/documents/*.parquet")) and not any(data.glob("*/*/documents/*.parquet")):
         raise UserError(f"{data}: holds no documents of any stage; give the folder of the stages' outputs as --data")
+    root = data.resolve().parent if root is None else root
     traces = Traces(tombstones)
     found = Proof()
     with progress.task("takedown: documents at hand", unit="files") as work:
         _learn(data, traces, work)
+    leftovers = Leftovers(traces, tokenizers_below(data))
     with progress.task("takedown: search", unit="files") as work:
         for path in _files(data):
             below = path.relative_to(data).parts
             if below[0] not in (*SOURCES, MODELS):
                 place = _place(below)
-                found.left[place] = found.left.get(place, 0)
-                found.left[place] += len(documents_in(path, traces))
+                found.left.setdefault(place, 0)
+                try:
+                    found.left[place] += len(leftovers(path))
+                except UserError as error:
+                    found.unread.append(str(error))
                 work.update()
         for place, folder, advice in _uncleaned(data, cache, root):
-            held: set[str] = set()
-            for path in _files(folder):
-                held |= documents_in(path, traces)
-                work.update()
-            if held:
-                found.remains.append((place, len(held), advice))
+            _search(place, folder, advice, leftovers, found, work)
+    for path in leftovers.undecoded:
+        found.remains.append((str(path), OTHER_TOKENIZER, "delete them, or `dvc repro`, where nothing needs them"))
     models = [*trained_models(data / MODELS, traces.ids), *affected(traces.ids)]
     for row in models:
         found.remains.append((row["model"], told(row), "models do not unlearn: train it again, or withdraw it"))
-    for name, address in _remotes(root):
-        found.remains.append(
-            (f"DVC remote {name}", address, "not searched; `dvc gc --cloud` removes old versions there")
-        )
+    for name, address in dvc_remotes(root):
+        advice = "not searched; `dvc gc --cloud` removes old versions there"
+        found.remains.append((f"DVC remote {name}", redact(address), advice))
+    if has_store() and artifacts_folder() is None:
+        advice = "not searched: the tracking server's own; delete the runs and versions there, then `mlflow gc`"
+        found.remains.append(("MLflow's artifacts", redact(tracking_uri()), advice))
     found.left = dict(sorted(found.left.items()))
     found.unmatched = [
         row for row in tombstones.unmatched(by_hand=True) if row.removeprefix("id ") not in traces.dropped
@@ -85,14 +95,30 @@ def check(data: Path, file: Path = Path(takedowns.FILE), cache: Path | None = No
     return found
 
 
+def _search(place: str, folder: Path, advice: str, leftovers: Leftovers, found: Proof, work: progress.Task) -> None:
+    """Search a place that no takedown cleans; `remains` gets what it holds, and how much of it cannot be read."""
+    held: set[str] = set()
+    unread: list[str] = []
+    for path in _files(folder):
+        try:
+            held |= leftovers(path)
+        except UserError as error:
+            unread.append(str(error))
+        work.update()
+    if held:
+        found.remains.append((place, len(held), advice))
+    if unread:
+        found.remains.append((place, f"{len(unread)} files that cannot be read, such as {unread[0]}", advice))
+
+
 def _learn(data: Path, traces: Traces, work: progress.Task) -> None:
     """Ids and texts of the documents that tombstones name, from what the stages before deduplication read."""
     for stage in SOURCES:
         for path in sorted(data.glob(f"{stage}/*/documents/*.parquet")):
             for batch in pq.ParquetFile(path).iter_batches(1024, columns=["id", "url", "text"]):
-                for row, how in enumerate(traces.tombstones.match(batch)):
-                    if how:
-                        traces.learn(batch["id"][row].as_py(), batch["text"][row].as_py() or "")
+                for identifier, text, named in _judged(batch, traces):
+                    if named:
+                        traces.learn(identifier, text.decode("utf-8", "replace"))
             work.update()
     for folder in sorted({path.parent for path in data.glob("**/ledger/*.parquet")}):
         for batch in read_ledger(folder, ["id", "reason"]):
@@ -102,20 +128,25 @@ def _learn(data: Path, traces: Traces, work: progress.Task) -> None:
     traces.forget_common(_surviving(data, traces))
 
 
+def _judged(batch: pa.RecordBatch, traces: Traces) -> Iterator[tuple[str, bytes, bool]]:
+    """(id, text, whether a tombstone names it) of each document of a batch."""
+    names = traces.tombstones.match_names(batch)
+    texts = batch.column("text").cast(pa.large_binary()).to_pylist()
+    for identifier, text, how in zip(batch.column("id").to_pylist(), texts, names, strict=True):
+        named = traces.in_document(text or b"")
+        yield identifier, text or b"", bool(how) or named
+
+
 def _surviving(data: Path, traces: Traces) -> Iterator[str]:
+    """Texts of the documents that stay, a batch at a time; runs of words across two documents change nothing."""
     for path in sorted(data.glob("dedup/documents/*.parquet")):
         for batch in pq.ParquetFile(path).iter_batches(1024, columns=["id", "url", "text"]):
-            for row, how in enumerate(traces.tombstones.match(batch)):
-                if not how and batch["id"][row].as_py() not in traces.ids:
-                    yield batch["text"][row].as_py() or ""
+            stay = [text for name, text, named in _judged(batch, traces) if not named and name not in traces.ids]
+            yield b"\n".join(stay).decode("utf-8", "replace")
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        for path in sorted(folder.rglob("*")):
-            below = path.relative_to(folder)
-            if path.is_file() and path.name != MARK and not set(below.parts[:-1]) & set(KEPT):
-                yield path
+    return (path for path in files_below(folder, KEPT) if path.name != MARK)
 
 
 def _place(below: tuple[str, ...]) -> str:
@@ -137,16 +168,12 @@ def _uncleaned(data: Path, cache: Path | None, root: Path) -> Iterator[tuple[str
         yield f".scratch/{folder.name}", folder, "an unfinished or finished run's scratch; delete the folder"
     if cache:
         yield f"downloads ({cache})", cache, "delete the files; the next fetch reads them from the source again"
-    yield ".dvc/cache", root / ".dvc/cache", "`dvc gc --workspace`, once no version that is kept needs it"
+    yield (
+        f"DVC's cache ({dvc_cache(root)})",
+        dvc_cache(root),
+        "`dvc gc --workspace`, once no version that is kept needs it",
+    )
+    yield ".dvc/tmp", root / ".dvc/tmp", "working folders of `dvc exp`; delete them"
     artifacts = artifacts_folder()
     if artifacts:
         yield "MLflow's artifacts", artifacts, "delete the runs and versions, then `mlflow gc`"
-
-
-def _remotes(root: Path) -> Iterator[tuple[str, str]]:
-    settings = configparser.ConfigParser(interpolation=None)
-    settings.read([root / ".dvc/config", root / ".dvc/config.local"], encoding="utf-8")
-    for section in settings.sections():
-        kind, _, name = section.strip("'\"").partition(" ")
-        if kind == "remote":
-            yield name.strip("'\""), settings[section].get("url", "")

@@ -84,8 +84,9 @@ class Gate(Section):
 class Evaluation(Section):
     """Knobs of evaluation."""
 
-    models: list[str] = Field(default_factory=lambda: ["base", "instruction"])
-    """Folders below data/models that the graph evaluates and registers."""
+    models: list[str] = Field(default_factory=lambda: ["base"])
+    """Folders below data/models that the graph evaluates as language models and registers, beside the finetunes of
+    `finetuning.runs`, which it always evaluates."""
     benchmarks: Benchmarks = Benchmarks()
     tasks: list[str] = Field(default_factory=lambda: ["arc_easy", "lambada_openai", "piqa"])
     """Benchmarks that are scored; every one must have been fetched."""
@@ -121,5 +122,4 @@ class Evaluation(Section):
     registry: str = Field("language-model", pattern=r"^[\w.-]+$")
     """Registered names begin with it: the folder data/models/base becomes `language-model-base`."""
     gate: Gate = Gate()
-    gates: dict[str, Gate] = Field(default_factory=lambda: {"instruction": Gate(metrics=["exact_match"])})
-    """A model's own gate, by its folder's name, where it is judged by something else than `gate`."""
+    """Of `models`; a finetune has its own, `finetuning.runs.NAME.gate`."""

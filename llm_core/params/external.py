@@ -39,9 +39,9 @@ def external_inputs(params: "Params") -> dict[str, list[str]]:
     for name, model in params.open_models.items():
         found[f"open_models/{name}"] = [model.from_] if Path(model.from_).is_dir() else []
     found["pretraining"] = _parent(params)
-    for method in [*params.finetuning.methods, *params.finetuning.on_demand]:
-        reward = getattr(getattr(params.finetuning, method), "reward", "")
-        found[f"finetuning/{method}"] = [reward] if isinstance(reward, str) and reward and Path(reward).is_dir() else []
+    for name, run in {**params.finetuning.runs, **params.finetuning.on_demand}.items():
+        reward = getattr(run, "reward", "")
+        found[f"finetuning/{name}"] = [reward] if isinstance(reward, str) and reward and Path(reward).is_dir() else []
     encoder = params.retrieval.encoder
     found["retrieval"] = [encoder] if Path(encoder).is_dir() else []
     return {name: [path for path in paths if REMOTE not in path] for name, paths in found.items()}

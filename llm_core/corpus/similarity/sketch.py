@@ -35,7 +35,12 @@ class Sketcher:
 
     def in_order(self, text: str) -> Hashes:
         """The same hashes as the text has them, repeats too: faster for long texts."""
-        return ngrams(self._hasher(text), SHINGLE) >> SHIFT
+        return shingles_of(self._hasher(text))
+
+
+def shingles_of(words: Hashes) -> Hashes:
+    """48-bit hashes of the shingles over a text's word hashes (those of `WordHasher(SEED)`), in order: uint64."""
+    return ngrams(words, SHINGLE) >> SHIFT
 
 
 def encode(shingles: Hashes) -> str:
@@ -59,6 +64,23 @@ def decode(sketch: str) -> Hashes:
     return padded.reshape(-1).view(">u8").astype(np.uint64)
 
 
+class Members:
+    """A table of bits that tells which of many hashes cannot be in a set (a Bloom filter with one hash function)."""
+
+    BITS_EACH = 32  # one hash in 32 that is not in the set passes, at most
+
+    def __init__(self, hashes: Hashes) -> None:
+        size = 1 << max(len(hashes) * self.BITS_EACH, 1 << 12).bit_length()
+        self._mask = np.uint64(size - 1)
+        self._table = np.zeros(size, np.bool_)
+        self._table[hashes & self._mask] = True
+
+    def possible(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
+        """For each hash whether it may be in the set; False is certain."""
+        found: npt.NDArray[np.bool_] = self._table[hashes & self._mask]
+        return found
+
+
 class Sketches:
     """Many sketches, to hold texts against."""
 
@@ -68,6 +90,7 @@ class Sketches:
         hashes = np.concatenate([np.zeros(0, np.uint64), *sketches])
         order = np.argsort(hashes, kind="stable")
         self._hashes, self._owners = hashes[order], owners[order]
+        self._filter = Members(self._hashes)
 
     def __len__(self) -> int:
         return len(self._sketches)
@@ -77,8 +100,13 @@ class Sketches:
         """Hashes of each sketch."""
         return [len(sketch) for sketch in self._sketches]
 
+    def may_touch(self, shingles: Hashes) -> bool:
+        """Whether `shingles` hold a hash of some sketch; False is certain, so most texts need no comparison."""
+        return bool(self._filter.possible(shingles).any())
+
     def touched(self, shingles: Hashes) -> npt.NDArray[np.int64]:
         """How many hashes of each sketch are among `shingles` (in any order): int64 [sketches]."""
+        shingles = shingles[self._filter.possible(shingles)]
         place = np.searchsorted(self._hashes, shingles)
         there = place < len(self._hashes)
         there[there] = self._hashes[place[there]] == shingles[there]

@@ -126,7 +126,7 @@ REMAINS = {
     "data/clean/web/drops.jsonl": ("data/clean/web", page),
     "data/models/base/samples.json": ("data/models", page),
     ".scratch/fetch/web-1/00000/documents/00000.parquet": (".scratch/fetch", table),
-    ".dvc/cache/files/md5/ab/cdef": (".dvc/cache", gzipped),
+    ".dvc/cache/files/md5/ab/cdef": ("DVC's cache", gzipped),
     "mlruns/1/run/artifacts/samples.json": ("MLflow's artifacts", page),
     "cache/files/host/a.whl": ("downloads", zipped),
     "cache/files/host/a.warc.gz": ("downloads", gzipped),
