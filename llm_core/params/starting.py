@@ -169,8 +169,7 @@ def _evaluation(benchmarks: Mapping[str, str]) -> str:
         [
             *lines,
             f"  tasks: [{', '.join([*tasks, *benchmarks])}]",
-            "  limit: 200 # items of each; null for all",
-            "  prompts: [] # beginnings that the model continues in the report",
+            *_EVALUATION.splitlines(),
             "",
         ]
     )
@@ -243,6 +242,24 @@ model: # llama of a size for this corpus and two CPU cores; `scale` counts the l
   feed_forward: {feed_forward}
   tie_embeddings: true
 """
+
+_EVALUATION = """  limit: 200 # items of each; null for all
+  num_fewshot: 0
+  fewshot_seeds: [1234]
+  batch_size: 32
+  dtype: float32
+  add_bos_token: null
+  chat: false
+  prompts: [The] # beginnings that the model continues in the report
+  language_modelling: {tokens_per_source: 30000, context: 256, stride: 256}
+  answers: 200 # questions of a finetune's test rows; null for all
+  answer_tokens: 24
+  registry: language-model # registered names begin with it
+  gate: {metrics: [bits_per_byte], margin: 0.0, confidence: 0.95} # of base; a finetune is compared by its own score
+
+report: {price_per_hour: 0.0}
+
+scaling: {rungs: {}} # experiments/scaling/dvc.yaml"""
 
 _NO_FINETUNES = """finetuning: # llm-core finetune --help lists the methods
   runs: {} # NAME: {method: classification, parent: base, data: {path: FILE, columns: {text: …, label: …}}}
