@@ -1,6 +1,6 @@
 """Bits per byte and perplexity of texts under a causal language model, beside `xz -9` and random weights.
 
-A document is begin token (where the tokenizer has one) + its tokens + end token; the begin token
+A document is begin token + its tokens + end token, as in training (`models.prompts.document_frame`); the begin token
 is given, everything else is predicted exactly once. Documents longer than the context are read in
 windows that advance by `stride`; a window scores only what the one before it did not. Bits per byte
 divide by the UTF-8 bytes of the text, so that tokenizers, and compressors, can be compared.
@@ -18,7 +18,7 @@ from llm_core.errors import UserError
 from llm_core.evaluation.statistics import detectable, ratio_and_error, student
 from llm_core.formats.documents import document_files, read_batches
 from llm_core.models.loading import context_of, device_of
-from llm_core.models.prompts import encode_text
+from llm_core.models.prompts import document_frame, encode_text
 from llm_core.models.windows import windows
 from llm_core.params.evaluation import LanguageModelling
 from llm_core.runtime.digests import short_hash
@@ -56,8 +56,7 @@ def read_texts(inputs: list[str], tokenizer: Any, tokens_per_source: int | None)
         raise UserError(f"{', '.join(inputs)}: no text to measure bits per byte on")
     if blank:
         log(f"bits per byte: {blank} documents without text are left out")
-    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    begin, end = document_frame(tokenizer)
     chosen = []
     for source, members in sorted(by_source.items()):
         tokens = 0

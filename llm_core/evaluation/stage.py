@@ -23,7 +23,7 @@ from llm_core.evaluation.language_modelling import (
     xz_bits_per_byte,
 )
 from llm_core.models import loading
-from llm_core.models.prompts import encode_text
+from llm_core.models.prompts import encode_prompt
 from llm_core.params import Params
 from llm_core.runtime import json_lines
 from llm_core.runtime.digests import content_digest
@@ -202,8 +202,7 @@ def _language_modelling(rows: list[Row], texts: list[Text], model: Path, params:
 
 
 def _samples(network: Any, tokenizer: Any, prompts: list[str]) -> list[dict[str, str]]:
-    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    ids = [begin + encode_text(tokenizer, prompt) for prompt in prompts]
+    ids = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     texts = generate(network, tokenizer, ids, 40)
     return [{"prompt": prompt, "continuation": text} for prompt, text in zip(prompts, texts, strict=True)]
 
