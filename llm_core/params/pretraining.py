@@ -90,7 +90,7 @@ class Pretraining(Section):
     """Steps between rows of the training log."""
     sample_every: int = Field(100, ge=0)
     """Steps between generated samples in the log; 0 for none."""
-    sample_prompts: tuple[str, ...] = ("The President of the United States", "In the beginning")
+    sample_prompts: tuple[str, ...] = ("The",)
     """What the samples continue."""
     sample_tokens: int = Field(40, ge=1)
     """Tokens of a sample."""
