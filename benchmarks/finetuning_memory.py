@@ -38,7 +38,7 @@ def child(adapter: str, scope: str, folder: Path, batch: int) -> None:
 
     section = {"adapter": adapter, "max_steps": STEPS, "micro_batch": batch, "zero_stage": None, "evaluations": 1}
     section |= {"scored_items": 2, "max_new_tokens": 4, "max_length": 512}
-    params = Params.model_validate({"finetuning": {"instruction": section}})
+    params = Params.model_validate({"finetuning": {"runs": {"instruction": section}}})
     os.chdir(folder)
     began = time.process_time()
     if scope == "verb":
@@ -48,7 +48,7 @@ def child(adapter: str, scope: str, folder: Path, batch: int) -> None:
         scratch.mkdir()
         tokenizer = load_tokenizer("base")
         rows = read_rows(Path("rows"), "instruction")
-        own = params.finetuning.instruction
+        own = params.finetuning.run("instruction")
         job = Job("instruction", Path("base"), "decoder", adapter, rows, own, 1, scratch, Run(None, "", ""), tokenizer)
         instruction.finetune(job)
     print(json.dumps({"peak": peak(), "imported": imported, "cpu_seconds": round(time.process_time() - began, 1)}))

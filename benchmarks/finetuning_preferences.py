@@ -12,7 +12,7 @@ after, the change with its 95 % interval (1.96 paired standard errors over test 
 - dpo: the same share by log-probability; DPO's margin, beta * (log-ratio of right - log-ratio of wrong); the win rate
   of greedy answers, trained model against start, judged by word F1 (SQuAD's) with the right answer; ties are counted
   separately.
-- rlhf: GRPO on finetuning.rlhf.reward; the rewards of greedy answers; KL from the start in nats an answer.
+- rlhf: GRPO on the reward of the run rlhf; the rewards of greedy answers; KL from the start in nats an answer.
 
 The parameters are those of params.yaml. About three to six CPU minutes for each method with the default model of 4
 million parameters; set OMP_NUM_THREADS=1.
@@ -56,9 +56,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
         for method in options.methods:
-            params = load(options.params, [f"finetuning.{method}.zero_stage=null", *options.set])
+            params = load(options.params, [f"finetuning.on_demand.{method}.zero_stage=null", *options.set])
             data = folder / f"{method}-rows"
-            prepare(method, options.split, data, params)
+            prepare(method, data, params, options.split)
             start = options.base if method == "reward" else options.instruction
             began = time.process_time()
             metrics = finetune(method, start, data, folder / method, params)

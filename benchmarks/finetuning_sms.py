@@ -70,11 +70,13 @@ def main() -> None:
         data = Path(folder) / "rows"
         for adapter in options.adapters:
             own = FULL if adapter == "full" else ADAPTER
-            knobs = COMMON | {f"classification.{key}": value for key, value in own.items()}
-            texts = [f"finetuning.{key}={value}" for key, value in knobs.items()]
-            params = load(options.params, [*texts, f"finetuning.classification.adapter={adapter}", *options.set])
+            knobs = COMMON | own
+            texts = [f"finetuning.on_demand.classification.{key}={value}" for key, value in knobs.items()]
+            params = load(
+                options.params, [*texts, f"finetuning.on_demand.classification.adapter={adapter}", *options.set]
+            )
             if not data.exists():
-                found["rows"] = prepare("classification", options.data, data, params)
+                found["rows"] = prepare("classification", data, params, options.data)
                 rows = read_rows(data, "classification")
                 labels = sorted({row["label"] for row in rows["train"]})
                 truth = np.array([labels.index(row["label"]) for row in rows["test"]])

@@ -129,7 +129,14 @@ CHECKS = (
     Check("round_trip", ("tokenizer",), _round_trip, True, "Decoding what was encoded gives the same text."),
     Check("conservation", ("tokenize",), _conservation, True, "Each document of the split is in the tokens, once."),
     Check("loss", ("pretrain",), _loss, True, "Losses are finite, and near the best accepted model's."),
-    Check("gate", ("register",), _gate, True, "The challenger is better than the champion, by evaluation.gate.", True),
+    Check(
+        "gate",
+        ("register", "register-run"),
+        _gate,
+        True,
+        "The challenger is better than the champion, by evaluation.gate or its finetune's gate.",
+        True,
+    ),
 )
 
 

@@ -24,7 +24,7 @@ from pipelines.plan import cost, expectation, price_of_cpu_hour, stale_reasons
 from pipelines.stage_run import StageRun, run_stage
 
 GROUPS = {  # group in the UI -> stages of dvc.yaml; `meta: {group: …}` wins
-    "sources": ("inputs", "download", "benchmarks", "extract"),
+    "sources": ("inputs", "download", "dataset", "benchmarks", "extract"),
     "documents": ("clean", "dedup", "decontaminate", "split", "mix"),
     "tokens": ("tokenizer", "tokenize"),
     "models": (
@@ -39,11 +39,14 @@ GROUPS = {  # group in the UI -> stages of dvc.yaml; `meta: {group: …}` wins
     ),
     "evaluation": (
         "evaluate",
+        "evaluate-run",
         "evaluate-retrieval",
         "evaluate-reader",
         "evaluate-tuned",
         "register",
+        "register-run",
         "promote",
+        "promote-run",
         "compare",
         "card",
         "report",

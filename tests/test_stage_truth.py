@@ -144,8 +144,8 @@ def project(folder: Path) -> Path:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["sources"] = {"factbook": {"kind": "files", "paths": ["corpus"], "license": "public-domain"}}
     params["launch"] = {"cleaning": {"workers": 1}}
-    tiny = {**TINY, "pretraining.steps": 2, "finetuning.instruction.max_steps": 2, "evaluation.limit": 2}
-    tiny |= {"evaluation.models": ["instruction"], "evaluation.tasks": ["arc_easy"], "evaluation.gates": {}}
+    tiny = {**TINY, "pretraining.steps": 2, "finetuning.runs.instruction.max_steps": 2, "evaluation.limit": 2}
+    tiny |= {"evaluation.tasks": ["arc_easy"]}
     for key, value in tiny.items():
         section = params
         *parents, last = key.split(".")
@@ -251,16 +251,16 @@ def add_dep(what: str) -> Callable[[Stage], Stage]:
         ("pretrain", unlist("data/tokens"), "reads data/tokens/train, which is no dep"),
         ("pretrain", add_dep("data/split/train"), "lists the dep data/split/train, which is never read"),
         (
-            "evaluate@instruction",
+            "evaluate-run@instruction",
             unlist("evaluation.prompts"),
             "reads the param evaluation.prompts, which is not listed",
         ),
         (
-            "evaluate@instruction",
+            "evaluate-run@instruction",
             unlist("evaluation.add_bos_token"),
             "reads the param evaluation.add_bos_token, which is not listed",
         ),
-        ("evaluate@instruction", add_dep("data/benchmarks"), "lists the dep data/benchmarks twice"),
+        ("evaluate-run@instruction", add_dep("data/benchmarks"), "lists the dep data/benchmarks twice"),
         ("report", unlist("sources"), "reads the param sources.factbook.license, which is not listed"),
         ("report", unlist("data/clean"), "reads data/clean/factbook/metrics.json, which is no dep"),
         ("report", add_dep("llm_core/serving"), "lists the code llm_core/serving, which is never imported"),

@@ -39,12 +39,14 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "decontaminate": ("decontaminate", "Drop documents that overlap with the items of benchmarks."),
         "split": ("split", "Hold out whole documents of each source, near-duplicates on one side."),
         "mix": ("mix", "Weigh the sources of the training side, epochs capped, exact to the document."),
-        "train-tokenizer": ("train_tokenizer", "Train a byte-level BPE tokenizer on documents."),
+        "fetch-model": ("fetch_model", "Take an open model: a local folder, or one commit of the hub."),
+        "train-tokenizer": ("train_tokenizer", "Train a byte-level BPE on documents, or take a model's own tokenizer."),
         "tokenize": ("tokenize", "Encode documents into memory-mapped Arrow token shards."),
     },
     "Training": {
         "pretrain": ("pretrain", "Train a language model with DeepSpeed ZeRO; resumes exactly."),
-        "finetune-data": ("finetune_data", "Read, check and split the rows of one finetuning method."),
+        "fetch-dataset": ("fetch_dataset", "Fetch a data set of the Hugging Face hub as rows for finetuning."),
+        "finetune-data": ("finetune_data", "Read, check and split the rows of one finetune."),
         "finetune": (
             "finetune",
             "Finetune a model by one method; all weights, LoRA or QLoRA.",
@@ -94,6 +96,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "summary": ("summary", "The last run in a few lines, and where to look."),
     },
     "Orchestration": {
+        "init": ("init", "Write a params.yaml for your own documents, tasks and models."),
         "params": ("params", "Print every knob of params.yaml with its meaning, type and present value."),
         "preset": ("preset", "Make a params.yaml of a preset, comments kept, or list how presets differ."),
         "inputs": ("inputs", "Write digests of the local files that params.yaml names; stages depend on them."),

@@ -1,5 +1,6 @@
 """`llm-core evaluate`: a model's scores, with errors and baselines."""
 
+import itertools
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,6 @@ app = verb_app()
 STANDARD = {
     "heldout": "data/split/heldout",
     "benchmarks": "data/benchmarks",
-    "answers": "data/finetuning/instruction/test.jsonl",
     "touched": "data/decontaminated/touched_items.jsonl",
 }
 
@@ -29,8 +29,8 @@ def evaluate(
     benchmarks: Annotated[
         Path | None, typer.Option("--benchmarks", help=f"Folder of benchmark items [{STANDARD['benchmarks']}].")
     ] = None,
-    answers: Annotated[
-        Path | None, typer.Option("--answers", help=f"Test file of chat questions [{STANDARD['answers']}].")
+    rows: Annotated[
+        Path | None, typer.Option("--rows", help="What `finetune-data` wrote for this model's finetune, if it has one.")
     ] = None,
     touched: Annotated[
         Path | None, typer.Option("--touched", help=f"Items that the training text holds [{STANDARD['touched']}].")
@@ -43,22 +43,32 @@ def evaluate(
     from llm_core.models.loading import load_tokenizer
 
     params = read_params(params_file, overrides)
-    for option, file in (("--answers", answers), ("--touched", touched)):
-        if file and not file.is_file():
-            raise UserError(f"{option} {file}: no such file")
+    if touched and not touched.is_file():
+        raise UserError(f"--touched {touched}: no such file")
+    answers = rows / "test.jsonl" if rows else None
+    if answers and not answers.is_file():
+        raise UserError(f"--rows {rows}: holds no test.jsonl; `llm-core finetune-data` writes it")
+    if answers and not _has_questions(answers):
+        answers = None  # rows of a method without conversations: their scores lie beside the model
     if touched and not (benchmarks or _standard("benchmarks")):
         raise UserError(f"--touched {touched}: has no effect without --benchmarks")
     if answers and not load_tokenizer(model).chat_template:
-        raise UserError(f"--answers {answers}: {model} has no chat template, so it answers no chat questions")
+        raise UserError(f"--rows {rows}: {model} has no chat template, so it answers no chat questions")
     run(
         model,
         out,
         params,
         inputs=inputs or ([STANDARD["heldout"]] if _standard("heldout") else None),
         benchmarks=benchmarks or _standard("benchmarks"),
-        answers=answers or _standard("answers"),
+        answers=answers,
         touched=touched or _standard("touched"),
     )
+
+
+def _has_questions(file: Path) -> bool:
+    from llm_core.runtime import json_lines
+
+    return all("messages" in row for _, row in itertools.islice(json_lines.read_rows(file), 1))
 
 
 def _standard(kind: str) -> Path | None:

@@ -8,37 +8,36 @@ from typing import Annotated
 import typer
 
 from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, repeated, verb_app
-from llm_core.training.finetuning.registry import method as find_method
 from llm_core.training.finetuning.registry import methods
 
 app = verb_app()
-MethodName = Annotated[
+RunName = Annotated[
     str,
     typer.Argument(
-        help="One of: " + " ".join(f"{name} ({method.help.rstrip('.')})." for name, method in methods().items()),
-        metavar="METHOD",
+        help="A run of `finetuning` in params.yaml; or a method, with its default knobs: "
+        + " ".join(f"{name} ({method.help.rstrip('.')})." for name, method in methods().items()),
+        metavar="NAME",
     ),
 ]
 
 
 @app.command()
 def finetune(
-    method: MethodName,
+    name: RunName,
     model: Annotated[Path, typer.Option("--model", help="Model folder in the Hugging Face layout.")],
-    data: Annotated[Path, typer.Option("--data", help="What `finetune-data METHOD` wrote.")],
+    data: Annotated[Path, typer.Option("--data", help="What `finetune-data NAME` wrote.")],
     out: Out,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
     """Finetune a model, resuming after a kill; writes the merged model, the adapter, log, samples and metrics.json."""
     params = read_params(params_file, overrides)
-    find_method(method)
-    section = getattr(params.finetuning, method)
+    section = params.finetuning.run(name)
     from llm_core.training.deepspeed_ops import leave_group
     from llm_core.training.finetuning import stage
 
     if section.processes > 1 and "RANK" not in os.environ:
         given = ["--model", str(model), "--data", str(data), "--out", str(out), *repeated(params_file, overrides)]
-        sys.exit(stage.launch(section.processes, ["finetune", method, *given]))
-    stage.finetune(method, model, data, out, params)
+        sys.exit(stage.launch(section.processes, ["finetune", name, *given]))
+    stage.finetune(name, model, data, out, params)
     leave_group()

@@ -1,11 +1,11 @@
-"""`llm-core finetune-data`: rows for a finetuning method."""
+"""`llm-core finetune-data`: the rows of a finetune."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from llm_core.cli.finetune import MethodName
+from llm_core.cli.finetune import RunName
 from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
 
 app = verb_app()
@@ -13,23 +13,22 @@ app = verb_app()
 
 @app.command()
 def finetune_data(
-    method: MethodName,
+    name: RunName,
     out: Out,
     source: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--in",
-            help="A `split` folder (the Factbook's fields become rows), a file or folder (JSONL, JSON, CSV, TSV, "
-            "Parquet), or a preset: imdb, ag_news, sms_spam, alpaca, dolly, flan, hh_rlhf, ultrafeedback.",
+            help="Instead of data.path: a `split` folder (the Factbook's fields become rows), a file or a folder "
+            "(JSONL, JSON, CSV, TSV, Parquet), or a preset: imdb, ag_news, sms_spam, alpaca, dolly, flan, hh_rlhf, "
+            "ultrafeedback.",
         ),
-    ] = "data/split",
+    ] = None,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
-    """Read, check and split the rows of one method into train, held-out and test."""
+    """Read, check and split the rows of one finetune into train, held-out and test."""
     params = read_params(params_file, overrides)
     from llm_core.training.finetuning.data.stage import prepare
-    from llm_core.training.finetuning.registry import method as find_method
 
-    find_method(method)
-    prepare(method, source, out, params)
+    prepare(name, out, params, source)

@@ -45,7 +45,7 @@ def promote(
         for row in rows:
             say(f"{row['version']:>4}  {row['model']:<28} {row['aliases']:<22} {row['gate']}")
         return
-    decide = partial(judge, gate=gate_of(model, params.evaluation), seed=params.seed)
+    decide = partial(judge, gate=gate_of(model, params), seed=params.seed)
     passed, reason = registry.promote(version, decide, name)
     if not passed:
         raise UserError(f"{name} version {version} stays challenger: {reason}")

@@ -19,7 +19,7 @@ def register(
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
-    """Register a model as challenger and put it to its gate (evaluation.gates, else evaluation.gate).
+    """Register a model as challenger and put it to its gate (its finetune's, else evaluation.gate).
 
     A model that fails the gate is registered all the same, and the exit code is 0: the decision is in --out, and
     `llm-core promote --record` follows it.
@@ -32,5 +32,5 @@ def register(
 
     params = read_params(params_file, overrides)
     name = registered_name(params.evaluation.registry, model)
-    decide = partial(judge, gate=gate_of(model.name, params.evaluation), seed=params.seed)
+    decide = partial(judge, gate=gate_of(model.name, params), seed=params.seed)
     run(model, evaluation, figures(read_json(evaluation / "metrics.json")), decide, out, name)

@@ -1,8 +1,12 @@
 """The gate to champion: the challenger must be better on every metric, by a margin, with confidence.
 
 Both models are compared on the very same items (documents, for bits per byte), by the paired
-bootstrap. Improvements are positive, whatever the metric's direction. Too few common items, or a
-metric that one of the two lacks, is no proof, and so no promotion.
+bootstrap. Improvements are positive, whatever the metric's direction. A metric that the challenger lacks, or one on
+too few items, is no proof, and so no promotion.
+
+A champion that was evaluated on other items (another corpus, other rows) cannot be compared with: a new comparison
+begins with the challenger, which becomes champion, and the reason says so. Otherwise a changed corpus would close the
+gate for ever.
 """
 
 import math
@@ -13,7 +17,9 @@ from llm_core.errors import UserError
 from llm_core.evaluation.catalog import main_metric
 from llm_core.evaluation.results import read_results
 from llm_core.evaluation.statistics import Difference, paired_bootstrap
-from llm_core.params.evaluation import Evaluation, Gate
+from llm_core.params import Params
+from llm_core.params.evaluation import Gate
+from llm_core.params.finetuning import methods
 
 Row = dict[str, Any]
 Results = dict[str, list[Row]]
@@ -30,7 +36,7 @@ class Decision(NamedTuple):
 
 def decide(champion: Results | None, challenger: Results, gate: Gate, seed: int) -> Decision:
     """Judge `challenger` against `champion` (None: there is none yet, then the challenger needs only its scores)."""
-    missing = [metric for metric in gate.metrics if metric not in challenger]
+    missing = [metric for metric in gate.metrics if not challenger.get(metric)]
     if missing:
         there = ", ".join(sorted(metric for metric in challenger if challenger[metric])) or "no metric"
         return Decision(False, f"not measured: {', '.join(missing)} (its evaluation has {there})", {})
@@ -39,7 +45,12 @@ def decide(champion: Results | None, challenger: Results, gate: Gate, seed: int)
     found: dict[str, Difference] = {}
     failures: list[str] = []
     passes: list[str] = []
-    for metric in gate.metrics:
+    common = [metric for metric in gate.metrics if _share_items(champion, challenger, metric)]
+    others = ", ".join(metric for metric in gate.metrics if metric not in common)
+    if not common:
+        reason = f"the champion was evaluated on other items ({others}: too few in common), so a new comparison begins"
+        return Decision(True, reason, {})
+    for metric in common:
         try:
             result = found[metric] = difference(champion, challenger, metric, gate, seed)
         except UserError as error:
@@ -51,7 +62,8 @@ def decide(champion: Results | None, challenger: Results, gate: Gate, seed: int)
     if failures:
         needed = f"more than {gate.margin:g} in {gate.confidence:.0%} of resamples of at least {FEWEST_ITEMS} items"
         return Decision(False, f"not better by {needed}: {'; '.join(failures)}", found)
-    return Decision(True, f"better: {'; '.join(passes)}", found)
+    aside = f"; on other items than the champion, so not compared: {others}" if others else ""
+    return Decision(True, f"better: {'; '.join(passes)}{aside}", found)
 
 
 def judge(champion: Path | None, challenger: Path, gate: Gate, seed: int) -> tuple[bool, str]:
@@ -60,15 +72,22 @@ def judge(champion: Path | None, challenger: Path, gate: Gate, seed: int) -> tup
     return decision.passed, decision.reason
 
 
-def gate_of(model: str, params: Evaluation) -> Gate:
-    """The gate of a model, by its folder's name. Raises UserError where a gate is for a model that there is not."""
-    strangers = [name for name in params.gates if name != model and name not in params.models]
-    if strangers and "gates" in params.model_fields_set:
-        raise UserError(
-            f"evaluation.gates names {', '.join(strangers)}, which evaluation.models does not have "
-            f"({', '.join(params.models)})"
-        )
-    return params.gates.get(model, params.gate)
+def _share_items(champion: Results, challenger: Results, metric: str) -> bool:
+    """Whether both were evaluated on the same items of a metric: enough of them, or all that the champion has."""
+    old = {(row.get("source"), row["id"]) for row in champion.get(metric, [])}
+    common = old & {(row.get("source"), row["id"]) for row in challenger[metric]}
+    return bool(common) and (len(common) >= FEWEST_ITEMS or common == old)
+
+
+def gate_of(model: str, params: Params) -> Gate:
+    """The gate of a model, by its folder's name: that of its finetune, or else `evaluation.gate`.
+
+    A finetune without a gate of its own is compared by its method's score.
+    """
+    run = params.finetuning.find(model)
+    if run is None:
+        return params.evaluation.gate
+    return run.gate or params.evaluation.gate.model_copy(update={"metrics": [methods()[run.method].score]})
 
 
 def difference(before: Results, after: Results, metric: str, gate: Gate, seed: int) -> Difference:
@@ -77,7 +96,7 @@ def difference(before: Results, after: Results, metric: str, gate: Gate, seed: i
     pairs = [(old[key], row) for row in after.get(metric, []) if (key := (row.get("source"), row["id"])) in old]
     if not pairs:
         raise UserError(f"{metric}: no items in common")
-    first = "bits" if metric == "bits_per_byte" else metric if metric == "exact_match" else None
+    first = "bits" if metric == "bits_per_byte" else metric if metric in pairs[0][1] else None
     first = first or main_metric(metric, pairs[0][1])
     unfit = sum(not all(_is_number(row.get(first)) for row in pair) for pair in pairs)
     if unfit:

@@ -12,6 +12,7 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.evaluation.chat_answers import answer_questions, generate, summarize_answers
+from llm_core.evaluation.finetuned import read_tested, summarize_tested
 from llm_core.evaluation.harness import score_over_seeds, summarize
 from llm_core.evaluation.language_modelling import (
     Row,
@@ -22,7 +23,7 @@ from llm_core.evaluation.language_modelling import (
     xz_bits_per_byte,
 )
 from llm_core.models import loading
-from llm_core.models.prompts import encode_text
+from llm_core.models.prompts import encode_prompt
 from llm_core.params import Params
 from llm_core.runtime import json_lines
 from llm_core.runtime.digests import content_digest
@@ -32,8 +33,8 @@ from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tracking import runs
 
 Metrics = dict[str, Any]
-READ = ("tasks", "limit", "num_fewshot", "fewshot_seeds", "batch_size", "dtype", "add_bos_token", "chat", "prompts",
-        "answers", "answer_tokens")  # fmt: skip
+READ = ("tasks", "limit", "num_fewshot", "fewshot_seeds", "batch_size", "dtype", "add_bos_token", "chat", "prompts")
+ANSWERED = ("answers", "answer_tokens")
 """Params of `evaluation` that are read here, beside language_modelling; the tracker notes these alone."""
 
 
@@ -51,16 +52,18 @@ def evaluate(
 
     `inputs`: held-out documents or .txt files; `benchmarks`: the folder of `fetch-benchmarks`; `answers`: a
     test file of chat questions; `touched`: decontaminate's touched_items.jsonl. What is None is not measured.
-    Raises UserError: no causal language model at `model`, a file missing or of another kind.
+    A finetuned model that is no causal language model (a classifier, an encoder) has the scores of its own test rows
+    alone. Raises UserError: no model that can be scored at `model`, a file missing or of another kind.
     """
+    tested = read_tested(model)
+    if tested and not continues_text(model):
+        return _write(model, out, params, {"finetuned": summarize_tested(model, *tested)}, tested[1], [], {})
     chosen = params.evaluation
     network, tokenizer = load(model, chosen.dtype)
     metrics: Metrics = {"parameters": sum(parameter.numel() for parameter in network.parameters())}
     rows: list[Row] = []
     if inputs:
         texts = read_texts(inputs, tokenizer, chosen.language_modelling.tokens_per_source)
-        if not texts:
-            raise UserError(f"{', '.join(inputs)}: no text to measure bits per byte on")
         with timed("bits per byte"):
             rows += score_texts(network, texts, chosen.language_modelling, chosen.batch_size, "bits per byte")
             metrics["bits_per_byte"] = _language_modelling(rows, texts, model, params)
@@ -77,14 +80,33 @@ def evaluate(
             )
         rows += items
         metrics["answers"] = summarize_answers(items)
+    if tested and tested[0] not in {row["task"] for row in rows}:
+        rows += tested[1]
+        metrics["finetuned"] = summarize_tested(model, *tested)
     samples = [] if not chosen.prompts else _samples(network, tokenizer, chosen.prompts)
+    datasets = dict.fromkeys([*(inputs or []), *([str(benchmarks)] if benchmarks else [])], "evaluation")
+    return _write(model, out, params, metrics, rows, samples, datasets)
+
+
+def _write(
+    model: Path,
+    out: Path,
+    params: Params,
+    metrics: Metrics,
+    rows: list[Row],
+    samples: list[dict[str, str]],
+    datasets: dict[str, str],
+) -> Metrics:
+    """Write the four files of an evaluation, note it in the tracker, and show its figures."""
     metrics = rounded(metrics)
     with output_folder(out) as folder:
         write_json(folder / "metrics.json", metrics)
         write_json(folder / "samples.json", samples)
-        write_json(folder / "about.json", {"model": str(model), "digest": _digest(model), "tasks": chosen.tasks})
+        write_json(
+            folder / "about.json", {"model": str(model), "digest": _digest(model), "tasks": params.evaluation.tasks}
+        )
         json_lines.write_rows(folder / "results.jsonl", rows)
-    _track(model, out, params, metrics, inputs, benchmarks)
+    _track(model, out, params, metrics, datasets)
     report({"figures": figures(metrics)})
     for line in lines(metrics):
         log(line)
@@ -95,6 +117,15 @@ def load(model: Path, dtype: str = "float32") -> tuple[Any, Any]:
     """(network in eval mode, tokenizer). Raises UserError where `model` is no causal language model."""
     loaded = loading.load(model, kinds=("decoder",), dtype=dtype)
     return loaded.network, loaded.tokenizer
+
+
+def continues_text(model: Path) -> bool:
+    """Whether `model` is a causal language model."""
+    try:
+        loading.check_purpose(model, loading.read_config(model), "language", ("decoder",))
+    except UserError:
+        return False
+    return True
 
 
 def read_touched(file: Path) -> dict[str, set[str]]:
@@ -130,6 +161,9 @@ def lines(metrics: Metrics) -> list[str]:
     if answer := metrics.get("answers"):
         baseline = f"most frequent answer {answer['most_frequent_answer']:.4f}"
         told.append(f"exact match: {with_error(answer, 'exact_match')}, {baseline} ({answer['items']} questions)")
+    if own := metrics.get("finetuned"):
+        beside = "".join(f", {name.replace('_', ' ')} {value:.4f}" for name, value in own["baselines"].items())
+        told.append(f"{own['score']}: {with_error(own, own['score'])}{beside} ({own['items']} test rows)")
     return told
 
 
@@ -168,8 +202,7 @@ def _language_modelling(rows: list[Row], texts: list[Text], model: Path, params:
 
 
 def _samples(network: Any, tokenizer: Any, prompts: list[str]) -> list[dict[str, str]]:
-    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    ids = [begin + encode_text(tokenizer, prompt) for prompt in prompts]
+    ids = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     texts = generate(network, tokenizer, ids, 40)
     return [{"prompt": prompt, "continuation": text} for prompt, text in zip(prompts, texts, strict=True)]
 
@@ -178,16 +211,17 @@ def _digest(model: Path) -> str:
     return content_digest(model) if Path(model).exists() else str(model)
 
 
-def _track(
-    model: Path, out: Path, params: Params, metrics: Metrics, inputs: list[str] | None, benchmarks: Path | None
-) -> None:
-    settings: dict[str, Any] = {f"evaluation.{name}": getattr(params.evaluation, name) for name in READ}
+def _track(model: Path, out: Path, params: Params, metrics: Metrics, datasets: Mapping[str, str]) -> None:
+    settings: dict[str, Any] = {
+        f"evaluation.{name}": getattr(params.evaluation, name)
+        for name in (*READ, *(ANSWERED if "answers" in metrics else ()))
+    }
     settings |= flatten(params.evaluation.language_modelling, "evaluation.language_modelling.")
     tags = {"model": str(model), "model_digest": _digest(model), "evaluation_digest": content_digest(out)}
     with runs.run("evaluate", settings, tags) as run:
         run.metrics(figures(metrics))
-        for path in [*(inputs or []), *([str(benchmarks)] if benchmarks else [])]:
+        for path, context in datasets.items():
             if Path(path).exists():
-                run.dataset(path, "evaluation")
+                run.dataset(path, context)
         run.artifact(out / "results.jsonl")
         run.artifact(out / "samples.json")

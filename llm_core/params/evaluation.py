@@ -84,8 +84,9 @@ class Gate(Section):
 class Evaluation(Section):
     """Knobs of evaluation."""
 
-    models: list[str] = Field(default_factory=lambda: ["base", "instruction"])
-    """Folders below data/models that the graph evaluates and registers."""
+    models: list[str] = Field(default_factory=lambda: ["base"])
+    """Folders below data/models that the graph evaluates as language models and registers, beside the finetunes of
+    `finetuning.runs`, which it always evaluates."""
     benchmarks: Benchmarks = Benchmarks()
     tasks: list[str] = Field(default_factory=lambda: ["arc_easy", "lambada_openai", "piqa"])
     """Benchmarks that are scored; every one must have been fetched."""
@@ -108,18 +109,10 @@ class Evaluation(Section):
     """Questions of the finetuning test file that are answered, spread evenly; null answers all."""
     answer_tokens: int = Field(24, ge=1)
     """Maximum length of an answer, in tokens."""
-    prompts: list[str] = Field(
-        default_factory=lambda: [
-            "In the beginning",
-            "The people of the United States",
-            "The capital of France is",
-            "O Romeo,",
-        ]
-    )
+    prompts: list[str] = Field(default_factory=lambda: ["The", "This is"])
     """Beginnings that the model continues for a reader of the report."""
     text_metrics: TextMetrics = TextMetrics()
     registry: str = Field("language-model", pattern=r"^[\w.-]+$")
     """Registered names begin with it: the folder data/models/base becomes `language-model-base`."""
     gate: Gate = Gate()
-    gates: dict[str, Gate] = Field(default_factory=lambda: {"instruction": Gate(metrics=["exact_match"])})
-    """A model's own gate, by its folder's name, where it is judged by something else than `gate`."""
+    """Of `models`; a finetune has its own, `finetuning.runs.NAME.gate`."""

@@ -1,27 +1,23 @@
-"""Params of finetuning: which methods the graph runs, and the knobs of each.
+"""Params of finetuning: named runs, each a method with its parent model, its data and its knobs.
 
-`methods` is what dvc.yaml iterates over: the method's name and the model it starts from. Each method's own section
-sits beside it, so that a stage depends on its own knobs alone. The type of that section belongs to the method's module
-(`llm_core.training.finetuning.method`); the modules are found when params are first read.
+dvc.yaml iterates over the runs, so that a stage depends on its own run alone, and several runs may have one method. The
+type of a run is that of its method's knobs (`llm_core.training.finetuning.method`) with the fields of `Run`; the
+methods' modules are found when params are first read.
 """
 
+import re
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, cast
 
-from pydantic import ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, create_model, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from llm_core.errors import UserError
 from llm_core.params.base import Section
+from llm_core.params.evaluation import Gate
 from llm_core.params.plugins import discover
 
 PACKAGE, GROUP = "llm_core.training.finetuning.methods", "llm_core.finetuning_methods"
-
-
-class Parent(Section):
-    """Where a method of the default graph starts."""
-
-    parent: str = "base"
-    """Folder under data/models that the method finetunes."""
 
 
 class Lora(Section):
@@ -38,8 +34,13 @@ class Lora(Section):
 
 
 class Data(Section):
-    """How data sets are read, checked and split."""
+    """Where a run's rows come from, and how they are read, checked and split."""
 
+    path: str = Field("data/split", min_length=1)
+    """A file or folder (JSONL, JSON, CSV, TSV, Parquet), a data set of `finetuning.datasets` (data/datasets/NAME), or a
+    `split` folder of documents: the World Factbook in it becomes the method's default rows."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Name that the method knows -> name of the column in the data set, for columns that are called otherwise."""
     format: str = "auto"
     """Layout of the rows, which every row must have; auto takes the layout of the first row. Instruction: alpaca,
     messages, sharegpt, dolly, pairs, completion, question; dpo and reward: preference, hh-rlhf; the others read one
@@ -111,70 +112,138 @@ def methods() -> dict[str, Any]:
     return discover(PACKAGE, "METHOD", GROUP)
 
 
+class Run(Training):
+    """A named finetune. Beside these fields it has the knobs of its method."""
+
+    method: str = ""
+    """The finetuning method; empty takes the method that has the run's name."""
+    parent: str = "base"
+    """Folder under data/models that the run starts from: `base`, another run, or a model of `open_models`."""
+    data: Data = Data()
+    gate: Gate | None = None
+    """When the run's model becomes champion; null compares the method's own score."""
+
+
 @cache
-def _sections() -> type[Section]:
-    """A section with the section of every method."""
-    fields: dict[str, Any] = {name: (method.params, method.params()) for name, method in methods().items()}
-    return create_model("Methods", __base__=Section, **fields)
+def run_type(method: str) -> type[Run]:
+    """The type of the runs of a method: its knobs and the fields of `Run`."""
+    base: Any = (methods()[method].params, Run)
+    return cast("type[Run]", create_model(f"{method.title()}Run", __base__=base))
+
+
+class Dataset(Section):
+    """A data set of the Hugging Face hub, fetched into data/datasets/NAME."""
+
+    path: str = ""
+    """Name on the hub, OWNER/NAME; empty takes the preset of this name (imdb, ag_news, sms_spam, alpaca, dolly, flan,
+    hh_rlhf, ultrafeedback)."""
+    name: str | None = None
+    """Its configuration, where it has several."""
+    split: str = "train"
+    """The part that is read."""
+    revision: str | None = None
+    """Commit of the data set; null takes the newest one, and the ledger says which."""
 
 
 class Finetuning(Section):
-    """Knobs of finetuning. Beside the fields below, there is a section for each method, under its name."""
+    """The finetunes that the graph knows, by name. A name is the model's folder under data/models."""
 
-    model_config = ConfigDict(extra="allow")
+    runs: dict[str, SerializeAsAny[Run]] = Field(default_factory=dict)
+    """The finetunes of the default graph: each is a chain of stages from its rows to the registry."""
+    on_demand: dict[str, SerializeAsAny[Run]] = Field(default_factory=dict)
+    """The finetunes of experiments/finetuning/dvc.yaml, which `dvc repro` runs only when asked for them."""
+    retrieval: dict[str, SerializeAsAny[Run]] = Field(default_factory=dict)
+    """The finetunes of experiments/retrieval/dvc.yaml."""
+    datasets: dict[str, Dataset] = Field(default_factory=dict)
+    """Data sets of the hub that runs read."""
 
-    methods: dict[str, Parent] = Field(default_factory=dict)
-    """The methods that the graph runs, and the model each starts from."""
-    on_demand: dict[str, Parent] = Field(default_factory=dict)
-    """The methods of experiments/finetuning/dvc.yaml, which `dvc repro` runs only when asked for them."""
-    data: Data = Data()
+    def find(self, name: str) -> Run | None:
+        """The run `name`; None where there is none."""
+        for group in (self.runs, self.on_demand, self.retrieval):
+            try:
+                return group[name]
+            except KeyError:
+                continue
+        return None
 
-    if TYPE_CHECKING:
+    def run(self, name: str) -> Run:
+        """The run `name`, or the defaults of the method `name` where no run has that name.
 
-        def __getattr__(self, name: str) -> Any:
-            """The section of the method `name`."""
+        Raises UserError that lists both where there is neither.
+        """
+        if found := self.find(name):
+            return found
+        if name in methods():
+            return run_type(name)(method=name)
+        named = ", ".join([*self.runs, *self.on_demand, *self.retrieval]) or "none"
+        raise UserError(f"no finetune '{name}' (finetuning.runs: {named}) and no method (there are {_known()})")
 
     @model_validator(mode="before")
     @classmethod
-    def _type_sections(cls, values: Any) -> Any:
-        """Give every method its section, typed by the method; refuse a name that is neither a field nor a method."""
+    def _type_runs(cls, values: Any) -> Any:
+        """Give each run the type of its method; refuse a method, or a layout of rows, that there is not."""
         if not isinstance(values, dict):
             return values
-        own = {key: value for key, value in values.items() if key in cls.model_fields}
-        sections = {key: value for key, value in values.items() if key not in own}
-        known, layouts = methods(), {"auto"}
-        for method in known.values():
-            layouts |= method.layouts.keys()
-        wrong: list[tuple[tuple[Any, ...], Any]] = [(("methods", name), name) for name in _keys(own.get("methods"))]
-        wrong += [(("on_demand", name), name) for name in _keys(own.get("on_demand"))]
-        wrong += [((name,), name) for name in sections]
-        there = f"no finetuning method (there are {', '.join(known)})"
-        details = [
-            InitErrorDetails(
-                type=PydanticCustomError("no_method", there),
-                loc=place,
-                input=name,
-            )
-            for place, name in wrong
-            if name not in known
-        ]
-        data = own.get("data")
-        form = data.format if isinstance(data, Data) else data.get("format", "auto") if isinstance(data, dict) else None
-        if isinstance(form, str) and form not in layouts:
-            message = f"no layout of rows (there are {', '.join(sorted(layouts))})"
-            details.append(
-                InitErrorDetails(type=PydanticCustomError("no_layout", message), loc=("data", "format"), input=form)
-            )
+        details: list[InitErrorDetails] = []
+        typed = dict(values)
+        for group in GROUPS:
+            if not isinstance(values.get(group), dict):
+                continue
+            typed[group] = {name: _typed((group, name), name, value, details) for name, value in values[group].items()}
         if details:
             raise ValidationError.from_exception_data("finetuning", details)
-        return own | dict(_sections().model_validate(sections))
+        return typed
 
     @model_validator(mode="after")
-    def _one_stage_a_method(self) -> "Finetuning":
-        if twice := sorted(self.methods.keys() & self.on_demand.keys()):
-            raise ValueError(f"{twice[0]} is in methods and in on_demand; one stage alone can write its model")
+    def _one_model_a_name(self) -> "Finetuning":
+        seen: dict[str, str] = {}
+        for group in GROUPS:
+            for name in getattr(self, group):
+                if name in seen:
+                    raise ValueError(f"{name} is in {seen[name]} and in {group}; one stage alone can write its model")
+                seen[name] = group
+        for name, run in self.runs.items():
+            if run.parent in self.on_demand or run.parent in self.retrieval:
+                raise ValueError(f"runs.{name}.parent {run.parent} is not on the default graph; move it to runs")
         return self
 
 
-def _keys(value: Any) -> list[str]:
-    return list(value) if isinstance(value, dict) else []
+GROUPS = ("runs", "on_demand", "retrieval")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")  # what a stage of DVC, an asset of Dagster and a folder may be called
+
+
+def _typed(place: tuple[str, str], name: Any, value: Any, details: list[InitErrorDetails]) -> Any:
+    """The run of `value`, typed by its method. What is wrong with it is appended to `details`."""
+
+    def wrong(kind: Any, message: Any, at: tuple[int | str, ...], given: Any) -> None:
+        text = message.replace("{", "(").replace("}", ")")
+        details.append(InitErrorDetails(type=PydanticCustomError(kind, text), loc=(*place, *at), input=given))
+
+    if isinstance(value, Run) or not isinstance(value, dict):
+        return value
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        wrong("no_name", "a finetune's name has letters, digits, - and _ only", (), name)
+        return value
+    method = value.get("method") or name
+    if method not in methods():
+        wrong("no_method", f"no finetuning method (there are {_known()})", ("method",), method)
+        return value
+    data = value.get("data")
+    form = data.get("format", "auto") if isinstance(data, dict) else "auto"
+    layouts = ["auto", *methods()[method].layouts]
+    if isinstance(form, str) and form not in layouts:
+        wrong("no_layout", f"no layout of rows of {method} (there are {', '.join(layouts)})", ("data", "format"), form)
+        return value
+    try:
+        return run_type(method).model_validate({**value, "method": method})
+    except ValidationError as error:
+        for item in error.errors():
+            message = item["msg"]
+            if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
+                message = f"no knob of {method} (there are {', '.join(sorted(run_type(method).model_fields))})"
+            wrong("run", message, item["loc"], item["input"])
+        return value
+
+
+def _known() -> str:
+    return ", ".join(methods())

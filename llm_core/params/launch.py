@@ -2,8 +2,8 @@
 
 No value here changes what a stage writes, so no stage of dvc.yaml lists this section: another number of threads, of
 processes or of hosts, more memory or a Ray cluster makes nothing stale. A param that changes numbers stays with its
-stage (for example `pretraining.micro_batch` and `finetuning.METHOD.processes`, which both decide how sums are rounded
-or how many rows a step has).
+stage (for example `pretraining.micro_batch` and a finetune's `processes`, which both decide how sums are rounded or how
+many rows a step has).
 """
 
 from typing import Any, Literal
@@ -70,22 +70,30 @@ class Launch(Section):
     """The trainings of `llm-core ablate`. Their models are so small that a second thread makes them slower."""
 
 
-MOVED = {
-    "cleaning.runner": "launch.cleaning.runner",
-    "cleaning.workers": "launch.cleaning.workers",
-    "deduplication.runner": "launch.deduplication.runner",
-    "deduplication.workers": "launch.deduplication.workers",
-    "deduplication.memory_mb": "launch.deduplication.memory_mb",
-    "text_deduplication.memory_mb": "launch.text_deduplication.memory_mb",
-} | {
-    f"{old}.{name}": f"launch.{new}.{name}"
-    for old, new in (
-        ("pretraining", "pretraining"),
-        ("scaling.pretraining", "scaling"),
-        ("ablation.pretraining", "ablation"),
-    )
-    for name in TrainingLaunch.model_fields
-}
+MOVED = (
+    {
+        "cleaning.runner": "launch.cleaning.runner",
+        "cleaning.workers": "launch.cleaning.workers",
+        "deduplication.runner": "launch.deduplication.runner",
+        "deduplication.workers": "launch.deduplication.workers",
+        "deduplication.memory_mb": "launch.deduplication.memory_mb",
+        "text_deduplication.memory_mb": "launch.text_deduplication.memory_mb",
+    }
+    | {
+        f"{old}.{name}": f"launch.{new}.{name}"
+        for old, new in (
+            ("pretraining", "pretraining"),
+            ("scaling.pretraining", "scaling"),
+            ("ablation.pretraining", "ablation"),
+        )
+        for name in TrainingLaunch.model_fields
+    }
+    | {
+        "finetuning.methods": "finetuning.runs",
+        "finetuning.data": "finetuning.runs.NAME.data",
+        "evaluation.gates": "finetuning.runs.NAME.gate",
+    }
+)
 """Keys that earlier versions had elsewhere, and where they are now."""
 
 
@@ -97,4 +105,5 @@ def refuse_moved(values: dict[str, Any]) -> None:
         for parent in parents:
             section = section.get(parent) if isinstance(section, dict) else None
         if isinstance(section, dict) and last in section:
-            raise UserError(f"'{old}' is now '{new}': move the value there (no stage depends on the section launch)")
+            why = " (no stage depends on the section launch)" if new.startswith("launch.") else ""
+            raise UserError(f"'{old}' is now '{new}': move the value there{why}")

@@ -22,7 +22,6 @@ OPEN = {
     "cleaning.recipes",
     "cleaning.repair.characters",
     "split.group_by",
-    "finetuning.methods",
     "scaling.rungs",
 }
 """Mappings that a preset replaces whole instead of adding to them."""

@@ -45,6 +45,10 @@ def in_short(evaluations: Evaluations) -> Iterator[str]:
                 f"{name} answers a share of {right} of {answers['items']} questions exactly; the most frequent answer "
                 f"to each kind of question would be right for {guess}."
             )
+        if own := metrics.get("finetuned"):
+            beside = [f"{label.replace('_', ' ')} {number(value)}" for label, value in own["baselines"].items()]
+            told = f"{name} reaches {own['score']} {score_text(own, own['score'])} on {own['items']} test rows"
+            yield f"{told} ({', '.join(beside)})." if beside else f"{told}."
 
 
 def scores(evaluations: Evaluations) -> Iterator[Block]:
@@ -66,8 +70,11 @@ def scores(evaluations: Evaluations) -> Iterator[Block]:
             low, high = answers.get("exact_match_low"), answers.get("exact_match_high")
             if low is not None:
                 marks.append(("questions", answers["exact_match"], low, high, answers["most_frequent_answer"]))
+        if own := metrics.get("finetuned"):
+            rows.append(_finetuned_row(own))
         if rows:
             yield Block("table", rows)
+        if marks:
             caption = "scores with 95 % intervals; the upright tick is chance (for questions, the most frequent answer)"
             yield Block("figure", interval_plot(marks, "score"), f"{name}: {caption}")
         yield from _contamination(metrics.get("benchmarks", {}))
@@ -88,7 +95,7 @@ def against_champion(data: Path, evaluations: Evaluations, params: Params) -> It
     for name in evaluations:
         folder = data / "evaluation" / name
         registered = registered_name(params.evaluation.registry, name)
-        gate = gate_of(name, params.evaluation)
+        gate = gate_of(name, params)
         try:
             previous = previous_champion(registered, read_json(folder / "about.json")["digest"])
         except UserError as error:
@@ -183,6 +190,17 @@ def _answers_row(answers: Row) -> Row:
         "items": answers["items"],
         "sd between draws of examples": None,
         "smallest difference": answers["detectable"],
+    }
+
+
+def _finetuned_row(own: Row) -> Row:
+    return {
+        "benchmark": f"its test rows, {own['score']}",
+        "score": score_text(own, own["score"]),
+        "chance": max(own["baselines"].values(), default=None),
+        "items": own["items"],
+        "sd between draws of examples": None,
+        "smallest difference": own["detectable"],
     }
 
 

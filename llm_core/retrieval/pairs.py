@@ -48,7 +48,7 @@ def build_pairs(split: Path, questions: dict[str, list[Row]], params: Params) ->
                 asked.setdefault(document, []).append((side, row))
     answered: dict[str, list[Row]] = {side: [] for side in SIDES}
     drawn: dict[str, list[tuple[int, str, Row]]] = {side: [] for side in SIDES}
-    share = params.finetuning.data.heldout_share
+    share = params.finetuning.run("contrastive").data.heldout_share
     with progress.task("pairs") as work:
         for side, document in _documents(split, params):
             about = asked.get(document[0]["document_id"], [])

@@ -45,7 +45,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     kept = {name: stages[name] for name in ("register", "promote")}
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": kept}))
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["evaluation"] |= {"models": ["base"], "gates": {}}
+    params["evaluation"] |= {"models": ["base"]}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     shutil.copytree(ROOT / "llm_core", folder / "llm_core", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / ".gitignore").write_text("/data\n/mlflow.db\n/mlruns\n__pycache__\n")

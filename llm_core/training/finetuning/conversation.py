@@ -99,7 +99,7 @@ def encode_rows(tokenizer: Any, rows: list[dict[str, Any]], max_length: int, too
             if too_long == "refuse":
                 raise UserError(
                     f"row {name}: {len(sample['input_ids'])} tokens, over max_length {max_length}; "
-                    "raise finetuning.instruction.max_length or set too_long to drop or trim_prompt"
+                    "raise the run's max_length or set too_long to drop or trim_prompt"
                 )
             if too_long == "drop" or answer <= excess:
                 encoded.dropped.append(name)

@@ -2,8 +2,8 @@
 
 To add a method, write one module that defines `METHOD = Method(...)`: in `llm_core/training/finetuning/methods/`, or in
 another distribution with an entry point in the group `llm_core.finetuning_methods` whose name is the method's and whose
-value is the module. It then has a section in params.yaml, the verbs `finetune-data NAME` and `finetune NAME`, a line in
-their help, a run in MLflow and a section in the report.
+value is the module. It can then be the `method` of a run in params.yaml; it has a line in the help of `finetune`, a run
+in MLflow and a section in the report.
 
 The module is imported whenever params.yaml is read: it imports torch, transformers and TRL inside its functions only.
 """
@@ -31,12 +31,12 @@ SIDES = ("train", "heldout", "test")
 
 @dataclass(frozen=True)
 class Layout:
-    """One way in which data sets lay out the rows of a method; its name is a value of `finetuning.data.format`."""
+    """One way in which data sets lay out the rows of a method; its name is a value of `data.format` of a run."""
 
     shape: str
     """The fields in words, for messages: `instruction, input, output`."""
     matches: Callable[[Row, Data], bool]
-    """Whether a raw row has this layout's fields; used where `finetuning.data.format` is auto."""
+    """Whether a raw row has this layout's fields; used where `data.format` is auto."""
     convert: Callable[[Row, Data], Row]
     """A raw row as the method's row. Raises ValueError that says which field is missing or wrong."""
 
@@ -106,8 +106,9 @@ class Method:
     """The figures in metrics.json, by name."""
     curves: Mapping[str, Curve] = field(default_factory=lambda: {"eval_loss": Curve("loss", "held-out loss")})
     """The figures of training_log.jsonl that are drawn, by name."""
-    task: str | None = None
-    """Task of `llm-core evaluate` that scores its models, if there is one."""
+    score: str = ""
+    """Name in `items` of the figure that compares two of its models: a value for each test row, or for each of the
+    `scored_items` rows that the seed draws. The registry's gate reads it. Higher is better."""
     use: str = "chat --model {model}"
     """How its models are used: a verb of llm-core with its options, `{model}` for the folder."""
 

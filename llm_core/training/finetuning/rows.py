@@ -61,7 +61,7 @@ def read_rows(folder: str | Path, method: str) -> dict[str, list[Row]]:
             split[side].append(row)
     for side, minimum in known.minimum.items():
         if len(split[side]) < minimum:
-            knob = "finetuning.data.test_share" if side == "test" else "finetuning.data.heldout_share"
+            knob = "data.test_share" if side == "test" else "data.heldout_share"
             raise UserError(
                 f"{folder}/{side}.jsonl: {len(split[side])} rows; {method} needs a minimum of {minimum} there "
                 f"(give `llm-core finetune-data {method}` more rows, or a larger {knob})"

@@ -1,10 +1,8 @@
-"""The stage `finetune METHOD`: from a model folder and rows to a finetuned model folder and its figures.
+"""The stage `finetune NAME`: from a model folder and rows to a finetuned model folder and its figures.
 
 Every figure called `after` is measured on the model as written and loaded again, so the export is measured too.
-Scratch lies in
-`.scratch/finetuning/`, keyed by a fingerprint of method, params, seed, model, rows and library versions: the same
-command after
-a kill goes on from the last complete checkpoint, and another command never finds it.
+Scratch lies in `.scratch/finetuning/`, keyed by a fingerprint of the run's knobs, seed, model, rows and library
+versions: the same command after a kill goes on from the last complete checkpoint, and another command never finds it.
 """
 
 import gc
@@ -12,11 +10,13 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.evaluation.finetuned import TESTED
 from llm_core.params import Params
 from llm_core.runtime import json_lines
 from llm_core.runtime.digests import content_digest, short_hash
@@ -28,46 +28,48 @@ from llm_core.training.finetuning.conversation import load_tokenizer
 from llm_core.training.finetuning.model_kinds import read_config
 from llm_core.training.finetuning.registry import check_applies
 from llm_core.training.finetuning.registry import method as find_method
-from llm_core.training.finetuning.rows import TRAINED, read_rows
+from llm_core.training.finetuning.rows import TRAINED, Row, names, read_rows
 
 SCRATCH = Path(".scratch/finetuning")
 LIBRARIES = ("torch", "transformers", "trl", "peft", "deepspeed")
 
 
-def finetune(method: str, model: Path, data: Path, out: Path, params: Params) -> dict[str, Any]:
-    """Finetune `model` on the prepared rows in `data` into `out`; returns the metrics.
+def finetune(name: str, model: Path, data: Path, out: Path, params: Params) -> dict[str, Any]:
+    """Finetune `model` on the prepared rows in `data` into `out`, as the run `name` says; returns the metrics.
+
+    `name` is a run of `finetuning` in params, or a method, which then has its default knobs.
 
     `out` gets the model in the Hugging Face layout (merged, where adapters were trained), `adapter/` alone beside it,
-    `training_log.jsonl`, `training_rows.jsonl` (the rows that each step saw), `samples.json`, `metrics.json`. On ranks
-    above 0 nothing is written.
+    `training_log.jsonl`, `training_rows.jsonl` (the rows that each step saw), `test_items.jsonl` (the score of each
+    test row), `samples.json`, `metrics.json`. On ranks above 0 nothing is written.
     """
     from llm_core.training.finetuning import models
 
-    section = getattr(params.finetuning, method)
+    section = params.finetuning.run(name)
+    method = section.method
     kind = check_applies(method, model)
     config = read_config(model)
     adapter = models.choose_adapter(section, config)
     if (positions := getattr(config, "max_position_embeddings", None)) and section.max_length > positions:
-        raise UserError(
-            f"finetuning.{method}.max_length {section.max_length} is more than the {positions} positions of {model}"
-        )
+        raise UserError(f"{name}: max_length {section.max_length} is more than the {positions} positions of {model}")
     if adapter != section.adapter:
-        log(f"finetune {method}: {section.adapter} cannot run here; using {adapter}, as qlora_fallback allows")
+        log(f"finetune {name}: {section.adapter} cannot run here; using {adapter}, as qlora_fallback allows")
     rows = read_rows(data, method)
     parent = content_digest(model)
     libraries = {name: version(name) for name in LIBRARIES}
-    settings = json.dumps([section.model_dump(), libraries], sort_keys=True)
-    scratch = SCRATCH / f"{method}-{short_hash(settings, str(params.seed), parent, content_digest(data))[:16]}"
+    knobs = section.model_dump(exclude={"parent", "data", "gate"})
+    settings = json.dumps([knobs, libraries], sort_keys=True)
+    scratch = SCRATCH / f"{name}-{short_hash(settings, str(params.seed), parent, content_digest(data))[:16]}"
     if os.environ.get("RANK", "0") != "0":
         _train(method, model, kind, adapter, rows, section, params.seed, scratch, Run(None, "", ""))
         return {}
-    knobs = {"seed": params.seed, "method": method, **flatten(section, f"finetuning.{method}.")}
-    with run(f"finetune-{method}", knobs, {"parent_model": str(model), "parent_digest": parent}) as current:
+    noted = {"seed": params.seed, "finetune": name, **flatten(knobs, "finetuning.")}
+    with run(f"finetune-{name}", noted, {"parent_model": str(model), "parent_digest": parent}) as current:
         current.dataset(model, "parent model")
         current.dataset(data, "training")
         with output_folder(out) as folder:
             metrics = _train(method, model, kind, adapter, rows, section, params.seed, scratch, current, folder)
-            metrics |= {"parent": {"path": str(model), "digest": parent}, "libraries": libraries}
+            metrics |= {"run": name, "parent": {"path": str(model), "digest": parent}, "libraries": libraries}
             metrics["data"] = {"path": str(data), "digest": content_digest(data)}
             write_json(folder / "metrics.json", metrics)
         current.metrics(flatten(metrics))
@@ -76,7 +78,7 @@ def finetune(method: str, model: Path, data: Path, out: Path, params: Params) ->
                 current.artifact(out / name)
         current.tags({"model_digest": content_digest(out), "mlflow.note.content": described(method, metrics)})
     shutil.rmtree(scratch, ignore_errors=True)
-    log(f"finetune {method}: use it with `llm-core {find_method(method).use.format(model=out)}`")
+    log(f"finetune {name}: use it with `llm-core {find_method(method).use.format(model=out)}`")
     report({"metrics": metrics})
     return metrics
 
@@ -140,14 +142,29 @@ def _train(
     figures |= room.finish(job, final, figures, folder)
     if baseline := room.baseline(job):
         figures["baseline"] = baseline
+    if tested := list(_tested(job, room.score, figures["after"].get("items", {}))):
+        json_lines.write_rows(folder / TESTED, tested)
     for when in ("before", "after"):
-        figures[when].pop("items", None)  # per-item figures were for the comparison only
+        figures[when].pop("items", None)  # means of them are in the metrics
     json_lines.write_rows(folder / "training_log.jsonl", result.pop("log"), sort_keys=True)
     seen = result.pop("seen")
     if seen is not None:
         json_lines.write_rows(folder / TRAINED, ({"step": step, "rows": rows} for step, rows in enumerate(seen, 1)))
     write_json(folder / "samples.json", samples)
     return {**figures, "method": method, "adapter": adapter, "training": result}
+
+
+def _tested(job: Any, score: str, items: Mapping[str, list[float]]) -> Iterator[Row]:
+    """The `score` of each test row that was measured, under the row's id."""
+    from llm_core.training.finetuning.scoring import sample_rows
+
+    values, rows = items.get(score, []), list(zip(names(job.rows["test"]), job.rows["test"], strict=True))
+    if len(values) != len(rows):
+        rows = sample_rows(rows, getattr(job.params, "scored_items", len(rows)), job.seed)
+    if len(values) != len(rows):
+        return  # some rows were left out of the measurement, so no value can be given to its row
+    for (row, _), value in zip(rows, values, strict=True):
+        yield {"id": row, score: value}
 
 
 def _leave_out_unaskable(job: Any) -> int:

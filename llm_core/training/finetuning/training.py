@@ -33,7 +33,7 @@ class Job:
     kind: Kind
     adapter: str  # full, lora, qlora: what really runs
     rows: dict[str, list[Row]]
-    params: Any  # the method's section
+    params: Any  # the run: the knobs of its method
     seed: int
     scratch: Path
     run: Run

@@ -50,3 +50,16 @@ def test_scores_that_are_no_numbers_prove_nothing() -> None:
         broken["bits_per_byte"][3]["bits"] = bad
         decision = decide(_results(0.0), broken, Gate(), 0)
         assert not decision.passed and "1 of 60 common items have no finite score" in decision.reason
+
+
+def test_another_corpus_begins_a_new_comparison_instead_of_closing_the_gate() -> None:
+    other = {"bits_per_byte": [row | {"id": f"new-{row['id']}"} for row in _results(0.0)["bits_per_byte"]]}
+    gate = Gate(metrics=["bits_per_byte"])
+    decision = decide(_results(0.1), other, gate, 0)
+    assert decision.passed and "evaluated on other items" in decision.reason, decision.reason
+    kept = {"bits_per_byte": other["bits_per_byte"][:30] + _results(0.0)["bits_per_byte"][30:]}
+    assert not decide(_results(0.1), kept, gate, 0).passed  # enough items in common: compared on these, and worse
+    both = Gate(metrics=["bits_per_byte", "piqa"])
+    asked = [{"task": "piqa", "id": str(number), "acc": 1.0} for number in range(20)]
+    found = decide(_results(0.0), _results(0.1) | {"piqa": asked}, both, 0)
+    assert found.passed and "not compared: piqa" in found.reason

@@ -9,7 +9,8 @@ import pytest
 
 from llm_core.errors import UserError
 from llm_core.evaluation.gate import gate_of, judge
-from llm_core.params.evaluation import Evaluation, Gate
+from llm_core.params import Params
+from llm_core.params.evaluation import Gate
 from llm_core.runtime.digests import content_digest
 from tests.llm_core.evaluation.test_gate import _results
 
@@ -93,6 +94,13 @@ def test_registry_promotes_refuses_and_rolls_back(gpt2: Path, tmp_path: Path, mo
 
 
 def test_each_model_has_its_own_gate() -> None:
-    params = Evaluation()
+    runs = {
+        "instruction": {},
+        "mood": {"method": "classification"},
+        "own": {"method": "dpo", "gate": {"metrics": ["piqa"]}},
+    }
+    params = Params.model_validate({"finetuning": {"runs": runs}, "evaluation": {"gate": {"margin": 0.5}}})
     assert gate_of("base", params).metrics == ["bits_per_byte"]
     assert gate_of("instruction", params).metrics == ["exact_match"]
+    assert (gate_of("mood", params).metrics, gate_of("mood", params).margin) == (["accuracy"], 0.5)
+    assert gate_of("own", params).metrics == ["piqa"]

@@ -1,7 +1,7 @@
 """A data set as rows of one method: read, checked with file and line, split, freed of twins.
 
 The method says which layouts of rows it reads (`Method.layouts`). All rows of a data set have one layout: the one that
-`finetuning.data.format` states, or the one of the first row.
+`data.format` of the run states, or the one of the first row.
 """
 
 import json
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
-from llm_core.params import Params
 from llm_core.params.finetuning import Data
 from llm_core.runtime.digests import short_hash
 from llm_core.runtime.progress import log
@@ -27,12 +26,12 @@ from llm_core.training.finetuning.registry import method as find_method
 Row = dict[str, Any]
 
 
-def from_dataset(name: str, source: str, params: Params) -> tuple[dict[str, list[Row]], dict[str, Any]]:
-    """(split, metrics) of the data set at `source`; UserError names the first bad row when too many are bad.
+def from_dataset(name: str, source: str, data: Data, seed: int) -> tuple[dict[str, list[Row]], dict[str, Any]]:
+    """(split, metrics) of the data set at `source` for the method `name`.
 
-    `rows_in` of the metrics is the sum of the rows of all sides, bad rows, duplicates and rows that were not drawn.
+    Raises UserError that names the first bad row where too many rows are bad. `rows_in` of the metrics is the sum of
+    the rows of all sides, bad rows, duplicates and rows that were not drawn.
     """
-    data = params.finetuning.data
     method = find_method(name)
     layouts = _allowed(name, method, data)
     preset = PRESETS.get(source)
@@ -51,6 +50,7 @@ def from_dataset(name: str, source: str, params: Params) -> tuple[dict[str, list
         if "__error__" in raw:
             bad.append(f"{place}: {raw['__error__']}")
             continue
+        raw = _renamed(raw, data.columns, place)
         here = [key for key, form in layouts.items() if form.matches(raw, data)]
         if layout is None and here:
             layout = here[0]
@@ -80,20 +80,37 @@ def from_dataset(name: str, source: str, params: Params) -> tuple[dict[str, list
         log(f"finetune-data: bad row {line}")
     if len(bad) > data.maximum_bad_rows * total or not rows:
         first = bad[0] if bad else f"{source}: no rows"
-        raise UserError(
-            f"{len(bad)} of {total} rows are bad (finetuning.data.maximum_bad_rows {data.maximum_bad_rows}); {first}"
-        )
+        raise UserError(f"{len(bad)} of {total} rows are bad (data.maximum_bad_rows {data.maximum_bad_rows}); {first}")
     check_classes(labels)
     kept = len(rows)
     if data.maximum_rows and len(rows) > data.maximum_rows:
-        rows = random.Random(params.seed).sample(rows, data.maximum_rows)
-    split = split_rows(rows, own, data, params.seed)
+        rows = random.Random(seed).sample(rows, data.maximum_rows)
+    split = split_rows(rows, own, data, seed)
     twins = remove_twins(split, method.compared, data.near_duplicate_similarity)
     check_sides(split, dict.fromkeys(SIDES, 1) | dict(method.minimum), data, twins)
     for what, count in counts.items():
         log(f"finetune-data: {count} {what.replace('_', ' ')} in {source} were not read")
     metrics = {"rows_in": total, "bad_rows": len(bad), "exact_duplicates": duplicates, "near_duplicates": twins}
     return split, metrics | {"not_drawn": kept - len(rows), "format": layout, **counts}
+
+
+def check_source(name: str, data: Data) -> None:
+    """Raise UserError where the first readable row at `data.path` fits no layout of the method `name`."""
+    if (Path(data.path) / "train" / "documents").is_dir():
+        return
+    layouts = _allowed(name, find_method(name), data)
+    for place, _, raw in _raw(data.path, None, Counter()):
+        if "__error__" in raw:
+            continue
+        row = _renamed(raw, data.columns, place)
+        if any(layout.matches(row, data) for layout in layouts.values()):
+            return
+        shapes = "; or ".join(layout.shape for layout in layouts.values())
+        raise UserError(
+            f"{data.path}: has the columns {', '.join(raw)}; {name} needs {shapes}. Say which is which by data.columns "
+            "{NEEDED: YOURS}"
+        )
+    raise UserError(f"{data.path}: no row that can be read")
 
 
 def convert(name: str, raw: Row, data: Data) -> Row:
@@ -108,7 +125,7 @@ def _allowed(name: str, method: Method, data: Data) -> dict[str, Layout]:
         return dict(method.layouts)
     if data.format not in method.layouts:
         raise UserError(
-            f"finetuning.data.format {data.format}: {name} reads {', '.join(method.layouts)}; set one of these, or auto"
+            f"data.format {data.format}: {name} reads {', '.join(method.layouts)}; set one of these, or auto"
         )
     return {data.format: method.layouts[data.format]}
 
@@ -132,6 +149,18 @@ def _raw(source: str, preset: Row | None, counts: Counter[str]) -> Iterator[tupl
     for place, side, raw in read_files(source, counts):
         stated = raw.get("split")
         yield place, side or (SPLITS.get(stated.lower()) if isinstance(stated, str) else None), raw
+
+
+def _renamed(raw: Row, columns: dict[str, str], place: str) -> Row:
+    """`raw` with the columns that the run maps under the names that the method knows."""
+    if lacking := [column for column in columns.values() if column not in raw]:
+        raise UserError(
+            f"{place}: data.columns names the column '{lacking[0]}', which this row lacks (it has {', '.join(raw)})"
+        )
+    taken = set(columns.values())
+    return {key: value for key, value in raw.items() if key not in taken and key not in columns} | {
+        name: raw[column] for name, column in columns.items()
+    }
 
 
 def _label_field(raw: Row, row: Row) -> str:

@@ -1,9 +1,14 @@
 """Presets: data sets of the hub by a short name. They need the network; `datasets` does the download."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.params.finetuning import Dataset
+from llm_core.runtime import json_lines
+from llm_core.runtime.progress import log
+from llm_core.runtime.storage import output_file, output_folder, write_json
 
 Row = dict[str, Any]
 PRESETS: dict[str, dict[str, Any]] = {  # name -> hub data set, its configuration, and the fields where they differ
@@ -23,7 +28,12 @@ def read_hub(preset: dict[str, Any]) -> Iterator[tuple[str, Row]]:
     from datasets import ClassLabel, load_dataset
 
     try:
-        found = load_dataset(preset["path"], preset.get("name"), split=preset.get("split", "train"))
+        found = load_dataset(
+            preset["path"],
+            preset.get("name"),
+            split=preset.get("split", "train"),
+            revision=preset.get("revision"),
+        )
     except Exception as error:
         raise UserError(
             f"{preset['path']}: not reachable on the hub ({str(error).splitlines()[0][:120]}); give a file"
@@ -34,3 +44,35 @@ def read_hub(preset: dict[str, Any]) -> Iterator[tuple[str, Row]]:
             f"{preset['path']} row {number}",
             {key: named[key].int2str(value) if key in named else value for key, value in row.items()},
         )
+
+
+def fetch_dataset(name: str, chosen: Dataset, out: Path) -> dict[str, Any]:
+    """Write the rows of a hub data set to `out/rows.jsonl`, and what it is to `out/.dataset.json`; that dictionary.
+
+    Raises UserError where there is no such data set, no such preset, or no hub that answers.
+    """
+    from huggingface_hub import HfApi
+
+    known = PRESETS.get(name, {})
+    path = chosen.path or str(known.get("path", ""))
+    if not path:
+        raise UserError(f"finetuning.datasets.{name}: give path, OWNER/NAME on the hub (presets: {', '.join(PRESETS)})")
+    try:
+        found = HfApi().dataset_info(path, revision=chosen.revision)
+    except Exception as error:
+        raise UserError(f"{path}: not reachable on the hub ({str(error).splitlines()[0][:120]})") from None
+    card = found.card_data.to_dict() if found.card_data else {}
+    settings = {"path": path, "name": chosen.name or known.get("name"), "revision": found.sha}
+    settings["split"] = known.get("split", chosen.split) if not chosen.path else chosen.split
+    about = settings | {"licence": card.get("license"), "rows": 0}
+    with output_folder(out) as folder:
+        with output_file(folder / "rows.jsonl") as stream:
+            for _, row in read_hub(settings):
+                stream.write(json_lines.dump(row))
+                about["rows"] += 1
+        if not about["rows"]:
+            raise UserError(f"{path}: its part '{settings['split']}' has no rows")
+        write_json(folder / ".dataset.json", about)
+    licence = about["licence"] or "not named"
+    log(f"fetch-dataset {name}: {about['rows']} rows of {path} at {found.sha}, licence {licence}")
+    return about

@@ -40,8 +40,8 @@ def check_sides(split: Split, minimum: dict[str, int], data: Data, removed: dict
         needed = math.floor(0.5 / min(data.heldout_share, data.test_share)) + 1
         raise UserError(
             f"too few rows for a split: {counts} of {total}{note}; a minimum of {needed} rows is needed "
-            f"with finetuning.data.heldout_share {data.heldout_share} "
-            f"and finetuning.data.test_share {data.test_share}: raise these, or give more rows"
+            f"with data.heldout_share {data.heldout_share} "
+            f"and data.test_share {data.test_share}: raise these, or give more rows"
         )
 
 

@@ -1,10 +1,11 @@
-"""The stage `finetune-data METHOD`: rows for one method, checked and split, into train, held-out and test files."""
+"""The stage `finetune-data NAME`: the rows of one run, checked and split, into train, held-out and test files."""
 
 from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.params import Params
+from llm_core.params.finetuning import Data
 from llm_core.runtime.progress import log, report
 from llm_core.runtime.storage import output_folder, write_json
 from llm_core.training.finetuning.data import factbook
@@ -12,38 +13,39 @@ from llm_core.training.finetuning.registry import method as find_method
 from llm_core.training.finetuning.rows import write_rows
 
 
-def prepare(method: str, source: str, out: Path, params: Params) -> dict[str, Any]:
-    """Write rows for `method` from `source` into `out`; returns the metrics.
+def prepare(name: str, out: Path, params: Params, source: str | None = None) -> dict[str, Any]:
+    """Write the rows of the run (or method) `name` into `out`; returns the metrics.
 
-    `source` is a `split` folder of documents (then the Factbook's fields become rows), or a data set: a file, a
-    folder of files, or the name of a preset (see `hub.py`).
+    `source`, by default the run's `data.path`, is a `split` folder of documents (then the Factbook's fields become
+    rows), or a data set: a file, a folder of files, or the name of a preset (see `hub.py`).
     """
+    run = params.finetuning.run(name)
+    source = source or run.data.path
     if (Path(source) / "train" / "documents").is_dir():
-        split, metrics = from_factbook(method, source, params)
+        split, metrics = from_factbook(run.method, source, run.data, params.seed)
     else:
         from llm_core.training.finetuning.data.dataset import from_dataset
 
-        split, metrics = from_dataset(method, source, params)
+        split, metrics = from_dataset(run.method, source, run.data, params.seed)
     metrics |= {f"{side}_rows": len(rows) for side, rows in split.items()}
     with output_folder(out) as folder:
         write_rows(folder, split)
         write_json(folder / "metrics.json", metrics)
-    log(f"finetune-data {method}: " + ", ".join(f"{len(rows)} {side}" for side, rows in split.items()))
+    log(f"finetune-data {name}: " + ", ".join(f"{len(rows)} {side}" for side, rows in split.items()))
     report({"metrics": metrics})
     return metrics
 
 
-def from_factbook(method: str, source: str, params: Params) -> tuple[factbook.Split, dict[str, Any]]:
+def from_factbook(method: str, source: str, data: Data, seed: int) -> tuple[factbook.Split, dict[str, Any]]:
     """The default data of `method`, split by country, and its metrics; see `factbook.py`."""
     make = find_method(method).default_rows
     if make is None:
         hint = find_method(method).other_data.format(source=source) or "give a data set of your own"
         raise UserError(f"{source}: {method} makes no rows of documents; {hint}")
-    data = params.finetuning.data
     countries = factbook.read_countries(source)
     sides = factbook.split_countries(countries, data.heldout_share, data.test_share)
-    items = factbook.questions(countries, data.open_variants, params.seed)
-    split = make(factbook.Facts(countries, sides, items, params.seed))
+    items = factbook.questions(countries, data.open_variants, seed)
+    split = make(factbook.Facts(countries, sides, items, seed))
     test = [country for country in countries if sides[country.name] == "test"]
     metrics: dict[str, Any] = {
         f"{side}_countries": list(sides.values()).count(side) for side in ("train", "heldout", "test")

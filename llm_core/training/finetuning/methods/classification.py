@@ -149,8 +149,12 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
     names = labels(job)
     truth = np.array([names.index(row["label"]) for row in job.rows["test"]])
     logits = predict(model, encode(job, "test")[0], job.tokenizer.pad_token_id)
-    decided = logits.argmax(1)
-    return {"accuracy": float((decided == truth).mean()), "macro_f1": macro_f1_interval(truth, decided, job.seed)}
+    right = logits.argmax(1) == truth
+    return {
+        "accuracy": float(right.mean()),
+        "macro_f1": macro_f1_interval(truth, logits.argmax(1), job.seed),
+        "items": {"accuracy": right.astype(float).tolist()},
+    }
 
 
 def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -206,6 +210,7 @@ METHOD = Method(
     compared=lambda row: str(row["text"]),
     chat=False,
     loss="nats per row",
+    score="accuracy",
     figures={
         "accuracy": Figure("accuracy"),
         "macro_f1": Figure("macro-F1, 95 % bootstrap interval"),

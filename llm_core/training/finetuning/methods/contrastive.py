@@ -125,14 +125,16 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
     pad = job.tokenizer.pad_token_id
     scores = embed(model, queries, pad) @ embed(model, list(encoded.values()), pad).T
     figures: dict[str, list[float]] = {}
+    overall: list[float] = []
     for row, at in zip(rows, rank(scores, [place[row["passage"]] for row in rows]), strict=True):
         kind = f"{row['kind']}_" if "kind" in row else ""
         for depth in DEPTHS:
             figures.setdefault(f"{kind}recall@{depth}", []).append(float(at <= depth))
         figures.setdefault(f"{kind}mrr", []).append(1 / at)
+        overall.append(1 / at)
     return {name: mean_and_error(values) for name, values in figures.items()} | {
         "passages": len(encoded),
-        "items": figures,
+        "items": figures | {"mrr": overall},
     }
 
 
@@ -159,6 +161,7 @@ METHOD = Method(
     compared=lambda row: str(row["query"]),
     minimum={"train": 2, "heldout": 1, "test": 1},  # a query's negatives are the other rows' passages
     loss="nats per query",
+    score="mrr",
     figures={
         **{f"recall@{depth}": Figure(f"queries whose passage is among the first {depth}") for depth in DEPTHS},
         "mrr": Figure("mean reciprocal rank of the passage"),

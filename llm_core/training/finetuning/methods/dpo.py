@@ -80,7 +80,7 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
         "accuracy": mean_and_error(right),
         "margin": mean_and_error(margins),
         "answer_f1": mean_and_error(judged),
-        "items": {"right": right, "margins": margins, "judged": judged},
+        "items": {"accuracy": right, "margins": margins, "judged": judged},
         "samples": [
             {"prompt": row["prompt"], "answer": text, "right_answer": row["chosen"]}
             for row, (text, _) in list(zip(rows, answers, strict=True))[:12]
@@ -98,7 +98,7 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
     ties = len(before["judged"]) - wins - losses
     margins = [job.params.beta * (b - a) for a, b in zip(before["margins"], after["margins"], strict=True)]
     return {
-        "accuracy_change": paired(before["right"], after["right"]),
+        "accuracy_change": paired(before["accuracy"], after["accuracy"]),
         "dpo_margin": mean_and_error(margins)
         | {"p_value": sign_test(sum(m > 0 for m in margins), sum(m < 0 for m in margins))},
         "win_rate": {
@@ -169,5 +169,5 @@ METHOD = Method(
         "eval_rewards/margins": Curve("margin", "DPO's margin on held-out pairs"),
         "eval_loss": Curve("loss", "held-out loss"),
     },
-    task="answers",
+    score="accuracy",
 )

@@ -85,7 +85,7 @@ def finetune(job: "Job") -> dict[str, Any]:
     encoded = {side: encode(job, side) for side in ("train", "heldout")}
     data = {side: Dataset.from_list(value.rows) for side, value in encoded.items()}
     if not len(data["train"]) or not len(data["heldout"]):
-        raise UserError(f"finetuning.instruction.max_length {job.params.max_length}: no training or held-out row fits")
+        raise UserError(f"max_length {job.params.max_length}: no training or held-out row fits")
     model = job.adapt(job.load_base("generation"), "CAUSAL_LM" if job.kind == "decoder" else "SEQ_2_SEQ_LM")
     common = arguments(job, len(data["train"]))
     trainer: Any
@@ -137,6 +137,7 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
             exact_answer(text, row["messages"][-1]["content"]) for row, (text, _) in zip(items, answers, strict=True)
         ]
         figures["exact_match"] = mean_and_error(right)
+        figures["items"] = {"exact_match": right}
         for kind in sorted({row["kind"] for row in items if "kind" in row}):
             picked = [score for score, row in zip(right, items, strict=True) if row.get("kind") == kind]
             figures[f"exact_match_{kind}"] = mean_and_error(picked)
@@ -185,5 +186,5 @@ METHOD = Method(
         "stopped_by_itself": Figure("answers that ended with the end token"),
         "most_frequent_answer": Figure("exact match of the most frequent answer"),
     },
-    task="answers",
+    score="exact_match",
 )

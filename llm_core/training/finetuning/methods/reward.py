@@ -86,14 +86,14 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
     rejected = rewards(model, [pair["rejected"] for pair in pairs], pad)
     margins = [one - other for one, other in zip(chosen, rejected, strict=True)]
     right = [float(margin > 0) for margin in margins]
-    return {"accuracy": mean_and_error(right), "margin": mean_and_error(margins), "items": {"right": right}}
+    return {"accuracy": mean_and_error(right), "margin": mean_and_error(margins), "items": {"accuracy": right}}
 
 
 def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The rise in accuracy with its sign test."""
     from llm_core.training.finetuning.scoring import paired
 
-    return {"accuracy_change": paired(figures["before"]["items"]["right"], figures["after"]["items"]["right"])}
+    return {"accuracy_change": paired(figures["before"]["items"]["accuracy"], figures["after"]["items"]["accuracy"])}
 
 
 METHOD = Method(
@@ -111,6 +111,7 @@ METHOD = Method(
     default_rows=default_rows,
     compared=prompt_text,
     loss="nats per pair",
+    score="accuracy",
     figures={
         "accuracy": Figure("test pairs whose chosen answer has the higher reward"),
         "margin": Figure("reward of the chosen answer minus that of the rejected one"),

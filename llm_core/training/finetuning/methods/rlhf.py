@@ -237,5 +237,5 @@ METHOD = Method(
         "reward": Curve("reward", "mean reward of the drawn answers"),
         "kl": Curve("nats a token", "KL divergence from the start, as the trainer estimates it"),
     },
-    task="answers",
+    score="answer_f1",
 )

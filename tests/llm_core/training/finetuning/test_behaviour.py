@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from llm_core.errors import UserError
-from llm_core.params.finetuning import Finetuning, Parent
+from llm_core.params.finetuning import Finetuning
 from llm_core.training.finetuning.registry import methods
 from tests.llm_core.training.finetuning import tiny
 
@@ -92,9 +92,13 @@ def test_a_max_length_beyond_the_models_positions_is_refused():
         tiny.run("classification", "gpt2", max_length=300)
 
 
-def test_a_method_has_one_stage_alone():
-    with pytest.raises(ValueError, match="dpo is in methods and in on_demand"):
-        Finetuning(methods={"dpo": Parent()}, on_demand={"dpo": Parent()})
+def test_a_finetune_has_one_stage_alone():
+    with pytest.raises(ValueError, match="dpo is in runs and in on_demand"):
+        Finetuning.model_validate({"runs": {"dpo": {}}, "on_demand": {"dpo": {}}})
+    with pytest.raises(ValueError, match=r"runs.late.parent early is not on the default graph"):
+        Finetuning.model_validate(
+            {"runs": {"late": {"method": "dpo", "parent": "early"}}, "on_demand": {"early": {"method": "dpo"}}}
+        )
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ def test_rows_of_a_data_set_and_of_documents(tmp_path: Path) -> None:
         convert("contrastive", {"query": "a", "passage": " "}, Data())
     (tmp_path / "train" / "documents").mkdir(parents=True)
     with pytest.raises(UserError, match="encoder-data"):
-        prepare("contrastive", str(tmp_path), tmp_path / "out", Params())
+        prepare("contrastive", tmp_path / "out", Params(), str(tmp_path))
 
 
 @pytest.mark.slow
@@ -72,7 +72,7 @@ def test_an_encoder_learns_to_find_names_it_was_not_trained_on(
         sides[side].append({"id": name, "kind": "name", "query": f"Is it in {name}?", "passage": passage})
     write_rows(tmp_path / "rows", sides)
     knobs = {"zero_stage": None, "micro_batch": 16, "evaluations": 1, "max_length": 64, "learning_rate": 0.003}
-    params = Params.model_validate({"finetuning": {"contrastive": knobs | {"max_steps": 80}}})
+    params = Params.model_validate({"finetuning": {"runs": {"contrastive": knobs | {"max_steps": 80}}}})
     base = tiny.model(family, tmp_path / "base")
     metrics = stage.finetune("contrastive", base, tmp_path / "rows", tmp_path / "out", params)
     change = metrics["name_mrr_change"]

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from llm_core.errors import UserError
-from llm_core.params import Params
 from llm_core.params.finetuning import Data
 from llm_core.training.finetuning.data.dataset import convert, from_dataset
 from llm_core.training.finetuning.data.readers import read_file
@@ -45,9 +44,9 @@ def test_bad_rows_are_named_by_file_and_line_and_counted(tmp_path):
     good = [json.dumps({"text": f"message number {at} of its kind {at * 7}", "label": "ham"}) for at in range(20)]
     file.write_text("\n".join([*good[:3], "{broken", json.dumps({"text": "no label"}), *good[3:]]) + "\n")
     with pytest.raises(UserError, match=r"2 of 22 rows are bad .*rows.jsonl:4: not valid JSON"):
-        from_dataset("classification", str(file), Params())
-    tolerant = Params.model_validate({"finetuning": {"data": {"maximum_bad_rows": 0.1}}})
-    split, metrics = from_dataset("classification", str(file), tolerant)
+        from_dataset("classification", str(file), Data(), 1)
+    tolerant = Data(maximum_bad_rows=0.1)
+    split, metrics = from_dataset("classification", str(file), tolerant, 1)
     assert metrics["bad_rows"] == 2
     assert {side: len(rows) for side, rows in split.items()} == {"train": 16, "heldout": 2, "test": 2}
 

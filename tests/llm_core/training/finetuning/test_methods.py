@@ -173,7 +173,7 @@ def test_qlora_gradients_after_an_evaluation_equal_those_of_the_dequantised_weig
 def test_a_label_unseen_in_training_is_refused_with_its_name():
     folder = rows("classification")
     (folder / "test.jsonl").write_text('{"text": "x", "label": "maybe"}\n')
-    params = Params.model_validate({"finetuning": {"classification": {"zero_stage": None}}})
+    params = Params.model_validate({"finetuning": {"runs": {"classification": {"zero_stage": None}}}})
     with pytest.raises(UserError, match=r"test.jsonl:1: label 'maybe'"):
         stage.finetune("classification", tiny.model("llama", Path("base")), folder, Path("out"), params)
     assert not Path("out").exists()

@@ -51,7 +51,7 @@ def test_one_file_adds_a_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     words = ("Chad", "Mali", "Peru", "Fiji", "Cuba", "Togo", "Oman", "Iran", "Laos", "Niue", "Guam", "Iraq")
     Path("said.jsonl").write_text("".join(json.dumps({"said": f"{word} is a place"}) + "\n" for word in words))
     Path("params.yaml").write_text(
-        "finetuning: {echo: {loudness: 3, max_steps: 2, micro_batch: 4, zero_stage: null, evaluations: 1}}\n"
+        "finetuning: {runs: {echo: {loudness: 3, max_steps: 2, micro_batch: 4, zero_stage: null, evaluations: 1}}}\n"
     )
     script = """
 import sys
@@ -61,7 +61,7 @@ from llm_core.training.finetuning import stage
 from llm_core.training.finetuning.data.stage import prepare
 from llm_core.report.finetuning import finetuned
 params = load("params.yaml")
-prepare("echo", "said.jsonl", Path("rows"), params)
+prepare("echo", Path("rows"), params, "said.jsonl")
 stage.finetune("echo", Path("base"), Path("rows"), Path("data/models/echo"), params)
 rows = [row for block in finetuned(Path("data")) if block.kind == "table" for row in block.content]
 assert {"figure": "echoes that were heard, echoes", "before": "3", "after": "3", "baseline": None} in rows, rows
@@ -72,7 +72,7 @@ assert {"figure": "echoes that were heard, echoes", "before": "3", "after": "3",
     assert done.returncode == 0, done.stderr[-2000:]
     shown = [sys.executable, "-m", "llm_core.cli", "finetune", "--help"]
     assert "Say the same again" in subprocess.run(shown, env=environment, capture_output=True, text=True).stdout
-    Path("params.yaml").write_text("finetuning: {ecko: {}}\n")
+    Path("params.yaml").write_text("finetuning: {runs: {ecko: {}}}\n")
     wrong = [sys.executable, "-m", "llm_core.cli", "params"]
     refused = subprocess.run(wrong, env=environment, capture_output=True, text=True)
     assert refused.returncode == 1

@@ -19,10 +19,9 @@ NAMES = [["neg", "pos"], ["World", "Sports", "Business", "Sci/Tech"], ["ham", "s
 PREPARE = """
 import json, sys
 from llm_core.training.finetuning.data.dataset import from_dataset
-from llm_core.params import Params
-params = Params.model_validate({"finetuning": {"data": {"near_duplicate_similarity": 1.0}}})
+from llm_core.params.finetuning import Data
 for preset, method in json.loads(sys.argv[1]):
-    split, metrics = from_dataset(method, preset, params)
+    split, metrics = from_dataset(method, preset, Data(near_duplicate_similarity=1.0), 1)
     rows = sorted((row for side in split.values() for row in side), key=lambda row: row["id"])
     print(json.dumps([preset, method, metrics, rows]))
 """

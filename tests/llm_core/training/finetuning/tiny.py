@@ -109,7 +109,7 @@ def finetune(method, base, data, **knobs):
         settings |= {"max_new_tokens": 4, "scored_items": 4}
     if method == "rlhf":
         settings |= {"generations": 4, "reward": "pattern:.*[a-z].*"}  # what random weights say differs in
-    params = Params.model_validate({"finetuning": {method: settings | knobs}})
+    params = Params.model_validate({"finetuning": {"runs": {method: settings | knobs}}})
     return stage.finetune(method, Path(base), data, Path("out"), params)
 
 

@@ -16,6 +16,8 @@ from llm_core.training.finetuning.data.labels import label_of
 from llm_core.training.finetuning.data.readers import read_file, split_named
 from llm_core.training.finetuning.rows import read_rows, write_rows
 
+SEED = 20261123
+
 
 def write(path, rows):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,10 +28,6 @@ def texts(word, count, label=lambda at: "ab"[at % 2]):
     return [
         {"text": f"{word} row {at} about river {at * 7} and town {at * 13}", "label": label(at)} for at in range(count)
     ]
-
-
-def params(**data):
-    return Params.model_validate({"finetuning": {"data": data}})
 
 
 def balanced(split, metrics):
@@ -43,7 +41,7 @@ def test_a_data_sets_own_test_rows_never_enter_training(tmp_path, names):
     write(tmp_path / names[0], texts("training", 30))
     write(tmp_path / names[1], texts("official", 20))
     write(tmp_path / ".ipynb_checkpoints/train.jsonl", texts("stale", 10))
-    split, metrics = from_dataset("classification", str(tmp_path), params())
+    split, metrics = from_dataset("classification", str(tmp_path), Data(), SEED)
     assert {row["text"].split()[0] for row in split["test"]} == {"official"}
     assert {row["text"].split()[0] for row in split["train"] + split["heldout"]} == {"training"}
     assert len(split["test"]) == 20
@@ -56,7 +54,7 @@ def test_a_split_field_and_a_list_for_each_side_are_a_split_too(tmp_path):
     write(tmp_path / "field.jsonl", rows)
     (tmp_path / "sides.json").write_text(json.dumps({"train": texts("of", 25), "test": texts("for", 5)}))
     for name in ("field.jsonl", "sides.json"):
-        split, _ = from_dataset("classification", str(tmp_path / name), params())
+        split, _ = from_dataset("classification", str(tmp_path / name), Data(), SEED)
         assert len(split["test"]) == 5, name
 
 
@@ -83,7 +81,7 @@ def test_a_label_is_its_text_without_surrounding_blanks(value):
 def test_two_spellings_of_a_class_are_named_with_their_places(tmp_path, pair):
     write(tmp_path / "rows.jsonl", texts("spelled", 20, lambda at: pair[at % 2]))
     with pytest.raises(UserError, match=r"labels that differ only .* first in .*rows.jsonl:[12]\).*rows.jsonl:[12]"):
-        from_dataset("classification", str(tmp_path / "rows.jsonl"), params())
+        from_dataset("classification", str(tmp_path / "rows.jsonl"), Data(), SEED)
 
 
 def test_tables_as_spreadsheets_and_pandas_write_them(tmp_path):
@@ -104,18 +102,18 @@ def test_the_format_is_the_stated_one_or_that_of_the_first_row(tmp_path):
     shared = {"conversations": [{"from": "human", "value": "hello"}, {"from": "gpt", "value": "hi"}]}
     write(tmp_path / "mixed.jsonl", [*alpaca, shared])
     with pytest.raises(UserError, match=r"mixed.jsonl:21: this row has the layout sharegpt .* before it alpaca"):
-        from_dataset("instruction", str(tmp_path / "mixed.jsonl"), params())
+        from_dataset("instruction", str(tmp_path / "mixed.jsonl"), Data(), SEED)
     with pytest.raises(UserError, match="20 of 21 rows are bad"):
-        from_dataset("instruction", str(tmp_path / "mixed.jsonl"), params(format="sharegpt"))
+        from_dataset("instruction", str(tmp_path / "mixed.jsonl"), Data(format="sharegpt"), SEED)
     both = alpaca[0] | shared
     said = [
         convert("instruction", both, Data(format=form))["messages"][0]["content"] for form in ("alpaca", "sharegpt")
     ]
     assert said == ["question 0", "hello"]
     with pytest.raises(UserError, match="dpo reads hh-rlhf, preference"):
-        from_dataset("dpo", str(tmp_path / "mixed.jsonl"), params(format="alpaca"))
+        from_dataset("dpo", str(tmp_path / "mixed.jsonl"), Data(format="alpaca"), SEED)
     with pytest.raises(ValidationError, match="no layout of rows"):
-        params(format="alpacca")
+        Params.model_validate({"finetuning": {"runs": {"dpo": {"data": {"format": "alpacca"}}}}})
 
 
 def turn(role, content):
@@ -147,8 +145,8 @@ def test_a_pair_that_is_no_pair_is_refused(said, raw):
 @pytest.mark.parametrize("count", [1, 3, 4, 5])
 def test_too_few_rows_for_a_split_say_the_minimum_and_the_knob(tmp_path, count):
     write(tmp_path / "rows.jsonl", texts("few", count))
-    with pytest.raises(UserError, match=r"too few rows .* minimum of 6 rows .* finetuning.data.heldout_share 0.1"):
-        from_dataset("classification", str(tmp_path / "rows.jsonl"), params())
+    with pytest.raises(UserError, match=r"too few rows .* minimum of 6 rows .* data.heldout_share 0.1"):
+        from_dataset("classification", str(tmp_path / "rows.jsonl"), Data(), SEED)
 
 
 @pytest.mark.parametrize("method", ["classification", "instruction", "reward", "dpo", "rlhf", "contrastive"])
@@ -163,4 +161,4 @@ def test_an_empty_side_is_one_line_before_any_training(tmp_path, method):
 def test_a_folder_without_data_names_what_is_read(tmp_path):
     (tmp_path / "notes.pdf").write_text("x")
     with pytest.raises(UserError, match=r"no data file \(.*\.jsonl.*1 files of other kinds"):
-        from_dataset("classification", str(tmp_path), params())
+        from_dataset("classification", str(tmp_path), Data(), SEED)

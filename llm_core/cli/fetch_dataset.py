@@ -1,0 +1,25 @@
+"""`llm-core fetch-dataset`: rows of a hub's data set."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.params.finetuning import Dataset
+
+app = verb_app()
+
+
+@app.command()
+def fetch_dataset(
+    name: Annotated[str, typer.Argument(help="An entry of finetuning.datasets in params.yaml, or a preset.")],
+    out: Out,
+    params_file: ParamsFile = Path("params.yaml"),
+    overrides: Overrides = None,
+) -> None:
+    """Fetch one data set of the Hugging Face hub: its rows, and its licence and revision in .dataset.json."""
+    from llm_core.training.finetuning.data.hub import fetch_dataset as run
+
+    params = read_params(params_file, overrides)
+    run(name, params.finetuning.datasets.get(name, Dataset()), out)
