@@ -1,11 +1,8 @@
 """`llm-core summary`: what a run came to, and where to look."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Data, verb_app
 from llm_core.errors import UserError
 from llm_core.runtime.terminal import say
 
@@ -22,15 +19,12 @@ WHERE = (
 
 @app.command()
 def summary(
-    data: Annotated[Path, typer.Option("--data", help="The folder of the stages' outputs.")] = Path("data"),
-    params_file: ParamsFile = Path("params.yaml"),
-    overrides: Overrides = None,
+    data: Data = Path("data"),
 ) -> None:
     """The figures of the last run in a few lines, and the commands to look further."""
     from llm_core.formats.pages import show
     from llm_core.report.stage import facts
 
-    read_params(params_file, overrides)
     found = facts(data)
     if not found:
         raise UserError(f"{data}: no stage has run yet; `make run` or `dvc repro` runs them all")
