@@ -39,7 +39,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "decontaminate": ("decontaminate", "Drop documents that overlap with the items of benchmarks."),
         "split": ("split", "Hold out whole documents of each source, near-duplicates on one side."),
         "mix": ("mix", "Weigh the sources of the training side, epochs capped, exact to the document."),
-        "train-tokenizer": ("train_tokenizer", "Train a byte-level BPE tokenizer on documents."),
+        "fetch-model": ("fetch_model", "Take an open model: a local folder, or one commit of the hub."),
+        "train-tokenizer": ("train_tokenizer", "Train a byte-level BPE on documents, or take a model's own tokenizer."),
         "tokenize": ("tokenize", "Encode documents into memory-mapped Arrow token shards."),
     },
     "Training": {

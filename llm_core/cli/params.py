@@ -45,13 +45,14 @@ def describe(value: BaseModel, prefix: str = "") -> list[str]:
     fields = type(value).model_fields
     for name, inner in value:  # fields, and sections that plugins bring
         kinds = list(_models(fields[name].annotation)) if name in fields else []
+        shown = fields[name].alias or name if name in fields else name
         if isinstance(inner, BaseModel):
-            lines += describe(inner, f"{prefix}{name}.")
+            lines += describe(inner, f"{prefix}{shown}.")
         elif kinds and isinstance(inner, dict | list):
-            lines += _entries(inner, kinds, f"{prefix}{name}", _meaning(fields[name]))
+            lines += _entries(inner, kinds, f"{prefix}{shown}", _meaning(fields[name]))
         else:
             field = fields[name]
-            lines.append(f"{prefix}{name} = {inner!r}  [{_type(field.annotation)}]  {_meaning(field)}".rstrip())
+            lines.append(f"{prefix}{shown} = {inner!r}  [{_type(field.annotation)}]  {_meaning(field)}".rstrip())
     return lines
 
 
@@ -81,7 +82,9 @@ def _defaults(kind: type[BaseModel], prefix: str) -> list[str]:
     lines = []
     for name, field in kind.model_fields.items():
         value = "required" if field.is_required() else repr(field.get_default(call_default_factory=True))
-        lines.append(f"{prefix}{name} = {value}  [{_type(field.annotation)}]  {_meaning(field)}".rstrip())
+        lines.append(
+            f"{prefix}{field.alias or name} = {value}  [{_type(field.annotation)}]  {_meaning(field)}".rstrip()
+        )
     return lines
 
 

@@ -1,8 +1,9 @@
-"""`llm-core train-tokenizer`: a byte-level BPE from documents."""
+"""`llm-core train-tokenizer`: a byte-level BPE from documents, or a model's own tokenizer."""
 
 from pathlib import Path
 
 from llm_core.cli.options import In, Out, Overrides, ParamsFile, expand_sources, read_params, verb_app
+from llm_core.params.tokenizer import TRAINED
 
 app = verb_app()
 
@@ -11,8 +12,17 @@ app = verb_app()
 def train_tokenizer(
     inputs: In, out: Out, params_file: ParamsFile = Path("params.yaml"), overrides: Overrides = None
 ) -> None:
-    """Train a byte-level BPE tokenizer on the documents; writes a Hugging Face tokenizer folder and metrics.json."""
+    """Train a byte-level BPE tokenizer on the documents, or take the one that `tokenizer.from` names, unchanged.
+
+    Writes a Hugging Face tokenizer folder and metrics.json: how well it fits a sample of the documents.
+    """
+    params = read_params(params_file, overrides)
+    paths = expand_sources(inputs, params)
+    if params.tokenizer.from_ != TRAINED:
+        from llm_core.tokenization.taking import take_tokenizer
+
+        take_tokenizer(paths, out, params.tokenizer, params.seed)
+        return
     from llm_core.tokenization.training import stage
 
-    params = read_params(params_file, overrides)
-    stage.train_tokenizer(expand_sources(inputs, params), out, params.tokenizer, params.seed)
+    stage.train_tokenizer(paths, out, params.tokenizer, params.seed)

@@ -1,6 +1,6 @@
 """Bits per byte and perplexity of texts under a causal language model, beside `xz -9` and random weights.
 
-A document is begin token (where the tokenizer has one) + its tokens + end token; the begin token
+A document is begin token + its tokens + end token, as in training (`models.prompts.document_frame`); the begin token
 is given, everything else is predicted exactly once. Documents longer than the context are read in
 windows that advance by `stride`; a window scores only what the one before it did not. Bits per byte
 divide by the UTF-8 bytes of the text, so that tokenizers, and compressors, can be compared.
@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from llm_core.errors import UserError
 from llm_core.evaluation.statistics import detectable, ratio_and_error, student
 from llm_core.formats.documents import document_files, read_batches
 from llm_core.models.loading import context_of, device_of
-from llm_core.models.prompts import encode_text
+from llm_core.models.prompts import document_frame, encode_text
 from llm_core.models.windows import windows
 from llm_core.params.evaluation import LanguageModelling
 from llm_core.runtime.digests import short_hash
+from llm_core.runtime.progress import log
 from llm_core.runtime.progress import task as progress_task
 
 Row = dict[str, Any]
@@ -39,13 +41,22 @@ def read_texts(inputs: list[str], tokenizer: Any, tokens_per_source: int | None)
     """Whole documents of each source, in an order fixed by their ids, until each has `tokens_per_source` tokens.
 
     `inputs` are document files and folders, and `.txt` files, each of which is one document.
+    A blank document has no text to be scored. Raises UserError where a `.txt` file, or every document, is blank.
     """
     by_source: dict[str, list[tuple[str, str, str]]] = {}
+    blank = 0
     for identifier, source, text in _documents(inputs):
-        if text:
+        if text and not text.isspace():
             by_source.setdefault(source, []).append((short_hash(identifier), identifier, text))
-    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        elif identifier in inputs:
+            raise UserError(f"{identifier}: no text to measure bits per byte on")
+        else:
+            blank += 1
+    if not by_source:
+        raise UserError(f"{', '.join(inputs)}: no text to measure bits per byte on")
+    if blank:
+        log(f"bits per byte: {blank} documents without text are left out")
+    begin, end = document_frame(tokenizer)
     chosen = []
     for source, members in sorted(by_source.items()):
         tokens = 0

@@ -23,7 +23,7 @@ from llm_core.evaluation.language_modelling import (
     xz_bits_per_byte,
 )
 from llm_core.models import loading
-from llm_core.models.prompts import encode_text
+from llm_core.models.prompts import encode_prompt
 from llm_core.params import Params
 from llm_core.runtime import json_lines
 from llm_core.runtime.digests import content_digest
@@ -64,8 +64,6 @@ def evaluate(
     rows: list[Row] = []
     if inputs:
         texts = read_texts(inputs, tokenizer, chosen.language_modelling.tokens_per_source)
-        if not texts:
-            raise UserError(f"{', '.join(inputs)}: no text to measure bits per byte on")
         with timed("bits per byte"):
             rows += score_texts(network, texts, chosen.language_modelling, chosen.batch_size, "bits per byte")
             metrics["bits_per_byte"] = _language_modelling(rows, texts, model, params)
@@ -204,8 +202,7 @@ def _language_modelling(rows: list[Row], texts: list[Text], model: Path, params:
 
 
 def _samples(network: Any, tokenizer: Any, prompts: list[str]) -> list[dict[str, str]]:
-    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    ids = [begin + encode_text(tokenizer, prompt) for prompt in prompts]
+    ids = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     texts = generate(network, tokenizer, ids, 40)
     return [{"prompt": prompt, "continuation": text} for prompt, text in zip(prompts, texts, strict=True)]
 

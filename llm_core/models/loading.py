@@ -145,7 +145,7 @@ def model_folder(name: str | Path) -> Path:
 
 def context_of(config: Any) -> int | None:
     """Maximum number of tokens that a network of this config has positions for; None where it has no limit."""
-    positions = getattr(config, "max_position_embeddings", None)
+    positions = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
     return int(positions) if isinstance(positions, int) and positions > 0 else None
 
 

@@ -14,6 +14,8 @@ from weakref import WeakKeyDictionary
 
 from llm_core.errors import UserError
 
+SEPARATOR = "<|endoftext|>"
+"""what stands between documents for GPT-2, OLMo, Phi and Qwen, where a Qwen for chat ends turns with another token"""
 ROLES = ("system", "user", "assistant")
 _known: WeakKeyDictionary[Any, tuple[int, tuple[str, ...]]] = WeakKeyDictionary()  # listing the names is slow
 
@@ -38,9 +40,41 @@ def encode_text(tokenizer: Any, text: str, special: bool = False) -> list[int]:
     ids = encode_rendered(tokenizer, mark(tokenizer, text))
     if not special:
         return ids
-    frame, inner = (tokenizer("a", add_special_tokens=flag)["input_ids"] for flag in (True, False))
-    start = next((at for at in range(len(frame)) if frame[at : at + len(inner)] == inner), 0)
-    return [*frame[:start], *ids, *frame[start + len(inner) :]]
+    before, behind = frame(tokenizer)
+    return [*before, *ids, *behind]
+
+
+def frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The ids that the tokenizer itself puts before and behind every text: a begin token, BERT's [CLS] and [SEP]."""
+    framed, inner = (list(tokenizer("a", add_special_tokens=flag)["input_ids"]) for flag in (True, False))
+    start = next((at for at in range(len(framed)) if framed[at : at + len(inner)] == inner), 0)
+    return framed[:start], framed[start + len(inner) :]
+
+
+def document_frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The ids before and behind a whole document, in training and where a document is scored.
+
+    What the tokenizer itself adds, and an end token. A tokenizer that adds nothing (GPT-2, Qwen, Phi) belongs to a
+    model that saw its documents joined by one token: that separator stands on both sides, so that the first token of
+    a document is predicted too. Raises UserError for a tokenizer without an end token.
+    """
+    before, behind = frame(tokenizer)
+    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    if end is None and not behind:
+        raise UserError("the tokenizer has no end token, so a model could not learn where a document ends")
+    if before or behind:
+        return before, behind if end is None or behind[-1:] == [end] else [*behind, end]
+    separator = tokenizer.convert_tokens_to_ids(SEPARATOR) if SEPARATOR in control_tokens(tokenizer) else end
+    return [separator], [separator]
+
+
+def encode_prompt(tokenizer: Any, text: str) -> list[int]:
+    """Ids of a text that a decoder is to continue: with what its tokenizer puts before a text, and not behind it.
+
+    An empty text is the begin of a document.
+    """
+    ids = [*frame(tokenizer)[0], *encode_text(tokenizer, text)]
+    return ids or document_frame(tokenizer)[0]
 
 
 def render_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = False) -> str:

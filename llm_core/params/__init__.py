@@ -10,7 +10,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from llm_core.errors import UserError
 from llm_core.params.ablation import Ablation
@@ -25,6 +25,7 @@ from llm_core.params.finetuning import Finetuning
 from llm_core.params.launch import Launch
 from llm_core.params.mix import Mix
 from llm_core.params.model import Model
+from llm_core.params.open_models import OpenModel, check_names
 from llm_core.params.presets import values_of
 from llm_core.params.pretraining import Pretraining
 from llm_core.params.reading import check_moved, explain, override
@@ -59,6 +60,8 @@ class Params(Section):
     decontamination: Decontamination = Decontamination()
     split: Split = Split()
     mix: Mix = Mix()
+    open_models: dict[str, OpenModel] = Field(default_factory=dict)
+    """Models that others published, by name; `llm-core fetch-model NAME` puts each into data/models/NAME."""
     tokenizer: Tokenizer = Tokenizer()
     model: Model = Model()
     pretraining: Pretraining = Pretraining()
@@ -73,21 +76,24 @@ class Params(Section):
     word2vec: Word2Vec = Word2Vec()
     ablation: Ablation = Ablation()
 
-    @field_validator("sources")
+    @field_validator("sources", "open_models")
     @classmethod
-    def _names_are_folders(cls, sources: dict[str, Source]) -> dict[str, Source]:
-        """A source's name is also the name of its folders, on file systems that ignore case too."""
+    def _names_are_folders(cls, named: dict[str, Any], about: ValidationInfo) -> dict[str, Any]:
+        """A source's or open model's name is also the name of its folders, on file systems that ignore case too."""
+        what = "source" if about.field_name == "sources" else "model"
         seen: dict[str, str] = {}
-        for name in sources:
+        for name in named:
             if not SOURCE_NAME.fullmatch(name):
                 raise ValueError(
-                    f"the source name {name!r} cannot name a folder: none of / \\ : * ? \" < > | {{ }}, no '.', '-' or "
+                    f"the {what} name {name!r} cannot name a folder: none of / \\ : * ? \" < > | {{ }}, no '.', '-' or "
                     "blank in front, no '.' or blank at the end"
                 )
             other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
             if other != name:
-                raise ValueError(f"the source names {other!r} and {name!r} differ in case or form alone; rename one")
-        return sources
+                raise ValueError(f"the {what} names {other!r} and {name!r} differ in case or form alone; rename one")
+        if what == "model":
+            check_names(named)
+        return named
 
 
 def load(path: str | Path = "params.yaml", overrides: list[str] | None = None) -> Params:

@@ -11,7 +11,9 @@ class Section(BaseModel):
     Every field carries its meaning in the docstring below it; `llm-core params` prints them.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False, serialize_by_alias=True
+    )
 
 
 def _some_weight(weights: dict[str, float]) -> dict[str, float]:

@@ -36,13 +36,27 @@ def external_inputs(params: "Params") -> dict[str, list[str]]:
         *cleaning.bad_words.files,
         *([cleaning.quality_model.path] if cleaning.quality_model.path else []),
     ]
-    found["pretraining"] = [params.pretraining.parent] if params.pretraining.parent else []
+    for name, model in params.open_models.items():
+        found[f"open_models/{name}"] = [model.from_] if Path(model.from_).is_dir() else []
+    found["pretraining"] = _parent(params)
     for name, run in {**params.finetuning.runs, **params.finetuning.on_demand}.items():
         reward = getattr(run, "reward", "")
         found[f"finetuning/{name}"] = [reward] if isinstance(reward, str) and reward and Path(reward).is_dir() else []
     encoder = params.retrieval.encoder
     found["retrieval"] = [encoder] if Path(encoder).is_dir() else []
     return {name: [path for path in paths if REMOTE not in path] for name, paths in found.items()}
+
+
+def _parent(params: "Params") -> list[str]:
+    """What decides a parent's content: its folder; for an open model, which a later stage brings, where it comes from.
+
+    (Its stage runs before pretraining, because an open model is continued with its own tokenizer.)
+    """
+    parent = params.pretraining.parent
+    opened = params.open_models.get(Path(parent).name) if parent else None
+    if parent and opened and Path(parent) == Path("data/models", Path(parent).name):
+        return [opened.from_ if Path(opened.from_).is_dir() else f"{opened.from_}@{opened.revision}"]
+    return [parent] if parent else []
 
 
 def write_digests(params: "Params", folder: Path, memory: Path = MEMORY) -> None:

@@ -111,4 +111,5 @@ def _accepted(model: Any, location: tuple[int | str, ...]) -> list[str]:
         if field is None:
             return []
         model = field.annotation
-    return sorted(model.model_fields) if hasattr(model, "model_fields") else []
+    fields = getattr(model, "model_fields", {})
+    return sorted(field.alias or name for name, field in fields.items())

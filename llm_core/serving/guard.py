@@ -72,9 +72,19 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        unread = True
+
+        async def reading() -> Message:
+            nonlocal unread
+            message = await receive()
+            unread = message["type"] == "http.request" and message.get("more_body", False)
+            return message
+
         try:
-            await self._serve(scope, receive, send)
+            await self._serve(scope, reading, send)
         except RefusedError as refusal:
+            if unread and scope["method"] == "POST" and refusal.status != 408:  # 408: it is too slow for an answer
+                await self._discard(receive)
             await _answer(send, refusal.status, _error(refusal.status, refusal.message, refusal.code))
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -96,7 +106,6 @@ class Guard:
             if not headers.get(b"content-length", "0").isdigit():
                 raise RefusedError(400, "the content length is not a number")
             if int(headers.get(b"content-length", "0")) > self.limits.body_bytes:
-                await self._discard(receive)
                 raise RefusedError(413, f"a request has at most {self.limits.body_bytes:,} bytes")
             body, stop = await self._body(receive, POSTS[path])  # a slow body holds no place in the queue
             if self._held >= self.limits.concurrent + self.limits.waiting:
@@ -124,7 +133,10 @@ class Guard:
         return await asyncio.to_thread(self.translate, body, wanted)  # a long prompt is encoded beside the event loop
 
     async def _discard(self, receive: Receive) -> None:
-        """Read what a client still sends and keep nothing, within limits: one that is cut off reads no answer."""
+        """Read what a refused client still sends and keep nothing of it, within limits.
+
+        A connection that is closed with unread bytes is reset, and the client then never reads the answer.
+        """
         left = DISCARDED * self.limits.body_bytes
         try:
             async with asyncio.timeout(min(self.limits.body_seconds, DISCARD_SECONDS)):
@@ -146,8 +158,6 @@ class Guard:
             data += message.get("body", b"")
             more = message.get("more_body", False)
             if len(data) > self.limits.body_bytes:
-                if more:
-                    await self._discard(receive)
                 raise RefusedError(413, f"a request has at most {self.limits.body_bytes:,} bytes")
         try:
             body = json.loads(data)

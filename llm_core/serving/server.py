@@ -104,11 +104,39 @@ def guarded_app(model: Path, device: str, limits: Serving) -> Guard:
                 return len(encode_chat(tokenizer, body["messages"]))
         return len(tokenizer(body["prompt"])["input_ids"])
 
+    _parse_only_what_fits()
     lock = threading.RLock()
     tokenizer.__class__ = _data_as_text(type(tokenizer), lock)
     context = context_of(network.config) or 1 << 20
     defaults = network.generation_config.to_diff_dict()
     return Guard(app, model.resolve().name, inner, context, count, defaults, generation.idle, limits)
+
+
+def _parse_only_what_fits() -> None:
+    """Let transformers parse an answer by its table of model types only where the prompt is written in that format.
+
+    The table (reasoning, tool calls) is chosen by the model's type alone. For a Qwen with another chat template the
+    parser does not find where the answer begins, so the whole prompt was returned as a part of the answer.
+    """
+    from transformers.cli.serving import utils
+
+    if hasattr(utils.get_response_template, "by_type"):
+        return
+    by_type = utils.get_response_template
+
+    def fitting(processor: Any, model: Any) -> Any:
+        template = by_type(processor, model)
+        tokenizer = getattr(processor, "tokenizer", processor)
+        if template is None or getattr(tokenizer, "response_template", None) is not None:
+            return template
+        anchors = template.get("start_anchor", [])
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "user", "content": "a"}], add_generation_prompt=True, tokenize=False
+        )
+        return template if any(one in prompt for one in ([anchors] if isinstance(anchors, str) else anchors)) else None
+
+    fitting.by_type = by_type  # type: ignore[attr-defined]
+    utils.get_response_template = fitting
 
 
 def _data_as_text(kind: type, lock: threading.RLock) -> type:

@@ -42,6 +42,7 @@ class Encoder:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
+        self.size, self.digest = vocabulary.size, vocabulary.digest
         self.dtype = np.uint16 if vocabulary.size <= 1 << 16 else np.uint32
         self._merges = merge_table(vocabulary)
         self._memos = threading.local()

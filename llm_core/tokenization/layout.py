@@ -88,12 +88,16 @@ def _bytes(token: str, by_character: dict[str, int]) -> bytes:
     return bytes(by_character[character] for character in token)
 
 
+class NotOursError(UserError):
+    """A tokenizer that is no byte-level BPE of this project's kind."""
+
+
 class Vocabulary:
     """What encoding needs of a tokenizer folder.
 
     `tokens`: bytes of each ordinary token -> id; `merges` as pairs of bytes; `bos`, `eos`, `size`; the pattern's
     policies `digits` and `runs`; `digest` of tokenizer.json.
-    Raises UserError when the folder holds no byte-level BPE of this project's kind.
+    Raises NotOursError where the folder holds a tokenizer of another kind, UserError where it holds none.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -116,7 +120,9 @@ class Vocabulary:
             }
             added = {item["content"]: item["id"] for item in content["added_tokens"]}
             self.bos, self.eos = added[BOS], added[EOS]
+            if not all(item["special"] for item in content["added_tokens"]):
+                raise ValueError("it has added words, which are found in a text before it is cut")
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise UserError(f"{file}: not a byte-level BPE with this project's special tokens ({error!r})") from None
+            raise NotOursError(f"{file}: not a byte-level BPE with this project's special tokens ({error!r})") from None
         self.size = tokenizers.Tokenizer.from_file(str(file)).get_vocab_size()
         self.digest = file_digest(file)

@@ -1,7 +1,7 @@
 """The stage `tokenize`: documents in, memory-mapped Arrow token shards out.
 
-A document becomes bos + ids + eos. A folder that `llm-core split` wrote gives one folder
-of shards for each of its sides; any other input gives its shards straight in `out`.
+A document becomes begin + ids + end token (`models.prompts.document_frame`). A folder that `llm-core split` wrote
+gives one folder of shards for each of its sides; any other input gives its shards straight in `out`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,8 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,12 +18,9 @@ from llm_core.formats.token_shards import SHARD_TOKENS, TokenShards, TokenWriter
 from llm_core.runtime import progress
 from llm_core.runtime.engine import ahead
 from llm_core.runtime.storage import output_folder, read_json, write_json
+from llm_core.tokenization.any_tokenizer import Ids, Starts, TextEncoder, encoder_of
 from llm_core.tokenization.compression import TokenStatistics
-from llm_core.tokenization.encoding import Encoder
-from llm_core.tokenization.layout import Vocabulary
 
-Ids = npt.NDArray[np.unsignedinteger]
-Starts = npt.NDArray[np.int64]
 SIDES = ("train", "heldout")
 
 
@@ -37,13 +32,13 @@ def tokenize(
     Raises UserError: no documents, no tokenizer there, an id that appears twice (in a mix a document may: it is seen in
     several passes).
     """
-    vocabulary = Vocabulary(tokenizer)
+    encoder = encoder_of(tokenizer)
     sides = _sides(paths)
     with output_folder(out, paths) as folder:
         identities = Identities(folder)
         metrics = {
             side: _encode_side(
-                places, folder / side if side else folder, vocabulary, workers, side, shard_tokens, identities
+                places, folder / side if side else folder, encoder, workers, side, shard_tokens, identities
             )
             for side, places in sides.items()
         }
@@ -53,7 +48,7 @@ def tokenize(
         if not any(map(_is_mix, paths)):
             identities.require_unique(id_places([place for places in sides.values() for place in places]), "tokenize")
         written = metrics.get("", metrics)
-        written |= {"vocab_size": vocabulary.size, "tokenizer": vocabulary.digest}
+        written |= {"vocab_size": encoder.size, "tokenizer": encoder.digest}
         write_json(folder / "metrics.json", written)
     progress.report({"tokenize": written})
     return written
@@ -76,15 +71,14 @@ def _is_mix(path: str | Path) -> bool:
 def _encode_side(
     paths: Sequence[str | Path],
     folder: Path,
-    vocabulary: Vocabulary,
+    encoder: TextEncoder,
     workers: int,
     side: str,
     shard_tokens: int,
     identities: Identities,
 ) -> dict[str, Any]:
-    schema = token_schema(vocabulary.size, vocabulary.digest)
-    statistics = TokenStatistics(vocabulary.size)
-    encoder = Encoder(vocabulary)
+    schema = token_schema(encoder.size, encoder.digest)
+    statistics = TokenStatistics(encoder.size)
     total = count_documents(paths)
     batches = read_documents(paths, columns=["id", "source", "text"])
     documents = 0
@@ -106,7 +100,7 @@ def _encode_side(
 
 
 def _in_order(
-    batches: Iterator[pa.RecordBatch], encoder: Encoder, workers: int
+    batches: Iterator[pa.RecordBatch], encoder: TextEncoder, workers: int
 ) -> Iterator[tuple[pa.RecordBatch, Ids, Starts]]:
     """Encode on `workers` threads (the encoder lets go of the interpreter), a few batches ahead, in order."""
     with ThreadPoolExecutor(workers) as pool:

@@ -3,19 +3,25 @@
     python -m tests.fuzz.readers --files 10000
 
 For each stage documents in = kept + dropped, and what one stage kept the next one was given; each file has a row in
-the ledger, or was counted as not read. Any exception, traceback or signal ends the program with the seeds in question
-(`--kind jsonl --first 1200 --files 1` makes one file again). Files that once broke something are kept in `seeds/`.
+the ledger, or was counted as not read. What breaks a stage is narrowed to single files, whose names hold their seeds
+(`--kind jsonl --first 1200 --files 1` makes one again), and `--keep` writes them into `seeds/`, which every run reads
+first. After a signal the last line on standard error names the seeds in question.
 """
 
 import argparse
+import faulthandler
 import re
 import shutil
 import sys
 import tempfile
+import threading
 import time
+import traceback
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.parquet as pq
 
 from llm_core.corpus.cleaning.stage import clean
@@ -30,8 +36,9 @@ from llm_core.params.launch import CleaningLaunch
 from llm_core.params.sources import FilesSource, Network
 from tests.fuzz.files import KINDS, make
 
-BATCH = 50  # files a run of the three stages
+BATCH = 1000  # files a run of the three stages
 MAX_BYTES = 1 << 30
+PAGES = (".txt", ".html")  # one document a file
 SEEDS = Path(__file__).with_name("seeds")
 SOUND = '{"text": "a sound document, so that something is always kept"}\n'
 
@@ -67,13 +74,15 @@ def _every_file_left_a_trace(folder: Path, raw: Path, metrics: dict[str, Any]) -
     documents = pq.read_table(raw / "documents", columns=["id"])["id"].to_pylist()
     assert len(set(documents)) == len(documents), "an id that names two documents"
     traced = {row["shard"] for row in ledger}
-    pages = sum(path.suffix in (".txt", ".html") for path in folder.iterdir())
-    tables = [path for path in folder.iterdir() if path.suffix not in (".txt", ".html", ".zip")]
-    lost = [path.name for path in tables if str(path) not in traced and not metrics["records_skipped"]]
-    assert not lost, f"no row in the ledger for {lost}"
-    judged = sum(row["shard"].endswith((".txt", ".html")) for row in ledger)
+    files = list(folder.iterdir())
+    lost = [file.name for file in files if file.suffix not in (*PAGES, ".zip") and str(file) not in traced]
+    skipped = sum(metrics["records_skipped"].values())  # of WARC: requests and other records that are no documents
+    archives = sum(name.endswith(".warc") for name in lost)
+    assert len(lost) == archives <= skipped, f"no row in the ledger for {lost}; {skipped} records were skipped"
+    pages = sum(file.suffix in PAGES for file in files)
+    judged = sum(row["shard"].endswith(PAGES) for row in ledger)
     assert judged == pages, f"{pages} pages, {judged} rows in the ledger"
-    zips = sum(path.suffix == ".zip" for path in folder.iterdir())
+    zips = sum(file.suffix == ".zip" for file in files)
     assert metrics.get("files_not_read", {}).get("other_ending .zip", 0) == zips
 
 
@@ -84,7 +93,7 @@ def _plain_readers(folder: Path) -> None:
             if file.suffix == ".zip":
                 for _ in read_members(file, ["*"]):
                     pass
-            elif file.suffix not in (".txt", ".html", ".csv", ".tsv", ".warc"):
+            elif file.suffix not in (*PAGES, ".csv", ".tsv", ".warc"):
                 for batch in read_documents(str(file)):
                     batch.validate(full=True)
         except UserError as error:
@@ -96,43 +105,101 @@ def saved() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(SEEDS.iterdir()) if path.name != "README.md"}
 
 
+def narrowed(files: dict[str, bytes], work: Path) -> dict[str, bytes]:
+    """The smallest part of `files`, by halves, that still breaks something."""
+    while len(files) > 1:
+        names = list(files)
+        halves = names[: len(names) // 2], names[len(names) // 2 :]
+        for half in halves:
+            part = {name: files[name] for name in half}
+            try:
+                through_the_stages(part, work)
+            except Exception:
+                files = part
+                break
+        else:
+            break  # only together
+    return files
+
+
+def _in_memory() -> str | None:
+    """A folder in memory where there is one with room: thousands of small files cost the disk half of the time."""
+    place = Path("/dev/shm")
+    return str(place) if place.is_dir() and shutil.disk_usage(place).free > MAX_BYTES else None
+
+
+class Memory:
+    """The largest resident memory of this process and of its workers, each alone; a context manager."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self._done = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "Memory":
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self._watcher.join()
+
+    def _watch(self) -> None:
+        this = psutil.Process()
+        while not self._done.wait(0.1):
+            for process in (this, *this.children(recursive=True)):
+                self.peak = max(self.peak, peak_bytes(process.pid))
+
+
+def peak_bytes(process: int) -> int:
+    """VmHWM of a process, 0 where it has ended; getrusage begins with that of the process that started it."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
+
+
 def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=200, help="number of files of each kind")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--kind", choices=KINDS, action="append", help="these kinds alone; repeatable")
+    parser.add_argument("--keep", action="store_true", help="write what breaks something into tests/fuzz/seeds")
     asked = parser.parse_args()
-    seeds = range(asked.first, asked.first + asked.files)
-    with tempfile.TemporaryDirectory() as place:
+    faulthandler.enable()
+    with tempfile.TemporaryDirectory(dir=_in_memory()) as place, Memory() as memory:
         work = Path(place)
         if kept := saved():
             through_the_stages(kept, work)
         for kind in asked.kind or KINDS:
-            totals: dict[str, int] = {}
             started = time.monotonic()
-            for start in range(0, len(seeds), BATCH):
-                batch = seeds[start : start + BATCH]
-                files = {f"{seed:07d}{KINDS[kind][0]}": make(kind, seed) for seed in batch}
+            totals: Counter[str] = Counter()
+            for seed in range(asked.first, asked.first + asked.files, BATCH):
+                last = min(seed + BATCH, asked.first + asked.files)
+                print(
+                    f"{kind}: seeds {seed} to {last - 1}", file=sys.stderr
+                )  # the last such line where a signal ends it
+                files = {f"{kind}-{number:07d}{KINDS[kind][0]}": make(kind, number) for number in range(seed, last)}
                 try:
-                    found = through_the_stages(files, work)
-                except BaseException:
-                    print(f"broken by a file of kind {kind}, seeds {batch[0]} to {batch[-1]}", file=sys.stderr)
-                    raise
-                totals = {name: totals.get(name, 0) + count for name, count in found.items()}
-            peak = peak_bytes()
-            print(f"{kind}: {len(seeds)} files, {totals}, {time.monotonic() - started:.0f} s, peak {peak >> 20} MB")
-            if peak > MAX_BYTES:
+                    totals.update(through_the_stages(files, work))
+                except Exception:
+                    traceback.print_exc()
+                    broken = narrowed(files, work)
+                    print(f"broken by {', '.join(broken)}", file=sys.stderr)
+                    if asked.keep:
+                        for name, data in broken.items():
+                            (SEEDS / name).write_bytes(data)
+                    return 1
+            seconds = time.monotonic() - started
+            print(
+                f"{kind}: {asked.files} files, {dict(totals)}, {seconds:.0f} s, peak {memory.peak >> 20} MB", flush=True
+            )
+            if memory.peak > MAX_BYTES:
                 print(f"{kind}: more than {MAX_BYTES >> 20} MB of memory", file=sys.stderr)
                 return 1
     return 0
-
-
-def peak_bytes() -> int:
-    """The largest resident memory of this process alone; getrusage begins with that of the process that started it."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from typing import Any
 
 from llm_core.models.generation import Decoding, generate
 from llm_core.models.loading import LoadedModel
-from llm_core.models.prompts import encode_text
+from llm_core.models.prompts import encode_prompt
 
 
 def sample(
@@ -22,9 +22,10 @@ def sample(
 
     Raises UserError for a prompt that leaves no room in the context; a continuation ends where the context does.
     """
-    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    ids = [begin + encode_text(tokenizer, prompt) for prompt in prompts]
+    ids = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     how = Decoding(new_tokens, temperature, top_k, seed=seed)
     found = generate(LoadedModel.of(network, tokenizer), ids, how, batch_size=1)
-    rows = [prompt[len(begin) :] + one.ids for prompt, one in zip(ids, found, strict=True)]
-    return [str(tokenizer.decode(row, skip_special_tokens=True)) for row in rows]
+    return [
+        str(tokenizer.decode(prompt + one.ids, skip_special_tokens=True))
+        for prompt, one in zip(ids, found, strict=True)
+    ]

@@ -1,11 +1,14 @@
 """Bits per byte against an independent sum, token by token."""
 
+import json
 import lzma
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from llm_core.errors import UserError
 from llm_core.evaluation.language_modelling import (
     read_texts,
     score_texts,
@@ -51,6 +54,21 @@ def test_batch_size_changes_rounding_alone(gpt2: Path, tmp_path: Path) -> None:
     one, many = (score_texts(network, texts, LanguageModelling(context=16, stride=8), size, "test") for size in (1, 32))
     for a, b in zip(one, many, strict=True):
         assert a["bits"] == pytest.approx(b["bits"], rel=1e-6)
+
+
+def test_blank_texts_are_refused_or_counted(gpt2: Path, file: str, tmp_path: Path, capsys: Any) -> None:
+    _, tokenizer = load(gpt2)
+    blank, documents = tmp_path / "blank.txt", tmp_path / "documents.jsonl"
+    blank.write_text("\n\n \u00a0\n")
+    for inputs in ([str(blank)], [file, str(blank)]):
+        with pytest.raises(UserError, match=r"blank\.txt: no text to measure"):
+            read_texts(inputs, tokenizer, None)
+    rows = [{"id": "a", "source": "s", "text": " "}, {"id": "b", "source": "s", "text": ""}]
+    documents.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match=r"documents\.jsonl: no text to measure"):
+        read_texts([str(documents)], tokenizer, None)
+    assert [text.source for text in read_texts([str(documents), file], tokenizer, None)] == ["plain"]
+    assert "2 documents without text are left out" in capsys.readouterr().err
 
 
 def test_perplexity_and_bits_per_byte_agree() -> None:

@@ -19,22 +19,28 @@ from tests.llm_core.serving.conftest import ask, started, wait_for
 from tests.waiting import free_port
 
 HALF = "\ufffd"  # a character of which max_tokens cut off a byte: never streamed
+LIMITS = ("waiting=1", "concurrent=2", "new_tokens=40")
 TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"
 
 
 @pytest.fixture(scope="module")
-def server(gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, subprocess.Popen[str], Path]]:
+def model(gpt2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import shutil
 
     from transformers import AutoTokenizer
 
-    model = tmp_path_factory.mktemp("served") / "small"
-    shutil.copytree(gpt2, model)
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    folder = tmp_path_factory.mktemp("served") / "small"
+    shutil.copytree(gpt2, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = TEMPLATE
-    tokenizer.save_pretrained(model)
-    with started(model, "waiting=1", "concurrent=2", "new_tokens=40") as (port, process):
-        yield port, process, model
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def port(model: Path) -> Iterator[int]:
+    with started(model, *LIMITS) as (number, _):
+        yield number
 
 
 def events(text: str) -> list[Any]:
@@ -44,10 +50,9 @@ def events(text: str) -> list[Any]:
 
 
 @pytest.mark.slow
-def test_answers_are_the_models_own_whole_and_streamed(server: tuple[int, Any, Path]) -> None:
+def test_answers_are_the_models_own_whole_and_streamed(port: int, model: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    port, _, model = server
     network, tokenizer = AutoModelForCausalLM.from_pretrained(model), AutoTokenizer.from_pretrained(model)
     inputs = tokenizer("The river", return_tensors="pt")
     written = network.generate(**inputs, do_sample=False, max_new_tokens=8, pad_token_id=0)[0]
@@ -70,9 +75,7 @@ def test_answers_are_the_models_own_whole_and_streamed(server: tuple[int, Any, P
 
 
 @pytest.mark.slow
-def test_sampling_obeys_seed_and_stop(server: tuple[int, Any, Path]) -> None:
-    port, _, _ = server
-
+def test_sampling_obeys_seed_and_stop(port: int) -> None:
     def text(**fields: Any) -> str:
         body = {"prompt": "The river", "temperature": 1.0, "max_tokens": 12} | fields
         return str(json.loads(ask(port, "/v1/completions", body)[1])["choices"][0]["text"])
@@ -93,9 +96,7 @@ def test_sampling_obeys_seed_and_stop(server: tuple[int, Any, Path]) -> None:
 
 
 @pytest.mark.slow
-def test_a_seed_is_exact_among_other_answers(server: tuple[int, Any, Path]) -> None:
-    port, _, _ = server
-
+def test_a_seed_is_exact_among_other_answers(port: int) -> None:
     def text(seed: int | None) -> str:
         body = {"prompt": "The river", "max_tokens": 30, "seed": seed}
         while (answer := ask(port, "/v1/completions", body))[0] == 429:
@@ -109,8 +110,7 @@ def test_a_seed_is_exact_among_other_answers(server: tuple[int, Any, Path]) -> N
 
 
 @pytest.mark.slow
-def test_limits_are_kept_and_told_in_openais_form(server: tuple[int, Any, Path]) -> None:
-    port, _, _ = server
+def test_limits_are_kept_and_told_in_openais_form(port: int) -> None:
     long = json.loads(ask(port, "/v1/completions", {"prompt": "The", "max_tokens": 9999, "temperature": 0})[1])
     assert long["usage"]["completion_tokens"] == 40
     refused = {
@@ -138,10 +138,10 @@ def test_limits_are_kept_and_told_in_openais_form(server: tuple[int, Any, Path])
 
 
 @pytest.mark.slow
-def test_the_client_of_openai_understands_it(server: tuple[int, Any, Path]) -> None:
+def test_the_client_of_openai_understands_it(port: int) -> None:
     import openai
 
-    with openai.OpenAI(base_url=f"http://127.0.0.1:{server[0]}/v1", api_key="none", max_retries=0) as client:
+    with openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0) as client:
         messages: Any = [{"role": "user", "content": "Is iron a metal?"}]
         asked: Any = {"model": "small", "messages": messages, "temperature": 0, "max_tokens": 6}
         whole = client.chat.completions.create(**asked).choices[0].message.content
@@ -152,8 +152,12 @@ def test_the_client_of_openai_understands_it(server: tuple[int, Any, Path]) -> N
 
 
 @pytest.mark.slow
-def test_told_to_stop_it_ends_its_answer_first(server: tuple[int, subprocess.Popen[str], Path]) -> None:
-    port, process, _ = server
+def test_told_to_stop_it_ends_its_answer_first(model: Path) -> None:
+    with started(model, *LIMITS) as (port, process):
+        stop_within_an_answer(port, process)
+
+
+def stop_within_an_answer(port: int, process: subprocess.Popen[str]) -> None:
     body = json.dumps({"prompt": "The", "max_tokens": 40, "stream": True, "temperature": 0}).encode()
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/completions", body, headers)
@@ -213,7 +217,18 @@ def test_mlflow_serves_the_registered_model(gpt2: Path, tmp_path: Path, monkeypa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [1 << 20, 4 << 20])
-def test_a_client_that_sends_too_much_reads_why(server: tuple[int, Any, Path], size: int) -> None:
-    for _ in range(5):  # cut off while it sends, a client would meet a broken pipe now and then
-        assert ask(server[0], "/v1/completions", {"prompt": "a" * size})[0] == 413
+@pytest.mark.parametrize(
+    ("path", "size", "header", "status"),
+    [
+        ("/v1/completions", 1 << 20, {}, 413),
+        ("/v1/completions", 4 << 20, {}, 413),
+        ("/v1/embeddings", 1 << 20, {}, 404),
+        ("/v1/completions", 1 << 20, {"Origin": "https://elsewhere.example"}, 403),
+    ],
+)
+def test_a_refused_client_that_sends_much_reads_why(
+    port: int, path: str, size: int, header: dict[str, str], status: int
+) -> None:
+    """A connection that is closed with unread bytes is reset, which a client meets as a broken pipe now and then."""
+    for _ in range(5):
+        assert ask(port, path, {"prompt": "a" * size}, header)[0] == status

@@ -37,9 +37,10 @@ def private_megabytes(folder: Path, count: int) -> int:
             texts = [" ".join(draw.choices(WORDS, k=20)) for _ in range(4500)]
             texts += [f"{text} again" for text in texts[:500]]
             writer.write_rows([{"id": f"{start + row:08}", "source": "a", "text": t} for row, t in enumerate(texts)])
-    arguments = ["--in", str(folder / "in"), "--out", str(folder / "out"), "--takedowns", str(folder / "none")]
+    arguments = ["--in", "in", "--out", "out"]
     command = [sys.executable, "-c", PROBE, *arguments, "--set", "launch.deduplication.memory_mb=16"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
     return int(done.stdout.split()[-1])
 
 

@@ -1,0 +1,44 @@
+"""A model of another family, with a chat template that its family does not usually have, answers without its prompt."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from llm_core.models.loading import load
+from llm_core.models.prompts import encode_chat
+from llm_core.training.finetuning.conversation import PLAIN_TEMPLATE
+from llm_core.training.finetuning.use import Chat
+from tests.llm_core.open_model_folders import make
+from tests.llm_core.serving.conftest import ask, started
+
+ASKED = [{"role": "user", "content": "The river runs"}]
+
+
+def expected(folder: Path) -> str:
+    """What transformers itself generates behind the prompt."""
+    loaded = load(folder)
+    ids = encode_chat(loaded.tokenizer, ASKED)
+    with torch.no_grad():
+        written = loaded.network.generate(input_ids=torch.tensor([ids]), max_new_tokens=12, do_sample=False)
+    return str(loaded.tokenizer.decode(written[0][len(ids) :], skip_special_tokens=True))
+
+
+@pytest.mark.parametrize("template", ["own", "plain"])
+def test_the_answer_of_a_qwen_does_not_repeat_the_prompt(template: str, tmp_path: Path) -> None:
+    folder, wanted, seed = tmp_path / "qwen3", "", 0
+    while not wanted or not wanted.isprintable() or "\ufffd" in wanted:  # random bytes are seldom whole characters
+        make("qwen3", folder, seed)
+        if template == "plain":
+            (folder / "chat_template.jinja").write_text(PLAIN_TEMPLATE)
+        wanted, seed = expected(folder).strip(), seed + 1
+    assert "".join(Chat(folder, max_new_tokens=12).say(ASKED[0]["content"])).strip() == wanted
+    body = {"messages": ASKED, "max_tokens": 12, "temperature": 0}
+    with started(folder) as (port, _):
+        _, whole = ask(port, "/v1/chat/completions", body)
+        _, streamed = ask(port, "/v1/chat/completions", body | {"stream": True})
+    assert json.loads(whole)["choices"][0]["message"]["content"].strip() == wanted
+    events = [json.loads(line[6:]) for line in streamed.splitlines() if line.startswith("data: {")]
+    pieces = [event["choices"][0]["delta"].get("content") or "" for event in events if event["choices"]]
+    assert "".join(pieces).strip() == wanted
