@@ -63,12 +63,13 @@ def prepare(start: str, given: Any, place: Path, changes: list[str]) -> float:
     if start != "random":
         command = ["initialize-embeddings", "--tokens", str(tokens), "--tokenizer", str(tokenizer)]
         return verb([*command, "--algorithm", start, "--out", str(place / "initial")], given.params, changes)
+    from llm_core.models.family import family
     from llm_core.params import load
-    from llm_core.training.pretraining.assemble import build_network, load_tokenizer
+    from llm_core.training.pretraining.assemble import fresh_network, load_tokenizer
 
     params = load(given.params, changes)
-    tokenizer_of, vocabulary, _ = load_tokenizer(tokenizer, params.model.family)
-    build_network(params, vocabulary).save_pretrained(place / "initial")
+    tokenizer_of, vocabulary, _ = load_tokenizer(tokenizer, family(params.model.family))
+    fresh_network(params, vocabulary).save_pretrained(place / "initial")
     tokenizer_of.save_pretrained(place / "initial")
     return 0.0
 

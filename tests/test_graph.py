@@ -42,14 +42,27 @@ TINY: dict[str, Any] = {
 SOURCES = ("factbook", "web")
 
 
-def project(folder: Path) -> Path:
-    """A copy of this project, its tracked files alone, with tiny params, under git and DVC of its own."""
+def copy_project(folder: Path) -> None:
+    """A copy of this project's tracked files, without its tests and docs."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in listed.split("\0"):
         if name and (ROOT / name).is_file() and not name.startswith((".dvc/", "tests/", "docs/")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     (folder / "dvc.lock").unlink(missing_ok=True)
+
+
+def start_history(folder: Path) -> None:
+    """Put a copy under git and DVC of its own."""
+    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["git", "add", "-A"]):
+        subprocess.run(command, cwd=folder, check=True, env=environment(folder))
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", *identity, "commit", "-q", "-m", "start"], cwd=folder, check=True)
+
+
+def project(folder: Path) -> Path:
+    """A copy of this project, its tracked files alone, with tiny params, under git and DVC of its own."""
+    copy_project(folder)
     params = yaml.safe_load((folder / "params.yaml").read_text())
     params["sources"] = {name: params["sources"][name] for name in SOURCES}
     params["cleaning"]["repair"]["characters"] = {}  # it names a source that is not here, which is an error
@@ -60,10 +73,7 @@ def project(folder: Path) -> Path:
             section = section.setdefault(parent, {})
         section[last] = value
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["git", "add", "-A"]):
-        subprocess.run(command, cwd=folder, check=True, env=environment(folder))
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    subprocess.run(["git", *identity, "commit", "-q", "-m", "start"], cwd=folder, check=True)
+    start_history(folder)
     return folder
 
 

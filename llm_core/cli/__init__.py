@@ -99,6 +99,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "summary": ("summary", "The last run in a few lines, and where to look."),
     },
     "Orchestration": {
+        "init": ("init", "Write a params.yaml for your own documents, tasks and models."),
         "params": ("params", "Print every knob of params.yaml with its meaning, type and present value."),
         "preset": ("preset", "Make a params.yaml of a preset, comments kept, or list how presets differ."),
         "inputs": ("inputs", "Write digests of the local files that params.yaml names; stages depend on them."),

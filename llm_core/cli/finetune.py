@@ -14,7 +14,7 @@ app = verb_app()
 RunName = Annotated[
     str,
     typer.Argument(
-        help=f"{MEANINGS['name']} "
+        help=f"{MEANINGS['name']} a run of `finetuning`; or a method, with its default knobs: "
         + " ".join(f"{name} ({method.help.rstrip('.')})." for name, method in methods().items()),
         metavar="NAME",
     ),

@@ -35,7 +35,7 @@ MEANINGS = {
     "--tokens": "Folder that `llm-core tokenize` wrote.",
     "--url": "Address that a document was fetched from.",
     "question": "A question in plain words.",
-    "name": "A run of `finetuning` in params.yaml; or a method, with its default knobs:",
+    "name": "Name in params.yaml:",
 }
 """The meaning of each option or argument that more than one verb takes; a test walks all verbs and holds them to it."""
 

@@ -1,30 +1,27 @@
 """`llm-core summary`: what a run came to, and where to look."""
 
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
-from llm_core.cli.options import Data, verb_app
+from llm_core.cli.options import Data, Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
+from llm_core.params import Params
+from llm_core.params.finetuning import methods
 from llm_core.runtime.terminal import say
 
 app = verb_app()
 
-WHERE = (
-    ("read", "open data/report/report.html"),
-    ("see", "make ui                     Dagster and MLflow on loopback"),
-    ("try", "llm-core generate --model data/models/base --prompt 'The people of'"),
-    ("ask", "llm-core trace --text 'union of these states'"),
-    ("vary", "dvc exp run -S pretraining.optimizer.learning_rate=0.001"),
-)
-
 
 @app.command()
 def summary(
-    data: Data = Path("data"),
+    data: Data = Path("data"), params_file: ParamsFile = Path("params.yaml"), overrides: Overrides = None
 ) -> None:
     """The figures of the last run in a few lines, and the commands to look further."""
     from llm_core.formats.pages import show
     from llm_core.report.stage import facts
 
+    params = read_params(params_file, overrides)
     found = facts(data)
     if not found:
         raise UserError(f"{data}: no stage has run yet; `make run` or `dvc repro` runs them all")
@@ -33,5 +30,20 @@ def summary(
     for name, value in found:
         say(f"  {name:<{width}}  {show(value)}")
     say("")
-    for name, command in WHERE:
+    for name, command in where(params, data):
         say(f"  {name:<{width}}  {command}")
+
+
+def where(params: Params, data: Path) -> Iterator[tuple[str, str]]:
+    """What to do next with what is there: a word and a command."""
+    yield "read", f"open {data}/report/report.html"
+    yield "see", "make ui                     Dagster and MLflow on loopback"
+    models = data / "models"
+    if params.evaluation.models and (models / "base").is_dir():
+        prompt = next(iter((*params.evaluation.prompts, *params.pretraining.sample_prompts)), "The")
+        yield "try", f"llm-core generate --model {models}/base --prompt {shlex.quote(prompt)}"
+    for name, run in params.finetuning.runs.items():
+        if (models / name).is_dir():
+            yield "use", f"llm-core {methods()[run.method].use.format(model=models / name)}"
+    yield "ask", "llm-core trace --text 'SOME WORDS OF A DOCUMENT'"
+    yield "vary", "dvc exp run -S pretraining.optimizer.learning_rate=0.001"

@@ -84,8 +84,7 @@ def gate_of(model: str, params: Params) -> Gate:
 
     A finetune without a gate of its own is compared by its method's score.
     """
-    tuning = params.finetuning
-    run = {**tuning.runs, **tuning.on_demand, **tuning.retrieval}.get(model)
+    run = params.finetuning.find(model)
     if run is None:
         return params.evaluation.gate
     return run.gate or params.evaluation.gate.model_copy(update={"metrics": [methods()[run.method].score]})

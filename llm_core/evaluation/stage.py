@@ -33,8 +33,8 @@ from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tracking import runs
 
 Metrics = dict[str, Any]
-READ = ("tasks", "limit", "num_fewshot", "fewshot_seeds", "batch_size", "dtype", "add_bos_token", "chat", "prompts",
-        "answers", "answer_tokens")  # fmt: skip
+READ = ("tasks", "limit", "num_fewshot", "fewshot_seeds", "batch_size", "dtype", "add_bos_token", "chat", "prompts")
+ANSWERED = ("answers", "answer_tokens")
 """Params of `evaluation` that are read here, beside language_modelling; the tracker notes these alone."""
 
 
@@ -212,7 +212,10 @@ def _digest(model: Path) -> str:
 
 
 def _track(model: Path, out: Path, params: Params, metrics: Metrics, datasets: Mapping[str, str]) -> None:
-    settings: dict[str, Any] = {f"evaluation.{name}": getattr(params.evaluation, name) for name in READ}
+    settings: dict[str, Any] = {
+        f"evaluation.{name}": getattr(params.evaluation, name)
+        for name in (*READ, *(ANSWERED if "answers" in metrics else ()))
+    }
     settings |= flatten(params.evaluation.language_modelling, "evaluation.language_modelling.")
     tags = {"model": str(model), "model_digest": _digest(model), "evaluation_digest": content_digest(out)}
     with runs.run("evaluate", settings, tags) as run:

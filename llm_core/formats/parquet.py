@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from llm_core.formats.parquet_footer import row_groups
 from llm_core.runtime.inputs import MAX_RATIO, RATIO_COUNTS_FROM, BrokenInputError, open_unchanged
 from llm_core.runtime.storage import is_remote
 
@@ -77,16 +78,13 @@ def check_footer(parquet: pq.ParquetFile, file: str, max_ratio: float = MAX_RATI
         raise BrokenInputError(
             "quarantine_repeated_column", f"{file}: has more than one column '{repeated[0]}'; rename or remove one"
         )
-    footer = parquet.metadata
-    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
-    compressed = sum(
-        group.column(number).total_compressed_size for group in groups for number in range(group.num_columns)
-    )
+    footer, groups = parquet.metadata, row_groups(parquet.metadata)
+    compressed = sum(chunk.compressed for group in groups for chunk in group.columns)
     size = max(compressed + footer.serialized_size, 1)
     pages = Inflation(file, size, max_ratio)
-    pages.add(sum(max(group.total_byte_size, 0) for group in groups))
+    pages.add(sum(max(group.decoded, 0) for group in groups))
     pages.decoded = 0
-    pages.add(max(footer.num_rows, sum(group.num_rows for group in groups)))  # a row takes a byte somewhere
+    pages.add(max(footer.num_rows, sum(group.rows for group in groups)))  # a row takes a byte somewhere
     return Inflation(file, size, max_ratio)
 
 
@@ -165,8 +163,7 @@ def column_values(column: pa.Array) -> list[Any]:
 
 def rows_within(footer: pq.FileMetaData, batch_bytes: int) -> int:
     """Rows of `footer`'s file that hold about `batch_bytes`, by the average of its largest row group."""
-    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
-    largest = max((group.total_byte_size / max(group.num_rows, 1) for group in groups), default=1.0)
+    largest = max((group.decoded / max(group.rows, 1) for group in row_groups(footer)), default=1.0)
     return max(1, min(BATCH_ROWS, int(batch_bytes / max(largest, 1.0))))
 
 
@@ -213,11 +210,10 @@ def _row_bytes(column: pa.Array) -> np.ndarray:
 
 def _dictionary_columns(parquet: pq.ParquetFile) -> list[str]:
     """Paths of the string columns, nested ones too, of which some column chunk uses a dictionary."""
-    footer = parquet.metadata
+    schema, groups = parquet.metadata.schema, row_groups(parquet.metadata)
     found = []
-    for number in range(footer.num_columns):
-        column = footer.schema.column(number)
-        chunks = (footer.row_group(group).column(number) for group in range(footer.num_row_groups))
-        if column.physical_type == "BYTE_ARRAY" and any("DICT" in name for chunk in chunks for name in chunk.encodings):
+    for number in range(parquet.metadata.num_columns):
+        column = schema.column(number)
+        if column.physical_type == "BYTE_ARRAY" and any(group.columns[number].dictionary for group in groups):
             found.append(column.path)
     return found

@@ -36,6 +36,16 @@ def token_losses(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: T
     return torch.cat(losses)
 
 
+def loss_of_logits(logits: Tensor, targets: Tensor, z_loss: float = 0.0) -> tuple[Tensor, Tensor]:
+    """As `chunked_loss`, of logits [N, V] that a network has computed by itself."""
+    logits = logits.float()
+    nll = torch.nn.functional.cross_entropy(logits, targets, reduction="sum", ignore_index=IGNORED)
+    if not z_loss:
+        return nll, nll
+    normaliser = torch.logsumexp(logits, 1)[targets != IGNORED]
+    return nll + z_loss * normaliser.square().sum(), nll
+
+
 class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
     def forward(

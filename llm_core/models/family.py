@@ -29,9 +29,14 @@ class Vocabulary:
     """Size of the vocabulary and the ids that configs name."""
 
     size: int
-    bos: int
-    eos: int
-    pad: int
+    bos: int | None
+    eos: int | None
+    pad: int | None
+
+    @property
+    def filler(self) -> int:
+        """The id for unused slots of a row, which are masked and never predicted, so that any id will do."""
+        return next((one for one in (self.pad, self.eos) if one is not None), 0)
 
 
 def _base_model(network: Any, inputs: dict[str, Any]) -> Any:
@@ -41,7 +46,26 @@ def _base_model(network: Any, inputs: dict[str, Any]) -> Any:
 def _mapped_class(config: Any) -> Any:
     import transformers
 
-    return transformers.AutoModelForCausalLM._model_mapping[type(config)]
+    return _class(transformers.AutoModelForCausalLM, config)
+
+
+def _masked_class(config: Any) -> Any:
+    import transformers
+
+    return _class(transformers.AutoModelForMaskedLM, config)
+
+
+def _sequence_class(config: Any) -> Any:
+    import transformers
+
+    return _class(transformers.AutoModelForSeq2SeqLM, config)
+
+
+def _class(auto: Any, config: Any) -> Any:
+    try:
+        return auto._model_mapping[type(config)]
+    except KeyError:
+        raise UserError(f"transformers has no {auto.__name__} of '{config.model_type}'") from None
 
 
 @dataclass(frozen=True)
@@ -104,11 +128,15 @@ def family(name: str) -> Family:
 
 
 def family_of(config: Any) -> Family:
-    """The family of a network's config; for one that no family builds, a causal transformers network."""
+    """The family of a network's config; for one that no family builds, transformers' class for its kind."""
     for one in families().values():
         if config.model_type in one.model_types:
             return one
-    return Family(config=_unknown, model_types=(config.model_type,))
+    if getattr(config, "is_encoder_decoder", False):
+        return Family(_unknown, (config.model_type,), "span", _sequence_class, separates_documents=False)
+    if config.model_type in ENCODERS and not getattr(config, "is_decoder", False):
+        return Family(_unknown, (config.model_type,), "masked", _masked_class)
+    return Family(_unknown, (config.model_type,))
 
 
 def kind_of(config: Any) -> Kind:

@@ -27,9 +27,9 @@ class _RMSNorm(torch.autograd.Function):
         x, weight, scale = ctx.saved_tensors
         width = x.shape[-1]
         grad = grads[0].to(scale.dtype)
-        product = (grad * x).view(-1, width)
-        grad_weight = torch.mv(product.t(), scale.view(-1))
-        along = torch.mv(product, weight).view_as(scale).mul_(scale.pow(3)).div_(width)
+        product = (grad * x).reshape(-1, width)
+        grad_weight = torch.mv(product.t(), scale.reshape(-1))
+        along = torch.mv(product, weight).view(scale.shape).mul_(scale.pow(3)).div_(width)
         return (grad * weight).mul_(scale).addcmul_(x, along, value=-1).to(x.dtype), grad_weight, None, None
 
 
@@ -37,10 +37,18 @@ def lean(network: Any) -> None:
     """Replace, in place, what `network` has of these modules; one without any is left as it is."""
     for module in network.modules():
         kind = type(module).__name__
-        if kind.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
+        if kind.endswith("RMSNorm") and hasattr(module, "variance_epsilon") and _scales_by_weight(module):
             module.forward = MethodType(_rms_norm, module)
         elif kind.endswith("RotaryEmbedding"):
             module.register_forward_hook(_rotary_tables)
+
+
+def _scales_by_weight(module: Any) -> bool:
+    """Whether the module computes what `_RMSNorm` does; some families add 1 to the weight, or have other parts."""
+    x = torch.linspace(-1, 2, module.weight.numel(), device=module.weight.device)[None]
+    with torch.no_grad():
+        plain = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + module.variance_epsilon) * module.weight
+        return bool(torch.allclose(type(module).forward(module, x), plain.to(x.dtype), rtol=1e-4, atol=1e-5))
 
 
 def _rms_norm(module: Any, hidden_states: Tensor) -> Tensor:
@@ -51,7 +59,9 @@ def _rms_norm(module: Any, hidden_states: Tensor) -> Tensor:
 
 
 def _rotary_tables(module: Any, _: Any, tables: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-    return tuple(table.to(_product_dtype(table)) for table in tables) if module.training else tables
+    if not module.training or not isinstance(tables, tuple):  # one table of complex numbers, in some families
+        return tables
+    return tuple(table.to(_product_dtype(table)) for table in tables)
 
 
 def _product_dtype(x: Tensor) -> torch.dtype:

@@ -85,7 +85,7 @@ def load_network(
         return _with_adapter(Path(folder), purpose, kinds, dtype, place, trust_remote_code)
     config = read_config(folder, trust_remote_code)
     check_purpose(folder, config, purpose, kinds)
-    network = _read(_auto_class(config, purpose), folder, config, dtype, trust_remote_code)
+    network = read_network(_auto_class(config, purpose), folder, config, dtype, trust_remote_code)
     if purpose == "encoder" and getattr(network, "pooler", None) is not None:
         network.pooler = None  # a masked model's checkpoint lacks BERT's pooler; a mean over tokens does not use it
     return network.to(place).eval()
@@ -200,7 +200,7 @@ def _auto_class(config: Any, purpose: Purpose) -> Any:
     return transformers.AutoModelForCausalLM
 
 
-def _read(cls: Any, folder: str | Path, config: Any, dtype: str, trust_remote_code: bool) -> Any:
+def read_network(cls: Any, folder: str | Path, config: Any, dtype: str, trust_remote_code: bool, **options: Any) -> Any:
     """`cls.from_pretrained`, quietly, with every way in which it fails as one line."""
     from transformers.utils import logging
 
@@ -210,7 +210,7 @@ def _read(cls: Any, folder: str | Path, config: Any, dtype: str, trust_remote_co
     try:
         network, about = cls.from_pretrained(
             model_folder(folder), config=config, dtype=dtype if dtype == "auto" else getattr(torch, dtype),
-            local_files_only=True, trust_remote_code=trust_remote_code, output_loading_info=True,
+            local_files_only=True, trust_remote_code=trust_remote_code, output_loading_info=True, **options,
         )  # fmt: skip
     except MemoryError:
         raise

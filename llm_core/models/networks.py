@@ -10,6 +10,7 @@ import torch
 from llm_core.errors import UserError
 from llm_core.models.attention import NAME as BLOCKED
 from llm_core.models.family import Vocabulary, families, family, family_of
+from llm_core.models.loading import read_network
 from llm_core.models.scale import shape
 from llm_core.params.model import Model
 
@@ -43,14 +44,35 @@ def build_config(model: Model, vocabulary: Vocabulary, sequence_length: int) -> 
 def build_network(config: Any, attention: str, seed: int) -> Any:
     """The network with random weights drawn from `seed`, in fp32."""
     cls = network_class(config)
-    if attention == "auto":
-        short = getattr(config, "max_position_embeddings", LONGEST_BLOCKED) <= LONGEST_BLOCKED
-        attention = BLOCKED if short and not torch.cuda.is_available() else "sdpa"
-    if attention in ("sdpa", BLOCKED) and not getattr(cls, "_supports_sdpa", False):
-        attention = "eager"
+    attention = choose_attention(attention, cls, getattr(config, "max_position_embeddings", LONGEST_BLOCKED))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return cls._from_config(config, attn_implementation=attention, dtype=torch.float32)
+
+
+def load_parent(folder: str, config: Any, attention: str, sequence_length: int) -> Any:
+    """The network of a model folder with the head of its objective, in fp32, as training continues it.
+
+    Raises UserError where it cannot be loaded, or its checkpoint lacks weights.
+    """
+    cls = network_class(config)
+    known = any(config.model_type in one.model_types for one in families().values())
+    if attention == "auto" and not known:  # transformers' own choice; a cap on scores exists in eager attention alone
+        capped = getattr(config.get_text_config(decoder=True), "attn_logit_softcapping", None)
+        attention = "eager" if capped else ""
+    else:
+        attention = choose_attention(attention, cls, sequence_length)
+    options = {"attn_implementation": attention} if attention else {}
+    return read_network(cls, folder, config, "float32", False, **options)
+
+
+def choose_attention(asked: str, cls: Any, length: int) -> str:
+    """The attention kernel for a network of `cls` and sequences of `length` tokens."""
+    if asked == "auto":
+        asked = BLOCKED if length <= LONGEST_BLOCKED and not torch.cuda.is_available() else "sdpa"
+    if asked in ("sdpa", BLOCKED) and not getattr(cls, "_supports_sdpa", False):
+        return "eager"
+    return asked
 
 
 def network_class(config: Any) -> Any:

@@ -8,9 +8,9 @@ that names the key and what the section accepts.
 import re
 import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from llm_core.errors import UserError
 from llm_core.params.ablation import Ablation
@@ -25,7 +25,7 @@ from llm_core.params.finetuning import Finetuning
 from llm_core.params.launch import Launch
 from llm_core.params.mix import Mix
 from llm_core.params.model import Model
-from llm_core.params.open_models import OpenModel, check_names
+from llm_core.params.open_models import OpenModel, check_names, check_own_tokenizer, parent_by_name
 from llm_core.params.presets import values_of
 from llm_core.params.pretraining import Pretraining
 from llm_core.params.reading import check_moved, explain, override
@@ -75,6 +75,17 @@ class Params(Section):
     agent: Agent = Agent()
     word2vec: Word2Vec = Word2Vec()
     ablation: Ablation = Ablation()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parent_by_name(cls, values: Any) -> Any:
+        """The name of an open model as pretraining's parent means the folder that its stage writes."""
+        return parent_by_name(values)
+
+    @model_validator(mode="after")
+    def _own_tokenizer(self) -> Self:
+        check_own_tokenizer(self.open_models, self.pretraining.parent, self.tokenizer.from_)
+        return self
 
     @field_validator("sources", "open_models")
     @classmethod

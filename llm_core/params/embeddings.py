@@ -24,7 +24,7 @@ class Word2Vec(Section):
     """Passes over the corpus."""
     workers: int = Field(1, ge=1)
     """Threads; with more than one the vectors differ a little from run to run (lock-free updates)."""
-    neighbours_of: list[str] = Field(default_factory=lambda: ["war", "king", "water", "president", "france"])
+    neighbours_of: list[str] = Field(default_factory=lambda: ["water", "time", "people", "house", "year"])
     """Words whose nearest neighbours are written into neighbours.json."""
     neighbours: int = Field(8, ge=1)
     """How many of them."""

@@ -109,14 +109,7 @@ class Evaluation(Section):
     """Questions of the finetuning test file that are answered, spread evenly; null answers all."""
     answer_tokens: int = Field(24, ge=1)
     """Maximum length of an answer, in tokens."""
-    prompts: list[str] = Field(
-        default_factory=lambda: [
-            "In the beginning",
-            "The people of the United States",
-            "The capital of France is",
-            "O Romeo,",
-        ]
-    )
+    prompts: list[str] = Field(default_factory=lambda: ["The", "This is"])
     """Beginnings that the model continues for a reader of the report."""
     text_metrics: TextMetrics = TextMetrics()
     registry: str = Field("language-model", pattern=r"^[\w.-]+$")

@@ -157,14 +157,22 @@ class Finetuning(Section):
     datasets: dict[str, Dataset] = Field(default_factory=dict)
     """Data sets of the hub that runs read."""
 
+    def find(self, name: str) -> Run | None:
+        """The run `name`; None where there is none."""
+        for group in (self.runs, self.on_demand, self.retrieval):
+            try:
+                return group[name]
+            except KeyError:
+                continue
+        return None
+
     def run(self, name: str) -> Run:
         """The run `name`, or the defaults of the method `name` where no run has that name.
 
         Raises UserError that lists both where there is neither.
         """
-        for group in (self.runs, self.on_demand, self.retrieval):
-            if name in group:
-                return group[name]
+        if found := self.find(name):
+            return found
         if name in methods():
             return run_type(name)(method=name)
         named = ", ".join([*self.runs, *self.on_demand, *self.retrieval]) or "none"

@@ -1,5 +1,8 @@
 """Params of open models: models that others published, taken into the graph under a name."""
 
+from pathlib import Path
+from typing import Any
+
 from pydantic import Field
 
 from llm_core.params.base import Section
@@ -22,3 +25,31 @@ def check_names(models: dict[str, OpenModel]) -> None:
     """Raise ValueError where a name is that of a model which the pipeline makes itself."""
     for name in MADE_HERE & models.keys():
         raise ValueError(f"the name {name!r} is that of the pretrained model, data/models/{name}; choose another")
+
+
+def folder_of(name: str) -> str:
+    """Where the stage `open-model` puts the model of this name."""
+    return f"data/models/{name}"
+
+
+def parent_by_name(values: Any) -> Any:
+    """Raw params in which an open model's name as `pretraining.parent` is written as its folder."""
+    try:
+        parent, models = values["pretraining"]["parent"], values["open_models"]
+        if parent in models and not Path(parent).is_dir():
+            return values | {"pretraining": values["pretraining"] | {"parent": folder_of(parent)}}
+    except (KeyError, TypeError):  # not given, or of a wrong type, which validation names
+        pass
+    return values
+
+
+def check_own_tokenizer(models: dict[str, OpenModel], parent: str | None, tokenizer: str) -> None:
+    """Raise ValueError where a tokenizer is named by a model's name alone, or a continued model has not its own."""
+    if tokenizer in models and not Path(tokenizer).is_dir():
+        raise ValueError(f"tokenizer.from: write {folder_of(tokenizer)}, the folder of the open model {tokenizer}")
+    for name in models:
+        if parent and Path(parent) == Path(folder_of(name)) and Path(tokenizer) != Path(parent):
+            raise ValueError(
+                f"pretraining.parent is the open model {name}, so set tokenizer.from: {folder_of(name)}; "
+                "a model is continued with its own tokenizer"
+            )

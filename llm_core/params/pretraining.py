@@ -90,9 +90,13 @@ class Pretraining(Section):
     """Steps between rows of the training log."""
     sample_every: int = Field(100, ge=0)
     """Steps between generated samples in the log; 0 for none."""
-    sample_prompts: tuple[str, ...] = ("The President of the United States", "In the beginning")
+    sample_prompts: tuple[str, ...] = ("The",)
     """What the samples continue."""
     sample_tokens: int = Field(40, ge=1)
     """Tokens of a sample."""
     parent: str | None = None
-    """A model folder whose weights training starts from (continued pretraining); null for random weights."""
+    """A model folder, or the name of an open model, whose weights training starts from (continued pretraining). The
+    architecture is the parent's, so leave `model` out; null for random weights."""
+    grow_vocabulary: bool = False
+    """Whether the parent gets embeddings for tokens that the tokenizer has and it has not (tokenizer.add_tokens); each
+    new row is the mean of the old ones."""

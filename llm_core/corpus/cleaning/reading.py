@@ -14,6 +14,7 @@ from llm_core.corpus.cleaning.batch import Batch, from_arrow, from_columns
 from llm_core.formats.document_lines import is_half_surrogate, parse_line
 from llm_core.formats.document_tables import complete, document_columns
 from llm_core.formats.parquet import bounded_batches, open_parquet
+from llm_core.formats.parquet_footer import row_groups
 from llm_core.formats.schema import SCHEMA, row_id, source_of
 from llm_core.runtime.json_lines import SURROGATE, JsonLineError, TooLong, raw_lines
 
@@ -42,12 +43,12 @@ def divide(files: list[str]) -> list[Piece]:
             pieces.append(Piece(file, size=filesystem.size(root) or 0))
             continue
         with open_parquet(file) as parquet:
-            metadata = parquet.metadata
+            groups = row_groups(parquet.metadata)
         first = row = size = rows = 0
-        for group in range(metadata.num_row_groups):
-            size += metadata.row_group(group).total_byte_size
-            rows += metadata.row_group(group).num_rows
-            if size >= PIECE_BYTES or group == metadata.num_row_groups - 1:
+        for group, (group_rows, decoded, _) in enumerate(groups):
+            size += decoded
+            rows += group_rows
+            if size >= PIECE_BYTES or group == len(groups) - 1:
                 pieces.append(Piece(file, first, group + 1, row, size))
                 first, row, size, rows = group + 1, row + rows, 0, 0
     return pieces

@@ -16,6 +16,7 @@ import pyarrow as pa
 from llm_core.corpus.sources.base import Document, Limits, Record, Rejected, broken_file, or_empty
 from llm_core.errors import UserError
 from llm_core.formats.parquet import TooLarge, batches_or_too_large, check_footer, column_values, open_parquet
+from llm_core.formats.parquet_footer import row_groups
 from llm_core.formats.schema import as_text
 from llm_core.runtime.inputs import BrokenInputError, compression_of
 from llm_core.runtime.json_lines import TooLong, is_too_deep, raw_lines
@@ -109,8 +110,7 @@ def _parquet_rows(file: Path, name: str, limits: Limits) -> Iterator[Row]:
     with open_parquet(file, dictionaries=True) as parquet:
         guard = check_footer(parquet, name, limits.max_inflation)
         offset = 0
-        for group in range(parquet.num_row_groups):
-            size = parquet.metadata.row_group(group).num_rows
+        for group, (size, *_) in enumerate(row_groups(parquet.metadata)):
             position = offset
             try:
                 for batch in batches_or_too_large(

@@ -17,13 +17,14 @@ from typing import Any
 import torch
 
 from llm_core.formats import token_shards
+from llm_core.models.family import family
 from llm_core.params import Params
 from llm_core.retrieval.embeddings.sentences import TokenSentences
 from llm_core.retrieval.embeddings.word2vec import vectors
 from llm_core.runtime import progress
 from llm_core.runtime.digests import content_digest
 from llm_core.runtime.storage import output_folder, write_json
-from llm_core.training.pretraining.assemble import build_network, load_tokenizer
+from llm_core.training.pretraining.assemble import fresh_network, load_tokenizer
 from llm_core.training.pretraining.batches import Batches
 from llm_core.training.pretraining.origins import check_tokens
 from llm_core.training.pretraining.stage import train_tokens
@@ -32,9 +33,8 @@ from llm_core.training.pretraining.stage import train_tokens
 def initialize(tokens: Path, tokenizer_folder: Path, out: Path, params: Params, algorithm: str) -> dict[str, Any]:
     """Write the model to `out`; the metrics. Raises UserError where tokens, tokenizer or sizes are wrong."""
     folder = train_tokens(tokens)
-    tokenizer, vocabulary, _ = load_tokenizer(tokenizer_folder, params.model.family)
-    untrained = params.model_copy(update={"pretraining": params.pretraining.model_copy(update={"parent": None})})
-    network = build_network(untrained, vocabulary)
+    tokenizer, vocabulary, _ = load_tokenizer(tokenizer_folder, family(params.model.family))
+    network = fresh_network(params, vocabulary)
     table = network.get_input_embeddings().weight
     shards = token_shards.TokenShards(folder)
     check_tokens(shards, tokenizer_folder)
@@ -49,7 +49,7 @@ def initialize(tokens: Path, tokenizer_folder: Path, out: Path, params: Params, 
     with output_folder(out) as partial:
         network.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
-        write_json(partial / "training_data.json", _record(folder, shards, params, vocabulary.pad))
+        write_json(partial / "training_data.json", _record(folder, shards, params, vocabulary.filler))
         write_json(partial / "metrics.json", metrics)
     return metrics
 

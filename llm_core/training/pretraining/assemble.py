@@ -10,10 +10,11 @@ import torch
 from llm_core.errors import UserError
 from llm_core.formats.token_shards import TokenShards
 from llm_core.models import loading, networks
-from llm_core.models.family import MASK_TOKEN, Vocabulary, family
+from llm_core.models.family import MASK_TOKEN, Family, Vocabulary, family, family_of
 from llm_core.models.language_model import LanguageModel
 from llm_core.models.lean import lean
 from llm_core.models.scale import horizon
+from llm_core.models.vocabulary import grow, rows
 from llm_core.params import Params
 from llm_core.params.pretraining import Pretraining
 from llm_core.runtime import progress
@@ -37,43 +38,50 @@ def assemble(
     tracked: runs.Run,
 ) -> Training:  # fmt: skip
     """Build everything of a run. Raises UserError for settings that do not fit one another or the data."""
-    tokenizer, vocabulary, words = load_tokenizer(tokenizer_folder, params.model.family)
+    config = start_config(params)
+    described = family(params.model.family) if config is None else family_of(config)
+    tokenizer, vocabulary, words = load_tokenizer(tokenizer_folder, described)
     train = TokenShards(tokens / "train" if (tokens / "train").is_dir() else tokens)
     check_tokens(train, tokenizer_folder)
     if train.vocab_size > words:
         raise UserError(f"{train.folder}: encoded with {train.vocab_size} tokens, the tokenizer has {words}")
     if params.pretraining.parent:
-        check_parent_tokenizer(Path(params.pretraining.parent), tokenizer_folder)
-    network = build_network(params, vocabulary)
+        check_parent_tokenizer(Path(params.pretraining.parent), tokenizer_folder, params.pretraining.grow_vocabulary)
+    if config is None:
+        network = fresh_network(params, vocabulary)
+    else:
+        network = parent_network(params, config, vocabulary, len(tokenizer))
     lean(network)
     settings = resolve(params.pretraining, network, world)
     module = LanguageModel(network, settings.loss_chunk, settings.z_loss, settings.document_mask)
+    if config is not None:
+        module.probe()
     if settings.activation_checkpointing:
         network.gradient_checkpointing_enable({"use_reentrant": False})
     if settings.compile:
         compile_blocks(network, settings)
     assert settings.batch_tokens and settings.steps and settings.optimizer.learning_rate
-    rows = settings.batch_tokens // settings.sequence_length
+    sequences = settings.batch_tokens // settings.sequence_length
     build = muon if settings.optimizer.name == "muon" else adamw
     optimizer = build(network, settings.optimizer, settings.optimizer.learning_rate)
     if settings.zero_stage == 0:
         optimizer.clip = settings.optimizer.clip if settings.optimizer.name != "muon" else 0.0
-    accumulation = rows // (settings.micro_batch * world.size)
+    accumulation = sequences // (settings.micro_batch * world.size)
     engine = initialize(module, optimizer, deepspeed_config(settings, precision, accumulation))
     batches = Batches(
-        train, sequence_length=settings.sequence_length, sequences_per_step=rows, seed=params.seed,
-        pad_id=vocabulary.pad, packing=settings.packing,
+        train, sequence_length=settings.sequence_length, sequences_per_step=sequences, seed=params.seed,
+        pad_id=vocabulary.filler, packing=settings.packing,
     )  # fmt: skip
-    marks = tuple(tokenizer.convert_tokens_to_ids(family(params.model.family).extra_tokens))
+    marks = tuple(tokenizer.convert_tokens_to_ids(_marks(tokenizer, described)))
     corruption = Corruption(
-        module.objective, params.seed, settings.mask_share, settings.span_length, vocabulary.pad, words, marks
+        module.objective, params.seed, settings.mask_share, settings.span_length, vocabulary.filler, words, marks
     )
     operations = flops_per_token(network, settings.sequence_length)
     peak = matmul_peak(precision, engine.device.type)
     parameters = sum(_size(parameter) for parameter in network.parameters())
     if world.main:
         progress.log(
-            f"pretrain {params.model.family}: {parameters:,} parameters, {settings.steps} steps of "
+            f"pretrain {network.config.model_type}: {parameters:,} parameters, {settings.steps} steps of "
             f"{settings.batch_tokens} tokens ({batches.epoch(settings.steps):.2f} epochs), {precision}, "
             f"ZeRO stage {settings.zero_stage}, {world.size} process(es) of {torch.get_num_threads()} thread(s), "
             f"matmul peak {peak / 1e9:.0f} GFLOP/s a process"
@@ -86,7 +94,7 @@ def assemble(
         optimizer=optimizer,
         batches=batches,
         corruption=corruption,
-        heldout=_heldout(tokens, settings, vocabulary.pad, params.seed, world),
+        heldout=_heldout(tokens, settings, vocabulary.filler, params.seed, world),
         checkpoints=Checkpoints(scratch, settings.checkpoints_kept, world.main),
         log=RunLog(scratch / "training_log.jsonl", world.main),
         tokenizer=tokenizer,
@@ -98,37 +106,57 @@ def assemble(
     )
 
 
-def load_tokenizer(folder: Path, family_name: str) -> tuple[Any, Vocabulary, int]:
-    """The tokenizer with the family's extra tokens, the vocabulary with them, and the size without."""
+def start_config(params: Params) -> Any:
+    """The parent's config; None where training starts from random weights."""
+    parent = params.pretraining.parent
+    return parent_config(Path(parent), params.model, params.pretraining.sequence_length) if parent else None
+
+
+def load_tokenizer(folder: Path, described: Family) -> tuple[Any, Vocabulary, int]:
+    """The tokenizer with the extra tokens of the objective, the vocabulary with them, and the size without."""
     tokenizer = loading.load_tokenizer(folder)
-    missing = [name for name in ("bos", "eos", "pad") if getattr(tokenizer, f"{name}_token_id") is None]
-    if missing or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        raise UserError(
-            f"{folder}: needs bos, eos and a pad token that is not eos (lacks {', '.join(missing) or 'pad'})"
-        )
+    if described.objective == "span" and tokenizer.pad_token_id is None:
+        raise UserError(f"{folder}: needs a padding token, with which a decoder behind an encoder starts")
     words = len(tokenizer)
-    extra = family(family_name).extra_tokens
+    known = tokenizer.get_vocab()
+    extra = [name for name in _marks(tokenizer, described) if name not in known]
     if extra:
         tokenizer.add_special_tokens({"extra_special_tokens": extra}, replace_extra_special_tokens=False)
         if MASK_TOKEN in extra:
             tokenizer.mask_token = MASK_TOKEN
-    ids = Vocabulary(
-        math.ceil(len(tokenizer) / 64) * 64, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
-    )
-    return tokenizer, ids, words
+    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    size = math.ceil(len(tokenizer) / 64) * 64
+    return tokenizer, Vocabulary(size, tokenizer.bos_token_id, end, tokenizer.pad_token_id), words
 
 
-def build_network(params: Params, vocabulary: Vocabulary) -> Any:
-    """The network: random weights from the seed, or the parent's."""
-    parent = params.pretraining.parent
+def _marks(tokenizer: Any, described: Family) -> list[str]:
+    """Names of the tokens that the objective needs: the tokenizer's own mask token where it has one."""
+    if described.objective == "masked" and tokenizer.mask_token is not None:
+        return [tokenizer.mask_token]
+    return described.extra_tokens
+
+
+def fresh_network(params: Params, vocabulary: Vocabulary) -> Any:
+    """The network that `model` describes, with random weights from the seed."""
     config = networks.build_config(params.model, vocabulary, params.pretraining.sequence_length)
-    if not parent:
-        return networks.build_network(config, params.model.attention, params.seed)
-    config = parent_config(Path(parent), config, params.model, params.pretraining.sequence_length)
-    cls = networks.network_class(config)
-    network = cls.from_pretrained(parent, dtype=torch.float32)
-    if network.config.vocab_size != vocabulary.size:
-        raise UserError(f"{parent}: has {network.config.vocab_size} tokens, the tokenizer needs {vocabulary.size}")
+    return networks.build_network(config, params.model.attention, params.seed)
+
+
+def parent_network(params: Params, config: Any, vocabulary: Vocabulary, tokens: int) -> Any:
+    """The parent's network, whose config is given, with rows for `tokens`.
+
+    Raises UserError where it has fewer and may not grow.
+    """
+    settings = params.pretraining
+    assert settings.parent
+    network = networks.load_parent(settings.parent, config, params.model.attention, settings.sequence_length)
+    if tokens > rows(network):
+        if not settings.grow_vocabulary:
+            raise UserError(
+                f"{settings.parent}: has embeddings of {rows(network)} tokens, the tokenizer has {tokens}; "
+                "set pretraining.grow_vocabulary: true to add the missing ones"
+            )
+        grow(network, vocabulary.size)
     return network
 
 

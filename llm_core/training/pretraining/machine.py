@@ -81,7 +81,8 @@ def flops_per_token(network: Any, sequence_length: int) -> float:
     )
     if not family_of(config).attends:
         return 6.0 * weights
-    return 6.0 * weights + 6.0 * config.num_hidden_layers * config.hidden_size * sequence_length
+    sizes = config.get_text_config(decoder=True)
+    return 6.0 * weights + 6.0 * sizes.num_hidden_layers * sizes.hidden_size * sequence_length
 
 
 class Clock:

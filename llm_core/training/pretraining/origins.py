@@ -1,7 +1,8 @@
 """Where a run starts: that its tokens, its tokenizer and its parent model belong together.
 
 Ids mean nothing without the tokenizer that made them. Shards carry the digest of theirs, and a model's folder its own
-tokenizer; a run on any other would train for hours on words that nobody wrote.
+tokenizer; a run on any other would train for hours on words that nobody wrote. A parent's architecture is the run's:
+what `model` says must agree with it.
 """
 
 import json
@@ -12,17 +13,22 @@ from llm_core.errors import UserError
 from llm_core.formats.token_shards import TokenShards
 from llm_core.params.model import Model
 from llm_core.runtime.digests import file_digest
-from llm_core.runtime.storage import read_json
 
 PARTS = ("model", "normalizer", "pre_tokenizer")  # of tokenizer.json: what decides a text's ids
-SHAPE = {  # knob of `model` -> name that every transformers config answers to
-    "layers": "num_hidden_layers",
-    "width": "hidden_size",
-    "heads": "num_attention_heads",
-    "key_value_heads": "num_key_value_heads",
-    "feed_forward": "intermediate_size",
-    "tie_embeddings": "tie_word_embeddings",
+SHAPE = {  # knob of `model` -> names that transformers' configs have for it, the first that is there counts
+    "layers": ("num_hidden_layers",),
+    "width": ("hidden_size",),
+    "heads": ("num_attention_heads",),
+    "key_value_heads": ("num_key_value_heads", "num_attention_heads"),
+    "feed_forward": ("intermediate_size", "n_inner", "ffn_dim", "d_ff"),
+    "tie_embeddings": ("tie_word_embeddings",),
+    "positions": ("max_position_embeddings",),
+    "sliding_window": ("sliding_window",),
 }
+DROPOUT = (
+    "resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_dropout", "hidden_dropout", "dropout", "dropout_rate",
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "embedding_dropout", "mlp_dropout",
+)  # fmt: skip
 
 
 def check_tokens(shards: TokenShards, tokenizer: Path) -> None:
@@ -36,45 +42,85 @@ def check_tokens(shards: TokenShards, tokenizer: Path) -> None:
         )
 
 
-def parent_config(parent: Path, config: Any, model: Model, sequence_length: int) -> Any:
-    """The parent's config, which is the architecture of a continued training.
+def parent_config(parent: Path, model: Model, sequence_length: int) -> Any:
+    """The parent's config, which is the architecture of a continued training, with `model.dropout` where it is given.
 
     Raises UserError: no model there, or `model` in the params contradicts it; both values are named.
     """
-    from transformers import AutoConfig
+    from llm_core.models.family import family
+    from llm_core.models.loading import context_of, read_config
 
     if not (parent / "config.json").is_file():
         raise UserError(f"pretraining.parent {parent}: holds no model (no config.json)")
-    found = AutoConfig.from_pretrained(parent)
-    if found.model_type != config.model_type:
-        raise UserError(
-            f"pretraining.parent {parent} is a {found.model_type}, model.family is {model.family} "
-            f"({config.model_type}); set model.family to the parent's"
-        )
-    given = [knob for knob in SHAPE if knob in model.model_fields_set and getattr(model, knob) is not None]
-    pairs = [(knob, getattr(config, SHAPE[knob], None), getattr(found, SHAPE[knob], None)) for knob in given]
-    wrong = [f"model.{knob} is {ours}, the parent's {theirs}" for knob, ours, theirs in pairs if ours != theirs]
+    found = read_config(parent)
+    given, text = model.model_fields_set, found.get_text_config(decoder=True)
+    wrong = []
+    if "family" in given and found.model_type not in family(model.family).model_types:
+        wrong.append(f"model.family is {model.family}, the parent is a {found.model_type}")
+    asked = {knob: getattr(model, knob) for knob in SHAPE if knob in given and getattr(model, knob) is not None}
+    if "scale" in given and not {"layers", "width"} & asked.keys():
+        asked["layers"] = model.scale
+    for knob, ours in asked.items():
+        theirs = next((value for name in SHAPE[knob] if (value := getattr(text, name, None)) is not None), None)
+        if knob == "feed_forward" and theirs is None:
+            continue  # GPT-2 derives it from its width
+        if ours != theirs:
+            wrong.append(f"model.{knob} is {ours}, the parent's {theirs}")
+    wrong += _rotary(model, text)
     if wrong:
-        raise UserError(f"pretraining.parent {parent}: {'; '.join(wrong)}; set them as the parent's, or leave them out")
-    positions = getattr(found, "max_position_embeddings", None)
+        raise UserError(
+            f"pretraining.parent {parent}: {'; '.join(wrong)}; a continued training has the parent's architecture, so "
+            "leave these knobs of `model` out"
+        )
+    positions = context_of(found)
     if positions and positions < sequence_length:
         raise UserError(f"pretraining.sequence_length {sequence_length}: {parent} has {positions} positions")
+    if "dropout" in given:
+        for name in DROPOUT:
+            if hasattr(text, name):
+                setattr(text, name, model.dropout)
     return found
 
 
-def check_parent_tokenizer(parent: Path, tokenizer: Path) -> None:
-    """Raise UserError where the parent was trained with another tokenizer; special tokens may be added to it."""
-    theirs, ours = (read_json(folder / "tokenizer.json") for folder in (parent, tokenizer))
+def _rotary(model: Model, config: Any) -> list[str]:
+    """What the params say of rotary positions that the parent's config does not."""
+    rotary = getattr(config, "rope_parameters", None) or {}
+    theirs = rotary if "rope_type" in rotary else next((one for one in rotary.values() if isinstance(one, dict)), {})
+    wrong = []
+    if "rope_theta" in model.model_fields_set and model.rope_theta != theirs.get("rope_theta"):
+        wrong.append(f"model.rope_theta is {model.rope_theta:g}, the parent's {theirs.get('rope_theta')}")
+    kind = model.rope_scaling.rope_type
+    if "rope_scaling" in model.model_fields_set and kind != theirs.get("rope_type", "default"):
+        wrong.append(f"model.rope_scaling.rope_type is {kind}, the parent's {theirs.get('rope_type', 'default')}")
+    return wrong
+
+
+def check_parent_tokenizer(parent: Path, tokenizer: Path, grow: bool = False) -> None:
+    """Raise UserError where the parent was trained with another tokenizer.
+
+    Where the vocabulary may `grow`, the tokenizer may have more special tokens than the parent's, behind its ids.
+    """
+    from llm_core.models.loading import load_tokenizer
+
+    theirs, ours = (json.loads(load_tokenizer(folder).backend_tokenizer.to_str()) for folder in (parent, tokenizer))
     different = [part for part in PARTS if _plain(theirs.get(part)) != _plain(ours.get(part))]
-    known = {(token["id"], token["content"]) for token in theirs.get("added_tokens", [])}
-    missing = [
-        token["content"] for token in ours.get("added_tokens", []) if (token["id"], token["content"]) not in known
-    ]
-    if different or missing:
-        what = ", ".join([*different, *(f"token {name}" for name in missing[:3])])
+    known = {(token["id"], token["content"]) for token in theirs["added_tokens"]}
+    new = [token for token in ours["added_tokens"] if (token["id"], token["content"]) not in known]
+    first = max([*theirs["model"]["vocab"].values(), -1]) if isinstance(theirs["model"]["vocab"], dict) else -1
+    first = max([first, len(theirs["model"]["vocab"]) - 1, *(number for number, _ in known)]) + 1
+    added = [token["content"] for token in new if token["id"] >= first]
+    if added and len(added) == len(new) and not different:
+        if grow:
+            return
+        raise UserError(
+            f"{tokenizer}: has tokens that {parent} has not ({', '.join(added[:3])}); "
+            "set pretraining.grow_vocabulary: true to give them embeddings"
+        )
+    if different or new:
+        what = ", ".join([*different, *(f"token {token['content']}" for token in new[:3])])
         raise UserError(
             f"pretraining.parent {parent} was trained with another tokenizer than {tokenizer} "
-            f"(they differ in: {what}); give --tokenizer {parent} and tokens encoded with it"
+            f"(they differ in: {what}); set tokenizer.from: {parent}, so that the tokens are encoded with its own"
         )
 
 

@@ -27,7 +27,7 @@ def pretrain(params: Params, tokens: Path, tokenizer: Path, out: Path, arguments
         raise UserError(f"{tokenizer}: holds no tokenizer.json; `llm-core train-tokenizer` writes one")
     check_tokens(TokenShards(folder), tokenizer)  # before any process is started
     if params.pretraining.parent:
-        check_parent_tokenizer(Path(params.pretraining.parent), tokenizer)
+        check_parent_tokenizer(Path(params.pretraining.parent), tokenizer, params.pretraining.grow_vocabulary)
     if not launch.is_worker():
         return launch.launch(params.launch.pretraining, arguments)
     launch.guard()
@@ -61,8 +61,9 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
     settings = {"seed": params.seed} | flatten(params.model, "model.") | flatten(params.pretraining, "pretraining.")
     settings |= flatten(params.launch.pretraining, "launch.pretraining.")
     previous = scratch / "mlflow_run"
+    start = Path(params.pretraining.parent).name if params.pretraining.parent else params.model.family
     with runs.run(
-        f"pretrain-{params.model.family}", settings, {"precision": precision, "fingerprint": name},
+        f"pretrain-{start}", settings, {"precision": precision, "fingerprint": name},
         previous.read_text() if previous.exists() else None,
     ) as tracked:  # fmt: skip
         if world.main:
@@ -114,7 +115,7 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
             "parent": parent,
         }
         with storage.output_folder(out) as partial:
-            export(network, state, training.tokenizer, partial)
+            export(network, state, training.tokenizer, partial, continued=bool(parent))
             storage.write_json(partial / "metrics.json", metrics)
             storage.write_json(partial / "training_data.json", record)
             (partial / "training_log.jsonl").write_bytes(training.log.file.read_bytes())

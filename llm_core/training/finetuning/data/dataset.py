@@ -94,6 +94,25 @@ def from_dataset(name: str, source: str, data: Data, seed: int) -> tuple[dict[st
     return split, metrics | {"not_drawn": kept - len(rows), "format": layout, **counts}
 
 
+def check_source(name: str, data: Data) -> None:
+    """Raise UserError where the first readable row at `data.path` fits no layout of the method `name`."""
+    if (Path(data.path) / "train" / "documents").is_dir():
+        return
+    layouts = _allowed(name, find_method(name), data)
+    for place, _, raw in _raw(data.path, None, Counter()):
+        if "__error__" in raw:
+            continue
+        row = _renamed(raw, data.columns, place)
+        if any(layout.matches(row, data) for layout in layouts.values()):
+            return
+        shapes = "; or ".join(layout.shape for layout in layouts.values())
+        raise UserError(
+            f"{data.path}: has the columns {', '.join(raw)}; {name} needs {shapes}. Say which is which by data.columns "
+            "{NEEDED: YOURS}"
+        )
+    raise UserError(f"{data.path}: no row that can be read")
+
+
 def convert(name: str, raw: Row, data: Data) -> Row:
     """One raw row as a row of the method; ValueError says what is missing or wrong."""
     layouts = _allowed(name, find_method(name), data)

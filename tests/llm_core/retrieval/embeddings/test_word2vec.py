@@ -122,10 +122,12 @@ def test_a_model_starts_from_token_vectors_and_names_all_documents(tokens: dict[
     import torch
 
     from llm_core.lineage.training import ancestry, documents
+    from llm_core.models.family import family
+    from llm_core.models.loading import load_network
     from llm_core.params.model import Model
     from llm_core.params.pretraining import Pretraining
     from llm_core.retrieval.embeddings.initialize import initialize
-    from llm_core.training.pretraining.assemble import build_network, load_tokenizer
+    from llm_core.training.pretraining.assemble import fresh_network, load_tokenizer
 
     folder = tokens["folder"]
     assert next(iter(TokenSentences(folder / "tokens" / "train"))) == [str(token) for token in tokens["encoded"][0]]
@@ -138,11 +140,9 @@ def test_a_model_starts_from_token_vectors_and_names_all_documents(tokens: dict[
     counts = np.bincount(np.concatenate(tokens["encoded"]), minlength=metrics["of"])
     assert metrics["tokens"] == int((counts >= 2).sum()) > 10
 
-    _, vocabulary, _ = load_tokenizer(folder / "tokenizer", "llama")
-    fresh = build_network(params, vocabulary)
-    started = build_network(
-        params.model_copy(update={"pretraining": Pretraining(sequence_length=32, parent=str(out))}), vocabulary
-    )
+    _, vocabulary, _ = load_tokenizer(folder / "tokenizer", family("llama"))
+    fresh = fresh_network(params, vocabulary)
+    started = load_network(out)
     before, after = fresh.get_input_embeddings().weight, started.get_input_embeddings().weight
     changed = (before != after).any(1).numpy()
     assert np.array_equal(changed, counts >= 2)  # rare and special tokens keep their random rows

@@ -19,16 +19,17 @@ from llm_core.training.pretraining.assemble import assemble
 from llm_core.training.pretraining.export import export, weights
 from tests.llm_core.training.pretraining import tiny
 
-CLASSES = {"bert": transformers.AutoModelForMaskedLM, "t5": transformers.AutoModelForSeq2SeqLM}
+CLASSES = {"masked": transformers.AutoModelForMaskedLM, "span": transformers.AutoModelForSeq2SeqLM}
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
     engines.join(offload=False)
-    print(json.dumps({case: _train(folder, case) for case in sys.argv[2:]}))
+    print(json.dumps({case: train(folder, case) for case in sys.argv[2:]}))
 
 
-def _train(folder: Path, case: str) -> dict[str, Any]:
+def train(folder: Path, case: str) -> dict[str, Any]:
+    """Train the run in `folder` with the settings of `case`; what was found."""
     changes = [f"{key}={json.dumps(value)}" for key, value in tiny.SETTINGS.items()]
     changes += ["pretraining.steps=40", "pretraining.checkpoint_every=1000", *case.split(",")]
     params = load(folder / "params.yaml", changes)
@@ -43,10 +44,11 @@ def _train(folder: Path, case: str) -> dict[str, Any]:
         name = "heldout_loss" if "heldout_loss" in before else "heldout_bits_per_byte"
         out = Path(scratch) / "out"
         network = training.engine.module.network.eval()
-        export(network, weights(training.engine, 1), training.tokenizer, out)
-        again = CLASSES.get(params.model.family, transformers.AutoModelForCausalLM).from_pretrained(out).eval()
+        export(network, weights(training.engine, 1), training.tokenizer, out, continued=bool(params.pretraining.parent))
+        objective = training.engine.module.objective
+        again = CLASSES.get(objective, transformers.AutoModelForCausalLM).from_pretrained(out).eval()
         ids = torch.arange(40).view(2, 20) + 6
-        extra = {"decoder_input_ids": ids} if params.model.family == "t5" else {}
+        extra = {"decoder_input_ids": ids} if objective == "span" else {}
         with torch.no_grad():
             difference = (network(input_ids=ids, **extra).logits - again(input_ids=ids, **extra).logits).abs().max()
             inputs = training.corruption(next(training.batches.micro_batches(0, 4)), 0, 0)
@@ -57,19 +59,20 @@ def _train(folder: Path, case: str) -> dict[str, Any]:
             "after": after[name],
             "difference": float(difference),
             "class": type(again).__name__,
+            "losses": [row["loss"] for row in training.log.rows() if "loss" in row],
             "our_loss": float(ours.sum() / (tensors[1] >= 0).sum()),
-            "their_loss": _plain_loss(again, params.model.family, tensors),
+            "their_loss": _plain_loss(again, objective, tensors),
             "files": sorted(file.name for file in out.iterdir()),
         }
 
 
-def _plain_loss(network: Any, family: str, tensors: list[Any]) -> float:
+def _plain_loss(network: Any, objective: str, tensors: list[Any]) -> float:
     """The mean loss that plain transformers gives for the same rows (documents of a row see one another)."""
     inputs, targets, _, segments, decoder = tensors
     with torch.no_grad():
-        if family == "t5":
+        if objective == "span":
             logits = network(input_ids=inputs, attention_mask=(segments > 0).long(), decoder_input_ids=decoder).logits
-        elif family == "bert":
+        elif objective == "masked":
             logits = network(input_ids=inputs, attention_mask=(segments > 0).long()).logits
         else:
             logits = network(input_ids=inputs).logits

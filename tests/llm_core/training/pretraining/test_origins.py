@@ -48,17 +48,17 @@ def test_tokens_of_another_tokenizer_are_refused(parent: Path) -> None:
 @pytest.mark.parametrize(
     ("knobs", "told"),
     [
-        ({"family": "gpt2"}, "is a llama, model.family is gpt2"),
+        ({"family": "gpt2"}, "model.family is gpt2, the parent is a llama"),
         ({"family": "llama", "layers": 3}, "model.layers is 3, the parent's 2"),
         ({"family": "llama", "width": 64}, "model.width is 64, the parent's 32"),
     ],
 )
 def test_a_parent_of_another_shape_is_refused(parent: Path, knobs: dict[str, object], told: str) -> None:
     with pytest.raises(UserError, match=told):
-        parent_config(parent, *_config(**knobs), 32)
-    assert parent_config(parent, *_config(family="llama"), 32).num_hidden_layers == 2
+        parent_config(parent, Model.model_validate(SHAPE | knobs), 32)
+    assert parent_config(parent, Model.model_validate(SHAPE | {"family": "llama"}), 32).num_hidden_layers == 2
     with pytest.raises(UserError, match="has 32 positions"):
-        parent_config(parent, *_config(family="llama"), 64)
+        parent_config(parent, Model(), 64)
 
 
 def test_a_parent_with_another_tokenizer_is_refused(parent: Path) -> None:

@@ -1,0 +1,167 @@
+"""What a Parquet footer says of its row groups, read without Arrow's own view of a column.
+
+`pyarrow`'s `RowGroupMetaData.column` ends the whole process where a damaged footer contradicts itself (a histogram of
+the wrong length, a column that is said to be encrypted): the C++ exception is caught nowhere. So the few fields that
+are needed are read here from the footer's bytes, which are Thrift's compact protocol. Field numbers are those of
+parquet.thrift: https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
+"""
+
+import io
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+MAGIC_BYTES, TAIL_BYTES = 4, 8  # "PAR1" before the footer; its length and "PAR1" behind it
+TRUE, FALSE, BYTE, SHORT, INT, LONG, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
+DICTIONARY_ENCODINGS = {2, 8}  # PLAIN_DICTIONARY, RLE_DICTIONARY
+MAX_DEPTH = 32
+
+
+class Chunk(NamedTuple):
+    """One column of one row group: its compressed bytes, and whether some page uses a dictionary."""
+
+    compressed: int
+    dictionary: bool
+
+
+class RowGroup(NamedTuple):
+    """Rows, decoded bytes by the footer's word, and the columns in the schema's order."""
+
+    rows: int
+    decoded: int
+    columns: list[Chunk]
+
+
+def row_groups(footer: pq.FileMetaData) -> list[RowGroup]:
+    """The row groups of a footer. Raises pyarrow.ArrowInvalid where its bytes do not hold what they should."""
+    sink = io.BytesIO()
+    footer.write_metadata_file(sink)
+    return _row_groups(sink.getvalue())
+
+
+@lru_cache(maxsize=8)  # asked for a few times a file
+def _row_groups(file: bytes) -> list[RowGroup]:
+    reader = _Reader(file[MAGIC_BYTES:-TAIL_BYTES])
+    found: list[RowGroup] = []
+    try:
+        for field, kind in reader.fields():
+            if field == 4 and kind == LIST:
+                found = [_row_group(reader) for _ in reader.items(STRUCT)]
+            else:
+                reader.skip(kind)
+    except (IndexError, RecursionError):
+        raise pa.ArrowInvalid("the footer ends early") from None
+    return found
+
+
+def _row_group(reader: "_Reader") -> RowGroup:
+    rows = decoded = 0
+    columns: list[Chunk] = []
+    for field, kind in reader.fields():
+        if field == 1 and kind == LIST:
+            columns = [_chunk(reader) for _ in reader.items(STRUCT)]
+        elif field == 2 and kind == LONG:
+            decoded = reader.integer()
+        elif field == 3 and kind == LONG:
+            rows = reader.integer()
+        else:
+            reader.skip(kind)
+    return RowGroup(rows, decoded, columns)
+
+
+def _chunk(reader: "_Reader") -> Chunk:
+    found = Chunk(0, False)
+    for field, kind in reader.fields():
+        if field == 3 and kind == STRUCT:
+            found = _column(reader)
+        else:
+            reader.skip(kind)
+    return found
+
+
+def _column(reader: "_Reader") -> Chunk:
+    compressed, dictionary = 0, False
+    for field, kind in reader.fields():
+        if field == 2 and kind == LIST:
+            encodings = {reader.integer() for _ in reader.items(INT)}
+            dictionary = bool(encodings & DICTIONARY_ENCODINGS)
+        elif field == 7 and kind == LONG:
+            compressed = reader.integer()
+        else:
+            reader.skip(kind)
+    return Chunk(compressed, dictionary)
+
+
+class _Reader:
+    """Thrift's compact protocol, as far as a reader needs it that skips most of what it meets."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.place = data, 0
+
+    def fields(self) -> Iterator[tuple[int, int]]:
+        """(number, type) of each field of a struct; the caller reads or skips its value before the next."""
+        number = 0
+        while head := self._byte():
+            number = number + (head >> 4) if head >> 4 else self.integer()
+            yield number, head & 15
+
+    def items(self, wanted: int) -> range:
+        """The places of a list of `wanted`; the caller reads as many values."""
+        size, kind = self._list()
+        if kind != wanted and size:
+            raise pa.ArrowInvalid(f"the footer has a list of type {kind} where {wanted} is due")
+        return range(size)
+
+    def integer(self) -> int:
+        """A whole number of any width."""
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)
+
+    def skip(self, kind: int, depth: int = 0) -> None:
+        """Leave out a value of a type."""
+        if depth > MAX_DEPTH or kind > STRUCT:
+            raise pa.ArrowInvalid("the footer is damaged")
+        if kind in (SHORT, INT, LONG):
+            self._varint()
+        elif kind == BYTE:
+            self._byte()
+        elif kind in (DOUBLE, BINARY):
+            size = 8 if kind == DOUBLE else self._varint()
+            self.place += size
+        elif kind in (LIST, SET):
+            size, inner = self._list()
+            for _ in range(size):
+                self._skip_item(inner, depth)
+        elif kind == MAP:
+            size = self._varint()
+            kinds = self._byte() if size else 0
+            for _ in range(size):
+                self._skip_item(kinds >> 4, depth)
+                self._skip_item(kinds & 15, depth)
+        elif kind == STRUCT:
+            for _, inner in self.fields():
+                self.skip(inner, depth + 1)
+
+    def _skip_item(self, kind: int, depth: int) -> None:
+        self.skip(BYTE if kind in (TRUE, FALSE) else kind, depth + 1)  # in a list a truth value takes a byte
+
+    def _list(self) -> tuple[int, int]:
+        head = self._byte()
+        return (self._varint() if head >> 4 == 15 else head >> 4), head & 15
+
+    def _varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self._byte()
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+            shift += 7
+
+    def _byte(self) -> int:
+        byte = self.data[self.place]
+        self.place += 1
+        return byte

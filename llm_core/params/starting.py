@@ -1,0 +1,249 @@
+"""The params.yaml of somebody's own corpus, tasks and models, as `llm-core init` writes it.
+
+It names nothing of the project's demonstration corpus. Sizes follow from the documents' bytes, so that a first run on a
+laptop takes minutes; the comments say what to raise. A preset replaces them (model, tokenizer, pretraining, launch, …).
+"""
+
+import io
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from llm_core.errors import UserError
+from llm_core.params import presets
+from llm_core.params.reading import read_values
+
+NEVER = ("preset", "sources", "cleaning", "finetuning", "split", "mix", "benchmarks", "text_deduplication")
+"""Sections of a preset that belong to its own corpus."""
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """A finetune that was asked for: `NAME=METHOD:FILE`, and the columns of the file by the method's names."""
+
+    name: str
+    method: str
+    path: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> "Finetune":
+        """Raises UserError where `text` is no NAME=METHOD:FILE."""
+        name, equals, rest = text.partition("=")
+        method, colon, path = rest.partition(":")
+        if not (equals and colon and name and method and path):
+            raise UserError(f"--finetune {text}: write NAME=METHOD:FILE, for example mood=classification:reviews.csv")
+        return cls(name, method, path)
+
+
+def starting_params(
+    documents: Sequence[str],
+    license: str,
+    finetunes: Sequence[Finetune] = (),
+    model: str | None = None,
+    preset: Path | None = None,
+) -> str:
+    """The text of a params.yaml for `documents` (files and folders), finetunes, an open model's folder.
+
+    Raises UserError: nothing at a path, two finetunes of one name.
+    """
+    for path in [
+        *documents,
+        *(one.path for one in finetunes),
+        *([model] if model else []),
+    ]:
+        if not Path(path).expanduser().exists():
+            raise UserError(f"{path}: no such file or folder")
+    names = [one.name for one in finetunes]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"--finetune {twice[0]}: two finetunes have this name")
+    size = sum(map(_bytes, documents))
+    parts = [
+        _HEAD.format(documents=", ".join(documents)),
+        _sources(documents, license),
+        _CLEANING,
+        _open_model(model) if model else _OWN_MODEL.format(**_sizes(size)),
+        _pretraining(size, model),
+        _EVALUATION,
+        _finetuning(finetunes),
+    ]
+    text = "\n".join(parts)
+    return _with_preset(text, preset, model is not None) if preset else text
+
+
+def _bytes(path: str) -> int:
+    place = Path(path).expanduser()
+    files = [place] if place.is_file() else [file for file in place.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+def slug(path: str) -> str:
+    """A name of letters, digits and - made of a path's last part: `My Notes.pdf` is `my-notes`."""
+    plain = unicodedata.normalize("NFKD", Path(path).expanduser().absolute().name.split(".")[0])
+    return re.sub(r"[^a-z0-9]+", "-", plain.encode("ascii", "ignore").decode().lower()).strip("-") or "documents"
+
+
+def _sources(documents: Sequence[str], license: str) -> str:
+    lines = ["sources: # one entry for each folder or file; `llm-core params sources` lists the other kinds"]
+    seen: set[str] = set()
+    for path in documents:
+        name, number = slug(path), 2
+        while name in seen:
+            name, number = f"{slug(path)}-{number}", number + 1
+        seen.add(name)
+        lines.append(f"  {name}:")
+        lines.append("    kind: files")
+        lines.append(f"    paths: [{json.dumps(path, ensure_ascii=False)}]")
+        lines.append(
+            f"    license: {json.dumps(license, ensure_ascii=False)} # of the texts; cards and reports name it"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _sizes(size: int) -> dict[str, int]:
+    """Vocabulary and width that a corpus of `size` bytes can fill."""
+    if size > 4 << 20:
+        return {"vocab_size": 4096, "layers": 4, "width": 256, "heads": 4, "feed_forward": 704}
+    if size > 1 << 20:
+        return {"vocab_size": 2048, "layers": 4, "width": 192, "heads": 3, "feed_forward": 512}
+    return {"vocab_size": 1024, "layers": 2, "width": 128, "heads": 2, "feed_forward": 352}
+
+
+def _pretraining(size: int, model: str | None) -> str:
+    tokens = max(size / 3.5, 1)  # of a byte-level BPE of this size, on text of most languages
+    steps = min(320, max(40, math.ceil(4 * tokens / 4096)))
+    parent = (
+        f"  parent: data/models/{slug(model)} # its weights and architecture; training continues from them\n"
+        if model
+        else ""
+    )
+    rate = 0.0003 if model else 0.01
+    optimizer = "adamw" if model else "muon"
+    return f"""pretraining:
+{parent}  steps: {steps} # about four passes over the corpus, at most 320 steps
+  sequence_length: 256
+  batch_tokens: 4096
+  micro_batch: 8
+  optimizer: {{name: {optimizer}, learning_rate: {rate}, warmup_steps: 20}}
+  checkpoint_every: 50
+  evaluate_every: 100
+  sample_prompts: []
+"""
+
+
+def _open_model(model: str) -> str:
+    name = slug(model)
+    return f"""open_models:
+  {name}: {{from: {json.dumps(model, ensure_ascii=False)}}}
+
+tokenizer:
+  from: data/models/{name} # the model's own tokenizer, unchanged
+
+model: {{}} # the parent's architecture
+"""
+
+
+def _finetuning(finetunes: Sequence[Finetune]) -> str:
+    if not finetunes:
+        return _NO_FINETUNES
+    lines = ["finetuning:", "  runs: # each is a chain of stages: rows, model, evaluation, registry"]
+    for one in finetunes:
+        data = {"path": one.path, **({"columns": dict(one.columns)} if one.columns else {})}
+        lines += [
+            f"    {one.name}:",
+            f"      method: {one.method}",
+            "      parent: base",
+            f"      data: {json.dumps(data, ensure_ascii=False)}",
+            "      max_steps: 120",
+            "      max_length: 256",
+        ]
+    return "\n".join([*lines, "  on_demand: {}", "  datasets: {}", ""])
+
+
+def _with_preset(text: str, preset: Path, opened: bool) -> str:
+    """`text` with the sections of a preset that are not about a corpus; those of an open model stay."""
+    kept = {*NEVER, *(("model", "tokenizer") if opened else ())}
+    changes: dict[str, Any] = {key: value for key, value in read_values(preset).items() if key not in kept}
+    if isinstance(changes.get("evaluation"), dict):
+        changes["evaluation"] = {key: value for key, value in changes["evaluation"].items() if key == "limit"}
+    if opened and isinstance(changes.get("pretraining"), dict):
+        changes["pretraining"].pop("parent", None)
+    yaml = YAML(typ="rt")
+    yaml.width, yaml.preserve_quotes = 120, True
+    out = io.StringIO()
+    yaml.dump(presets.merged(yaml.load(text), changes), out)
+    return out.getvalue()
+
+
+_HEAD = """# Your corpus: {documents}. Made by `llm-core init`; `llm-core params` explains every parameter.
+# Run it with `dvc repro`, or in Dagster with `make ui`. Then open data/report/report.html.
+seed: 20261123 # of everything random
+
+launch: # only where work runs; no stage depends on it
+  pretraining: {{processes: 1, threads: 0}}
+
+shards: {{megabytes: 16, tokens: 4194304}}
+"""
+
+_CLEANING = """cleaning:
+  steps: [extract, repair] # more: language, pii, gopher_quality, fineweb, … (llm-core params cleaning)
+  min_characters: 50
+
+deduplication: {threshold: 0.8}
+
+decontamination: {ngram: 13, threshold: 0.3}
+
+split: {heldout_share: 0.05} # group_by: {SOURCE: FIELD} keeps documents of one FIELD on one side
+"""
+
+_OWN_MODEL = """open_models: {{}} # NAME: {{from: FOLDER}}: a parent of pretraining or of a finetune
+
+tokenizer:
+  from: data/split/train
+  vocab_size: {vocab_size} # 32768 for some GB of text
+
+model: # llama of a size for this corpus and two CPU cores; `scale` counts the layers for the initial weights
+  family: llama
+  layers: {layers}
+  width: {width}
+  heads: {heads}
+  feed_forward: {feed_forward}
+  tie_embeddings: true
+"""
+
+_EVALUATION = """evaluation:
+  models: [base] # beside them the finetunes below
+  benchmarks:
+    tasks: [arc_easy, lambada_openai, piqa] # English; `llm-core params evaluation` says which there are
+  tasks: [arc_easy, lambada_openai, piqa]
+  limit: 200 # items of each; null for all
+  num_fewshot: 0
+  fewshot_seeds: [1234]
+  batch_size: 32
+  dtype: float32
+  add_bos_token: null
+  chat: false
+  prompts: [The] # beginnings that the model continues in the report
+  language_modelling: {tokens_per_source: 30000, context: 256, stride: 256}
+  answers: 200 # questions of a finetune's test rows; null for all
+  answer_tokens: 24
+  registry: language-model # registered names begin with it
+  gate: {metrics: [bits_per_byte], margin: 0.0, confidence: 0.95} # of base; a finetune is compared by its own score
+
+report: {price_per_hour: 0.0}
+
+scaling: {rungs: {}} # experiments/scaling/dvc.yaml
+"""
+
+_NO_FINETUNES = """finetuning: # llm-core finetune --help lists the methods
+  runs: {} # NAME: {method: classification, parent: base, data: {path: FILE, columns: {text: …, label: …}}}
+  on_demand: {}
+  datasets: {}
+"""

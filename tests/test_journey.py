@@ -1,0 +1,187 @@
+"""The journey of somebody with own documents, own tasks and an open model: params.yaml alone.
+
+`llm-core init` writes params.yaml; `dvc repro` runs the graph to the report; nothing of the demonstration corpus is in
+any output; a changed file makes exactly its chain stale, and Dagster's job brings that chain up to date. The test makes
+the numbers of init's params.yaml smaller, so that it takes minutes, and edits no other file.
+"""
+
+import csv
+import json
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from tests.test_graph import code_location, copy_project, environment, repro, start_history
+
+pytestmark = pytest.mark.slow
+WORDS = [
+    word
+    for line in (
+        "river stone winter market letter garden window engine harbour village teacher question",
+        "summer bridge forest mountain kitchen silver morning evening shadow answer country painter",
+        "station island weather ticket journey",
+    )
+    for word in line.split()
+]
+DEMO = ("factbook", "shakespeare", "bible", "romeo", "creativecommons", "addresses to congress", "president")
+SMALL = {
+    "pretraining.steps": 8,
+    "evaluation.limit": 4,
+    "pretraining.evaluate_every": 4,
+    "pretraining.checkpoint_every": 4,
+}
+
+
+def sentence(draw: random.Random) -> str:
+    """Fourteen words that no other sentence has in this order."""
+    return " ".join(draw.choices(WORDS, k=14)).capitalize() + "."
+
+
+def write_documents(folder: Path) -> None:
+    """300 files of the kinds that people have, two of them the same."""
+    draw = random.Random(4)
+    for number in range(300):
+        paragraphs = [" ".join(sentence(draw) for _ in range(4)) for _ in range(3)]
+        ending = ("txt", "md", "html", "rst", "json", "py")[number % 6]
+        file = folder / f"part {number % 7}" / f"note-{number:03}.{ending}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if ending == "html":
+            body = "".join(f"<p>{text}</p>" for text in paragraphs)
+            text = f"<html><head><title>Note {number}</title></head><body><article>{body}</article></body></html>"
+        elif ending == "json":
+            text = json.dumps({"id": f"note-{number}", "text": "\n".join(paragraphs)})
+        elif ending == "py":
+            text = f'"""{paragraphs[0]}"""\n\nNOTE = """{paragraphs[1]}"""\n'
+        else:
+            text = f"Note {number}\n\n" + "\n\n".join(paragraphs) + "\n"
+        file.write_text(text, encoding="utf-8")
+    shutil.copy(folder / "part 0/note-000.txt", folder / "part 1/again.txt")
+
+
+def write_tasks(folder: Path) -> None:
+    """A CSV of reviews with columns of its own, a JSONL of topics, a JSONL of instructions."""
+    draw = random.Random(5)
+    with open(folder / "reviews.csv", "w", newline="", encoding="utf-8") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["review", "stars"])
+        for number in range(60):
+            mood = ("good", "bad")[number % 2]
+            rows.writerow([f"A {mood} {draw.choice(WORDS)} and a {mood} {draw.choice(WORDS)}, number {number}.", mood])
+    topics = [
+        {
+            "text": f"The {word} of {draw.choice(WORDS)} and {draw.choice(WORDS)}, {at}.",
+            "label": ("a", "b", "c")[at % 3],
+        }
+        for at, word in enumerate(draw.choices(WORDS, k=60))
+    ]
+    (folder / "topics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in topics))
+    asked = [
+        {"instruction": f"What comes after {word}, {at}?", "input": "", "output": f"The {draw.choice(WORDS)}."}
+        for at, word in enumerate(draw.choices(WORDS, k=60))
+    ]
+    (folder / "instructions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+
+
+def write_model(folder: Path) -> None:
+    """A LLaMA with random weights and a tokenizer of its own, trained on other words."""
+    script = """
+import sys
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+tokenizer = Tokenizer(models.BPE())
+tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+tokenizer.decoder = decoders.ByteLevel()
+trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<s>", "</s>"],
+    initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+tokenizer.train_from_iterator(["the open model was trained on other words than these"] * 4, trainer)
+fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+fast.save_pretrained(sys.argv[1])
+config = LlamaConfig(vocab_size=len(fast), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+    num_attention_heads=2, max_position_embeddings=256, bos_token_id=0, eos_token_id=1)
+LlamaForCausalLM(config).save_pretrained(sys.argv[1])
+"""
+    subprocess.run([sys.executable, "-c", script, str(folder)], check=True, env=environment(folder.parent))
+
+
+def changed(folder: Path, text: str) -> set[str]:
+    """The stages that ran, by what `dvc repro` printed."""
+    return {line.split("'")[1] for line in text.splitlines() if line.startswith("Running stage")}
+
+
+@pytest.fixture(scope="module")
+def journey(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project after init and `dvc repro`."""
+    folder = tmp_path_factory.mktemp("journey")
+    copy_project(folder)
+    write_documents(folder / "my notes")
+    write_tasks(folder)
+    write_model(folder / "open")
+    arguments = ["--documents", "my notes", "--license", "CC0-1.0", "--model", "open"]
+    for text in (
+        "mood=classification:reviews.csv",
+        "topics=classification:topics.jsonl",
+        "chat=instruction:instructions.jsonl",
+    ):
+        arguments += ["--finetune", text]
+    arguments += ["--columns", "mood:text=review,label=stars"]
+    command = [sys.executable, "-m", "llm_core.cli", "init", *arguments]
+    subprocess.run(command, cwd=folder, env=environment(folder), check=True)
+    (folder / "params.yaml.before").unlink()
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    for run in params["finetuning"]["runs"].values():
+        run |= {"max_steps": 3, "max_length": 64, "zero_stage": None, "evaluations": 1}
+    for key, value in SMALL.items():
+        section, _, last = key.partition(".")
+        params[section][last] = value
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    start_history(folder)
+    repro(folder)
+    return folder
+
+
+def test_the_report_speaks_of_these_sources_and_finetunes(journey: Path) -> None:
+    report = (journey / "data/report/report.html").read_text(encoding="utf-8")
+    for name in ("my-notes", "mood", "topics", "chat"):
+        assert name in report, name
+    for run in ("base", "mood", "topics", "chat"):
+        assert json.loads((journey / f"data/champion/{run}.json").read_text())["champion"], run
+    ledger = json.loads((journey / "data/dedup/metrics.json").read_text())
+    assert ledger["dropped_by_reason"]["exact_duplicate"] == 1
+
+
+def test_nothing_of_the_demonstration_is_in_any_output(journey: Path) -> None:
+    texts = [journey / "params.yaml", *(file for file in (journey / "data").rglob("*") if file.is_file())]
+    for file in texts:
+        if file.suffix in (".html", ".md", ".json", ".jsonl", ".yaml", ".csv") and "benchmarks" not in file.parts:
+            found = file.read_text(encoding="utf-8").casefold()
+            assert not [word for word in DEMO if word in found], file
+
+
+def test_the_models_own_tokenizer_was_used(journey: Path) -> None:
+    for name in ("data/tokenizer", "data/models/base", "data/models/mood"):
+        mine, own = (
+            json.loads((folder / "tokenizer.json").read_text()) for folder in (journey / name, journey / "open")
+        )
+        assert mine["model"]["vocab"].items() >= own["model"]["vocab"].items(), name
+
+
+def test_a_changed_file_makes_its_chain_stale_and_dagster_brings_it_up_to_date(
+    journey: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open(journey / "reviews.csv", "a", encoding="utf-8") as stream:
+        stream.write("A good ending and a good start at last.,good\n")
+    job = code_location(journey, monkeypatch).resolve_job_def("whole_graph")
+    before = yaml.safe_load((journey / "dvc.lock").read_text())["stages"]
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert job.execute_in_process(instance=instance).success
+    after = yaml.safe_load((journey / "dvc.lock").read_text())["stages"]
+    moved = {name for name in after if after[name] != before[name]}
+    chain = {f"{stage}@mood" for stage in ("finetune-data", "finetune", "evaluate-run", "register-run", "promote-run")}
+    assert moved == chain | {"report"}
+    assert changed(journey, repro(journey)) == {"inputs"}
