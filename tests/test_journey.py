@@ -1,4 +1,4 @@
-"""The journey of somebody with own documents, own tasks, an own benchmark and an open model: params.yaml alone.
+"""The journey of somebody with own documents, own tasks and an open model: params.yaml alone.
 
 `llm-core init` writes params.yaml; `dvc repro` runs the graph to the report; nothing of the demonstration corpus is in
 any output; a changed file makes exactly its chain stale, and Dagster's job brings that chain up to date. The test makes
@@ -65,7 +65,7 @@ def write_documents(folder: Path) -> None:
 
 
 def write_tasks(folder: Path) -> None:
-    """A CSV of reviews with columns of its own, a JSONL of topics, a JSONL of instructions, a benchmark."""
+    """A CSV of reviews with columns of its own, a JSONL of topics, a JSONL of instructions."""
     draw = random.Random(5)
     with open(folder / "reviews.csv", "w", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream)
@@ -86,11 +86,6 @@ def write_tasks(folder: Path) -> None:
         for at, word in enumerate(draw.choices(WORDS, k=60))
     ]
     (folder / "instructions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
-    quiz = [
-        {"question": f"Which word is {word}, in list {at}?", "choices": [word, *draw.sample(WORDS, 3)], "answer": 0}
-        for at, word in enumerate(WORDS)
-    ]
-    (folder / "quiz.jsonl").write_text("".join(json.dumps(row) + "\n" for row in quiz))
 
 
 def write_model(folder: Path) -> None:
@@ -127,7 +122,7 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_documents(folder / "my notes")
     write_tasks(folder)
     write_model(folder / "open")
-    arguments = ["--documents", "my notes", "--license", "CC0-1.0", "--model", "open", "--benchmark", "quiz=quiz.jsonl"]
+    arguments = ["--documents", "my notes", "--license", "CC0-1.0", "--model", "open"]
     for text in (
         "mood=classification:reviews.csv",
         "topics=classification:topics.jsonl",
@@ -152,7 +147,7 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_report_speaks_of_these_sources_and_finetunes(journey: Path) -> None:
     report = (journey / "data/report/report.html").read_text(encoding="utf-8")
-    for name in ("my-notes", "mood", "topics", "chat", "quiz"):
+    for name in ("my-notes", "mood", "topics", "chat"):
         assert name in report, name
     for run in ("base", "mood", "topics", "chat"):
         assert json.loads((journey / f"data/champion/{run}.json").read_text())["champion"], run

@@ -5,6 +5,7 @@ what DVC makes of dvc.yaml. Not compared: `launch` and `network`, which only say
 folder; the registry; of the code that a stage lists only that its verb imports it.
 """
 
+import itertools
 import json
 import os
 import random
@@ -100,9 +101,9 @@ def drifts(stage: Stage, reads: Reads, external: dict[str, list[str]]) -> Iterat
 
 
 def _made(path: str, stage: Stage) -> bool:
-    """Whether a path lies in what the verb's `--out` names, or in a folder beside it that the verb makes."""
+    """Whether a path lies in what the verb's `--out` or `--out-file` names, or in a folder beside that."""
     words = shlex.split(stage.cmd)
-    out = Path(words[words.index("--out") + 1])
+    out = next(Path(value) for name, value in itertools.pairwise(words) if name in ("--out", "--out-file"))
     return below(path, str(out)) or path.startswith((f"{out.parent}/.{out.name}.", f"{out}."))
 
 

@@ -81,7 +81,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "index": ("index", "Cut documents into passages and index them by words and by meaning."),
         "search": ("search", "Find passages in an index: BM25, dense, or both fused."),
         "ask": ("ask", "Answer a question from an index, with citations; refuses where nothing relevant is found."),
-        "agent": ("agent", "Let a model use tools (search, calculator, tracker) within limits; --tasks measures it."),
+        "agent": (
+            "agent",
+            "Let a model use tools (search, calculator, tracker) within limits; --questions measures it.",
+        ),
     },
     "Lineage and reports": {
         "trace": ("trace", "Show a document's journey: source, verdicts, duplicates, training steps, models."),

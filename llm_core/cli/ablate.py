@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Overrides, ParamsFile, Takedowns, read_params, verb_app
+from llm_core.cli.options import Data, Overrides, ParamsFile, Takedowns, option, read_params, verb_app
 from llm_core.runtime.terminal import say
 
 app = verb_app()
@@ -16,16 +16,16 @@ def ablate(
     change: Annotated[
         list[str], typer.Option("--change", help="KEY=VALUE of cleaning, deduplication or decontamination. Repeatable.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for runs/ and the page; finished runs are kept.")] = Path(
+    out: Annotated[Path, option("--out", "It gets runs/ and the page; finished runs are kept.")] = Path(
         "data/ablation"
     ),
-    tokenizer: Annotated[Path, typer.Option("--tokenizer", help="The same for all arms.")] = Path("data/tokenizer"),
-    data: Annotated[Path, typer.Option("--data", help="The folder of the stages' outputs.")] = Path("data"),
+    tokenizer: Annotated[Path, option("--tokenizer", "All arms use it.")] = Path("data/tokenizer"),
+    data: Data = Path("data"),
     tombstones: Takedowns = None,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
-    """Train control, treatment and negative control on a change of recipe, and tell whether it is real.
+    """Train control, treatment and negative control on a change of recipe, and test whether the difference is real.
 
     The mixture of sources and the number of tokens are the same in all arms, and so are tokenizer, held-out texts
     and seeds. Sizes are in params.ablation.

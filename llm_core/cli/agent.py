@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import MEANINGS, Index, Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.errors import UserError
 from llm_core.runtime.terminal import printable, say, say_json
 
@@ -17,43 +17,44 @@ STAGES = ("pretrain", "evaluate")
 
 @app.command()
 def agent(
-    question: Annotated[str | None, typer.Argument(help="What to ask; left out where --tasks is given.")] = None,
-    model: Annotated[Path, typer.Option("--model", help="Folder of the model that acts.")] = Path(
-        "data/models/instruction"
-    ),
-    folder: Annotated[Path, typer.Option("--index", help="Folder that `llm-core index` made.")] = Path("data/index"),
-    tasks: Annotated[
-        Path | None, typer.Option("--tasks", help="Measure: lookups from these questions, sums, and tracker readings.")
+    question: Annotated[
+        str | None, typer.Argument(help=f"{MEANINGS['question']} Left out where --questions is given.")
+    ] = None,
+    model: Annotated[Path, option("--model", "The model acts.")] = Path("data/models/instruction"),
+    folder: Index = Path("data/index"),
+    questions: Annotated[
+        Path | None,
+        option("--questions", "Measure the success rate on lookups of them, sums, and readings of the tracker."),
     ] = None,
     count: Annotated[int, typer.Option("--count", min=1, help="Tasks of each kind.")] = 10,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for the measure and the transcripts.")] = None,
+    out: Annotated[Path | None, option("--out", "It gets the measure and the transcripts.")] = None,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
     """Let a model use tools (search, calculator, tracker) within the limits of `agent` in params.yaml.
 
-    Transcripts are kept as MLflow traces. With --tasks the success rate on tasks with known answers.
+    Transcripts are kept as MLflow traces. With --questions, the success rate on tasks with known answers is measured.
     """
     from llm_core.models.prompts import encode_text
     from llm_core.retrieval.agent import loop
     from llm_core.retrieval.agent.measure import measure
     from llm_core.retrieval.agent.tasks import build
     from llm_core.retrieval.agent.tools import calculator, corpus_search, tracker
-    from llm_core.retrieval.index import Index
+    from llm_core.retrieval.index import Index as OpenIndex
     from llm_core.retrieval.llama_index import LocalModel
     from llm_core.retrieval.questions import read_questions
     from llm_core.retrieval.reader import Reader
     from llm_core.retrieval.search import Search
     from llm_core.tracking import runs
 
-    if (question is None) == (tasks is None):
-        raise UserError("give a question, or --tasks FILE")
+    if (question is None) == (questions is None):
+        raise UserError("give a question, or --questions FILE")
     params = read_params(params_file, overrides)
     limits = loop.Limits(params.agent.steps, params.agent.seconds, params.agent.tokens, params.agent.tool_calls)
     reader = Reader(model, params.agent.tokens, params.agent.answer_tokens)
     llm = LocalModel(reader)
     tools = {
-        "search": corpus_search(Search(Index(folder), params.retrieval), params.agent.passages),
+        "search": corpus_search(Search(OpenIndex(folder), params.retrieval), params.agent.passages),
         "calculator": calculator,
         "tracker": tracker(runs.last_metrics),
     }
@@ -64,9 +65,9 @@ def agent(
         runs.trace("agent", {"question": text, "model": str(model)}, found.calls, ended)
         return found
 
-    if tasks is not None:
+    if questions is not None:
         metrics = {stage: runs.last_metrics(stage) for stage in STAGES}
-        scores = measure(build(read_questions(tasks), metrics, count, params.seed), attempt, out)
+        scores = measure(build(read_questions(questions), metrics, count, params.seed), attempt, out)
         say_json(scores, indent=2)
         return
     assert question is not None

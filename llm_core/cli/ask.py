@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import MEANINGS, Index, Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.runtime.terminal import printable, say, say_json
 
 app = verb_app()
@@ -14,24 +14,22 @@ app = verb_app()
 
 @app.command()
 def ask(
-    question: Annotated[str, typer.Argument(help="What to ask.")],
-    model: Annotated[Path, typer.Option("--model", help="Folder of the model that answers.")] = Path(
-        "data/models/instruction"
-    ),
-    folder: Annotated[Path, typer.Option("--index", help="Folder that `llm-core index` made.")] = Path("data/index"),
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    question: Annotated[str, typer.Argument(help=MEANINGS["question"])],
+    model: Annotated[Path, option("--model", "The model answers.")] = Path("data/models/instruction"),
+    folder: Index = Path("data/index"),
+    as_json: Annotated[bool, option("--json", "It has the answer, the citations and the scores.")] = False,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
     """Answer a question from the indexed documents and cite them; refuse where nothing relevant is found."""
     from llm_core.retrieval.ask import Asker
-    from llm_core.retrieval.index import Index
+    from llm_core.retrieval.index import Index as OpenIndex
     from llm_core.retrieval.reader import Reader
     from llm_core.retrieval.search import Search
 
     params = read_params(params_file, overrides).retrieval
     reader = Reader(model, params.prompt_tokens, params.answer_tokens)
-    answer = Asker(Search(Index(folder), params), reader, params)(question)
+    answer = Asker(Search(OpenIndex(folder), params), reader, params)(question)
     if as_json:
         say_json(asdict(answer), indent=2)
         return

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Data, Out, Overrides, ParamsFile, option, read_params, verb_app
 
 app = verb_app()
 
@@ -13,8 +11,8 @@ app = verb_app()
 @app.command()
 def card(
     out: Out,
-    model: Annotated[list[Path] | None, typer.Option("--model", help="A model folder to write a card for.")] = None,
-    data: Annotated[Path, typer.Option("--data", help="The folder of the stages' outputs.")] = Path("data"),
+    model: Annotated[list[Path] | None, option("--model", "A card is written for it. Repeatable.")] = None,
+    data: Data = Path("data"),
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:

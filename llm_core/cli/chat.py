@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import verb_app
+from llm_core.cli.options import option, verb_app
 from llm_core.runtime.terminal import say
 
 app = verb_app()
@@ -13,10 +13,10 @@ app = verb_app()
 
 @app.command()
 def chat(
-    model: Annotated[Path, typer.Option("--model", help="A finetuned model's folder.")],
+    model: Annotated[Path, option("--model", "It must be finetuned for chat.")],
     system: Annotated[str | None, typer.Option("--system", help="System message.")] = None,
-    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum number of tokens of an answer.")] = 128,
+    temperature: Annotated[float, option("--temperature", min=0)] = 0.0,
+    max_new_tokens: Annotated[int, option("--max-new-tokens", "It limits one answer.", min=1)] = 128,
 ) -> None:
     """Answer each line that is typed, streaming; an empty line or Ctrl-D ends."""
     from llm_core.training.finetuning.use import Chat

@@ -4,9 +4,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from llm_core.cli.options import verb_app
+from llm_core.cli.options import option, verb_app
 from llm_core.errors import UserError
 from llm_core.runtime.terminal import printable, say, say_json
 
@@ -15,12 +13,10 @@ app = verb_app()
 
 @app.command()
 def classify(
-    model: Annotated[Path, typer.Option("--model", help="What `finetune classification` wrote.")],
-    text: Annotated[
-        list[str] | None, typer.Option("--text", help="Repeatable; without it, one text a line of stdin.")
-    ] = None,
+    model: Annotated[Path, option("--model", "`finetune classification` wrote it.")],
+    text: Annotated[list[str] | None, option("--text", "Repeatable; without it, each line of stdin is a text.")] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a text, with every label's probability.")
+        bool, option("--json", "One object for each text, with the probability of every label.")
     ] = False,
 ) -> None:
     """Print each text's label and calibrated confidence."""

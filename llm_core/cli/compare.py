@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.runtime.terminal import say
 
 app = verb_app()
@@ -16,8 +16,8 @@ def compare(
     first: Annotated[
         str, typer.Argument(help="Folder of an evaluation, such as data/evaluation/base; several seeds by commas.")
     ],
-    second: Annotated[str, typer.Argument(help="Folder (or folders) of the evaluation to hold against it.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for compare.html and compare.md.")] = None,
+    second: Annotated[str, typer.Argument(help="Folder (or folders) of the evaluation to compare with it.")],
+    out: Annotated[Path | None, option("--out", "It gets compare.html and compare.md.")] = None,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from llm_core.cli.options import In, Out, Overrides, ParamsFile, expand_sources, read_params, verb_app
+from llm_core.cli.options import In, Out, Overrides, ParamsFile, expand_sources, option, read_params, verb_app
 
 app = verb_app()
 
@@ -15,7 +13,7 @@ def decontaminate(
     inputs: In,
     out: Out,
     benchmarks: Annotated[
-        list[str], typer.Option("--benchmarks", help="Files or folders of items: JSONL, or plain text with one a line.")
+        list[str], option("--benchmarks", "Or a file: JSONL, or plain text with one item a line. Repeatable.")
     ],
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.runtime.terminal import say, say_json
 
 app = verb_app()
@@ -16,8 +16,8 @@ app = verb_app()
 def diff(
     before: Annotated[Path, typer.Argument(help="A folder of documents or of a model, the older version.")],
     after: Annotated[Path, typer.Argument(help="The newer version of the same kind.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Write Markdown (.md) or a page (.html) there.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    out_file: Annotated[Path | None, option("--out-file", "Markdown (.md) or a page (.html).")] = None,
+    as_json: Annotated[bool, option("--json")] = False,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
@@ -36,5 +36,5 @@ def diff(
         say_json(asdict(found), indent=2)
     else:
         say(found.markdown())
-    if out:
-        write_page(out, found.page())
+    if out_file:
+        write_page(out_file, found.page())

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import option, verb_app
 from llm_core.errors import UserError
 from llm_core.runtime.terminal import say, say_lines
 
@@ -14,25 +14,20 @@ app = verb_app()
 
 @app.command()
 def documents(
-    model: Annotated[Path, typer.Option("--model", help="A model folder, pretrained or finetuned here.")],
+    model: Annotated[Path, option("--model", "It must be pretrained or finetuned by this pipeline.")],
     steps: Annotated[str, typer.Option("--steps", help="Only the steps A:B of pretraining (B not included).")] = "",
-    out: Annotated[Path | None, typer.Option("--out", help="Parquet file of every use of a document.")] = None,
-    data: Annotated[
-        Path, typer.Option("--data", help="The folder of the stages' outputs: licences, addresses.")
-    ] = Path("data"),
-    params_file: ParamsFile = Path("params.yaml"),
-    overrides: Overrides = None,
+    out_file: Annotated[Path | None, option("--out-file", "Parquet, with a row for every use of a document.")] = None,
+    data: Annotated[Path, option("--data", "Licences and addresses are read from it.")] = Path("data"),
 ) -> None:
     """The exact documents that a model, and those it descends from, were trained on.
 
     Pretraining is computed from the state of the data loader, for any world size and any number of resumes.
-    Finetuning rows name the documents that they were made from. --out writes a row for every model, step (or
+    Finetuning rows name the documents that they were made from. --out-file writes a row for every model, step (or
     finetuning row) and document, with source, licence and address; without it, counts are printed.
     """
     from llm_core.lineage.listing import write_documents
     from llm_core.lineage.training import ancestry, chain, finetuning_documents, summary
 
-    read_params(params_file, overrides)
     wanted = _range(steps) if steps else None
     for record in ancestry(model):
         say_lines(summary(record, *wanted or ()))
@@ -44,8 +39,8 @@ def documents(
             continue
         if rows:
             say(f"{folder}: finetuned on {rows}, rows made from {len(made_from)} documents")
-    if out:
-        say(f"{out}: {write_documents(model, out, data, wanted)} rows")
+    if out_file:
+        say(f"{out_file}: {write_documents(model, out_file, data, wanted)} rows")
 
 
 def _range(steps: str) -> tuple[int, int | None]:

@@ -4,9 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Out, Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.runtime.terminal import say_json
 
 app = verb_app()
@@ -15,9 +13,9 @@ app = verb_app()
 @app.command()
 def encoder_data(
     out: Out,
-    source: Annotated[Path, typer.Option("--in", help="What `llm-core split` wrote.")] = Path("data/split"),
-    questions: Annotated[
-        Path | None, typer.Option("--questions", help="What `finetune-data instruction` wrote; none: lines alone.")
+    source: Annotated[Path, option("--in", "the folder that `llm-core split` wrote.")] = Path("data/split"),
+    rows: Annotated[
+        Path | None, option("--rows", "Rows of the method `instruction`; without them, only lines become pairs.")
     ] = None,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
@@ -28,8 +26,10 @@ def encoder_data(
     from llm_core.training.finetuning.rows import read_rows, write_rows
 
     params = read_params(params_file, overrides)
-    asked = read_rows(questions, "instruction") if questions else {}
-    closed = {side: [row for row in rows if row.get("kind", "closed") == "closed"] for side, rows in asked.items()}
+    asked = read_rows(rows, "instruction") if rows else {}
+    closed = {
+        side: [row for row in side_rows if row.get("kind", "closed") == "closed"] for side, side_rows in asked.items()
+    }
     made = build_pairs(source, closed, params)
     counts = Counter(f"{side}_{row['kind']}" for side, rows in made.items() for row in rows)
     metrics = {f"{side}_{kind}": counts[f"{side}_{kind}"] for side in made for kind in ("question", "line")}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Out, Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.errors import UserError
 from llm_core.runtime.progress import log
 
@@ -20,18 +20,14 @@ STANDARD = {
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Option("--model", help="Folder of a causal language model in Hugging Face layout.")],
+    model: Annotated[Path, option("--model", "It must be a causal language model.")],
     out: Out,
     inputs: Annotated[
         list[str] | None,
-        typer.Option("--in", help=f"Held-out documents or .txt files for bits per byte [{STANDARD['heldout']}]."),
+        option("--in", f"held-out documents or .txt files for bits per byte [{STANDARD['heldout']}]."),
     ] = None,
-    benchmarks: Annotated[
-        Path | None, typer.Option("--benchmarks", help=f"Folder of benchmark items [{STANDARD['benchmarks']}].")
-    ] = None,
-    rows: Annotated[
-        Path | None, typer.Option("--rows", help="What `finetune-data` wrote for this model's finetune, if it has one.")
-    ] = None,
+    benchmarks: Annotated[Path | None, option("--benchmarks", f"[{STANDARD['benchmarks']}]")] = None,
+    rows: Annotated[Path | None, option("--rows", "The model answers its test rows.")] = None,
     touched: Annotated[
         Path | None, typer.Option("--touched", help=f"Items that the training text holds [{STANDARD['touched']}].")
     ] = None,

@@ -5,9 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Out, Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.errors import UserError
 from llm_core.runtime.terminal import say_json
 
@@ -17,17 +15,15 @@ app = verb_app()
 @app.command()
 def evaluate_retrieval(
     file: Annotated[
-        Path, typer.Option("--questions", help="SQuAD JSON, JSONL of questions, or rows of finetuning/instruction.")
+        Path, option("--questions", "SQuAD JSON, JSONL of questions, or rows of the method `instruction`.")
     ],
     out: Out,
-    folder: Annotated[
-        Path | None, typer.Option("--index", help="Index to search; left out: the paragraphs of a SQuAD file.")
-    ] = None,
+    folder: Annotated[Path | None, option("--index", "Without it, the paragraphs of a SQuAD file are indexed.")] = None,
     model: Annotated[
         Path | None,
-        typer.Option("--model", help="Model that answers, with retrieval and without; left out: search only."),
+        option("--model", "It answers with retrieval and without; without a model only search is measured."),
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Ask only so many questions.")] = None,
+    limit: Annotated[int | None, option("--limit", "Questions, the first ones of the file.", min=1)] = None,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:

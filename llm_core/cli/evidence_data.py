@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Index, Out, Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.runtime.terminal import say_json
 
 app = verb_app()
@@ -13,8 +11,8 @@ app = verb_app()
 
 @app.command()
 def evidence_data(
-    source: Annotated[Path, typer.Option("--in", help="What `finetune-data instruction` wrote.")],
-    folder: Annotated[Path, typer.Option("--index", help="Index that is searched.")],
+    rows: Annotated[Path, option("--rows", "Rows of the method `instruction`.")],
+    folder: Index,
     out: Out,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
@@ -27,12 +25,12 @@ def evidence_data(
     params = read_params(params_file, overrides)
     build = RowBuilder(folder, params.retrieval, params.seed)
     made = {
-        side: build([row for row in rows if row.get("kind") == "closed"])
-        for side, rows in read_rows(source, "instruction").items()
+        side: build([row for row in side_rows if row.get("kind") == "closed"])
+        for side, side_rows in read_rows(rows, "instruction").items()
     }
     metrics = {
-        f"{side}_{kind}": sum(row["kind"] == kind for row in rows)
-        for side, rows in made.items()
+        f"{side}_{kind}": sum(row["kind"] == kind for row in side_rows)
+        for side, side_rows in made.items()
         for kind in ("closed", "retrieved", "exchanged", "refused")
     }
     with output_folder(out) as partial:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Out, Overrides, ParamsFile, option, read_params, verb_app
 
 if TYPE_CHECKING:
     from llm_core.corpus.cleaning.batch import Batch
@@ -24,9 +24,7 @@ BATCH_RECORDS = 256
 
 @app.command()
 def extract(
-    inputs: Annotated[
-        list[str], typer.Option("--in", help="WARC, WET and WAT files, and folders of them. Repeatable.")
-    ],
+    inputs: Annotated[list[str], option("--in", "WARC, WET and WAT files, or folders of them. Repeatable.")],
     out: Out,
     source: Annotated[str, typer.Option(help="Name that the documents carry in `source`.")] = "web",
     params_file: ParamsFile = Path("params.yaml"),

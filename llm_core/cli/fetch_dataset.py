@@ -13,7 +13,9 @@ app = verb_app()
 
 @app.command()
 def fetch_dataset(
-    name: Annotated[str, typer.Argument(help="An entry of finetuning.datasets in params.yaml, or a preset.")],
+    name: Annotated[
+        str, typer.Argument(help="An entry of finetuning.datasets in params.yaml, or a preset.", metavar="DATASET")
+    ],
     out: Out,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,

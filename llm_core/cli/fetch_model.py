@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import MEANINGS, Out, Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
 
 app = verb_app()
@@ -13,7 +13,7 @@ app = verb_app()
 
 @app.command()
 def fetch_model(
-    name: Annotated[str, typer.Argument(help="A name under `open_models:` in the params file.")],
+    name: Annotated[str, typer.Argument(help=f"{MEANINGS['name']} an entry of `open_models`.")],
     out: Out,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from llm_core.cli.options import In, Out, Overrides, ParamsFile, expand_sources, read_params, verb_app
+from llm_core.cli.options import In, Out, Overrides, ParamsFile, expand_sources, option, read_params, verb_app
 
 app = verb_app()
 
@@ -14,7 +12,7 @@ app = verb_app()
 def filter_(
     inputs: In,
     out: Out,
-    recipe: Annotated[str, typer.Option("--recipe", help="gopher_quality, c4, fineweb, … or one of cleaning.recipes.")],
+    recipe: Annotated[str, option("--recipe", "gopher_quality, c4, fineweb, … or one of cleaning.recipes.")],
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, repeated, verb_app
+from llm_core.cli.options import MEANINGS, Out, Overrides, ParamsFile, option, read_params, repeated, verb_app
 from llm_core.training.finetuning.registry import methods
 
 app = verb_app()
 RunName = Annotated[
     str,
     typer.Argument(
-        help="A run of `finetuning` in params.yaml; or a method, with its default knobs: "
+        help=f"{MEANINGS['name']} a run of `finetuning`; or a method, with its default knobs: "
         + " ".join(f"{name} ({method.help.rstrip('.')})." for name, method in methods().items()),
         metavar="NAME",
     ),
@@ -24,8 +24,8 @@ RunName = Annotated[
 @app.command()
 def finetune(
     name: RunName,
-    model: Annotated[Path, typer.Option("--model", help="Model folder in the Hugging Face layout.")],
-    data: Annotated[Path, typer.Option("--data", help="What `finetune-data NAME` wrote.")],
+    model: Annotated[Path, option("--model", "Finetuning starts from it.")],
+    rows: Annotated[Path, option("--rows")],
     out: Out,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
@@ -37,7 +37,7 @@ def finetune(
     from llm_core.training.finetuning import stage
 
     if section.processes > 1 and "RANK" not in os.environ:
-        given = ["--model", str(model), "--data", str(data), "--out", str(out), *repeated(params_file, overrides)]
+        given = ["--model", str(model), "--rows", str(rows), "--out", str(out), *repeated(params_file, overrides)]
         sys.exit(stage.launch(section.processes, ["finetune", name, *given]))
-    stage.finetune(name, model, data, out, params)
+    stage.finetune(name, model, rows, out, params)
     leave_group()

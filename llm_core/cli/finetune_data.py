@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from llm_core.cli.finetune import RunName
-from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Out, Overrides, ParamsFile, option, read_params, verb_app
 
 app = verb_app()
 
@@ -17,9 +15,9 @@ def finetune_data(
     out: Out,
     source: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--in",
-            help="Instead of data.path: a `split` folder (the Factbook's fields become rows), a file or a folder "
+            "instead of data.path, a `split` folder (the Factbook's fields become rows), a file or a folder "
             "(JSONL, JSON, CSV, TSV, Parquet), or a preset: imdb, ag_news, sms_spam, alpaca, dolly, flan, hh_rlhf, "
             "ultrafeedback.",
         ),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.runtime.terminal import say
 
 app = verb_app()
@@ -13,11 +13,13 @@ app = verb_app()
 
 @app.command()
 def generate(
-    model: Annotated[Path, typer.Option("--model", help="Folder of a causal model in Hugging Face layout.")],
+    model: Annotated[Path, option("--model", "It must be a causal language model.")],
     prompt: Annotated[list[str], typer.Option("--prompt", help="Text to continue. Repeatable.")],
-    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Maximum number of tokens to write.")] = 100,
-    temperature: Annotated[float, typer.Option("--temperature", min=0, help="0 takes the likeliest token.")] = 0.8,
-    top_k: Annotated[int, typer.Option("--top-k", min=1, help="Draw among this many likeliest tokens.")] = 50,
+    max_new_tokens: Annotated[int, option("--max-new-tokens", min=1)] = 100,
+    temperature: Annotated[float, option("--temperature", min=0)] = 0.8,
+    top_k: Annotated[
+        int, typer.Option("--top-k", min=1, help="Number of likeliest tokens among which the next is drawn.")
+    ] = 50,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
@@ -28,6 +30,12 @@ def generate(
     seed = read_params(params_file, overrides).seed
     loaded = load(model, kinds=("decoder",))
     for text in sample(
-        loaded.network, loaded.tokenizer, prompt, new_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed
+        loaded.network,
+        loaded.tokenizer,
+        prompt,
+        new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        seed=seed,
     ):
         say(text)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import verb_app
+from llm_core.cli.options import option, verb_app
 from llm_core.errors import UserError
 from llm_core.params.finetuning import Data
 from llm_core.params.starting import Finetune, starting_params
@@ -32,17 +32,11 @@ def init(
         list[str] | None,
         typer.Option("--columns", help="NAME:text=review,label=stars: columns of a finetune's file that differ."),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", help="Folder of a model to continue on the documents, with its own tokenizer."),
-    ] = None,
-    benchmark: Annotated[
-        list[str] | None, typer.Option("--benchmark", help="NAME=FILE: questions of yours as a benchmark; repeat.")
-    ] = None,
+    model: Annotated[Path | None, option("--model", "Training continues from it, with its own tokenizer.")] = None,
     preset: Annotated[
         str | None, typer.Option("--preset", help="Sizes and machines of a preset; `llm-core preset` lists them.")
     ] = None,
-    out_file: Annotated[Path, typer.Option("--out-file", help="The file to write.")] = Path("params.yaml"),
+    out_file: Annotated[Path, option("--out-file")] = Path("params.yaml"),
 ) -> None:
     """Write a params.yaml that runs the whole graph on your documents, and say the next command.
 
@@ -60,8 +54,9 @@ def init(
     if not license:
         license = typer.prompt("Their licence", "private") if sys.stdin.isatty() else "private"
     asked = _finetunes(finetune or [], columns or [])
-    items = dict(_pair("--benchmark", text) for text in benchmark or [])
-    text = starting_params(documents, license, asked, model, items, presets.find(preset) if preset else None)
+    text = starting_params(
+        documents, license, asked, str(model) if model else None, presets.find(preset) if preset else None
+    )
     validate(parse(text, str(out_file)), out_file)
     if out_file.exists():
         kept = out_file.with_name(f"{out_file.name}.before")
@@ -71,7 +66,7 @@ def init(
         say(f"{out_file} is now {kept}")
     with output_file(out_file) as stream:
         stream.write(text)
-    say(f"{out_file}: {len(documents)} source(s), {len(asked)} finetune(s), {len(items)} benchmark(s) of yours.")
+    say(f"{out_file}: {len(documents)} source(s), {len(asked)} finetune(s).")
     say("Next: dvc repro        (every stage that is not up to date; `llm-core plan` says which)")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Out, Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.errors import UserError
 from llm_core.runtime.terminal import say_json
 
@@ -14,8 +14,8 @@ app = verb_app()
 
 @app.command()
 def initialize_embeddings(
-    tokens: Annotated[Path, typer.Option("--tokens", help="Folder that `llm-core tokenize` wrote.")],
-    tokenizer: Annotated[Path, typer.Option("--tokenizer", help="Folder that `llm-core train-tokenizer` wrote.")],
+    tokens: Annotated[Path, option("--tokens")],
+    tokenizer: Annotated[Path, option("--tokenizer")],
     out: Out,
     algorithm: Annotated[str, typer.Option("--algorithm", help="cbow or skipgram.")] = "cbow",
     params_file: ParamsFile = Path("params.yaml"),

@@ -3,20 +3,16 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Out, Overrides, ParamsFile, option, read_params, verb_app
 
 app = verb_app()
 
 
 @app.command()
 def mix(
-    split: Annotated[Path, typer.Option("--in", help="Folder that `llm-core split` wrote.")],
+    source: Annotated[Path, option("--in", "the folder that `llm-core split` wrote.")],
     out: Out,
-    tokenizer: Annotated[
-        Path | None, typer.Option(help="Count sizes in tokens of this tokenizer (a folder), not in bytes.")
-    ] = None,
+    tokenizer: Annotated[Path | None, option("--tokenizer", "Sizes are counted in its tokens, not in bytes.")] = None,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
@@ -27,4 +23,4 @@ def mix(
     from llm_core.corpus.mix.stage import mix as run
 
     params = read_params(params_file, overrides)
-    run(split, out, params.mix, params.seed, tokenizer, params.shards.bytes)
+    run(source, out, params.mix, params.seed, tokenizer, params.shards.bytes)

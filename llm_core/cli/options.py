@@ -1,7 +1,7 @@
 """Options that many verbs share, declared once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,31 +10,55 @@ from llm_core.params import Params, load, validate
 from llm_core.runtime.terminal import say
 
 DEFAULT = Path("params.yaml")
-ParamsFile = Annotated[
-    Path,
-    typer.Option("--params", help="Params file, or a preset, which is merged over params.yaml.", show_default=True),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="KEY=VALUE overrides one knob, e.g. --set pretraining.steps=100. Repeatable."),
-]
+MEANINGS = {
+    "--benchmarks": "Folder of benchmark items.",
+    "--data": "Folder that holds the outputs of the stages.",
+    "--id": "Id of a document.",
+    "--in": "Data to read:",
+    "--index": "Folder that `llm-core index` wrote.",
+    "--json": "Print JSON.",
+    "--limit": "Maximum number of items to show or to ask.",
+    "--max-new-tokens": "Maximum number of tokens to generate.",
+    "--model": "Folder of a model in the Hugging Face layout.",
+    "--name": "Name of a registered model, which is the name of the model's folder.",
+    "--out": "Folder to write.",
+    "--out-file": "File to write.",
+    "--params": "Params file, or a preset, which is merged over params.yaml.",
+    "--questions": "File of questions with known answers.",
+    "--recipe": "Name of a recipe of quality rules.",
+    "--rows": "Folder that `llm-core finetune-data` wrote.",
+    "--set": "KEY=VALUE overrides one knob, e.g. --set pretraining.steps=100. Repeatable.",
+    "--takedowns": "File of tombstones: the documents that must leave.",
+    "--temperature": "Temperature of sampling; 0 takes the likeliest token.",
+    "--text": "A text.",
+    "--tokenizer": "Folder that `llm-core train-tokenizer` wrote.",
+    "--tokens": "Folder that `llm-core tokenize` wrote.",
+    "--url": "Address that a document was fetched from.",
+    "question": "A question in plain words.",
+    "name": "Name in params.yaml:",
+}
+"""The meaning of each option or argument that more than one verb takes; a test walks all verbs and holds them to it."""
+
+
+def option(name: str, note: str = "", **settings: Any) -> Any:
+    """The option `name` with its meaning from MEANINGS; `note` adds what is particular to one verb."""
+    return typer.Option(name, help=f"{MEANINGS[name]} {note}".strip(), **settings)
+
+
+ParamsFile = Annotated[Path, option("--params", show_default=True)]
+Overrides = Annotated[list[str] | None, option("--set")]
 In = Annotated[
     list[str],
-    typer.Option(
+    option(
         "--in",
-        help="Files or folders of documents (Parquet, JSONL, JSONL.gz, JSONL.zst). Repeatable. "
+        "files or folders of documents (Parquet, JSONL, JSONL.gz, JSONL.zst). Repeatable. "
         "A path with {source} means one path for each source in the params.",
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", help="Folder to write; replaced whole when the stage succeeds.")]
-
-
-Takedowns = Annotated[
-    Path | None,
-    typer.Option(
-        "--takedowns", help="Tombstones of documents that must leave. By default takedowns.jsonl, where there is one."
-    ),
-]
+Out = Annotated[Path, option("--out", "It is replaced whole when the stage succeeds.")]
+Takedowns = Annotated[Path | None, option("--takedowns", "The default is takedowns.jsonl, if there is one.")]
+Data = Annotated[Path, option("--data")]
+Index = Annotated[Path, option("--index")]
 
 
 def read_params(file: Path, overrides: list[str] | None) -> Params:

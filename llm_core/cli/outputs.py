@@ -12,8 +12,6 @@ from llm_core.runtime.inputs import irregular
 from llm_core.runtime.outputs import check_output, check_output_file, check_place
 from llm_core.runtime.storage import is_remote
 
-FILES = frozenset({"diff", "documents", "promote", "register", "takedown"})
-"""verbs whose `--out` is a file"""
 ADDED_TO = frozenset({"ablate", "scaling"})
 """verbs that keep the finished runs in `--out` and replace single folders below it"""
 
@@ -54,19 +52,22 @@ def check_inputs(values: dict[str, Any]) -> None:
 
 
 def check(verb: str, values: dict[str, Any]) -> None:
-    """Check `values["out"]` of a verb's parsed options against its other options that name files and folders.
+    """Check `--out` and `--out-file` of a verb's parsed options against its other options that name files and folders.
 
     Raises UserError where the verb must not write there: see `llm_core.runtime.outputs`.
     """
-    out = values.get("out")
+    is_file = values.get("out_file") is not None
+    out = values.get("out_file" if is_file else "out")
     if not isinstance(out, str | Path):
         return
     for option in READ_WHOLE & values.keys():
         for path in _paths([values[option]] if isinstance(values[option], str) else values[option]):
             if not is_remote(path) and Path(path).resolve() in Path(out).resolve().parents:
                 raise UserError(f"{out}: lies inside the input {path}, so the next run would read it; name another")
-    given = [path for name, value in values.items() if name not in ("out", "overrides") for path in _paths(value)]
-    if verb in FILES:
+    given = [
+        path for name, value in values.items() if name not in ("out", "out_file", "overrides") for path in _paths(value)
+    ]
+    if is_file:
         check_output_file(out, given)
     elif verb in ADDED_TO:
         check_place(out)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import verb_app
+from llm_core.cli.options import option, verb_app
 
 app = verb_app()
 
@@ -19,7 +19,7 @@ def plan(
     targets: Annotated[
         list[str] | None, typer.Argument(help="Stages or dvc.yaml files, as for `dvc repro`; none: the default graph.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, option("--json")] = False,
     price: Annotated[float, typer.Option(help="Money per CPU hour, in whatever currency.", min=0)] = 0.0,
 ) -> None:
     """Print what `dvc repro [TARGETS]` would run, the param, file or code that made it stale, and the expected cost."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llm_core.cli.options import verb_app
+from llm_core.cli.options import option, verb_app
 from llm_core.errors import UserError
 from llm_core.runtime.terminal import say
 
@@ -15,9 +15,11 @@ FOLDER = Path("presets")
 
 @app.command()
 def preset(
-    name: Annotated[str, typer.Argument(help="A preset's name (`web`) or file; without one, presets are listed.")] = "",
+    name: Annotated[
+        str, typer.Argument(help="Name (`web`) or file of a preset; without one, presets are listed.", metavar="PRESET")
+    ] = "",
     out_file: Annotated[
-        Path | None, typer.Option("--out-file", help="Write there (for example params.yaml) instead of printing.")
+        Path | None, option("--out-file", "For example params.yaml; without it, the text is printed.")
     ] = None,
     differences: Annotated[
         bool, typer.Option("--differences", help="Print only the keys whose values differ from params.yaml.")

@@ -4,17 +4,15 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, repeated, verb_app
+from llm_core.cli.options import Out, Overrides, ParamsFile, option, read_params, repeated, verb_app
 
 app = verb_app()
 
 
 @app.command()
 def pretrain(
-    tokens: Annotated[Path, typer.Option("--tokens", help="Folder that `llm-core tokenize` wrote.")],
-    tokenizer: Annotated[Path, typer.Option("--tokenizer", help="Folder that `llm-core train-tokenizer` wrote.")],
+    tokens: Annotated[Path, option("--tokens")],
+    tokenizer: Annotated[Path, option("--tokenizer")],
     out: Out,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,

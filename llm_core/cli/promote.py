@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.errors import UserError
 from llm_core.runtime.terminal import say
 
@@ -15,26 +15,32 @@ app = verb_app()
 
 @app.command()
 def promote(
-    version: Annotated[str, typer.Argument(help="Version to put to the gate again; none lists the versions.")] = "",
-    model: Annotated[str, typer.Option("--model", help="Which of the graph's models.")] = "base",
-    record: Annotated[Path | None, typer.Option("--record", help="What `llm-core register` wrote, to follow.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="JSON file that says what was done of --record.")] = None,
+    version: Annotated[
+        str, typer.Argument(help="Version to judge by the gate again; without one, versions are listed.")
+    ] = "",
+    model: Annotated[str, option("--name")] = "base",
+    record: Annotated[
+        Path | None, typer.Option("--record", help="File that `llm-core register` wrote; its decision is followed.")
+    ] = None,
+    out_file: Annotated[
+        Path | None, option("--out-file", "JSON that says what was done; it goes with --record.")
+    ] = None,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
     """Make VERSION champion if it passes the gate against the present champion; exit code 1 where it does not.
 
-    With --record the gate has spoken already: a version that passed becomes champion, one that failed does not, and
-    the exit code is 0 either way.
+    With --record the decision of `llm-core register` holds: a version that passed becomes champion, one that
+    failed does not, and the exit code is 0 either way.
     """
     from llm_core.evaluation.gate import gate_of, judge
     from llm_core.tracking import registry
 
     params = read_params(params_file, overrides)
     if record is not None:
-        if out is None:
-            raise UserError("promote --record: --out is missing, the file that says what was done")
-        registry.promote_record(record, out)
+        if out_file is None:
+            raise UserError("promote --record: --out-file is missing, the file that says what was done")
+        registry.promote_record(record, out_file)
         return
     name = registry.registered_name(params.evaluation.registry, model)
     if not version:

@@ -6,22 +6,22 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Overrides, ParamsFile, option, read_params, verb_app
 
 app = verb_app()
 
 
 @app.command()
 def register(
-    model: Annotated[Path, typer.Option("--model", help="Folder of the model.")],
+    model: Annotated[Path, option("--model")],
     evaluation: Annotated[Path, typer.Option("--evaluation", help="Folder that `llm-core evaluate` wrote about it.")],
-    out: Annotated[Path, typer.Option("--out", help="JSON file that says what was decided.")],
+    out_file: Annotated[Path, option("--out-file", "JSON that says what was decided.")],
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
-    """Register a model as challenger and put it to its gate (its finetune's, else evaluation.gate).
+    """Register a model as challenger and judge it by its gate (its finetune's, else evaluation.gate).
 
-    A model that fails the gate is registered all the same, and the exit code is 0: the decision is in --out, and
+    A model that fails the gate is registered all the same, and the exit code is 0: the decision is in --out-file, and
     `llm-core promote --record` follows it.
     """
     from llm_core.evaluation.gate import gate_of, judge
@@ -33,4 +33,4 @@ def register(
     params = read_params(params_file, overrides)
     name = registered_name(params.evaluation.registry, model)
     decide = partial(judge, gate=gate_of(model.name, params), seed=params.seed)
-    run(model, evaluation, figures(read_json(evaluation / "metrics.json")), decide, out, name)
+    run(model, evaluation, figures(read_json(evaluation / "metrics.json")), decide, out_file, name)

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Data, Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.errors import UserError
 from llm_core.runtime.progress import log
 
@@ -14,8 +12,8 @@ app = verb_app()
 
 @app.command()
 def report(
-    out: Annotated[Path, typer.Option("--out", help="Folder for report.html and report.md.")] = Path("data/report"),
-    data: Annotated[Path, typer.Option("--data", help="Folder of the stages' outputs.")] = Path("data"),
+    out: Annotated[Path, option("--out", "It gets report.html and report.md.")] = Path("data/report"),
+    data: Data = Path("data"),
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.runtime.terminal import say
 
 app = verb_app()
@@ -13,7 +11,7 @@ app = verb_app()
 
 @app.command()
 def rollback(
-    model: Annotated[str, typer.Argument(help="Which of the graph's models.")] = "base",
+    model: Annotated[str, option("--name")] = "base",
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Overrides, ParamsFile, option, read_params, verb_app
 
 app = verb_app()
 
@@ -15,11 +15,9 @@ def scaling(
     what: Annotated[
         str, typer.Argument(help="all; the name of one rung, to train it; or fit, to fit the laws.")
     ] = "all",
-    tokens: Annotated[Path, typer.Option("--tokens", help="Folder that `llm-core tokenize` wrote.")] = Path(
-        "data/tokens"
-    ),
-    tokenizer: Annotated[Path, typer.Option("--tokenizer", help="Folder of the tokenizer.")] = Path("data/tokenizer"),
-    out: Annotated[Path, typer.Option("--out", help="Folder for runs/ and laws/.")] = Path("data/scaling"),
+    tokens: Annotated[Path, option("--tokens")] = Path("data/tokens"),
+    tokenizer: Annotated[Path, option("--tokenizer")] = Path("data/tokenizer"),
+    out: Annotated[Path, option("--out", "It gets runs/ and laws/.")] = Path("data/scaling"),
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.errors import UserError
 from llm_core.runtime.terminal import say_lines
 
@@ -35,7 +35,7 @@ def score(
         typer.Option("--reference", help="The wanted texts or labels. Repeatable: several references an item."),
     ],
     key: Annotated[str, typer.Option("--key", help="Field of the .jsonl files.")] = "text",
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for metrics.json.")] = None,
+    out: Annotated[Path | None, option("--out", "It gets metrics.json.")] = None,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
@@ -59,17 +59,17 @@ def score(
 def lines(found: dict[str, Any]) -> list[str]:
     """The scores for a person: each with its interval, differences with what could have been shown."""
     level = f"{found['confidence']:.0%}"
-    told = [f"{found['items']:,} items; brackets are {level} intervals (bootstrap of {found['resamples']:,})"]
+    shown = [f"{found['items']:,} items; brackets are {level} intervals (bootstrap of {found['resamples']:,})"]
     for name, metrics in found["scores"].items():
         for metric, score in metrics.items():
             sign = f"  {score['signature']}" if "signature" in score else ""
-            told.append(f"{name}: {metric} {score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]{sign}")
+            shown.append(f"{name}: {metric} {score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]{sign}")
     for name, metrics in found["differences"].items():
         for metric, row in metrics.items():
-            told.append(f"{name} against {found['against']}: {metric} {row['difference']:+.4f} "
+            shown.append(f"{name} against {found['against']}: {metric} {row['difference']:+.4f} "
                         f"[{row['low']:+.4f}, {row['high']:+.4f}], {row['verdict']}; "
                         f"smallest difference shown {row['detectable']:.4f}")  # fmt: skip
-    return told
+    return shown
 
 
 def _name(path: Path, among: list[Path]) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import MEANINGS, Index, Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.errors import UserError
 from llm_core.runtime.terminal import printable, say, say_json
 
@@ -14,25 +14,25 @@ app = verb_app()
 
 @app.command()
 def search(
-    question: Annotated[str, typer.Argument(help="What to look for.")],
-    folder: Annotated[Path, typer.Option("--index", help="Folder that `llm-core index` made.")] = Path("data/index"),
+    question: Annotated[str, typer.Argument(help=MEANINGS["question"])],
+    folder: Index = Path("data/index"),
     method: Annotated[
         str | None,
         typer.Option("--method", help="bm25, dense or hybrid; hybrid where the index has vectors, else bm25."),
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="Passages to show.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with the whole passage.")] = False,
+    limit: Annotated[int, option("--limit", "Passages, the best first.", min=1)] = 5,
+    as_json: Annotated[bool, option("--json", "One object a line, with the whole passage.")] = False,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
     """Find the passages nearest to a question, by words (bm25), by meaning (dense), or both."""
-    from llm_core.retrieval.index import Index
+    from llm_core.retrieval.index import Index as OpenIndex
     from llm_core.retrieval.search import METHODS, Search
 
     if method is not None and method not in METHODS:
         raise UserError(f"--method {method}: choose one of {', '.join(METHODS)}")
-    opened = Index(folder)
-    hits = Search(opened, read_params(params_file, overrides).retrieval)(question, top, method)  # type: ignore[arg-type]
+    opened = OpenIndex(folder)
+    hits = Search(opened, read_params(params_file, overrides).retrieval)(question, limit, method)  # type: ignore[arg-type]
     for rank, hit in enumerate(hits, start=1):
         row = opened.passage(hit.passage)
         if as_json:

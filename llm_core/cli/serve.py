@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Overrides, ParamsFile, option, read_params, verb_app
 
 app = verb_app()
 
 
 @app.command()
 def serve(
-    model: Annotated[Path, typer.Option("--model", help="Folder of a model in Hugging Face layout.")],
+    model: Annotated[Path, option("--model")],
     port: Annotated[int, typer.Option("--port", help="Port on 127.0.0.1.")] = 8000,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda:0, or auto.")] = "auto",
     params_file: ParamsFile = Path("params.yaml"),

@@ -3,11 +3,8 @@
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Data, Overrides, ParamsFile, read_params, verb_app
 from llm_core.errors import UserError
 from llm_core.params import Params
 from llm_core.params.finetuning import methods
@@ -18,9 +15,7 @@ app = verb_app()
 
 @app.command()
 def summary(
-    data: Annotated[Path, typer.Option("--data", help="The folder of the stages' outputs.")] = Path("data"),
-    params_file: ParamsFile = Path("params.yaml"),
-    overrides: Overrides = None,
+    data: Data = Path("data"), params_file: ParamsFile = Path("params.yaml"), overrides: Overrides = None
 ) -> None:
     """The figures of the last run in a few lines, and the commands to look further."""
     from llm_core.formats.pages import show

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Data, Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.errors import UserError
 from llm_core.runtime.terminal import say, say_lines
 
@@ -14,8 +14,8 @@ app = verb_app()
 
 @app.command()
 def takedown(
-    identifier: Annotated[str, typer.Option("--id", help="A document's id.")] = "",
-    url: Annotated[str, typer.Option("--url", help="The address it was fetched from.")] = "",
+    identifier: Annotated[str, option("--id")] = "",
+    url: Annotated[str, option("--url")] = "",
     domain: Annotated[str, typer.Option("--domain", help="A domain with all its subdomains.")] = "",
     text_hash: Annotated[str, typer.Option("--text-hash", help="The text's hash, as `trace --json` prints it.")] = "",
     reason: Annotated[str, typer.Option("--reason", help="Why; it stays in the tombstones and the report.")] = "",
@@ -24,9 +24,9 @@ def takedown(
     ] = True,
     apply: Annotated[bool, typer.Option("--apply", help="Write the tombstones; else only the plan is shown.")] = False,
     check: Annotated[bool, typer.Option("--check", help="After `dvc repro`: prove that it is gone.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="A report to hand over, .md or .html.")] = None,
-    file: Annotated[Path, typer.Option("--file", help="The tombstones.")] = Path("takedowns.jsonl"),
-    data: Annotated[Path, typer.Option("--data", help="The folder of the stages' outputs.")] = Path("data"),
+    out_file: Annotated[Path | None, option("--out-file", "A report to hand over, .md or .html.")] = None,
+    file: Annotated[Path, option("--takedowns")] = Path("takedowns.jsonl"),
+    data: Data = Path("data"),
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
@@ -44,7 +44,7 @@ def takedown(
 
     params = read_params(params_file, overrides)
     if check:
-        _prove(data, file, Path(params.network.cache).expanduser(), out)
+        _prove(data, file, Path(params.network.cache).expanduser(), out_file)
         return
     asked = {"id": identifier, "url": url, "domain": domain, "text_hash": text_hash}
     given = {kind: value for kind, value in asked.items() if value}
@@ -54,8 +54,8 @@ def takedown(
     index = open_index(data)
     plan = lineage.plan(index, data, kind, value, reason, near_duplicates, params.seed)
     say_lines(plan.lines())
-    if out:
-        write_page(out, plan_report(plan, index, apply))
+    if out_file:
+        write_page(out_file, plan_report(plan, index, apply))
     if apply:
         tag(plan.versions, plan.request)
         takedowns.write_rows(file, takedowns.read_rows(file) + plan.tombstones())
@@ -64,7 +64,7 @@ def takedown(
         say("nothing was changed; --apply writes the tombstones")
 
 
-def _prove(data: Path, file: Path, cache: Path, out: Path | None) -> None:
+def _prove(data: Path, file: Path, cache: Path, out_file: Path | None) -> None:
     """Print what is left and what remains; UserError while something is left or a tombstone names nothing."""
     from llm_core.formats.pages import write_page
     from llm_core.lineage.handover import check_report
@@ -77,8 +77,8 @@ def _prove(data: Path, file: Path, cache: Path, out: Path | None) -> None:
         say(f"  not proven: {problem}")
     for place, how, advice in proof.remains:
         say(f"  what remains: {place}: {how}{' documents' if isinstance(how, int) else ''}; {advice}")
-    if out:
-        write_page(out, check_report(proof, data, file))
+    if out_file:
+        write_page(out_file, check_report(proof, data, file))
     if any(proof.left.values()):
         raise UserError("documents named by a tombstone are still there: run `dvc repro`")
     if proof.unread:

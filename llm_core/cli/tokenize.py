@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import In, Out, Overrides, ParamsFile, expand_sources, read_params, verb_app
+from llm_core.cli.options import In, Out, Overrides, ParamsFile, expand_sources, option, read_params, verb_app
 
 app = verb_app()
 
@@ -14,9 +14,9 @@ app = verb_app()
 @app.command()
 def tokenize(
     inputs: In,
-    tokenizer: Annotated[Path, typer.Option("--tokenizer", help="Folder that `llm-core train-tokenizer` wrote.")],
+    tokenizer: Annotated[Path, option("--tokenizer")],
     out: Out,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Threads; 0 for one a core.")] = 0,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Number of threads; 0 is one for each core.")] = 0,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from llm_core.cli.options import Overrides, ParamsFile, read_params, verb_app
+from llm_core.cli.options import Data, Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.errors import UserError
 from llm_core.runtime.terminal import say, say_json, say_lines
 
@@ -14,15 +12,15 @@ app = verb_app()
 
 @app.command()
 def trace(
-    identifier: Annotated[str, typer.Option("--id", help="The document's id, or its first eight digits or more.")] = "",
-    url: Annotated[str, typer.Option("--url", help="The address it was fetched from.")] = "",
-    text: Annotated[str, typer.Option("--text", help="Its text, a phrase of it, or words like it.")] = "",
-    recipe: Annotated[
-        list[str] | None, typer.Option("--recipe", help="Would it pass this recipe of quality rules? Repeatable.")
-    ] = None,
-    limit: Annotated[int, typer.Option(help="At most so many documents, the best first.", min=1)] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a document.")] = False,
-    data: Annotated[Path, typer.Option("--data", help="The folder of the stages' outputs.")] = Path("data"),
+    identifier: Annotated[str, option("--id", "The first eight digits are enough.")] = "",
+    url: Annotated[str, option("--url")] = "",
+    text: Annotated[
+        str, option("--text", "Documents with it, with a part of it, or with similar words are found.")
+    ] = "",
+    recipe: Annotated[list[str] | None, option("--recipe", "Its verdict on the document is shown. Repeatable.")] = None,
+    limit: Annotated[int, option("--limit", "Documents, the best first.", min=1)] = 3,
+    as_json: Annotated[bool, option("--json", "One object for each document.")] = False,
+    data: Data = Path("data"),
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:

@@ -48,17 +48,15 @@ def starting_params(
     license: str,
     finetunes: Sequence[Finetune] = (),
     model: str | None = None,
-    benchmarks: Mapping[str, str] | None = None,
     preset: Path | None = None,
 ) -> str:
-    """The text of a params.yaml for `documents` (files and folders), finetunes, an open model's folder, benchmarks.
+    """The text of a params.yaml for `documents` (files and folders), finetunes, an open model's folder.
 
     Raises UserError: nothing at a path, two finetunes of one name.
     """
     for path in [
         *documents,
         *(one.path for one in finetunes),
-        *(benchmarks or {}).values(),
         *([model] if model else []),
     ]:
         if not Path(path).expanduser().exists():
@@ -73,7 +71,7 @@ def starting_params(
         _CLEANING,
         _open_model(model) if model else _OWN_MODEL.format(**_sizes(size)),
         _pretraining(size, model),
-        _evaluation(benchmarks or {}),
+        _EVALUATION,
         _finetuning(finetunes),
     ]
     text = "\n".join(parts)
@@ -152,29 +150,6 @@ model: {{}} # the parent's architecture
 """
 
 
-def _evaluation(benchmarks: Mapping[str, str]) -> str:
-    tasks = ["arc_easy", "lambada_openai", "piqa"]
-    lines = [
-        "evaluation:",
-        "  models: [base] # beside them the finetunes below",
-        "  benchmarks:",
-        f"    tasks: [{', '.join(tasks)}] # English; `llm-core params evaluation` says which there are",
-    ]
-    if benchmarks:
-        lines.append("    own:")
-        lines += [
-            f"      {name}: {{file: {json.dumps(path, ensure_ascii=False)}}}" for name, path in benchmarks.items()
-        ]
-    return "\n".join(
-        [
-            *lines,
-            f"  tasks: [{', '.join([*tasks, *benchmarks])}]",
-            *_EVALUATION.splitlines(),
-            "",
-        ]
-    )
-
-
 def _finetuning(finetunes: Sequence[Finetune]) -> str:
     if not finetunes:
         return _NO_FINETUNES
@@ -243,7 +218,12 @@ model: # llama of a size for this corpus and two CPU cores; `scale` counts the l
   tie_embeddings: true
 """
 
-_EVALUATION = """  limit: 200 # items of each; null for all
+_EVALUATION = """evaluation:
+  models: [base] # beside them the finetunes below
+  benchmarks:
+    tasks: [arc_easy, lambada_openai, piqa] # English; `llm-core params evaluation` says which there are
+  tasks: [arc_easy, lambada_openai, piqa]
+  limit: 200 # items of each; null for all
   num_fewshot: 0
   fewshot_seeds: [1234]
   batch_size: 32
@@ -259,7 +239,8 @@ _EVALUATION = """  limit: 200 # items of each; null for all
 
 report: {price_per_hour: 0.0}
 
-scaling: {rungs: {}} # experiments/scaling/dvc.yaml"""
+scaling: {rungs: {}} # experiments/scaling/dvc.yaml
+"""
 
 _NO_FINETUNES = """finetuning: # llm-core finetune --help lists the methods
   runs: {} # NAME: {method: classification, parent: base, data: {path: FILE, columns: {text: …, label: …}}}

@@ -1,10 +1,11 @@
 """How long each verb took: a run log outside every stage's output, because outputs hold no clocks.
 
-`.scratch/timings.jsonl` in the project's folder has one row for each verb that wrote an `--out`:
+`.scratch/timings.jsonl` in the project's folder has one row for each verb that wrote an `--out` or `--out-file`:
 wall seconds, CPU seconds (children included), peak memory and the id of its MLflow run. `dvc.lock` keeps
 no times; the report and `plan` read them here.
 """
 
+import itertools
 import os
 import resource
 import sys
@@ -21,8 +22,12 @@ NOTES: dict[str, Any] = {}
 
 
 def record(verb: str, arguments: Sequence[str], started: float, failed: bool) -> None:
-    """Append a row; `started` is time.monotonic() at the start. Nothing happens outside a project or without --out."""
-    if "--out" not in arguments[:-1] or not Path("dvc.yaml").is_file() or os.environ.get("RANK", "0") != "0":
+    """Append a row; `started` is time.monotonic() at the start.
+
+    Nothing happens outside a project, or where the verb writes no output.
+    """
+    places = [value for name, value in itertools.pairwise(arguments) if name in ("--out", "--out-file")]
+    if not places or not Path("dvc.yaml").is_file() or os.environ.get("RANK", "0") != "0":
         return
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     scale = 1 if sys.platform == "darwin" else 1024
@@ -30,7 +35,7 @@ def record(verb: str, arguments: Sequence[str], started: float, failed: bool) ->
         "verb": verb,
         "stage": os.environ.get("DVC_STAGE"),
         "failed": failed,
-        "out": arguments[list(arguments).index("--out") + 1],
+        "out": places[0],
         "seconds": round(time.monotonic() - started, 3),
         "cpu_seconds": round(sum(usage.ru_utime + usage.ru_stime for usage in used), 3),
         "peak_bytes": max(usage.ru_maxrss for usage in used) * scale,

@@ -103,7 +103,7 @@ def test_only_a_better_model_passes_the_blocking_check_and_rollback_restores(
     assert success and check.passed
     assert (store.version("champion"), store.version("challenger")) == ("3", "3")
 
-    done = CliRunner().invoke(rollback.app, ["base"])
+    done = CliRunner().invoke(rollback.app, ["--name", "base"])
     assert done.exit_code == 0, done.output
     assert "version 1 is champion again (was 3)" in done.output
     assert store.version("champion") == "1"

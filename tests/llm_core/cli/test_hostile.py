@@ -29,6 +29,7 @@ SOUND = {  # what the other options of a verb are given: something that is right
     "--benchmarks": "docs/a.jsonl", "--questions": "docs/a.jsonl", "--tokens": "tokens", "--tokenizer": "tokenizer",
     "--model": "model", "--data": "docs", "--index": "docs", "--params": "params.yaml", "--evaluation": "docs",
     "--prompt": "a", "--reason": "asked", "--change": "seed=2", "--recipe": "gopher_quality", "--out": "out",
+    "--out-file": "out", "--rows": "docs",
     "question": "what is it", "kind": "summarization", "method": "classify", "source": "s", "first": "docs",
     "second": "docs", "before": "docs", "after": "docs",
 }  # fmt: skip
@@ -129,7 +130,7 @@ def check(results: Results, may_succeed: Container[str] = ()) -> None:
 
 
 def path_options() -> list[tuple[str, str]]:
-    skipped = ("--out", "--params")  # below
+    skipped = ("--out", "--out-file", "--params")  # below
     return [(verb, name) for verb in VERBS for name, _, is_path in options(verb) if is_path and name not in skipped]
 
 
@@ -158,8 +159,8 @@ def test_every_verb_refuses_params_that_are_none(ran: Run, files: list[Path]) ->
 
 
 def test_every_verb_refuses_an_output_below_a_file(ran: Run, work: Path) -> None:
-    verbs = [verb for verb in VERBS if "--out" in [name for name, *_ in options(verb)]]
-    check(ran([command_line(verb, "--out", "params.yaml/out") for verb in verbs]))
+    outputs = [(v, name) for v in VERBS for name, *_ in options(v) if name in ("--out", "--out-file")]
+    check(ran([command_line(verb, name, "params.yaml/out") for verb, name in outputs]))
     assert (work / "params.yaml").read_text() == PARAMS
 
 

@@ -61,7 +61,7 @@ def test_two_of_different_kinds(project):
 
 
 def test_the_page_and_the_command_line(project, capsys):
-    assert main_exit(["diff", "data/clean/web", "data/dedup", "--out", "diff.html"]) == 0
+    assert main_exit(["diff", "data/clean/web", "data/dedup", "--out-file", "diff.html"]) == 0
     assert "| web | dedup | exact_duplicate | 1 |" in capsys.readouterr().out
     page = (project / "diff.html").read_text()
     assert ">exact_duplicate</td>" in page

@@ -83,7 +83,7 @@ def test_the_index_follows_the_ledgers(project):
 
 
 def test_documents_of_a_model_from_the_command_line(project, capsys):
-    main_exit(["documents", "--model", "data/models/instruction", "--steps", "2:4", "--out", "out.parquet"])
+    main_exit(["documents", "--model", "data/models/instruction", "--steps", "2:4", "--out-file", "out.parquet"])
     table = pq.read_table("out.parquet")
     assert set(table.column("step").to_pylist()) == {2, 3}
     assert "data/models/base, steps 2 to 3" in capsys.readouterr().out
@@ -105,7 +105,7 @@ def test_the_listing_of_a_model_has_every_forebear_and_every_finetuning_row(proj
     about = json.loads((child / "metrics.json").read_text())
     about["data"] = {"path": "data/finetuning/instruction", "digest": content_digest(rows)}
     (child / "metrics.json").write_text(json.dumps(about))
-    assert main_exit(["documents", "--model", str(child), "--out", "out/listing.parquet"]) == 0
+    assert main_exit(["documents", "--model", str(child), "--out-file", "out/listing.parquet"]) == 0
     listing = pq.read_table("out/listing.parquet").to_pylist()
     assert f"out/listing.parquet: {len(listing)} rows" in capsys.readouterr().out
     generations = {number: [row for row in listing if row["generation"] == number] for number in (0, 1, 2)}
@@ -114,7 +114,7 @@ def test_the_listing_of_a_model_has_every_forebear_and_every_finetuning_row(proj
         (IDS[4], "row2", None),
     ]
     (child / "training_rows.jsonl").write_text('{"step": 1, "rows": ["row2"]}\n{"step": 2, "rows": ["row2", "row4"]}\n')
-    assert main_exit(["documents", "--model", str(child), "--out", "out/exact.parquet"]) == 0
+    assert main_exit(["documents", "--model", str(child), "--out-file", "out/exact.parquet"]) == 0
     own = [row for row in pq.read_table("out/exact.parquet").to_pylist() if row["generation"] == 0]
     assert [(row["id"], row["row"], row["step"]) for row in own] == [(IDS[4], "row2", 1), (IDS[4], "row2", 2)]
     (base,) = ancestry(project / "data/models/first")
@@ -133,7 +133,7 @@ def test_the_listing_of_a_model_has_every_forebear_and_every_finetuning_row(proj
 def test_a_listing_without_ledgers_says_that_it_has_no_licences(project, capsys):
     for ledger in project.glob("data/**/ledger"):
         shutil.rmtree(ledger)
-    assert main_exit(["documents", "--model", "data/models/base", "--out", "out.parquet"]) == 0
+    assert main_exit(["documents", "--model", "data/models/base", "--out-file", "out.parquet"]) == 0
     assert "without licences" in capsys.readouterr().err
     table = pq.read_table("out.parquet")
     assert table.num_rows

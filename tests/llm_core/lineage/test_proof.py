@@ -152,7 +152,7 @@ def test_the_index_of_trace_and_a_remote_are_named(clean, capsys):
     open_index(clean / "data")
     (clean / ".dvc").mkdir()
     (clean / ".dvc/config").write_text("[core]\n    remote = far\n['remote \"far\"']\n    url = s3://bucket/place\n")
-    assert main_exit(["takedown", "--check", "--out", "proof.md"]) == 0
+    assert main_exit(["takedown", "--check", "--out-file", "proof.md"]) == 0
     printed = capsys.readouterr().out
     for text in (printed, (clean / "proof.md").read_text()):
         for name in (".scratch/lineage", "DVC remote far", "s3://bucket/place", "data/raw/other", "data/clean/other"):

@@ -37,7 +37,7 @@ def test_versions_are_found_tagged_and_reported_when_the_models_are_gone(project
     assert second["descends_from"] == "language-model version 1"
     assert affected({IDS[39]}) == []
 
-    request = ["takedown", "--id", IDS[3], "--reason", "asked by the author", "--out", "report.html"]
+    request = ["takedown", "--id", IDS[3], "--reason", "asked by the author", "--out-file", "report.html"]
     assert main_exit(request) == 0
     assert "takedown" not in registered.tags("1")  # a plan changes nothing
     assert main_exit([*request, "--apply"]) == 0
@@ -64,7 +64,7 @@ def test_a_version_whose_data_is_gone_is_tagged_unknown(project, registered):
 
 def test_the_report_of_the_check_says_what_is_left(project):
     assert main_exit(["takedown", "--id", IDS[3], "--reason", "asked", "--apply"]) == 0
-    assert main_exit(["takedown", "--check", "--out", "proof.md"]) == 1
+    assert main_exit(["takedown", "--check", "--out-file", "proof.md"]) == 1
     proof = (project / "proof.md").read_text()
     assert "NOT DONE" in proof
     assert f"| id {IDS[4]} | asked | same_text |" in proof

@@ -119,7 +119,7 @@ def test_sides_stay_apart(words: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows"
     params = tmp_path / "params.yaml"
     params.write_text("retrieval: {encoder: none}\n")
-    given = ["--in", str(source), "--index", str(words), "--out", str(out), "--params", str(params)]
+    given = ["--rows", str(source), "--index", str(words), "--out", str(out), "--params", str(params)]
     done = CliRunner().invoke(evidence_data.app, given)
     assert done.exit_code == 0, done.output
     for side, countries in sides.items():
