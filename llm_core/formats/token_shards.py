@@ -129,14 +129,14 @@ class TokenShards:
             raise UserError(f"{folder}: holds no token shards (*.arrow); `llm-core tokenize` writes them")
         self._batches: list[pa.RecordBatch] = []
         self._values: list[npt.NDArray[np.unsignedinteger]] = []
+        self.schema: pa.Schema = _open_shard(self.files[0])[0]
         for file in self.files:
             schema, batches = _open_shard(file)
-            if file != self.files[0] and not schema.equals(self.schema, check_metadata=True):
+            if not schema.equals(self.schema, check_metadata=True):
                 raise UserError(
                     f"{file}: was encoded otherwise than {self.files[0].name} (another tokenizer or another type of "
                     "ids); encode all documents of the folder at once with `llm-core tokenize`"
                 )
-            self.schema = schema
             self._batches += [batch for batch in batches if batch.num_rows]
         counts = [batch.num_rows for batch in self._batches]
         self._first = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)

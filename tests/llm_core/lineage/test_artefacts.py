@@ -116,7 +116,9 @@ PLANTS: dict[str, Plant] = {
     "data/retrieval/answers.jsonl": lines,
     "data/reader/answers.jsonl": lines,
     "data/card": page,
-    "data/cards": page,
+    "data/cards/*": page,
+    "data/cards/base": page,
+    "data/datasets/*": rows,
     "data/report": page,
 }
 """an output of the graph -> how a text gets into it"""
@@ -127,9 +129,7 @@ NO_TEXT = {
     "data/dedup/ledger": "verdicts",
     "data/decontaminated/ledger": "verdicts",
     "data/split/ledger": "verdicts",
-    "data/tokenizer/tokenizer.json": "a vocabulary",
-    "data/tokenizer/tokenizer_config.json": "settings",
-    "data/tokenizer/chat_template.jinja": "settings",
+    "data/tokenizer": "a vocabulary and settings",
     "data/evaluation/*/about.json": "digests and settings",
     "data/registry/*.json": "a version and its scores",
     "data/champion/*.json": "a version and its scores",

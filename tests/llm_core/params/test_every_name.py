@@ -1,6 +1,7 @@
 """Every param that holds names is classified: what checks a name, or why any will do. A new param must be added."""
 
 import json
+import re
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,9 +54,11 @@ UNKNOWN: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["train-tokenizer", "--in", "a.jsonl", "--out", "out"],
     ),
     "model.family": ({"model": {"family": "zz"}}, ["params"]),
-    "finetuning.methods": ({"finetuning": {"methods": {"zz": {}}}}, ["params"]),
-    "finetuning.on_demand": ({"finetuning": {"on_demand": {"zz": {}}}}, ["params"]),
-    "finetuning.data.format": ({"finetuning": {"data": {"format": "zz"}}}, ["params"]),
+    "finetuning.RUNS": ({"finetuning": {"runs": {"zz": {}}}}, ["params"]),
+    "finetuning.RUNS.method": ({"finetuning": {"on_demand": {"a": {"method": "zz"}}}}, ["params"]),
+    "finetuning.RUNS.data.format": (
+        {"finetuning": {"runs": {"a": {"method": "instruction", "data": {"format": "zz"}}}}}, ["params"],
+    ),
     "evaluation.benchmarks.tasks": (
         {"evaluation": {"benchmarks": {"tasks": ["zz"]}}}, ["fetch-benchmarks", "--out", "out"],
     ),
@@ -88,18 +91,25 @@ ELSEWHERE = {
     "launch.scaling.hostfile": "the same",
     "launch.ablation.hostfile": "the same",
     "pretraining.parent": "tests/llm_core/training/pretraining/test_origins.py",
-    "finetuning.methods.parent": "a folder that must be there, by DVC's dependency and by the verb",
-    "finetuning.on_demand.parent": "the same",
-    "finetuning.data.text_field": "tests/llm_core/training/finetuning: rows without the field are bad rows",
-    "finetuning.data.label_field": "the same",
+    "finetuning.RUNS.parent": "a folder that must be there, by DVC's dependency and by the verb",
+    "finetuning.RUNS.data.path": "a file or folder that must be there, by DVC's dependency and by the verb",
+    "finetuning.RUNS.data.columns": "training/finetuning/data/dataset.py: a row without the column is an error",
+    "finetuning.RUNS.data.text_field": "tests/llm_core/training/finetuning: rows without the field are bad rows",
+    "finetuning.RUNS.data.label_field": "the same",
+    "finetuning.RUNS.gate.metrics": "a metric that was not measured passes no gate",
     "finetuning.*.lora.target_modules": "tests/llm_core/training/finetuning/test_adapters.py",
     "finetuning.rlhf.reward": "training/finetuning/methods/rlhf.py: neither a reward, a pattern nor a folder",
     "evaluation.models": "a folder that must be there, by DVC's dependency and by the verb",
     "evaluation.tasks": "tests/llm_core/evaluation: a task whose items were not fetched",
     "evaluation.benchmarks.revisions": "tests/llm_core/evaluation/test_hub.py",
-    "evaluation.gates": "tests/llm_core/evaluation/test_gate.py",
     "evaluation.gate.metrics": "tests/llm_core/evaluation/test_gate.py: a metric that was not measured passes no gate",
-    "evaluation.gates.metrics": "the same",
+    "finetuning.datasets.path": "the hub has no data set of that name",
+    "finetuning.datasets.name": "the hub's data set has no such configuration",
+    "finetuning.datasets.split": "the hub's data set has no such part",
+    "finetuning.datasets.revision": "the hub's data set has no such commit",
+    "open_models.from_": "a folder, or a pinned commit of the hub, that must be there",
+    "open_models.revision": "the hub's model has no such commit",
+    "tokenizer.from_": "params/open_models.py: a model that must be there",
     "checks.retention_min_by_source": "tests/llm_core/checks/test_checks.py",
     "cleaning.recipes.rule": "the type of a recipe",
 }
@@ -119,9 +129,15 @@ FREE = {
     "evaluation.benchmarks.package": "pinned by sha256", "evaluation.benchmarks.filename": "pinned by sha256",
     "evaluation.benchmarks.sha256": "a pattern", "evaluation.registry": "the name that versions get",
     "report.currency": "any text", "scaling.rungs": "names that the user chooses",
+    "finetuning.datasets": "names that the user chooses", "open_models": "names that the user chooses",
+    "tokenizer.add_tokens": "tokens that are added",
     "checks.accepted": "hashes of versions that this working copy may not have",
 }  # fmt: skip
 """param -> why its values name nothing that there is"""
+
+
+RUNS = re.compile(r"^finetuning\.(runs|on_demand|retrieval)(?=\.|$)")  # three groups of one type
+LORA = re.compile(r"^finetuning\.\w+\.lora")
 
 
 def models_in(kind: Any) -> Iterator[type[BaseModel]]:
@@ -156,8 +172,8 @@ def every_param() -> set[str]:
         found |= set(named_params(rule, "cleaning.recipes."))
     for name, method in finetuning.methods().items():
         for place in named_params(method.params, f"finetuning.{name}."):
-            found.add("finetuning.*.lora.target_modules" if place.endswith(".lora.target_modules") else place)
-    return found
+            found.add(place)
+    return {LORA.sub("finetuning.*.lora", RUNS.sub("finetuning.RUNS", place)) for place in found}
 
 
 def test_every_param_that_holds_names_is_classified():
