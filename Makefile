@@ -35,7 +35,7 @@ install: $(INSTALLED) ## the environment in .venv (pip, pinned by constraints.tx
 
 $(BIN)/python:
 	@command -v "$(PYTHON)" >/dev/null || { echo "make: $(PYTHON) not found; name another with PYTHON=..." >&2; exit 1; }
-	@"$(PYTHON)" -m venv .venv || { echo "make: $(PYTHON) -m venv made no environment in .venv" >&2; exit 1; }
+	@"$(PYTHON)" -m venv .venv && test -x .venv/bin/python || { echo "make: $(PYTHON) -m venv made no environment in .venv" >&2; exit 1; }
 	@test -d $(ENVIRONMENT) || { mkdir -p $(dir $(ENVIRONMENT)) && ln -sfn "$(CURDIR)/.venv" $(ENVIRONMENT); }
 
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python

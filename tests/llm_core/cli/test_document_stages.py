@@ -31,7 +31,7 @@ OTHERS = {  # verbs that read documents and write something else
     "train-tokenizer": [],
     "word2vec": [],
 }
-NOT_DOCUMENTS = {"extract", "finetune-data", "evaluate", "evidence-data", "encoder-data"}  # archives, rows, models
+NOT_DOCUMENTS = {"extract", "finetune-data", "evaluate", "encoder-data"}  # archives, rows, models
 UNIQUE = {*ARGUMENTS, "tokenize", "index"}
 
 
