@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from llm_core import __version__
+from llm_core.cli.renamed import present
 from llm_core.errors import UserError
 from llm_core.runtime import timings
 from llm_core.runtime.redaction import redact
@@ -154,6 +155,7 @@ def _main(arguments: list[str]) -> None:
     try:
         outputs = importlib.import_module("llm_core.cli.outputs")  # imports typer, which `--help` does without
         module = importlib.import_module(f"llm_core.cli.{VERBS[verb][0]}")
+        arguments = [verb, *present(verb, arguments[1:])]
         outputs.guarded(module.app, verb)(args=arguments[1:], prog_name=f"llm-core {verb}")
         failed = False
     except SystemExit as end:

@@ -29,7 +29,13 @@ from llm_core.runtime.storage import is_remote
 
 TABLES = (*ENDINGS, *(name + end for name in SEPARATED for end in ("", *COMPRESSED)))
 WARC = (".warc", ".warc.gz", ".warc.zst", ".wet", ".wet.gz", ".wat", ".wat.gz")
-PAGES = {".txt": "text/plain", ".md": "text/plain", ".html": "text/html", ".htm": "text/html"}
+TEXT = (".txt", ".text", ".md", ".markdown", ".rst", ".adoc", ".org", ".tex")
+CODE = (
+    ".c", ".cc", ".cpp", ".cs", ".cxx", ".go", ".h", ".hpp", ".hs", ".java", ".jl", ".js",
+    ".jsx", ".kt", ".lua", ".m", ".ml", ".php", ".pl", ".py", ".r", ".rb", ".rs", ".scala",
+    ".sh", ".sql", ".swift", ".ts", ".tsx",
+)  # fmt: skip
+PAGES = dict.fromkeys((*TEXT, *CODE), "text/plain") | dict.fromkeys((".html", ".htm", ".xhtml"), "text/html")
 PAGES_A_SHARD = 500
 
 

@@ -11,6 +11,7 @@ import typer
 
 from llm_core.cli import VERBS
 from llm_core.cli.options import MEANINGS
+from llm_core.cli.renamed import RENAMED, present
 
 KINDS = {Path: "path", str: "text", int: "number", float: "number", bool: "flag"}
 AS_TEXT = {"--in", "--benchmarks"}
@@ -72,3 +73,16 @@ def test_a_verb_takes_params_and_set_or_neither(verb: str) -> None:
 def test_a_verb_takes_params_if_and_only_if_it_reads_them(verb: str) -> None:
     source = Path(importlib.import_module(f"llm_core.cli.{VERBS[verb][0]}").__file__ or "").read_text("utf-8")
     assert ("--params" in parameters(verb)) == ("read_params(" in source)
+
+
+@pytest.mark.parametrize("verb", RENAMED)
+def test_an_earlier_name_of_an_option_is_another_one_now(verb: str) -> None:
+    assert {*RENAMED[verb].values()} <= parameters(verb).keys()
+    for old in RENAMED[verb]:
+        assert old not in parameters(verb)
+    old, new = next(iter(RENAMED[verb].items()))
+    assert present(verb, [old, "x", f"{old}=y"]) == [new, "x", f"{new}=y"]
+
+
+def test_rollback_took_the_name_alone() -> None:
+    assert present("rollback", ["base"]) == ["--name", "base"] == present("rollback", ["--name", "base"])

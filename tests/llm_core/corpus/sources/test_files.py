@@ -51,7 +51,7 @@ def test_files_that_are_not_read_are_counted_and_named_in_one_line(tmp_path, run
         place.mkdir(parents=True)
         (place / "x.txt").write_text("not read")
     (folder / "good.txt").write_text("read")
-    for name in ("a.rst", "b.pdf", "c.docx", "d.PDF", "README", "_e.txt", ".f.txt", "g.zip"):
+    for name in ("a.odt", "b.pdf", "c.docx", "d.PDF", "README", "_e.txt", ".f.txt", "g.zip"):
         (folder / name).write_text("not read")
     (folder / "linked").symlink_to(elsewhere)
     (folder / "linked.txt").symlink_to(elsewhere / "x.txt")
@@ -69,7 +69,7 @@ def test_files_that_are_not_read_are_counted_and_named_in_one_line(tmp_path, run
         "no_regular_file": 1,
         "other_ending .docx": 1,
         "other_ending .pdf": 2,
-        "other_ending .rst": 1,
+        "other_ending .odt": 1,
         "other_ending .zip": 1,
         "other_ending none": 1,
     }
@@ -84,8 +84,8 @@ def test_a_path_that_is_no_file_of_a_known_kind_is_refused(tmp_path, run):
         with pytest.raises(UserError, match=message):
             run(source(tmp_path / name))
     (tmp_path / "only").mkdir()
-    (tmp_path / "only/a.rst").write_text("x")
-    with pytest.raises(UserError, match=r"not read: 1 other_ending \.rst"):
+    (tmp_path / "only/a.odt").write_text("x")
+    with pytest.raises(UserError, match=r"not read: 1 other_ending \.odt"):
         run(source(tmp_path / "only"))
 
 
@@ -225,3 +225,15 @@ def test_a_file_that_is_rewritten_while_it_is_read_is_an_error(tmp_path, run):
 def test_limits_are_checked():
     with pytest.raises(ValidationError):
         source("x", max_document_bytes=1 << 40)
+
+
+def test_markup_and_source_code_are_documents_as_they_are_written(tmp_path, run):
+    texts = {
+        "a.rst": "Title\n=====\n\nA page.",
+        "b.PY": "def add(a, b):\n    return a + b",
+        "c.org": "* Head",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    result = run(source(tmp_path))
+    assert sorted(row["text"] for row in result.documents) == sorted(texts.values()) and not result.dropped
