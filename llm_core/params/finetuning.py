@@ -186,6 +186,11 @@ class Finetuning(Section):
             return values
         details: list[InitErrorDetails] = []
         typed = dict(values)
+        for name in [key for key in typed if key in methods()]:
+            message = f"a method's knobs belong to a run: write them below finetuning.runs.{name}"
+            details.append(
+                InitErrorDetails(type=PydanticCustomError("moved", message), loc=(name,), input=typed.pop(name))  # type: ignore[arg-type]
+            )
         for group in GROUPS:
             if not isinstance(values.get(group), dict):
                 continue
