@@ -37,7 +37,7 @@ def rows(method: str) -> Path:
 
 
 def run(method, start, out, **knobs):
-    params = Params.model_validate({"finetuning": {method: COMMON | knobs}})
+    params = Params.model_validate({"finetuning": {"runs": {method: COMMON | knobs}}})
     return stage.finetune(method, start, rows(method), Path(out), params)
 
 

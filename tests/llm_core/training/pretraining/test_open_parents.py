@@ -70,7 +70,7 @@ def test_the_verbs_continue_a_gemma_and_say_what_it_saw(tmp_path: Path) -> None:
          "--set", "pretraining.parent=parent", "--set", "tokenizer={from: parent}")  # fmt: skip
     assert read_json(folder / "out" / "config.json")["model_type"] == "gemma3_text"
     assert (folder / "out" / "tokenizer.json").exists()
-    listed = verb("documents", "--model", "out", "--out", "seen.parquet")
+    listed = verb("documents", "--model", "out", "--out-file", "seen.parquet")
     import pyarrow.parquet as pq
 
     seen = {row["id"] for row in pq.read_table(folder / "seen.parquet").to_pylist()}
