@@ -71,8 +71,8 @@ check: $(INSTALLED_DEV) ## the inner loop: lint, types, and the tests of params,
 	mypy
 	pytest -m 'not slow' -n 2 -x $(CHECKED) --ignore=tests/llm_core/cli/test_hostile.py
 
-# Slow tests that do not gate yet: they failed, or were not seen green, when the whole suite was first run at once.
-UNGATED := tests/fuzz tests/llm_core/cli/test_hostile.py
+# Slow tests that do not gate: every verb over every hostile file takes 25 minutes (its fast half gates).
+UNGATED := tests/llm_core/cli/test_hostile.py
 
 test: lint ## lint, the fast tests, then the slow ones that gate a change
 	pytest -m 'not slow' -n 2 --dist loadfile
