@@ -70,10 +70,10 @@ def init(
     say("Next: dvc repro        (every stage that is not up to date; `llm-core plan` says which)")
 
 
-def _pair(option: str, text: str) -> tuple[str, str]:
+def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals and value):
-        raise UserError(f"{option} {text}: write NAME=FILE")
+        raise UserError(f"--columns {text}: write NEEDED=YOURS, for example label=stars")
     return name, value
 
 
@@ -86,7 +86,7 @@ def _finetunes(texts: list[str], columns: list[str]) -> list[Finetune]:
         name, colon, pairs = text.partition(":")
         if not colon:
             raise UserError(f"--columns {text}: write NAME:text=review,label=stars")
-        mapped[name] = dict(_pair("--columns", pair) for pair in pairs.split(","))
+        mapped[name] = dict(_pair(pair) for pair in pairs.split(","))
     found = [Finetune.parse(text) for text in texts]
     if strange := sorted(mapped.keys() - {one.name for one in found}):
         raise UserError(f"--columns {strange[0]}: no --finetune has this name")

@@ -1,14 +1,23 @@
 """How well a tokenizer fits a corpus: compression, fertility, unused tokens."""
 
 from collections import Counter
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from llm_core.runtime.progress import log, report
 from llm_core.tokenization.pre_tokenizer import character_classes, count_words
 from llm_core.tokenization.training.counting import text_bytes
+
+
+class Encodes(Protocol):
+    """What encodes a column of texts: the ids one behind another, and where each text's begin ([texts + 1])."""
+
+    def encode(self, texts: pa.LargeStringArray, /) -> tuple[npt.NDArray[np.unsignedinteger], npt.NDArray[np.int64]]:
+        """Ids and starts of `texts`."""
 
 
 class TokenStatistics:
@@ -54,6 +63,23 @@ class TokenStatistics:
             "unused_tokens": int((self.used == 0).sum()),
             "by_source": {source: _ratios(counts) for source, counts in sorted(self.counts.items())},
         }
+
+
+def measure(encoder: Encodes, size: int, batches: Iterable[pa.RecordBatch]) -> dict[str, Any]:
+    """The fit of a tokenizer of `size` tokens to documents (`source`, `text`): `summary`, and the size."""
+    statistics = TokenStatistics(size)
+    for batch in batches:
+        statistics.add(batch.column("source"), batch.column("text"), *encoder.encode(batch.column("text")))
+    return statistics.summary() | {"vocab_size": size}
+
+
+def announce(name: str, metrics: dict[str, Any]) -> None:
+    """Log and report the fit of a tokenizer."""
+    log(
+        f"{name}: {metrics['vocab_size']} tokens, {metrics['bytes_per_token']:.3f} bytes a token, "
+        f"{metrics['unused_tokens']} unused"
+    )
+    report({"tokenizer": metrics})
 
 
 def _ratios(counts: Counter[str]) -> dict[str, Any]:

@@ -9,10 +9,9 @@ from llm_core.errors import UserError
 from llm_core.models.loading import load_tokenizer
 from llm_core.models.open_models import TOKENIZER
 from llm_core.params.tokenizer import TRAINED, Tokenizer
-from llm_core.runtime import progress
 from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tokenization.any_tokenizer import encoder_of
-from llm_core.tokenization.compression import TokenStatistics
+from llm_core.tokenization.compression import announce, measure
 from llm_core.tokenization.training import sample
 
 
@@ -35,21 +34,13 @@ def take_tokenizer(paths: Sequence[str | Path], out: str | Path, params: Tokeniz
     with output_folder(out, [source, *paths]) as folder:
         _write(tokenizer, source, folder, params.add_tokens)
         encoder = encoder_of(folder)
-        statistics = TokenStatistics(encoder.size)
-        for batch in sample.draw(paths, drawn, seed, sum(sizes.values())):
-            statistics.add(batch.column("source"), batch.column("text"), *encoder.encode(batch.column("text")))
-        metrics = statistics.summary() | {
-            "vocab_size": encoder.size,
+        metrics = measure(encoder, encoder.size, sample.draw(paths, drawn, seed, sum(sizes.values()))) | {
             "special_tokens": len(tokenizer.all_special_tokens),
             "taken_from": params.from_,
             "sampled_share": drawn,
         }
         write_json(folder / "metrics.json", metrics)
-    progress.log(
-        f"tokenizer of {params.from_}: {encoder.size} tokens, {metrics['bytes_per_token']:.3f} bytes a token, "
-        f"{metrics['unused_tokens']} unused"
-    )
-    progress.report({"tokenizer": metrics})
+    announce(f"tokenizer of {params.from_}", metrics)
     return metrics
 
 

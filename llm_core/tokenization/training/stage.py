@@ -8,10 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from llm_core.params.tokenizer import Tokenizer
-from llm_core.runtime import progress
 from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tokenization import layout
-from llm_core.tokenization.compression import TokenStatistics
+from llm_core.tokenization.compression import announce, measure
 from llm_core.tokenization.encoding import Encoder
 from llm_core.tokenization.pattern import pattern
 from llm_core.tokenization.specials import SPECIAL_TOKENS
@@ -32,21 +31,13 @@ def train_tokenizer(paths: Sequence[str | Path], out: str | Path, params: Tokeni
     with output_folder(out) as folder:
         layout.save(folder, merges, pattern(params))
         vocabulary = layout.Vocabulary(folder)
-        encoder, statistics = Encoder(vocabulary), TokenStatistics(vocabulary.size)
-        for batch in sample.draw(paths, drawn, seed, total):
-            statistics.add(batch.column("source"), batch.column("text"), *encoder.encode(batch.column("text")))
-        metrics = statistics.summary() | {
-            "vocab_size": vocabulary.size,
+        metrics = measure(Encoder(vocabulary), vocabulary.size, sample.draw(paths, drawn, seed, total)) | {
             "merges": len(merges),
             "special_tokens": len(SPECIAL_TOKENS),
             "sampled_share": drawn,
         }
         write_json(folder / "metrics.json", metrics)
-    progress.log(
-        f"tokenizer: {vocabulary.size} tokens, {metrics['bytes_per_token']:.3f} bytes a token, "
-        f"{metrics['unused_tokens']} unused"
-    )
-    progress.report({"tokenizer": metrics})
+    announce("tokenizer", metrics)
     return metrics
 
 
