@@ -57,7 +57,7 @@ class FilesRoom:
         self.named: set[str] = set()
 
     def shards(self) -> list[Shard]:
-        """Data files each alone, then pages in groups, then PDF and office files in groups."""
+        """Data files each alone, then pages in groups, then PDF, office files and e-books in groups."""
         self.not_read.clear()
         shards = self._with_parser(list_shards(self.params, self.client, READ, self.not_read))
         pages = [shard for shard in shards if _page_type(shard.name)]
@@ -87,55 +87,49 @@ class FilesRoom:
 
     def records(self, shard: Shard, file: Path | None, skipped: Counter[str]) -> Iterator[Record]:
         """Stream a data file's rows, or a group's pages or documents; `key` is the file and the row."""
-        addresses = [address for address, _, _ in shard.parts]
+        records: Iterator[Record]
+        members = [(address, redact(address) + "+" * earlier) for address, earlier, _ in shard.parts]
         if ending_of(shard.name) in KINDS:
-            records = self._documents(addresses or [shard.address])
-        elif file is not None:
-            records = read_data_file(file, shard.name, self.params.columns, skipped, limits(self.params), self.named)
+            records = self._documents(members or [(shard.address, shard.name)])
+        elif file is None:
+            records = (replace(self._page(address), file=name) for address, name in members)
         else:
-            records = self._pages(addresses)
+            records = read_data_file(file, shard.name, self.params.columns, skipped, limits(self.params), self.named)
         return only_urls(records, self.params.url_pattern)
 
-    def _documents(self, files: list[str]) -> Iterator[Record]:
+    def _documents(self, files: list[tuple[str, str]]) -> Iterator[Record]:
         with Parser(self.params) as parser:
-            for number, file in enumerate(files):
-                name = redact(file)
+            for address, name in files:
                 try:
-                    path = self.client.bring(file)
+                    path = self.client.bring(address)
                 except UserError as error:
-                    yield Rejected("quarantine_unavailable", number, detail=str(error)[:300])
+                    yield Rejected("quarantine_unavailable", 0, detail=str(error)[:300], file=name)
                     continue
-                url = name if is_remote(file) else None
-                yield from read_document(parser, path, name, self.params.unit, number, self._answered(name), url)
+                url = redact(address) if is_remote(address) else None
+                yield from read_document(parser, path, name, self.params.unit, self._answered(redact(address)), url)
 
     def _answered(self, name: str) -> dict[str, str]:
         return {"answered_by": self.client.answered[name]} if name in self.client.answered else {}
 
-    def _pages(self, files: list[str]) -> Iterator[Record]:
-        for number, file in enumerate(files):
-            content_type, name = _page_type(file) or "text/plain", redact(file)
-            longest = self.params.max_document_bytes
-            try:
-                data = self._read_page(file, longest + 1)
-            except BrokenInputError as error:
-                yield broken_file(error, number)
-                continue
-            except UserError as error:
-                yield Rejected("quarantine_unavailable", number, detail=str(error)[:300])
-                continue
-            except OSError as error:
-                yield Rejected("quarantine_unreadable_file", number, detail=f"{name}: {error.strerror}")
-                continue
-            if len(data) > longest:
-                yield Rejected("quarantine_too_large", number, len(data), name)
-                continue
-            if b"\0" in data[:4096] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
-                yield Rejected("quarantine_binary_file", number, len(data), name)
-                continue
-            text, charset = decode(data, html=content_type == "text/html")
-            metadata = {"content_type": content_type, "charset": charset, "file": name, **self._answered(name)}
-            url = name if is_remote(file) else None
-            yield Document(key=name, text=text, url=url, metadata=metadata, offset=number)
+    def _page(self, file: str) -> Record:
+        """The one record of a text or HTML file."""
+        content_type, name = _page_type(file) or "text/plain", redact(file)
+        longest = self.params.max_document_bytes
+        try:
+            data = self._read_page(file, longest + 1)
+        except BrokenInputError as error:
+            return broken_file(error)
+        except UserError as error:
+            return Rejected("quarantine_unavailable", 0, detail=str(error)[:300])
+        except OSError as error:
+            return Rejected("quarantine_unreadable_file", 0, detail=f"{name}: {error.strerror}")
+        if len(data) > longest:
+            return Rejected("quarantine_too_large", 0, len(data), name)
+        if b"\0" in data[:4096] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return Rejected("quarantine_binary_file", 0, len(data), name)
+        text, charset = decode(data, html=content_type == "text/html")
+        metadata = {"content_type": content_type, "charset": charset, "file": name, **self._answered(name)}
+        return Document(key=name, text=text, url=name if is_remote(file) else None, metadata=metadata)
 
     def _read_page(self, file: str, longest: int) -> bytes:
         if is_web(file):
@@ -167,7 +161,9 @@ def read_data_file(
 def _grouped(shards: list[Shard], size: int) -> Iterator[Shard]:
     for start in range(0, len(shards), size):
         group = shards[start : start + size]
-        yield replace(group[0], address="", parts=tuple((shard.address, 0, 0) for shard in group))
+        # A file's name is its redacted address, with a `+` for each earlier file that differs in a token alone.
+        parts = tuple((shard.address, len(shard.name) - len(redact(shard.address)), 0) for shard in group)
+        yield replace(group[0], address="", parts=parts)
 
 
 def _page_type(name: str) -> str | None:

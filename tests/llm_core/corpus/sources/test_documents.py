@@ -81,7 +81,7 @@ def test_a_document_for_each_page_or_slide(folder, run):
     assert [(row["page"], row["title"]) for row in found["c.PPTX"]] == [(1, "Atlas: Rivers"), (2, "Atlas: Towns")]
     assert len(found["b.docx"]) == len(found["e.epub"]) == 1  # no pages: whole
     (empty,) = [row for row in result.ledger if row["verdict"] == "dropped"]
-    assert empty["reason"] == "quarantine_no_text_layer" and empty["detail"].endswith("a.pdf: without text: page 2")
+    assert (empty["reason"], Path(empty["shard"]).name, empty["offset"]) == ("quarantine_no_text_layer", "a.pdf", 2)
 
 
 def test_a_document_for_each_chapter(folder, run):
@@ -129,9 +129,7 @@ def test_files_that_cannot_be_read_are_named_by_reason_and_stop_nothing(tmp_path
     (corpus / "good.pdf").write_bytes(FILES["a.pdf"])
     result = run(source(corpus))
     assert [Path(name).name for name in by_file(result)] == ["good.pdf"]
-    judged = {
-        Path(row["detail"].split(":")[0]).name: row["reason"] for row in result.ledger if row["verdict"] == "dropped"
-    }
+    judged = {Path(row["shard"]).name: row["reason"] for row in result.ledger if row["verdict"] == "dropped"}
     assert judged == {name: reason for name, (_, reason) in files.items()}
 
 
