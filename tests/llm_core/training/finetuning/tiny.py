@@ -85,6 +85,14 @@ def rows(method: str, folder: Path = Path()) -> Path:
         talk = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         fields = {
             "classification": {"text": question, "label": answer},
+            "multi_label": {"text": question, "labels": [answer, "late"] if number > 3 else [answer]},
+            "regression": {"text": question, "score": float(number)},
+            "sentence_pairs": {"text": question, "text_pair": f"{country} is far", "label": answer},
+            "multiple_choice": {
+                "question": question,
+                "choices": ["yes", "no", "maybe"][: 2 + number % 2],
+                "answer": number % 2,
+            },
             "instruction": {"messages": talk},
             "rlhf": {"prompt": question, "answer": answer},
             "contrastive": {"query": question, "passage": f"{country}: {answer}{' now' * (7 - number)}"},
