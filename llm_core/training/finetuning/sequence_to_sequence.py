@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
-from llm_core.params.finetuning import Data
-from llm_core.training.finetuning.method import Layout, Messages, Row, first, text
+from llm_core.training.finetuning.method import Messages, Row
 from llm_core.training.finetuning.methods.instruction import METHOD as INSTRUCTION
 from llm_core.training.finetuning.methods.instruction import Instruction
 
@@ -54,19 +53,6 @@ class SequenceToSequence(Instruction):
         if fields != ["source"]:
             raise ValueError("the template needs the field source in braces once, and no other field")
         return value
-
-
-def layout(source: tuple[str, ...], target: tuple[str, ...]) -> Layout:
-    """Rows of a source and a target under their usual names."""
-
-    def matches(raw: Row, data: Data) -> bool:
-        return all(any(key in raw for key in usual) for usual in (source, target))
-
-    def convert(raw: Row, data: Data) -> Row:
-        found = {"source": first(raw, None, source), "target": first(raw, None, target)}
-        return {name: text(value, name) for name, value in found.items()}
-
-    return Layout("source, target", matches, convert)
 
 
 def question(tokenizer: Any, source: str, prompt: str, source_tokens: int | None) -> Messages:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from llm_core.training.finetuning.data.layouts import source_and_target
 from llm_core.training.finetuning.method import Figure, Method, Row
 from llm_core.training.finetuning.sequence_to_sequence import (
     SequenceToSequence,
@@ -20,7 +21,6 @@ from llm_core.training.finetuning.sequence_to_sequence import (
     figures,
     finetune,
     finish,
-    layout,
     measure,
     tested,
 )
@@ -98,7 +98,7 @@ METHOD = Method(
     fields=("source", "target"),
     kinds=("decoder", "encoder-decoder"),
     why_not="an encoder does not generate text",
-    layouts={"summarization": layout(SOURCE_FIELDS, TARGET_FIELDS)},
+    layouts={"summarization": source_and_target(SOURCE_FIELDS, TARGET_FIELDS)},
     finetune=finetune,
     measure=partial(measure, "summarization", "rougeL"),
     finish=finish,

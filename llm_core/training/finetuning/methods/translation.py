@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_core.params.finetuning import Data
-from llm_core.training.finetuning.method import Figure, Method, Row
+from llm_core.training.finetuning.data.layouts import source_and_target
+from llm_core.training.finetuning.method import Figure, Layout, Method, Row, text
 from llm_core.training.finetuning.sequence_to_sequence import (
     SequenceToSequence,
     asked,
     figures,
     finetune,
     finish,
-    layout,
     measure,
     tested,
 )
@@ -28,6 +28,27 @@ if TYPE_CHECKING:
 SOURCE_FIELDS = ("source", "src", "input", "original")
 TARGET_FIELDS = ("target", "tgt", "translation", "output", "modern")
 PAIRS_READ = 20_000  # training rows from which the dictionary is learned; more change it little and take longer
+
+
+def _languages(reverse: bool) -> Layout:
+    """Rows of OPUS and WMT: `translation: {de: …, en: …}`, from the first language to the second, or the reverse."""
+
+    def convert(raw: Row, data: Data) -> Row:
+        names = list(raw["translation"])
+        if len(names) != 2:
+            raise ValueError(f"field 'translation' has {len(names)} languages; a row has two")
+        source, target = reversed(names) if reverse else names
+        return {
+            "source": text(raw["translation"][source], f"translation.{source}"),
+            "target": text(raw["translation"][target], f"translation.{target}"),
+        }
+
+    order = "second to the first" if reverse else "first to the second"
+    return Layout(
+        f"translation: two texts by language, from the {order}",
+        lambda raw, data: isinstance(raw.get("translation"), dict),
+        convert,
+    )
 
 
 class Translation(SequenceToSequence):
@@ -66,7 +87,11 @@ METHOD = Method(
     fields=("source", "target"),
     kinds=("decoder", "encoder-decoder"),
     why_not="an encoder does not generate text",
-    layouts={"translation": layout(SOURCE_FIELDS, TARGET_FIELDS)},
+    layouts={
+        "translation": source_and_target(SOURCE_FIELDS, TARGET_FIELDS),
+        "languages": _languages(reverse=False),
+        "languages_reversed": _languages(reverse=True),
+    },
     finetune=finetune,
     measure=partial(measure, "translation", "sentence_chrF"),
     finish=finish,
