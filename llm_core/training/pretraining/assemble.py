@@ -87,9 +87,10 @@ def assemble(
             f"ZeRO stage {settings.zero_stage}, {world.size} process(es) of {torch.get_num_threads()} thread(s), "
             f"matmul peak {peak / 1e9:.0f} GFLOP/s a process"
         )
-        for name, weight in (settings.mixture.weights if settings.mixture else {}).items():
-            if weight:
-                share, epochs = (batches.figures[f"mixture_{what}/{name}"] for what in ("share", "epochs"))
+        figures = batches.mixture_figures(settings.steps)
+        for name in settings.mixture.weights if settings.mixture else ():
+            if f"mixture_share/{name}" in figures:
+                share, epochs = (figures[f"mixture_{what}/{name}"] for what in ("share", "epochs"))
                 progress.log(f"  {share:.1%} of the tokens are of source {name}, which is read {epochs:.2f} times")
     return Training(
         params=settings,

@@ -63,7 +63,7 @@ class Batches:
 
     `sequence_length` T is the number of input tokens a row; targets are read one further, across
     a cut. `pad_id` fills unused slots. Attributes: `sequences` in an epoch; `epoch_tokens`, the
-    targets that an epoch trains on; `fill`, the share of slots that hold a token; `figures`, what the mixture is.
+    targets that an epoch trains on; `fill`, the share of slots that hold a token.
     With a `mixture` an epoch is a run of `mixture_tokens` tokens, in which the sources have the shares of its weights.
     Raises UserError for an empty corpus, and for a mixture that cannot be drawn from it.
     """
@@ -86,14 +86,14 @@ class Batches:
         self.sequence_length, self.sequences_per_step = sequence_length, sequences_per_step
         self.seed, self.pad_id, self.packing = seed, pad_id, packing
         self.mixture, self.mixture_tokens = mixture, mixture_tokens
-        self.figures: dict[str, Any] = {}
+        self._drawn: Drawn | None = None
         lengths, documents = self.shards.lengths, len(self.shards)
         if mixture is None:
             self.plan = plan(lengths, sequence_length, packing, seed)
         else:
-            drawn = Drawn(self.shards, mixture, mixture_tokens, seed)
-            self.plan = plan_passes(lengths, drawn.passes, sequence_length, packing, seed)
-            self.figures, documents = drawn.figures, sum(map(len, drawn.passes))
+            self._drawn = Drawn(self.shards, mixture, mixture_tokens, seed)
+            self.plan = plan_passes(lengths, self._drawn.passes, sequence_length, packing, seed)
+            documents = sum(map(len, self._drawn.passes))
         self.sequences = len(self.plan.first) - 1
         tokens = int(self.plan.length.sum(dtype=np.int64))
         self.epoch_tokens = tokens - documents
@@ -103,6 +103,10 @@ class Batches:
     def epoch(self, step: int) -> float:
         """Epochs done when `step` begins."""
         return step * self.sequences_per_step / self.sequences
+
+    def mixture_figures(self, steps: int) -> dict[str, float]:
+        """Tokens, share and epochs of each source of the mixture in so many steps; {} without a mixture."""
+        return self._drawn.figures(self.epoch(steps)) if self._drawn else {}
 
     def sequences_of_step(self, step: int) -> npt.NDArray[np.int64]:
         """Numbers of the packed sequences that make the global batch of `step`: int64 [sequences_per_step]."""

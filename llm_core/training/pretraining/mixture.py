@@ -7,8 +7,6 @@ this is the replay of general text beside a new domain's (Ibrahim et al. 2024, "
 Continually Pre-train Large Language Models").
 """
 
-from typing import Any
-
 import numpy as np
 
 from llm_core.errors import UserError, require_known
@@ -21,8 +19,8 @@ from llm_core.training.pretraining.permutation import Permutation
 class Drawn:
     """The documents of a run of `tokens` tokens, drawn from `shards` by the weights of `mixture`.
 
-    Attributes: `passes`, for each pass over the sources the numbers of its documents (int64, ascending); `figures`, for
-    each source its `mixture_tokens/SOURCE`, `mixture_share/SOURCE` (of all tokens) and `mixture_epochs/SOURCE`.
+    Attributes: `passes`, for each pass over the sources the numbers of its documents (int64, ascending); `drawn`, for
+    each source its tokens in all passes, and how many passes over it they are.
     Raises UserError: a weight for a source that the shards do not hold, a source that would be read more than
     `max_epochs` times.
     """
@@ -48,18 +46,25 @@ class Drawn:
             reached = sum(int(lengths[part].sum()) for part in found)
             drawn[name] = reached, reached / size
             parts.append(found)
-        together = sum(reached for reached, _ in drawn.values())
         self.passes = [
             np.sort(np.concatenate([of[number] for of in parts if number < len(of)]))
             for number in range(max(map(len, parts)))
         ]
-        self.figures: dict[str, Any] = {}
-        for name, (reached, epochs) in drawn.items():
-            self.figures |= {
-                f"mixture_tokens/{name}": reached,
+        self.drawn = drawn
+
+    def figures(self, share: float) -> dict[str, float]:
+        """`mixture_tokens/SOURCE`, `mixture_share/SOURCE` (of all tokens) and `mixture_epochs/SOURCE` of each source, for
+        a run that read the `share` of this epoch; padding makes it smaller than 1.
+        """
+        together = sum(reached for reached, _ in self.drawn.values())
+        found: dict[str, float] = {}
+        for name, (reached, epochs) in self.drawn.items():
+            found |= {
+                f"mixture_tokens/{name}": round(reached * share),
                 f"mixture_share/{name}": round(reached / together, 6),
-                f"mixture_epochs/{name}": round(epochs, 4),
+                f"mixture_epochs/{name}": round(epochs * share, 4),
             }
+        return found
 
 
 def _passes(documents: Ints, lengths: Ints, target: float, seed: int, name: str) -> list[Ints]:
