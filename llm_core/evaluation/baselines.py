@@ -10,17 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from llm_core.evaluation.answer_matching import normalize
+from llm_core.evaluation.gold import gold_choices
 
 BASELINES = ("chance", "majority")
-
-
-def gold_choices(task: Any, doc: Any) -> list[int]:
-    """Positions of the right choices of an item of a multiple-choice task of lm-eval-harness."""
-    gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
-    if isinstance(gold, str):
-        choices = task.doc_to_choice(doc)
-        return [choices.index(gold)] if gold in choices else []
-    return [int(one) for one in gold] if isinstance(gold, list) else [int(gold)]
 
 
 def baselines(task: Any, samples: Sequence[dict[str, Any]], own: bool) -> dict[int, dict[str, float]]:

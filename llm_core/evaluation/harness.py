@@ -15,6 +15,7 @@ import numpy as np
 
 from llm_core.evaluation.baselines import BASELINES, baselines
 from llm_core.evaluation.catalog import Benchmark, catalog, main_metric
+from llm_core.evaluation.gold import measured
 from llm_core.evaluation.own import own_benchmarks, scored_by
 from llm_core.evaluation.results import average
 from llm_core.evaluation.statistics import detectable_difference, mean_and_error, scored
@@ -35,7 +36,8 @@ def score_benchmarks(
 ) -> list[Row]:
     """One row an item: task, id, and each metric's value (log-likelihood where the metric is a perplexity).
 
-    The values of the baselines on the same item are `chance` and `majority`, where there are any.
+    Items scored by likelihood also have `gold_bpb` and `margin` (`evaluation/gold.py`). The values of the baselines on
+    the same item are `chance` and `majority`, where there are any.
 
     `fewshot_seed` draws the solved examples, if there are any. `network` is a transformers causal LM in eval mode.
     Raises UserError as `write_tasks` does.
@@ -56,7 +58,7 @@ def score_benchmarks(
         terminal = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
         with terminal:  # lm-eval's bars are for terminals; in a log they are a line each
             found = simple_evaluate(
-                _harness_model(params.chat)(
+                harness_model(params.chat)(
                     pretrained=network,
                     tokenizer=tokenizer,
                     batch_size=params.batch_size,
@@ -83,7 +85,8 @@ def score_benchmarks(
             scored = item["metrics"] if isinstance(entry, Benchmark) else entry[task].metrics
             row: Row = {"task": name, "id": str(item["doc"].get("id", item["doc_id"]))}
             suffix = "" if item["filter"] == "none" else f",{item['filter']}"
-            row |= {f"{metric}{suffix}": _number(item[metric]) for metric in scored} | beside[item["doc_id"]]
+            row |= {f"{metric}{suffix}": _number(item[metric]) for metric in scored}
+            row |= measured(loaded[task], item) | beside[item["doc_id"]]
             if rows and rows[-1]["id"] == row["id"] and rows[-1]["task"] == name:
                 rows[-1] |= row  # another filter's reading of the same answer
             else:
@@ -91,7 +94,7 @@ def score_benchmarks(
     return rows
 
 
-def _harness_model(chat: bool) -> Any:
+def harness_model(chat: bool) -> Any:
     """lm-eval's model class, in which names of control tokens in benchmark items are ordinary text."""
     from lm_eval.models.huggingface import HFLM
 

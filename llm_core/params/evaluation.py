@@ -153,7 +153,8 @@ class Gate(Section):
     """When a challenger becomes champion."""
 
     metrics: list[str] = Field(default_factory=lambda: ["bits_per_byte"], min_length=1)
-    """`bits_per_byte`, a benchmark's name, or `exact_match`; each must pass."""
+    """`bits_per_byte`, a benchmark's name (its first metric), BENCHMARK/gold_bpb, BENCHMARK/margin, or `exact_match`;
+    each must pass."""
     margin: float = 0.0
     """Minimum improvement, in the metric's unit (0.01 is one point of accuracy)."""
     confidence: float = Field(0.95, gt=0.5, lt=1)

@@ -11,6 +11,7 @@ from typing import Any
 from llm_core.errors import UserError
 from llm_core.evaluation.catalog import main_metric
 from llm_core.evaluation.gate import decide, gate_of
+from llm_core.evaluation.gold import GOLD
 from llm_core.evaluation.results import read_results
 from llm_core.formats.pages import Block, Row, number, score_text
 from llm_core.params import Params
@@ -41,6 +42,11 @@ def in_short(evaluations: Evaluations) -> Iterator[str]:
         )
         if parts:
             yield f"{name} is {'; '.join(parts)}."
+        if preferred := [task for task, score in tasks.items() if (score.get("margin_low") or 0) > 0]:
+            yield (
+                f"{name} gives the right answer fewer bits per byte than the best wrong one, on average, on "
+                f"{', '.join(preferred)}."
+            )
         if answers := metrics.get("answers"):
             right, guess = score_text(answers, "exact_match"), number(answers["most_frequent_answer"])
             yield (
@@ -62,8 +68,11 @@ def scores(evaluations: Evaluations) -> Iterator[Block]:
         rows, marks = [], []
         for task, score in metrics.get("benchmarks", {}).items():
             first = main_metric(task, score)
+            shown = [first, "perplexity", *GOLD]
+            if not _above_chance(task, score):  # then these say more than accuracy
+                shown = [*GOLD, first, "perplexity"]
             rows += [_benchmark_row(task, metric, score, metric == first)
-                     for metric in dict.fromkeys([first, "perplexity"]) if metric in score]  # fmt: skip
+                     for metric in dict.fromkeys(shown) if metric in score]  # fmt: skip
             marks.append(
                 (task, score[first], _bound(task, score, "low"), _bound(task, score, "high"), score.get("chance"))
             )
@@ -84,6 +93,8 @@ def scores(evaluations: Evaluations) -> Iterator[Block]:
         yield Block(
             "note",
             "Brackets are 95 % intervals over the choice of items (Wilson's for right or wrong, otherwise Student's). "
+            "gold_bpb is the bits per byte of the right answer (lower is better), margin those of the best wrong one "
+            "less these; they come first where accuracy is not above its baselines. "
             "The baseline is always the most frequent right answer; of a finetune the best of its own baselines. "
             "A touched item shares an n-gram with a training document. The smallest difference is the minimum by which "
             "two models must differ, on as many items each, to be distinguishable (power 80 %).",
