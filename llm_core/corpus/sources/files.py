@@ -57,7 +57,9 @@ class FilesRoom:
         pages = [shard for shard in shards if _page_type(shard.name)]
         for start in range(0, len(pages), PAGES_A_SHARD):
             group = pages[start : start + PAGES_A_SHARD]
-            data.append(replace(group[0], address="", parts=tuple((page.address, 0, 0) for page in group)))
+            # A page's name is its redacted address, with a `+` for each earlier page that differs in a token alone.
+            parts = tuple((page.address, len(page.name) - len(redact(page.address)), 0) for page in group)
+            data.append(replace(group[0], address="", parts=parts))
         return data
 
     def bring(self, shard: Shard) -> Path | None:
@@ -66,39 +68,35 @@ class FilesRoom:
 
     def records(self, shard: Shard, file: Path | None, skipped: Counter[str]) -> Iterator[Record]:
         """Stream a data file's rows, or a group's pages; `key` is the file and the row."""
+        records: Iterator[Record]
         if file is None:
-            records = self._pages([address for address, _, _ in shard.parts])
+            pages = ((address, redact(address) + "+" * earlier) for address, earlier, _ in shard.parts)
+            records = (replace(self._page(address), file=name) for address, name in pages)
         else:
             records = read_data_file(file, shard.name, self.params.columns, skipped, limits(self.params), self.named)
         return only_urls(records, self.params.url_pattern)
 
-    def _pages(self, files: list[str]) -> Iterator[Record]:
-        for number, file in enumerate(files):
-            content_type, name = _page_type(file) or "text/plain", redact(file)
-            longest = self.params.max_document_bytes
-            try:
-                data = self._read_page(file, longest + 1)
-            except BrokenInputError as error:
-                yield broken_file(error, number)
-                continue
-            except UserError as error:
-                yield Rejected("quarantine_unavailable", number, detail=str(error)[:300])
-                continue
-            except OSError as error:
-                yield Rejected("quarantine_unreadable_file", number, detail=f"{name}: {error.strerror}")
-                continue
-            if len(data) > longest:
-                yield Rejected("quarantine_too_large", number, len(data), name)
-                continue
-            if b"\0" in data[:4096] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
-                yield Rejected("quarantine_binary_file", number, len(data), name)
-                continue
-            text, charset = decode(data, html=content_type == "text/html")
-            metadata = {"content_type": content_type, "charset": charset, "file": name}
-            if name in self.client.answered:
-                metadata["answered_by"] = self.client.answered[name]
-            url = name if is_remote(file) else None
-            yield Document(key=name, text=text, url=url, metadata=metadata, offset=number)
+    def _page(self, file: str) -> Record:
+        """The one record of a text or HTML file."""
+        content_type, name = _page_type(file) or "text/plain", redact(file)
+        longest = self.params.max_document_bytes
+        try:
+            data = self._read_page(file, longest + 1)
+        except BrokenInputError as error:
+            return broken_file(error)
+        except UserError as error:
+            return Rejected("quarantine_unavailable", 0, detail=str(error)[:300])
+        except OSError as error:
+            return Rejected("quarantine_unreadable_file", 0, detail=f"{name}: {error.strerror}")
+        if len(data) > longest:
+            return Rejected("quarantine_too_large", 0, len(data), name)
+        if b"\0" in data[:4096] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return Rejected("quarantine_binary_file", 0, len(data), name)
+        text, charset = decode(data, html=content_type == "text/html")
+        metadata = {"content_type": content_type, "charset": charset, "file": name}
+        if name in self.client.answered:
+            metadata["answered_by"] = self.client.answered[name]
+        return Document(key=name, text=text, url=name if is_remote(file) else None, metadata=metadata)
 
     def _read_page(self, file: str, longest: int) -> bytes:
         if is_web(file):

@@ -237,3 +237,22 @@ def test_markup_and_source_code_are_documents_as_they_are_written(tmp_path, run)
         (tmp_path / name).write_text(text)
     result = run(source(tmp_path))
     assert sorted(row["text"] for row in result.documents) == sorted(texts.values()) and not result.dropped
+
+
+def test_the_ledger_names_the_file_of_each_page_though_pages_are_fetched_in_groups(tmp_path, run, site):
+    for number in range(12):
+        (tmp_path / f"{number:02d}.txt").write_text(f"page {number}")
+    (tmp_path / "05.txt").write_bytes(b"\0 no text")
+    (tmp_path / "07.txt").write_text("x" * 1001)
+    for number in range(3):
+        site.files[f"/{number}.txt"] = b"\0 no text"
+    paths = [f"{site.address}/0.txt?token={number}" for number in range(3)]  # differ in a secret alone
+    result = run(source(tmp_path, *paths, max_document_bytes=1000))
+    assert [Path(row["shard"]).name for row in result.ledger[:12]] == [f"{number:02d}.txt" for number in range(12)]
+    kept = {row["id"]: row["shard"] for row in result.ledger if row["verdict"] != "dropped"}
+    assert {row["id"]: json.loads(row["metadata"])["file"] for row in result.documents} == kept
+    assert {row["offset"] for row in result.ledger} == {0}
+    assert [row["shard"].rpartition("/")[2] for row in result.ledger[12:]] == [
+        f"0.txt?token=***{'+' * n}" for n in range(3)
+    ]
+    assert len({row["id"] for row in result.ledger}) == 15
