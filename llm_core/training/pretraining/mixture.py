@@ -53,8 +53,8 @@ class Drawn:
         self.drawn = drawn
 
     def figures(self, share: float) -> dict[str, float]:
-        """`mixture_tokens/SOURCE`, `mixture_share/SOURCE` (of all tokens) and `mixture_epochs/SOURCE` of each source, for
-        a run that read the `share` of this epoch; padding makes it smaller than 1.
+        """`mixture_tokens/`, `mixture_share/` (of all tokens) and `mixture_epochs/` of each source, by its name, for
+        a run that read the `share` of this epoch. Padding makes it smaller than 1.
         """
         together = sum(reached for reached, _ in self.drawn.values())
         found: dict[str, float] = {}
