@@ -17,6 +17,7 @@ LINES = [
     "yes no spam ham",
     "0123456789",
 ]
+OF_CLASSIFICATION = ("multi_label", "regression", "sentence_pairs")  # trained by the same code (sequence_heads.py)
 COUNTRIES = ("Chad", "Mali", "Peru", "Fiji", "Cuba", "Togo", "Oman", "Iran")
 
 
