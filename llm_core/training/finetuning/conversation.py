@@ -10,6 +10,7 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.models import prompts
+from llm_core.models.family import Kind
 from llm_core.models.loading import load_tokenizer as read_tokenizer
 from llm_core.models.prompts import encode_chat, encode_rendered, render_chat
 from llm_core.training.finetuning.rows import names
@@ -54,9 +55,17 @@ def load_tokenizer(folder: str, chat: bool = True) -> Any:
     return tokenizer
 
 
-def prompt_ids(tokenizer: Any, messages: list[Message]) -> list[int]:
-    """Ids of a conversation up to where the assistant is to speak."""
+def prompt_ids(tokenizer: Any, messages: list[Message], kind: Kind = "decoder") -> list[int]:
+    """Ids of a conversation up to where the assistant is to speak; for an encoder-decoder, its text, line by line."""
+    if kind == "encoder-decoder":
+        return encode_whole(tokenizer, "\n".join(message["content"] for message in messages))
     return encode_chat(tokenizer, messages)
+
+
+def encode_whole(tokenizer: Any, text: str) -> list[int]:
+    """Ids of a text that an encoder-decoder reads or writes, with one end token, by which it knows the text's end."""
+    ids = prompts.encode_text(tokenizer, text, special=True)
+    return ids if ids[-1:] == [tokenizer.eos_token_id] else [*ids, tokenizer.eos_token_id]
 
 
 def encode_conversation(tokenizer: Any, messages: list[Message]) -> dict[str, list[int]]:
@@ -126,6 +135,37 @@ def encode_text(tokenizer: Any, text: str, limit: int, ends: bool) -> tuple[list
         closing = ids[-1:] if ids[-1] in tokenizer.all_special_ids else []
         ids = ids[: limit - len(closing)] + closing
     return ids or [tokenizer.eos_token_id], cut
+
+
+def encode_pair(tokenizer: Any, text: str, other: str, limit: int, ends: bool) -> tuple[list[int], int, bool]:
+    """(ids of two texts of at most `limit` tokens, how many of them belong to the first, whether a text lost its end).
+
+    What stands before, between and behind is what the tokenizer puts there: `[CLS] a [SEP] b [SEP]` of BERT. Where it
+    puts nothing between, an end token separates. The longer text is cut first. `ends`: as in `encode_text`.
+    """
+    before, between, behind = pair_frame(tokenizer)
+    if ends and behind[-1:] != [tokenizer.eos_token_id]:
+        behind = [*behind, tokenizer.eos_token_id]
+    first, second = (prompts.encode_text(tokenizer, one) for one in (text, other))
+    room = max(limit - len(before) - len(between) - len(behind), 2)
+    if cut := len(first) + len(second) > room:  # the shorter one keeps half the room, or all of itself
+        kept = min(len(first), len(second), room // 2)
+        of_first = kept if len(first) <= len(second) else room - kept
+        first, second = first[:of_first], second[: room - of_first]
+    head = [*before, *first, *between]
+    return [*head, *second, *behind], len(head), cut
+
+
+def pair_frame(tokenizer: Any) -> tuple[list[int], list[int], list[int]]:
+    """The ids that the tokenizer puts before, between and behind two texts."""
+    whole = list(tokenizer("a", "b")["input_ids"])
+    first, second = (list(tokenizer(one, add_special_tokens=False)["input_ids"]) for one in ("a", "b"))
+    places = range(len(whole))
+    start = next((at for at in places if whole[at : at + len(first)] == first), 0)
+    end = start + len(first)
+    again = next((at for at in places[end:] if whole[at : at + len(second)] == second), end)
+    separator = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+    return whole[:start], whole[end:again] or [separator], whole[again + len(second) :]
 
 
 def _text(tokenizer: Any, messages: list[Message], add_generation_prompt: bool = False) -> str:

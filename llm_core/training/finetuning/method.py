@@ -20,12 +20,14 @@ from llm_core.params.finetuning import Data, Training
 from llm_core.training.finetuning.heads import GENERATION, Head
 
 if TYPE_CHECKING:
+    from llm_core.models.loading import LoadedModel
     from llm_core.training.finetuning.data.factbook import Facts
     from llm_core.training.finetuning.training import Job
 
 Row = dict[str, Any]
 Figures = dict[str, Any]
 Messages = list[dict[str, str]]
+Answer = dict[str, Any]
 SIDES = ("train", "heldout", "test")
 
 
@@ -91,11 +93,14 @@ class Method:
     model's own; or one figure alone."""
     default_rows: Callable[[Facts], dict[str, list[Row]]] | None = None
     """Rows by side, made from the World Factbook; None where the method has no default data."""
+    document_rows: Callable[[Path, Data, int], tuple[dict[str, list[Row]], Figures]] | None = None
+    """Rows by side and counts for metrics.json, made from other documents of a `split` folder, the run's `data` and the
+    seed; takes the place of `default_rows`."""
     other_data: str = ""
-    """What makes data for it, where `default_rows` is None."""
+    """What makes data for it, where `default_rows` and `document_rows` are None."""
     compared: Callable[[Row], str] = lambda row: str(row)
     """The text by which two rows are near-duplicates."""
-    asked: Callable[[Row], Messages] | None = None
+    asked: Callable[[Job, Row], Messages] | None = None
     """The conversation that a test row asks the model to continue; None where nothing is generated."""
     chat: bool = True
     """Whether the tokenizer needs a chat template."""
@@ -110,6 +115,9 @@ class Method:
     score: str = ""
     """Name in `items` of the figure that compares two of its models: a value for each test row, or for each of the
     `scored_items` rows that the seed draws. The registry's gate reads it. Higher is better."""
+    answer: Callable[[LoadedModel, list[Row]], list[Answer]] | None = None
+    """Answers of a trained model to rows without their labels, for `llm-core classify`: `label` and `confidence`,
+    `labels`, or `score`, and what else is known (`probabilities`). None for a model that `classify` does not read."""
     use: str = "chat --model {model}"
     """How its models are used: a verb of llm-core with its options, `{model}` for the folder."""
 

@@ -85,7 +85,8 @@ def generate(
     """(answer, whether it ended by itself) of each conversation: greedy, or drawn at `temperature`."""
     loaded = LoadedModel.of(model.eval(), tokenizer)
     how = Decoding(max_new_tokens, temperature or 0.0)
-    found = generation.generate(loaded, [prompt_ids(tokenizer, messages) for messages in conversations], how, BATCH)
+    prompts = [prompt_ids(tokenizer, messages, loaded.kind) for messages in conversations]
+    found = generation.generate(loaded, prompts, how, BATCH)
     return [(one.text.strip(), one.ended == "end") for one in found]
 
 
@@ -96,6 +97,17 @@ def padded(
     ids = [row["input_ids"] for row in rows]
     labels = [row.get("labels", row["input_ids"]) for row in rows]
     return pad_rows(ids, pad, device), pad_masks(ids, device), pad_rows(labels, IGNORED, device)
+
+
+def model_inputs(rows: Sequence[dict[str, list[int]]], pad: int, device: torch.device | str) -> dict[str, torch.Tensor]:
+    """A model's inputs on `device`, right-padded int64 (rows, longest): `input_ids`, `attention_mask`, and
+    `token_type_ids` where the rows have them.
+    """
+    ids = [row["input_ids"] for row in rows]
+    inputs = {"input_ids": pad_rows(ids, pad, device), "attention_mask": pad_masks(ids, device)}
+    if "token_type_ids" in rows[0]:
+        inputs["token_type_ids"] = pad_rows([row["token_type_ids"] for row in rows], 0, device)
+    return inputs
 
 
 def mean_and_error(values: Sequence[float]) -> dict[str, Any]:
