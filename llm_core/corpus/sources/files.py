@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from llm_core.corpus.sources.base import Document, Limits, Record, Rejected, Shard, broken_file, only_urls
 from llm_core.corpus.sources.charset import decode
-from llm_core.corpus.sources.listed import limits, list_shards
+from llm_core.corpus.sources.listed import check_again, limits, list_shards
 from llm_core.corpus.sources.survey import fits
 from llm_core.corpus.sources.tables import SEPARATED, read_table
 from llm_core.errors import UserError
@@ -64,6 +64,7 @@ class FilesRoom:
 
     def bring(self, shard: Shard) -> Path | None:
         """A local path of a data file; pages are opened one by one."""
+        check_again(self.params, shard.address)
         return self.client.bring(shard.address, shard.sha256) if shard.address else None
 
     def records(self, shard: Shard, file: Path | None, skipped: Counter[str]) -> Iterator[Record]:
@@ -100,6 +101,7 @@ class FilesRoom:
 
     def _read_page(self, file: str, longest: int) -> bytes:
         if is_web(file):
+            check_again(self.params, file)
             return self.client.get(file, max_bytes=longest)
         with open_unchanged(file) as stream:
             return stream.read(longest)
