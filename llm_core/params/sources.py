@@ -24,11 +24,11 @@ class Network(Section):
     """How downloads behave."""
 
     retries: int = Field(5, ge=0)
-    """Further tries after a failed one, with exponential backoff and jitter."""
+    """Maximum number of further tries after a failed one, with exponential backoff and jitter."""
     backoff_seconds: float = Field(1, gt=0)
-    """Pause before the second try; doubles with each further one. A server's Retry-After goes before it."""
+    """Pause before the second try in seconds; it doubles with each further one. A server's Retry-After replaces it."""
     timeout_seconds: float = Field(60, gt=0)
-    """Without a byte for this long, a try has failed."""
+    """Maximum time in seconds without a received byte; after it a try has failed."""
     pause_seconds: float = Field(0, ge=0)
     """Minimum time between the starts of two requests to one host, in seconds."""
     parallel: int = Field(4, ge=1)
@@ -74,7 +74,7 @@ class ListedSource(Section):
     """Maximum ratio of decompressed to compressed bytes of one file; from 64 MB on, what comes after it is quarantined
     as `quarantine_decompression_bomb`."""
     seed: int = 1
-    """Seed of that sample."""
+    """Seed of the sample of files."""
     license: str | None = None
     """Licence of the documents that do not bring their own."""
 
@@ -90,7 +90,7 @@ class FilesSource(ListedSource):
 
     kind: Literal["files"]
     columns: dict[Column, str] = Field(default_factory=dict)
-    """Our column to the file's, where they differ: `{text: content, url: link}`."""
+    """Name of our column to the name of the file's, where they differ: `{text: content, url: link}`."""
     url_pattern: str | None = None
     """Keep only documents whose URL this regular expression finds."""
 
@@ -123,7 +123,7 @@ class HubSource(Section):
     revision: str | None = Field(None, pattern="^[0-9a-f]{40}$")
     """The commit, all 40 digits (on the hub: Files, History): a branch would change the data under your feet."""
     columns: dict[Column, str] = Field(default_factory=dict)
-    """Our column to the dataset's, where they differ: `{text: content, created: date}`."""
+    """Name of our column to the name of the dataset's, where they differ: `{text: content, created: date}`."""
     shards: int | None = Field(None, ge=1)
     """Number of the split's shards to take, drawn with `seed`; null takes all."""
     rows: int | None = Field(None, ge=1)
@@ -131,7 +131,7 @@ class HubSource(Section):
     seed: int = 1
     """Seed of the sample of shards."""
     content_type: Literal["text/plain", "text/html"] = "text/plain"
-    """What the text is; cleaning extracts text/html."""
+    """Media type of the text; cleaning extracts the text of text/html."""
     license: str | None = None
     """Licence of the documents that do not bring their own."""
 
@@ -163,11 +163,11 @@ class CommonCrawlSource(Section):
     seed: int = 1
     """Seed of the samples."""
     base: str = "https://data.commoncrawl.org"
-    """Where the crawls' files lie: http(s), or any fsspec address of a mirror."""
+    """Address of the crawls' files: http(s), or any fsspec address of a mirror."""
     index: str = "https://index.commoncrawl.org"
-    """The CDX index server."""
+    """Address of the CDX index server."""
     license: str | None = None
-    """Pages have their own licences; null says that nobody has looked."""
+    """Licence of the pages. Each page has its own; null says that nobody has checked."""
 
     @model_validator(mode="after")
     def _one_way_to_choose(self) -> Self:

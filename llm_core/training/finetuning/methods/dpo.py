@@ -23,7 +23,7 @@ class Dpo(Training):
     """Direct preference optimization (arXiv:2305.18290)."""
 
     beta: float = Field(0.1, gt=0)
-    """Weight of staying near the reference model."""
+    """Strength of the pull towards the reference model."""
     sft_weight: float = Field(0.0, ge=0)
     """Weight of the chosen answers' cross-entropy beside DPO's loss (arXiv:2404.19733). DPO alone is satisfied
     if both answers lose probability, the rejected one faster; the model may then produce neither."""

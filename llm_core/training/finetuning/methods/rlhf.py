@@ -25,13 +25,14 @@ class Rlhf(Training):
     """Reinforcement learning from a learned or a verifiable reward."""
 
     algorithm: Literal["grpo", "rloo"] = "grpo"
-    """GRPO (arXiv:2402.03300) or RLOO (arXiv:2402.14740)."""
+    """The algorithm: GRPO (arXiv:2402.03300) or RLOO (arXiv:2402.14740)."""
     reward: str = "exact_answer"
-    """Verifiable: exact_answer, answer_f1, pattern:REGEX. Learned: the folder of a model made by `finetune reward`."""
+    """The reward. Verifiable: exact_answer, answer_f1, pattern:REGEX. Learned: folder of a model that `finetune reward`
+    made."""
     beta: float = Field(0.02, ge=0)
     """Weight of the KL divergence from the reference model."""
     generations: int = Field(8, ge=2)
-    """Answers drawn for each prompt; micro_batch counts answers and is a multiple of it."""
+    """Number of answers drawn for each prompt; micro_batch counts answers and must be a multiple of it."""
     temperature: float = Field(1.0, gt=0)
     """Temperature at which answers are drawn."""
     max_new_tokens: int = Field(24, ge=1)
