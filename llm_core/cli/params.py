@@ -119,6 +119,10 @@ def _meaning(field: Any) -> str:
 
 def _type(annotation: Any) -> str:
     choices = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return _type(choices[0])
+    if get_origin(annotation) is list:
+        return f"list[{_type(choices[0])}]"
     if choices and all(isinstance(choice, str) for choice in choices):
         return " | ".join(choices)
     if get_origin(annotation) in (Union, UnionType):

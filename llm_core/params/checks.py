@@ -11,7 +11,7 @@ class Checks(Section):
     retention_min: float = Field(0.2, ge=0, le=1)
     """Minimum share of a source's text, in bytes, that cleaning must keep."""
     retention_min_by_source: dict[str, float] = Field(default_factory=dict)
-    """Other minimum shares, by source; a web crawl keeps far less than a book."""
+    """Minimum shares of single sources, by name; a web crawl keeps far less than a book."""
     length_drift_max: float = Field(0.3, ge=0)
     """Maximum relative change of the median document length against the last accepted version."""
     language_drift_max: float = Field(0.1, ge=0, le=1)

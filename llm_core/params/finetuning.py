@@ -68,7 +68,7 @@ class Training(Section):
     """What every method's training has in common."""
 
     version: int = 1
-    """Raise when a change of code changes what training computes: the stage then runs again."""
+    """Raise it when the code changes what training computes; the stage then runs again."""
     adapter: Literal["full", "lora", "qlora"] = "full"
     """Train all weights, low-rank adapters, or low-rank adapters on a base in 4 bits (NF4)."""
     lora: Lora = Lora()
@@ -98,7 +98,7 @@ class Training(Section):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the weights in the forward pass; bfloat16 keeps float32 master weights under ZeRO."""
     zero_stage: Literal[0, 1, 2, 3] | None = 1
-    """DeepSpeed ZeRO stage; None trains without DeepSpeed."""
+    """DeepSpeed ZeRO stage; null trains without DeepSpeed."""
     processes: int = Field(1, ge=1)
     """Number of processes on this machine, started by torchrun."""
     evaluations: int = Field(4, ge=1)
@@ -124,6 +124,7 @@ class Run(Training):
     parent: str = "base"
     """Folder under data/models that the run starts from: `base`, another run, or a model of `open_models`."""
     data: Data = Data()
+    """Rows of the run: where they come from, and how they are read, checked and split."""
     gate: Gate | None = None
     """When the run's model becomes champion; null compares the method's own score."""
 

@@ -11,7 +11,7 @@ class Optimizer(Section):
     """The optimizer and its schedule."""
 
     name: Literal["adamw", "muon"] = "adamw"
-    """muon: orthogonalised momentum for the blocks' matrices, AdamW for everything else."""
+    """The optimizer. muon: orthogonalised momentum for the blocks' matrices, AdamW for everything else."""
     learning_rate: float | None = Field(None, gt=0)
     """Peak learning rate of AdamW; null to derive it from model.scale."""
     muon_learning_rate: float = Field(0.02, gt=0)
@@ -78,7 +78,7 @@ class Pretraining(Section):
     activation_checkpointing: bool = False
     """Keep only the blocks' inputs and recompute the rest: less memory, a third more time."""
     checkpoint_every: int = Field(50, ge=1)
-    """Steps between checkpoints (in .scratch, not a stage output)."""
+    """Number of steps between checkpoints (in .scratch, not a stage output)."""
     checkpoints_kept: int = Field(2, ge=1)
     """Number of the newest checkpoints that are kept."""
     evaluate_every: int = Field(100, ge=1)

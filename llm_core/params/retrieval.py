@@ -13,7 +13,7 @@ class Retrieval(Section):
     passage_words: int = Field(120, ge=16)
     """Length of a passage in words; a dense model of 256 tokens reads about 180."""
     overlap_words: int = Field(20, ge=0)
-    """Number of words that a passage shares with the one before, so that a sentence cut by one is whole in the other."""
+    """Number of words that a passage shares with the one before, so that fewer sentences are cut."""
     encoder: str = "packaged"
     """Sentence-embedding model: `packaged` (all-MiniLM-L6-v2 from PyPI), `none`, or a model folder (mean-pooled)."""
     k1: float = Field(1.5, gt=0)

@@ -9,8 +9,8 @@ class Serving(Section):
     """Limits of one request, and of all requests together, to the server."""
 
     concurrent: int = Field(4, ge=1)
-    """Number of answers generated at once, each on a thread with its share of the cores; a request with `seed` runs
-    alone."""
+    """Number of answers generated at once, each on a thread with its share of the cores; an answer sampled with
+    `seed` runs alone."""
     waiting: int = Field(8, ge=0)
     """Maximum number of requests that wait for their turn; further ones are answered 429 with Retry-After."""
     new_tokens: int = Field(512, ge=1)

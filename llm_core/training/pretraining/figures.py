@@ -26,13 +26,17 @@ LOSS = "heldout_bits_per_byte"
 def settings_of(
     params: Params, tokens: int, launch: TrainingLaunch, *changes: tuple[str, dict[str, Any], str]
 ) -> dict[str, Any]:
-    """The whole params of a run that sees `tokens` tokens, rounded to whole steps.
+    """The sections of params that the pretraining verb reads, for a run that sees `tokens` tokens, in whole steps.
 
     `launch` says which processes train. `changes` are (section, its overrides, what params.yaml calls them).
     Raises UserError for a key that the section does not have, or where no batch size is set to count steps by.
     """
-    settings = params.model_dump(mode="json")
-    settings["launch"]["pretraining"] = launch.model_dump(mode="json")
+    settings: dict[str, Any] = {
+        "seed": params.seed,
+        "launch": {"pretraining": launch.model_dump(mode="json")},
+        "model": params.model.model_dump(mode="json"),
+        "pretraining": params.pretraining.model_dump(mode="json"),
+    }
     for section, values, where in changes:
         _override(settings[section], values, where)
     batch = settings["pretraining"]["batch_tokens"]

@@ -39,7 +39,7 @@ def train_rung(params: Params, name: str, tokens: Path, tokenizer: Path, out: Pa
 
 
 def rung_settings(params: Params, name: str) -> dict[str, Any]:
-    """The whole params of a rung: those of the project with the ladder's and the rung's overrides."""
+    """The params of a rung's training: those of the project with the ladder's and the rung's overrides."""
     if name not in params.scaling.rungs:
         raise UserError(f"scaling.rungs has no '{name}' (it has {', '.join(params.scaling.rungs) or 'none'})")
     rung = params.scaling.rungs[name]

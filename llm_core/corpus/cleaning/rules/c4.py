@@ -23,6 +23,7 @@ class C4(Rule):
     THRESHOLDS: ClassVar[dict[str, str]] = {"too_few_sentences": "min_num_sentences"}
 
     rule: Literal["c4"] = "c4"
+    """Name of the rule."""
     remove_citations: bool = True
     """Remove citation marks such as [1], [edit] and [citation needed]."""
     filter_no_terminal_punct: bool = True
