@@ -17,13 +17,14 @@ import numpy as np
 
 from llm_core.corpus.cleaning.batch import Batch
 from llm_core.corpus.cleaning.token_memo import Tokens, join, shared_words
+from llm_core.kernels.arrays import Floats, Ints
 from llm_core.params.languages import known_code
 from llm_core.params.quality import Rule
 
 GROUP_BYTES = 1 << 19
 SNIFFED = 2000  # characters of a document of unknown language whose script is looked at
 Verdict = tuple[str | None, float, str | None]  # reason (None: kept), figure, the text where the rule changed it
-Judged = tuple[list[str | None], np.ndarray, list[str | None] | None]  # reasons, figures, changed texts if any
+Judged = tuple[list[str | None], Floats, list[str | None] | None]  # reasons, figures, changed texts if any
 Judge = Callable[[Tokens], Judged]
 
 
@@ -122,6 +123,6 @@ def _speaks(language: str | None, batch: Batch, row: int) -> bool:
     return 2 * sum(char < "\u0250" or "\u1e00" <= char <= "\u1eff" for char in letters) >= len(letters)
 
 
-def room(t: Tokens) -> tuple[np.ndarray, np.ndarray]:
-    """Where a kernel writes: int64 [documents], 0 for kept; float64 [documents], NaN for no figure."""
+def room(t: Tokens) -> tuple[Ints, Floats]:
+    """Arrays that a kernel writes to: codes, int64 [documents], 0 for kept; figures, float64 [documents], NaN."""
     return np.zeros(len(t.bounds) - 1, np.int64), np.full(len(t.bounds) - 1, np.nan)
