@@ -74,7 +74,7 @@ def _quality(
             letters += lengths[token]
         if flag & ALPHA:
             alphabetic += 1
-        if distinct < limits[8]:  # more of them make no difference
+        if distinct < limits[8]:  # more stop words make no difference
             for number in range(len(stop_words)):
                 if hashes[token] == stop_words[number] and not found >> np.uint64(number) & np.uint64(1):
                     found |= np.uint64(1) << np.uint64(number)
@@ -142,7 +142,8 @@ def _count(data: Bytes, begin: int, end: int) -> tuple[int, int, int, int, int]:
 
 @njit()
 def _line(data: Bytes, begin: int, end: int) -> tuple[bool, bool]:
-    """Whether a line begins with a bullet or hyphen, whether it ends in an ellipsis; whitespace around it aside."""
+    """Whether a line begins with a bullet or hyphen, and whether it ends in an ellipsis, apart from whitespace around
+    it."""
     left, right = strip(data, begin, end)
     if left == right:
         return False, False

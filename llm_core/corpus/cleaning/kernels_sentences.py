@@ -56,7 +56,7 @@ def sum_sentences(data: Bytes, bounds: Ints, starts: Ints, ends: Ints, chunks: I
 def _outer(
     data: Bytes, begin: int, end: int, low: int, high: int, starts: Ints, ends: Ints, first: Ints, flags: Bytes
 ) -> int:
-    """1 where whitespace behind the last mark is a token that begins a sentence (removed citations leave such)."""
+    """1 where whitespace after the last mark is a token that begins a sentence (removed citations leave it), else 0."""
     ended = False
     for token in range(first[low], first[high]):
         flag = flags[token]

@@ -90,7 +90,7 @@ def hash_bytes(data: Bytes, begin: int, end: int) -> np.uint64:
 
 @njit()
 def finish(value: np.uint64) -> np.uint64:
-    """Spread a hash's entropy over all its bits; never 0, which marks an empty place in tables."""
+    """Spread a hash's entropy over all its bits; never 0, which marks an empty slot of a table."""
     value = (value ^ (value >> SHIFT)) * BASE
     value = (value ^ (value >> SHIFT)) * MIX
     return (value ^ (value >> SHIFT)) | ONE

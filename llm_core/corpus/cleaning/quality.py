@@ -8,7 +8,7 @@ the processor's cache holds.
 
 The published rules are for English: their word counts come from spaCy's English tokenizer, which takes a Chinese text
 for one word, and their stop words are English. A rule judges documents in its own language (`language`) only; what
-happens to the others is said by `cleaning.other_languages`.
+happens to the others is set by `cleaning.other_languages`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,8 +22,8 @@ from llm_core.params.languages import known_code
 from llm_core.params.quality import Rule
 
 GROUP_BYTES = 1 << 19
-SNIFFED = 2000  # characters of a document of unknown language whose script is looked at
-Verdict = tuple[str | None, float, str | None]  # reason (None: kept), figure, the text where the rule changed it
+SNIFFED = 2000  # characters whose script is looked at in a document of unknown language
+Verdict = tuple[str | None, float, str | None]  # reason (None: kept), figure, the new text if the rule changed it
 Judged = tuple[list[str | None], Floats, list[str | None] | None]  # reasons, figures, changed texts if any
 Judge = Callable[[Tokens], Judged]
 
@@ -108,7 +108,7 @@ def _groups(batch: Batch, chosen: list[int]) -> Iterator[list[int]]:
 
 
 def _speaks(language: str | None, batch: Batch, row: int) -> bool:
-    """Whether a document is in a language, None being any.
+    """Whether a document is in a language; None stands for any.
 
     Where no source declares the language and no step `language` found it, a text counts as English unless most of its
     letters are of another script than Latin.

@@ -3,9 +3,9 @@
 
 datatrove counts words with spaCy, which takes off prefixes and suffixes by turns and then cuts at infixes, by regular
 expressions over classes of characters. The same loop is implemented here for ASCII, Latin, Greek and Cyrillic letters
-and curly quotes. What is of other characters or longer, might be an address, or holds more than a plain token of
-spaCy's table of special cases, is left to spaCy itself (`words.py`), so that nothing is guessed. Both agree on every
-chunk of a corpus and on random ones (tests, docs/explanation/cleaning.md).
+and curly quotes. A chunk that has other characters, is longer, might be an address, or holds more than a plain token of
+spaCy's table of special cases is left to spaCy itself (`token_memo.py`), so that nothing is guessed. Both agree on
+every chunk of a corpus and on random ones (tests, docs/explanation/cleaning.md).
 
 The tables are read from the installed spaCy; nothing of it is copied here.
 """
@@ -26,16 +26,15 @@ from llm_core.runtime.compilation import njit
 
 LOWER, UPPER, DIGIT, SUFFIX, QUOTE, BEFORE_STOP, KNOWN, PREFIX = (1 << bit for bit in range(8))  # a character's traits
 LETTER = LOWER | UPPER
-LONGEST = 64  # code points of a chunk that is split here
+LONGEST = 64  # maximum code points of a chunk that is split here
 MOST_TOKENS = 20
 ALONE = np.uint64(1)  # marks the key of a special case that leaves a token as it is
 WORD, ALPHA, PUNCT, SENTENCE_END = 1, 2, 4, 8  # flags of a token
 
 
 def character_classes(tokenizer: Any) -> tuple[Bytes, Ints]:
-    """Traits of each code point below 0x3000 by what the tokenizer's expressions say of it (uint8; 0: ask spaCy).
-
-    And the units that it takes off numbers, their ASCII characters as digits of base 256 (int64).
+    """Traits of each code point below 0x3000 by the tokenizer's expressions, uint8 [0x3000] (0: ask spaCy); and the
+    units that it takes off numbers, their ASCII characters as digits of base 256, int64 [units].
     """
     from spacy.lang.char_classes import ALPHA_LOWER, ALPHA_UPPER, LIST_CURRENCY, LIST_UNITS
 

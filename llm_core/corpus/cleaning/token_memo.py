@@ -1,9 +1,9 @@
 """Tokens of whole batches, by a memo from whitespace chunk to tokens.
 
-The rules count words as datatrove does: with spaCy's English tokenizer, which decides each whitespace chunk by itself
+The rules count words as datatrove does: with spaCy's English tokenizer, which splits each whitespace chunk by itself
 (its special cases may span chunks only where they could not change anything). So a chunk is split once, by
-`splitting.py` or, where that is unsure, by spaCy, and then found in a hash table. Splitting the documents that follow
-costs a scan for whitespace and a look-up a word.
+`splitting.py` or, where that is unsure, by spaCy, and then found in a hash table. Splitting later documents
+costs a scan for whitespace and a look-up per word.
 
 A token is three numbers: hash of its characters, length in code points, flags. The memo holds at most `entries`
 chunks and starts afresh when it is full: about 100 bytes a chunk. Chunks are distinguished by a 64-bit hash.
@@ -37,7 +37,7 @@ from llm_core.runtime.compilation import njit
 # LONGEST_MARKS where one of its ends is mostly marks (a prefix or suffix has a mark in at least each third character).
 LONGEST_CHUNK, LONGEST_MARKS, ENDING = 10_000, 256, 60
 ROOM = 1 << 16
-AHEAD = 4  # zero bytes after the last document, so that kernels may look ahead
+AHEAD = 4  # zero bytes after the last document, so that kernels may read ahead
 
 
 @dataclass
@@ -106,7 +106,7 @@ class Words:
         chunks, starts, ends, names = _find_chunks(data, bounds)
         found = np.empty((len(starts), 2), np.int32)  # first token in the memo, number of tokens
         done = 0
-        while done < len(starts):  # grow the memo as it fills, some thousand chunks at a time
+        while done < len(starts):  # some thousand chunks at a time, so that the memo can grow in between
             self._grow()
             more = min(ROOM // 2, len(starts) - done)
             unknown = np.empty(more, np.int64)
@@ -259,7 +259,7 @@ def _find_chunks(data: Bytes, bounds: Ints) -> tuple[Ints, Ints, Ints, Hashes]:
     """The chunks of documents: first chunk of each document (int64 [documents + 1]), where each chunk begins and ends
     in `data` (int64 [chunks] both), and the hash by which it is known (uint64 [chunks])."""
     chunks = np.zeros(len(bounds), np.int64)
-    most = len(data) // 2 + len(bounds)  # a page of memory that is not written to costs nothing
+    most = len(data) // 2 + len(bounds)  # pages of memory that are never written cost nothing
     starts, ends, names = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.uint64)
     count = 0
     for document in range(len(bounds) - 1):
