@@ -1,4 +1,4 @@
-"""Finding documents by what a person knows of them: an id, a URL, a domain, a hash, or words of the text."""
+"""Finding documents by what a person knows about them: an id, a URL, a domain, a hash, or words of the text."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from llm_core.corpus.takedowns import host_spellings, plain_url, text_hash
 from llm_core.errors import UserError
 from llm_core.lineage.index import Index
 
-PHRASE_WORDS = 64  # words of a quoted text that are searched for; more would not find it better
+PHRASE_WORDS = 64  # maximum number of words of a quoted text that are searched for; more would not improve the result
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,12 @@ class Hit:
 
 
 def by_id(index: Index, identifier: str) -> list[Hit]:
-    """The document of that id; else those that their sources call so; else, from eight digits on, ids that begin so."""
+    """The document with that id; else those that have it as their source's own key; else, from eight digits on, ids
+    that begin with it."""
     if index.rows("documents", "id = ?", [identifier]):
         return [Hit(identifier)]
-    own = "json_extract_string(metadata, '$.source_id') = ?"  # a scan: fetch makes ids of our own and notes these
+    # A scan: fetch computes ids of its own, and keeps those of the source in the metadata.
+    own = "json_extract_string(metadata, '$.source_id') = ?"
     named = index.rows("documents", own, [identifier], "id")
     if named:
         return [Hit(row["id"]) for row in named]
@@ -35,9 +37,9 @@ def by_id(index: Index, identifier: str) -> list[Hit]:
 
 
 def by_url(index: Index, url: str) -> list[Hit]:
-    """Documents fetched from that address, in another spelling too (http, letter case of the host, a last slash)."""
+    """Documents fetched from that address, also in another spelling (http, letter case of the host, a final slash)."""
     found = index.rows("urls", "url = ?", [url], "id")
-    if not found:  # a scan: tables are sorted by the address as the source gave it
+    if not found:  # a scan, because tables are sorted by the address as the source wrote it
         last = plain_url(url).rpartition("/")[2]
         rows = index.rows("urls", "contains(url, ?) OR contains(url, '%') OR contains(url, '/.')", [last], "id")
         found = [row for row in rows if plain_url(row["url"]) == plain_url(url)]
@@ -70,7 +72,7 @@ def by_text(index: Index, text: str, limit: int = 10) -> list[Hit]:
         return same
     words = _words(text)
     if not words:
-        raise UserError("--text: holds no word to search for")
+        raise UserError("--text: contains no word to search for")
     searcher = index.text.searcher()
     schema = index.text.schema
     terms = [tantivy.Query.term_query(schema, "text", word) for word in dict.fromkeys(words[:PHRASE_WORDS])]
@@ -85,5 +87,5 @@ def by_text(index: Index, text: str, limit: int = 10) -> list[Hit]:
 
 
 def _words(text: str) -> list[str]:
-    """Words as tantivy's default tokenizer cuts them: alphanumeric runs, lower case, shorter than 40 bytes."""
+    """Words as tantivy's default tokenizer splits them: alphanumeric runs, lower case, shorter than 40 bytes."""
     return [word for word in re.findall(r"[^\W_]+", text.lower()) if len(word.encode()) < 40]
