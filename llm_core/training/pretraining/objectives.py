@@ -1,4 +1,4 @@
-"""From the loader's rows to what a family is trained on: next token, masked tokens, corrupted spans.
+"""From the loader's rows to a family's training inputs: next token, masked tokens, corrupted spans.
 
 Next token is the loader's batch as it is. Masked: BERT's 80/10/10 rule (Devlin et al. 2019,
 arXiv:1810.04805). Spans: T5's random spans (Raffel et al. 2020, arXiv:1910.10683, section 3.1.4): noise
@@ -31,7 +31,7 @@ class Inputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Corruption:
-    """What masked and span objectives need to know."""
+    """Settings of the masked and span objectives."""
 
     objective: Objective
     seed: int
