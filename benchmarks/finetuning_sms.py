@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from llm_core.params import load
-from llm_core.training.finetuning.calibration import macro_f1_interval
+from llm_core.training.finetuning.calibration import bootstrapped, macro_f1
 from llm_core.training.finetuning.data.stage import prepare
 from llm_core.training.finetuning.rows import read_rows
 from llm_core.training.finetuning.stage import finetune
@@ -83,7 +83,7 @@ def main() -> None:
                 began = time.process_time()
                 decided["peer"] = peer(rows, labels, params.seed)
                 found["peer"] = {
-                    "macro_f1": macro_f1_interval(truth, decided["peer"], params.seed),
+                    "macro_f1": bootstrapped(macro_f1, truth, decided["peer"], params.seed),
                     "cpu_seconds": round(time.process_time() - began, 1),
                 }
             began = time.process_time()

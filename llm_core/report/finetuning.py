@@ -43,6 +43,9 @@ def _model(folder: Path, metrics: Row) -> Iterator[Block]:
     if method is None:
         yield Block("note", f"{metrics['method']} is a method that is not installed here; its figures have no titles.")
     yield Block("table", list(_before_after(metrics, method)))
+    if compared := list(_beside_baselines(metrics, method)):
+        yield Block("text", "Beside baselines on the same test rows, with 95 % intervals.")
+        yield Block("table", compared)
     changes = list(_changes(metrics, method))
     if changes:
         yield Block("table", changes)
@@ -74,6 +77,8 @@ def _before_after(metrics: Row, method: Method | None) -> Iterator[Row]:
         values = {"before": _figure(before.get(name)), "after": _figure(after.get(name))}
         yield {"figure": _title(method, name), **values, "baseline": None}
     for name, value in metrics.get("baseline", {}).items():
+        if _is_model(value):
+            continue
         yield {"figure": _title(method, name), "before": None, "after": None, "baseline": _figure(value)}
     for name in ("temperature", "calibration_error"):
         value = metrics.get(name)
@@ -86,6 +91,29 @@ def _before_after(metrics: Row, method: Method | None) -> Iterator[Row]:
             }
         elif value is not None:
             yield {"figure": _title(method, name), "before": None, "after": _figure(value), "baseline": None}
+
+
+def _beside_baselines(metrics: Row, method: Method | None) -> Iterator[Row]:
+    """A row for each model and a column for each figure, where baselines have figures by the model's own names."""
+    known = {_title(method, name): value for name, value in metrics.get("baseline", {}).items() if _is_model(value)}
+    if not known:
+        return
+    models = known | {"before finetuning": metrics["before"], "after finetuning": metrics["after"]}
+    names = sorted({figure for value in known.values() for figure in value})
+    for model, figures in models.items():
+        yield {"model": model} | {_title(method, name): _with_interval(figures.get(name)) for name in names}
+
+
+def _is_model(value: Any) -> bool:
+    """Whether a baseline is several figures by name, and not one figure."""
+    return isinstance(value, dict) and not value.keys() & {"mean", "value"}
+
+
+def _with_interval(value: Any) -> str | None:
+    """`0.8500 (0.8000 to 0.9000)`; as `_figure` shows it where there is no interval."""
+    if not isinstance(value, dict) or value.get("low") is None or value.get("high") is None:
+        return _figure(value)
+    return f"{value.get('mean', value.get('value')):.4f} ({value['low']:.4f} to {value['high']:.4f})"
 
 
 def _changes(metrics: Row, method: Method | None) -> Iterator[Row]:

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from llm_core.models.family import Kind
 from llm_core.params.finetuning import Data, Training
+from llm_core.training.finetuning.heads import GENERATION, Head
 
 if TYPE_CHECKING:
     from llm_core.training.finetuning.data.factbook import Facts
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Figures = dict[str, Any]
 Messages = list[dict[str, str]]
-Head = Literal["generation", "classification", "encoder"]
 SIDES = ("train", "heldout", "test")
 
 
@@ -79,15 +79,16 @@ class Method:
     """Train and save to `job.trained`; returns what `training.train` does, with `data` (counts of rows by side)."""
     measure: Callable[[Job, Any], Figures]
     """Figures of a model on the test rows. `items` (scores by item) and `samples` do not enter metrics.json."""
-    head: Head = "generation"
-    """Head of the model that is trained."""
+    head: Head = GENERATION
+    """Head of the model that is trained: one of `heads.py`, or one that the method's module defines."""
     labels: Callable[[Job], list[str] | None] = lambda job: None
-    """Labels of a classification head; one label makes a reward model."""
+    """Labels of the head, where it has some; one label of a classification head makes a reward model."""
     finish: Callable[[Job, Any, Figures, Path], Figures] = lambda job, model, figures, folder: {}
     """More figures from `before` and `after`, and files in the model's folder. A `confusion.csv` (actual, predicted)
     and a `reliability.csv` (confidence, accuracy, rows) are shown by the report."""
     baseline: Callable[[Job], Figures] = lambda job: {}
-    """Figures that need no model, on the same test rows."""
+    """Figures that need no model, on the same test rows: name of a baseline -> its figures, by the names of the
+    model's own; or one figure alone."""
     default_rows: Callable[[Facts], dict[str, list[Row]]] | None = None
     """Rows by side, made from the World Factbook; None where the method has no default data."""
     other_data: str = ""

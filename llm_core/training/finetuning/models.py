@@ -15,31 +15,18 @@ from llm_core.errors import UserError, require_known
 from llm_core.models.family import Kind
 from llm_core.params.finetuning import Training
 from llm_core.runtime.memory import map_large_blocks
+from llm_core.training.finetuning.heads import Head
 
 NF4_WIDTH = 64  # block of NF4: layers' widths must be multiples of it
 
 
-def load(folder: Path, head: str, kind: Kind, labels: list[str] | None = None, four_bit: bool = False) -> Any:
-    """A model of `folder` in float32 with a `generation` or `classification` head (one label: a reward model), or none
-    (`encoder`).
-    """
+def load(folder: Path, head: Head, kind: Kind, labels: list[str] | None = None, four_bit: bool = False) -> Any:
+    """A model of `folder` in float32 with `head`, for `labels` or for those that its config states."""
     import transformers
 
-    options: dict[str, Any] = {"dtype": torch.float32}
-    if head == "classification":
-        cls = transformers.AutoModelForSequenceClassification
-        if labels is not None:
-            options |= {
-                "num_labels": len(labels),
-                "id2label": dict(enumerate(labels)),
-                "label2id": {label: number for number, label in enumerate(labels)},
-                "problem_type": "single_label_classification" if len(labels) > 1 else None,
-            }
-    elif head == "encoder":
-        cls = transformers.AutoModel
-    else:
-        cls = transformers.AutoModelForSeq2SeqLM if kind == "encoder-decoder" else transformers.AutoModelForCausalLM
-    fresh = fresh_layers(folder, cls) if head == "classification" else []
+    cls = head.model_class(kind)
+    options: dict[str, Any] = {"dtype": torch.float32} | (head.options(labels) if labels is not None else {})
+    fresh = fresh_layers(folder, cls) if head.fresh else []
     if four_bit:
         options["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=True,
@@ -56,12 +43,11 @@ def load(folder: Path, head: str, kind: Kind, labels: list[str] | None = None, f
     try:
         model = cls.from_pretrained(folder, **options)
     except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: cannot be loaded for {head} ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{folder}: cannot be loaded for {head.name} ({str(error).splitlines()[0]})") from None
     finally:
         transformers.logging.set_verbosity(verbosity)
     model.fresh_layers = fresh
-    if head == "encoder" and getattr(model, "pooler", None) is not None:
-        model.pooler = None  # BERT's, that a masked model's checkpoint lacks; means over tokens do not pass it
+    head.adjust(model)
     if four_bit:
         for module in model.modules():
             if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -117,7 +103,7 @@ def choose_adapter(params: Training, config: Any) -> str:
     raise UserError(f"adapter qlora: {reason}; set adapter=lora, or qlora_fallback=true to do so by itself")
 
 
-def add_adapter(model: Any, params: Training, task: str) -> Any:
+def add_adapter(model: Any, params: Training, task: str | None) -> Any:
     """Wrap `model` with trainable low-rank adapters; layers that the checkpoint lacked train whole beside them."""
     from peft import LoraConfig, get_peft_model
 

@@ -25,6 +25,7 @@ from llm_core.runtime.progress import log, report
 from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tracking.runs import Run, run
 from llm_core.training.finetuning.conversation import load_tokenizer
+from llm_core.training.finetuning.heads import ENCODER, GENERATION
 from llm_core.training.finetuning.model_kinds import read_config
 from llm_core.training.finetuning.registry import check_applies
 from llm_core.training.finetuning.registry import method as find_method
@@ -125,18 +126,17 @@ def _train(
         rows = rows | {"heldout": sample_rows(rows["heldout"], section.heldout_rows, seed)}
     job = Job(method, model, kind, adapter, rows, section, seed, scratch, current, tokenizer)
     job.base = _start(job)
-    head, labels = room.head, room.labels(job)
     figures: dict[str, Any] = {"test_rows_too_long": _leave_out_unaskable(job)}
     started = scratch / "before.json"
     if folder is not None:
         if not started.exists():
-            write_json(started, room.measure(job, job.load_base(head, labels)))
+            write_json(started, room.measure(job, job.load_base()))
         figures["before"] = json.loads(started.read_text())
     result = room.finetune(job)
     if folder is None:
         return {}
     gc.collect()  # the trainer and its model hold each other; the export is to find their memory free
-    final = export(job, head, labels, folder)
+    final = export(job, folder)
     figures["after"] = room.measure(job, final)
     samples = {when: figures[when].pop("samples", []) for when in ("before", "after")}
     figures |= room.finish(job, final, figures, folder)
@@ -181,18 +181,19 @@ def _leave_out_unaskable(job: Any) -> int:
     return fits.count(False)
 
 
-def export(job: Any, head: str, labels: list[str] | None, folder: Path) -> Any:
+def export(job: Any, folder: Path) -> Any:
     """Write the trained model (merged) and tokenizer into `folder`, and load it again.
 
     The calibration etc. that a method adds to the config is written by its `finish`.
     """
     from llm_core.training.finetuning import models
 
+    room = find_method(job.method)
     if job.adapter == "full":
-        model = models.load(job.trained, head, job.kind, labels)
+        model = models.load(job.trained, room.head, job.kind, room.labels(job))
     else:
         shutil.copytree(job.trained, folder / "adapter", ignore=shutil.ignore_patterns("*.bin", "checkpoint-*", "*.md"))
-        model = models.merge(job.load_base(head, labels), job.trained)
+        model = models.merge(job.load_base(), job.trained)
     model.config.pad_token_id = job.tokenizer.pad_token_id
     if getattr(model, "generation_config", None) is not None and job.tokenizer.eos_token_id is not None:
         model.generation_config.pad_token_id = job.tokenizer.pad_token_id
@@ -201,7 +202,7 @@ def export(job: Any, head: str, labels: list[str] | None, folder: Path) -> Any:
     job.tokenizer.save_pretrained(folder)
     del model
     gc.collect()  # one whole model in memory at a time, or QLoRA's export needs more than its training
-    loaded = models.load(folder, head, job.kind)
+    loaded = models.load(folder, room.head, job.kind)
     if not sum(file.stat().st_size for file in folder.glob("*.safetensors")):
         raise UserError(f"{folder}: the export holds no weights")
     return loaded
@@ -216,8 +217,7 @@ def _start(job: Any) -> Path:
         return Path(job.base)
     grown: Path = job.scratch / "start"
     if not (grown / COMPLETE).exists() and job.main:
-        head = "generation" if job.kind != "encoder" else "classification"
-        model = models.load(job.base, head, job.kind)
+        model = models.load(job.base, GENERATION if job.kind != "encoder" else ENCODER, job.kind)
         model.resize_token_embeddings(len(job.tokenizer))
         model.config.pad_token_id = job.tokenizer.pad_token_id
         model.save_pretrained(grown)

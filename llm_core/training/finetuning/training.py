@@ -19,6 +19,7 @@ from llm_core.runtime.progress import log, task
 from llm_core.tracking.runs import Run
 from llm_core.training.deepspeed_ops import ensure_ops, unname_buffer
 from llm_core.training.finetuning.models import add_adapter, count_parameters, load
+from llm_core.training.finetuning.registry import method as find_method
 
 Row = dict[str, Any]
 COMPLETE = "complete"  # marker in a checkpoint's folder
@@ -44,21 +45,24 @@ class Job:
         """Whether this process is the one that measures and writes."""
         return os.environ.get("RANK", "0") == "0"
 
-    def load_base(self, head: str, labels: list[str] | None = None) -> Any:
-        """The base model as this job trains it, before adapters; fresh weights (a head) follow the seed."""
+    def load_base(self) -> Any:
+        """The base model with the method's head, before adapters; fresh weights (a head) follow the seed."""
         import transformers
 
+        room = find_method(self.method)
         transformers.set_seed(self.seed)
-        model = load(self.base, head, self.kind, labels, four_bit=self.adapter == "qlora")
+        model = load(self.base, room.head, self.kind, room.labels(self), four_bit=self.adapter == "qlora")
         model.config.pad_token_id = self.tokenizer.pad_token_id
         return model
 
-    def adapt(self, model: Any, task_type: str) -> Any:
+    def adapt(self, model: Any) -> Any:
         """`model` with this job's adapters, or as it is."""
         import transformers
 
         transformers.set_seed(self.seed)
-        return model if self.adapter == "full" else add_adapter(model, self.params, task_type)
+        if self.adapter == "full":
+            return model
+        return add_adapter(model, self.params, find_method(self.method).head.task_type(self.kind))
 
     @property
     def trained(self) -> Path:

@@ -7,7 +7,7 @@ The method says which layouts of rows it reads (`Method.layouts`). All rows of a
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from llm_core.errors import UserError
 from llm_core.params.finetuning import Data
 from llm_core.runtime.digests import short_hash
 from llm_core.runtime.progress import log
-from llm_core.training.finetuning.data.hub import PRESETS, read_hub
+from llm_core.training.finetuning.data.hub import PRESETS, known_presets, read_hub
 from llm_core.training.finetuning.data.labels import check_classes
 from llm_core.training.finetuning.data.readers import SPLITS, read_files
 from llm_core.training.finetuning.data.splits import check_sides, split_rows
@@ -26,8 +26,10 @@ from llm_core.training.finetuning.registry import method as find_method
 Row = dict[str, Any]
 
 
-def from_dataset(name: str, source: str, data: Data, seed: int) -> tuple[dict[str, list[Row]], dict[str, Any]]:
-    """(split, metrics) of the data set at `source` for the method `name`.
+def from_dataset(
+    name: str, source: str, data: Data, seed: int, packaged: Iterable[tuple[str, Row]] | None = None
+) -> tuple[dict[str, list[Row]], dict[str, Any]]:
+    """(split, metrics) of the data set at `source` for the method `name`; `packaged` has its rows where no file has.
 
     Raises UserError that names the first bad row where too many rows are bad. `rows_in` of the metrics is the sum of
     the rows of all sides, bad rows, duplicates and rows that were not drawn.
@@ -45,7 +47,9 @@ def from_dataset(name: str, source: str, data: Data, seed: int) -> tuple[dict[st
     seen: set[str] = set()
     total = duplicates = 0
     layout: str | None = data.format if data.format != "auto" else None
-    for place, side, raw in sorted(_raw(source, preset, counts), key=lambda item: SIDES.index(item[1] or "train")):
+    for place, side, raw in sorted(
+        _raw(source, preset, counts, packaged), key=lambda item: SIDES.index(item[1] or "train")
+    ):
         total += 1
         if "__error__" in raw:
             bad.append(f"{place}: {raw['__error__']}")
@@ -99,7 +103,7 @@ def check_source(name: str, data: Data) -> None:
     if (Path(data.path) / "train" / "documents").is_dir():
         return
     layouts = _allowed(name, find_method(name), data)
-    for place, _, raw in _raw(data.path, None, Counter()):
+    for place, _, raw in _raw(data.path, None, Counter(), None):
         if "__error__" in raw:
             continue
         row = _renamed(raw, data.columns, place)
@@ -139,13 +143,18 @@ def _convert(layouts: dict[str, Layout], layout: str | None, raw: Row, data: Dat
     raise ValueError(f"none of the known layouts ({shapes})")
 
 
-def _raw(source: str, preset: Row | None, counts: Counter[str]) -> Iterator[tuple[str, str | None, Row]]:
+def _raw(
+    source: str, preset: Row | None, counts: Counter[str], packaged: Iterable[tuple[str, Row]] | None
+) -> Iterator[tuple[str, str | None, Row]]:
     """(place, side that the data set states, row) of a preset, a file or a folder."""
+    if packaged is not None:
+        yield from ((place, None, row) for place, row in packaged)
+        return
     if preset:
         yield from ((place, None, row) for place, row in read_hub(preset))
         return
     if not Path(source).exists():
-        raise UserError(f"{source}: no such file or folder, nor a preset ({', '.join(PRESETS)})")
+        raise UserError(f"{source}: no such file or folder, nor a preset ({known_presets()})")
     for place, side, raw in read_files(source, counts):
         stated = raw.get("split")
         yield place, side or (SPLITS.get(stated.lower()) if isinstance(stated, str) else None), raw

@@ -17,7 +17,8 @@ def prepare(name: str, out: Path, params: Params, source: str | None = None) -> 
     """Write the rows of the run (or method) `name` into `out`; returns the metrics.
 
     `source`, by default the run's `data.path`, is a `split` folder of documents (then the Factbook's fields become
-    rows), or a data set: a file, a folder of files, or the name of a preset (see `hub.py`).
+    rows), or a data set: a file, a folder of files, or the name of a preset (see `hub.py` and
+    `packaged.py`).
     """
     run = params.finetuning.run(name)
     source = source or run.data.path
@@ -25,8 +26,10 @@ def prepare(name: str, out: Path, params: Params, source: str | None = None) -> 
         split, metrics = from_factbook(run.method, source, run.data, params.seed)
     else:
         from llm_core.training.finetuning.data.dataset import from_dataset
+        from llm_core.training.finetuning.data.packaged import PACKAGED, read_packaged
 
-        split, metrics = from_dataset(run.method, source, run.data, params.seed)
+        packaged = read_packaged(source, params) if source in PACKAGED else None
+        split, metrics = from_dataset(run.method, source, run.data, params.seed, packaged)
     metrics |= {f"{side}_rows": len(rows) for side, rows in split.items()}
     with output_folder(out) as folder:
         write_rows(folder, split)

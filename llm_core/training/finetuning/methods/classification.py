@@ -1,8 +1,9 @@
 """Text classification: a softmax head on an encoder, decoder or encoder-decoder, with calibrated confidence.
 
 The confidence is calibrated by one temperature that is fitted on the held-out rows and kept in the config as
-`classification_temperature`. It changes no decision. Reported: accuracy, macro-F1 with its bootstrap interval, expected
-calibration error, confusion matrix, reliability.
+`classification_temperature`. It changes no decision. Reported: accuracy and macro-F1 with intervals, also of the most
+frequent label and of logistic regression over TF-IDF features; expected calibration error, confusion matrix,
+reliability.
 """
 
 import csv
@@ -15,6 +16,7 @@ from llm_core.errors import UserError
 from llm_core.params.finetuning import Data, Training
 from llm_core.runtime.digests import short_hash
 from llm_core.training.finetuning.data.labels import label_of
+from llm_core.training.finetuning.heads import CLASSIFICATION
 from llm_core.training.finetuning.method import Figure, Layout, Method, Row, first, text
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from llm_core.training.finetuning.training import Job
 
 TEXT_FIELDS = ("text", "sentence", "content", "review", "message", "sms")
-LABEL_FIELDS = ("label", "category", "class", "topic", "section")
+LABEL_FIELDS = ("label", "category", "class", "topic", "section", "intent", "sentiment")
 EXCERPT = 240  # characters of a default row's text
 
 
@@ -97,14 +99,13 @@ def finetune(job: "Job") -> dict[str, Any]:
     from llm_core.training.finetuning.rows import names as names_of
     from llm_core.training.finetuning.training import arguments, train
 
-    names = labels(job)
-    number = {name: at for at, name in enumerate(names)}
+    names, number = labels(job), numbers(job)
     encoded = {side: encode(job, side) for side in ("train", "heldout")}
     data = {
         side: Dataset.from_list(
             [
-                {**row, "length": len(row["input_ids"]), "labels": number[of["label"]]}
-                for row, of in zip(rows, job.rows[side], strict=True)
+                {**row, "length": len(row["input_ids"]), "labels": int(label)}
+                for row, label in zip(rows, number[side], strict=True)
             ]
         )
         for side, (rows, _) in encoded.items()
@@ -122,7 +123,7 @@ def finetune(job: "Job") -> dict[str, Any]:
         )
         return loss / (num_items_in_batch if num_items_in_batch is not None else len(targets))
 
-    model = job.adapt(job.load_base("classification", names), "SEQ_CLS")
+    model = job.adapt(job.load_base())
     trainer = Trainer(
         model,
         # batches of like lengths would save padding, but length tells the label (spam is long): their loss jumps
@@ -141,26 +142,39 @@ def finetune(job: "Job") -> dict[str, Any]:
 
 
 def measure(job: "Job", model: Any) -> dict[str, Any]:
-    """Accuracy and macro-F1 (with a 95 % bootstrap interval) on the test rows."""
+    """Accuracy and macro-F1 on the test rows, with 95 % intervals."""
+    from llm_core.training.finetuning.calibration import label_figures, predict
+
+    truth = numbers(job)["test"]
+    decided = predict(model, encode(job, "test")[0], job.tokenizer.pad_token_id).argmax(1)
+    right = (decided == truth).astype(float).tolist()
+    return {**label_figures(truth, decided, job.seed), "items": {"accuracy": right}}
+
+
+def baseline(job: "Job") -> dict[str, Any]:
+    """The figures of the most frequent label, and of logistic regression over TF-IDF features."""
+    from llm_core.training.finetuning.baselines import classify_linearly, most_frequent, tfidf
+    from llm_core.training.finetuning.calibration import label_figures
+
+    truth = numbers(job)
+    features = tfidf({side: [row["text"] for row in rows] for side, rows in job.rows.items()})
+    decided = {
+        "most_frequent_label": most_frequent(truth["train"], len(truth["test"])),
+        "tfidf_logistic_regression": classify_linearly(features, truth, job.params.class_weights == "balanced"),
+    }
+    return {name: label_figures(truth["test"], answers, job.seed) for name, answers in decided.items()}
+
+
+def numbers(job: "Job") -> dict[str, Any]:
+    """Side -> the number of each row's label, int64 (rows,)."""
     import numpy as np
 
-    from llm_core.training.finetuning.calibration import macro_f1_interval, predict
-
-    names = labels(job)
-    truth = np.array([names.index(row["label"]) for row in job.rows["test"]])
-    logits = predict(model, encode(job, "test")[0], job.tokenizer.pad_token_id)
-    right = logits.argmax(1) == truth
-    return {
-        "accuracy": float(right.mean()),
-        "macro_f1": macro_f1_interval(truth, logits.argmax(1), job.seed),
-        "items": {"accuracy": right.astype(float).tolist()},
-    }
+    number = {name: at for at, name in enumerate(labels(job))}
+    return {side: np.array([number[row["label"]] for row in rows], np.int64) for side, rows in job.rows.items()}
 
 
 def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Calibrate on held-out rows; write confusion.csv, reliability.csv and reliability.png, and the temperature."""
-    import numpy as np
-
     from llm_core.training.finetuning.calibration import (
         fit_temperature,
         plot_reliability,
@@ -170,18 +184,17 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
     )
 
     names, pad = labels(job), job.tokenizer.pad_token_id
-    held = np.array([names.index(row["label"]) for row in job.rows["heldout"]])
-    temperature = fit_temperature(predict(model, encode(job, "heldout")[0], pad), held)
+    known = numbers(job)
+    temperature = fit_temperature(predict(model, encode(job, "heldout")[0], pad), known["heldout"])
     model.config.classification_temperature = temperature
     model.config.save_pretrained(folder)
     logits = predict(model, encode(job, "test")[0], pad)
-    truth = [names.index(row["label"]) for row in job.rows["test"]]
-    decided = logits.argmax(1)
+    truth, decided = known["test"], logits.argmax(1)
     with open(folder / "confusion.csv", "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["actual", "predicted"])
         writer.writerows((names[one], names[other]) for one, other in zip(truth, decided, strict=True))
-    raw, calibrated = (reliability(softmax(logits / heat), np.array(truth)) for heat in (1.0, temperature))
+    raw, calibrated = (reliability(softmax(logits / heat), truth) for heat in (1.0, temperature))
     with open(folder / "reliability.csv", "w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(["confidence", "accuracy", "rows"])
@@ -203,9 +216,10 @@ METHOD = Method(
     layouts={"classification": Layout("text, label", has_fields, convert)},
     finetune=finetune,
     measure=measure,
-    head="classification",
+    head=CLASSIFICATION,
     labels=labels,
     finish=finish,
+    baseline=baseline,
     default_rows=default_rows,
     compared=lambda row: str(row["text"]),
     chat=False,
@@ -214,6 +228,8 @@ METHOD = Method(
     figures={
         "accuracy": Figure("accuracy"),
         "macro_f1": Figure("macro-F1, 95 % bootstrap interval"),
+        "most_frequent_label": Figure("most frequent label"),
+        "tfidf_logistic_regression": Figure("TF-IDF with logistic regression"),
         "temperature": Figure("temperature of the confidence"),
         "calibration_error": Figure("expected calibration error"),
         "labels": Figure("labels"),

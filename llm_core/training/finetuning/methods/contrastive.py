@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from llm_core.params.finetuning import Data, Training
+from llm_core.training.finetuning.heads import ENCODER
 from llm_core.training.finetuning.method import Figure, Layout, Method, Row, first, text
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def finetune(job: "Job") -> dict[str, Any]:
             return (loss, {}) if return_outputs else loss
 
     trainer = Contrastive(
-        job.adapt(job.load_base("encoder"), "FEATURE_EXTRACTION"),
+        job.adapt(job.load_base()),
         args=TrainingArguments(
             **arguments(job, len(data["train"])),
             prediction_loss_only=True,
@@ -156,7 +157,7 @@ METHOD = Method(
     layouts={"retrieval": Layout("query (or question, anchor), passage (or positive, context)", has_fields, convert)},
     finetune=finetune,
     measure=measure,
-    head="encoder",
+    head=ENCODER,
     finish=finish,
     other_data="`llm-core encoder-data --in {source} --out FOLDER` makes pairs of documents",
     compared=lambda row: str(row["query"]),

@@ -49,7 +49,7 @@ def finetune(job: "Job") -> dict[str, Any]:
     pairs = {side: encode_pairs(job, side) for side in ("train", "heldout")}
     ordered = in_order(job, pairs)
     data = {side: Dataset.from_list([trl_row(pair) for pair in found]) for side, found in ordered.items()}
-    model = job.adapt(job.load_base("generation"), "CAUSAL_LM")
+    model = job.adapt(job.load_base())
     common = arguments(job, len(data["train"]), train_sampling_strategy="sequential")
     losses = {"sigmoid": 1.0} | ({"sft": job.params.sft_weight} if job.params.sft_weight else {})
     terms = {"loss_type": list(losses), "loss_weights": list(losses.values())}

@@ -87,7 +87,7 @@ def finetune(job: "Job") -> dict[str, Any]:
     data = {side: Dataset.from_list(value.rows) for side, value in encoded.items()}
     if not len(data["train"]) or not len(data["heldout"]):
         raise UserError(f"max_length {job.params.max_length}: no training or held-out row fits")
-    model = job.adapt(job.load_base("generation"), "CAUSAL_LM" if job.kind == "decoder" else "SEQ_2_SEQ_LM")
+    model = job.adapt(job.load_base())
     common = arguments(job, len(data["train"]))
     trainer: Any
     if job.kind == "decoder":

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from llm_core.params.finetuning import Training
 from llm_core.training.finetuning.data.layouts import PREFERENCES, prompt_text
+from llm_core.training.finetuning.heads import CLASSIFICATION
 from llm_core.training.finetuning.method import Figure, Method
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def finetune(job: "Job") -> dict[str, Any]:
         )
         for side, found in ordered.items()
     }
-    model = job.adapt(job.load_base("classification", labels(job)), "SEQ_CLS")
+    model = job.adapt(job.load_base())
     config = RewardConfig(
         **arguments(job, len(data["train"]), train_sampling_strategy="sequential"),
         max_length=job.params.max_length,
@@ -105,7 +106,7 @@ METHOD = Method(
     layouts=PREFERENCES,
     finetune=finetune,
     measure=measure,
-    head="classification",
+    head=CLASSIFICATION,
     labels=labels,
     finish=finish,
     default_rows=default_rows,

@@ -78,7 +78,7 @@ def finetune(job: "Job") -> dict[str, Any]:
         side: Dataset.from_list([{"prompt": asked(row), "answer": row["answer"]} for row in rows.values()])
         for side, rows in fitting.items()
     }
-    model = job.adapt(job.load_base("generation"), "CAUSAL_LM")
+    model = job.adapt(job.load_base())
     grpo = params.algorithm == "grpo"
     config_class, trainer_class = (trl.GRPOConfig, trl.GRPOTrainer) if grpo else (trl.RLOOConfig, trl.RLOOTrainer)
     config = config_class(
@@ -127,7 +127,7 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
 
     from llm_core.training.finetuning.scoring import answer_logps, generate, mean_and_error, paired, sample_rows
 
-    start = job.load_base("generation")
+    start = job.load_base()
     rows = sample_rows(job.rows["test"], min(64, job.params.scored_items), job.seed)
     transformers.set_seed(job.seed)
     prompts = [asked(row) for row in rows]
@@ -167,6 +167,7 @@ def _length(job: "Job", row: Row) -> int:
 def _reward_function(job: "Job") -> Any:
     """A function of TRL's signature: a verifiable reward, or a learned one that reads what it was trained to read."""
     from llm_core.training.finetuning.conversation import encode_conversation, load_tokenizer
+    from llm_core.training.finetuning.heads import CLASSIFICATION
     from llm_core.training.finetuning.methods.reward import rewards
     from llm_core.training.finetuning.models import load
     from llm_core.training.finetuning.registry import check_applies
@@ -185,7 +186,7 @@ def _reward_function(job: "Job") -> Any:
         raise UserError(
             f"finetuning.rlhf.reward '{name}': neither {', '.join(REWARDS)}, pattern:REGEX nor a model folder"
         )
-    model, tokenizer = load(Path(name), "classification", check_applies("reward", name)), load_tokenizer(name)
+    model, tokenizer = load(Path(name), CLASSIFICATION, check_applies("reward", name)), load_tokenizer(name)
     if model.config.num_labels != 1:
         raise UserError(
             f"finetuning.rlhf.reward '{name}': has {model.config.num_labels} labels; a reward model has one"

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from llm_core.errors import UserError
 from llm_core.params import Params
 from llm_core.training.finetuning import stage
+from llm_core.training.finetuning.heads import CLASSIFICATION, GENERATION
 from llm_core.training.finetuning.methods.instruction import Instruction
 from llm_core.training.finetuning.models import add_adapter, load
 from llm_core.training.finetuning.registry import check_applies, methods
@@ -117,11 +118,11 @@ def test_the_merged_export_equals_base_plus_adapter(adapter, family):
     metrics = run("instruction", family, adapter=adapter, learning_rate=0.05)
     assert Path("out/adapter/adapter_model.safetensors").is_file()
     ids = torch.tensor([[0, 40, 41, 42, 43]])
-    base = load(Path("base"), "generation", "decoder", four_bit=adapter == "qlora")
+    base = load(Path("base"), GENERATION, "decoder", four_bit=adapter == "qlora")
     with torch.no_grad():
         plain = base(input_ids=ids).logits
         both = PeftModel.from_pretrained(base, "out/adapter").eval()(input_ids=ids).logits
-        merged = load(Path("out"), "generation", "decoder").eval()(input_ids=ids).logits
+        merged = load(Path("out"), GENERATION, "decoder").eval()(input_ids=ids).logits
     merged = merged[..., : both.shape[-1]]  # without the padding token that a tokenizer lacked
     assert torch.allclose(both, merged, atol=1e-4)
     assert not torch.allclose(plain, merged, atol=1e-3)  # the adapter does something
@@ -139,12 +140,12 @@ def test_a_classifiers_adapter_alone_holds_all_that_the_base_lacks(adapter, fami
     assert Path("out/adapter/adapter_model.safetensors").is_file()
     kind = {"bert": "encoder", "t5": "encoder-decoder"}.get(family, "decoder")
     torch.manual_seed(99)  # another seed than the training's: a layer that stayed random would show
-    base = load(Path("base"), "classification", kind, ["no", "yes"], four_bit=adapter == "qlora")
+    base = load(Path("base"), CLASSIFICATION, kind, ["no", "yes"], four_bit=adapter == "qlora")
     base.config.pad_token_id = 2
     ids = torch.tensor([[0, 40, 41, 42, 43, 1]])
     with torch.no_grad():
         both = PeftModel.from_pretrained(base, "out/adapter").eval()(input_ids=ids).logits
-        merged = load(Path("out"), "classification", kind).eval()(input_ids=ids).logits
+        merged = load(Path("out"), CLASSIFICATION, kind).eval()(input_ids=ids).logits
     assert torch.allclose(both, merged, atol=1e-4)
 
 
@@ -153,7 +154,7 @@ def test_qlora_gradients_after_an_evaluation_equal_those_of_the_dequantised_weig
     ids = torch.tensor([[0, 40, 41, 42, 43, 44, 45, 46]])
 
     def gradients(dequantised):
-        model = load(folder, "generation", "decoder", four_bit=True)
+        model = load(folder, GENERATION, "decoder", four_bit=True)
         model = add_adapter(model.dequantize() if dequantised else model, Instruction(adapter="qlora"), "CAUSAL_LM")
         weights = [(name, weight) for name, weight in sorted(model.named_parameters()) if "lora_" in name]
         torch.manual_seed(1)

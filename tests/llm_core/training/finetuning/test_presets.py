@@ -15,7 +15,10 @@ import pytest
 from tests.llm_core.corpus.sources.loopback import Loopback, hub_environment, serve_hub
 
 ROWS = 20
-NAMES = [["neg", "pos"], ["World", "Sports", "Business", "Sci/Tech"], ["ham", "spam"]]
+NAMES = [
+    ["neg", "pos"], ["World", "Sports", "Business", "Sci/Tech"], ["ham", "spam"],
+    ["sadness", "joy"], ["activate_my_card", "age_limit"], ["translate", "transfer"],
+]  # fmt: skip
 PREPARE = """
 import json, sys
 from llm_core.training.finetuning.data.dataset import from_dataset
@@ -27,11 +30,11 @@ for preset, method in json.loads(sys.argv[1]):
 """
 
 
-def parquet(columns: dict[str, list], labels: list[str] | None = None) -> bytes:
+def parquet(columns: dict[str, list], labels: list[str] | None = None, field: str = "label") -> bytes:
     """The file as `datasets` writes it: names of a ClassLabel stand in its metadata."""
     table = datasets.Dataset.from_dict(columns)
     if labels:
-        table = table.cast_column("label", datasets.ClassLabel(names=labels))
+        table = table.cast_column(field, datasets.ClassLabel(names=labels))
     table.to_parquet(sink := io.BytesIO())
     return sink.getvalue()
 
@@ -80,6 +83,13 @@ def hub():
             f"data/{side}-00000-of-00001.parquet": parquet(text | {"label": labels(4)}, NAMES[1])
             for side in ("train", "test")
         },
+        "dair-ai/emotion": {"README.md": readme("split", train=plain["train"])}
+        | {plain["train"]: parquet(text | {"label": labels(2)}, NAMES[3])},
+        "legacy-datasets/banking77": {
+            "data/train-00000-of-00001.parquet": parquet(text | {"label": labels(2)}, NAMES[4])
+        },
+        "clinc/clinc_oos": {"README.md": readme("plus", train="plus/train-00000-of-00001.parquet")}
+        | {"plus/train-00000-of-00001.parquet": parquet(text | {"intent": labels(2)}, NAMES[5], "intent")},
         "ucirvine/sms_spam": {
             "README.md": readme("plain_text", train=plain["train"]),
             plain["train"]: parquet({"sms": each("review {}\n"), "label": labels(2)}, NAMES[2]),
@@ -117,6 +127,7 @@ def hub():
 def test_every_preset_reads_the_columns_that_its_data_set_has(hub: Loopback, tmp_path: Path) -> None:
     wanted = [
         ("imdb", "classification"), ("ag_news", "classification"), ("sms_spam", "classification"),
+        ("emotion", "classification"), ("banking77", "classification"), ("clinc150", "classification"),
         ("alpaca", "instruction"), ("dolly", "instruction"), ("flan", "instruction"),
         ("hh_rlhf", "dpo"), ("ultrafeedback", "reward"), ("ultrafeedback", "instruction"),
     ]  # fmt: skip
@@ -128,19 +139,19 @@ def test_every_preset_reads_the_columns_that_its_data_set_has(hub: Loopback, tmp
     assert [(preset, method) for preset, method, _, _ in found] == wanted
     for preset, _, metrics, rows in found:
         assert (metrics["rows_in"], metrics["bad_rows"], len(rows)) == (ROWS, 0, ROWS), preset
-    for (_, _, _, rows), names in zip(found[:3], NAMES, strict=True):
+    for (_, _, _, rows), names in zip(found[:6], NAMES, strict=True):
         assert {row["label"] for row in rows} == set(names)
         assert {row["text"].strip() for row in rows} == set(each("review {}"))
-    for number, (preset, _, _, rows) in enumerate(found[3:6]):
+    for number, (preset, _, _, rows) in enumerate(found[6:9]):
         said = {tuple(turn["content"] for turn in row["messages"]) for row in rows}
         extra = ["" if at % 2 == 0 or number == 2 else "\n\nof two" for at in range(ROWS)]
         assert said == {(f"question {at}{extra[at]}", f"good {at}") for at in range(ROWS)}, preset
     human, assistant = {"role": "user", "content": "hello"}, {"role": "assistant", "content": "yes?"}
-    prompts = {json.dumps(row["prompt"]): (row["chosen"], row["rejected"]) for row in found[6][3]}
+    prompts = {json.dumps(row["prompt"]): (row["chosen"], row["rejected"]) for row in found[9][3]}
     assert prompts == {
         json.dumps([human, assistant, {"role": "user", "content": f"question {at}"}]): (f"good {at}", f"bad {at}")
         for at in range(ROWS)
     }
-    pairs = {(row["prompt"], row["chosen"], row["rejected"]) for row in found[7][3]}
+    pairs = {(row["prompt"], row["chosen"], row["rejected"]) for row in found[10][3]}
     assert pairs == {(f"question {at}", f"good {at}", f"bad {at}") for at in range(ROWS)}
-    assert sorted(json.dumps(row["messages"]) for row in found[8][3]) == sorted(json.dumps(t) for t in talks("good"))
+    assert sorted(json.dumps(row["messages"]) for row in found[11][3]) == sorted(json.dumps(t) for t in talks("good"))

@@ -1,0 +1,109 @@
+"""Baselines against scikit-learn's own pipeline on the same rows, and what a report and an evaluation show of them."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, f1_score
+from sklearn.pipeline import make_pipeline
+
+from llm_core.evaluation.finetuned import summarize_tested
+from llm_core.report.finetuning import finetuned
+from llm_core.training.finetuning.baselines import most_frequent, tfidf
+from llm_core.training.finetuning.calibration import macro_f1
+from llm_core.training.finetuning.methods import classification
+
+WORDS = {"good": ("fine", "warm", "kind"), "bad": ("cold", "sour", "grim")}
+
+
+def rows(count, shift=0):
+    made = []
+    for at in range(count):
+        label = "good" if at % 3 else "bad"
+        words = WORDS[label][at % 3 :] + (("cold",) if at % 5 == 0 else ())
+        made.append({"text": f"a {' '.join(words)} film number {at + shift}", "label": label})
+    return made
+
+
+def job(**knobs):
+    params = classification.Classification(**knobs)
+    return SimpleNamespace(
+        rows={"train": rows(60), "heldout": rows(12, 100), "test": rows(21, 200)}, params=params, seed=1
+    )
+
+
+def test_both_baselines_have_the_figures_that_scikit_learn_computes():
+    given = job(class_weights="none")
+    found = classification.baseline(given)
+    texts = {side: [row["text"] for row in side_rows] for side, side_rows in given.rows.items()}
+    labels = {side: [row["label"] for row in side_rows] for side, side_rows in given.rows.items()}
+    fitted = [
+        make_pipeline(
+            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b"),
+            LogisticRegression(C=strength, max_iter=1000),
+        ).fit(texts["train"], labels["train"])
+        for strength in (0.1, 1, 10, 100)
+    ]
+    best = max(fitted, key=lambda model: model.score(texts["heldout"], labels["heldout"]))  # the first of equals
+    for name, decided in {
+        "most_frequent_label": ["good"] * 21,
+        "tfidf_logistic_regression": best.predict(texts["test"]),
+    }.items():
+        figures = found[name]
+        assert figures["accuracy"]["mean"] == accuracy_score(labels["test"], decided), name
+        assert figures["macro_f1"]["value"] == f1_score(labels["test"], decided, average="macro"), name
+    guess = found["most_frequent_label"]["accuracy"]
+    assert guess["mean"] == pytest.approx(14 / 21)
+    assert guess["low"] < guess["mean"] < guess["high"]
+    assert found == classification.baseline(job(class_weights="none"))  # nothing is drawn
+
+
+def test_macro_f1_is_scikit_learns():
+    generator = np.random.default_rng(3)
+    for labels in (2, 5, 40):
+        truth, decided = generator.integers(0, labels, (2, 60))
+        assert macro_f1(truth, decided) == f1_score(truth, decided, average="macro")
+    assert macro_f1(np.array([3, 3]), np.array([1, 3])) == f1_score([3, 3], [1, 3], average="macro")
+
+
+def test_texts_without_a_word_have_a_feature_and_no_error():
+    features = tfidf({"train": ["?!", "..."], "test": ["!"]})
+    assert (features["train"].shape, features["test"].nnz) == ((2, 1), 0)
+
+
+def test_of_labels_that_are_equally_frequent_the_first_is_taken():
+    assert most_frequent(np.array([2, 1, 1, 2]), 3).tolist() == [1, 1, 1]
+
+
+def test_the_report_and_the_evaluation_show_the_model_beside_its_baselines(tmp_path):
+    folder = tmp_path / "models" / "mood"
+    folder.mkdir(parents=True)
+
+    def figures(accuracy):
+        mean = {"mean": accuracy, "standard_error": 0.1, "low": accuracy - 0.1, "high": accuracy + 0.1, "items": 4}
+        return {"accuracy": mean, "macro_f1": {"value": accuracy, "low": 0.0, "high": 1.0}}
+
+    metrics = {
+        "method": "classification",
+        "run": "mood",
+        "adapter": "full",
+        "parent": {"path": "data/models/base", "digest": "0123456789abcdef"},
+        "training": {"steps": 4, "trained_parameters": 1, "parameters": 100},
+        "before": figures(0.25),
+        "after": figures(0.75),
+        "baseline": {"most_frequent_label": figures(0.5), "tfidf_logistic_regression": figures(0.7)},
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    blocks = list(finetuned(tmp_path))
+    beside = next(block.content for block in blocks if block.kind == "table" and "model" in block.content[0])
+    assert [row["model"] for row in beside] == [
+        "most frequent label", "TF-IDF with logistic regression", "before finetuning", "after finetuning",
+    ]  # fmt: skip
+    assert beside[1]["accuracy"] == "0.7000 (0.6000 to 0.8000)"
+    assert beside[3]["accuracy"] == "0.7500 (0.6500 to 0.8500)"
+    tested = [{"id": str(at), "accuracy": float(at > 0)} for at in range(4)]
+    summary = summarize_tested(folder, "accuracy", tested)
+    assert summary["baselines"] == {"most_frequent_label": 0.5, "tfidf_logistic_regression": 0.7}
