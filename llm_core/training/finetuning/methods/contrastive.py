@@ -1,4 +1,4 @@
-"""A sentence encoder: a query's vector is drawn to its passage's and away from those of the batch's other passages.
+"""A sentence encoder: a query's vector is moved towards its passage's and away from the batch's other passages.
 
 The loss is InfoNCE over in-batch negatives (`sentence_vectors.py`). Vectors are means over tokens, as
 `retrieval.encoder` reads them.

@@ -1,8 +1,8 @@
 """Reinforcement learning by TRL's GRPO or RLOO, from a verifiable reward or a learned reward model.
 
-The logged loss of these algorithms is near 0 by construction; judge by reward and KL. The KL divergence from the start
-is estimated here on test prompts, from answers drawn from the trained model: mean over answers of
-log p(answer) - log p_start(answer), in nats an answer, which is unbiased.
+The logged loss of these algorithms is near 0 by construction; reward and KL show the progress. The KL divergence from
+the start is estimated on test prompts, from answers drawn from the trained model: mean over answers of
+log p(answer) - log p_start(answer), in nats per answer, which is unbiased.
 """
 
 from pathlib import Path
@@ -142,7 +142,7 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
 
 
 def _scores(job: "Job") -> "dict[str, Score]":
-    """What answers are measured by: the verifiable rewards, the one that is trained on among them."""
+    """The measures of answers: the verifiable rewards, among them the one that is trained on."""
     from llm_core.training.finetuning.scoring import REWARDS, verifiable_reward
 
     trained = verifiable_reward(job.params.reward)
@@ -165,7 +165,7 @@ def _length(job: "Job", row: Row) -> int:
 
 
 def _reward_function(job: "Job") -> Any:
-    """A function of TRL's signature: a verifiable reward, or a learned one that reads what it was trained to read."""
+    """A function with TRL's signature: a verifiable reward, or a learned one that reads rows in its training layout."""
     from llm_core.training.finetuning.conversation import encode_conversation, load_tokenizer
     from llm_core.training.finetuning.heads import CLASSIFICATION
     from llm_core.training.finetuning.methods.reward import rewards
