@@ -1,4 +1,4 @@
-"""A dvc.yaml below `experiments/` is assets too: joined to the default graph, run only when asked for."""
+"""A dvc.yaml below `experiments/` is assets too: joined to the default graph, run only on demand."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command line: help for every verb, one clear line for what a user can mend."""
+"""The command line: help for every verb, one clear line for each error that a user can correct."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What leaves with a removed document, what that touches, and the proof that it left."""
+"""What is removed with a document, what that affects, and the proof of the removal."""
 
 import shutil
 

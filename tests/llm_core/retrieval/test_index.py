@@ -1,4 +1,4 @@
-"""The index: what it finds, that it grows as if built at once, and that takedowns leave it."""
+"""The index: search results, extension with the same result as one build, and takedowns."""
 
 import filecmp
 import json

@@ -1,4 +1,4 @@
-"""Fits: known laws are found again, and the recommendation is the minimum it says it is."""
+"""Fits: known laws are recovered, and the recommendation is the minimum of the fitted law."""
 
 import numpy as np
 import pytest
