@@ -78,6 +78,13 @@ class Family:
     """`model_type` of the configs that `config` builds, by which a saved model is recognised."""
     objective: Objective = "causal"
     """What it is trained to predict: the next token, masked tokens, or corrupted spans (pretraining/objectives.py)."""
+    training_inputs: Callable[[Any, Any, list[Any]], Any] | None = None
+    """(settings, rows, a random generator for each row) -> inputs and targets of the network, for an objective of its
+    own; None takes the rule of `objective`, which also says what the network is. The arguments and the result are the
+    classes `Corruption`, `Batch` and `Inputs` of pretraining/objectives.py; held-out loss of a causal network is
+    that of the next token in any case."""
+    own_tokens: tuple[str, ...] = ()
+    """Special tokens of `training_inputs`; their ids are the last of the settings' `marks`."""
     network: Callable[[Any], Any] = _mapped_class
     """Config -> class of the network with the objective's head; by default what transformers has for a causal one."""
     hidden_states: Callable[[Any, dict[str, Any]], Any] = _base_model
@@ -107,8 +114,9 @@ class Family:
     def extra_tokens(self) -> list[str]:
         """Special tokens that the objective needs beside the tokenizer's own."""
         if self.objective == "masked":
-            return [MASK_TOKEN]
-        return [f"<extra_id_{number}>" for number in range(SENTINELS)] if self.objective == "span" else []
+            return [MASK_TOKEN, *self.own_tokens]
+        sentinels = [f"<extra_id_{number}>" for number in range(SENTINELS)] if self.objective == "span" else []
+        return [*sentinels, *self.own_tokens]
 
 
 def families() -> dict[str, Family]:

@@ -74,8 +74,9 @@ def assemble(
     )  # fmt: skip
     marks = tuple(tokenizer.convert_tokens_to_ids(_marks(tokenizer, described)))
     corruption = Corruption(
-        module.objective, params.seed, settings.mask_share, settings.span_length, vocabulary.filler, words, marks
-    )
+        module.objective, params.seed, settings.mask_share, settings.span_length, vocabulary.filler, words, marks,
+        described.training_inputs,
+    )  # fmt: skip
     operations = flops_per_token(network, settings.sequence_length)
     peak = matmul_peak(precision, engine.device.type)
     parameters = sum(_size(parameter) for parameter in network.parameters())
@@ -133,7 +134,7 @@ def load_tokenizer(folder: Path, described: Family) -> tuple[Any, Vocabulary, in
 def _marks(tokenizer: Any, described: Family) -> list[str]:
     """Names of the tokens that the objective needs: the tokenizer's own mask token where it has one."""
     if described.objective == "masked" and tokenizer.mask_token is not None:
-        return [tokenizer.mask_token]
+        return [tokenizer.mask_token, *described.own_tokens]
     return described.extra_tokens
 
 

@@ -7,6 +7,7 @@ their sentinels. Random choices are drawn from (seed, step, row), so they are th
 world size and any resume.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -41,13 +42,17 @@ class Corruption:
     words: int
     """Ids below this are the tokenizer's own, from which random replacements come."""
     marks: tuple[int, ...]
-    """Ids of the mask token, or of the sentinels in order."""
+    """Ids of the mask token, or of the sentinels in order; then those of the family's own tokens."""
+    own: Callable[["Corruption", Batch, list[np.random.Generator]], Inputs] | None = None
+    """The family's own objective (`Family.training_inputs`), in place of the rules here."""
 
     def __call__(self, batch: Batch, step: int, first_row: int) -> Inputs:
         """The inputs of rows `first_row` onwards of `step`'s global batch."""
-        if self.objective == "causal":
+        if self.objective == "causal" and self.own is None:
             return Inputs(*batch)
         rows = [np.random.default_rng([self.seed, step, first_row + row]) for row in range(len(batch.input_ids))]
+        if self.own is not None:
+            return self.own(self, batch, rows)
         return self._mask(batch, rows) if self.objective == "masked" else self._spans(batch, rows)
 
     def _mask(self, batch: Batch, generators: list[np.random.Generator]) -> Inputs:
