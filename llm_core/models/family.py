@@ -78,13 +78,6 @@ class Family:
     """`model_type` of the configs that `config` builds, by which a saved model is recognised."""
     objective: Objective = "causal"
     """What it is trained to predict: the next token, masked tokens, or corrupted spans (pretraining/objectives.py)."""
-    training_inputs: Callable[[Any, Any, list[Any]], Any] | None = None
-    """(settings, rows, a random generator for each row) -> inputs and targets of the network, for an objective of its
-    own; None takes the rule of `objective`, which also says what the network is. The arguments and the result are the
-    classes `Corruption`, `Batch` and `Inputs` of pretraining/objectives.py; held-out loss of a causal network is
-    that of the next token in any case."""
-    own_tokens: tuple[str, ...] = ()
-    """Special tokens of `training_inputs`; their ids are the last of the settings' `marks`."""
     network: Callable[[Any], Any] = _mapped_class
     """Config -> class of the network with the objective's head; by default what transformers has for a causal one."""
     hidden_states: Callable[[Any, dict[str, Any]], Any] = _base_model
@@ -104,6 +97,13 @@ class Family:
     """Whether it has attention, which adds to its operations per token."""
     register: Callable[[], None] = lambda: None
     """Makes its classes known to transformers before a saved model is loaded."""
+    training_inputs: Callable[[Any, Any, list[Any]], Any] | None = None
+    """(settings, rows, a random generator for each row) -> inputs and targets of the network, for an objective of its
+    own; None takes the rule of `objective`, which also says what the network is. The arguments and the result are the
+    classes `Corruption`, `Batch` and `Inputs` of pretraining/objectives.py; held-out loss of a causal network is
+    that of the next token in any case."""
+    own_tokens: tuple[str, ...] = ()
+    """Special tokens of `training_inputs`; their ids are the last of the settings' `marks`."""
 
     @property
     def kind(self) -> Kind:
