@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +24,7 @@ import pyarrow as pa
 from llm_core.corpus.similarity import sketch
 from llm_core.corpus.similarity.word_hashes import Hashes
 from llm_core.errors import UserError
+from llm_core.formats.urls import domains_of, host_of, parse, plain_url
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import output_file
 
@@ -37,12 +37,6 @@ SIMILARITY = 0.7
 """minimum Jaccard similarity of 5-word shingles with a removed text from which a document leaves too: about one word
 in thirty changed. Lower values also take out other texts made from the same template."""
 SPACE = re.compile(r"\s+")
-SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-ESCAPE = re.compile(r"(%[0-9A-Fa-f]{2})")
-UNRESERVED = re.compile(
-    r"%(?:2[DdEe]|3[0-9]|4[1-9A-Fa-f]|5[0-9Aa]|5[Ff]|6[1-9A-Fa-f]|7[0-9AaEe])"
-)  # A-Z a-z 0-9 - . _ ~
-KEPT_AS_WRITTEN = "/?:@!$&'()*+,;=-._~[]|"
 HASH = re.compile(r"[0-9a-f]{32}")
 
 
@@ -50,70 +44,6 @@ def text_hash(text: str) -> str:
     """MD5 of the text with runs of white space folded to one space and the ends trimmed."""
     folded = " ".join(text.split())  # the same white space as that of a regular expression, ten times faster
     return hashlib.md5(folded.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
-
-
-def host_of(address: str) -> str:
-    """The host of a URL or of a domain as people write it, lower case and in ASCII; "" where there is none.
-
-    `HTTP://user@Example.org:80/`, ` example.org. ` and `*.example.org` all give `example.org`.
-    """
-    text = address.strip()
-    if not SCHEME.match(text):
-        text = f"//{text.removeprefix('//')}"
-    try:
-        host = (urlsplit(text).hostname or "").strip()
-    except ValueError:
-        return ""
-    host = unquote(host).removeprefix("*").strip(".").lower()
-    try:
-        return host.encode("idna").decode() if not host.isascii() else host
-    except UnicodeError:
-        return host
-
-
-def plain_url(url: str) -> str:
-    """An address without what does not tell pages apart: http or https, letter case of the host, user, default port,
-    fragment, a slash at the end, percent signs before characters that need none, `.` and `..` (RFC 3986, 6.2.2)."""
-    text = url.strip().partition("#")[0]
-    host = host_of(text)
-    match = SCHEME.match(text)
-    if not match or not host:
-        return text
-    try:
-        parts = urlsplit(text)
-        port = f":{parts.port}" if parts.port not in (None, 80, 443) else ""
-    except ValueError:
-        return text
-    scheme = match[0].lower().replace("https://", "http://")
-    query = f"?{_escaped(parts.query)}" if parts.query else ""
-    return f"{scheme}{host}{port}{_without_dots(_escaped(parts.path)).rstrip('/')}{query}"
-
-
-def _escaped(part: str) -> str:
-    """Part of an address with every character that needs it as %XX (of its UTF-8 bytes, upper case), and no other."""
-    return "".join(
-        piece.upper() if ESCAPE.fullmatch(piece) else quote(piece, safe=KEPT_AS_WRITTEN, errors="surrogatepass")
-        for piece in ESCAPE.split(UNRESERVED.sub(lambda found: unquote(found[0]), part))
-    )
-
-
-def _without_dots(path: str) -> str:
-    kept: list[str] = []
-    for segment in path.split("/"):
-        if segment == "..":
-            del kept[max(len(kept) - 1, 1) :]
-        elif segment != ".":
-            kept.append(segment)
-    return "/".join(kept)
-
-
-def host_spellings(domain: str) -> list[str]:
-    """The host of a domain as addresses may have it: in ASCII (`xn--…`), and in its own letters."""
-    host = host_of(domain)
-    try:
-        return sorted({host, host.encode().decode("idna")} - {""})
-    except UnicodeError:
-        return [host] if host else []
 
 
 @dataclass
@@ -209,7 +139,7 @@ class Takedowns:
     @staticmethod
     def _keys(kind: str, batch: pa.RecordBatch) -> Iterator[Iterable[str]]:
         if kind == "domain":
-            yield from (_domains(url) for url in batch.column("url").to_pylist())
+            yield from (domains_of(host_of(url)) if url else [] for url in batch.column("url").to_pylist())
         elif kind == "url":
             yield from ([plain_url(url)] if url else [] for url in batch.column("url").to_pylist())
         else:
@@ -275,11 +205,11 @@ def normal(kind: str, value: Any) -> str:
             raise ValueError("'text_hash' must be 32 hexadecimal digits, as `llm-core trace --json` prints them")
         return text.lower()
     if kind == "domain":
-        host = host_of(text)
-        after = SCHEME.sub("", text).removeprefix("//").partition("/")[2]
+        found = parse(text)
+        host = found.host
         if not host or SPACE.search(host):
             raise ValueError(f"'{text}' names no domain; write example.org")
-        if after:
+        if found.path.strip("/") or found.query:
             raise ValueError(f"'{text}' is the address of a page; give it as `url`, or the domain alone ({host})")
         return host
     return text
@@ -294,10 +224,3 @@ def write_rows(path: str | Path, rows: list[dict[str, Any]]) -> None:
     """Write tombstones, one a line, sorted, so that the file does not depend on the order of requests."""
     with output_file(path) as stream:
         stream.writelines(sorted({json_lines.dump(row, sort_keys=True) for row in rows}))
-
-
-def _domains(url: str | None) -> list[str]:
-    """The host of a URL and every domain above it: a.b.org -> a.b.org, b.org, org."""
-    host = host_of(url or "") if url else ""
-    parts = host.split(".")
-    return [".".join(parts[start:]) for start in range(len(parts))] if host else []

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter
 from llm_core.formats.identity import Identities
+from llm_core.runtime.progress import log
 
 HINTS = {
     "quarantine_json": "each line must be one JSON object with a string field 'text'",
@@ -43,7 +44,9 @@ SCHEMA = pa.schema(
         pa.field("survivor_id", pa.string()),  # dedup: the document kept instead
         pa.field("detail", pa.string()),  # a name again: the benchmark item, the quarantined file
         pa.field("shard", pa.string()),  # input file, as the stage was given it
-        pa.field("offset", pa.int64()),  # row (or byte, for raw files) in that input
+        pa.field(
+            "offset", pa.int64()
+        ),  # in that input: row from 0, byte of a WARC; line from 1 where lines are read alone
     ]
 )
 
@@ -119,16 +122,17 @@ class LedgerWriter(DocumentWriter):
             self.sizes[key] += row["bytes_sum"] or 0
         self.write(batch)
 
-    def finish(self, documents_in: int) -> dict[str, Any]:
+    def finish(self, documents_in: int, may_be_empty: bool = False) -> dict[str, Any]:
         """The summary of a stage that ends: each id once, in balance, and with something left.
 
-        Every document stage ends here, or calls `require_unique`, `check_balance` and `require_kept` itself; the
-        writer must be closed. Raises UserError where an id was read twice or nothing was kept.
+        Every document stage ends here; the writer must be closed. Raises UserError where an id was read twice, or
+        nothing was kept and that is not what was asked for (`may_be_empty`, `require_kept`).
         """
         metrics = self.summary()
         self.require_unique()
         check_balance(documents_in, metrics)
-        require_kept(self.stage, metrics)
+        if not may_be_empty:
+            require_kept(self.stage, metrics)
         return metrics
 
     def summary(self) -> dict[str, Any]:
@@ -177,8 +181,14 @@ def check_balance(documents_in: int, metrics: dict[str, Any]) -> None:
 
 
 def require_kept(stage: str, metrics: dict[str, Any]) -> None:
-    """Raise UserError where the stage kept none of its documents; the message names the reasons by their counts."""
+    """Raise UserError where the stage kept none of its documents; the message names the reasons by their counts.
+
+    Where each one was removed by a tombstone, nothing left is what was asked for, and it is logged.
+    """
     if metrics["documents_kept"]:
+        return
+    if set(metrics["dropped_by_reason"]) == {"takedown"}:
+        log(f"{stage}: every document was taken down, as the tombstones ask; nothing is left to train on")
         return
     reasons = sorted(metrics["dropped_by_reason"].items(), key=lambda item: -item[1])
     named = ", ".join(f"{reason} {count}" for reason, count in reasons[:4])

@@ -22,12 +22,14 @@ import tantivy
 
 from llm_core.corpus.takedowns import text_hash
 from llm_core.errors import UserError
+from llm_core.formats.urls import host_of, plain_url
 from llm_core.runtime import progress
 from llm_core.runtime.storage import output_folder
 
-VERSION = 1  # version of the index's layout; raise it when the layout changes
-STAGES = ("fetch", "extract", "clean", "filter", "dedup", "decontaminate", "split", "mix")
+VERSION = 2  # version of the index's layout; raise it when the layout changes
+STAGES = ("fetch", "extract", "clean", "filter", "dedup", "dedup-text", "decontaminate", "split", "mix")
 HASHES = pa.schema([("text_hash", pa.string()), ("id", pa.string())])
+URLS = pa.schema([("url", pa.string()), ("host", pa.string()), ("id", pa.string())])
 ROW_GROUP = 20_480  # rows; a look-up reads one row group
 MEMORY = "1GB"  # memory of a query
 SORT = "SET memory_limit = '256MB'; SET threads = 2"  # sorted runs go to disk at any size; a thread needs some 64 MB
@@ -109,7 +111,7 @@ def _build(data: Path, out: Path) -> None:
     )
     facts = "id, source, url, license, created, metadata"
     _copy(database, f"SELECT {facts} FROM {raw}", out / "documents.parquet", "id")
-    _copy(database, f"SELECT url, id FROM {raw} WHERE url IS NOT NULL", out / "urls.parquet", "url, id")
+    _index_urls(database, raw, out)
     _index_text(database, data, out)
     hashes = out / "unsorted.parquet"
     _copy(database, f"SELECT * FROM read_parquet('{hashes}')", out / "hashes.parquet", "text_hash, id")
@@ -120,6 +122,19 @@ def _copy(database: duckdb.DuckDBPyConnection, query: str, file: Path, order: st
     database.execute(
         f"COPY ({query} ORDER BY {order}) TO '{file}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
     )
+
+
+def _index_urls(database: duckdb.DuckDBPyConnection, raw: str, out: Path) -> None:
+    """Every document's address in the one spelling (`formats.urls`), sorted by it, and its host."""
+    unsorted = out / "unsorted.parquet"
+    query = f"SELECT url, id FROM {raw} WHERE url IS NOT NULL"
+    with pq.ParquetWriter(unsorted, URLS) as urls:
+        for batch in database.sql(query).to_arrow_reader(BATCH_ROWS):
+            addresses, ids = (batch.column(name).to_pylist() for name in ("url", "id"))
+            columns = {"url": list(map(plain_url, addresses)), "host": list(map(host_of, addresses)), "id": ids}
+            urls.write_batch(pa.record_batch(columns, schema=URLS))
+    _copy(database, f"SELECT * FROM read_parquet('{unsorted}')", out / "urls.parquet", "url, id")
+    unsorted.unlink()
 
 
 def _index_text(database: duckdb.DuckDBPyConnection, data: Path, out: Path) -> None:

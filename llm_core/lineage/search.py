@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import tantivy
 
-from llm_core.corpus.takedowns import host_spellings, plain_url, text_hash
+from llm_core.corpus.takedowns import text_hash
 from llm_core.errors import UserError
+from llm_core.formats.urls import host_of, plain_url
 from llm_core.lineage.index import Index
 
 PHRASE_WORDS = 64  # maximum number of words of a quoted text that are searched for; more would not improve the result
@@ -37,24 +38,15 @@ def by_id(index: Index, identifier: str) -> list[Hit]:
 
 
 def by_url(index: Index, url: str) -> list[Hit]:
-    """Documents fetched from that address, also in another spelling (http, letter case of the host, a final slash)."""
-    found = index.rows("urls", "url = ?", [url], "id")
-    if not found:  # a scan, because tables are sorted by the address as the source wrote it
-        last = plain_url(url).rpartition("/")[2]
-        rows = index.rows("urls", "contains(url, ?) OR contains(url, '%') OR contains(url, '/.')", [last], "id")
-        found = [row for row in rows if plain_url(row["url"]) == plain_url(url)]
-    return [Hit(row["id"]) for row in found]
+    """Documents fetched from that address, in whatever spelling (`formats.urls.plain_url`)."""
+    return [Hit(row["id"]) for row in index.rows("urls", "url = ?", [plain_url(url)], "id")]
 
 
 def by_domain(index: Index, domain: str) -> list[Hit]:
-    """Documents of a domain and its subdomains (a scan of the URL column)."""
-    known = "lower(rtrim(regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*@)?([^/:?#]+)', 2), '.'))"
-    found = {
-        row["id"]
-        for name in host_spellings(domain)
-        for row in index.rows("urls", f"{known} = ? OR ends_with({known}, ?)", [name, f".{name}"])
-    }
-    return [Hit(name) for name in sorted(found)]
+    """Documents of a domain and its subdomains, as tombstones name them: `formats.urls.domains_of`."""
+    host = host_of(domain)
+    named = index.rows("urls", "host IN (?, ?) OR ends_with(host, ?)", [host, host.removeprefix("www."), f".{host}"])
+    return [Hit(name) for name in sorted({row["id"] for row in named})]
 
 
 def by_text_hash(index: Index, digest: str) -> list[Hit]:

@@ -9,7 +9,7 @@ class Deduplication(Section):
     """What counts as a duplicate, which of them is kept, and what the audit allows."""
 
     url: bool = False
-    """Drop documents of the same URL (without fragment), whatever their text."""
+    """Drop documents of the same URL, whatever their text; spelling and fragment of the URL do not count."""
     near: bool = True
     """Drop near-duplicates too, not only exact ones."""
     shingle: int = Field(5, ge=1)

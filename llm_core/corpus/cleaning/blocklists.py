@@ -9,11 +9,11 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import PurePath
-from urllib.parse import urlsplit
 
 from llm_core.corpus.cleaning.batch import Batch
 from llm_core.corpus.cleaning.html_blocks import WIDE
 from llm_core.errors import UserError
+from llm_core.formats.urls import host_of, parse, place_of
 from llm_core.kernels.words import mark_ranges, words
 from llm_core.params.cleaning import BadWords, UrlList
 from llm_core.runtime import json_lines
@@ -68,12 +68,12 @@ class Addresses:
 
     def add(self, entry: str) -> bool:
         """Add a host, or a host with a path; False for an entry that is neither."""
-        host, _, path = entry.removeprefix("http://").removeprefix("https://").partition("/")
-        host = _plain(host)
+        found = parse(entry)
+        host = _without_www(found.host)
         if not host or " " in host:
             return False
-        if path:
-            self.prefixes.setdefault(host, []).append("/" + path.rstrip("/"))
+        if path := place_of(found).rstrip("/"):
+            self.prefixes.setdefault(host, []).append(path)
         else:
             self.hosts.add(host)
         return True
@@ -85,7 +85,7 @@ class Addresses:
         found = HOST_RULE.fullmatch(line)
         if not found or not set(filter(None, (found[4] or "").split(","))) <= PAGE_OPTIONS:
             return False
-        host, path = _plain(found[2]), (found[3] or "").removeprefix("^")
+        host, path = _without_www(host_of(found[2])), (found[3] or "").removeprefix("^")
         if found[1]:
             self.allowed.add(host)
         elif path.rstrip("/"):
@@ -95,12 +95,8 @@ class Addresses:
         return True
 
     def __contains__(self, url: str) -> bool:
-        try:
-            parts = urlsplit(url if "//" in url else "//" + url)
-            host = _plain(parts.hostname or "")
-        except ValueError:
-            return False
-        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        found = parse(url)
+        host, path = _without_www(found.host), place_of(found)
         blocked = False
         while host:
             if host in self.allowed:
@@ -140,8 +136,8 @@ class BadWordsStep:
                 batch.drop(row, "bad_words", share)
 
 
-def _plain(host: str) -> str:
-    return host.lower().strip(".").removeprefix("www.")
+def _without_www(host: str) -> str:
+    return host.removeprefix("www.")
 
 
 def _entries(file: str) -> Iterator[str]:

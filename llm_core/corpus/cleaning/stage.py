@@ -51,6 +51,7 @@ class Done:
     """What a worker made of one piece; its rows are in `folder`."""
 
     folder: str
+    documents_in: int
     counts: Counter[tuple[str, str, str]]
     sizes: Counter[tuple[str, str, str]]
     statistics: Statistics
@@ -101,7 +102,7 @@ def _gather(
     paths: str,
 ) -> dict[str, Any]:
     """Run the works and append their rows in order; write metrics.json and drops.jsonl."""
-    statistics = Statistics(params.drop_samples)
+    statistics, documents_in = Statistics(params.drop_samples), 0
     with (
         DocumentWriter(folder / "documents") as documents,
         LedgerWriter(folder / "ledger", stage) as ledger,
@@ -114,13 +115,14 @@ def _gather(
                         for batch in parquet.iter_batches(BATCH_ROWS):
                             writer.write(batch)
             shutil.rmtree(done.folder)
+            documents_in += done.documents_in
             ledger.counts.update(done.counts)
             ledger.sizes.update(done.sizes)
             statistics.merge(done.statistics)
             progress.update(work.piece.size)
-    if ledger.rows == 0:
+    if documents_in == 0:
         raise UserError(f"{paths}: no document in {len(works)} files")
-    metrics = ledger.finish(ledger.rows)
+    metrics = ledger.finish(documents_in)
     require_known(params.exempt, {*sources, *metrics["by_source"]}, "cleaning.exempt")
     require_known(params.repair.characters, {*sources, *metrics["by_source"]}, "cleaning.repair.characters")
     if documents.rows != metrics["documents_kept"]:
@@ -138,8 +140,10 @@ def process(work: Work) -> Done:
     statistics = Statistics(work.params.drop_samples)
     steps = steps_of(work.params, work.steps)
     clock = TimeBound(Path(work.scratch), work.number, work.params.max_seconds)
+    read = 0
     with DocumentWriter(folder / "documents") as documents, LedgerWriter(folder / "ledger", work.stage) as ledger:
         for batch in clock.watch(work.read(work.piece)):
+            read += len(batch)
             for row in batch.alive():
                 if batch.sizes[row] > work.params.max_document_bytes:
                     batch.drop(row, "quarantine_size", batch.sizes[row])
@@ -148,7 +152,7 @@ def process(work: Work) -> Done:
             statistics.add(batch)
             documents.write(batch.kept())
             ledger.record(batch.verdicts())
-    return Done(str(folder), ledger.counts, ledger.sizes, statistics)
+    return Done(str(folder), read, ledger.counts, ledger.sizes, statistics)
 
 
 def _ran_out_of_time(work: Work) -> bool:

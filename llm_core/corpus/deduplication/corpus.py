@@ -7,6 +7,7 @@ it without reading the old texts.
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from llm_core.runtime.storage import read_json, write_json
 
 Hashes = npt.NDArray[np.uint64]
 Codes = npt.NDArray[np.int8]
+SPELLING = 2  # of the addresses whose digests are stored (`formats.urls.plain_url`); raise it when that changes
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -110,7 +112,12 @@ class Corpus:
                     self.kept.values[rows],
                 ]
                 writer.write_table(pa.table([pa.array(column) for column in columns], schema=SCHEMA))
-        write_json(folder / "near.json", near._asdict())
+        write_json(folder / "near.json", _made_under(near))
+
+
+def _made_under(near: Near) -> dict[str, Any]:
+    """What must be the same in two runs whose signatures and digests are compared."""
+    return {**near._asdict(), "address_spelling": SPELLING}
 
 
 def copy_store(known: Path, folder: Path, near: Near) -> None:
@@ -118,12 +125,10 @@ def copy_store(known: Path, folder: Path, near: Near) -> None:
 
     Raises UserError where there is none, or where it was made under other params.
     """
-    made = read_json(known / "near.json")
-    if made != near._asdict():
+    made, here = read_json(known / "near.json"), _made_under(near)
+    if made != here:
         differing = [
-            f"{name} {made.get(name)} there, {value} here"
-            for name, value in near._asdict().items()
-            if made.get(name) != value
+            f"{name} {made.get(name)} there, {value} here" for name, value in here.items() if made.get(name) != value
         ]
         raise UserError(f"{known}: its signatures were made under other params ({'; '.join(differing)})")
     for file in sorted(known.glob("*.[ui]64")):

@@ -37,6 +37,7 @@ from llm_core.formats.documents import (
     read_numbered_batches,
     require_documents,
 )
+from llm_core.formats.urls import plain_url
 from llm_core.params.deduplication import Deduplication
 from llm_core.params.launch import DeduplicationLaunch
 from llm_core.runtime import progress
@@ -97,10 +98,7 @@ def dedup(
         write_json(folder / "metrics.json", metrics)
         _hold_to_bounds(folder, out, metrics, params)
         if not known:  # a second crawl may bring nothing new
-            if set(metrics["dropped_by_reason"]) == {"takedown"} and not metrics["documents_kept"]:
-                progress.log("dedup: every document was taken down, as the tombstones ask; nothing is left to train on")
-            else:
-                ledger.require_kept("dedup", metrics)
+            ledger.require_kept("dedup", metrics)
         if params.keep_signatures:
             corpus.save(store, near)
         else:
@@ -230,9 +228,7 @@ def _write(
             corpus.kept.append(codes == KEPT)
             start += batch.num_rows
             work.update(batch.num_rows)
-    judged.require_unique()
-    metrics = judged.summary()
-    ledger.check_balance(len(corpus) - corpus.known, metrics)
+    metrics = judged.finish(len(corpus) - corpus.known, may_be_empty=True)  # the bounds on what is dropped come first
     metrics["clusters"] = survivors.clusters()
     return metrics
 
@@ -252,11 +248,11 @@ def _facts(numbers: npt.NDArray[np.int64], corpus: Corpus, verdicts: Verdicts, r
 
 
 def _url_digests(urls: pa.Array) -> npt.NDArray[np.uint64]:
-    """64-bit digests of addresses without their fragments, 0 for none: uint64 [batch]."""
+    """64-bit digests of addresses in the one spelling (`formats.urls`), 0 for none: uint64 [batch]."""
     digests = np.zeros(len(urls), np.uint64)
     if urls.null_count < len(urls):
         for row, url in enumerate(urls.to_pylist()):
-            address = (url or "").partition("#")[0]
-            if address:
-                digests[row] = int.from_bytes(hashlib.blake2b(address.encode(), digest_size=8).digest(), "little")
+            if address := plain_url(url or ""):
+                encoded = address.encode("utf-8", "surrogatepass")
+                digests[row] = int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "little")
     return digests

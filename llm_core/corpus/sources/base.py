@@ -28,7 +28,8 @@ class Document:
     created: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     id: str | None = None  # the source's own id, where it brings ids; its name in the project is made of it
-    offset: int = 0  # row or byte in the shard
+    offset: int = 0  # row or byte in the file
+    file: str | None = None  # where it was read; None: the shard is one file, and its name says which
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,10 @@ class Rejected:
     """A record that did not become a document: why (a name), where, and how long it was."""
 
     reason: str
-    offset: int  # row or byte in the shard
+    offset: int  # row or byte in the file
     size: int = 0  # bytes
     detail: str | None = None
+    file: str | None = None  # as for Document
 
 
 Record = Document | Rejected
@@ -60,7 +62,8 @@ def only_urls(records: Iterator[Record], pattern: str | None) -> Iterator[Record
     find = re.compile(pattern).search if pattern else None
     for record in records:
         if find and isinstance(record, Document) and not find(record.url or ""):
-            yield Rejected("url_pattern", record.offset, len(record.text.encode("utf-8", "replace")), record.url)
+            size = len(record.text.encode("utf-8", "replace"))
+            yield Rejected("url_pattern", record.offset, size, record.url, record.file)
         else:
             yield record
 

@@ -90,18 +90,17 @@ class CommonCrawlRoom:
         places = read_json(_list_of(file))
         for place in places:
             if place["position"] is None:
-                yield Rejected(
-                    "quarantine_unavailable", place["offset"], detail=f"{place['file']}: {place['error']}"[:300]
-                )
+                error = str(place["error"])[:300]
+                yield Rejected("quarantine_unavailable", place["offset"], detail=error, file=place["file"])
         there = [place for place in places if place["position"] is not None]
         starts = [place["position"] for place in there]
         for record in records:
             place = there[bisect_right(starts, record.offset) - 1]
             if isinstance(record, Document):
                 metadata = {**record.metadata, "warc_file": place["file"]}
-                yield replace(record, offset=place["offset"], metadata=metadata)
+                yield replace(record, offset=place["offset"], file=place["file"], metadata=metadata)
             else:
-                yield replace(record, offset=place["offset"], detail=f"{place['file']}: {record.detail or ''}")
+                yield replace(record, offset=place["offset"], file=place["file"])
 
     def _files(self, crawl: str) -> list[Shard]:
         address = f"{self.base}/crawl-data/{crawl}/{self.params.format}.paths.gz"

@@ -35,7 +35,7 @@ from llm_core.runtime.storage import output_folder, read_json, write_json
 SCRATCH = Path(".scratch/fetch")
 BATCH_CHARACTERS = 4 << 20
 SMALL_BYTES = 4 << 20  # a smaller file is read before a process for it would have begun
-LAYOUT = 3  # of what a shard's scratch folder holds; raise it when records are made differently
+LAYOUT = 4  # of what a shard's scratch folder holds; raise it when records are made differently
 
 
 ROOMS = {
@@ -182,9 +182,10 @@ def _judge(
     source: str, license_: str | None, shard: Shard, record: Record, seen: dict[str, bytes]
 ) -> tuple[dict[str, Any] | None, Row]:
     """The document's row, None where it is dropped, and the ledger's."""
-    where: Row = {"source": source, "shard": shard.name, "offset": record.offset}
+    file = record.file or shard.name
+    where: Row = {"source": source, "shard": file, "offset": record.offset}
     if isinstance(record, Rejected):
-        key = document_id(source, f"{shard.name}@{record.offset}@{record.reason}")
+        key = document_id(source, f"{file}@{record.offset}@{record.reason}")
         return None, {
             **where,
             "id": key,
@@ -208,7 +209,7 @@ def _judge(
     size, digest = len(data), hashlib.blake2b(data, digest_size=8).digest()
     name, reason = document_id(source, record.key if record.id is None else record.id), None
     if seen.get(name, digest) != digest:  # one id, several texts: the first keeps it
-        name, reason = document_id(source, f"{shard.name}@{record.offset}@{name}"), TOLD_APART
+        name, reason = document_id(source, f"{file}@{record.offset}@{name}"), TOLD_APART
     if name in seen:
         dropped: Row = {"verdict": "dropped", "reason": "repeated_id", "bytes": size, "survivor_id": name}
         return None, {**where, "id": name, **dropped}

@@ -13,7 +13,15 @@ from llm_core.params import load
 from llm_core.params.finetuning import methods, run_type
 
 ROOT = Path(__file__).parents[3]
-WITHOUT_KNOBS = {"init", "plan", "classify", "chat", "preset", "documents"}  # what they do depends on no param
+WITHOUT_KNOBS = {
+    "init",
+    "plan",
+    "classify",
+    "chat",
+    "rewrite",
+    "preset",
+    "documents",
+}  # what they do depends on no param
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -75,7 +75,6 @@ def test_a_domain_is_read_in_any_spelling(scheme, user, host, dot, port, slash, 
 
 def test_a_domain_in_its_own_letters_is_the_one_in_ascii():
     assert takedowns.normal("domain", "https://MÜNCHEN.de") == takedowns.normal("domain", "xn--mnchen-3ya.de")
-    assert takedowns.host_spellings("münchen.de") == ["münchen.de", "xn--mnchen-3ya.de"]
 
 
 @pytest.mark.parametrize(
@@ -139,28 +138,3 @@ def test_tombstones_that_match_nothing_are_named():
     asked.match(BATCH)
     assert asked.unmatched() == ["domain nowhere.org", "id 8", "id 9"]
     assert asked.unmatched(by_hand=True) == ["id 9"]
-
-
-@pytest.mark.parametrize(
-    "one, other",
-    [("http://e.org/~me", "http://e.org/%7Eme"), ("http://e.org/a b", "http://e.org/a%20b"),
-     ("http://e.org/%c3%a9", "http://e.org/\u00e9"), ("http://e.org/a/../b", "http://e.org/b"),
-     ("http://e.org/../b", "http://e.org/b"), ("http://%65.org/", "http://e.org")],
-)  # fmt: skip
-def test_spellings_of_one_address(one, other):
-    assert takedowns.plain_url(one) == takedowns.plain_url(other)
-
-
-@pytest.mark.parametrize(
-    "one, other",
-    [("http://e.org/a%2Fb", "http://e.org/a/b"), ("http://e.org/a?x=1%262", "http://e.org/a?x=1&2"),
-     ("http://e.org/100%25", "http://e.org/100"), ("http://e.org/A", "http://e.org/a")],
-)  # fmt: skip
-def test_addresses_of_different_pages(one, other):
-    assert takedowns.plain_url(one) != takedowns.plain_url(other)
-
-
-@given(st.text(st.characters(codec="utf-8"), max_size=30))
-def test_a_plain_address_is_plain_already(path):
-    plain = takedowns.plain_url(f"http://e.org/{path}")
-    assert takedowns.plain_url(plain) == plain

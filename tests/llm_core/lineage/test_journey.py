@@ -34,6 +34,9 @@ def test_a_document_is_found_by_whatever_one_has_of_it(index):
     assert sorted(found(search.by_domain(index, "host1.example.org"))) == sorted(IDS[1::3])
     assert len(search.by_domain(index, "example.org")) == 40
     assert search.by_domain(index, "ample.org") == []
+    assert len(search.by_domain(index, "HTTP:\\\\user@EXAMPLE.org.:80")) == 40
+    assert sorted(found(search.by_domain(index, "www.host1.example.org"))) == sorted(IDS[1::3])
+    assert found(search.by_url(index, "http:/HOST1.example.org:443/page/../page/%37#top")) == [IDS[7]]
     assert found(search.by_text(index, "article 7 was")) == [IDS[7]]
     twins = search.by_text(index, "The  treaty of article 3 was\nsigned by both parties")
     assert sorted(found(twins)) == sorted([IDS[3], IDS[4]])

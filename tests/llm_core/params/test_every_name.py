@@ -18,6 +18,7 @@ from llm_core.params.sources import BUILT_IN
 
 WORDS = [" ".join(f"word{letter}{n * n % 83}" for n in range(80)) for letter in "abcdefghijklmnopqrst"]
 FETCH, CLEAN = ["fetch", "s", "--out", "out"], ["clean", "--in", "a.jsonl", "--out", "out"]
+BENCHMARKS = ["fetch-benchmarks", "--out", "out"]
 SOURCE = {"kind": "files", "paths": ["a.jsonl"], "license": "x"}
 
 UNKNOWN: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -60,6 +61,22 @@ UNKNOWN: dict[str, tuple[dict[str, Any], list[str]]] = {
     "finetuning.RUNS.data.format": (
         {"finetuning": {"runs": {"a": {"method": "instruction", "data": {"format": "zz"}}}}}, ["params"],
     ),
+    "evaluation.benchmarks.own.path": (
+        {"evaluation": {"benchmarks": {"tasks": [], "own": {"a": {"path": "zz.jsonl", "kind": "f1"}}}}}, BENCHMARKS,
+    ),
+    "evaluation.benchmarks.own.columns": (
+        {"evaluation": {"benchmarks": {"own": {"a": {"path": "a.jsonl", "kind": "f1", "columns": {"zz": "text"}}}}}},
+        ["params"],
+    ),
+    "evaluation.benchmarks.own.columns (of the file)": (
+        {"evaluation": {"benchmarks": {"tasks": [], "own": {
+            "a": {"path": "a.jsonl", "kind": "f1", "columns": {"question": "zz"}}}}}}, BENCHMARKS,
+    ),
+    "evaluation.benchmarks.own.prompt": (
+        {"evaluation": {"benchmarks": {"tasks": [], "own": {
+            "a": {"path": "a.jsonl", "kind": "f1", "columns": {"question": "text"}, "prompt": "{{zz}}{{question}}"}}}}},
+        BENCHMARKS,
+    ),
     "evaluation.benchmarks.tasks": (
         {"evaluation": {"benchmarks": {"tasks": ["zz"]}}}, ["fetch-benchmarks", "--out", "out"],
     ),
@@ -91,6 +108,7 @@ ELSEWHERE = {
     "launch.pretraining.hostfile": "a file that must be there (training/pretraining/launch.py)",
     "launch.scaling.hostfile": "the same",
     "launch.ablation.hostfile": "the same",
+    "pretraining.mixture.weights": "tests/llm_core/training/pretraining/test_mixture.py",
     "pretraining.parent": "tests/llm_core/training/pretraining/test_origins.py",
     "finetuning.RUNS.parent": "a folder that must be there, by DVC's dependency and by the verb",
     "finetuning.RUNS.data.path": "a file or folder that must be there, by DVC's dependency and by the verb",
@@ -128,10 +146,14 @@ FREE = {
     "pretraining.optimizer.betas": "numbers", "pretraining.profile_steps": "numbers",
     "pretraining.sample_prompts": "any text", "evaluation.prompts": "any text", "evaluation.fewshot_seeds": "numbers",
     "evaluation.benchmarks.package": "pinned by sha256", "evaluation.benchmarks.filename": "pinned by sha256",
-    "evaluation.benchmarks.sha256": "a pattern", "evaluation.registry": "the name that versions get",
+    "evaluation.benchmarks.own": "names that the user chooses", "evaluation.benchmarks.own.pattern": "any expression",
+    "evaluation.benchmarks.own.license": "any text", "evaluation.benchmarks.sha256": "a pattern",
+    "evaluation.registry": "the name that versions get",
     "report.currency": "any text", "scaling.rungs": "names that the user chooses",
     "finetuning.datasets": "names that the user chooses", "open_models": "names that the user chooses",
     "tokenizer.add_tokens": "tokens that are added",
+    "finetuning.translation.prompt": "any text with {source} in it",
+    "finetuning.summarization.prompt": "any text with {source} in it",
     "checks.accepted": "hashes of versions that this working copy may not have",
 }  # fmt: skip
 """param -> why its values name nothing that there is"""
