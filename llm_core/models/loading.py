@@ -16,13 +16,15 @@ import torch
 from llm_core.errors import UserError
 from llm_core.models.family import Kind, kind_of, register
 
-Purpose = Literal["language", "classification", "reward", "encoder"]
+Purpose = Literal["language", "classification", "reward", "tagging", "answering", "encoder"]
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 ADAPTER = "adapter_config.json"  # PEFT's file, in a folder that holds an adapter and not a whole model
 NEEDED: dict[Purpose, str] = {
     "language": "a language model is needed here",
     "classification": "a classifier is needed here; `llm-core finetune classification` makes one",
     "reward": "a reward model is needed here; `llm-core finetune reward` makes one",
+    "tagging": "a tagger is needed here; `llm-core finetune token_classification` makes one",
+    "answering": "a model that marks answers is needed here; `llm-core finetune question_answering` makes one",
     "encoder": "a model that encodes text is needed here",
 }
 
@@ -178,6 +180,8 @@ def check_purpose(folder: str | Path, config: Any, purpose: Purpose, kinds: tupl
         "language": labels == 0 and not found.endswith(("TokenClassification", "QuestionAnswering", "MultipleChoice")),
         "classification": labels > 1,
         "reward": labels == 1,
+        "tagging": found.endswith("TokenClassification"),
+        "answering": found.endswith("QuestionAnswering"),
         "encoder": True,
     }[purpose]
     if purpose == "language" and kind == "encoder":
@@ -193,6 +197,10 @@ def _auto_class(config: Any, purpose: Purpose) -> Any:
 
     if purpose == "encoder":
         return transformers.AutoModel
+    if purpose == "tagging":
+        return transformers.AutoModelForTokenClassification
+    if purpose == "answering":
+        return transformers.AutoModelForQuestionAnswering
     if purpose in ("classification", "reward"):
         return transformers.AutoModelForSequenceClassification
     if kind_of(config) == "encoder-decoder":

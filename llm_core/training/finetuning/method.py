@@ -85,12 +85,16 @@ class Method:
     """Labels of the head, where it has some; one label of a classification head makes a reward model."""
     finish: Callable[[Job, Any, Figures, Path], Figures] = lambda job, model, figures, folder: {}
     """More figures from `before` and `after`, and files in the model's folder. A `confusion.csv` (actual, predicted)
-    and a `reliability.csv` (confidence, accuracy, rows) are shown by the report."""
+    and a `reliability.csv` (confidence, accuracy, rows) are shown by the report, and so are the figures of each label
+    in a `per_label.csv`."""
     baseline: Callable[[Job], Figures] = lambda job: {}
     """Figures that need no model, on the same test rows: name of a baseline -> its figures, by the names of the
     model's own; or one figure alone."""
     default_rows: Callable[[Facts], dict[str, list[Row]]] | None = None
     """Rows by side, made from the World Factbook; None where the method has no default data."""
+    arrange: Callable[[dict[str, list[Row]]], dict[str, Any]] = lambda split: {}
+    """What is decided of a data set as a whole, before its rows by side are written: it may change them, and returns
+    figures for the metrics of `finetune-data`."""
     other_data: str = ""
     """What makes data for it, where `default_rows` is None."""
     compared: Callable[[Row], str] = lambda row: str(row)

@@ -1,4 +1,4 @@
-"""Using a finetuned model: label a text with its confidence, and talk with streaming."""
+"""Using a finetuned model: label a text with its confidence, find its entities, and talk with streaming."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +28,33 @@ def classify(folder: Path, texts: list[str]) -> list[dict[str, Any]]:
         odds = {config.id2label[number]: float(share) for number, share in enumerate(row)}
         label = max(odds, key=lambda name: odds[name])
         answers.append({"text": text, "label": label, "confidence": odds[label], "probabilities": odds})
+    return answers
+
+
+def tag(folder: Path, texts: list[str]) -> list[dict[str, Any]]:
+    """`text` and its `entities`: `label, start, end, text, confidence` each, in the order of the text.
+
+    `start` and `end` count characters. The confidence is the smallest probability of a tag within the entity, as the
+    softmax gives it; it is not calibrated.
+    """
+    from llm_core.kernels.words import token_spans
+    from llm_core.training.finetuning.data.entities import entities
+    from llm_core.training.finetuning.tagging import predict
+
+    loaded = loading.load(folder, "tagging")
+    config, tokenizer = loaded.network.config, load_tokenizer(str(folder), chat=False)
+    rows = [{"text": text, "words": token_spans(text)} for text in texts]
+    limits = getattr(config, "tagging_window", {"length": min(loaded.context or 512, 512), "overlap": 32})
+    found = predict(loaded.network, tokenizer, rows, loaded.kind, limits["length"], limits["overlap"])
+    answers = []
+    for row, shares in zip(rows, found, strict=True):
+        text, words = str(row["text"]), row["words"]
+        spans = []
+        for label, first, last in entities([config.id2label[at] for at in shares.argmax(1).tolist()]):
+            start, end = words[first][0], words[last][1]
+            sure = float(shares[first : last + 1].max(1).min())
+            spans.append({"label": label, "start": start, "end": end, "text": text[start:end], "confidence": sure})
+        answers.append({"text": text, "entities": spans})
     return answers
 
 

@@ -1,4 +1,4 @@
-"""Files of rows: JSON lines, JSON, CSV, TSV and Parquet, each row with its place and the side that its file names.
+"""Files of rows: JSON lines, JSON, CSV, TSV, Parquet, CoNLL; each row with its place and the side its file names.
 
 A data set's own split is in its names: `train.jsonl`, `test/part-0.csv`, `validation-00000-of-00001.parquet`. Hidden
 files and files of other kinds are counted, never read.
@@ -12,11 +12,12 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.runtime import json_lines
+from llm_core.training.finetuning.data import conll
 from llm_core.training.finetuning.data.tables import read_table
 
 Row = dict[str, Any]
 LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".jsonl.zst")
-ENDINGS = (*LINES, ".json", ".csv", ".tsv", ".parquet")
+ENDINGS = (*LINES, ".json", ".csv", ".tsv", ".parquet", *conll.ENDINGS)
 SPLITS = {"train": "train", "training": "train", "validation": "heldout", "valid": "heldout", "val": "heldout",
           "dev": "heldout", "heldout": "heldout", "test": "test", "testing": "test", "eval": "test"}  # fmt: skip
 SEPARATORS = re.compile(r"[^a-z]+")
@@ -70,6 +71,8 @@ def read_file(file: Path) -> Iterator[tuple[str, Row]]:
         yield from read_table(file)
     elif name.endswith(".json"):
         yield from _json(file)
+    elif name.endswith(conll.ENDINGS):
+        yield from conll.read_sentences(file)
     elif name.endswith(ENDINGS):
         yield from _lines(file)
     else:

@@ -77,6 +77,6 @@ assert {"figure": "echoes that were heard, echoes", "before": "3", "after": "3",
     refused = subprocess.run(wrong, env=environment, capture_output=True, text=True)
     assert refused.returncode == 1
     assert (
-        "no finetuning method (there are classification, contrastive, dpo, instruction, reward, rlhf, echo"
-        in refused.stderr
+        "no finetuning method (there are classification, contrastive, dpo, instruction, reward, rlhf, "
+        "token_classification, echo" in refused.stderr
     )
