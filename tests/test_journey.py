@@ -65,7 +65,10 @@ def write_documents(folder: Path) -> None:
 
 
 def write_tasks(folder: Path) -> None:
-    """A CSV of reviews with columns of its own, a JSONL of topics, a JSONL of instructions."""
+    """A CSV of reviews with columns of its own, JSONL files of topics, of instructions and of questions with choices.
+
+    The first question is in a document word by word.
+    """
     draw = random.Random(5)
     with open(folder / "reviews.csv", "w", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream)
@@ -86,6 +89,13 @@ def write_tasks(folder: Path) -> None:
         for at, word in enumerate(draw.choices(WORDS, k=60))
     ]
     (folder / "instructions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    quiz = []
+    for at in range(20):
+        words = draw.sample(WORDS, 4)
+        quiz.append({"question": sentence(draw), "options": words, "right": words[at % 4 if at % 3 else 0]})
+    (folder / "quiz.jsonl").write_text("".join(json.dumps(row) + "\n" for row in quiz))
+    with open(folder / "my notes/part 2/note-002.html", "a", encoding="utf-8") as stream:
+        stream.write(f"<article><p>{' '.join(sentence(draw) for _ in range(6))} {quiz[0]['question']}</p></article>")
 
 
 def write_model(folder: Path) -> None:
@@ -130,6 +140,7 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         arguments += ["--finetune", text]
     arguments += ["--columns", "mood:text=review,label=stars"]
+    arguments += ["--benchmark", "quiz=quiz.jsonl", "--columns", "quiz:choices=options,answer=right"]
     command = [sys.executable, "-m", "llm_core.cli", "init", *arguments]
     subprocess.run(command, cwd=folder, env=environment(folder), check=True)
     (folder / "params.yaml.before").unlink()
@@ -153,6 +164,18 @@ def test_the_report_speaks_of_these_sources_and_finetunes(journey: Path) -> None
         assert json.loads((journey / f"data/champion/{run}.json").read_text())["champion"], run
     ledger = json.loads((journey / "data/dedup/metrics.json").read_text())
     assert ledger["dropped_by_reason"]["exact_duplicate"] == 1
+
+
+def test_the_own_benchmark_is_scored_reported_and_kept_out_of_the_training_text(journey: Path) -> None:
+    score = json.loads((journey / "data/evaluation/base/metrics.json").read_text())["benchmarks"]["quiz"]
+    assert score["items"] == 4 and score["chance"] == 0.25 and score["metric"] == "acc"
+    assert score["acc_low"] <= score["acc"] <= score["acc_high"] and 0 < score["majority"] <= 1
+    rows = (journey / "data/evaluation/base/results.jsonl").read_text().splitlines()
+    assert sum(json.loads(row)["task"] == "quiz" for row in rows) == 4
+    assert "quiz, acc" in (journey / "data/report/report.html").read_text(encoding="utf-8")
+    cleaned = json.loads((journey / "data/decontaminated/metrics.json").read_text())
+    assert cleaned["items"]["quiz"] == {"items": 20, "touched": 1, "held": 1}
+    assert cleaned["dropped_by_reason"] == {"contaminated": 1}
 
 
 def test_nothing_of_the_demonstration_is_in_any_output(journey: Path) -> None:

@@ -24,6 +24,7 @@ def ask(
     """Answer a question from the indexed documents and cite them; refuse where nothing relevant is found."""
     from llm_core.retrieval.ask import Asker
     from llm_core.retrieval.index import Index as OpenIndex
+    from llm_core.retrieval.passages import cited
     from llm_core.retrieval.reader import Reader
     from llm_core.retrieval.search import Search
 
@@ -38,4 +39,4 @@ def ask(
         say("(no line that the model was shown holds these words)")
     for number, row in enumerate(answer.citations, start=1):
         where = ", ".join(filter(None, (row["document_id"], row["url"], f"characters {row['start']}-{row['stop']}")))
-        say(printable(f"[{number}] {row['title'] or row['source']} ({where})", lines=False))
+        say(printable(f"[{number}] {cited(row)} ({where})", lines=False))

@@ -1,14 +1,17 @@
 """`llm-core init`: a params.yaml for somebody's own documents, tasks and models."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
+from pydantic import ValidationError
 
 from llm_core.cli.options import option, verb_app
 from llm_core.errors import UserError
+from llm_core.params.evaluation import Benchmarks, Kind, OwnBenchmark
 from llm_core.params.finetuning import Data
 from llm_core.params.starting import Finetune, starting_params
 from llm_core.runtime.terminal import say
@@ -30,7 +33,11 @@ def init(
     ] = None,
     columns: Annotated[
         list[str] | None,
-        typer.Option("--columns", help="NAME:text=review,label=stars: columns of a finetune's file that differ."),
+        typer.Option("--columns", help="NAME:text=review,label=stars: columns of a finetune's or benchmark's file."),
+    ] = None,
+    benchmark: Annotated[
+        list[str] | None,
+        typer.Option("--benchmark", help="NAME=FILE or NAME=KIND:FILE of questions, or NAME=TASK.yaml; repeat."),
     ] = None,
     model: Annotated[Path | None, option("--model", "Training continues from it, with its own tokenizer.")] = None,
     preset: Annotated[
@@ -53,9 +60,13 @@ def init(
         documents = [typer.prompt("Folder or file of your documents")]
     if not license:
         license = typer.prompt("Their licence", "private") if sys.stdin.isatty() else "private"
-    asked = _finetunes(finetune or [], columns or [])
+    mapped = _columns(columns or [])
+    asked = _finetunes(finetune or [], mapped)
+    benchmarks = _benchmarks(benchmark or [], mapped)
+    if strange := sorted(mapped.keys() - {one.name for one in asked} - benchmarks.keys()):
+        raise UserError(f"--columns {strange[0]}: no --finetune and no --benchmark has this name")
     text = starting_params(
-        documents, license, asked, str(model) if model else None, presets.find(preset) if preset else None
+        documents, license, asked, str(model) if model else None, presets.find(preset) if preset else None, benchmarks
     )
     validate(parse(text, str(out_file)), out_file)
     if out_file.exists():
@@ -66,7 +77,7 @@ def init(
         say(f"{out_file} is now {kept}")
     with output_file(out_file) as stream:
         stream.write(text)
-    say(f"{out_file}: {len(documents)} source(s), {len(asked)} finetune(s).")
+    say(f"{out_file}: {len(documents)} source(s), {len(asked)} finetune(s), {len(benchmarks)} own benchmark(s).")
     say("Next: dvc repro        (every stage that is not up to date; `llm-core plan` says which)")
 
 
@@ -77,23 +88,79 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _finetunes(texts: list[str], columns: list[str]) -> list[Finetune]:
-    """The finetunes, each checked against the first row of its file."""
-    from llm_core.training.finetuning.data.dataset import check_source
-
+def _columns(texts: list[str]) -> dict[str, dict[str, str]]:
     mapped: dict[str, dict[str, str]] = {}
-    for text in columns:
+    for text in texts:
         name, colon, pairs = text.partition(":")
         if not colon:
             raise UserError(f"--columns {text}: write NAME:text=review,label=stars")
         mapped[name] = dict(_pair(pair) for pair in pairs.split(","))
+    return mapped
+
+
+def _finetunes(texts: list[str], columns: dict[str, dict[str, str]]) -> list[Finetune]:
+    """The finetunes, each checked against the first row of its file."""
+    from llm_core.training.finetuning.data.dataset import check_source
+
     found = [Finetune.parse(text) for text in texts]
-    if strange := sorted(mapped.keys() - {one.name for one in found}):
-        raise UserError(f"--columns {strange[0]}: no --finetune has this name")
-    found = [replace(one, columns=mapped.get(one.name, {})) for one in found]
+    found = [replace(one, columns=columns.get(one.name, {})) for one in found]
     for one in found:
         try:
             check_source(one.method, Data(path=one.path, columns=dict(one.columns)))
         except UserError as error:
             raise UserError(f"--finetune {one.name}: {error} (--columns {one.name}:NEEDED=YOURS,…)") from None
     return found
+
+
+def _benchmarks(texts: list[str], columns: dict[str, dict[str, str]]) -> dict[str, OwnBenchmark]:
+    """The own benchmarks, each checked against the first rows of its file."""
+    from llm_core.evaluation.own import CHECKED_ROWS, read_questions
+    from llm_core.params.task_files import read_task_file
+
+    found: dict[str, OwnBenchmark] = {}
+    for text in texts:
+        name, kind, path = _benchmark(text)
+        if name in found:
+            raise UserError(f"--benchmark {name}: two benchmarks have this name")
+        mapped: dict[str, str | list[str]] = {
+            needed: yours.split("+") if needed == "choices" and "+" in yours else yours
+            for needed, yours in columns.get(name, {}).items()
+        }
+        values = {"path": path, "kind": kind or _kind_of(path, mapped), "columns": mapped}
+        try:
+            own = OwnBenchmark.model_validate(values)
+            Benchmarks(own={name: own})
+        except ValidationError as error:
+            raise UserError(f"--benchmark {name}: {error.errors()[0]['msg']}") from None
+        try:
+            if own.is_task_file:
+                read_task_file(Path(path))
+            else:
+                list(read_questions(name, own, CHECKED_ROWS))
+        except UserError as error:
+            raise UserError(f"--benchmark {name}: {error} (--columns {name}:NEEDED=YOURS,…)") from None
+        found[name] = own
+    return found
+
+
+def _benchmark(text: str) -> tuple[str, str, str]:
+    """(name, kind or "", path) of NAME=FILE or NAME=KIND:FILE."""
+    name, equals, rest = text.partition("=")
+    kind, colon, path = rest.partition(":")
+    if not (colon and kind in get_args(Kind)):
+        kind, path = "", rest
+    if not (equals and name and path):
+        raise UserError(f"--benchmark {text}: write NAME=FILE, for example quiz=questions.jsonl")
+    if not Path(path).expanduser().is_file():
+        raise UserError(f"--benchmark {name}: {path} is no file")
+    return name, kind, path
+
+
+def _kind_of(path: str, columns: Mapping[str, str | list[str]]) -> str | None:
+    """What a file of questions holds: choices, or answers as text. None for a task file, which says it itself."""
+    from llm_core.formats.row_files import read_file
+
+    if OwnBenchmark.model_construct(path=path).is_task_file:
+        return None
+    first = next((row for _, row in read_file(Path(path).expanduser())), {})
+    return "multiple_choice" if "choices" in columns or "choices" in first else "exact_match"

@@ -27,6 +27,7 @@ def search(
 ) -> None:
     """Find the passages nearest to a question, by words (bm25), by meaning (dense), or both."""
     from llm_core.retrieval.index import Index as OpenIndex
+    from llm_core.retrieval.passages import cited
     from llm_core.retrieval.search import METHODS, Search
 
     if method is not None and method not in METHODS:
@@ -38,7 +39,7 @@ def search(
         if as_json:
             say_json({"rank": rank, "score": round(hit.score, 6), **row})
         else:
-            where = f"{row['title'] or row['source']} ({row['document_id']}{', ' + row['url'] if row['url'] else ''})"
+            where = f"{cited(row)} ({row['document_id']}{', ' + row['url'] if row['url'] else ''})"
             text = printable(row["text"], lines=False)[:300]
             say(f"{rank}. {hit.score:.4f}  {printable(where, lines=False)}\n   {text}")
     if not hits:

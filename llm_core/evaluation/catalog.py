@@ -97,7 +97,12 @@ def catalog() -> dict[str, Benchmark]:
 
 
 def main_metric(task: str, row: Mapping[str, Any]) -> str:
-    """The metric of this row that is shown first and compared; a filter's name may follow the catalog's name of it."""
+    """The metric of this row that is shown first and compared; a filter's name may follow the catalog's name of it.
+
+    A score (`summarize`) names it as `metric`; a row of results has it first.
+    """
+    if "metric" in row:
+        return str(row["metric"])
     entry = catalog().get(task)
     if entry is None:
         return next(key for key in row if key not in ("task", "id", "items"))

@@ -43,6 +43,23 @@ def definitions(name: str) -> dict[str, Definition]:
     return {task: _definition(task, file, config) for task, file, config in _leaves(name)}
 
 
+def task_definition(task: str, file: Path, config: dict[str, Any]) -> Definition:
+    """The definition of a user's task file. Raises UserError: not scored here, or no local files of its split."""
+    if "class" in config or isinstance(config.get("task"), list) or "group" in config:
+        raise UserError(f"{file}: one task of lm-eval-harness is needed, not a group or a program")
+    found = _definition(task, file, config, local=True)
+    if not isinstance((config.get("dataset_kwargs") or {}).get("data_files"), dict):
+        raise UserError(
+            f"{file}: its items must be local files: dataset_kwargs: {{data_files: {{{found.split}: FILE}}}}"
+        )
+    return found
+
+
+def is_task(name: str) -> bool:
+    """Whether lm-eval-harness itself has a task, group or tag of this name."""
+    return name in _index()
+
+
 @cache
 def _index() -> dict[str, Any]:
     from lm_eval.tasks import TaskManager
@@ -70,12 +87,13 @@ def _leaves(name: str) -> Iterator[tuple[str, Path, dict[str, Any]]]:
             yield from _leaves(part)
 
 
-def _definition(task: str, file: Path, config: dict[str, Any]) -> Definition:
+def _definition(task: str, file: Path, config: dict[str, Any], local: bool = False) -> Definition:
+    """`local`: the items are files that `data_files` names."""
     kind = config.get("output_type", "generate_until")
     if kind == "loglikelihood_rolling":
         raise UserError(f"benchmark '{task}': measures perplexity of texts; give these to `llm-core evaluate --in`")
     metrics = [
-        str(entry["metric"])
+        str(entry["metric"]).rpartition(".")[2]  # of a function its name, as lm-eval calls the metric
         for entry in config.get("metric_list") or [{"metric": "acc" if kind == "multiple_choice" else "exact_match"}]
         if entry.get("aggregation", "mean" if entry["metric"] in MEANS else "") in ("mean", "perplexity")
         and (entry.get("higher_is_better", True) or entry["metric"] == "perplexity")
@@ -85,11 +103,12 @@ def _definition(task: str, file: Path, config: dict[str, Any]) -> Definition:
     if config.get("unsafe_code"):
         raise UserError(f"benchmark '{task}': runs the program that the model writes; never done here")
     split = config.get("test_split") or config.get("validation_split")
-    if (
+    if not split:
+        raise UserError(f"benchmark '{task}': it has no test_split and no validation_split, so nothing to score")
+    if not local and (
         "data_files" in (config.get("dataset_kwargs") or {})
         or "custom_dataset" in config
         or not config.get("dataset_path")
-        or not split
     ):
         raise UserError(f"benchmark '{task}': its items are no data set on a hub; run it by `lm_eval run`")
     examples = (config.get("fewshot_config") or {}).get("samples")
@@ -97,7 +116,7 @@ def _definition(task: str, file: Path, config: dict[str, Any]) -> Definition:
     kwargs = {key: value for key, value in (config.get("dataset_kwargs") or {}).items() if key != "trust_remote_code"}
     return Definition(
         file,
-        config["dataset_path"],
+        config.get("dataset_path") or "json",
         config.get("dataset_name"),
         kwargs,
         split,

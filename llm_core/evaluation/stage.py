@@ -22,6 +22,7 @@ from llm_core.evaluation.language_modelling import (
     summarize_texts,
     xz_bits_per_byte,
 )
+from llm_core.evaluation.own import own_benchmarks
 from llm_core.models import loading
 from llm_core.models.prompts import encode_prompt
 from llm_core.params import Params
@@ -33,6 +34,7 @@ from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tracking import runs
 
 Metrics = dict[str, Any]
+BASELINE_WORDS = {"chance": "chance", "majority": "most frequent answer"}
 READ = ("tasks", "limit", "num_fewshot", "fewshot_seeds", "batch_size", "dtype", "add_bos_token", "chat", "prompts")
 ANSWERED = ("answers", "answer_tokens")
 """Params of `evaluation` that are read here, beside language_modelling; the tracker notes these alone."""
@@ -68,6 +70,8 @@ def evaluate(
             rows += score_texts(network, texts, chosen.language_modelling, chosen.batch_size, "bits per byte")
             metrics["bits_per_byte"] = _language_modelling(rows, texts, model, params)
     if benchmarks and chosen.tasks:
+        if unscored := sorted(own_benchmarks(benchmarks).keys() - set(chosen.tasks)):
+            log(f"evaluate: {', '.join(unscored)}: own benchmarks that evaluation.tasks does not name are not scored")
         with timed(f"benchmarks {', '.join(chosen.tasks)}"):
             items, spread = score_over_seeds(network, tokenizer, benchmarks, chosen)
         rows += items
@@ -154,7 +158,7 @@ def lines(metrics: Metrics) -> list[str]:
         told.append(f"bits per byte, {source}: {with_error(score, 'bits_per_byte')}{beside}")
     for task, score in metrics.get("benchmarks", {}).items():
         shown = [key for key in score if f"{key}_stderr" in score and not key.endswith(("_clean", "_touched"))]
-        chance = f", chance {score['chance']:.3f}" if "chance" in score else ""
+        chance = "".join(f", {words} {score[name]:.3f}" for name, words in BASELINE_WORDS.items() if name in score)
         values = ", ".join(f"{key} {with_error(score, key)}" for key in shown)
         seeds = f", {score['seeds']:.0f} draws of examples" if "seeds" in score else ""
         told.append(f"{task}: {values}{chance} ({score['items']} items{seeds})")

@@ -5,12 +5,14 @@ prompts, choices and metrics cannot drift from lm-eval's. The same folder serves
 `lm-eval run --include_path FOLDER --tasks arc_easy …`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
-from llm_core.evaluation.catalog import Benchmark, catalog
-from llm_core.evaluation.definitions import SPLITS, definitions
+from llm_core.evaluation.catalog import Benchmark
+from llm_core.evaluation.definitions import SPLITS, Definition
+from llm_core.evaluation.own import own_benchmarks, scored_by
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import output_file
 
@@ -28,15 +30,17 @@ def write_tasks(
         raise UserError(f"evaluation.limit: {limit} items leave nothing to score; give 1 or more, or null for all")
     chosen: dict[str, list[int]] = {}
     owners: dict[str, str] = {}
+    own = own_benchmarks(benchmarks)
     for name in names:
         file, fewshot = benchmarks / f"{name}.jsonl", benchmarks / f"{name}.fewshot.jsonl"
         if not file.is_file():
             raise UserError(
                 f"{file}: no items of '{name}' here; run `llm-core fetch-benchmarks --out {benchmarks}` "
-                "with it in evaluation.benchmarks.tasks"
+                "with it in evaluation.benchmarks.tasks (or evaluation.benchmarks.own)"
             )
-        parts = _by_task(name, file)
-        examples = _by_task(name, fewshot) if fewshot.is_file() else {}
+        entry = scored_by(name, own)
+        parts = _by_task(name, file, entry)
+        examples = _by_task(name, fewshot, entry) if fewshot.is_file() else {}
         if not parts:
             raise UserError(
                 f"{file}: the file holds no items of '{name}'; run `llm-core fetch-benchmarks --out {benchmarks}` again"
@@ -45,14 +49,17 @@ def write_tasks(
         for task, members in parts.items():
             if task in owners:
                 raise UserError(f"evaluation.tasks: '{name}' and '{owners[task]}' both hold '{task}'; name one of them")
-            _enough_examples(name, task, num_fewshot, members, examples.get(task, []))
+            _enough_examples(task, entry, num_fewshot, members, examples.get(task, []))
             paths = []
             for kind, rows in (("items", members), ("fewshot", examples.get(task, []))):
                 if rows:
                     paths.append(folder / f"{task}.{kind}.jsonl")
                     with output_file(paths[-1]) as stream:
                         stream.writelines(line for _, line in rows)
-            config = _known(catalog()[name], task, name, *paths) if name in catalog() else _other(name, task, *paths)
+            if isinstance(entry, Benchmark):
+                config = _known(entry, task, name, *paths)
+            else:
+                config = _other(entry, task, name, *paths)
             _write(folder, task, config)
             owners[task] = name
             positions = [place for place, (number, _) in enumerate(members) if number in wanted]
@@ -61,11 +68,13 @@ def write_tasks(
     return chosen, owners
 
 
-def _enough_examples(name: str, task: str, asked: int, items: list[Any], examples: list[Any]) -> None:
+def _enough_examples(
+    task: str, entry: Benchmark | Mapping[str, Definition], asked: int, items: list[Any], examples: list[Any]
+) -> None:
     """Raise UserError where `asked` solved examples cannot be drawn: an item is never its own example."""
     own: int | None = 0
-    if asked and name not in catalog() and task in definitions(name):
-        own = definitions(name)[task].own_examples
+    if asked and not isinstance(entry, Benchmark) and task in entry:
+        own = entry[task].own_examples
     there = own or len(examples) or len(items) - 1
     if own is not None and asked > there:
         raise UserError(
@@ -81,14 +90,13 @@ def spread(count: int, limit: int | None) -> list[int]:
     return [place * count // limit for place in range(limit)]
 
 
-def _by_task(name: str, file: Path) -> dict[str, list[tuple[int, str]]]:
+def _by_task(name: str, file: Path, entry: Benchmark | Mapping[str, Definition]) -> dict[str, list[tuple[int, str]]]:
     """lm-eval's task -> (number, line) of its items in a file of one task, of MMLU, or of a group."""
     parts: dict[str, list[tuple[int, str]]] = {}
-    entry = catalog().get(name)
-    divided = entry is not None and "{subject}" in entry.definition
+    divided = isinstance(entry, Benchmark) and "{subject}" in entry.definition
     for number, row in enumerate(json_lines.load_rows(file)):
         task = f"{name}_{row['subject']}" if divided else name
-        if entry is None:
+        if not isinstance(entry, Benchmark):
             task = row.get("subtask", name)
         parts.setdefault(task, []).append((number, json_lines.dump(row)))
     return parts
@@ -113,9 +121,10 @@ def _known(entry: Benchmark, task: str, name: str, items: Path, fewshot: Path | 
     }
 
 
-def _other(name: str, task: str, items: Path, fewshot: Path | None = None) -> dict[str, Any]:
+def _other(
+    found: Mapping[str, Definition], task: str, name: str, items: Path, fewshot: Path | None = None
+) -> dict[str, Any]:
     """lm-eval's own splits, as far as they were fetched."""
-    found = definitions(name)
     if task not in found:
         raise UserError(f"benchmark '{name}': lm-eval-harness knows no '{task}' in it")
     entry = found[task]
@@ -123,12 +132,15 @@ def _other(name: str, task: str, items: Path, fewshot: Path | None = None) -> di
     if fewshot and entry.fewshot:
         files[entry.fewshot] = str(fewshot)
     kept = {key: value if (value := entry.splits.get(key)) in files else None for key in SPLITS}
-    return {"include": str(entry.file), "dataset_kwargs": {"data_files": files}, **kept}
+    return {"include": str(entry.file.expanduser().absolute()), "dataset_kwargs": {"data_files": files}, **kept}
 
 
 def _write(folder: Path, task: str, config: dict[str, Any]) -> None:
     import yaml
 
     config["dataset_kwargs"]["cache_dir"] = str((folder / "cache").resolve())
+    function = config.pop("process_results", None)
     with output_file(folder / f"{task}.yaml") as stream:
         yaml.safe_dump({**config, "task": task, "dataset_path": "json", "dataset_name": None}, stream, sort_keys=False)
+        if function:  # an own benchmark's; safe_dump writes no tags
+            stream.write(f"process_results: !function {function}\n")

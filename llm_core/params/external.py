@@ -13,6 +13,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm_core.params.task_files import task_files
+
 if TYPE_CHECKING:
     from llm_core.params import Params
 
@@ -42,6 +44,10 @@ def external_inputs(params: "Params") -> dict[str, list[str]]:
     for name, run in {**params.finetuning.runs, **params.finetuning.on_demand}.items():
         reward = getattr(run, "reward", "")
         found[f"finetuning/{name}"] = [reward] if isinstance(reward, str) and reward and Path(reward).is_dir() else []
+    found["benchmarks"] = [
+        path for own in params.evaluation.benchmarks.own.values()
+        for path in (task_files(Path(own.path)) if own.is_task_file else [own.path])
+    ]  # fmt: skip
     encoder = params.retrieval.encoder
     found["retrieval"] = [encoder] if Path(encoder).is_dir() else []
     return {name: [path for path in paths if REMOTE not in path] for name, paths in found.items()}

@@ -86,13 +86,20 @@ class ListedSource(Section):
 
 
 class FilesSource(ListedSource):
-    """Documents in Parquet, JSONL, WARC, text and HTML files."""
+    """Documents in Parquet, JSONL, CSV, WARC, text, HTML, PDF and office files, and e-books."""
 
     kind: Literal["files"]
     columns: dict[Column, str] = Field(default_factory=dict)
     """Our column to the file's, where they differ: `{text: content, url: link}`."""
     url_pattern: str | None = None
     """Keep only documents whose URL this regular expression finds."""
+    unit: Literal["file", "page", "chapter"] = "file"
+    """What becomes a document: a whole file, a page (PDF) or slide (PPTX), or a chapter (EPUB: an entry of the
+    spine; DOCX and ODT: a heading of the first level). Files that have no such unit stay whole."""
+    document_seconds: int = Field(60, ge=1)
+    """Maximum CPU time for parsing one PDF, office file or e-book (`quarantine_document_time`)."""
+    document_memory_mb: int = Field(2048, ge=512)
+    """Maximum address space of the process that parses them (`quarantine_document_memory`)."""
 
 
 class PileSource(ListedSource):

@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from llm_core.errors import UserError
 from llm_core.params import presets
+from llm_core.params.evaluation import OwnBenchmark
 from llm_core.params.reading import read_values
 
 NEVER = ("preset", "sources", "cleaning", "finetuning", "split", "mix", "benchmarks", "text_deduplication")
@@ -49,8 +50,9 @@ def starting_params(
     finetunes: Sequence[Finetune] = (),
     model: str | None = None,
     preset: Path | None = None,
+    benchmarks: Mapping[str, OwnBenchmark] | None = None,
 ) -> str:
-    """The text of a params.yaml for `documents` (files and folders), finetunes, an open model's folder.
+    """The text of a params.yaml for `documents` (files and folders), finetunes, an open model's folder, own benchmarks.
 
     Raises UserError: nothing at a path, two finetunes of one name.
     """
@@ -71,7 +73,7 @@ def starting_params(
         _CLEANING,
         _open_model(model) if model else _OWN_MODEL.format(**_sizes(size)),
         _pretraining(size, model),
-        _EVALUATION,
+        _evaluation(benchmarks or {}),
         _finetuning(finetunes),
     ]
     text = "\n".join(parts)
@@ -150,6 +152,16 @@ model: {{}} # the parent's architecture
 """
 
 
+def _evaluation(benchmarks: Mapping[str, OwnBenchmark]) -> str:
+    lines = ["    own: # scored by being named in `tasks` below; decontaminated against in any case"]
+    for name, own in benchmarks.items():
+        values = own.model_dump(exclude_defaults=True)
+        lines.append(f"      {name}: {json.dumps(values, ensure_ascii=False)}")
+    if not benchmarks:
+        lines = ["    own: {} # NAME: {path: FILE, kind: multiple_choice} of questions with choices and the answer"]
+    return _EVALUATION.format(own="\n".join(lines), tasks=", ".join([*benchmarks, *_TASKS]), fetched=", ".join(_TASKS))
+
+
 def _finetuning(finetunes: Sequence[Finetune]) -> str:
     if not finetunes:
         return _NO_FINETUNES
@@ -218,11 +230,13 @@ model: # llama of a size for this corpus and two CPU cores; `scale` counts the l
   tie_embeddings: true
 """
 
+_TASKS = ("arc_easy", "lambada_openai", "piqa")
 _EVALUATION = """evaluation:
   models: [base] # beside them the finetunes below
   benchmarks:
-    tasks: [arc_easy, lambada_openai, piqa] # English; `llm-core params evaluation` says which there are
-  tasks: [arc_easy, lambada_openai, piqa]
+{own}
+    tasks: [{fetched}] # English; `llm-core params evaluation` says which there are
+  tasks: [{tasks}] # what is scored
   limit: 200 # items of each; null for all
   num_fewshot: 0
   fewshot_seeds: [1234]
@@ -231,15 +245,15 @@ _EVALUATION = """evaluation:
   add_bos_token: null
   chat: false
   prompts: [The] # beginnings that the model continues in the report
-  language_modelling: {tokens_per_source: 30000, context: 256, stride: 256}
+  language_modelling: {{tokens_per_source: 30000, context: 256, stride: 256}}
   answers: 200 # questions of a finetune's test rows; null for all
   answer_tokens: 24
   registry: language-model # registered names begin with it
-  gate: {metrics: [bits_per_byte], margin: 0.0, confidence: 0.95} # of base; a finetune is compared by its own score
+  gate: {{metrics: [bits_per_byte], margin: 0.0, confidence: 0.95}} # of base; a finetune is compared by its own score
 
-report: {price_per_hour: 0.0}
+report: {{price_per_hour: 0.0}}
 
-scaling: {rungs: {}} # experiments/scaling/dvc.yaml
+scaling: {{rungs: {{}}}} # experiments/scaling/dvc.yaml
 """
 
 _NO_FINETUNES = """finetuning: # llm-core finetune --help lists the methods

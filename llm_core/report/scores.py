@@ -11,6 +11,7 @@ from typing import Any
 from llm_core.errors import UserError
 from llm_core.evaluation.catalog import main_metric
 from llm_core.evaluation.gate import decide, gate_of
+from llm_core.evaluation.gold import GOLD
 from llm_core.evaluation.results import read_results
 from llm_core.formats.pages import Block, Row, number, score_text
 from llm_core.params import Params
@@ -35,10 +36,17 @@ def in_short(evaluations: Evaluations) -> Iterator[str]:
         tasks = metrics.get("benchmarks", {})
         above = [task for task, score in tasks.items() if _above_chance(task, score)]
         unclear = [task for task in tasks if task not in above]
-        parts = [f"above chance on {', '.join(above)}"] if above else []
-        parts += [f"not distinguishable from chance on {', '.join(unclear)}"] if unclear else []
+        parts = [f"above chance and the most frequent answer on {', '.join(above)}"] if above else []
+        parts += (
+            [f"not distinguishable from chance or the most frequent answer on {', '.join(unclear)}"] if unclear else []
+        )
         if parts:
             yield f"{name} is {'; '.join(parts)}."
+        if preferred := [task for task, score in tasks.items() if (score.get("margin_low") or 0) > 0]:
+            yield (
+                f"{name} gives the right answer fewer bits per byte than the best wrong one, on average, on "
+                f"{', '.join(preferred)}."
+            )
         if answers := metrics.get("answers"):
             right, guess = score_text(answers, "exact_match"), number(answers["most_frequent_answer"])
             yield (
@@ -60,8 +68,11 @@ def scores(evaluations: Evaluations) -> Iterator[Block]:
         rows, marks = [], []
         for task, score in metrics.get("benchmarks", {}).items():
             first = main_metric(task, score)
+            shown = [first, "perplexity", *GOLD]
+            if not _above_chance(task, score):  # then these say more than accuracy
+                shown = [*GOLD, first, "perplexity"]
             rows += [_benchmark_row(task, metric, score, metric == first)
-                     for metric in dict.fromkeys([first, "perplexity"]) if metric in score]  # fmt: skip
+                     for metric in dict.fromkeys(shown) if metric in score]  # fmt: skip
             marks.append(
                 (task, score[first], _bound(task, score, "low"), _bound(task, score, "high"), score.get("chance"))
             )
@@ -82,6 +93,9 @@ def scores(evaluations: Evaluations) -> Iterator[Block]:
         yield Block(
             "note",
             "Brackets are 95 % intervals over the choice of items (Wilson's for right or wrong, otherwise Student's). "
+            "gold_bpb is the bits per byte of the right answer (lower is better), margin those of the best wrong one "
+            "less these; they come first where accuracy is not above its baselines. "
+            "The baseline is always the most frequent right answer; of a finetune the best of its own baselines. "
             "A touched item shares an n-gram with a training document. The smallest difference is the minimum by which "
             "two models must differ, on as many items each, to be distinguishable (power 80 %).",
         )
@@ -176,6 +190,7 @@ def _benchmark_row(task: str, metric: str, score: Row, first: bool) -> Row:
         "benchmark": f"{task}, {metric}",
         "score": score_text(score, metric),
         "chance": score.get("chance") if first else None,
+        "baseline": score.get("majority") if first else None,
         "items": score["items"],
         "sd between draws of examples": score.get(f"{metric}_seed_sd") if metric != "perplexity" else None,
         "smallest difference": score.get("detectable") if first else None,
@@ -186,7 +201,8 @@ def _answers_row(answers: Row) -> Row:
     return {
         "benchmark": "questions, exact_match",
         "score": score_text(answers, "exact_match"),
-        "chance": answers["most_frequent_answer"],
+        "chance": None,
+        "baseline": answers["most_frequent_answer"],
         "items": answers["items"],
         "sd between draws of examples": None,
         "smallest difference": answers["detectable"],
@@ -197,7 +213,8 @@ def _finetuned_row(own: Row) -> Row:
     return {
         "benchmark": f"its test rows, {own['score']}",
         "score": score_text(own, own["score"]),
-        "chance": max(own["baselines"].values(), default=None),
+        "chance": None,
+        "baseline": max(own["baselines"].values(), default=None),
         "items": own["items"],
         "sd between draws of examples": None,
         "smallest difference": own["detectable"],
@@ -205,9 +222,9 @@ def _finetuned_row(own: Row) -> Row:
 
 
 def _above_chance(task: str, score: Row) -> bool:
-    """Whether the interval's low end is above chance by more than rounding: old files have 1.4e-17 for 0 of 20."""
+    """Whether the interval's low end is above both baselines by more than rounding: old files have 1.4e-17 for 0."""
     low = _bound(task, score, "low")
-    return low is not None and low > (score.get("chance") or 0) + ROUNDING
+    return low is not None and low > max(score.get("chance") or 0, score.get("majority") or 0) + ROUNDING
 
 
 def _bound(task: str, score: Row, side: str) -> float | None:

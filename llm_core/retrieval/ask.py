@@ -38,7 +38,7 @@ class Answer:
     supported: bool
     """whether a shown line holds the answer's words"""
     citations: list[dict[str, Any]]
-    """passages: document_id, source, url, title, start, stop, text; those that support the answer, else all shown"""
+    """rows of passages (`passages.SCHEMA`): those that support the answer, else all shown"""
     similarity: float | None
     """cosine similarity of the best passage with the question"""
 

@@ -31,9 +31,9 @@ class CorpusRetriever(BaseRetriever):
         nodes = []
         for hit in self._search(query_bundle.query_str, self._top, self._method):
             row = self._search.index.passage(hit.passage)
-            facts = {key: row[key] for key in ("document_id", "source", "url", "title", "start", "stop")}
+            facts = {key: row.get(key) for key in ("document_id", "source", "url", "title", "page", "start", "stop")}
             node = TextNode(id_=row["id"], text=row["text"], metadata=facts)
-            node.excluded_llm_metadata_keys = ["document_id", "source", "url", "start", "stop"]
+            node.excluded_llm_metadata_keys = ["document_id", "source", "url", "page", "start", "stop"]
             nodes.append(NodeWithScore(node=node, score=hit.score))
         return nodes
 

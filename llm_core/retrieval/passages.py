@@ -15,6 +15,7 @@ from llm_core.formats.schema import as_text, read_metadata
 from llm_core.kernels.words import pieces
 from llm_core.runtime.digests import short_hash
 
+MAX_PAGE = 1 << 31
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),  # of the passage: document id and number
@@ -22,6 +23,7 @@ SCHEMA = pa.schema(
         pa.field("source", pa.string(), nullable=False),
         pa.field("url", pa.string()),
         pa.field("title", pa.string()),
+        pa.field("page", pa.int64()),  # of a document that is one page or slide of a file
         pa.field("text", pa.large_string(), nullable=False),
         pa.field("start", pa.int64()),  # first character in the document
         pa.field("stop", pa.int64()),  # one past the last
@@ -53,12 +55,19 @@ def titled(title: str | None, text: str) -> str:
     return f"{title}\n{text}" if title else text
 
 
+def cited(row: dict[str, Any]) -> str:
+    """How a citation names a passage's document: its title, or its source where it has none, and the page."""
+    name = row["title"] or row["source"]
+    return f"{name}, page {row['page']}" if row.get("page") is not None else str(name)
+
+
 def passages(batches: Iterable[pa.RecordBatch], words: int, overlap: int) -> Iterator[list[dict[str, Any]]]:
     """Rows of SCHEMA for each batch of documents (`id, source, url, text, metadata`)."""
     for batch in batches:
         rows = []
         for document in batch.to_pylist():
-            title = as_text(read_metadata(document["metadata"]).get("title"))
+            metadata = read_metadata(document["metadata"])
+            title, page = as_text(metadata.get("title")), metadata.get("page")
             for number, (start, stop) in enumerate(cut(document["text"], words, overlap)):
                 text = document["text"][start:stop]
                 rows.append(
@@ -68,6 +77,7 @@ def passages(batches: Iterable[pa.RecordBatch], words: int, overlap: int) -> Ite
                         "source": document["source"],
                         "url": document["url"],
                         "title": title,
+                        "page": page if type(page) is int and 0 < page < MAX_PAGE else None,
                         "text": text,
                         "start": start,
                         "stop": stop,

@@ -1,9 +1,10 @@
 """Source kind `files`: documents that lie somewhere already.
 
 Folders (walked) and files, local or behind fsspec or http: Parquet, JSON lines, CSV and TSV (plain, gzip, zstd, bzip2,
-xz), WARC, and plain text or HTML with one document a file. A data file is a shard; text and HTML files are taken
-together, a few hundred at a time. A broken line, row group, record or file is quarantined alone; files of other kinds
-are counted by reason (`llm_core.corpus.sources.survey`).
+xz), WARC, plain text or HTML with one document a file, and PDF, office files and e-books with one for each file, page
+or chapter (`llm_core.corpus.sources.parsing`). A data file is a shard; the others are taken together, up to some
+hundred at a time. A broken line, row group, record or file is quarantined alone; files of other kinds are counted by
+reason (`llm_core.corpus.sources.survey`).
 """
 
 from collections import Counter
@@ -11,12 +12,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from llm_core.corpus.sources.base import Document, Limits, Record, Rejected, Shard, broken_file, only_urls
 from llm_core.corpus.sources.charset import decode
+from llm_core.corpus.sources.documents import read_document
 from llm_core.corpus.sources.listed import limits, list_shards
-from llm_core.corpus.sources.survey import fits
+from llm_core.corpus.sources.parsing.client import Parser
+from llm_core.corpus.sources.parsing.kinds import EXTRA, KINDS, installed
+from llm_core.corpus.sources.survey import ending_of, fits
 from llm_core.corpus.sources.tables import SEPARATED, read_table
 from llm_core.errors import UserError
 from llm_core.formats.documents import ENDINGS
@@ -24,6 +27,7 @@ from llm_core.network.addresses import is_web
 from llm_core.network.downloads import Client
 from llm_core.params.sources import FilesSource
 from llm_core.runtime.inputs import COMPRESSED, BrokenInputError, open_unchanged
+from llm_core.runtime.progress import log
 from llm_core.runtime.redaction import redact
 from llm_core.runtime.storage import is_remote
 
@@ -36,11 +40,14 @@ CODE = (
     ".sh", ".sql", ".swift", ".ts", ".tsx",
 )  # fmt: skip
 PAGES = dict.fromkeys((*TEXT, *CODE), "text/plain") | dict.fromkeys((".html", ".htm", ".xhtml"), "text/html")
+READ = (*TABLES, *WARC, *PAGES, *KINDS)
+"""endings of all files that are read"""
 PAGES_A_SHARD = 500
+DOCUMENTS_A_SHARD = 50  # parsing one takes a thousand times as long as decoding a page
 
 
 class FilesRoom:
-    """The files that the params name; pages are grouped into shards."""
+    """The files that the params name; pages and documents are grouped into shards."""
 
     streaming = False
 
@@ -50,31 +57,59 @@ class FilesRoom:
         self.named: set[str] = set()
 
     def shards(self) -> list[Shard]:
-        """Data files each alone, then pages in groups."""
+        """Data files each alone, then pages in groups, then PDF, office files and e-books in groups."""
         self.not_read.clear()
-        shards = list_shards(self.params, self.client, (*TABLES, *WARC, *PAGES), self.not_read)
-        data = [shard for shard in shards if _page_type(shard.name) is None]
+        shards = self._with_parser(list_shards(self.params, self.client, READ, self.not_read))
         pages = [shard for shard in shards if _page_type(shard.name)]
-        for start in range(0, len(pages), PAGES_A_SHARD):
-            group = pages[start : start + PAGES_A_SHARD]
-            # A page's name is its redacted address, with a `+` for each earlier page that differs in a token alone.
-            parts = tuple((page.address, len(page.name) - len(redact(page.address)), 0) for page in group)
-            data.append(replace(group[0], address="", parts=parts))
-        return data
+        documents = [shard for shard in shards if ending_of(shard.name) in KINDS and not shard.sha256]
+        together = {shard.name for shard in (*pages, *documents)}
+        data = [shard for shard in shards if shard.name not in together]
+        return [*data, *_grouped(pages, PAGES_A_SHARD), *_grouped(documents, DOCUMENTS_A_SHARD)]
+
+    def _with_parser(self, shards: list[Shard]) -> list[Shard]:
+        """The shards for which the libraries are there; the others are counted, and the extra that has them named."""
+        missing = {ending for ending in KINDS if not installed(ending)}
+        left = [shard for shard in shards if ending_of(shard.name) not in missing]
+        if len(left) == len(shards):
+            return shards
+        self.not_read.update(
+            f"needs_extra_{EXTRA} {ending_of(shard.name)}" for shard in shards if ending_of(shard.name) in missing
+        )
+        remedy = f"pip install 'llm-core-pipeline[{EXTRA}]'"
+        if not left:
+            raise UserError(f"{shards[0].name}: files of this kind need an extra of the project: {remedy}")
+        log(f"{len(shards) - len(left)} files ({', '.join(sorted(missing))}) are not read: {remedy}")
+        return left
 
     def bring(self, shard: Shard) -> Path | None:
-        """A local path of a data file; pages are opened one by one."""
+        """A local path of a data file; pages and documents are opened one by one."""
         return self.client.bring(shard.address, shard.sha256) if shard.address else None
 
     def records(self, shard: Shard, file: Path | None, skipped: Counter[str]) -> Iterator[Record]:
-        """Stream a data file's rows, or a group's pages; `key` is the file and the row."""
+        """Stream a data file's rows, or a group's pages or documents; `key` is the file and the row."""
         records: Iterator[Record]
-        if file is None:
-            pages = ((address, redact(address) + "+" * earlier) for address, earlier, _ in shard.parts)
-            records = (replace(self._page(address), file=name) for address, name in pages)
+        members = [(address, redact(address) + "+" * earlier) for address, earlier, _ in shard.parts]
+        if ending_of(shard.name) in KINDS:
+            records = self._documents(members or [(shard.address, shard.name)])
+        elif file is None:
+            records = (replace(self._page(address), file=name) for address, name in members)
         else:
             records = read_data_file(file, shard.name, self.params.columns, skipped, limits(self.params), self.named)
         return only_urls(records, self.params.url_pattern)
+
+    def _documents(self, files: list[tuple[str, str]]) -> Iterator[Record]:
+        with Parser(self.params) as parser:
+            for address, name in files:
+                try:
+                    path = self.client.bring(address)
+                except UserError as error:
+                    yield Rejected("quarantine_unavailable", 0, detail=str(error)[:300], file=name)
+                    continue
+                url = redact(address) if is_remote(address) else None
+                yield from read_document(parser, path, name, self.params.unit, self._answered(redact(address)), url)
+
+    def _answered(self, name: str) -> dict[str, str]:
+        return {"answered_by": self.client.answered[name]} if name in self.client.answered else {}
 
     def _page(self, file: str) -> Record:
         """The one record of a text or HTML file."""
@@ -93,9 +128,7 @@ class FilesRoom:
         if b"\0" in data[:4096] and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
             return Rejected("quarantine_binary_file", 0, len(data), name)
         text, charset = decode(data, html=content_type == "text/html")
-        metadata = {"content_type": content_type, "charset": charset, "file": name}
-        if name in self.client.answered:
-            metadata["answered_by"] = self.client.answered[name]
+        metadata = {"content_type": content_type, "charset": charset, "file": name, **self._answered(name)}
         return Document(key=name, text=text, url=name if is_remote(file) else None, metadata=metadata)
 
     def _read_page(self, file: str, longest: int) -> bytes:
@@ -125,5 +158,13 @@ def read_data_file(
         yield from read_table(file, name, columns, limits, named)
 
 
+def _grouped(shards: list[Shard], size: int) -> Iterator[Shard]:
+    for start in range(0, len(shards), size):
+        group = shards[start : start + size]
+        # A file's name is its redacted address, with a `+` for each earlier file that differs in a token alone.
+        parts = tuple((shard.address, len(shard.name) - len(redact(shard.address)), 0) for shard in group)
+        yield replace(group[0], address="", parts=parts)
+
+
 def _page_type(name: str) -> str | None:
-    return PAGES.get(Path(urlsplit(name).path if is_remote(name) else name).suffix.lower())
+    return PAGES.get(ending_of(name))

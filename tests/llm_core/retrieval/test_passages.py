@@ -1,9 +1,13 @@
 """How documents are cut."""
 
+import json
+
+import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_core.retrieval.passages import cut
+from llm_core.retrieval.passages import SCHEMA, cited, cut, passages
 
 
 def test_passages_overlap_and_end_with_the_text() -> None:
@@ -28,3 +32,21 @@ def test_text_without_spaces_is_cut_too() -> None:
     assert len(ranges) > 2
     assert "".join(text[start:stop] for start, stop in ranges if start == 0) == "小镇附近有河"
     assert ranges[-1][1] == len(text)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "name"),
+    [
+        ({"title": "Atlas", "page": 3}, "Atlas, page 3"),
+        ({"page": 1}, "books, page 1"),
+        ({"title": "Atlas"}, "Atlas"),
+        ({"title": "Atlas", "page": "three"}, "Atlas"),
+        ({"title": "Atlas", "page": 10**30}, "Atlas"),
+        ({"title": "Atlas", "page": True}, "Atlas"),
+    ],
+)
+def test_a_citation_names_title_and_page(metadata: dict[str, object], name: str) -> None:
+    row = {"id": "1", "source": "books", "url": None, "text": "a river", "metadata": json.dumps(metadata)}
+    ((passage,),) = passages([pa.RecordBatch.from_pylist([row])], 10, 2)
+    pa.Table.from_pylist([passage], schema=SCHEMA)
+    assert cited(passage) == name

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.formats.row_files import SPLITS
 from llm_core.params.finetuning import Data
 from llm_core.runtime.digests import short_hash
 from llm_core.runtime.progress import log
 from llm_core.training.finetuning.data.hub import PRESETS, known_presets, read_hub
 from llm_core.training.finetuning.data.labels import check_classes
-from llm_core.training.finetuning.data.readers import SPLITS, read_files
+from llm_core.training.finetuning.data.readers import read_files
 from llm_core.training.finetuning.data.splits import check_sides, split_rows
 from llm_core.training.finetuning.data.twins import remove_twins
 from llm_core.training.finetuning.method import SIDES, Layout, Method

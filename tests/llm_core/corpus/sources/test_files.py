@@ -51,7 +51,7 @@ def test_files_that_are_not_read_are_counted_and_named_in_one_line(tmp_path, run
         place.mkdir(parents=True)
         (place / "x.txt").write_text("not read")
     (folder / "good.txt").write_text("read")
-    for name in ("a.odt", "b.pdf", "c.docx", "d.PDF", "README", "_e.txt", ".f.txt", "g.zip"):
+    for name in ("a.doc", "b.xlsx", "c.rtf", "d.XLSX", "README", "_e.txt", ".f.txt", "g.zip"):
         (folder / name).write_text("not read")
     (folder / "linked").symlink_to(elsewhere)
     (folder / "linked.txt").symlink_to(elsewhere / "x.txt")
@@ -67,25 +67,25 @@ def test_files_that_are_not_read_are_counted_and_named_in_one_line(tmp_path, run
         "linked_folder": 1,
         "name_not_utf8": 1,
         "no_regular_file": 1,
-        "other_ending .docx": 1,
-        "other_ending .pdf": 2,
-        "other_ending .odt": 1,
+        "other_ending .doc": 1,
+        "other_ending .rtf": 1,
+        "other_ending .xlsx": 2,
         "other_ending .zip": 1,
         "other_ending none": 1,
     }
     said = [text for text in capfd.readouterr().err.splitlines() if "files not read" in text]
-    assert len(said) == 1 and "2 other_ending .pdf" in said[0]
+    assert len(said) == 1 and "2 other_ending .xlsx" in said[0]
 
 
 def test_a_path_that_is_no_file_of_a_known_kind_is_refused(tmp_path, run):
     os.mkfifo(tmp_path / "fifo.jsonl")
-    (tmp_path / "a.pdf").write_text("x")
-    for name, message in (("fifo.jsonl", "a FIFO"), ("a.pdf", "files of this kind are not read")):
+    (tmp_path / "a.doc").write_text("x")
+    for name, message in (("fifo.jsonl", "a FIFO"), ("a.doc", "files of this kind are not read")):
         with pytest.raises(UserError, match=message):
             run(source(tmp_path / name))
     (tmp_path / "only").mkdir()
-    (tmp_path / "only/a.odt").write_text("x")
-    with pytest.raises(UserError, match=r"not read: 1 other_ending \.odt"):
+    (tmp_path / "only/a.rtf").write_text("x")
+    with pytest.raises(UserError, match=r"not read: 1 other_ending \.rtf"):
         run(source(tmp_path / "only"))
 
 

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from llm_core.errors import UserError
+from llm_core.formats.row_files import read_file
 from llm_core.params.finetuning import Data
 from llm_core.training.finetuning.data.dataset import convert, from_dataset
-from llm_core.training.finetuning.data.readers import read_file
 from llm_core.training.finetuning.data.splits import stratified
 from llm_core.training.finetuning.data.twins import jaccard, remove_twins, shingles
 

@@ -8,11 +8,11 @@ import torch
 
 from llm_core import cli
 from llm_core.errors import UserError
+from llm_core.formats.row_files import read_file
 from llm_core.params.finetuning import Data
 from llm_core.training.finetuning.data import factbook
 from llm_core.training.finetuning.data.dataset import convert, from_dataset
 from llm_core.training.finetuning.data.entities import SCHEMES, entities, from_spans, misplaced, settle_scheme
-from llm_core.training.finetuning.data.readers import read_file
 from llm_core.training.finetuning.entity_metrics import entity_figures, label_table, unseen_recall
 from llm_core.training.finetuning.methods.token_classification import default_rows
 from llm_core.training.finetuning.tagging import encode, predict

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from llm_core.errors import UserError
+from llm_core.formats.row_files import read_file
 from llm_core.params import Params
 from llm_core.params.finetuning import Data
 from llm_core.training.finetuning.data.dataset import convert, from_dataset
 from llm_core.training.finetuning.data.labels import label_of
-from llm_core.training.finetuning.data.readers import read_file, split_named
+from llm_core.training.finetuning.data.readers import split_named
 from llm_core.training.finetuning.rows import read_rows, write_rows
 
 SEED = 20261123

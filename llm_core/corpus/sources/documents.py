@@ -1,0 +1,56 @@
+"""PDF, office files and e-books as documents: one for each file, page or chapter, with title and number in metadata."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from llm_core.corpus.sources.base import Document, Record, Rejected, broken_file
+from llm_core.corpus.sources.parsing.client import Parser
+from llm_core.corpus.sources.parsing.kinds import KINDS, Parsed, Unit
+from llm_core.corpus.sources.survey import ending_of
+from llm_core.errors import UserError
+
+
+def read_document(
+    parser: Parser, path: Path, name: str, unit: Unit, metadata: dict[str, Any], url: str | None = None
+) -> Iterator[Record]:
+    """The documents of one file; `name` is its key, and its ending says what it is. An offset is a page's number."""
+    kind = ending_of(name)
+    try:
+        parsed = parser(path, name, kind)
+    except (UserError, OSError) as error:
+        yield replace(broken_file(error, 0, path.stat().st_size if path.exists() else 0), file=name)
+        return
+    if not parsed.sections:
+        yield Rejected("empty_file", 0, file=name)
+        return
+    metadata = {**metadata, "content_type": "text/plain", "format": kind[1:], "file": name}
+    make = _parts if KINDS[kind].unit == unit else _whole
+    for record in make(parsed, name, unit, metadata):
+        yield replace(record, file=name) if isinstance(record, Rejected) else replace(record, file=name, url=url)
+
+
+def _parts(parsed: Parsed, name: str, unit: Unit, metadata: dict[str, Any]) -> Iterator[Record]:
+    """A document for each page or chapter; a page without text is a rejected record."""
+    sections = {section.number: section for section in parsed.sections}
+    for number in range(1, parsed.total + 1):
+        if section := sections.get(number):
+            title = _title(parsed.title, section.title)
+            place = {unit: number, **({"title": title} if title else {})}
+            yield Document(f"{name}#{unit}={number}", section.text, metadata=metadata | place, offset=number)
+        elif unit == "page":
+            yield Rejected("quarantine_no_text_layer", number)
+
+
+def _whole(parsed: Parsed, name: str, unit: Unit, metadata: dict[str, Any]) -> Iterator[Record]:
+    """One document."""
+    place: dict[str, Any] = {"title": parsed.title} if parsed.title else {}
+    if KINDS[ending_of(name)].unit == "page":
+        place |= {"pages": parsed.total, "pages_without_text": parsed.total - len(parsed.sections)}
+    yield Document(name, "\n\n".join(section.text for section in parsed.sections), metadata=metadata | place)
+
+
+def _title(whole: str | None, part: str | None) -> str | None:
+    """`Book: Chapter`, or the one of them that there is."""
+    return f"{whole}: {part}" if whole and part and whole != part else part or whole

@@ -1,0 +1,45 @@
+"""PDF by PDFium (Chrome's engine, through pypdfium2): the text layer, page by page. Scanned pages are not read."""
+
+import re
+from pathlib import Path
+
+from llm_core.corpus.sources.parsing.kinds import Limits, NotParsedError, Parsed, Section
+
+# PDFium puts U+FFFE (or U+0002) in place of a hyphen that divides a word at the end of a line.
+DIVIDED = re.compile("[\ufffe\x02](?:\r?\n)?")
+
+
+def parse(path: Path, limits: Limits) -> Parsed:
+    """The pages that have text. Raises NotParsedError: encrypted, broken, or scanned pages only."""
+    import pypdfium2
+
+    try:
+        document = pypdfium2.PdfDocument(path)
+    except pypdfium2.PdfiumError as error:
+        if "password" in str(error).lower():
+            raise NotParsedError("quarantine_encrypted", "needs a password") from None
+        raise
+    try:
+        sections, size = [], 0
+        for number in range(len(document)):
+            page = document[number]
+            text_page = page.get_textpage()
+            text = plain(text_page.get_text_bounded())
+            text_page.close()
+            page.close()
+            size += len(text.encode("utf-8", "replace"))
+            if size > limits.max_document_bytes:
+                raise NotParsedError("quarantine_too_large", f"more than {limits.max_document_bytes} bytes of text")
+            if text:
+                sections.append(Section(text, None, number + 1))
+        if not sections:
+            raise NotParsedError("quarantine_no_text_layer", f"{len(document)} pages without text: scanned?")
+        title = " ".join(document.get_metadata_value("Title").split())
+        return Parsed(sections, title or None, len(document))
+    finally:
+        document.close()
+
+
+def plain(text: str) -> str:
+    """PDFium's text with divided words joined and one kind of line end."""
+    return DIVIDED.sub("", text).replace("\r\n", "\n").replace("\r", "\n").replace("\0", "").strip()
