@@ -1,10 +1,10 @@
 """Params of pretraining."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from llm_core.params.base import Section
+from llm_core.params.base import Section, Weights
 
 
 class Optimizer(Section):
@@ -36,6 +36,16 @@ class Optimizer(Section):
     """Learning rate at the end, as a share of the peak."""
 
 
+class Mixture(Section):
+    """Shares of the sources in the training tokens, drawn while they are loaded."""
+
+    weights: Annotated[Weights, Field(min_length=1)]
+    """Source to its weight; sources not named are left out. {domain: 0.9, general: 0.1} replays a tenth of general text
+    in a continued training."""
+    max_epochs: float = Field(4.0, gt=0)
+    """Maximum number of times that a run reads one source; a run that would need more is an error."""
+
+
 class Pretraining(Section):
     """Knobs of pretraining."""
 
@@ -51,6 +61,8 @@ class Pretraining(Section):
     """Sequences a process passes through the model at once, at most; the rest of a step is accumulated."""
     packing: Literal["best_fit", "concatenate"] = "best_fit"
     """How documents share sequences: cut as little as possible, or end to end."""
+    mixture: Mixture | None = None
+    """Shares of the sources in the training tokens; null reads every document once an epoch."""
     document_mask: bool = False
     """Whether documents that share a sequence are kept apart in attention and positions start anew for each."""
     optimizer: Optimizer = Optimizer()

@@ -95,11 +95,14 @@ class Method:
     arrange: Callable[[dict[str, list[Row]]], dict[str, Any]] = lambda split: {}
     """What is decided of a data set as a whole, before its rows by side are written: it may change them, and returns
     figures for the metrics of `finetune-data`."""
+    document_rows: Callable[[Path, Data, int], tuple[dict[str, list[Row]], Figures]] | None = None
+    """Rows by side and counts for metrics.json, made from other documents of a `split` folder, the run's `data` and the
+    seed; takes the place of `default_rows`."""
     other_data: str = ""
-    """What makes data for it, where `default_rows` is None."""
+    """What makes data for it, where `default_rows` and `document_rows` are None."""
     compared: Callable[[Row], str] = lambda row: str(row)
     """The text by which two rows are near-duplicates."""
-    asked: Callable[[Row], Messages] | None = None
+    asked: Callable[[Job, Row], Messages] | None = None
     """The conversation that a test row asks the model to continue; None where nothing is generated."""
     chat: bool = True
     """Whether the tokenizer needs a chat template."""

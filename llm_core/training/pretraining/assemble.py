@@ -70,7 +70,8 @@ def assemble(
     engine = initialize(module, optimizer, deepspeed_config(settings, precision, accumulation))
     batches = Batches(
         train, sequence_length=settings.sequence_length, sequences_per_step=sequences, seed=params.seed,
-        pad_id=vocabulary.filler, packing=settings.packing,
+        pad_id=vocabulary.filler, packing=settings.packing, mixture=settings.mixture,
+        mixture_tokens=settings.steps * settings.batch_tokens if settings.mixture else 0,
     )  # fmt: skip
     marks = tuple(tokenizer.convert_tokens_to_ids(_marks(tokenizer, described)))
     corruption = Corruption(
@@ -86,6 +87,11 @@ def assemble(
             f"ZeRO stage {settings.zero_stage}, {world.size} process(es) of {torch.get_num_threads()} thread(s), "
             f"matmul peak {peak / 1e9:.0f} GFLOP/s a process"
         )
+        figures = batches.mixture_figures(settings.steps)
+        for name in settings.mixture.weights if settings.mixture else ():
+            if f"mixture_share/{name}" in figures:
+                share, epochs = (figures[f"mixture_{what}/{name}"] for what in ("share", "epochs"))
+                progress.log(f"  {share:.1%} of the tokens are of source {name}, which is read {epochs:.2f} times")
     return Training(
         params=settings,
         seed=params.seed,

@@ -48,6 +48,19 @@ def plan(lengths: Ints, sequence_length: int, packing: Packing, seed: int) -> Pl
             parts.append(_best_fit(documents, lengths[documents], sequence_length))
         else:
             parts.append(_concatenate(documents, lengths[documents], sequence_length))
+    return join(parts)
+
+
+def plan_passes(lengths: Ints, passes: list[Ints], sequence_length: int, packing: Packing, seed: int) -> Plan:
+    """Pack the documents of each pass (their numbers, int64) by themselves, so that copies share no sequence."""
+    plans = [plan(lengths[documents], sequence_length, packing, seed) for documents in passes]
+    return join(
+        [part._replace(document=documents[part.document]) for part, documents in zip(plans, passes, strict=True)]
+    )
+
+
+def join(parts: list[Plan]) -> Plan:
+    """The sequences of all `parts`, one part after another."""
     if not parts:
         empty = np.zeros(0, np.int32)
         return Plan(np.zeros(1, np.int64), np.zeros(0, np.int64), empty, empty)

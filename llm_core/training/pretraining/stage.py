@@ -104,6 +104,7 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
             "steps": training.steps,
             "tokens": training.steps * training.step_tokens(),
             "epochs": round(training.batches.epoch(training.steps), 4),
+            **training.batches.mixture_figures(training.steps),
             "precision": precision,
             "final_loss": losses[-1],
             **{key: round(value, 6) for key, value in found.items()},

@@ -107,6 +107,7 @@ ELSEWHERE = {
     "launch.pretraining.hostfile": "a file that must be there (training/pretraining/launch.py)",
     "launch.scaling.hostfile": "the same",
     "launch.ablation.hostfile": "the same",
+    "pretraining.mixture.weights": "tests/llm_core/training/pretraining/test_mixture.py",
     "pretraining.parent": "tests/llm_core/training/pretraining/test_origins.py",
     "finetuning.RUNS.parent": "a folder that must be there, by DVC's dependency and by the verb",
     "finetuning.RUNS.data.path": "a file or folder that must be there, by DVC's dependency and by the verb",
@@ -150,6 +151,8 @@ FREE = {
     "report.currency": "any text", "scaling.rungs": "names that the user chooses",
     "finetuning.datasets": "names that the user chooses", "open_models": "names that the user chooses",
     "tokenizer.add_tokens": "tokens that are added",
+    "finetuning.translation.prompt": "any text with {source} in it",
+    "finetuning.summarization.prompt": "any text with {source} in it",
     "checks.accepted": "hashes of versions that this working copy may not have",
 }  # fmt: skip
 """param -> why its values name nothing that there is"""
