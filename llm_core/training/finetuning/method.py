@@ -20,12 +20,14 @@ from llm_core.params.finetuning import Data, Training
 from llm_core.training.finetuning.heads import GENERATION, Head
 
 if TYPE_CHECKING:
+    from llm_core.models.loading import LoadedModel
     from llm_core.training.finetuning.data.factbook import Facts
     from llm_core.training.finetuning.training import Job
 
 Row = dict[str, Any]
 Figures = dict[str, Any]
 Messages = list[dict[str, str]]
+Answer = dict[str, Any]
 SIDES = ("train", "heldout", "test")
 
 
@@ -117,6 +119,9 @@ class Method:
     score: str = ""
     """Name in `items` of the figure that compares two of its models: a value for each test row, or for each of the
     `scored_items` rows that the seed draws. The registry's gate reads it. Higher is better."""
+    answer: Callable[[LoadedModel, list[Row]], list[Answer]] | None = None
+    """Answers of a trained model to rows without their labels, for `llm-core classify`: `label` and `confidence`,
+    `labels`, or `score`, and what else is known (`probabilities`). None for a model that `classify` does not read."""
     use: str = "chat --model {model}"
     """How its models are used: a verb of llm-core with its options, `{model}` for the folder."""
 

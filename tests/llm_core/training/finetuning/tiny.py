@@ -18,6 +18,7 @@ LINES = [
     "yes no spam ham",
     "0123456789",
 ]
+OF_CLASSIFICATION = ("multi_label", "regression", "sentence_pairs")  # trained by the same code (sequence_heads.py)
 COUNTRIES = ("Chad", "Mali", "Peru", "Fiji", "Cuba", "Togo", "Oman", "Iran")
 
 
@@ -86,6 +87,14 @@ def rows(method: str, folder: Path = Path()) -> Path:
         talk = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         fields = {
             "classification": {"text": question, "label": answer},
+            "multi_label": {"text": question, "labels": [answer, "late"] if number > 3 else [answer]},
+            "regression": {"text": question, "score": float(number)},
+            "sentence_pairs": {"text": question, "text_pair": f"{country} is far", "label": answer},
+            "multiple_choice": {
+                "question": question,
+                "choices": ["yes", "no", "maybe"][: 2 + number % 2],
+                "answer": number % 2,
+            },
             "instruction": {"messages": talk},
             "rlhf": {"prompt": question, "answer": answer},
             "token_classification": from_spans(question, [{"start": 9, "end": 13, "label": "PLACE"}]),
