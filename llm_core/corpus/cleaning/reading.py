@@ -30,7 +30,7 @@ class Piece:
     first: int = 0
     last: int = 0
     row: int = 0  # number of the first row in the file
-    size: int = 0  # bytes, for the choice of workers
+    size: int = 0  # bytes, by which the number of workers is chosen
 
 
 def divide(files: list[str]) -> list[Piece]:

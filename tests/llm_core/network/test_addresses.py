@@ -1,4 +1,4 @@
-"""What came over the network reaches neither this machine's files nor its services; secrets are written nowhere."""
+"""Data from the network cannot reach this machine's files or services; secrets are written nowhere."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A certificate that is not trusted is one clear line, at once; one that the system trusts works."""
+"""An untrusted certificate gives a one-line error at once; one that the system trusts works."""
 
 import pytest
 

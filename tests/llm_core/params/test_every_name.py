@@ -1,4 +1,5 @@
-"""Every param that holds names is classified: what checks a name, or why any will do. A new param must be added."""
+"""Every param that holds names is classified: what checks a name, or why any name is accepted. A new param must be
+added."""
 
 import json
 import re
@@ -134,6 +135,7 @@ ELSEWHERE = {
 """param -> where the name is checked, and tested"""
 
 FREE = {
+    "finetuning.RUNS.data.label_separator": "any text may stand between labels",
     "network.cache": "a folder that is made",
     "sources.package": "pinned by sha256", "sources.version": "pinned by sha256", "sources.filename": "a pattern",
     "sources.sha256": "a pattern", "sources.license": "any text", "sources.revision": "a pattern",
