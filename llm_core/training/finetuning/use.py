@@ -1,4 +1,4 @@
-"""Using a finetuned model: label a text with its confidence, and talk with streaming."""
+"""Using a finetuned model: label a text with its confidence, translate or summarize it, and talk with streaming."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +8,8 @@ from llm_core.errors import UserError
 from llm_core.models import generation, loading
 from llm_core.models.generation import Decoding
 from llm_core.models.loading import LoadedModel
-from llm_core.models.prompts import encode_chat, encode_text
-from llm_core.training.finetuning.conversation import load_tokenizer
+from llm_core.models.prompts import encode_chat
+from llm_core.training.finetuning.conversation import load_tokenizer, prompt_ids
 
 
 def classify(folder: Path, texts: list[str]) -> list[dict[str, Any]]:
@@ -29,6 +29,26 @@ def classify(folder: Path, texts: list[str]) -> list[dict[str, Any]]:
         label = max(odds, key=lambda name: odds[name])
         answers.append({"text": text, "label": label, "confidence": odds[label], "probabilities": odds})
     return answers
+
+
+def rewrite(folder: Path, texts: list[str], max_new_tokens: int = 128) -> list[str]:
+    """What a model of translation or summarization writes for each text, asked as its training asked.
+
+    Raises UserError for a model that neither method made.
+    """
+    from llm_core.training.finetuning.sequence_to_sequence import question
+
+    config = loading.read_config(folder)
+    prompt = getattr(config, "source_prompt", None)
+    if prompt is None:
+        raise UserError(
+            f"{folder}: was made by neither translation nor summarization (its config has no source_prompt); "
+            "`llm-core finetune translation` makes such a model, `llm-core generate` takes any other language model"
+        )
+    loaded = LoadedModel.of(loading.load_network(folder), load_tokenizer(str(folder)))
+    asked = [question(loaded.tokenizer, text, prompt, config.source_tokens) for text in texts]
+    prompts = [prompt_ids(loaded.tokenizer, messages, loaded.kind) for messages in asked]
+    return [one.text.strip() for one in generation.generate(loaded, prompts, Decoding(max_new_tokens))]
 
 
 class Chat:
@@ -59,7 +79,7 @@ class Chat:
     def _prompt(self) -> list[int]:
         """Ids of the conversation; its oldest turns leave where it would not fit."""
         if self.model.kind == "encoder-decoder":
-            return encode_text(self.tokenizer, self.messages[-1]["content"], special=True)
+            return prompt_ids(self.tokenizer, self.messages[-1:], "encoder-decoder")
         first = 1 if self.messages[0]["role"] == "system" else 0
         while len(ids := encode_chat(self.tokenizer, self.messages)) + self.how.max_new_tokens > self.context:
             if len(self.messages) <= first + 1:

@@ -9,7 +9,15 @@ import pytest
 from llm_core.cli import VERBS, main
 
 ROOT = Path(__file__).parents[3]
-WITHOUT_KNOBS = {"init", "plan", "classify", "chat", "preset", "documents"}  # what they do depends on no param
+WITHOUT_KNOBS = {
+    "init",
+    "plan",
+    "classify",
+    "chat",
+    "rewrite",
+    "preset",
+    "documents",
+}  # what they do depends on no param
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

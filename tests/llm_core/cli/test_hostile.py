@@ -35,6 +35,7 @@ SOUND = {  # what the other options of a verb are given: something that is right
 }  # fmt: skip
 TOGETHER = {  # options that need none of the others, but at least one of which a verb needs
     "takedown": {"--id": "d1", "--reason": "asked"}, "trace": {"--id": "d1"}, "classify": {"--text": "a"},
+    "rewrite": {"--text": "a"},
     "agent": {"question": "what is it"},
 }  # fmt: skip
 PATHS = {"--in", "--good", "--random", "--given", "--reference", "--model", "first", "second", "before", "after"}

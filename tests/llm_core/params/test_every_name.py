@@ -151,6 +151,8 @@ FREE = {
     "report.currency": "any text", "scaling.rungs": "names that the user chooses",
     "finetuning.datasets": "names that the user chooses", "open_models": "names that the user chooses",
     "tokenizer.add_tokens": "tokens that are added",
+    "finetuning.translation.prompt": "any text with {source} in it",
+    "finetuning.summarization.prompt": "any text with {source} in it",
     "checks.accepted": "hashes of versions that this working copy may not have",
 }  # fmt: skip
 """param -> why its values name nothing that there is"""

@@ -26,6 +26,11 @@ PRESETS: dict[str, dict[str, Any]] = {  # name -> hub data set, its configuratio
     "dolly": {"path": "databricks/databricks-dolly-15k"},
     "flan": {"path": "Muennighoff/flan"},
     "hh_rlhf": {"path": "Anthropic/hh-rlhf"},
+    "opus100": {"path": "Helsinki-NLP/opus-100", "name": "de-en"},
+    "wmt14": {"path": "wmt/wmt14", "name": "de-en"},
+    "cnn_dailymail": {"path": "abisee/cnn_dailymail", "name": "3.0.0"},
+    "xsum": {"path": "EdinburghNLP/xsum"},
+    "samsum": {"path": "knkarthick/samsum"},
     "ultrafeedback": {"path": "HuggingFaceH4/ultrafeedback_binarized", "split": "train_prefs"},
 }
 

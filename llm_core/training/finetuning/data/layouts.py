@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from llm_core.params.finetuning import Data
-from llm_core.training.finetuning.method import Layout, Messages, Row, text
+from llm_core.training.finetuning.method import Layout, Messages, Row, first, text
 
 ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system"}
 TURN = re.compile(r"\n\n(Human|Assistant): ?")
@@ -154,6 +154,19 @@ def _differ(row: Row) -> Row:
     if row["chosen"].strip() == row["rejected"].strip():
         raise ValueError("chosen and rejected are the same")
     return row
+
+
+def source_and_target(source: tuple[str, ...], target: tuple[str, ...]) -> Layout:
+    """Rows of a source and a target under their usual names."""
+
+    def matches(raw: Row, data: Data) -> bool:
+        return all(any(key in raw for key in usual) for usual in (source, target))
+
+    def convert(raw: Row, data: Data) -> Row:
+        found = {"source": first(raw, None, source), "target": first(raw, None, target)}
+        return {name: text(value, name) for name, value in found.items()}
+
+    return Layout("source, target", matches, convert)
 
 
 CONVERSATIONS: dict[str, Layout] = {

@@ -156,7 +156,7 @@ METHOD = Method(
     finish=finish,
     default_rows=default_rows,
     compared=prompt_text,
-    asked=asked,
+    asked=lambda job, row: asked(row),
     loss="nats per pair",
     figures={
         "accuracy": Figure("test pairs whose chosen answer is the likelier one"),

@@ -87,6 +87,8 @@ def rows(method: str, folder: Path = Path()) -> Path:
             "classification": {"text": question, "label": answer},
             "instruction": {"messages": talk},
             "rlhf": {"prompt": question, "answer": answer},
+            "translation": {"source": question, "target": f"{answer} {country}"},
+            "summarization": {"source": question, "target": f"{answer} {country}"},
             "contrastive": {"query": question, "passage": f"{country}: {answer}{' now' * (7 - number)}"},
         }.get(method, {"prompt": question, "chosen": answer, "rejected": wrong})
         made.append({"id": str(number), **fields})
@@ -105,7 +107,7 @@ def run(method, family, data=None, **knobs):
 def finetune(method, base, data, **knobs):
     """The same from a model and rows that are there."""
     settings = {"zero_stage": None, "max_steps": 2, "micro_batch": 4, "evaluations": 1, "max_length": 64}
-    if method in ("instruction", "dpo", "rlhf"):
+    if method in ("instruction", "dpo", "rlhf", "translation", "summarization"):
         settings |= {"max_new_tokens": 4, "scored_items": 4}
     if method == "rlhf":
         settings |= {"generations": 4, "reward": "pattern:.*[a-z].*"}  # what random weights say differs in
