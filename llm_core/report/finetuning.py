@@ -6,6 +6,7 @@ confusion.csv and reliability.csv.
 
 import csv
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from llm_core.training.finetuning.registry import methods
 
 LABELS = 12  # a confusion matrix wider than this is no longer read
 SAMPLES = 6
+DECIMAL = re.compile(r"\d+\.\d+")
 
 
 def finetuned(data: Path) -> Iterator[Block]:
@@ -50,6 +52,7 @@ def _model(folder: Path, metrics: Row) -> Iterator[Block]:
     if changes:
         yield Block("table", changes)
         yield Block("note", "p: one-sided sign test over the same test items, that the rise is chance.")
+    yield from _per_label(folder)
     yield from _classifier(folder)
     log = folder / "training_log.jsonl"
     rows = json_lines.load_rows(log, missing_ok=True)
@@ -136,6 +139,18 @@ def _changes(metrics: Row, method: Method | None) -> Iterator[Row]:
 
 def _chance(p: float | None) -> float | str | None:
     return "< 0.0001" if p is not None and p < 0.0001 else p
+
+
+def _per_label(folder: Path) -> Iterator[Block]:
+    file = folder / "per_label.csv"
+    if file.is_file():
+        with open(file, encoding="utf-8", newline="") as stream:
+            rows = [
+                {name: f"{float(value):.4f}" if DECIMAL.fullmatch(value) else value for name, value in row.items()}
+                for row in csv.DictReader(stream)
+            ]
+        yield Block("text", "Each label on test rows.")
+        yield Block("table", rows)
 
 
 def _classifier(folder: Path) -> Iterator[Block]:

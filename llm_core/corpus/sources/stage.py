@@ -95,6 +95,9 @@ def fetch(source: str, params: Source, network: Network, out: Path, scratch: Pat
         log(f"fetch {source}: dropped: {reasons}")
     if metrics.get("ids_told_apart"):
         log(f"fetch {source}: {metrics['ids_told_apart']} documents have an id that another text has: renamed")
+    if metrics["records_skipped"]:
+        skipped = counts_of(Counter(metrics["records_skipped"]))
+        log(f"fetch {source}: records and members of archives that are no documents: {skipped}")
     if room.not_read:
         log(f"fetch {source}: files not read: {counts_of(room.not_read)}")
     report({"source": source, **metrics})

@@ -137,5 +137,36 @@ def encode_text(tokenizer: Any, text: str, limit: int, ends: bool) -> tuple[list
     return ids or [tokenizer.eos_token_id], cut
 
 
+def encode_pair(tokenizer: Any, text: str, other: str, limit: int, ends: bool) -> tuple[list[int], int, bool]:
+    """(ids of two texts of at most `limit` tokens, how many of them belong to the first, whether a text lost its end).
+
+    What stands before, between and behind is what the tokenizer puts there: `[CLS] a [SEP] b [SEP]` of BERT. Where it
+    puts nothing between, an end token separates. The longer text is cut first. `ends`: as in `encode_text`.
+    """
+    before, between, behind = pair_frame(tokenizer)
+    if ends and behind[-1:] != [tokenizer.eos_token_id]:
+        behind = [*behind, tokenizer.eos_token_id]
+    first, second = (prompts.encode_text(tokenizer, one) for one in (text, other))
+    room = max(limit - len(before) - len(between) - len(behind), 2)
+    if cut := len(first) + len(second) > room:  # the shorter one keeps half the room, or all of itself
+        kept = min(len(first), len(second), room // 2)
+        of_first = kept if len(first) <= len(second) else room - kept
+        first, second = first[:of_first], second[: room - of_first]
+    head = [*before, *first, *between]
+    return [*head, *second, *behind], len(head), cut
+
+
+def pair_frame(tokenizer: Any) -> tuple[list[int], list[int], list[int]]:
+    """The ids that the tokenizer puts before, between and behind two texts."""
+    whole = list(tokenizer("a", "b")["input_ids"])
+    first, second = (list(tokenizer(one, add_special_tokens=False)["input_ids"]) for one in ("a", "b"))
+    places = range(len(whole))
+    start = next((at for at in places if whole[at : at + len(first)] == first), 0)
+    end = start + len(first)
+    again = next((at for at in places[end:] if whole[at : at + len(second)] == second), end)
+    separator = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+    return whole[:start], whole[end:again] or [separator], whole[again + len(second) :]
+
+
 def _text(tokenizer: Any, messages: list[Message], add_generation_prompt: bool = False) -> str:
     return render_chat(tokenizer, messages, add_generation_prompt) if messages else ""

@@ -20,12 +20,14 @@ from llm_core.params.finetuning import Data, Training
 from llm_core.training.finetuning.heads import GENERATION, Head
 
 if TYPE_CHECKING:
+    from llm_core.models.loading import LoadedModel
     from llm_core.training.finetuning.data.factbook import Facts
     from llm_core.training.finetuning.training import Job
 
 Row = dict[str, Any]
 Figures = dict[str, Any]
 Messages = list[dict[str, str]]
+Answer = dict[str, Any]
 SIDES = ("train", "heldout", "test")
 
 
@@ -85,12 +87,16 @@ class Method:
     """Labels of the head, where it has some; one label of a classification head makes a reward model."""
     finish: Callable[[Job, Any, Figures, Path], Figures] = lambda job, model, figures, folder: {}
     """More figures from `before` and `after`, and files in the model's folder. A `confusion.csv` (actual, predicted)
-    and a `reliability.csv` (confidence, accuracy, rows) are shown by the report."""
+    and a `reliability.csv` (confidence, accuracy, rows) are shown by the report, and so are the figures of each label
+    in a `per_label.csv`."""
     baseline: Callable[[Job], Figures] = lambda job: {}
     """Figures that need no model, on the same test rows: name of a baseline -> its figures, by the names of the
     model's own; or one figure alone."""
     default_rows: Callable[[Facts], dict[str, list[Row]]] | None = None
     """Rows by side, made from the World Factbook; None where the method has no default data."""
+    arrange: Callable[[dict[str, list[Row]]], dict[str, Any]] = lambda split: {}
+    """What is decided of a data set as a whole, before its rows by side are written: it may change them, and returns
+    figures for the metrics of `finetune-data`."""
     document_rows: Callable[[Path, Data, int], tuple[dict[str, list[Row]], Figures]] | None = None
     """Rows by side and counts for metrics.json, made from other documents of a `split` folder, the run's `data` and the
     seed; takes the place of `default_rows`."""
@@ -113,6 +119,9 @@ class Method:
     score: str = ""
     """Name in `items` of the figure that compares two of its models: a value for each test row, or for each of the
     `scored_items` rows that the seed draws. The registry's gate reads it. Higher is better."""
+    answer: Callable[[LoadedModel, list[Row]], list[Answer]] | None = None
+    """Answers of a trained model to rows without their labels, for `llm-core classify`: `label` and `confidence`,
+    `labels`, or `score`, and what else is known (`probabilities`). None for a model that `classify` does not read."""
     use: str = "chat --model {model}"
     """How its models are used: a verb of llm-core with its options, `{model}` for the folder."""
 

@@ -33,4 +33,9 @@ def check_applies(name: str, folder: Any) -> Kind:
             f"{folder}: {name} does not apply to {config.model_type}, {article} {kind}: {method(name).why_not} "
             f"(methods for this model: {able})"
         )
+    if not method(name).head.exists_for(config, kind):
+        raise UserError(
+            f"{folder}: {name} does not apply to {config.model_type}: transformers has no {config.model_type} "
+            f"with a head for {method(name).head.name}"
+        )
     return kind

@@ -99,6 +99,17 @@ def padded(
     return pad_rows(ids, pad, device), pad_masks(ids, device), pad_rows(labels, IGNORED, device)
 
 
+def model_inputs(rows: Sequence[dict[str, list[int]]], pad: int, device: torch.device | str) -> dict[str, torch.Tensor]:
+    """A model's inputs on `device`, right-padded int64 (rows, longest): `input_ids`, `attention_mask`, and
+    `token_type_ids` where the rows have them.
+    """
+    ids = [row["input_ids"] for row in rows]
+    inputs = {"input_ids": pad_rows(ids, pad, device), "attention_mask": pad_masks(ids, device)}
+    if "token_type_ids" in rows[0]:
+        inputs["token_type_ids"] = pad_rows([row["token_type_ids"] for row in rows], 0, device)
+    return inputs
+
+
 def mean_and_error(values: Sequence[float]) -> dict[str, Any]:
     """Mean with its standard error and 95 % interval, None where one value has none; the number of values."""
     if not values:

@@ -134,6 +134,7 @@ ELSEWHERE = {
 """param -> where the name is checked, and tested"""
 
 FREE = {
+    "finetuning.RUNS.data.label_separator": "any text may stand between labels",
     "network.cache": "a folder that is made",
     "sources.package": "pinned by sha256", "sources.version": "pinned by sha256", "sources.filename": "a pattern",
     "sources.sha256": "a pattern", "sources.license": "any text", "sources.revision": "a pattern",

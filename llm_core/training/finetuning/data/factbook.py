@@ -52,6 +52,7 @@ QUESTIONS: dict[str, tuple[str, str]] = {
 MAXIMUM_ANSWER = 48  # characters; longer answers are rarely matched exactly
 CONTEXT_FIELDS = 4  # lines before an open question, the asked one among them
 TAG = re.compile(r"<[^>]+>")
+WORD = re.compile(r"\w+")
 CLAUSE = re.compile(r"\s*(?:\(|;|<br|\bnote\b|note:).*", re.S)
 
 
@@ -69,6 +70,29 @@ class Facts:
     def by_side(self, rows: dict[str, list[Row]]) -> Split:
         """Rows by country as rows by side, countries in alphabetical order."""
         return _sides(rows, self.sides)
+
+    def names(self) -> dict[str, str]:
+        """Name -> PLACE (a country, a capital) or PEOPLE (what its people are called), of all countries with a people.
+
+        A name of one word that also occurs in lower case (Male, the capital of the Maldives) means too often something
+        else, and is left out.
+        """
+        found: dict[str, str] = {}
+        for country in self.countries:
+            peoples = [country.answers.get(f"Nationality - {form}", "") for form in ("adjective", "noun")]
+            if any(peoples):
+                called = [part.strip() for people in peoples for part in people.split(",")]
+                found |= dict.fromkeys([*called, *(f"{name}s" for name in called)], "PEOPLE")
+        for country in self.countries:
+            if any(name.startswith("Nationality") for name in country.answers):
+                found |= dict.fromkeys([country.name, country.answers.get("Capital - name", "")], "PLACE")
+        texts = (value for country in self.countries for values in country.sections.values() for value in values)
+        common = {word for text in texts for word in WORD.findall(text) if word.islower()}
+        return {
+            name: kind
+            for name, kind in found.items()
+            if len(name) > 2 and name[0].isupper() and name.lower() not in common
+        }
 
     def preferences(self) -> Split:
         """Rows `prompt, chosen, rejected`; see `preference`."""
