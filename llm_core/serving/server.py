@@ -2,8 +2,8 @@
 
 A language model is served by transformers' own handlers: they are maintained there, can stream, and run on a processor.
 The additions are in `guard` (limits, a queue, one model), `generation` (OpenAI's meaning of each field), `stream` (stop
-strings) and `threads` (several answers at once). An encoder is served by `one_pass`. The address is always loopback,
-and the hub is never asked. After Ctrl-C (or TERM) no new request is accepted; answers in progress have
+strings) and `threads` (several answers at once). A model that writes no text is served by `one_pass`. The address is
+always loopback, and the hub is never asked. After Ctrl-C (or TERM) no new request is accepted; answers in progress have
 `serving.grace_seconds` to end, the rest is cut off, and the exit code is 0.
 
 The parts are imported from `transformers.cli.serving`, which is no public interface: the version is pinned in
@@ -26,8 +26,6 @@ from llm_core.runtime.progress import log
 from llm_core.serving.generation import Generation
 from llm_core.serving.guard import Guard
 
-HEADS = ("SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice")
-
 
 def serve(model: Path, port: int, device: str, limits: Serving) -> int:
     """Run the server until a signal stops it; returns 0 after a clean stop.
@@ -36,10 +34,7 @@ def serve(model: Path, port: int, device: str, limits: Serving) -> int:
     """
     if not 1 <= port <= 65535:
         raise UserError(f"--port {port}: a port lies between 1 and 65535")
-    config = read_config(model)
-    embeds = is_encoder(config)
-    if not embeds:
-        check_purpose(model, config, "language")
+    read_config(model)
     load_tokenizer(model)
     choose_device(device)
     with socket.socket() as probe:
@@ -51,7 +46,7 @@ def serve(model: Path, port: int, device: str, limits: Serving) -> int:
     os.environ["HF_HUB_OFFLINE"] = "1"
     import uvicorn
 
-    app = embedding_app(model, limits) if embeds else generation_app(model, device, limits)
+    app = guarded_app(model, device, limits)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn raises the signal again after its shutdown: nothing to add
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning",
@@ -64,17 +59,24 @@ def serve(model: Path, port: int, device: str, limits: Serving) -> int:
     return 0 if server.started else 1
 
 
-def is_encoder(config: Any) -> bool:
-    """Whether a model of this config encodes texts, without a head that labels them."""
-    found = (getattr(config, "architectures", None) or [""])[0]
-    return kind_of(config) == "encoder" and not found.endswith(HEADS)
+def guarded_app(model: Path, device: str, limits: Serving) -> Guard:
+    """The app for what the model is. Raises UserError where the folder holds no model that can be served."""
+    config = read_config(model)
+    architecture = (getattr(config, "architectures", None) or [""])[0]
+    if architecture.endswith("TokenClassification"):
+        from llm_core.serving.one_pass import Tagging
 
+        return Tagging(model, device, limits)
+    if architecture.endswith(("SequenceClassification", "MultipleChoice")):
+        from llm_core.serving.one_pass import Classification
 
-def embedding_app(model: Path, limits: Serving) -> Guard:
-    """The app of an encoder."""
-    from llm_core.serving.one_pass import Embeddings
+        return Classification(model, device, limits)
+    if kind_of(config) == "encoder" and not architecture.endswith("QuestionAnswering"):
+        from llm_core.serving.one_pass import Embeddings
 
-    return Embeddings(model, limits)
+        return Embeddings(model, limits)
+    check_purpose(model, config, "language")
+    return generation_app(model, device, limits)
 
 
 def generation_app(model: Path, device: str, limits: Serving) -> Guard:
