@@ -14,13 +14,13 @@ from llm_core.serving.guard import Body, Guard, Message, Receive, RefusedError, 
 
 PASSED_ON = {"messages", "prompt", "stream", "seed"}
 SAMPLING = {"temperature", "top_p", "max_tokens", "max_completion_tokens", "stop"}
-NEUTRAL: dict[str, tuple[Any, ...]] = {  # fields of which only the value that changes nothing is taken
+NEUTRAL: dict[str, tuple[Any, ...]] = {  # fields for which only the value without effect is accepted
     "n": (1,), "best_of": (1,), "logprobs": (False, 0), "top_logprobs": (0,), "echo": (False,), "suffix": ("",),
     "presence_penalty": (0,), "frequency_penalty": (0,), "logit_bias": ({},), "tools": ([],), "functions": ([],),
     "tool_choice": ("none", "auto"), "parallel_tool_calls": (True, False), "response_format": ({"type": "text"},),
 }  # fmt: skip
 ROLES = ("system", "user", "assistant")
-MAXIMUM_STOPS, STOP_CHARACTERS = 4, 200  # OpenAI's count; each token generated is compared with all of them
+MAXIMUM_STOPS, STOP_CHARACTERS = 4, 200  # OpenAI's maximum; each generated token is compared with all of them
 
 
 class Generation(Guard):
@@ -58,23 +58,23 @@ class Generation(Guard):
         await self.app(scope, receive, send)
 
     def translate(self, body: Body, wanted: str) -> tuple[Body, list[str]]:
-        """OpenAI's fields as the server below understands them, and the stop strings. Raises RefusedError."""
+        """OpenAI's fields in the form of transformers' server, and the stop strings. Raises RefusedError."""
         body = self.fields(body)
         for key in [key for key in body if key in NEUTRAL]:
             if body.pop(key) not in NEUTRAL[key]:
                 raise RefusedError(400, f"'{key}' is not supported here")
         for key in ("chat_template", "chat_template_kwargs"):
             if key in body:
-                raise RefusedError(400, f"'{key}' is not taken from a client; the model's own template is used")
+                raise RefusedError(400, f"'{key}' is not accepted from a client; the model's own template is used")
         refuse_unknown(body, PASSED_ON | SAMPLING)
         _check_shape(body, wanted)
         try:
             prompt = self.count(body)
-        except Exception as error:  # a template may raise anything about roles
+        except Exception as error:  # a template may raise any error about roles
             raise RefusedError(400, f"{wanted}: {error}") from None
         room = self.context - prompt
         if room < 1:
-            message = f"the prompt has {prompt} tokens; this model sees {self.context} in all"
+            message = f"the prompt has {prompt} tokens; this model's context has {self.context} in all"
             raise RefusedError(400, message, "context_length_exceeded")
         stop = body.pop("stop", [])
         stop = [stop] if isinstance(stop, str) else stop
@@ -89,7 +89,7 @@ class Generation(Guard):
         if temperature > 0:
             config |= {"temperature": temperature, "top_p": top_p, "top_k": 0}
         else:
-            body.pop("seed", None)  # nothing is drawn
+            body.pop("seed", None)  # nothing is sampled
         if stop:
             config["stop_strings"] = stop
         config.pop("transformers_version", None)

@@ -18,7 +18,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Body = dict[str, Any]
 
-DISCARDED = 8  # times the largest body that is read, of one that is too large, before it is refused
+DISCARDED = 8  # how much of a body that is too large is read before it is refused, as a multiple of the maximum
 DISCARD_SECONDS = 2.0
 HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 
@@ -75,7 +75,7 @@ class Guard(ABC):
         return body
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Serve one request (or pass on what is no request)."""
+        """Serve one request, or pass on an event that is no request."""
         if scope["type"] != "http":
             await self.lifespan(scope, receive, send)
             return
@@ -90,13 +90,13 @@ class Guard(ABC):
         try:
             await self._serve(scope, reading, send)
         except RefusedError as refusal:
-            if unread and scope["method"] == "POST" and refusal.status != 408:  # 408: it is too slow for an answer
+            if unread and scope["method"] == "POST" and refusal.status != 408:  # 408: slow client
                 await self._discard(receive)
             await answer(send, refusal.status, error(refusal.status, refusal.message, refusal.code))
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = {key: value.decode("latin1") for key, value in scope["headers"]}
-        if _host(headers.get(b"host", "")) not in HOSTS:  # a page elsewhere whose name resolves to loopback
+        if _host(headers.get(b"host", "")) not in HOSTS:  # a page of another site whose name resolves to loopback
             raise RefusedError(403, "this server answers on loopback names alone")
         origin = headers.get(b"origin")
         if origin is not None and _host(origin.partition("://")[2]) not in HOSTS:  # a page of another site; "null" too
@@ -114,9 +114,9 @@ class Guard(ABC):
                 raise RefusedError(400, "the content length is not a number")
             if int(headers.get(b"content-length", "0")) > self.limits.body_bytes:
                 raise RefusedError(413, f"a request has at most {self.limits.body_bytes:,} bytes")
-            request = await self._body(receive, self.posts[path])  # a slow body holds no place in the queue
+            request = await self._body(receive, self.posts[path])  # a slow body takes no place in the queue
             if self._held >= self.limits.concurrent + self.limits.waiting:
-                raise RefusedError(429, f"{self._held} requests are here already; try again later")
+                raise RefusedError(429, f"{self._held} requests are running or waiting already; try again later")
             self._held += 1
             try:
                 await self._until_gone(receive, lambda gone: self.respond(scope, request, gone, send))
@@ -130,7 +130,7 @@ class Guard(ABC):
     async def _body(self, receive: Receive, wanted: str) -> Any:
         """The request as `translate` gives it; its bytes must arrive within `limits.body_seconds`."""
         if self._reading >= self.limits.bodies:
-            raise RefusedError(429, f"{self._reading} requests are being sent already; try again later")
+            raise RefusedError(429, f"{self._reading} requests are being received already; try again later")
         self._reading += 1
         try:
             async with asyncio.timeout(self.limits.body_seconds):
@@ -139,10 +139,12 @@ class Guard(ABC):
             raise RefusedError(408, f"the request was not sent within {self.limits.body_seconds:g} seconds") from None
         finally:
             self._reading -= 1
-        return await asyncio.to_thread(self.translate, body, wanted)  # a long prompt is encoded beside the event loop
+        return await asyncio.to_thread(
+            self.translate, body, wanted
+        )  # a long prompt is encoded in a thread beside the event loop
 
     async def _discard(self, receive: Receive) -> None:
-        """Read what a refused client still sends and keep nothing of it, within limits.
+        """Read and discard, within limits, what a refused client still sends.
 
         A connection that is closed with unread bytes is reset, and the client then never reads the answer.
         """
@@ -155,7 +157,7 @@ class Guard(ABC):
                     if not message.get("more_body", False):
                         return
         except TimeoutError:
-            pass  # it is too slow for an answer
+            pass  # the client is too slow for an answer
 
     async def _read(self, receive: Receive) -> Body:
         data = b""
@@ -177,7 +179,7 @@ class Guard(ABC):
         return body
 
     async def _until_gone(self, receive: Receive, work: Callable[[asyncio.Future[None]], Awaitable[None]]) -> None:
-        """Do `work`, and cancel it when the client leaves."""
+        """Await `work`, and cancel it when the client disconnects."""
 
         async def leaving() -> None:
             while (await receive())["type"] != "http.disconnect":
@@ -188,7 +190,7 @@ class Guard(ABC):
         try:
             await asyncio.wait([gone, working], return_when=asyncio.FIRST_COMPLETED)
             if working.done():
-                await working  # what it raised
+                await working  # the error that it raised
         finally:
             gone.cancel()
             working.cancel()

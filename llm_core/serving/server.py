@@ -7,7 +7,7 @@ always loopback, and the hub is never asked. After Ctrl-C (or TERM) no new reque
 `serving.grace_seconds` to end, the rest is cut off, and the exit code is 0.
 
 The parts are imported from `transformers.cli.serving`, which is no public interface: the version is pinned in
-constraints.txt, and a test starts the server and asks it.
+constraints.txt, and a test starts the server and sends requests.
 """
 
 import os
@@ -48,7 +48,7 @@ def serve(model: Path, port: int, device: str, limits: Serving) -> int:
 
     app = guarded_app(model, device, limits)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # uvicorn raises the signal again after its shutdown: nothing to add
+        signal.signal(number, lambda *_: None)  # uvicorn raises the signal again after its shutdown
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning",
                             timeout_graceful_shutdown=limits.grace_seconds)  # fmt: skip
     server = uvicorn.Server(config)
