@@ -20,7 +20,7 @@ from typing import Any
 from llm_core.errors import UserError
 from llm_core.models.family import kind_of
 from llm_core.models.loading import check_purpose, choose_device, context_of, load_tokenizer, read_config
-from llm_core.models.prompts import encode_chat
+from llm_core.models.prompts import encode_chat, frame
 from llm_core.params.serving import Serving
 from llm_core.runtime.progress import log
 from llm_core.serving.generation import Generation
@@ -106,6 +106,8 @@ def generation_app(model: Path, device: str, limits: Serving) -> Guard:
         raise UserError(f"{model}: no model that can be served ({str(error).splitlines()[0]})") from None
     inner = manager.process_model_name(path)
     network, tokenizer = manager.load_model_and_processor(inner)
+    if network.config.is_encoder_decoder:
+        _write_whole_answers(network, tokenizer)
     generation = ThreadedGeneration(limits.concurrent)
 
     class State(GenerationState):  # type: ignore[misc]
@@ -137,6 +139,30 @@ def generation_app(model: Path, device: str, limits: Serving) -> Guard:
     context = context_of(network.config) or 1 << 20
     defaults = network.generation_config.to_diff_dict()
     return Generation(app, model.resolve().name, inner, context, count, defaults, generation.idle, limits)
+
+
+def _write_whole_answers(network: Any, tokenizer: Any) -> None:
+    """Let transformers' handlers serve an encoder-decoder: it is asked as it was trained, and its answer is whole.
+
+    The handlers take what stands behind the prompt in `generate`'s result as the answer; an encoder-decoder's result
+    holds its start token and the answer alone, so that the answer's beginning was lost. A conversation is its text line
+    by line, with the tokens that the tokenizer puts around a text, as `prompts.encode_turns` has it.
+    """
+    import torch
+
+    write = network.generate
+
+    def behind_prompt(*arguments: Any, **options: Any) -> Any:
+        written, prompt = write(*arguments, **options), options["input_ids"]
+        return torch.cat([prompt.to(written.device), written[:, 1:]], dim=1)
+
+    network.generate = behind_prompt
+    before, behind = frame(tokenizer)
+    if behind[-1:] != [tokenizer.eos_token_id]:
+        behind = [*behind, tokenizer.eos_token_id]
+    begin, end = ("".join(tokenizer.convert_ids_to_tokens(ids)) for ids in (before, behind))
+    lines = "{{ messages | map(attribute='content') | join('\\n') }}"
+    tokenizer.chat_template = f"{{{{ {begin!r} }}}}{lines}{{{{ {end!r} }}}}"
 
 
 def _parse_only_what_fits() -> None:
