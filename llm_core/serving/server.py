@@ -33,7 +33,7 @@ def serve(model: Path, port: int, device: str, limits: Serving) -> int:
     Raises UserError: no model at `model`, the port is taken.
     """
     if not 1 <= port <= 65535:
-        raise UserError(f"--port {port}: a port lies between 1 and 65535")
+        raise UserError(f"--port {port}: a port is a number from 1 to 65535")
     read_config(model)
     load_tokenizer(model)
     choose_device(device)

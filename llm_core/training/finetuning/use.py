@@ -79,7 +79,8 @@ class Tagger:
         from llm_core.training.finetuning.tagging import predict
 
         loaded, config = self.loaded, self.loaded.network.config
-        rows = [{"text": text, "words": token_spans(text)} for text in texts]
+        words = [token_spans(text) for text in texts]
+        rows: list[dict[str, Any]] = [{"text": text, "words": of} for text, of in zip(texts, words, strict=True)]
         limits = getattr(config, "tagging_window", {"length": min(loaded.context or 512, 512), "overlap": 32})
         found = predict(loaded.network, self.tokenizer, rows, loaded.kind, limits["length"], limits["overlap"])
         answers = []
