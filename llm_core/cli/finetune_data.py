@@ -18,8 +18,7 @@ def finetune_data(
         option(
             "--in",
             "instead of data.path, a `split` folder (the Factbook's fields become rows), a file or a folder "
-            "(JSONL, JSON, CSV, TSV, Parquet), or a preset: imdb, ag_news, sms_spam, alpaca, dolly, flan, hh_rlhf, "
-            "ultrafeedback.",
+            "(JSONL, JSON, CSV, TSV, Parquet), or a preset of `finetuning.datasets`, such as imdb or samsum.",
         ),
     ] = None,
     params_file: ParamsFile = Path("params.yaml"),

@@ -188,6 +188,17 @@ class TokenShards:
         """The source the document came from."""
         return str(self._cell("source", document))
 
+    def sources(self) -> tuple[list[str], npt.NDArray[np.int32]]:
+        """(names of the sources, sorted; for each document the place of its source among them: int32 [documents])."""
+        columns = [batch.column("source").dictionary_encode() for batch in self._batches]
+        names = sorted({name for column in columns for name in column.dictionary.to_pylist()})
+        place = {name: number for number, name in enumerate(names)}
+        codes = [
+            np.array([place[name] for name in column.dictionary.to_pylist()], np.int32)[column.indices.to_numpy()]
+            for column in columns
+        ]
+        return names, np.concatenate([np.zeros(0, np.int32), *codes])
+
     def column(self, name: str, documents: Iterable[int] | None = None) -> list[object]:
         """Values of `id`, `source` or `bytes`, for all documents or for those numbered."""
         if documents is None:

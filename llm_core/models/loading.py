@@ -16,13 +16,16 @@ import torch
 from llm_core.errors import UserError
 from llm_core.models.family import Kind, kind_of, register
 
-Purpose = Literal["language", "classification", "reward", "encoder"]
+Purpose = Literal["language", "classification", "choices", "reward", "tagging", "answering", "encoder"]
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 ADAPTER = "adapter_config.json"  # PEFT's file, in a folder that holds an adapter and not a whole model
 NEEDED: dict[Purpose, str] = {
     "language": "a language model is needed here",
     "classification": "a classifier is needed here; `llm-core finetune classification` makes one",
+    "choices": "a model that chooses an answer is needed here; `llm-core finetune multiple_choice` makes one",
     "reward": "a reward model is needed here; `llm-core finetune reward` makes one",
+    "tagging": "a tagger is needed here; `llm-core finetune token_classification` makes one",
+    "answering": "a model that marks answers is needed here; `llm-core finetune question_answering` makes one",
     "encoder": "a model that encodes text is needed here",
 }
 
@@ -173,11 +176,16 @@ def check_purpose(folder: str | Path, config: Any, purpose: Purpose, kinds: tupl
     """Raise UserError where the config's architecture is not for `purpose`, or not of one of `kinds`."""
     found, kind = (getattr(config, "architectures", None) or [config.model_type])[0], kind_of(config)
     labels = int(getattr(config, "num_labels", 0)) if "SequenceClassification" in found else 0
-    described = {0: found, 1: f"{found}, a reward model"}.get(labels, f"{found}, a classifier of {labels} labels")
+    task = getattr(config, "finetuned_for", None)  # a head of one number may be a score as well as a reward
+    one = f"{found}, a model of {task}" if task else f"{found}, a reward model"
+    described = {0: found, 1: one}.get(labels, f"{found}, a classifier of {labels} labels")
     fits = {
         "language": labels == 0 and not found.endswith(("TokenClassification", "QuestionAnswering", "MultipleChoice")),
-        "classification": labels > 1,
-        "reward": labels == 1,
+        "classification": labels > 1 or (labels == 1 and bool(task)),
+        "choices": found.endswith("MultipleChoice"),
+        "reward": labels == 1 and not task,
+        "tagging": found.endswith("TokenClassification"),
+        "answering": found.endswith("QuestionAnswering"),
         "encoder": True,
     }[purpose]
     if purpose == "language" and kind == "encoder":
@@ -193,6 +201,12 @@ def _auto_class(config: Any, purpose: Purpose) -> Any:
 
     if purpose == "encoder":
         return transformers.AutoModel
+    if purpose == "tagging":
+        return transformers.AutoModelForTokenClassification
+    if purpose == "answering":
+        return transformers.AutoModelForQuestionAnswering
+    if purpose == "choices":
+        return transformers.AutoModelForMultipleChoice
     if purpose in ("classification", "reward"):
         return transformers.AutoModelForSequenceClassification
     if kind_of(config) == "encoder-decoder":

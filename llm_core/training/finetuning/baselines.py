@@ -7,6 +7,7 @@ Features are words and pairs of words. The classifier is logistic regression, th
 Manning 2012); it costs seconds for ten thousand short texts.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,3 +57,91 @@ def classify_linearly(features: Mapping[str, Any], truth: Mapping[str, np.ndarra
 def most_frequent(labels: Sequence[int], rows: int) -> np.ndarray:
     """The most frequent of `labels` (of several, the smallest) as the answer to `rows` rows, int64."""
     return np.full(rows, np.bincount(labels).argmax())
+
+
+def features_of(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Side -> features of rows with `text`, and of both texts and their overlap for rows with `text_pair`."""
+    if not any("text_pair" in row for row in rows["train"]):
+        return tfidf({side: [row["text"] for row in found] for side, found in rows.items()})
+    from scipy.sparse import csr_matrix, hstack
+
+    first, second = (
+        {side: [row[name] for row in found] for side, found in rows.items()} for name in ("text", "text_pair")
+    )
+    parts = tfidf(first), tfidf(second)
+    common = tfidf({"train": [*first["train"], *second["train"]]} | {
+        f"{side} {number}": texts[side] for number, texts in enumerate((first, second)) for side in rows
+    })  # fmt: skip
+    features = {}
+    for side in rows:
+        cosine = common[f"{side} 0"].multiply(common[f"{side} 1"]).sum(1)
+        shared = np.array([overlap(*pair) for pair in zip(first[side], second[side], strict=True)]).reshape(-1, 3)
+        features[side] = hstack([parts[0][side], parts[1][side], csr_matrix(np.hstack([cosine, shared]))]).tocsr()
+    return features
+
+
+def overlap(text: str, other: str) -> tuple[float, float, float]:
+    """Of the words of two texts: shared by all, shared by the second's, and number of the second's by the first's."""
+    words, others = (set(re.findall(r"\w+", one.lower())) for one in (text, other))
+    shared = len(words & others)
+    return shared / max(len(words | others), 1), shared / max(len(others), 1), len(others) / max(len(words), 1)
+
+
+def label_odds(features: Mapping[str, Any], truth: np.ndarray) -> dict[str, np.ndarray]:
+    """Side -> probability of each label, float64 (rows, labels), by one logistic regression a label.
+
+    `truth` has the labels of the training rows, bool (rows, labels). A label of all training rows, or of none, has
+    the probability 1, or 0. The strength of regularisation is scikit-learn's default: a search for each of many labels
+    would see few held-out rows.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    odds = {side: np.zeros((found.shape[0], truth.shape[1])) for side, found in features.items() if side != "train"}
+    for label in range(truth.shape[1]):
+        if truth[:, label].all() or not truth[:, label].any():
+            for found in odds.values():
+                found[:, label] = float(truth[0, label])
+            continue
+        model = LogisticRegression(C=10.0, class_weight="balanced", max_iter=1000)
+        model.fit(features["train"], truth[:, label])
+        for side, found in odds.items():
+            found[:, label] = model.predict_proba(features[side])[:, 1]
+    return odds
+
+
+def predict_linearly(features: Mapping[str, Any], truth: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Scores of the test rows, float64 (rows,), by ridge regression; `truth` has those of the other sides."""
+    from sklearn.linear_model import Ridge
+
+    models = [Ridge(alpha=1 / strength, solver="sparse_cg", tol=1e-6) for strength in STRENGTHS]
+    errors = []
+    for model in models:
+        model.fit(features["train"], truth["train"])
+        missed = model.predict(features["heldout"]) - truth["heldout"] if len(truth["heldout"]) else np.zeros(1)
+        errors.append(float((missed**2).mean()))
+    return np.asarray(models[int(np.argmin(errors))].predict(features["test"]))
+
+
+def rank_linearly(
+    features: Mapping[str, Any], truth: Mapping[str, np.ndarray], counts: Mapping[str, Sequence[int]]
+) -> list[int]:
+    """The choice of each test question with the highest score of a logistic regression over its pairs.
+
+    Rows of `features` and `truth` (whether the choice is right) are pairs of question and choice; `counts` has the
+    number of choices of each question.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    def chosen(model: Any, side: str) -> list[int]:
+        scores = model.decision_function(features[side])
+        return [int(one.argmax()) for one in np.split(scores, np.cumsum(counts[side])[:-1])]
+
+    right = [int(one.argmax()) for one in np.split(truth["heldout"], np.cumsum(counts["heldout"])[:-1])]
+    best, kept = -1, None
+    for strength in STRENGTHS:
+        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
+        model.fit(features["train"], truth["train"])
+        hits = sum(one == other for one, other in zip(chosen(model, "heldout"), right, strict=True))
+        if hits > best:
+            best, kept = hits, model
+    return chosen(kept, "test")

@@ -1,6 +1,6 @@
-"""Conversations as tokens: chat template, labels on the answers only, and nothing cut in silence.
+"""Conversations as tokens: chat template, labels on the answers only, and no silent truncation.
 
-The template lives in the tokenizer, so that whoever loads the model writes its prompts the
+The template is part of the tokenizer, so that every user of the model writes its prompts in the
 same way. A model without one gets a plain-text template, and a padding token of its own where it has none or pads with
 its end token: a model whose padding is its end token never learns to stop.
 """
@@ -10,12 +10,13 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.models import prompts
+from llm_core.models.family import Kind
 from llm_core.models.loading import load_tokenizer as read_tokenizer
 from llm_core.models.prompts import encode_chat, encode_rendered, render_chat
 from llm_core.training.finetuning.rows import names
 
 PAD = "<|pad|>"
-IGNORED = -100  # label of a token that the loss does not see
+IGNORED = -100  # label of a token that is left out of the loss
 # Roles as words, for tokenizers that have no tokens for them; each turn ends with the end token.
 PLAIN_TEMPLATE = (
     "{{ bos_token if bos_token else '' }}"
@@ -33,7 +34,7 @@ Message = dict[str, str]
 
 @dataclass
 class Encoded:
-    """Token ids and labels of rows, and what became of the rows that did not fit."""
+    """Token ids and labels of rows, and the rows that did not fit."""
 
     rows: list[dict[str, list[int]]] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)  # ids of rows over max_length
@@ -54,13 +55,21 @@ def load_tokenizer(folder: str, chat: bool = True) -> Any:
     return tokenizer
 
 
-def prompt_ids(tokenizer: Any, messages: list[Message]) -> list[int]:
-    """Ids of a conversation up to where the assistant is to speak."""
+def prompt_ids(tokenizer: Any, messages: list[Message], kind: Kind = "decoder") -> list[int]:
+    """Ids of a conversation up to where the answer begins; for an encoder-decoder, its text, line by line."""
+    if kind == "encoder-decoder":
+        return encode_whole(tokenizer, "\n".join(message["content"] for message in messages))
     return encode_chat(tokenizer, messages)
 
 
+def encode_whole(tokenizer: Any, text: str) -> list[int]:
+    """Ids of a text that an encoder-decoder reads or writes, with one end token, by which it knows the text's end."""
+    ids = prompts.encode_text(tokenizer, text, special=True)
+    return ids if ids[-1:] == [tokenizer.eos_token_id] else [*ids, tokenizer.eos_token_id]
+
+
 def encode_conversation(tokenizer: Any, messages: list[Message]) -> dict[str, list[int]]:
-    """Ids and labels; a label is the id where the assistant speaks (its end token too), else -100.
+    """Ids and labels; a label is the id in the assistant's turns (their end token too), else -100.
 
     Prompt and answer are encoded apart, as they meet at inference: no token spans the border. Raises UserError
     where the template writes a turn differently later on, because answers could not be told from questions.
@@ -82,7 +91,7 @@ def encode_conversation(tokenizer: Any, messages: list[Message]) -> dict[str, li
         ids += asked + answered
         labels += [IGNORED] * len(asked) + answered
         position = len(end)
-    if tokenizer.eos_token_id in ids:  # a template may write a line break behind the last turn's end token
+    if tokenizer.eos_token_id in ids:  # a template may write a line break after the last turn's end token
         last = len(ids) - ids[::-1].index(tokenizer.eos_token_id)
         ids, labels = ids[:last], labels[:last]
     return {"input_ids": ids, "labels": labels}
@@ -126,6 +135,37 @@ def encode_text(tokenizer: Any, text: str, limit: int, ends: bool) -> tuple[list
         closing = ids[-1:] if ids[-1] in tokenizer.all_special_ids else []
         ids = ids[: limit - len(closing)] + closing
     return ids or [tokenizer.eos_token_id], cut
+
+
+def encode_pair(tokenizer: Any, text: str, other: str, limit: int, ends: bool) -> tuple[list[int], int, bool]:
+    """(ids of two texts of at most `limit` tokens, how many of them belong to the first, whether a text lost its end).
+
+    What stands before, between and behind is what the tokenizer puts there: `[CLS] a [SEP] b [SEP]` of BERT. Where it
+    puts nothing between, an end token separates. The longer text is cut first. `ends`: as in `encode_text`.
+    """
+    before, between, behind = pair_frame(tokenizer)
+    if ends and behind[-1:] != [tokenizer.eos_token_id]:
+        behind = [*behind, tokenizer.eos_token_id]
+    first, second = (prompts.encode_text(tokenizer, one) for one in (text, other))
+    room = max(limit - len(before) - len(between) - len(behind), 2)
+    if cut := len(first) + len(second) > room:  # the shorter one keeps half the room, or all of itself
+        kept = min(len(first), len(second), room // 2)
+        of_first = kept if len(first) <= len(second) else room - kept
+        first, second = first[:of_first], second[: room - of_first]
+    head = [*before, *first, *between]
+    return [*head, *second, *behind], len(head), cut
+
+
+def pair_frame(tokenizer: Any) -> tuple[list[int], list[int], list[int]]:
+    """The ids that the tokenizer puts before, between and behind two texts."""
+    whole = list(tokenizer("a", "b")["input_ids"])
+    first, second = (list(tokenizer(one, add_special_tokens=False)["input_ids"]) for one in ("a", "b"))
+    places = range(len(whole))
+    start = next((at for at in places if whole[at : at + len(first)] == first), 0)
+    end = start + len(first)
+    again = next((at for at in places[end:] if whole[at : at + len(second)] == second), end)
+    separator = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+    return whole[:start], whole[end:again] or [separator], whole[again + len(second) :]
 
 
 def _text(tokenizer: Any, messages: list[Message], add_generation_prompt: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""What a finetuned model is judged by: loss on answers, generated answers, verifiable rewards, and their errors."""
+"""Measures of a finetuned model: loss on answers, generated answers, verifiable rewards, and their errors."""
 
 import math
 import random
@@ -32,7 +32,7 @@ REWARDS: dict[str, Score] = {"exact_answer": exact_answer, "answer_f1": answer_f
 def verifiable_reward(name: str) -> tuple[str, Score] | None:
     """(short name, score of completion and right answer) of a reward that needs no model; None for any other name.
 
-    `pattern:REGEX` is 1 where the regular expression matches the whole completion: a format that is asked for.
+    `pattern:REGEX` is 1 where the regular expression matches the whole completion, for a required format.
     """
     kind, colon, expression = name.partition(":")
     if kind == "pattern" and colon:
@@ -85,7 +85,8 @@ def generate(
     """(answer, whether it ended by itself) of each conversation: greedy, or drawn at `temperature`."""
     loaded = LoadedModel.of(model.eval(), tokenizer)
     how = Decoding(max_new_tokens, temperature or 0.0)
-    found = generation.generate(loaded, [prompt_ids(tokenizer, messages) for messages in conversations], how, BATCH)
+    prompts = [prompt_ids(tokenizer, messages, loaded.kind) for messages in conversations]
+    found = generation.generate(loaded, prompts, how, BATCH)
     return [(one.text.strip(), one.ended == "end") for one in found]
 
 
@@ -98,6 +99,17 @@ def padded(
     return pad_rows(ids, pad, device), pad_masks(ids, device), pad_rows(labels, IGNORED, device)
 
 
+def model_inputs(rows: Sequence[dict[str, list[int]]], pad: int, device: torch.device | str) -> dict[str, torch.Tensor]:
+    """A model's inputs on `device`, right-padded int64 (rows, longest): `input_ids`, `attention_mask`, and
+    `token_type_ids` where the rows have them.
+    """
+    ids = [row["input_ids"] for row in rows]
+    inputs = {"input_ids": pad_rows(ids, pad, device), "attention_mask": pad_masks(ids, device)}
+    if "token_type_ids" in rows[0]:
+        inputs["token_type_ids"] = pad_rows([row["token_type_ids"] for row in rows], 0, device)
+    return inputs
+
+
 def mean_and_error(values: Sequence[float]) -> dict[str, Any]:
     """Mean with its standard error and 95 % interval, None where one value has none; the number of values."""
     if not values:
@@ -107,7 +119,7 @@ def mean_and_error(values: Sequence[float]) -> dict[str, Any]:
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """One-sided p-value that `wins` of wins + losses arise where both sides are equally good."""
+    """One-sided p-value of `wins` of wins + losses under the hypothesis that both sides are equally good."""
     from scipy.stats import binomtest
 
     return float(binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue) if wins + losses else 1.0

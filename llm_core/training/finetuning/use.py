@@ -1,6 +1,7 @@
-"""Using a finetuned model: label a text with its confidence, and talk with streaming."""
+"""Using a finetuned model: labels, scores, choices and entities of texts, translations and summaries, talk."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,31 +9,104 @@ from llm_core.errors import UserError
 from llm_core.models import generation, loading
 from llm_core.models.generation import Decoding
 from llm_core.models.loading import LoadedModel
-from llm_core.models.prompts import encode_chat, encode_text
-from llm_core.training.finetuning.conversation import load_tokenizer
+from llm_core.models.prompts import encode_chat
+from llm_core.training.finetuning.conversation import load_tokenizer, prompt_ids
+from llm_core.training.finetuning.registry import method
 
 
-def classify(folder: Path, texts: list[str]) -> list[dict[str, Any]]:
-    """`text, label, confidence` and all `probabilities` by label; confidences are calibrated where the model is."""
-    from llm_core.training.finetuning.calibration import predict, softmax
-    from llm_core.training.finetuning.conversation import encode_text as encode_row
+def classify(
+    folder: Path, texts: list[str], seconds: list[str] | None = None, choices: list[list[str]] | None = None
+) -> list[dict[str, Any]]:
+    """What a model with a head says of each text; see `Method.answer`. Confidences are calibrated where the model is.
 
-    loaded = loading.load(folder, "classification")
-    model, config, tokenizer = loaded.network, loaded.network.config, load_tokenizer(str(folder), chat=False)
-    limit = loaded.context or 512
-    ends = loaded.kind == "encoder-decoder"
-    rows = [{"input_ids": encode_row(tokenizer, text, limit, ends)[0]} for text in texts]
-    logits = predict(model, rows, tokenizer.pad_token_id) / getattr(config, "classification_temperature", 1.0)
+    `seconds` are the second texts of a model of pairs, `choices` the answers to choose from for each text. Raises
+    UserError where the model needs them and they are missing, or the other way round.
+    """
+    config = loading.read_config(folder)
+    name = getattr(config, "finetuned_for", None) or "classification"
+    known = method(name)
+    if known.answer is None:
+        raise UserError(f"{folder}: a model of {name} does not classify (use it with `llm-core {known.use}`)")
+    wanted = {
+        "a second text (--second)": (
+            seconds, "text_pair" in known.fields or getattr(config, "text_pairs", False), "text_pair"
+        ),
+        "choices (--choice)": (choices, "choices" in known.fields, "choices"),
+    }  # fmt: skip
+    rows: list[dict[str, Any]] = [{"question" if "question" in known.fields else "text": text} for text in texts]
+    for what, (given, needed, field) in wanted.items():
+        if needed and (given is None or len(given) != len(texts)):
+            raise UserError(f"{folder}: a model of {name} needs {what} for each text, or columns with tabs on stdin")
+        if given and not needed:
+            raise UserError(f"{folder}: a model of {name} reads one text at a time; leave out {what}")
+        if needed:
+            rows = [row | {field: value} for row, value in zip(rows, given or [], strict=True)]
+    architecture = (getattr(config, "architectures", None) or [""])[0]
+    loaded = loading.load(folder, "choices" if architecture.endswith("MultipleChoice") else "classification")
+    loaded = replace(loaded, tokenizer=load_tokenizer(str(folder), chat=False))
+    return [{"text": text, **said} for text, said in zip(texts, known.answer(loaded, rows), strict=True)]
+
+
+def columns_wanted(folder: Path) -> int | None:
+    """How many columns a line of stdin has for the model in `folder`: 1, 2 for a pair, None for a question and any
+    number of choices.
+    """
+    config = loading.read_config(folder)
+    fields = method(getattr(config, "finetuned_for", None) or "classification").fields
+    if "choices" in fields:
+        return None
+    return 2 if "text_pair" in fields or getattr(config, "text_pairs", False) else 1
+
+
+def tag(folder: Path, texts: list[str]) -> list[dict[str, Any]]:
+    """`text` and its `entities`: `label, start, end, text, confidence` each, in the order of the text.
+
+    `start` and `end` count characters. The confidence is the smallest probability of a tag within the entity, as the
+    softmax gives it; it is not calibrated.
+    """
+    from llm_core.kernels.words import token_spans
+    from llm_core.training.finetuning.data.entities import entities
+    from llm_core.training.finetuning.tagging import predict
+
+    loaded = loading.load(folder, "tagging")
+    config, tokenizer = loaded.network.config, load_tokenizer(str(folder), chat=False)
+    rows = [{"text": text, "words": token_spans(text)} for text in texts]
+    limits = getattr(config, "tagging_window", {"length": min(loaded.context or 512, 512), "overlap": 32})
+    found = predict(loaded.network, tokenizer, rows, loaded.kind, limits["length"], limits["overlap"])
     answers = []
-    for text, row in zip(texts, softmax(logits), strict=True):
-        odds = {config.id2label[number]: float(share) for number, share in enumerate(row)}
-        label = max(odds, key=lambda name: odds[name])
-        answers.append({"text": text, "label": label, "confidence": odds[label], "probabilities": odds})
+    for row, shares in zip(rows, found, strict=True):
+        text, words = str(row["text"]), row["words"]
+        spans = []
+        for label, first, last in entities([config.id2label[at] for at in shares.argmax(1).tolist()]):
+            start, end = words[first][0], words[last][1]
+            sure = float(shares[first : last + 1].max(1).min())
+            spans.append({"label": label, "start": start, "end": end, "text": text[start:end], "confidence": sure})
+        answers.append({"text": text, "entities": spans})
     return answers
 
 
+def rewrite(folder: Path, texts: list[str], max_new_tokens: int = 128) -> list[str]:
+    """What a model of translation or summarization writes for each text, asked as its training asked.
+
+    Raises UserError for a model that neither method made.
+    """
+    from llm_core.training.finetuning.sequence_to_sequence import question
+
+    config = loading.read_config(folder)
+    prompt = getattr(config, "source_prompt", None)
+    if prompt is None:
+        raise UserError(
+            f"{folder}: was made by neither translation nor summarization (its config has no source_prompt); "
+            "`llm-core finetune translation` makes such a model, `llm-core generate` takes any other language model"
+        )
+    loaded = LoadedModel.of(loading.load_network(folder), load_tokenizer(str(folder)))
+    asked = [question(loaded.tokenizer, text, prompt, config.source_tokens) for text in texts]
+    prompts = [prompt_ids(loaded.tokenizer, messages, loaded.kind) for messages in asked]
+    return [one.text.strip() for one in generation.generate(loaded, prompts, Decoding(max_new_tokens))]
+
+
 class Chat:
-    """A conversation with a model; it remembers what was said, as far as the model's context reaches."""
+    """A conversation with a model; it keeps the turns that fit into the model's context."""
 
     def __init__(
         self, folder: Path, system: str | None = None, temperature: float = 0.0, max_new_tokens: int = 128
@@ -52,14 +126,14 @@ class Chat:
                 answer += piece
                 yield piece
         except BaseException:
-            self.messages.pop()  # a question without an answer is no part of the conversation
+            self.messages.pop()  # a question without an answer is not kept in the conversation
             raise
         self.messages.append({"role": "assistant", "content": answer.strip()})
 
     def _prompt(self) -> list[int]:
-        """Ids of the conversation; its oldest turns leave where it would not fit."""
+        """Ids of the conversation, without its oldest turns where it would not fit."""
         if self.model.kind == "encoder-decoder":
-            return encode_text(self.tokenizer, self.messages[-1]["content"], special=True)
+            return prompt_ids(self.tokenizer, self.messages[-1:], "encoder-decoder")
         first = 1 if self.messages[0]["role"] == "system" else 0
         while len(ids := encode_chat(self.tokenizer, self.messages)) + self.how.max_new_tokens > self.context:
             if len(self.messages) <= first + 1:

@@ -1,13 +1,13 @@
-"""The data loader: any training step at random, the same for every world size, with no hidden state.
+"""The data loader: random access to any training step, the same for every world size, without hidden state.
 
 Step `s` of a run takes the sequences `s * sequences_per_step` onwards of an endless list:
 the packed sequences of the corpus, shuffled anew for each epoch by a computed permutation.
 Which sequences a step sees depends on (seed, step, sequences_per_step) alone, so ranks,
 micro-batches and accumulation only cut the same global batch differently; a resumed run
-needs nothing but its step; and `documents_of_steps` names the exact documents of any step.
+needs only its step; and `documents_of_steps` names the exact documents of any step.
 
-Rows are copied from the mapped token shards when asked for (see `benchmarks/loader.py`), with no
-worker process. What it trades away: the packing is decided once, so documents that
+Rows are copied from the mapped token shards on demand (see `benchmarks/loader.py`), without a
+worker process. The trade-off: the packing is decided once, so documents that
 share a sequence share it in every epoch; and the plan is held in memory (`packing`).
 """
 
@@ -20,7 +20,9 @@ import numpy.typing as npt
 
 from llm_core.errors import UserError
 from llm_core.formats.token_shards import TokenShards
-from llm_core.training.pretraining.packing import Packing, plan
+from llm_core.params.pretraining import Mixture
+from llm_core.training.pretraining.mixture import Drawn
+from llm_core.training.pretraining.packing import Packing, plan, plan_passes
 from llm_core.training.pretraining.permutation import Permutation
 
 IGNORED = -100  # target of a slot that predicts nothing (padding, a document's last token); torch's ignore_index
@@ -36,7 +38,8 @@ class Batch(NamedTuple):
     position_ids: Any
     """Position within the piece of a document, from 0."""
     segment_ids: Any
-    """1, 2, … for the pieces of a sequence, 0 in unused slots: attend only where equal, to keep documents apart."""
+    """1, 2, … for the pieces of a sequence, 0 in unused slots; with a document mask, tokens attend where it is
+    equal."""
 
     def to(self, device: Any = "cpu") -> "Batch":
         """The batch as torch tensors on `device`."""
@@ -59,10 +62,11 @@ class DocumentRange(NamedTuple):
 class Batches:
     """The training sequences of a run.
 
-    `sequence_length` T is the number of input tokens a row; targets are read one further, across
+    `sequence_length` T is the number of input tokens in a row; the targets are one token later, across
     a cut. `pad_id` fills unused slots. Attributes: `sequences` in an epoch; `epoch_tokens`, the
     targets that an epoch trains on; `fill`, the share of slots that hold a token.
-    Raises UserError for an empty corpus.
+    With a `mixture` an epoch is a run of `mixture_tokens` tokens, in which the sources have the shares of its weights.
+    Raises UserError for an empty corpus, and for a mixture that cannot be drawn from it.
     """
 
     def __init__(
@@ -74,21 +78,36 @@ class Batches:
         seed: int,
         pad_id: int,
         packing: Packing = "best_fit",
+        mixture: Mixture | None = None,
+        mixture_tokens: int = 0,
     ) -> None:
         self.shards = shards if isinstance(shards, TokenShards) else TokenShards(shards)
         if self.shards.tokens == 0:
             raise UserError(f"{self.shards.folder}: holds no tokens to train on")
         self.sequence_length, self.sequences_per_step = sequence_length, sequences_per_step
         self.seed, self.pad_id, self.packing = seed, pad_id, packing
-        self.plan = plan(self.shards.lengths, sequence_length, packing, seed)
+        self.mixture, self.mixture_tokens = mixture, mixture_tokens
+        self._drawn: Drawn | None = None
+        lengths, documents = self.shards.lengths, len(self.shards)
+        if mixture is None:
+            self.plan = plan(lengths, sequence_length, packing, seed)
+        else:
+            self._drawn = Drawn(self.shards, mixture, mixture_tokens, seed)
+            self.plan = plan_passes(lengths, self._drawn.passes, sequence_length, packing, seed)
+            documents = sum(map(len, self._drawn.passes))
         self.sequences = len(self.plan.first) - 1
-        self.epoch_tokens = self.shards.tokens - len(self.shards)
-        self.fill = self.shards.tokens / (self.sequences * sequence_length)
+        tokens = int(self.plan.length.sum(dtype=np.int64))
+        self.epoch_tokens = tokens - documents
+        self.fill = tokens / (self.sequences * sequence_length)
         self._shuffles: dict[int, Permutation] = {}
 
     def epoch(self, step: int) -> float:
         """Epochs done when `step` begins."""
         return step * self.sequences_per_step / self.sequences
+
+    def mixture_figures(self, steps: int) -> dict[str, float]:
+        """Tokens, share and epochs of each source of the mixture in so many steps; {} without a mixture."""
+        return self._drawn.figures(self.epoch(steps)) if self._drawn else {}
 
     def sequences_of_step(self, step: int) -> npt.NDArray[np.int64]:
         """Numbers of the packed sequences that make the global batch of `step`: int64 [sequences_per_step]."""
@@ -160,9 +179,9 @@ class Batches:
             yield step, found
 
     def steps_of_document(self, document: int, steps: int) -> list[tuple[int, DocumentRange]]:
-        """At which of the first `steps` steps the document numbered `document` was trained on, and which tokens.
+        """The steps among the first `steps` in which the document numbered `document` was trained on, and which tokens.
 
-        The same facts as `documents_of_steps`, asked from the other side without replaying the run.
+        The inverse of `documents_of_steps`, computed without replaying the run.
         """
         name, source = self.shards.id(document), self.shards.source(document)
         pieces = np.flatnonzero(self.plan.document == document)
@@ -179,7 +198,7 @@ class Batches:
         return sorted(found, key=lambda item: (item[0], item[1].sequence, item[1].start))
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside its step: all that decides which tokens a step sees."""
+        """State for a checkpoint, beside its step: everything that decides which tokens a step sees."""
         return {
             "seed": self.seed,
             "sequence_length": self.sequence_length,
@@ -189,10 +208,13 @@ class Batches:
             "documents": len(self.shards),
             "tokens": self.shards.tokens,
             "corpus": self.shards.fingerprint(),
+            "mixture": self.mixture.model_dump(mode="json") if self.mixture else None,
+            "mixture_tokens": self.mixture_tokens,
         }
 
     def check_state(self, state: dict[str, Any]) -> None:
         """Raise UserError when a checkpoint's `state_dict` names other data or another order than this loader."""
+        state = {"mixture_tokens": 0} | state  # a checkpoint from before mixtures
         differing = [key for key, value in self.state_dict().items() if state.get(key) != value]
         if differing:
             was = ", ".join(f"{key} {state.get(key)!r} (now {self.state_dict()[key]!r})" for key in differing)
@@ -205,7 +227,9 @@ class Batches:
         Raises UserError when the shards are not those it was trained on.
         """
         keys = ("sequence_length", "sequences_per_step", "seed", "pad_id", "packing")
-        loader = cls(shards, **{key: state[key] for key in keys})
+        mixture = Mixture.model_validate(state["mixture"]) if state.get("mixture") else None
+        tokens = state.get("mixture_tokens", 0)
+        loader = cls(shards, **{key: state[key] for key in keys}, mixture=mixture, mixture_tokens=tokens)
         loader.check_state(state)
         return loader
 

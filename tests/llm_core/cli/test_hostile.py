@@ -1,4 +1,4 @@
-"""Every verb over files that no reader likes: one line and an exit code, no traceback, no signal, no silent success.
+"""Every verb on malformed files: one line and an exit code, no traceback, no signal, no silent success.
 
 Verbs and their options are found on the command line, so that a new verb cannot escape. The default run gives each
 path option the whole folder, a path where nothing is, and some of the files in turn; the slow one gives it each file.
@@ -35,6 +35,7 @@ SOUND = {  # what the other options of a verb are given: something that is right
 }  # fmt: skip
 TOGETHER = {  # options that need none of the others, but at least one of which a verb needs
     "takedown": {"--id": "d1", "--reason": "asked"}, "trace": {"--id": "d1"}, "classify": {"--text": "a"},
+    "rewrite": {"--text": "a"},
     "agent": {"question": "what is it"},
 }  # fmt: skip
 PATHS = {"--in", "--good", "--random", "--given", "--reference", "--model", "first", "second", "before", "after"}

@@ -1,4 +1,5 @@
-"""Every param that holds names is classified: what checks a name, or why any will do. A new param must be added."""
+"""Every param that holds names is classified: what checks a name, or why any name is accepted. A new param must be
+added."""
 
 import json
 import re
@@ -107,6 +108,7 @@ ELSEWHERE = {
     "launch.pretraining.hostfile": "a file that must be there (training/pretraining/launch.py)",
     "launch.scaling.hostfile": "the same",
     "launch.ablation.hostfile": "the same",
+    "pretraining.mixture.weights": "tests/llm_core/training/pretraining/test_mixture.py",
     "pretraining.parent": "tests/llm_core/training/pretraining/test_origins.py",
     "finetuning.RUNS.parent": "a folder that must be there, by DVC's dependency and by the verb",
     "finetuning.RUNS.data.path": "a file or folder that must be there, by DVC's dependency and by the verb",
@@ -133,6 +135,7 @@ ELSEWHERE = {
 """param -> where the name is checked, and tested"""
 
 FREE = {
+    "finetuning.RUNS.data.label_separator": "any text may stand between labels",
     "network.cache": "a folder that is made",
     "sources.package": "pinned by sha256", "sources.version": "pinned by sha256", "sources.filename": "a pattern",
     "sources.sha256": "a pattern", "sources.license": "any text", "sources.revision": "a pattern",
@@ -150,6 +153,8 @@ FREE = {
     "report.currency": "any text", "scaling.rungs": "names that the user chooses",
     "finetuning.datasets": "names that the user chooses", "open_models": "names that the user chooses",
     "tokenizer.add_tokens": "tokens that are added",
+    "finetuning.translation.prompt": "any text with {source} in it",
+    "finetuning.summarization.prompt": "any text with {source} in it",
     "checks.accepted": "hashes of versions that this working copy may not have",
 }  # fmt: skip
 """param -> why its values name nothing that there is"""

@@ -1,4 +1,4 @@
-"""The field's layouts of conversations and of preferences, as rows of ours; what is missing or wrong is said by field.
+"""The usual layouts of conversations and preferences, as rows of this project; errors name the field.
 
 Conversations become `messages` (role, content); preferences become `prompt, chosen, rejected`, where the prompt is a
 text or the messages before the answers. Light to import: method modules use it.
@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from llm_core.params.finetuning import Data
-from llm_core.training.finetuning.method import Layout, Messages, Row, text
+from llm_core.training.finetuning.method import Layout, Messages, Row, first, text
 
 ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant", "system": "system"}
 TURN = re.compile(r"\n\n(Human|Assistant): ?")
@@ -22,7 +22,7 @@ QUESTIONS: dict[str, tuple[str, str, str | None]] = {  # layout -> fields of que
 
 
 def conversation(row: Row, answer: str) -> Messages:
-    """The messages of a row's prompt (a text, or messages already) with an answer to it."""
+    """The messages of a row's prompt (a text, or messages) with an answer to it."""
     prompt = row["prompt"]
     turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
     return [*turns, {"role": "assistant", "content": answer}]
@@ -39,7 +39,7 @@ def prompt_text(row: Row) -> str:
 
 
 def question_text(row: Row) -> str:
-    """What is asked in a row's `messages`, as one text."""
+    """The prompt in a row's `messages`, as one text."""
     return "\n".join(message["content"] for message in row["messages"][:-1])
 
 
@@ -154,6 +154,19 @@ def _differ(row: Row) -> Row:
     if row["chosen"].strip() == row["rejected"].strip():
         raise ValueError("chosen and rejected are the same")
     return row
+
+
+def source_and_target(source: tuple[str, ...], target: tuple[str, ...]) -> Layout:
+    """Rows of a source and a target under their usual names."""
+
+    def matches(raw: Row, data: Data) -> bool:
+        return all(any(key in raw for key in usual) for usual in (source, target))
+
+    def convert(raw: Row, data: Data) -> Row:
+        found = {"source": first(raw, None, source), "target": first(raw, None, target)}
+        return {name: text(value, name) for name, value in found.items()}
+
+    return Layout("source, target", matches, convert)
 
 
 CONVERSATIONS: dict[str, Layout] = {

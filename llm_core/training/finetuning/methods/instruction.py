@@ -23,9 +23,10 @@ class Instruction(Training):
     """Supervised finetuning on conversations (SFT)."""
 
     too_long: Literal["drop", "trim_prompt", "refuse"] = "drop"
-    """Rows over max_length: leave them out (counted), cut the prompt's beginning, or stop. Answers are never cut."""
+    """What is done with a row longer than max_length: leave it out (and count it), cut the prompt's beginning, or stop.
+    Answers are never cut."""
     packing: bool = False
-    """Pack rows into sequences of max_length; they do not see each other."""
+    """Pack several rows into one sequence of max_length; attention is masked between them."""
     scored_items: int = Field(300, ge=0)
     """Number of test questions that are answered before and after training, for exact match."""
     max_new_tokens: int = Field(24, ge=1)
@@ -52,21 +53,22 @@ def default_rows(facts: "Facts") -> dict[str, list[Row]]:
 
 def encode(job: "Job", side: str) -> "Encoded":
     """Encode one side's rows; for an encoder-decoder `input_ids` is the prompt and `labels` the last answer."""
-    from llm_core.models.prompts import encode_text
-    from llm_core.training.finetuning.conversation import Encoded, encode_rows
+    from llm_core.training.finetuning.conversation import Encoded, encode_rows, encode_whole, prompt_ids
     from llm_core.training.finetuning.rows import names
 
     if job.kind == "decoder":
         return encode_rows(job.tokenizer, job.rows[side], job.params.max_length, job.params.too_long)
     encoded = Encoded()
     for name, row in zip(names(job.rows[side]), job.rows[side], strict=True):
-        prompt = "\n".join(message["content"] for message in row["messages"][:-1])
-        ids = encode_text(job.tokenizer, prompt, special=True)
-        labels = encode_text(job.tokenizer, row["messages"][-1]["content"], special=True)
+        ids = prompt_ids(job.tokenizer, row["messages"][:-1], job.kind)
+        labels = encode_whole(job.tokenizer, row["messages"][-1]["content"])
         if max(len(ids), len(labels)) > job.params.max_length:
-            if job.params.too_long == "refuse" or len(labels) > job.params.max_length:
-                raise UserError(f"{side} row {name}: over max_length {job.params.max_length}")
-            if job.params.too_long == "drop":
+            if job.params.too_long == "refuse":
+                raise UserError(
+                    f"{side} row {name}: {max(len(ids), len(labels))} tokens, over max_length {job.params.max_length}; "
+                    "raise the run's max_length or set too_long to drop or trim_prompt"
+                )
+            if job.params.too_long == "drop" or len(labels) > job.params.max_length:
                 encoded.dropped.append(name)
                 continue
             ids = ids[-job.params.max_length :]
@@ -178,7 +180,7 @@ METHOD = Method(
     baseline=baseline,
     default_rows=default_rows,
     compared=question_text,
-    asked=lambda row: list(row["messages"][:-1]),
+    asked=lambda job, row: list(row["messages"][:-1]),
     figures={
         "heldout_loss": Figure("loss on held-out answers", "nats per token"),
         "exact_match": Figure("exact match on test questions"),

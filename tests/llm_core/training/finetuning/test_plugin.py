@@ -76,7 +76,6 @@ assert {"figure": "echoes that were heard, echoes", "before": "3", "after": "3",
     wrong = [sys.executable, "-m", "llm_core.cli", "params"]
     refused = subprocess.run(wrong, env=environment, capture_output=True, text=True)
     assert refused.returncode == 1
-    assert (
-        "no finetuning method (there are classification, contrastive, dpo, instruction, reward, rlhf, echo"
-        in refused.stderr
-    )
+    assert "no finetuning method (there are classification, " in refused.stderr
+    assert ", rlhf, " in refused.stderr
+    assert ", echo)" in refused.stderr

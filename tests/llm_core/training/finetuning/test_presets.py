@@ -110,6 +110,22 @@ def hub():
             )
             for side in ("train", "test", "validation")
         },
+        "Helsinki-NLP/opus-100": {
+            "README.md": readme("de-en", train="de-en/train-00000-of-00001.parquet"),
+            "de-en/train-00000-of-00001.parquet": parquet(
+                {"translation": [{"de": f"Frage {at}", "en": f"question {at}"} for at in range(ROWS)]}
+            ),
+        },
+        "abisee/cnn_dailymail": {
+            "README.md": readme("3.0.0", train="3.0.0/train-00000-of-00001.parquet"),
+            "3.0.0/train-00000-of-00001.parquet": parquet(
+                {"article": each("question {}"), "highlights": each("good {}"), "id": each("id {}")}
+            ),
+        },
+        "knkarthick/samsum": {
+            "train.csv": b"id,dialogue,summary\n"
+            + b"".join(f'{at},"A: question {at}\r\nB: yes",good {at}\n'.encode() for at in range(ROWS))
+        },
         "Anthropic/hh-rlhf": {
             "harmless-base/train.jsonl.gz": gzip.compress(lines(dialogues)),
             "harmless-base/test.jsonl.gz": gzip.compress(lines(dialogues)),
@@ -130,6 +146,7 @@ def test_every_preset_reads_the_columns_that_its_data_set_has(hub: Loopback, tmp
         ("emotion", "classification"), ("banking77", "classification"), ("clinc150", "classification"),
         ("alpaca", "instruction"), ("dolly", "instruction"), ("flan", "instruction"),
         ("hh_rlhf", "dpo"), ("ultrafeedback", "reward"), ("ultrafeedback", "instruction"),
+        ("opus100", "translation"), ("cnn_dailymail", "summarization"), ("samsum", "summarization"),
     ]  # fmt: skip
     environment = hub_environment(hub.address, tmp_path)
     command = [sys.executable, "-c", PREPARE, json.dumps(wanted)]
@@ -155,3 +172,11 @@ def test_every_preset_reads_the_columns_that_its_data_set_has(hub: Loopback, tmp
     pairs = {(row["prompt"], row["chosen"], row["rejected"]) for row in found[10][3]}
     assert pairs == {(f"question {at}", f"good {at}", f"bad {at}") for at in range(ROWS)}
     assert sorted(json.dumps(row["messages"]) for row in found[11][3]) == sorted(json.dumps(t) for t in talks("good"))
+    for (preset, _, _, rows), (source, target) in zip(
+        found[12:],
+        (("Frage {}", "question {}"), ("question {}", "good {}"), ("A: question {}\r\nB: yes", "good {}")),
+        strict=True,
+    ):
+        assert {(row["source"], row["target"]) for row in rows} == {
+            (source.format(at), target.format(at)) for at in range(ROWS)
+        }, preset

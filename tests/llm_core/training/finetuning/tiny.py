@@ -7,6 +7,7 @@ from typing import Any
 from llm_core.params import Params
 from llm_core.tokenization.specials import CHAT_TEMPLATE, SPECIAL_TOKENS
 from llm_core.training.finetuning import stage
+from llm_core.training.finetuning.data.entities import from_spans
 from llm_core.training.finetuning.rows import write_rows
 
 ROOT = Path(__file__).parents[4]
@@ -17,6 +18,7 @@ LINES = [
     "yes no spam ham",
     "0123456789",
 ]
+OF_CLASSIFICATION = ("multi_label", "regression", "sentence_pairs")  # trained by the same code (sequence_heads.py)
 COUNTRIES = ("Chad", "Mali", "Peru", "Fiji", "Cuba", "Togo", "Oman", "Iran")
 
 
@@ -85,8 +87,19 @@ def rows(method: str, folder: Path = Path()) -> Path:
         talk = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         fields = {
             "classification": {"text": question, "label": answer},
+            "multi_label": {"text": question, "labels": [answer, "late"] if number > 3 else [answer]},
+            "regression": {"text": question, "score": float(number)},
+            "sentence_pairs": {"text": question, "text_pair": f"{country} is far", "label": answer},
+            "multiple_choice": {
+                "question": question,
+                "choices": ["yes", "no", "maybe"][: 2 + number % 2],
+                "answer": number % 2,
+            },
             "instruction": {"messages": talk},
             "rlhf": {"prompt": question, "answer": answer},
+            "token_classification": from_spans(question, [{"start": 9, "end": 13, "label": "PLACE"}]),
+            "translation": {"source": question, "target": f"{answer} {country}"},
+            "summarization": {"source": question, "target": f"{answer} {country}"},
             "contrastive": {"query": question, "passage": f"{country}: {answer}{' now' * (7 - number)}"},
         }.get(method, {"prompt": question, "chosen": answer, "rejected": wrong})
         made.append({"id": str(number), **fields})
@@ -105,7 +118,7 @@ def run(method, family, data=None, **knobs):
 def finetune(method, base, data, **knobs):
     """The same from a model and rows that are there."""
     settings = {"zero_stage": None, "max_steps": 2, "micro_batch": 4, "evaluations": 1, "max_length": 64}
-    if method in ("instruction", "dpo", "rlhf"):
+    if method in ("instruction", "dpo", "rlhf", "translation", "summarization"):
         settings |= {"max_new_tokens": 4, "scored_items": 4}
     if method == "rlhf":
         settings |= {"generations": 4, "reward": "pattern:.*[a-z].*"}  # what random weights say differs in

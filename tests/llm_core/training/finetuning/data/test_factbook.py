@@ -89,3 +89,24 @@ def test_answers_are_one_short_clause():
 def test_the_baseline_is_each_fields_most_frequent_training_answer():
     given = [{"field": "f", "answer": answer} for answer in ("yes", "no", "no")] + [{"field": "g", "answer": "1"}]
     assert factbook.most_frequent_answers(given) == {"f": "no", "g": "1"}
+
+
+def test_the_default_rows_of_labels_and_scores_follow_from_the_fields(tmp_path):
+    with DocumentWriter(tmp_path / "train" / "documents") as writer:
+        for section, fields in {
+            "Geography": {
+                "Geographic coordinates": "12 30 S, 96 50 E",
+                "Climate": "tropical with high humidity, moderated by the southeast trade winds",
+            },
+            "Environment": {"Issues": "fresh water resources are limited to rainwater in natural reservoirs"},
+        }.items():
+            metadata = json.dumps({"country": "Cocos", "section": section, "fields": fields})
+            writer.write_rows([{"id": section, "source": "factbook", "text": "x", "metadata": metadata}])
+    documents(tmp_path, {"heldout": ["Fiji"]})
+    countries = [one for one in factbook.read_countries(tmp_path) if one.name == "Cocos"]
+    facts = factbook.Facts(countries, {"Cocos": "train"}, {}, 1)
+    (scored,) = methods()["regression"].default_rows(facts)["train"]
+    assert (scored["text"][:8], scored["score"], scored["documents"]) == ("tropical", 12.5, ["Geography"])
+    for row in methods()["multi_label"].default_rows(facts)["train"]:
+        found = {"Geography": "tropical" in row["text"], "Environment": "fresh water" in row["text"]}
+        assert row["labels"] == sorted(name for name, there in found.items() if there) == row["documents"]
