@@ -136,8 +136,8 @@ if __name__ == "__main__":
     assert read(place / "sound.parquet") == "document"  # and Arrow has reserved what it reserves
     resource.setrlimit(resource.RLIMIT_AS, (_size() + ROOM, resource.RLIM_INFINITY))
     for file in sorted(place.glob("*-*.*")) + sorted(place.glob("*.jsonl.*")):
-        print(json.dumps({"name": file.name}), end="", flush=True)
+        print(file.name, file=sys.stderr, flush=True)  # the last one is that at which the process ended
         outcome = read(file)
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-        print("\r" + json.dumps({"name": file.name, "outcome": outcome, "megabytes": used}), flush=True)
+        print(json.dumps({"name": file.name, "outcome": outcome, "megabytes": used}), flush=True)
     os._exit(0)
