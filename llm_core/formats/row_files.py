@@ -1,4 +1,4 @@
-"""One file of rows: JSON lines, JSON, CSV, TSV and Parquet, each row with the place where it is.
+"""One file of rows: JSON lines, JSON, CSV, TSV, Parquet and CoNLL, each row with the place where it is.
 
 A broken line is a row with the key `__error__`, so that a reader can count it or stop at it.
 """
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.formats import conll
 from llm_core.formats.row_tables import read_table
 from llm_core.runtime import json_lines
 
 Row = dict[str, Any]
 LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".jsonl.zst")
-ENDINGS = (*LINES, ".json", ".csv", ".tsv", ".parquet")
+ENDINGS = (*LINES, ".json", ".csv", ".tsv", ".parquet", *conll.ENDINGS)
 SPLITS = {"train": "train", "training": "train", "validation": "heldout", "valid": "heldout", "val": "heldout",
           "dev": "heldout", "heldout": "heldout", "test": "test", "testing": "test", "eval": "test"}  # fmt: skip
 """Name of a split, as data sets call them -> the side that it is here."""
@@ -28,6 +29,8 @@ def read_file(file: Path) -> Iterator[tuple[str, Row]]:
         yield from read_table(file)
     elif name.endswith(".json"):
         yield from _json(file)
+    elif name.endswith(conll.ENDINGS):
+        yield from conll.read_sentences(file)
     elif name.endswith(ENDINGS):
         yield from _lines(file)
     else:

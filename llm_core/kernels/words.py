@@ -81,6 +81,12 @@ def tokens(text: str) -> list[str]:
     return (ASCII_TOKEN if text.isascii() else _token()).findall(text)
 
 
+def token_spans(text: str) -> list[tuple[int, int]]:
+    """Where the `tokens` of a text are: (first character, one past the last)."""
+    pattern = ASCII_TOKEN if text.isascii() else _token()
+    return [match.span() for match in pattern.finditer(text)]
+
+
 def pieces(text: str) -> list[tuple[int, int]]:
     """Where a text may be cut between words, punctuation included: (first character, one past the last).
 

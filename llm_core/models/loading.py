@@ -16,7 +16,7 @@ import torch
 from llm_core.errors import UserError
 from llm_core.models.family import Kind, kind_of, register
 
-Purpose = Literal["language", "classification", "choices", "reward", "encoder"]
+Purpose = Literal["language", "classification", "choices", "reward", "tagging", "answering", "encoder"]
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 ADAPTER = "adapter_config.json"  # PEFT's file, in a folder that holds an adapter and not a whole model
 NEEDED: dict[Purpose, str] = {
@@ -24,6 +24,8 @@ NEEDED: dict[Purpose, str] = {
     "classification": "a classifier is needed here; `llm-core finetune classification` makes one",
     "choices": "a model that chooses an answer is needed here; `llm-core finetune multiple_choice` makes one",
     "reward": "a reward model is needed here; `llm-core finetune reward` makes one",
+    "tagging": "a tagger is needed here; `llm-core finetune token_classification` makes one",
+    "answering": "a model that marks answers is needed here; `llm-core finetune question_answering` makes one",
     "encoder": "a model that encodes text is needed here",
 }
 
@@ -182,6 +184,8 @@ def check_purpose(folder: str | Path, config: Any, purpose: Purpose, kinds: tupl
         "classification": labels > 1 or (labels == 1 and bool(task)),
         "choices": found.endswith("MultipleChoice"),
         "reward": labels == 1 and not task,
+        "tagging": found.endswith("TokenClassification"),
+        "answering": found.endswith("QuestionAnswering"),
         "encoder": True,
     }[purpose]
     if purpose == "language" and kind == "encoder":
@@ -197,6 +201,10 @@ def _auto_class(config: Any, purpose: Purpose) -> Any:
 
     if purpose == "encoder":
         return transformers.AutoModel
+    if purpose == "tagging":
+        return transformers.AutoModelForTokenClassification
+    if purpose == "answering":
+        return transformers.AutoModelForQuestionAnswering
     if purpose == "choices":
         return transformers.AutoModelForMultipleChoice
     if purpose in ("classification", "reward"):

@@ -1,4 +1,4 @@
-"""Generated data files of each kind: sound ones, odd ones, and sound ones that were damaged.
+"""Generated data files of each kind: valid ones, unusual ones, and valid ones that were damaged.
 
 Everything follows from a seed: `make(kind, seed)` gives the same bytes again.
 """
@@ -9,14 +9,18 @@ import io
 import json
 import lzma
 import random
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
+
+from tests.llm_core.corpus.sources import office_files
 
 WORDS = [
     *[
@@ -205,26 +209,50 @@ def warc(draw: random.Random) -> bytes:
     return b"".join(map(packer, records)) if draw.random() < 0.8 else packer(b"".join(records))
 
 
-def archive(draw: random.Random) -> bytes:
+def archive(draw: random.Random, tar_mode: str = "") -> bytes:
     """A zip or tar archive, compressed in some way, with names that lead elsewhere."""
     sink = io.BytesIO()
     names = [
         draw.choice(["a/x.txt", "../x.txt", "/x.txt", "a/x.txt", "é.txt", "x" * 200]) for _ in range(draw.randrange(4))
     ]
-    if draw.random() < 0.5:
+    if not tar_mode and draw.random() < 0.7:
         with zipfile.ZipFile(
             sink, "w", draw.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
         ) as made:
             for name in sorted(set(names)):
                 made.writestr(name, text(draw).encode("utf-8", "replace"))
         return sink.getvalue()
-    with tarfile.open(fileobj=sink, mode=draw.choice(["w", "w:gz", "w:bz2", "w:xz"])) as tar:
+    with tarfile.open(fileobj=sink, mode=tar_mode or draw.choice(["w", "w:gz", "w:bz2", "w:xz"])) as tar:
         for name in names:
             data = text(draw).encode("utf-8", "replace")
             member = tarfile.TarInfo(name)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
     return sink.getvalue()
+
+
+def pdf(draw: random.Random) -> bytes:
+    """A PDF with some pages, at times empty or encrypted."""
+    pages = [text(draw).encode("latin-1", "ignore").decode("latin-1") for _ in range(draw.randrange(1, 4))]
+    return office_files.pdf([draw.choice([page, page, ""]) for page in pages], "A title", draw.choice(["", "", "x"]))
+
+
+def office(draw: random.Random, kind: str) -> bytes:
+    """A DOCX, PPTX, ODT or EPUB, at times with one of its members damaged."""
+    words = [re.sub(r"[^\w ]", "", text(draw)) for _ in range(draw.randrange(1, 5))]
+    markup = "".join(f"<{draw.choice('pbi')}>{text(draw)}" for _ in range(4))
+    made = {
+        "docx": lambda: office_files.docx([draw.choice([word, (1, word), [word], [[word, word]]]) for word in words]),
+        "pptx": lambda: office_files.pptx([(word, word, word) for word in words]),
+        "odt": lambda: office_files.odt("".join(f"<text:p>{word}</text:p>" for word in words)),
+        "epub": lambda: office_files.epub([draw.choice([f"<h1>{word}</h1>", markup]) for word in words]),
+    }[kind]()
+    with zipfile.ZipFile(io.BytesIO(made)) as archive:
+        members: dict[str, str | bytes] = {name: archive.read(name) for name in archive.namelist()}
+    if draw.random() < 0.5:
+        name = draw.choice(sorted(members))
+        members[name] = damaged(draw, bytes(members[name]))  # type: ignore[arg-type]
+    return office_files.zipped(members)
 
 
 def damaged(draw: random.Random, data: bytes) -> bytes:
@@ -270,6 +298,9 @@ KINDS: dict[str, tuple[str, Callable[[random.Random], bytes]]] = {  # kind -> (e
     "txt": (".txt", lambda draw: text(draw).encode(draw.choice(ENCODINGS), "replace")),
     "html": (".html", page),
     "zip": (".zip", archive),
+    "tgz": (".tar.gz", partial(archive, tar_mode="w:gz")),
+    "pdf": (".pdf", pdf),
+    **{kind: (f".{kind}", partial(office, kind=kind)) for kind in ("docx", "pptx", "odt", "epub")},
 }
 
 

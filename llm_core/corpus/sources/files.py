@@ -1,22 +1,25 @@
 """Source kind `files`: documents that lie somewhere already.
 
 Folders (walked) and files, local or behind fsspec or http: Parquet, JSON lines, CSV and TSV (plain, gzip, zstd, bzip2,
-xz), WARC, plain text or HTML with one document a file, and PDF, office files and e-books with one for each file, page
-or chapter (`llm_core.corpus.sources.parsing`). A data file is a shard; the others are taken together, up to some
-hundred at a time. A broken line, row group, record or file is quarantined alone; files of other kinds are counted by
-reason (`llm_core.corpus.sources.survey`).
+xz), WARC, plain text or HTML with one document a file, PDF, office files and e-books with one for each file, page or
+chapter (`llm_core.corpus.sources.parsing`), and zip and tar archives of all these. A data file or archive is a shard;
+the others are taken together, up to some hundred at a time. A broken line, row group, record or file is quarantined
+alone; files of other kinds are counted by reason (`llm_core.corpus.sources.survey`).
 """
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from llm_core.corpus.sources.archived import ARCHIVES, Archives
 from llm_core.corpus.sources.base import Document, Limits, Record, Rejected, Shard, broken_file, only_urls
 from llm_core.corpus.sources.charset import decode
 from llm_core.corpus.sources.documents import read_document
-from llm_core.corpus.sources.listed import limits, list_shards
+from llm_core.corpus.sources.listed import check_again, limits, list_shards
 from llm_core.corpus.sources.parsing.client import Parser
 from llm_core.corpus.sources.parsing.kinds import EXTRA, KINDS, installed
 from llm_core.corpus.sources.survey import ending_of, fits
@@ -40,7 +43,7 @@ CODE = (
     ".sh", ".sql", ".swift", ".ts", ".tsx",
 )  # fmt: skip
 PAGES = dict.fromkeys((*TEXT, *CODE), "text/plain") | dict.fromkeys((".html", ".htm", ".xhtml"), "text/html")
-READ = (*TABLES, *WARC, *PAGES, *KINDS)
+READ = (*TABLES, *WARC, *PAGES, *KINDS, *ARCHIVES)
 """endings of all files that are read"""
 PAGES_A_SHARD = 500
 DOCUMENTS_A_SHARD = 50  # parsing one takes a thousand times as long as decoding a page
@@ -57,7 +60,7 @@ class FilesRoom:
         self.named: set[str] = set()
 
     def shards(self) -> list[Shard]:
-        """Data files each alone, then pages in groups, then PDF, office files and e-books in groups."""
+        """Data files and archives each alone, then pages in groups, then PDF, office files and e-books in groups."""
         self.not_read.clear()
         shards = self._with_parser(list_shards(self.params, self.client, READ, self.not_read))
         pages = [shard for shard in shards if _page_type(shard.name)]
@@ -68,52 +71,64 @@ class FilesRoom:
 
     def _with_parser(self, shards: list[Shard]) -> list[Shard]:
         """The shards for which the libraries are there; the others are counted, and the extra that has them named."""
-        missing = {ending for ending in KINDS if not installed(ending)}
-        left = [shard for shard in shards if ending_of(shard.name) not in missing]
+        reasons = {shard.name: _why_not_read(shard.name) for shard in shards}
+        left = [shard for shard in shards if reasons[shard.name] is None]
         if len(left) == len(shards):
             return shards
-        self.not_read.update(
-            f"needs_extra_{EXTRA} {ending_of(shard.name)}" for shard in shards if ending_of(shard.name) in missing
-        )
+        self.not_read.update(reason for reason in reasons.values() if reason)
         remedy = f"pip install 'llm-core-pipeline[{EXTRA}]'"
         if not left:
             raise UserError(f"{shards[0].name}: files of this kind need an extra of the project: {remedy}")
-        log(f"{len(shards) - len(left)} files ({', '.join(sorted(missing))}) are not read: {remedy}")
+        log(f"{len(shards) - len(left)} files are not read without an extra of the project: {remedy}")
         return left
 
     def bring(self, shard: Shard) -> Path | None:
         """A local path of a data file; pages and documents are opened one by one."""
+        check_again(self.params, shard.address)
         return self.client.bring(shard.address, shard.sha256) if shard.address else None
 
     def records(self, shard: Shard, file: Path | None, skipped: Counter[str]) -> Iterator[Record]:
         """Stream a data file's rows, or a group's pages or documents; `key` is the file and the row."""
-        records: Iterator[Record]
         members = [(address, redact(address) + "+" * earlier) for address, earlier, _ in shard.parts]
-        if ending_of(shard.name) in KINDS:
-            records = self._documents(members or [(shard.address, shard.name)])
-        elif file is None:
-            records = (replace(self._page(address), file=name) for address, name in members)
-        else:
-            records = read_data_file(file, shard.name, self.params.columns, skipped, limits(self.params), self.named)
-        return only_urls(records, self.params.url_pattern)
-
-    def _documents(self, files: list[tuple[str, str]]) -> Iterator[Record]:
         with Parser(self.params) as parser:
-            for address, name in files:
-                try:
-                    path = self.client.bring(address)
-                except UserError as error:
-                    yield Rejected("quarantine_unavailable", 0, detail=str(error)[:300], file=name)
-                    continue
-                url = redact(address) if is_remote(address) else None
-                yield from read_document(parser, path, name, self.params.unit, self._answered(redact(address)), url)
+            if file is not None:
+                records = self._read(file, shard.name, skipped, parser)
+            else:
+                records = chain.from_iterable(self._grouped(address, name, parser) for address, name in members)
+            yield from only_urls(records, self.params.url_pattern)
+
+    def _read(self, path: Path, name: str, skipped: Counter[str], parser: Parser) -> Iterator[Record]:
+        """The records of one local file, by the name that it has where it comes from."""
+        if fits(name, ARCHIVES):
+            read = partial(self._read, skipped=skipped, parser=parser)
+            yield from Archives(limits(self.params), skipped, _why_not_read, read).records(path, name)
+        elif ending_of(name) in KINDS:
+            yield from read_document(parser, path, name, self.params.unit, {})
+        elif _page_type(name):
+            yield self._page(str(path), name)
+        else:
+            yield from read_data_file(path, name, self.params.columns, skipped, limits(self.params), self.named)
+
+    def _grouped(self, address: str, name: str, parser: Parser) -> Iterator[Record]:
+        """The records of a page or document, which is opened here."""
+        if ending_of(name) not in KINDS:
+            yield replace(self._page(address, redact(address)), file=name)
+            return
+        try:
+            check_again(self.params, address)
+            path = self.client.bring(address)
+        except UserError as error:
+            yield Rejected("quarantine_unavailable", 0, detail=str(error)[:300], file=name)
+            return
+        url = redact(address) if is_remote(address) else None
+        yield from read_document(parser, path, name, self.params.unit, self._answered(redact(address)), url)
 
     def _answered(self, name: str) -> dict[str, str]:
         return {"answered_by": self.client.answered[name]} if name in self.client.answered else {}
 
-    def _page(self, file: str) -> Record:
+    def _page(self, file: str, name: str) -> Record:
         """The one record of a text or HTML file."""
-        content_type, name = _page_type(file) or "text/plain", redact(file)
+        content_type = _page_type(name) or "text/plain"
         longest = self.params.max_document_bytes
         try:
             data = self._read_page(file, longest + 1)
@@ -133,6 +148,7 @@ class FilesRoom:
 
     def _read_page(self, file: str, longest: int) -> bytes:
         if is_web(file):
+            check_again(self.params, file)
             return self.client.get(file, max_bytes=longest)
         with open_unchanged(file) as stream:
             return stream.read(longest)
@@ -164,6 +180,14 @@ def _grouped(shards: list[Shard], size: int) -> Iterator[Shard]:
         # A file's name is its redacted address, with a `+` for each earlier file that differs in a token alone.
         parts = tuple((shard.address, len(shard.name) - len(redact(shard.address)), 0) for shard in group)
         yield replace(group[0], address="", parts=parts)
+
+
+def _why_not_read(name: str) -> str | None:
+    """Why a file of this name is not read, as a reason to count; None where it is."""
+    if not fits(name, READ):
+        return f"other_ending {ending_of(name)}"
+    ending = ending_of(name)
+    return f"needs_extra_{EXTRA} {ending}" if ending in KINDS and not installed(ending) else None
 
 
 def _page_type(name: str) -> str | None:

@@ -32,6 +32,11 @@ class Head:
     adjust: Callable[[Any], None] = lambda model: None
     """A change to the model after loading."""
 
+    def exists_for(self, config: Any, kind: Kind) -> bool:
+        """Whether the head's class has a network for the model of this config; True where it does not say."""
+        networks = getattr(self.model_class(kind), "_model_mapping", None)
+        return networks is None or type(config) in networks
+
 
 def numbered(labels: list[str]) -> Options:
     """The settings of transformers for labels that are numbered in this order."""

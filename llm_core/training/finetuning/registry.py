@@ -1,4 +1,4 @@
-"""The finetuning methods that there are: those of the package `methods`, and those of entry points."""
+"""The registry of finetuning methods: those of the package `methods`, and those of entry points."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def method(name: str) -> Method:
 
 
 def check_applies(name: str, folder: Any) -> Kind:
-    """The kind of the model in `folder`. Raises UserError where the method cannot train it, saying why."""
+    """The kind of the model in `folder`. Raises UserError, with the reason, where the method cannot train it."""
     config = read_config(folder)
     kind = kind_of(config)
     if kind not in method(name).kinds:
@@ -32,5 +32,10 @@ def check_applies(name: str, folder: Any) -> Kind:
         raise UserError(
             f"{folder}: {name} does not apply to {config.model_type}, {article} {kind}: {method(name).why_not} "
             f"(methods for this model: {able})"
+        )
+    if not method(name).head.exists_for(config, kind):
+        raise UserError(
+            f"{folder}: {name} does not apply to {config.model_type}: transformers has no {config.model_type} "
+            f"with a head for {method(name).head.name}"
         )
     return kind

@@ -1,4 +1,4 @@
-"""Using a finetuned model: labels, scores and choices for texts, translations and summaries, streamed talk."""
+"""Using a finetuned model: labels, scores, choices and entities of texts, translations and summaries, talk."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -58,6 +58,33 @@ def columns_wanted(folder: Path) -> int | None:
     return 2 if "text_pair" in fields or getattr(config, "text_pairs", False) else 1
 
 
+def tag(folder: Path, texts: list[str]) -> list[dict[str, Any]]:
+    """`text` and its `entities`: `label, start, end, text, confidence` each, in the order of the text.
+
+    `start` and `end` count characters. The confidence is the smallest probability of a tag within the entity, as the
+    softmax gives it; it is not calibrated.
+    """
+    from llm_core.kernels.words import token_spans
+    from llm_core.training.finetuning.data.entities import entities
+    from llm_core.training.finetuning.tagging import predict
+
+    loaded = loading.load(folder, "tagging")
+    config, tokenizer = loaded.network.config, load_tokenizer(str(folder), chat=False)
+    rows = [{"text": text, "words": token_spans(text)} for text in texts]
+    limits = getattr(config, "tagging_window", {"length": min(loaded.context or 512, 512), "overlap": 32})
+    found = predict(loaded.network, tokenizer, rows, loaded.kind, limits["length"], limits["overlap"])
+    answers = []
+    for row, shares in zip(rows, found, strict=True):
+        text, words = str(row["text"]), row["words"]
+        spans = []
+        for label, first, last in entities([config.id2label[at] for at in shares.argmax(1).tolist()]):
+            start, end = words[first][0], words[last][1]
+            sure = float(shares[first : last + 1].max(1).min())
+            spans.append({"label": label, "start": start, "end": end, "text": text[start:end], "confidence": sure})
+        answers.append({"text": text, "entities": spans})
+    return answers
+
+
 def rewrite(folder: Path, texts: list[str], max_new_tokens: int = 128) -> list[str]:
     """What a model of translation or summarization writes for each text, asked as its training asked.
 
@@ -79,7 +106,7 @@ def rewrite(folder: Path, texts: list[str], max_new_tokens: int = 128) -> list[s
 
 
 class Chat:
-    """A conversation with a model; it remembers what was said, as far as the model's context reaches."""
+    """A conversation with a model; it keeps the turns that fit into the model's context."""
 
     def __init__(
         self, folder: Path, system: str | None = None, temperature: float = 0.0, max_new_tokens: int = 128
@@ -99,12 +126,12 @@ class Chat:
                 answer += piece
                 yield piece
         except BaseException:
-            self.messages.pop()  # a question without an answer is no part of the conversation
+            self.messages.pop()  # a question without an answer is not kept in the conversation
             raise
         self.messages.append({"role": "assistant", "content": answer.strip()})
 
     def _prompt(self) -> list[int]:
-        """Ids of the conversation; its oldest turns leave where it would not fit."""
+        """Ids of the conversation, without its oldest turns where it would not fit."""
         if self.model.kind == "encoder-decoder":
             return prompt_ids(self.tokenizer, self.messages[-1:], "encoder-decoder")
         first = 1 if self.messages[0]["role"] == "system" else 0

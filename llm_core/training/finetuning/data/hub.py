@@ -18,6 +18,8 @@ Row = dict[str, Any]
 PRESETS: dict[str, dict[str, Any]] = {  # name -> hub data set, its configuration, and the fields where they differ
     "imdb": {"path": "stanfordnlp/imdb"},
     "ag_news": {"path": "fancyzhx/ag_news"},
+    "conll2003": {"path": "eriktks/conll2003", "revision": "refs/convert/parquet"},  # elsewhere it is a script
+    "wnut_17": {"path": "leondz/wnut_17", "revision": "refs/convert/parquet"},
     "emotion": {"path": "dair-ai/emotion", "name": "split"},
     "banking77": {"path": "legacy-datasets/banking77"},
     "clinc150": {"path": "clinc/clinc_oos", "name": "plus"},
@@ -50,7 +52,10 @@ def read_hub(preset: dict[str, Any]) -> Iterator[tuple[str, Row]]:
         raise UserError(
             f"{preset['path']}: not reachable on the hub ({str(error).splitlines()[0][:120]}); give a file"
         ) from None
-    named = {key: kind for key, kind in found.features.items() if isinstance(kind, ClassLabel)}
+    named = {
+        key: getattr(kind, "feature", kind) for key, kind in found.features.items()
+    }  # of a list, that of its items
+    named = {key: kind for key, kind in named.items() if isinstance(kind, ClassLabel)}
     for number, row in enumerate(found):
         yield (
             f"{preset['path']} row {number}",
@@ -75,7 +80,7 @@ def fetch_dataset(name: str, params: Params, out: Path) -> dict[str, Any]:
     if not path:
         raise UserError(f"finetuning.datasets.{name}: give path, OWNER/NAME on the hub (presets: {known_presets()})")
     try:
-        found = HfApi().dataset_info(path, revision=chosen.revision)
+        found = HfApi().dataset_info(path, revision=chosen.revision or (None if chosen.path else known.get("revision")))
     except Exception as error:
         raise UserError(f"{path}: not reachable on the hub ({str(error).splitlines()[0][:120]})") from None
     card = found.card_data.to_dict() if found.card_data else {}

@@ -30,6 +30,7 @@ def prepare(name: str, out: Path, params: Params, source: str | None = None) -> 
 
         packaged = read_packaged(source, params) if source in PACKAGED else None
         split, metrics = from_dataset(run.method, source, run.data, params.seed, packaged)
+    metrics |= find_method(run.method).arrange(split)
     metrics |= {f"{side}_rows": len(rows) for side, rows in split.items()}
     with output_folder(out) as folder:
         write_rows(folder, split)

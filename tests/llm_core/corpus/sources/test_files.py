@@ -1,4 +1,4 @@
-"""Files of every kind below a source's path: read, or quarantined, or counted by reason; never lost in silence."""
+"""Files of every kind below a source's path: read, or quarantined, or counted by reason; none is lost silently."""
 
 import bz2
 import gzip
@@ -51,7 +51,7 @@ def test_files_that_are_not_read_are_counted_and_named_in_one_line(tmp_path, run
         place.mkdir(parents=True)
         (place / "x.txt").write_text("not read")
     (folder / "good.txt").write_text("read")
-    for name in ("a.doc", "b.xlsx", "c.rtf", "d.XLSX", "README", "_e.txt", ".f.txt", "g.zip"):
+    for name in ("a.doc", "b.xlsx", "c.rtf", "d.XLSX", "README", "_e.txt", ".f.txt", "g.rar"):
         (folder / name).write_text("not read")
     (folder / "linked").symlink_to(elsewhere)
     (folder / "linked.txt").symlink_to(elsewhere / "x.txt")
@@ -70,7 +70,7 @@ def test_files_that_are_not_read_are_counted_and_named_in_one_line(tmp_path, run
         "other_ending .doc": 1,
         "other_ending .rtf": 1,
         "other_ending .xlsx": 2,
-        "other_ending .zip": 1,
+        "other_ending .rar": 1,
         "other_ending none": 1,
     }
     said = [text for text in capfd.readouterr().err.splitlines() if "files not read" in text]

@@ -7,6 +7,7 @@ from typing import Any
 from llm_core.params import Params
 from llm_core.tokenization.specials import CHAT_TEMPLATE, SPECIAL_TOKENS
 from llm_core.training.finetuning import stage
+from llm_core.training.finetuning.data.entities import from_spans
 from llm_core.training.finetuning.rows import write_rows
 
 ROOT = Path(__file__).parents[4]
@@ -96,6 +97,7 @@ def rows(method: str, folder: Path = Path()) -> Path:
             },
             "instruction": {"messages": talk},
             "rlhf": {"prompt": question, "answer": answer},
+            "token_classification": from_spans(question, [{"start": 9, "end": 13, "label": "PLACE"}]),
             "translation": {"source": question, "target": f"{answer} {country}"},
             "summarization": {"source": question, "target": f"{answer} {country}"},
             "contrastive": {"query": question, "passage": f"{country}: {answer}{' now' * (7 - number)}"},
