@@ -20,7 +20,7 @@ from llm_core.training.finetuning.conversation import encode_pair
 from llm_core.training.finetuning.data.dataset import convert
 from llm_core.training.finetuning.methods import multi_label, multiple_choice, regression, sentence_pairs
 from llm_core.training.finetuning.registry import methods
-from llm_core.training.finetuning.use import classify
+from llm_core.training.finetuning.use import Classifier
 from tests.llm_core.training.finetuning import tiny
 
 SIDES = ("train", "heldout", "test")
@@ -259,4 +259,4 @@ def test_classify_says_of_a_test_row_what_was_measured(method, family, tmp_path,
         assert tested[row["id"]] == pytest.approx(score, abs=1e-4)
     wrong = {"multi_label": {"seconds": ["x"]}, "regression": {"choices": [["x", "y"]]}}.get(method, {})
     with pytest.raises(UserError, match=r"needs|reads one text"):
-        classify(Path("out"), ["a text"], **wrong)
+        Classifier(Path("out"))(["a text"], **wrong)
