@@ -50,7 +50,7 @@ def harness_model(chat: bool, journal: Journal) -> Any:
             def score(batch: list[Request]) -> list[tuple[float, bool]]:
                 return list(super(Plain, self)._loglikelihood_tokens(batch, True, override_bs))
 
-            batches = likelihood_batches(requests, self.batch_size)
+            batches = likelihood_batches(requests, self.batch_size, self.backend == "causal" and self.logits_cache)
             found = _answered(
                 requests, batches, "loglikelihood", lambda batch: [request[1:] for request in batch], score, journal
             )
@@ -93,14 +93,14 @@ def _answered(
     return answers
 
 
-def likelihood_batches(requests: list[Request], size: int) -> Iterator[list[int]]:
+def likelihood_batches(requests: list[Request], size: int, shared: bool = True) -> Iterator[list[int]]:
     """Positions of the requests of each forward pass: `size` contexts, longest first, as lm-eval's collator has them.
 
-    Requests that differ in the last token alone share a context. The longest continuation stands for them.
+    `shared`: requests that differ in the last token alone share a context; the longest continuation stands for them.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for place, (_, context, continuation) in enumerate(requests):
-        groups.setdefault(tuple(context + continuation[:-1]), []).append(place)
+        groups.setdefault(tuple(context + continuation[:-1]) if shared else (place,), []).append(place)
 
     def order(members: list[int]) -> tuple[int, tuple[int, ...]]:
         _, context, continuation = requests[max(members, key=lambda place: len(requests[place][2]))]

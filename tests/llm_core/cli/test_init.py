@@ -1,72 +1,34 @@
-"""`llm-core init --benchmark`: the first rows are checked, and what is written is what the params read."""
+"""`llm-core init` says what it finds in a folder of documents."""
 
-import json
+import gzip
 from pathlib import Path
 
 import pytest
-import yaml
+from typer.testing import CliRunner
 
-from llm_core.cli import main
-from llm_core.params import load
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    Path("notes.txt").write_text("a note about rivers and the sea\n")
-    rows = [{"question": f"What is {n}?", "options": ["a", "b"], "right": "b"} for n in range(3)]
-    Path("quiz.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    Path("table.csv").write_text("question,one,two,answer\nWho?,Ann,Bob,A\n")
-    Path("asked.jsonl").write_text('{"question": "Where?", "answer": "there"}\n')
-    Path("task.yaml").write_text("test_split: test\n")
-    return tmp_path
+from llm_core.cli.init import app
+from llm_core.errors import UserError
 
 
-def init(*words: str) -> int | str | None:
-    try:
-        main(["init", "--documents", "notes.txt", "--license", "CC0-1.0", *words])
-    except SystemExit as ended:
-        return ended.code
-    return 0
+def test_files_are_counted_by_kind_and_those_not_read_by_reason(tmp_path: Path) -> None:
+    folder = tmp_path / "my notes"
+    folder.mkdir()
+    for name in ("a.md", "b.MD", "c.txt", "d.xlsx", "e.xlsx", ".hidden.md", "f.pdf"):
+        (folder / name).write_text("text")
+    (folder / "g.tar.gz").write_bytes(gzip.compress(b""))
+    out = tmp_path / "params.yaml"
+    done = CliRunner().invoke(app, ["--documents", str(folder), "--out-file", str(out)])
+    assert done.exit_code == 0, done.output
+    assert f"{folder}: 2 .md, 1 .pdf, 1 .tar.gz, 1 .txt; not read: 1 hidden name, 2 other ending .xlsx" in done.output
+    assert out.is_file()
 
 
-def test_own_benchmarks_are_written_and_scored(folder: Path) -> None:
-    words = ["--benchmark", "quiz=quiz.jsonl", "--columns", "quiz:choices=options,answer=right"]
-    words += ["--benchmark", "table=table.csv", "--columns", "table:choices=one+two"]
-    words += [
-        "--benchmark",
-        "asked=asked.jsonl",
-        "--benchmark",
-        "words=f1:asked.jsonl",
-        "--benchmark",
-        "task=task.yaml",
-    ]
-    assert init(*words) == 0
-    evaluation = load("params.yaml").evaluation
-    assert {name: own.kind for name, own in evaluation.benchmarks.own.items()} == {
-        "quiz": "multiple_choice", "table": "multiple_choice", "asked": "exact_match", "words": "f1", "task": None,
-    }  # fmt: skip
-    assert evaluation.benchmarks.own["table"].columns == {"choices": ["one", "two"]}
-    assert evaluation.tasks[:5] == list(evaluation.benchmarks.own)
-    assert yaml.safe_load(Path("params.yaml").read_text())["evaluation"]["benchmarks"]["tasks"] == evaluation.tasks[5:]
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--benchmark", "quiz=quiz.jsonl", "--columns", "quiz:choices=options"], "no column 'answer'"),
-        (["--benchmark", "quiz=zz.jsonl"], "zz.jsonl is no file"),
-        (["--benchmark", "quiz"], "write NAME=FILE"),
-        (["--benchmark", "arc_easy=asked.jsonl"], "another name"),
-        (["--benchmark", "a=asked.jsonl", "--benchmark", "a=asked.jsonl"], "two benchmarks have this name"),
-        (["--benchmark", "a=asked.jsonl", "--columns", "b:answer=x"], "no --finetune and no --benchmark"),
-        (["--benchmark", "a=regex:asked.jsonl"], "pattern"),
-    ],
-)
-def test_what_cannot_be_a_benchmark_is_one_line(
-    folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
-) -> None:
-    assert init(*words) == 1
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and said in lines[0], lines
-    assert not Path("params.yaml").exists()
+def test_a_folder_of_which_nothing_is_read_is_refused_before_a_file_is_written(tmp_path: Path) -> None:
+    (tmp_path / "sheets").mkdir()
+    (tmp_path / "sheets/a.xlsx").write_text("x")
+    out = tmp_path / "params.yaml"
+    with pytest.raises(UserError, match=r"sheets: holds no file that is read \(1 other_ending \.xlsx\)"):
+        CliRunner().invoke(
+            app, ["--documents", str(tmp_path / "sheets"), "--out-file", str(out)], catch_exceptions=False
+        )
+    assert not out.exists()
