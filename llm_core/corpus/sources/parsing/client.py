@@ -47,7 +47,8 @@ class Parser:
         """
         with open_unchanged(path):
             reply = self._judged({"path": str(path.absolute()), "kind": kind}, name)
-        return Parsed([Section(*section) for section in reply["sections"]], reply["title"], reply["total"])
+        sections = [Section(*section) for section in reply["sections"]]
+        return Parsed(sections, reply["title"], reply["total"], tuple(reply["broken"]))
 
     def wikitext(self, text: str, name: str, namespaces: list[str]) -> str:
         """The plain text of a page (`parsing.wikitext`). Raises BrokenInputError, as for files."""
