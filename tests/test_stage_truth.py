@@ -107,7 +107,7 @@ def below(path: str, parent: str, separator: str = "/") -> bool:
 def drifts(stage: Stage, reads: Reads, external: dict[str, list[str]], others: Iterable[Stage]) -> Iterator[str]:
     """Where a stage and the reads of its verb differ, one line each.
 
-    `external`: local files that the params name, by the digest file below data/inputs that stands for them. `others`
+    `external`: local files that the params name, by the file below data/inputs that has their digests. `others`
     are the other stages of the graph.
     """
     foreign = {out.path for other in others for out in other.outs}
