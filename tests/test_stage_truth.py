@@ -40,6 +40,7 @@ NAMES = {"clean", "split"}  # stages that read the sources' names only to refuse
 # The report compares a model with the champion before it, where there is one; a first run has none.
 LATER = {"report": ("seed", "evaluation.gate")}
 STANDS_FOR = {"data/evaluation": ["data/models"]}  # about.json holds the digest of the model's folder
+CHECKED = {"laws": ("data/tokens", "data/tokenizer")}  # options that its verb does not use, and checks as paths
 FINETUNING, LINEAGE, RETRIEVAL, SCALING = (
     f"experiments/{name}/dvc.yaml" for name in ("finetuning", "lineage", "retrieval", "scaling")
 )
@@ -128,6 +129,7 @@ def drifts(stage: Stage, reads: Reads, external: dict[str, list[str]], others: I
         if (
             _data(read)
             and read not in folders
+            and read not in CHECKED.get(stage.group, ())
             and not any(below(read, path) for path in known)
             and (any(below(read, path) for path in foreign) or not _made(read, stage))
         ):
