@@ -25,6 +25,7 @@ from typing import Any
 import dagster as dg
 from dagster_pipes import PipesMessage, PipesParams
 
+from llm_core.runtime.redaction import redact
 from pipelines.processes import GRACE_SECONDS, MARK, stop
 
 BUSY = "is busy, it is being blocked by"
@@ -140,7 +141,7 @@ def run_process(command: list[str], root: Path, environment: dict[str, str]) -> 
     def pass_on() -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            text = line.decode("utf-8", "replace")
+            text = redact(line.decode("utf-8", "replace"))  # DVC prints the addresses of its remotes as they are
             tail.append(text.rstrip())
             sys.stdout.write(text)
             sys.stdout.flush()

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from llm_core.formats.documents import SCHEMA
 from llm_core.formats.ledger import Row
-from llm_core.formats.schema import read_metadata
+from llm_core.formats.schema import read_metadata, without_secrets
 
 
 class Step(Protocol):
@@ -164,8 +164,13 @@ def from_arrow(batch: pa.RecordBatch, shard: str, start: int) -> Batch:
 def from_columns(
     columns: list[list[Any]], shard: str, offsets: list[int], changes: dict[int, list[str]] | None = None
 ) -> Batch:
-    """A batch of the documents' schema's columns, in its order; a missing text counts as an empty one."""
+    """A batch of the documents' schema's columns, in its order; a missing text counts as an empty one.
+
+    Passwords and tokens in addresses are left out: documents may come from a file that `fetch` did not write.
+    """
     ids, sources, urls, texts, languages, licenses, created, metadata = columns
+    for row, (url, facts) in enumerate(zip(urls, metadata, strict=True)):
+        urls[row], metadata[row] = without_secrets(url, facts)
     texts = [text or "" for text in texts]
     return Batch(
         ids, sources, urls, texts, languages, licenses, created, metadata, shard, offsets, changes=changes or {}
