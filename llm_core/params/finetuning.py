@@ -246,10 +246,10 @@ def _typed(place: tuple[str, str], name: Any, value: Any, details: list[InitErro
         wrong("no_method", f"no finetuning method (there are {_known()})", ("method",), method)
         return value
     data = value.get("data")
-    earlier = [key for key in EARLIER if isinstance(data, dict) and key in data]
-    for key in earlier:
+    earlier = {key: data[key] for key in EARLIER if key in data} if isinstance(data, dict) else {}
+    for key, column in earlier.items():
         known = next((name for name in EARLIER[key] if name in methods()[method].fields), EARLIER[key][0])
-        wrong("moved", f"is now data.columns.{known}: write the name of the column there", ("data", key), data[key])
+        wrong("moved", f"is now data.columns.{known}: write the name of the column there", ("data", key), column)
     if earlier:
         return value
     form = data.get("format", "auto") if isinstance(data, dict) else "auto"

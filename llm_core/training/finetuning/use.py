@@ -70,7 +70,7 @@ def tag(folder: Path, texts: list[str]) -> list[dict[str, Any]]:
 
     loaded = loading.load(folder, "tagging")
     config, tokenizer = loaded.network.config, load_tokenizer(str(folder), chat=False)
-    rows = [{"text": text, "words": token_spans(text)} for text in texts]
+    rows: list[dict[str, Any]] = [{"text": text, "words": token_spans(text)} for text in texts]
     limits = getattr(config, "tagging_window", {"length": min(loaded.context or 512, 512), "overlap": 32})
     found = predict(loaded.network, tokenizer, rows, loaded.kind, limits["length"], limits["overlap"])
     answers = []
