@@ -12,7 +12,7 @@ from llm_core.errors import UserError
 from llm_core.models import prompts
 from llm_core.models.family import Kind
 from llm_core.models.loading import load_tokenizer as read_tokenizer
-from llm_core.models.prompts import encode_chat, encode_rendered, render_chat
+from llm_core.models.prompts import encode_rendered, encode_turns, render_chat
 from llm_core.training.finetuning.rows import names
 
 PAD = "<|pad|>"
@@ -57,15 +57,7 @@ def load_tokenizer(folder: str, chat: bool = True) -> Any:
 
 def prompt_ids(tokenizer: Any, messages: list[Message], kind: Kind = "decoder") -> list[int]:
     """Ids of a conversation up to where the answer begins; for an encoder-decoder, its text, line by line."""
-    if kind == "encoder-decoder":
-        return encode_whole(tokenizer, "\n".join(message["content"] for message in messages))
-    return encode_chat(tokenizer, messages)
-
-
-def encode_whole(tokenizer: Any, text: str) -> list[int]:
-    """Ids of a text that an encoder-decoder reads or writes, with one end token, by which it knows the text's end."""
-    ids = prompts.encode_text(tokenizer, text, special=True)
-    return ids if ids[-1:] == [tokenizer.eos_token_id] else [*ids, tokenizer.eos_token_id]
+    return encode_turns(tokenizer, messages, kind)
 
 
 def encode_conversation(tokenizer: Any, messages: list[Message]) -> dict[str, list[int]]:

@@ -59,6 +59,9 @@ class NotParsedError(Exception):
         self.reason = reason
 
 
-def installed(ending: str) -> bool:
-    """Whether the libraries that the kind needs are there."""
-    return all(importlib.util.find_spec(name) for name in KINDS[ending].needs)
+WIKITEXT_NEEDS = ("mwparserfromhell",)
+
+
+def installed(needs: tuple[str, ...]) -> bool:
+    """Whether the modules that a kind needs are there."""
+    return all(importlib.util.find_spec(name) for name in needs)

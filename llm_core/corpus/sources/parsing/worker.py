@@ -45,8 +45,13 @@ def main(memory_bytes: int) -> None:
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """What the parser found, or why it found nothing: `{sections, title, total}` or `{reason, detail}`."""
+    """What the parser found, or why it found nothing: `{sections, title, total}`, `{text}` or `{reason, detail}`."""
     try:
+        if "wikitext" in request:
+            from llm_core.corpus.sources.parsing.wikitext import plain
+
+            limit_time(request["seconds"])
+            return {"text": plain(request["wikitext"], request["namespaces"])}
         parse = parser_of(request["kind"])
         limit_time(request["seconds"])
         parsed = parse(Path(request["path"]), Limits(*request["limits"]))

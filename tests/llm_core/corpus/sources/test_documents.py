@@ -185,7 +185,7 @@ if sys.argv and "-m" in sys.orig_argv:
 def test_without_the_extra_files_are_counted_and_the_extra_is_named(folder, run, monkeypatch, capfd):
     from llm_core.corpus.sources import files
 
-    monkeypatch.setattr(files, "installed", lambda ending: ending != ".pdf")
+    monkeypatch.setattr(files, "installed", lambda needs: needs != ("pypdfium2",))
     result = run(source(folder))
     assert result.metrics["files_not_read"] == {"needs_extra_documents .pdf": 1}
     assert "pip install 'llm-core-pipeline[documents]'" in capfd.readouterr().err
