@@ -43,7 +43,7 @@ class Parser:
     def __call__(self, path: Path, name: str, kind: str) -> Parsed:
         """The sections of the file at `path`, of a kind in `KINDS`; `name` is what errors call it.
 
-        Raises BrokenInputError, with a reason for the ledger, where there is nothing to be had from it.
+        Raises BrokenInputError, with a reason for the ledger, where nothing can be read from it.
         """
         with open_unchanged(path):
             reply = self._judged({"path": str(path.absolute()), "kind": kind}, name)
