@@ -20,10 +20,10 @@ from llm_core.corpus.sources.archived import ARCHIVES, Archives
 from llm_core.corpus.sources.base import Document, Limits, Record, Rejected, Shard, broken_file, only_urls
 from llm_core.corpus.sources.charset import decode
 from llm_core.corpus.sources.documents import read_document
-from llm_core.corpus.sources.listed import check_again, limits, list_shards
+from llm_core.corpus.sources.listed import check_again, counts_of, limits, list_shards
 from llm_core.corpus.sources.parsing.client import Parser
 from llm_core.corpus.sources.parsing.kinds import EXTRA, KINDS, WIKITEXT_NEEDS, installed
-from llm_core.corpus.sources.survey import ending_of, fits
+from llm_core.corpus.sources.survey import ending_of, fits, survey
 from llm_core.corpus.sources.tables import SEPARATED, read_table
 from llm_core.errors import UserError
 from llm_core.formats.documents import ENDINGS
@@ -155,6 +155,23 @@ class FilesRoom:
             return self.client.get(file, max_bytes=longest)
         with open_unchanged(file) as stream:
             return stream.read(longest)
+
+
+def inventory(path: str) -> tuple[Counter[str], Counter[str]]:
+    """What `fetch` will find at a local path: files by ending, and those that it will not read by reason.
+
+    Raises UserError: nothing there, or no file that is read.
+    """
+    files, not_read = survey(path, READ)
+    read: Counter[str] = Counter()
+    for file in files:
+        if reason := _why_not_read(file):
+            not_read[reason] += 1
+        else:
+            read[max((ending for ending in READ if fits(file, (ending,))), key=len)] += 1
+    if not read:
+        raise UserError(f"{path}: holds no file that is read ({counts_of(not_read) or 'it is empty'})")
+    return read, not_read
 
 
 def read_data_file(
