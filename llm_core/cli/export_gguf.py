@@ -19,6 +19,6 @@ def export_gguf(
     ] = "float16",
 ) -> None:
     """Write a language model as one GGUF file for llama.cpp; refused where llama.cpp would answer otherwise."""
-    from llm_core.models.gguf_export import export_gguf as run
+    from llm_core.serving.gguf_export import export_gguf as run
 
     run(model, out_file, dtype)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from llm_core.errors import UserError
-from llm_core.models.gguf_export import export_gguf
+from llm_core.serving.gguf_export import export_gguf
 from tests.llm_core.open_model_folders import SENTENCES, make
 
 
