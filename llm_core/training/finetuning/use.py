@@ -58,6 +58,25 @@ def columns_wanted(folder: Path) -> int | None:
     return 2 if "text_pair" in fields or getattr(config, "text_pairs", False) else 1
 
 
+def answer(folder: Path, question: str, contexts: list[str]) -> list[dict[str, Any]]:
+    """For each context `answer, start, end, difference`: the span that answers, characters, and the score of no answer
+    minus its score. `answer` is empty where no answer is better, by the threshold that training found.
+    """
+    from llm_core.training.finetuning.span_answers import Limits, decide, predict
+
+    loaded = loading.load(folder, "answering")
+    known = dict(getattr(loaded.network.config, "answering", {}))
+    threshold = known.pop("threshold", None)
+    limits = Limits(**known) if known else Limits(min(loaded.context or 384, 384), 128, 64, 30)
+    tokenizer = load_tokenizer(str(folder), chat=False)
+    rows = [{"question": question, "context": context} for context in contexts]
+    found = predict(loaded.network, tokenizer, rows, loaded.kind, limits)
+    return [
+        {"answer": decide(one, threshold), "start": one.start, "end": one.end, "difference": one.difference}
+        for one in found
+    ]
+
+
 def tag(folder: Path, texts: list[str]) -> list[dict[str, Any]]:
     """`text` and its `entities`: `label, start, end, text, confidence` each, in the order of the text.
 
@@ -70,15 +89,15 @@ def tag(folder: Path, texts: list[str]) -> list[dict[str, Any]]:
 
     loaded = loading.load(folder, "tagging")
     config, tokenizer = loaded.network.config, load_tokenizer(str(folder), chat=False)
-    rows = [{"text": text, "words": token_spans(text)} for text in texts]
+    rows: list[dict[str, Any]] = [{"text": text, "words": token_spans(text)} for text in texts]
     limits = getattr(config, "tagging_window", {"length": min(loaded.context or 512, 512), "overlap": 32})
     found = predict(loaded.network, tokenizer, rows, loaded.kind, limits["length"], limits["overlap"])
     answers = []
     for row, shares in zip(rows, found, strict=True):
-        text, words = str(row["text"]), row["words"]
+        text = str(row["text"])
         spans = []
         for label, first, last in entities([config.id2label[at] for at in shares.argmax(1).tolist()]):
-            start, end = words[first][0], words[last][1]
+            start, end = row["words"][first][0], row["words"][last][1]
             sure = float(shares[first : last + 1].max(1).min())
             spans.append({"label": label, "start": start, "end": end, "text": text[start:end], "confidence": sure})
         answers.append({"text": text, "entities": spans})
