@@ -1,4 +1,4 @@
-"""Jobs, schedules, sensors and conditions: what runs by itself, and what follows dvc.lock."""
+"""Jobs, schedules, sensors and conditions: what runs automatically, and the sensor that follows dvc.lock."""
 
 import json
 import os
@@ -11,8 +11,9 @@ from typing import Any
 import dagster as dg
 
 from pipelines.checks import CHECKS_JOB, check_keys, checks_of
-from pipelines.dvc_project import DvcProject, identifier
+from pipelines.dvc_project import DvcProject
 from pipelines.experiment import experiment_job
+from pipelines.graph import identifier
 from pipelines.loopback import open_directly
 from pipelines.mirror import made_anew, missing_events
 from pipelines.plan import targeted
@@ -20,7 +21,7 @@ from pipelines.plan import targeted
 MIRROR_SECONDS = 10
 SNAPSHOT_SECONDS = 6 * 3600
 WEEKLY = "0 3 * * 0"  # Sunday night; PIPELINE_CRON gives another
-FORCE_TAG = "pipeline/force"  # stages that a run makes again though nothing in the working copy changed
+FORCE_TAG = "pipeline/force"  # stages that a run repeats although nothing in the working copy changed
 RELOAD = "mutation { reloadWorkspace { __typename } }"
 
 STALE = (
@@ -28,7 +29,7 @@ STALE = (
         dg.AutomationCondition.code_version_changed()
         | dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
         | dg.AutomationCondition.newly_missing()
-        # On first evaluation Dagster cannot know what changed earlier, so it requests all; DVC skips what is fresh.
+        # On first evaluation Dagster cannot know what changed earlier: it requests everything, DVC skips what is fresh.
         | dg.AutomationCondition.initial_evaluation()
     ).since(dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated())
     & ~dg.AutomationCondition.any_deps_missing()
@@ -38,7 +39,7 @@ STALE = (
 
 
 def automation(project: DvcProject) -> dg.Definitions:
-    """Jobs, the default graph's weekly schedule and the sensors; experiments run when they are asked for."""
+    """Jobs, the default graph's weekly schedule and the sensors; experiments run on demand."""
     default_graph = dg.AssetSelection.assets(*(s.key for s in project.stages.values() if not s.experiment))
     everything = dg.define_asset_job(
         "whole_graph", default_graph, description="Every stage of the top dvc.yaml; DVC skips what did not change."
@@ -93,11 +94,11 @@ def executor() -> dg.ExecutorDefinition:
 
 
 def mirror_sensor(loaded: DvcProject, checks: Sequence[Any] = ()) -> dg.SensorDefinition:
-    """The sensor that shows `dvc repro` runs of a shell as fresh assets, and has them checked by the job `checks`.
+    """The sensor that shows `dvc repro` runs of a shell as fresh assets, and starts the job `checks` for them.
 
-    Definitions freeze when they load. Where the webserver's address is known
-    (DAGSTER_WEBSERVER_URL, set by `make ui`), an edit of dvc.yaml, params.yaml or a stage's
-    code makes this sensor ask for a reload, so that the graph shows what is stale without a click.
+    Loaded definitions do not change. Where the webserver's address is known
+    (DAGSTER_WEBSERVER_URL, set by `make ui`), this sensor requests a reload after an edit of dvc.yaml,
+    params.yaml or a stage's code, so that the graph shows what is stale without a click.
     """
     root, versions = loaded.root, code_versions(loaded)
 
@@ -123,7 +124,7 @@ def mirror_sensor(loaded: DvcProject, checks: Sequence[Any] = ()) -> dg.SensorDe
         if edited:
             reload_code_location(context)
         if not events:
-            return dg.SkipReason("dvc.lock says nothing that Dagster does not know")
+            return dg.SkipReason("dvc.lock contains nothing new for Dagster")
         context.log.info(f"mirrored: {', '.join(name for name, _ in events)}")
         wanted = [dg.RunRequest(job_name=CHECKS_JOB, asset_selection=[], asset_check_keys=keys)] if keys else []
         return dg.SensorResult(asset_events=[event for _, event in events], run_requests=wanted)
@@ -132,28 +133,28 @@ def mirror_sensor(loaded: DvcProject, checks: Sequence[Any] = ()) -> dg.SensorDe
 
 
 def code_versions(project: DvcProject) -> dict[str, tuple[str, ...]]:
-    """What the loaded assets were made from: each stage's code version and parents."""
+    """The state that the loaded assets were made from: each stage's code version and parents."""
     return {name: (project.workspace_code_version(name), *project.parents[name]) for name in project.stages}
 
 
 def reload_code_location(context: dg.SensorEvaluationContext) -> None:
-    """Ask the webserver to load the definitions again; only say so where its address is not known."""
+    """Ask the webserver to load the definitions again; where its address is not known, only log that it is needed."""
     address = os.environ.get("DAGSTER_WEBSERVER_URL")
     if not address:
         context.log.info("dvc.yaml, params.yaml or code has changed: reload the code location to see what is stale")
         return
     body = json.dumps({"query": RELOAD}).encode()
     request = urllib.request.Request(f"{address}/graphql", body, {"content-type": "application/json"})
-    with suppress(OSError):  # a webserver that is just starting; the next tick asks again
+    with suppress(OSError):  # a webserver that is starting; the next tick asks again
         open_directly(request, timeout=30).close()
         context.log.info("dvc.yaml, params.yaml or code has changed: definitions loaded again")
 
 
 def snapshot_sensor(loaded: DvcProject, target: dg.AssetSelection) -> dg.SensorDefinition:
-    """The sensor that asks for a new Common Crawl snapshot: the source's download and what is below it.
+    """The sensor that requests a run for a new Common Crawl snapshot: the source's download and the stages after it.
 
-    It acts for sources with `crawl: newest`; a pinned crawl is never changed behind a user's
-    back, only reported. What was fetched of an older snapshot comes from the downloader's cache.
+    It acts for sources with `crawl: newest`; for a pinned crawl it only reports the newer one. Files of an older
+    snapshot come from the downloader's cache.
     """
     root = loaded.root
 
@@ -194,12 +195,10 @@ def snapshot_sensor(loaded: DvcProject, target: dg.AssetSelection) -> dg.SensorD
 
 def common_crawl_sources(root: Path) -> dict[str, dict[str, str]]:
     """Sources of params.yaml that come from Common Crawl."""
-    import yaml
+    from llm_core.params.reading import read_values
 
-    values = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8")) or {}
-    return {
-        name: source for name, source in (values.get("sources") or {}).items() if source.get("kind") == "common_crawl"
-    }
+    sources = read_values(root / "params.yaml").get("sources") or {}
+    return {name: source for name, source in sources.items() if source.get("kind") == "common_crawl"}
 
 
 def newest_crawl(index: str) -> str:

@@ -1,8 +1,8 @@
 """Asset checks: the verdicts of `llm_core.checks` with thresholds from `params.checks`.
 
-A blocking check that fails stops what is below it in the same run. What a check compares
-with (the last accepted text, the best accepted loss) is the record of its own last success.
-Stages that ran in a shell are checked by the job CHECKS_JOB, which the mirror of dvc.lock asks for.
+A blocking check that fails stops the stages after it in the same run. A check compares with the record of
+its own last success (the last accepted text, the best accepted loss).
+Stages that ran in a shell are checked by the job CHECKS_JOB, which the mirror of dvc.lock requests.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,10 +14,11 @@ import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from llm_core.checks import Verdict
-from pipelines.dvc_project import DvcProject, Stage
+from pipelines.dvc_project import DvcProject
+from pipelines.graph import Stage
 from pipelines.metadata import SKIPPED, figures
 
-if TYPE_CHECKING:  # all the params' models cost half as much to import as DVC does
+if TYPE_CHECKING:  # importing the params' models takes half as long as importing DVC
     from llm_core.params.checks import Checks
 
 
@@ -26,7 +27,7 @@ CHECKS_JOB = "checks"
 
 @dataclass(frozen=True)
 class Look:
-    """What a check may look at: project, folder (or one file) of the stage, deps, thresholds, last accepted figures."""
+    """Inputs of a check: project, folder (or one file) of the stage, deps, thresholds, last accepted figures."""
 
     root: Path
     folder: Path
@@ -110,7 +111,7 @@ class Check:
     blocking: bool
     description: str
     of_new_alone: bool = False
-    """A failure blocks only where the stage has run; one that DVC skipped was judged before, and is a warning."""
+    """A failure blocks only if the stage has run; a stage that DVC skipped was judged before, so it is a warning."""
 
 
 CHECKS = (
@@ -170,7 +171,7 @@ def _asset_check(root: Path, stage: Stage, check: Check) -> dg.AssetChecksDefini
 
 
 def _skipped(context: dg.AssetCheckExecutionContext, key: dg.AssetKey) -> bool:
-    """Whether this run materialized the asset without running its stage, because DVC found nothing changed."""
+    """Whether this run materialized the asset without running its stage, because DVC found no change."""
     event = context.instance.get_latest_materialization_event(key)
     if event is None or event.run_id != context.run.run_id or event.asset_materialization is None:
         return False
@@ -215,10 +216,9 @@ def thresholds(root: Path) -> "Checks":
 
 
 def _section(root: Path, name: str) -> dict[str, Any]:
-    import yaml
+    from llm_core.params.reading import read_values
 
-    values = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8")) or {}
-    return values.get(name) or {}
+    return read_values(root / "params.yaml").get(name) or {}
 
 
 def _documents(paths: list[Path]) -> list[Path]:

@@ -1,11 +1,11 @@
-"""dvc.yaml as Dagster assets: one asset a stage, built by a component that a project can override.
+"""dvc.yaml as Dagster assets: one asset per stage, built by a component that a project can override.
 
 The stages of a dvc.yaml below `experiments/` are assets too, in a group of the folder's name. No
-schedule or condition runs them; somebody materializes them, or launches their file's job.
+schedule or condition runs them; a user materializes them, or launches their file's job.
 
 Subclass `DvcProjectComponent`, override `get_asset_spec` (the translator: key, group, kinds,
-owners, description) and name the subclass in `defs/graph/defs.yaml`. What a stage wants to
-say itself it says in dvc.yaml under `meta:` (`group`, `kinds`, `owners`, `pool`, `retries`).
+owners, description) and name the subclass in `defs/graph/defs.yaml`. A stage's own
+values are in dvc.yaml under `meta:` (`group`, `kinds`, `owners`, `pool`, `retries`).
 """
 
 import os
@@ -18,7 +18,8 @@ import dagster as dg
 
 from pipelines.automation import FORCE_TAG, STALE, automation
 from pipelines.checks import asset_checks
-from pipelines.dvc_project import DvcProject, Stage, identifier
+from pipelines.dvc_project import DvcProject
+from pipelines.graph import Stage, identifier
 from pipelines.metadata import MLFLOW_UI, SKIPPED, mlflow_metadata, stage_metadata
 from pipelines.plan import cost, expectation, price_of_cpu_hour, stale_reasons
 from pipelines.stage_run import StageRun, run_stage
@@ -60,8 +61,8 @@ KINDS = {
     "models": {"dvc", "pytorch", "mlflow"},
     "evaluation": {"dvc", "mlflow"},
 }
-POOLS = {"models": "training"}  # one training at a time, whatever else runs: dagster.yaml
-DOWNLOADS = "sources"  # the one group whose failures are worth another try: a network is not a bug
+POOLS = {"models": "training"}  # one training at a time: dagster.yaml
+DOWNLOADS = "sources"  # the group whose failures are retried, because the network may recover
 RETRIES, RETRY_SECONDS = 3, 20
 
 
@@ -90,7 +91,7 @@ class DvcProjectComponent(dg.Component, dg.Model, dg.Resolvable):
             group_name=self.group_of(stage),
             kinds=set(stage.meta.get("kinds") or KINDS.get(kind_of(stage), {"dvc"})),
             owners=stage.meta.get("owners") or ["team:pipeline"],
-            description=f"{stage.desc}\n\n```sh\n{command}\n```\nThe same by hand: `{by_hand}`",
+            description=f"{stage.desc}\n\n```sh\n{command}\n```\nThe same in a shell: `{by_hand}`",
             automation_condition=None if stage.experiment else STALE,
             code_version=project.workspace_code_version(stage.name),
             metadata={
@@ -131,16 +132,16 @@ class DvcProjectComponent(dg.Component, dg.Model, dg.Resolvable):
 
 
 def kind_of(stage: Stage) -> str:
-    """What sort of work a stage is, by its name: a key of GROUPS, or "pipeline"."""
+    """The kind of work of a stage, by its name: a key of GROUPS, or "pipeline"."""
     return next((kind for kind, stages in GROUPS.items() if stage.group in stages), "pipeline")
 
 
 def materialize_stage(
     context: dg.AssetExecutionContext, root: Path, name: str, key: dg.AssetKey
 ) -> dg.MaterializeResult[Any]:
-    """Run a stage and hand Dagster what dvc.lock says of it.
+    """Run a stage and give Dagster its entry in dvc.lock.
 
-    Where DVC would skip the stage it is not asked: starting it costs more than a second.
+    Where DVC would skip the stage it is not started, because its start takes more than a second.
     """
     forced = context.run.tags.get(FORCE_TAG, "") == name.replace("@", ".")
     started = time.monotonic()
@@ -148,7 +149,7 @@ def materialize_stage(
         if not forced and project.fresh(name):
             context.log.info(f"{name} didn't change: dvc.lock, its inputs, params, command and outputs agree")
             return result(project, name, key, StageRun(time.monotonic() - started, skipped=True))
-        why = stale_reasons(project, name) or ["this run makes it again"]
+        why = stale_reasons(project, name) or ["this run repeats it"]
         expected = cost(expectation(project, name), price_of_cpu_hour())
     context.log.info(f"{name} runs: {'; '.join(why)}. Expected: {expected}")
     run = run_stage(context, root, name, force=forced)
@@ -160,7 +161,7 @@ def materialize_stage(
 def result(
     project: DvcProject, name: str, key: dg.AssetKey, run: StageRun, plan: Mapping[str, Any] | None = None
 ) -> dg.MaterializeResult[Any]:
-    """A stage's data version and metadata as dvc.lock and its files have them; `plan`: what was said before it ran."""
+    """A stage's data version and metadata from dvc.lock and its files; `plan`: the expectation before it ran."""
     version = project.data_version(name)
     if version is None:
         raise dg.Failure(f"dvc.lock has no entry for {name} after its run; see `dvc status {name}`")

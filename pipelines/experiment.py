@@ -1,4 +1,4 @@
-"""An experiment from Dagster's launchpad: `dvc exp run` with params overridden, the working copy left as it is.
+"""An experiment from Dagster's launchpad: `dvc exp run` with overridden params; the working copy does not change.
 
 In the UI: Jobs, `experiment`, Launchpad. The params are written as in params.yaml:
 
@@ -9,7 +9,7 @@ In the UI: Jobs, `experiment`, Launchpad. The params are written as in params.ya
             pretraining: {steps: 50}
 
 Its MLflow runs are below the commit's parent run with the changed params as tags, as those of
-`dvc exp run -S` in a shell do; `dvc exp apply NAME` takes the experiment over.
+`dvc exp run -S` in a shell do; `dvc exp apply NAME` applies the experiment to the working copy.
 """
 
 import json
@@ -26,7 +26,7 @@ from pipelines.stage_run import run_dvc
 
 
 class ExperimentConfig(dg.Config):
-    """What the launchpad asks for."""
+    """The job's configuration in the launchpad."""
 
     params: dict[str, Any] = Field(description="params to override, nested as in params.yaml or with dotted keys")
     targets: list[str] = Field(default_factory=list, description="stages to bring up to date; all where none is named")

@@ -1,8 +1,8 @@
-"""Dagster's default launcher, and whether the worker of a run can still be alive; dagster.yaml names it.
+"""Dagster's default launcher with a check whether the worker of a run can still be alive; dagster.yaml names it.
 
-A code server that lives marks its own dead workers as failed. Where it died with them (power cut, out of memory) nobody
-does: the run stays "started" indefinitely, and the queue of one run behind it. With the check below the daemon's run
-monitoring marks it. Whatever is not certain counts as alive, so that no training is failed by mistake.
+A living code server marks its own dead workers as failed. If it died with them (power cut, out of memory), nothing
+does: the run stays "started" indefinitely and blocks the queue. With the check below the daemon's run monitoring marks
+it as failed. An uncertain case counts as alive, so that no training is marked as failed by mistake.
 """
 
 from contextlib import suppress
@@ -19,28 +19,29 @@ TIMEOUT_SECONDS = 10
 
 
 class CheckedRunLauncher(DefaultRunLauncher):
-    """`DefaultRunLauncher` whose runs fail once the code server that runs them is gone.
+    """`DefaultRunLauncher` whose runs fail when the code server that runs them is gone.
 
-    A socket (`make ui`) belongs to one server: nothing listens, it is gone. Behind a host and port (deploy/) a network
-    may fail for a moment, and a container that starts again has the same address: there, another server's id tells.
+    A socket (`make ui`) belongs to one server: if nothing listens, the server is gone. With a host and port (deploy/)
+    the network may fail for a moment, and a restarted container has the same address; there the server's id is
+    compared.
     """
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Note the id of a server behind a port, then launch.
 
-        In this order: Dagster reads, changes and writes a run's record, so that a tag written while the run's worker
-        writes its start can be lost.
+        In this order, because Dagster reads, changes and writes a run's record: a tag that is written while the run's
+        worker writes its start can be lost.
         """
         client = _client(context)
         if client and client.port:
-            with suppress(DagsterUserCodeUnreachableError):  # the launch itself tells why
+            with suppress(DagsterUserCodeUnreachableError):  # the launch itself reports the reason
                 server_id = client.get_server_id(timeout=TIMEOUT_SECONDS)
                 self._instance.add_run_tags(context.dagster_run.run_id, {SERVER_ID: server_id})
         super().launch_run(context)
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        """Yes: run monitoring asks."""
+        """True, so that run monitoring uses the check."""
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
@@ -61,7 +62,7 @@ class CheckedRunLauncher(DefaultRunLauncher):
 
 
 def _client(context: LaunchRunContext) -> DagsterGrpcClient | None:
-    """Of the code server that is to run it; None where the launch below is going to refuse."""
+    """Id of the code server that will run it; None where the launch is going to be refused."""
     origin = context.dagster_run.remote_job_origin
     if context.workspace is None or origin is None:
         return None

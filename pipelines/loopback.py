@@ -1,6 +1,6 @@
-"""Requests to the project's own servers on loopback, which no proxy of the environment may answer.
+"""Requests to the project's own servers on loopback, without the environment's proxy.
 
-`http_proxy` without `no_proxy` is usual behind a company's proxy, which does not know this machine's 127.0.0.1.
+`http_proxy` without `no_proxy` is common in companies, and the proxy cannot reach this machine's 127.0.0.1.
 """
 
 import urllib.request
@@ -17,7 +17,7 @@ def open_directly(request: str | urllib.request.Request, timeout: float) -> Any:
 
 
 def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment with loopback among the hosts that are asked directly, for the servers and their clients."""
+    """The environment with loopback among the hosts without a proxy, for the servers and their clients."""
     names = next((environment[key] for key in ("no_proxy", "NO_PROXY") if environment.get(key)), "")
     hosts = [*filter(None, names.split(",")), *(host for host in LOOPBACK if host not in names)]
     return {**environment, "no_proxy": ",".join(hosts), "NO_PROXY": ",".join(hosts)}

@@ -1,7 +1,7 @@
-"""What Dagster shows of a stage: figures, tables, pictures and schemas out of its output files.
+"""What Dagster shows of a stage: figures, tables, pictures and schemas from its output files.
 
-Everything is read from files that the stage wrote; the stage knows nothing of Dagster. Long
-lists are cut: the event log is a database, not a file store.
+Everything is read from files that the stage wrote; the stage does not know Dagster. Long
+lists are cut, because the event log is a database and not a file store.
 """
 
 import base64
@@ -15,13 +15,14 @@ import dagster as dg
 
 from llm_core.formats.pages import cell_text
 from llm_core.runtime import json_lines
-from pipelines.dvc_project import DvcProject, Stage
+from pipelines.dvc_project import DvcProject
+from pipelines.graph import Stage
 
 MAX_FIGURES = 60
 MAX_ROWS = 40
-MAX_EXCERPT = 160  # characters of a sampled drop
+MAX_EXCERPT = 160  # characters shown of a sampled drop
 MAX_PICTURE_BYTES = 300_000
-SKIPPED = "skipped by DVC"  # name of a materialization's metadata: nothing had changed, the stage did not run
+SKIPPED = "skipped by DVC"  # name of a metadata entry: nothing had changed, so the stage did not run
 MLFLOW_UI = "http://127.0.0.1:5000"
 
 
@@ -59,7 +60,7 @@ def read_metrics(root: Path, stage: Stage) -> dict[str, dict[str, Any]]:
 
 
 def figures(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Numbers and words as they are; a mapping of numbers (drops by reason, …) as a table."""
+    """Numbers and words unchanged; a mapping of numbers (drops by reason, …) as a table."""
     metadata: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}.{key}" if prefix else key
@@ -124,7 +125,7 @@ def loss_chart(log: Path) -> str | None:
 
 
 def mlflow_metadata(reported: Mapping[str, Any], ui: str = MLFLOW_UI) -> dict[str, Any]:
-    """The link to the MLflow run that a stage said it has opened."""
+    """The link to the MLflow run that a stage reported."""
     run = reported.get("mlflow_run_id")
     if not run:
         return {}

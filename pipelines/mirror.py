@@ -1,9 +1,9 @@
-"""Make `dvc repro` in a shell and a click in Dagster the same act: dvc.lock is mirrored as materializations.
+"""Makes `dvc repro` in a shell equal to a click in Dagster: dvc.lock is mirrored as materializations.
 
 Dagster calls an asset fresh when its code version and the data versions of its inputs are
 those of its last materialization. For a stage that ran in a shell the same provenance is
 written from dvc.lock: data version, code version, and the input versions that the run
-*consumed*. The provenance tags are dagster's internals (1.13); tests/pipelines holds them.
+*consumed*. The provenance tags are internals of Dagster (1.13); tests/pipelines checks them.
 """
 
 import os
@@ -20,9 +20,10 @@ from dagster._core.definitions.data_version import (
 )
 
 from llm_core.runtime import timings
-from pipelines.dvc_project import BEFORE, NOTHING, DvcProject
+from pipelines.dvc_project import DvcProject
 from pipelines.metadata import MLFLOW_UI, mlflow_metadata, stage_metadata
 from pipelines.run_queue import SUBMITTED
+from pipelines.versions import BEFORE, NOTHING
 
 UNFINISHED = [dg.DagsterRunStatus.NOT_STARTED, *SUBMITTED]
 FORGOTTEN = "no entry in dvc.lock"
@@ -30,10 +31,10 @@ SPOILED = "; to be restored: "
 
 
 def provenance(project: DvcProject, name: str) -> dict[str, str] | None:
-    """The provenance tags of what dvc.lock and the workspace say of a stage; None before its first run.
+    """The provenance tags of a stage from dvc.lock and the workspace; None before its first run.
 
-    Outputs that were deleted or edited by hand are part of the code version, and so make the
-    asset stale until the stage has restored them, as `dvc status` does.
+    Deleted or edited outputs are part of the code version, so they make the asset stale until the stage has
+    restored them, as under `dvc status`.
     """
     version = project.data_version(name)
     if version is None:
@@ -49,18 +50,18 @@ def provenance(project: DvcProject, name: str) -> dict[str, str] | None:
 
 
 def made_anew(tags: Mapping[str, str]) -> bool:
-    """Whether an event of these tags says that a stage ran, not that its outputs or its entry in dvc.lock are gone."""
+    """Whether an event with these tags records a run of the stage, and not that its outputs or its entry are gone."""
     code = tags.get(CODE_VERSION_TAG, "")
     return code != FORGOTTEN and SPOILED not in code
 
 
 def differs(recorded: dict[str, str], actual: dict[str, str], current: dict[str, str]) -> bool:
-    """Whether Dagster's record of a stage tells another story than dvc.lock.
+    """Whether Dagster's record of a stage contradicts dvc.lock.
 
     `current` holds the present data version of each parent's input tag. Where consumed versions
     are unknown ("before:…"), a record in which any of them already differs from the parent's
-    present version is right as it stands: the makers of one folder are unknown together when one
-    of them has run again, and an event more would make a stale stage look newly made.
+    present version is correct: the producers of one folder become unknown together when one
+    of them has run again, and another event would make a stale stage look fresh.
     """
     if any(recorded.get(tag) != actual[tag] for tag in (DATA_VERSION_TAG, CODE_VERSION_TAG)):
         return True
@@ -76,8 +77,8 @@ def missing_events(
 ) -> Iterator[tuple[str, dg.AssetMaterialization]]:
     """The materializations that Dagster lacks, stage by stage, parents first.
 
-    Stages that a Dagster run is about to materialize are left to it, stages that a `dvc repro` is making are looked at
-    when it has ended, and stages that the loaded code location does not know yet (`known`) wait for its reload.
+    Stages that a Dagster run is about to materialize are left to it, stages that a `dvc repro` is running are mirrored
+    after its end, and stages that the loaded code location does not know yet (`known`) wait for its reload.
     """
     busy: set[dg.AssetKey] = set()
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
@@ -104,9 +105,9 @@ def missing_events(
 
 
 def described(project: DvcProject, name: str, tags: dict[str, str]) -> dg.AssetMaterialization:
-    """The event of a stage: when it ran and what it made, or why Dagster has to call it stale.
+    """The event of a stage: when it ran and what it made, or why it is stale.
 
-    Dagster derives staleness from materializations alone, so that deleted outputs need one too; its description says
+    Dagster derives staleness only from materializations, so deleted outputs need one too; its description says
     that nothing was made.
     """
     key = dg.AssetKey(project.stages[name].key)

@@ -2,7 +2,7 @@
 
 Reasons are DVC's own comparison of dvc.lock with the working copy, down to the param and the
 file. A stage below a stale one runs only if that one's output really changes (early cut-off),
-so it is listed as "perhaps", with its cost counted in the upper bound alone. Expectations are
+so it is listed as "maybe", and its cost counts only in the upper bound. Expectations are
 the median of past runs in `.scratch/timings.jsonl` and the output sizes in dvc.lock.
 """
 
@@ -19,7 +19,9 @@ from pathlib import Path
 from llm_core.runtime import json_lines
 from llm_core.runtime.nested import flatten
 from llm_core.runtime.terminal import printable, say_json, say_lines
-from pipelines.dvc_project import DVC_FILE, LOCK_FILE, DvcProject
+from pipelines.dvc_files import LOCK_FILE
+from pipelines.dvc_project import DvcProject
+from pipelines.graph import DVC_FILE
 
 TIMINGS = Path(".scratch") / "timings.jsonl"
 MAX_NAMES = 4
@@ -27,7 +29,7 @@ MAX_NAMES = 4
 
 @dataclass
 class Expectation:
-    """What a stage is expected to take; None where it has never run here."""
+    """Expected cost of a stage; None where it has never run here."""
 
     seconds: float | None = None
     cpu_seconds: float | None = None
@@ -36,7 +38,7 @@ class Expectation:
 
 @dataclass
 class Planned:
-    """A stage that is stale (`sure`), or will be if what is above it changes.
+    """A stage that is stale (`sure`), or will be if a stage before it changes its output.
 
     `restored`: DVC has the outputs in its cache and will check them out instead of running the stage.
     """
@@ -49,10 +51,10 @@ class Planned:
 
 
 def plan(root: Path, targets: Sequence[str] = ()) -> list[Planned]:
-    """The stages that are stale or may become so, in the order they would run.
+    """The stages that are stale or may become stale, in the order in which they would run.
 
-    Of the default graph, or of the targets (stages, or dvc.yaml files of experiments) and all they read from.
-    Raises ValueError for a target that is neither.
+    They are those of the default graph, or the targets (stages, or dvc.yaml files of experiments) and all that they
+    read from. Raises ValueError for a target that is neither.
     """
     planned: dict[str, Planned] = {}
     with DvcProject(root) as project:
@@ -70,7 +72,7 @@ def plan(root: Path, targets: Sequence[str] = ()) -> list[Planned]:
 
 
 def targeted(project: DvcProject, targets: Sequence[str]) -> set[str]:
-    """What `dvc repro TARGET...` looks at: stages by name, group or file, and all above them."""
+    """The stages that `dvc repro TARGET...` checks: those named by stage, group or file, and all before them."""
     asked: set[str] = set()
     for target in targets:
         names = [s.name for s in project.stages.values() if target in (s.name, s.name.partition("@")[0], s.file)]
@@ -81,7 +83,7 @@ def targeted(project: DvcProject, targets: Sequence[str]) -> set[str]:
 
 
 def expectation(project: DvcProject, name: str) -> Expectation:
-    """What past runs here and dvc.lock let expect of a stage."""
+    """Expected cost of a stage, from past runs here and dvc.lock."""
     seconds, cpu = past_runs(project.root).get(name, (None, None))
     size = sum(out.get("size", 0) for out in project.lock.get(name, {}).get("outs", []))
     return Expectation(seconds, cpu, size)
@@ -108,7 +110,7 @@ def past_runs(root: Path) -> dict[str, tuple[float | None, float | None]]:
     return _past_runs(file, file.stat().st_mtime_ns) if file.is_file() else {}
 
 
-@lru_cache(maxsize=1)  # asked for each asset when the code location loads
+@lru_cache(maxsize=1)  # called for each asset when the code location loads
 def _past_runs(file: Path, changed: int) -> dict[str, tuple[float | None, float | None]]:
     wall: dict[str, list[float]] = {}
     cpu: dict[str, list[float]] = {}
@@ -121,12 +123,12 @@ def _past_runs(file: Path, changed: int) -> dict[str, tuple[float | None, float 
 
 
 def price_of_cpu_hour() -> float:
-    """Money per CPU hour, in whatever currency, of the environment's PIPELINE_PRICE; 0 leaves money out."""
+    """Price of a CPU hour, in any currency, from the environment's PIPELINE_PRICE; 0 leaves costs out."""
     return float(os.environ.get("PIPELINE_PRICE") or 0)
 
 
 def describe(planned: list[Planned], price: float) -> list[str]:
-    """The plan for a person; `price` is money per CPU hour, 0 to leave money out."""
+    """The plan as text; `price` is the price of a CPU hour, 0 to leave costs out."""
     if not planned:
         return ["Nothing is stale: `dvc repro` would run nothing."]
     lines, width = [], max(21, *(len(item.stage) for item in planned))

@@ -1,7 +1,7 @@
-"""A stage's processes: each run carries a mark in its environment, and all that carry it are ended together.
+"""A stage's processes: each run has a mark in its environment, and all processes with the mark are ended together.
 
-Descendants alone are not enough: torchrun's workers open sessions of their own, and a stage that dies of a broken
-pipe leaves them without a parent to be found by. Imports psutil alone, so that the guard below acts at once.
+Descendants alone are not enough: torchrun's workers open sessions of their own, and after a stage died of a broken
+pipe they have no parent by which they could be found. Only psutil is imported, so that the guard below starts fast.
 """
 
 import os
@@ -11,14 +11,14 @@ from contextlib import suppress
 
 import psutil
 
-MARK = "PIPELINE_STAGE_MARK"  # in the environment of a stage and of all it starts
-GRACE_SECONDS = 5.0  # between Ctrl-C and kill; a stage needs well below a second to tidy up
+MARK = "PIPELINE_STAGE_MARK"  # in the environment of a stage and of all its child processes
+GRACE_SECONDS = 5.0  # seconds between Ctrl-C and kill; a stage needs much less than a second to clean up
 
 
 def stop(pid: int, mark: str | None = None) -> None:
-    """End a process, its session, its descendants, and what else carries its mark.
+    """End a process, its session, its descendants, and all other processes with its mark.
 
-    First Ctrl-C, upon which stages remove their scratch folders and DVC releases its locks; then kill.
+    First with Ctrl-C, so that stages remove their scratch folders and DVC releases its locks; then with kill.
     """
     family = _family(pid, mark)
     _signal(pid, family, signal.SIGINT)
@@ -50,7 +50,7 @@ def _signal(group: int, family: list[psutil.Process], number: signal.Signals) ->
 
 
 def guard(pid: int, mark: str) -> None:
-    """End the stage when standard input closes without a word: the process that ran it was killed."""
+    """End the stage when standard input closes without data, because the process that ran it was killed."""
     if not sys.stdin.buffer.read():
         stop(pid, mark)
 

@@ -1,4 +1,4 @@
-"""Dagster's run queue, which says in the log of a run that must wait what it waits for; dagster.yaml names it."""
+"""Dagster's run queue, which logs what a waiting run waits for; dagster.yaml names it."""
 
 from dagster import DagsterRun, DagsterRunStatus, QueuedRunCoordinator, RunsFilter, SubmitRunContext
 
@@ -8,14 +8,14 @@ SUBMITTED = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
-"""of runs that were asked for and have not ended"""
+"""of runs that were requested and have not ended"""
 
 
 class ExplainedRunQueue(QueuedRunCoordinator):
-    """`QueuedRunCoordinator`, whose waiting runs name those before them and the limit that holds them."""
+    """`QueuedRunCoordinator`; a waiting run logs the runs before it and the limit."""
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
-        """Queue a run; an event in its log if it cannot start at once."""
+        """Queue a run, and log an event if it cannot start at once."""
         run = super().submit_run(context)
         queue = self._instance.get_concurrency_config().run_queue_config
         limit = queue.max_concurrent_runs if queue else -1

@@ -1,12 +1,12 @@
-"""Run one DVC stage under Dagster: log lines stream, and cancelling really stops.
+"""Runs one DVC stage under Dagster: log lines stream, and cancelling stops all its processes.
 
 `dvc --wait-for-lock repro --single-item STAGE` (the flag precedes `repro`; without it
-two stages at once fail *after* having done their work). The child gets a session of its own
-and the whole of it is ended on cancel: dagster's PipesSubprocessClient signals its direct
-child only and leaves the stage running.
+two stages at once fail *after* having done their work). The child gets a session of its own,
+which is ended as a whole on cancel; Dagster's PipesSubprocessClient signals only its direct
+child and leaves the stage running.
 
 DVC does not wait for its per-path lock: a run that would rebuild what another one reads
-fails at once with "is busy"; such a run is tried again with patience.
+fails at once with "is busy"; such a run is tried again after a pause.
 """
 
 import os
@@ -25,6 +25,7 @@ from typing import Any
 import dagster as dg
 from dagster_pipes import PipesMessage, PipesParams
 
+from llm_core.runtime.redaction import redact
 from pipelines.processes import GRACE_SECONDS, MARK, stop
 
 BUSY = "is busy, it is being blocked by"
@@ -43,7 +44,7 @@ class StageMessageReader(dg.PipesTempFileMessageReader):
 
     @contextmanager
     def read_messages(self, handler: Any) -> Iterator[PipesParams]:
-        """Say "opened" and "closed" once, and pass on everything between."""
+        """Report "opened" and "closed" once, and pass on everything between."""
         handler.handle_message(_message("opened"))
         with super().read_messages(_Between(handler)) as params:  # type: ignore[arg-type]
             yield params
@@ -68,7 +69,7 @@ def _message(method: Any) -> PipesMessage:
 
 @dataclass
 class StageRun:
-    """What a run of DVC left: seconds it took, whether it skipped the stage, what the stages reported, one by one."""
+    """Result of a run of DVC: its seconds, whether it skipped the stage, and each report of the stages."""
 
     seconds: float
     skipped: bool = False
@@ -76,7 +77,7 @@ class StageRun:
 
     @property
     def reported(self) -> dict[str, Any]:
-        """All that was reported; of one name the last."""
+        """All reported values; of several with one name the last."""
         return {key: value for message in self.messages for key, value in message.items()}
 
 
@@ -123,7 +124,7 @@ def run_dvc(
 def run_process(command: list[str], root: Path, environment: dict[str, str]) -> tuple[int, list[str]]:
     """Run a command in a session of its own; what it prints is passed on, and its last lines returned.
 
-    However this ends, an interrupt included, no process of that session outlives it.
+    When this ends, also by an interrupt, no process of that session is left.
     """
     mark = uuid.uuid4().hex
     process = subprocess.Popen(
@@ -140,7 +141,7 @@ def run_process(command: list[str], root: Path, environment: dict[str, str]) -> 
     def pass_on() -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            text = line.decode("utf-8", "replace")
+            text = redact(line.decode("utf-8", "replace"))  # DVC prints the addresses of its remotes as they are
             tail.append(text.rstrip())
             sys.stdout.write(text)
             sys.stdout.flush()

@@ -1,8 +1,8 @@
 """`make ui`: Dagster (webserver, daemon, code server) and the MLflow UI on loopback, until Ctrl-C.
 
 Each server gets a session of its own; Ctrl-C, a TERM signal or the death of one of them ends
-all of them, workers included. Nothing here listens on anything but 127.0.0.1: to show the
-pages to a team, put a proxy with authentication before them (docs/how-to/teams.md).
+all of them, workers included. All servers listen on 127.0.0.1 only; to show the
+pages to a team, put a proxy with authentication in front of them (docs/how-to/teams.md).
 """
 
 import argparse
@@ -26,7 +26,7 @@ from pipelines.processes import stop
 
 HOST = "127.0.0.1"
 COPIED = "copied.sha256"  # in DAGSTER_HOME: digest of the dagster.yaml that was put there
-START_SECONDS = 300.0  # a machine that builds or trains beside needs minutes, an idle one seconds
+START_SECONDS = 300.0  # a busy machine needs minutes, an idle one seconds
 
 
 def main() -> None:
@@ -45,18 +45,18 @@ def main() -> None:
 
 
 def serve(root: Path, dagster_port: int, mlflow_port: int) -> int:
-    """Run both user interfaces over the project at `root`; the exit code."""
+    """Run both user interfaces over the project at `root`; returns the exit code."""
     home = prepare_home(root)
     relocate()  # before MLflow's server opens the store
     addresses = {"Dagster": f"http://{HOST}:{dagster_port}", "MLflow": f"http://{HOST}:{mlflow_port}"}
     environment = {
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes of 200 MB for LLM judges, never asked
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes of 200 MB for LLM judges, which are not used
         **without_proxy(os.environ),
         "DAGSTER_HOME": str(home),
         "DAGSTER_WEBSERVER_URL": addresses["Dagster"],
         "MLFLOW_UI_URL": addresses["MLflow"],
         "MLFLOW_TRACKING_URI": tracking_uri(root),
-        # Not an argument of the server: everybody on the machine can read the process list, and it may hold a password.
+        # Not an argument of the server: all users can read the process list, and it may contain a password.
         "MLFLOW_BACKEND_STORE_URI": tracking_uri(root),
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PIPELINE_PROJECT": str(root),
@@ -113,9 +113,9 @@ def serve(root: Path, dagster_port: int, mlflow_port: int) -> int:
 
 
 def prepare_home(root: Path) -> Path:
-    """DAGSTER_HOME with the project's dagster.yaml in it; one that a person has edited or put there stays.
+    """DAGSTER_HOME with the project's dagster.yaml in it; a file that a user has edited or put there stays.
 
-    A copy that nobody has touched is replaced when the project's own file has changed.
+    An unchanged copy is replaced when the project's own file has changed.
     """
     home = Path(os.environ.get("DAGSTER_HOME") or root / ".dagster").resolve()
     home.mkdir(parents=True, exist_ok=True)
@@ -144,12 +144,12 @@ def training_runs(mlflow: str) -> str:
 
 
 def tracking_uri(root: Path) -> str:
-    """MLflow's store: the environment's, else the sqlite file in the project."""
+    """Address of MLflow's store: the environment's, else the sqlite file in the project."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
 
 
 def free_port(port: int) -> int:
-    """The port, or any free one for 0; OSError says which one is taken, or is none."""
+    """The port, or any free one for 0. Raises OSError that names a port that is taken or does not exist."""
     if not 0 <= port < 65536:
         raise OSError(f"port {port} does not exist; the range is 0 to 65535 (--dagster-port, --mlflow-port)")
     with socket.socket() as probe:
@@ -162,7 +162,7 @@ def free_port(port: int) -> int:
 
 
 def wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    """Return when a server answers; RuntimeError with the end of its log when it does not."""
+    """Return when a server answers. Raises RuntimeError with the end of its log where it does not."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         try:

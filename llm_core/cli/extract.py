@@ -31,19 +31,18 @@ def extract(
     overrides: Overrides = None,
 ) -> None:
     """Read WARC records and extract their text; write documents, a ledger row for every page, and metrics.json."""
-    from fsspec.core import url_to_fs
 
     from llm_core.corpus.cleaning.reading import Piece
     from llm_core.corpus.cleaning.stage import clean
     from llm_core.corpus.sources.files import WARC
     from llm_core.errors import UserError
-    from llm_core.runtime.storage import list_files
+    from llm_core.runtime.storage import file_system, list_files
 
     params = read_params(params_file, overrides)
     files = list(dict.fromkeys(file for path in inputs for file in list_files(path, WARC)))
     if not files:
         raise UserError(f"{', '.join(inputs)}: holds no WARC file ({', '.join(WARC)})")
-    sizes = [url_to_fs(file)[0].size(url_to_fs(file)[1]) or 0 for file in files]
+    sizes = [file_system(file)[0].size(file_system(file)[1]) or 0 for file in files]
     pieces = [Piece(file, size=size) for file, size in zip(files, sizes, strict=True)]
     reader, sources = partial(read_piece, source), list(params.sources)
     clean(inputs, out, params.cleaning, ["extract"], "extract", pieces, reader, sources, params.launch.cleaning)

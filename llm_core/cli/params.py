@@ -92,7 +92,7 @@ def _label(kind: type[BaseModel]) -> str:
     """The value that chooses this model in a list of kinds (`rule: c4`), else its name."""
     for name in ("kind", "rule"):
         choices = get_args(kind.model_fields[name].annotation) if name in kind.model_fields else ()
-        if choices:
+        if len(choices) == 1:
             return str(choices[0])
         if name in kind.model_fields and isinstance(kind.model_fields[name].default, str):
             return str(kind.model_fields[name].default)
@@ -119,6 +119,10 @@ def _meaning(field: Any) -> str:
 
 def _type(annotation: Any) -> str:
     choices = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return _type(choices[0])
+    if get_origin(annotation) is list:
+        return f"list[{_type(choices[0])}]"
     if choices and all(isinstance(choice, str) for choice in choices):
         return " | ".join(choices)
     if get_origin(annotation) in (Union, UnionType):

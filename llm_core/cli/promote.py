@@ -36,12 +36,12 @@ def promote(
     from llm_core.evaluation.gate import gate_of, judge
     from llm_core.tracking import registry
 
-    params = read_params(params_file, overrides)
-    if record is not None:
+    if record is not None:  # the decision was made by `register`, so no param is read here
         if out_file is None:
             raise UserError("promote --record: --out-file is missing, the file that says what was done")
         registry.promote_record(record, out_file)
         return
+    params = read_params(params_file, overrides)
     name = registry.registered_name(params.evaluation.registry, model)
     if not version:
         rows = registry.listing(name)

@@ -26,9 +26,11 @@ def scaling(
     from llm_core.training.scaling import ladder, report
 
     params = read_params(params_file, overrides)
+    if what not in ("all", "fit"):
+        ladder.train_rung(params, what, tokens, tokenizer, out)
+        return
     if not params.scaling.rungs:
-        raise UserError("params.yaml names no scaling.rungs; experiments/scaling/params.yaml has a ladder")
-    for name in params.scaling.rungs if what == "all" else [what] if what != "fit" else []:
+        raise UserError(f"{params_file} names no scaling.rungs, the trainings that laws are fitted to")
+    for name in params.scaling.rungs if what == "all" else ():
         ladder.train_rung(params, name, tokens, tokenizer, out)
-    if what in ("all", "fit"):
-        report.report(params, out)
+    report.report(params, out)

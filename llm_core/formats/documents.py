@@ -17,7 +17,6 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from fsspec.core import url_to_fs
 
 from llm_core.errors import UserError
 from llm_core.formats.document_lines import read_json_lines
@@ -25,7 +24,7 @@ from llm_core.formats.document_tables import read_parquet
 from llm_core.formats.parquet import open_parquet
 from llm_core.formats.schema import COLUMNS, SCHEMA, document_id
 from llm_core.runtime.inputs import COMPRESSED
-from llm_core.runtime.storage import list_files
+from llm_core.runtime.storage import file_system, list_files
 
 __all__ = ["COLUMNS", "SCHEMA", "document_id"]  # of `schema`, for those who import them from here
 Paths = str | Path | Iterable[str | Path]  # files and folders
@@ -49,7 +48,7 @@ def document_files(paths: Paths) -> list[str]:
         paths = [paths]
     files: list[str] = []
     for path in paths:
-        filesystem, root = url_to_fs(str(path))
+        filesystem, root = file_system(path)
         inner = f"{str(path).rstrip('/')}/documents"
         place = inner if filesystem.isdir(f"{root.rstrip('/')}/documents") else path
         found = list_files(place, ENDINGS)

@@ -11,7 +11,9 @@ from typing import Any
 from llm_core.errors import UserError
 
 MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
-csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the library's limit of 131,072 characters refuses a long document
+csv.field_size_limit(
+    min(sys.maxsize, 2**31 - 1)
+)  # the library's default limit of 131,072 characters refuses a long document
 
 
 def read_table(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -36,7 +38,7 @@ def read_table(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _delimiter(file: Path, content: str) -> str:
-    """A tab in .tsv; in .csv a comma, or what a header without commas has instead (Excel's semicolon or tab)."""
+    """A tab in .tsv; in .csv a comma, or the separator of a header without commas (Excel's semicolon or tab)."""
     header = content.split("\n", 1)[0]
     if file.name.lower().endswith(".tsv"):
         return "\t"
@@ -44,7 +46,7 @@ def _delimiter(file: Path, content: str) -> str:
 
 
 def _quoted(content: str) -> bool:
-    """Whether a TSV reads with quotes as the format's: no quote out of place, every row as long as the header.
+    """Whether a TSV is valid with quotes as part of the format: no quote out of place, every row as long as the header.
 
     Where it also reads with quotes as text, quoted fields must not join lines: two texts that begin and end with a
     quote would become one.

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from llm_core.runtime.digests import short_hash
 from llm_core.runtime.json_lines import is_too_deep
+from llm_core.runtime.redaction import redact_page, redact_values
 from llm_core.runtime.storage import is_remote
 
 SCHEMA = pa.schema(
@@ -59,6 +60,15 @@ def read_metadata(text: str | None) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def without_secrets(url: str | None, metadata: str | None) -> tuple[str | None, str | None]:
+    """A document's URL and metadata without passwords and tokens in addresses; what has none is returned as it is."""
+    url = url and redact_page(url)
+    if metadata and (shown := redact_page(metadata)) != metadata:  # on the text of the JSON: only a first look
+        values = read_metadata(metadata)
+        metadata = json.dumps(redact_values(values, redact_page), sort_keys=True) if values else shown
+    return url, metadata
 
 
 def as_text(value: Any) -> str | None:

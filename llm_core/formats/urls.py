@@ -14,6 +14,8 @@ from urllib.parse import quote, unquote
 
 from ada_url import URL
 
+from llm_core.runtime.redaction import redact_page
+
 BROWSED = ("http", "https", "ftp", "ws", "wss")
 """schemes after which a browser takes any number of slashes, of either direction, for two"""
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?:[/\\]{2})")
@@ -97,7 +99,7 @@ def domains_of(host: str) -> list[str]:
 
 def plain_url(url: str) -> str:
     """An address without what does not tell pages apart; see the module. A text without scheme or `//` is kept."""
-    text = url.strip()
+    text = redact_page(url.strip())  # as documents have it
     found = parse(text) if SCHEME.match(text) or BROWSED_SCHEME.match(text) or SLASHES.match(text) else None
     if not found or not found.host:
         return text.partition("#")[0]

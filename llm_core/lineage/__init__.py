@@ -1,1 +1,1 @@
-"""Every model to its documents, every document to its models."""
+"""From each model to its documents, and from each document to the models trained on it."""

@@ -1,11 +1,10 @@
-"""Dataset card, model card and training-data summary, made from the ledgers and not from memory.
+"""Dataset card, model card and training-data summary, computed from the ledgers.
 
 The dataset card counts what was downloaded, what each stage dropped and why, and what is
 left, by source, with licences, languages and dates. The model card says what a model was
-trained on, to the document. Sections follow Hugging Face's cards and the categories of the
+trained on, down to the single documents. Sections follow Hugging Face's cards and the categories of the
 training-data summary that EU Regulation 2024/1689, Article 53(1)(d), asks of providers.
-Documents without a licence are an error: a card that cannot say under what terms a text
-was used should not exist.
+Documents without a licence are an error, because the card could not state the terms of their use.
 """
 
 from collections import Counter
@@ -28,7 +27,7 @@ from llm_core.runtime.storage import read_json
 
 
 def dataset_card(data: Path, params: Params, tombstones: Path = Path(takedowns.FILE)) -> list[Block]:
-    """The dataset card of everything below `data`.
+    """The dataset card of the data in the folder `data`.
 
     Raises UserError when documents that were kept have no licence.
     """
@@ -105,7 +104,8 @@ def model_card(model: Path) -> list[Block]:
 
 
 def _plain(value: Any) -> Any:
-    """A cell's value: a count as it is in its file (years and sizes of a vocabulary have no thousands separator)."""
+    """A cell's value: whole numbers as they are in their file, without thousands separators (a year, a vocabulary's
+    size)."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -137,7 +137,7 @@ def check_licenses(database: duckdb.DuckDBPyConnection, files: list[str]) -> Non
 
 
 def _kept_documents(data: Path) -> list[str]:
-    """The files of the last document stage that has run: what may be trained on, held out or not."""
+    """The files of the last document stage that has run: the documents for training and the held-out ones."""
     for folders in (["split/train", "split/heldout"], ["decontaminated"], ["dedup"]):
         found = [data / folder for folder in folders if (data / folder / "documents").is_dir()]
         if found:
@@ -178,7 +178,7 @@ def _sources(database: duckdb.DuckDBPyConnection, data: Path, params: Params) ->
 
 
 def _origins(params: Params) -> list[str]:
-    """Where each source comes from, one line each; a package with its page on the index and its hash."""
+    """One line for each source: where it comes from; for a package its page on the index and its hash."""
     lines = []
     for name, source in params.sources.items():
         facts = {key: value for key, value in source.model_dump().items() if value not in (None, {}, [])}
@@ -195,7 +195,7 @@ def _origins(params: Params) -> list[str]:
 
 
 def _processing(params: Params) -> list[str]:
-    """What each stage does, by the params that are read now."""
+    """What each stage does, according to the present params."""
     cleaning, near = params.cleaning, params.deduplication
     lines = [f"clean: the steps {', '.join(cleaning.steps)}; shorter than {cleaning.min_characters} characters dropped"]
     for name in cleaning.steps:
@@ -206,9 +206,11 @@ def _processing(params: Params) -> list[str]:
             lines.append(f"{name}: {rule.rule} ({shown})")
     if cleaning.exempt:
         lines.append(f"not judged by quality rules: {', '.join(cleaning.exempt)}")
-    lines.append(f"dedup: exact copies, and pairs alike by {near.threshold:g} and more ({near.shingle}-word shingles)")
     lines.append(
-        f"decontaminate: documents holding {params.decontamination.threshold:.0%} and more of a benchmark item's "
+        f"dedup: exact copies, and pairs with a similarity of {near.threshold:g} or more ({near.shingle}-word shingles)"
+    )
+    lines.append(
+        f"decontaminate: documents with {params.decontamination.threshold:.0%} or more of a benchmark item's "
         f"{params.decontamination.ngram}-grams"
     )
     return lines
@@ -232,12 +234,12 @@ def _sides(database: duckdb.DuckDBPyConnection, data: Path) -> Block:
 
 
 def _benchmarks(data: Path) -> str:
-    """The benchmarks whose items were looked for."""
+    """A sentence that names the benchmarks whose items were searched for."""
     file = data / "benchmarks/manifest.json"
     if not file.is_file():
         return ""
     names = [f"{name} ({entry['items']} items, {entry['license']})" for name, entry in sorted(read_json(file).items())]
-    return f"Overlap was looked for with: {', '.join(names)}."
+    return f"Overlap was searched for with: {', '.join(names)}."
 
 
 def _versions(data: Path) -> list[str]:
@@ -281,12 +283,12 @@ def _removals(file: Path) -> list[Block]:
         return [Block("text", "No document has been removed on request.")]
     counts = Counter((row["reason"], row.get("twin", "named")) for row in rows)
     shown = [{"reason": reason, "tombstones": how, "count": count} for (reason, how), count in sorted(counts.items())]
-    summed = f"{len(rows)} tombstones in {file.name}; no document that they name is in what is counted above."
+    summed = f"{len(rows)} tombstones in {file.name}; none of the documents that they name is counted above."
     return [Block("text", summed), Block("table", shown)]
 
 
 def _ledgers(data: Path) -> str:
-    """The ledgers of the stages that a document goes through, where they have run."""
+    """SQL for the ledgers of those document stages that have run."""
     folders = ("raw/*", "clean/*", "dedup", "decontaminated", "split", "mix")
     found = [str(file) for folder in folders for file in sorted(data.glob(f"{folder}/ledger/*.parquet"))]
     return f"read_parquet({found!r})"

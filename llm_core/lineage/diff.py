@@ -1,9 +1,9 @@
 """What changed between two versions of the data, or of a model.
 
-Two document folders are joined on their ids by DuckDB (beyond memory it spills), so that a
+Two document folders are joined on their ids by DuckDB (which spills to disk when memory is full), so that a
 document is added, removed, or changed by its text. A document removed is looked up in the
-newer version's ledger, which names the stage and reason that dropped it. Two models are
-compared by the documents their training really saw, by their settings and by their scores; where
+newer version's ledger, which names the stage that dropped it and the reason. Two models are
+compared by the documents that their training saw, by their settings and by their scores; where
 both were evaluated, score by score on the items that both answered, with paired intervals.
 To compare an older revision with this one, check it out in another folder:
 `git worktree add ../before REV && (cd ../before && dvc checkout)`.
@@ -29,19 +29,19 @@ from llm_core.params.evaluation import Gate
 from llm_core.runtime.nested import flatten
 from llm_core.runtime.storage import read_json
 
-SPREAD = ("_low", "_high", "_stderr", "detectable")  # of a score: the paired intervals say more
+SPREAD = ("_low", "_high", "_stderr", "detectable")  # of a score: the paired intervals are more informative
 
 
 @dataclass
 class Diff:
-    """Differences between `before` and `after`, as tables for a person and numbers for a program."""
+    """Differences between `before` and `after`, as tables for readers and numbers for programs."""
 
     before: str
     after: str
     sources: list[dict[str, Any]] = field(default_factory=list)
     """per source: documents before, after, added, removed, changed"""
     reasons: list[dict[str, Any]] = field(default_factory=list)
-    """why the removed ones left: source, stage, reason, documents"""
+    """why documents were removed: source, stage, reason, documents"""
     tokens: list[dict[str, Any]] = field(default_factory=list)
     """per source: tokens trained on before and after, and their shares"""
     settings: list[dict[str, Any]] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Diff:
             parts.append(Block("text", "Nothing differs."))
         for title, rows in (
             ("Documents by source", self.sources),
-            ("Why documents left", self.reasons),
+            ("Why documents were removed", self.reasons),
             ("Tokens trained on", self.tokens),
             ("Settings", _shown(self.settings)),
             ("Scores, paired on the same items (positive is better)", self.improvements),
@@ -80,7 +80,7 @@ class Diff:
 
 
 def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows with values to six digits, so that values that differ little look different; counts without separators."""
+    """Rows with values to six digits, so that small differences are visible; counts without separators."""
     return [
         {
             key: number(value, 6) if isinstance(value, float) else value if value is None else str(value)
@@ -93,7 +93,7 @@ def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def diff(before: Path, after: Path, gate: Gate, seed: int) -> Diff:
     """Compare two document folders or two model folders; `gate` has the confidence of the intervals.
 
-    Raises UserError where a path is neither, or the two are of different kinds.
+    Raises UserError where a path is neither kind of folder, or the two are of different kinds.
     """
     kinds = [_kind(before), _kind(after)]
     if kinds[0] != kinds[1]:
@@ -102,7 +102,7 @@ def diff(before: Path, after: Path, gate: Gate, seed: int) -> Diff:
 
 
 def diff_documents(before: Path, after: Path) -> Diff:
-    """Compare two folders of documents; the newer one's ledger, and those beside it, say why documents left."""
+    """Compare two folders of documents; the newer one's ledger, and those beside it, say why documents were removed."""
     database = connect()
     versions = [f"read_parquet({_tables(path)!r})" for path in (before, after)]
     database.execute(
@@ -133,7 +133,7 @@ def diff_documents(before: Path, after: Path) -> Diff:
 
 
 def _tables(path: Path) -> list[str]:
-    """The Parquet files of documents at `path`. Raises UserError where one is none, or lacks a column."""
+    """The Parquet files of documents at `path`. Raises UserError where a file is no Parquet file, or lacks a column."""
     files = document_files(str(path))
     for file in files:
         if not file.lower().endswith(".parquet"):
@@ -207,7 +207,8 @@ def _seen(record: TrainingData) -> tuple[dict[str, set[str]], Counter[str]]:
 
 
 def _settings(record: TrainingData) -> dict[str, Any]:
-    """What decided a training: its loader and steps, the model's configuration, its params where they were kept."""
+    """The settings of a training: its loader and steps, the model's configuration, and its params where they were
+    kept."""
     settings = {"steps": record.steps, **{f"loader.{key}": value for key, value in record.loader.items()}}
     for name in ("config.json", "params.json"):
         file = record.model / name

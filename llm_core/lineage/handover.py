@@ -1,7 +1,7 @@
-"""The report of a takedown that can be handed over: what was asked, what left, what is proven, what remains.
+"""The report of a takedown for the person who asked: the request, what was removed, what is proven, what remains.
 
-Made twice of the same parts: with the plan (what will leave, what it touches, who is concerned) and
-after the rebuild with `--check` (that nothing is left). No document's text is in it.
+It is made twice from the same parts: with the plan (what will be removed, and which shards and models are affected)
+and after the rebuild with `--check` (that nothing is left). It contains no document's text.
 """
 
 from pathlib import Path
@@ -53,7 +53,7 @@ def plan_report(plan: Plan, index: Index, applied: bool) -> list[Block]:
 
 
 def check_report(proof: Proof, data: Path, tombstones: Path) -> list[Block]:
-    """The proof after the rebuild as a page: every tombstone, and how many such documents are left where."""
+    """The proof after the rebuild as a page: every tombstone, and how many of its documents are left in which place."""
     rows = [
         {
             "data": folder,

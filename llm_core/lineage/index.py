@@ -1,12 +1,12 @@
-"""The index that answers questions about single documents at once.
+"""The index that answers questions about single documents without a scan.
 
 The ledgers lie in stage and shard order; a question about one document would scan them
 all. This index holds the same rows sorted by id as Parquet with small row groups, so that
 an id, URL or text hash reads one row group (DuckDB prunes by the footers' min and max; it
 sorts beyond memory by spilling), and the text under tantivy for words and phrases.
 
-It is a cache, not an output of the graph: it lies in the scratch folder, keyed by the
-ledgers it was built from, and is rebuilt when they changed. Costs, measured: docs/explanation/lineage.md.
+It is a cache, not an output of the graph: it is in the scratch folder, its key is the digest of the ledgers that it
+was built from, and it is rebuilt when they change. Costs, measured: docs/explanation/lineage.md.
 """
 
 import hashlib
@@ -26,16 +26,16 @@ from llm_core.formats.urls import host_of, plain_url
 from llm_core.runtime import progress
 from llm_core.runtime.storage import output_folder
 
-VERSION = 2  # of the index's layout; raise it when that changes
+VERSION = 2  # version of the index's layout; raise it when the layout changes
 STAGES = ("fetch", "extract", "clean", "filter", "dedup", "dedup-text", "decontaminate", "split", "mix")
 HASHES = pa.schema([("text_hash", pa.string()), ("id", pa.string())])
 URLS = pa.schema([("url", pa.string()), ("host", pa.string()), ("id", pa.string())])
-ROW_GROUP = 20_480  # rows: one row group is what a look-up reads
-MEMORY = "1GB"  # of a question
+ROW_GROUP = 20_480  # rows; a look-up reads one row group
+MEMORY = "1GB"  # memory of a query
 SORT = "SET memory_limit = '256MB'; SET threads = 2"  # sorted runs go to disk at any size; a thread needs some 64 MB
 WRITER_HEAP = 64 << 20  # tantivy writes a segment when its postings take that much
 BATCH_ROWS = 1024
-BATCH_BYTES = 8 << 20  # of texts read at once; a batch is held some five times
+BATCH_BYTES = 8 << 20  # bytes of texts read at once; about five copies of a batch are in memory
 
 
 class Index:
@@ -59,7 +59,7 @@ def rows_of(relation: duckdb.DuckDBPyRelation) -> list[dict[str, Any]]:
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection with bounded memory, that prints no bar of its own."""
+    """A DuckDB connection with bounded memory and without a progress bar."""
     database = duckdb.connect()
     database.execute(f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false")
     database.execute("SET enable_progress_bar = false")
@@ -69,12 +69,12 @@ def connect() -> duckdb.DuckDBPyConnection:
 def open_index(data: Path, scratch: Path = Path(".scratch")) -> Index:
     """The index of the ledgers below `data`, built first where it is missing or out of date.
 
-    Raises UserError where `data` holds no ledger.
+    Raises UserError where `data` contains no ledger.
     """
     ledgers = sorted(data.glob("**/ledger/*.parquet"))
     documents = sorted(data.glob("raw/*/documents/*.parquet"))
     if not ledgers:
-        raise UserError(f"{data}: holds no ledger; run the pipeline first (dvc repro)")
+        raise UserError(f"{data}: contains no ledger; run the pipeline first (dvc repro)")
     folder = scratch / "lineage" / _fingerprint([*ledgers, *documents])
     if not folder.exists():
         with progress.timed(f"lineage index of {len(ledgers)} ledger shards"), output_folder(folder) as out:
@@ -138,7 +138,7 @@ def _index_urls(database: duckdb.DuckDBPyConnection, raw: str, out: Path) -> Non
 
 
 def _index_text(database: duckdb.DuckDBPyConnection, data: Path, out: Path) -> None:
-    """Index and hash the text that a person would quote: the cleaned one where there is one, else the raw."""
+    """Index and hash the text that a person would quote: the cleaned text where there is one, else the raw text."""
     (out / "text").mkdir()
     builder = tantivy.SchemaBuilder()
     builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")

@@ -1,4 +1,4 @@
-"""The journey of one document: where it came from, what each stage decided, where it ended.
+"""The journey of one document: its source, the decision of each stage, and where its text is now.
 
 A journey is plain data (`Journey`), so that the command line, a test and a report show the
 same. Token shards are looked up in the shards themselves, training steps by the loader's
@@ -31,7 +31,7 @@ class Journey:
     document: dict[str, Any]
     """id, source, url, license, created, metadata"""
     decisions: list[dict[str, Any]]
-    """ledger rows in the order of the stages, with the `threshold` that decided where params.yaml has it"""
+    """ledger rows in the order of the stages, with the `threshold` that decided, where params.yaml names it"""
     cluster: list[dict[str, Any]] = field(default_factory=list)
     """members of its duplicate cluster"""
     tokens: list[dict[str, Any]] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Journey:
     training: list[dict[str, Any]] = field(default_factory=list)
     """models it went into: model, and how (`models.uses`)"""
     recipes: list[dict[str, Any]] = field(default_factory=list)
-    """what other recipes say of it (`recipes.verdict`)"""
+    """verdicts of other recipes on it (`recipes.verdict`)"""
 
     @property
     def fate(self) -> str:
@@ -50,11 +50,11 @@ class Journey:
         return "kept"
 
     def as_dict(self) -> dict[str, Any]:
-        """The whole journey, of what JSON knows."""
+        """The whole journey, in types that JSON has."""
         return {"fate": self.fate, **asdict(self)}
 
     def lines(self) -> list[str]:
-        """The journey for a person."""
+        """The journey as text."""
         about = self.document
         lines = [f"document {about['id']} of {about['source']}: {self.fate}"]
         lines += [f"  {key}: {about[key]}" for key in ("url", "license", "created") if about.get(key)]
@@ -85,7 +85,7 @@ class Journey:
 
 
 def _score(row: dict[str, Any]) -> str:
-    """What a rule measured, and its threshold, in words."""
+    """The figure that a rule measured and its threshold, as text."""
     if row.get("score") is None:
         return ""
     limit = f", threshold {row['threshold']:.4g}" if row.get("threshold") is not None else ""
@@ -116,7 +116,7 @@ def journey(
     if cluster:
         found.cluster = index.rows("clusters", "cluster_id = ?", [cluster], "id")
     found.tokens = token_rows(data / "tokens", {identifier})
-    if found.tokens:  # held-out documents may have become finetuning rows as well
+    if found.tokens:  # held-out documents may have become finetuning rows too
         found.training = trained_models(data / "models", {identifier})
     return found
 

@@ -1,9 +1,8 @@
 """Earlier versions of a folder, from DVC's cache.
 
-A model's record names the token shards, finetuning rows and parent it was made of by the
-digest that dvc.lock has for them. When the folder has changed since, the version meant is
-often still in the cache: `.dvc/cache/files/md5/ab/cdef….dir` lists its files by their own
-digests. A folder of links to them is what the readers need. Nothing is copied, and DVC
+A model's record names the token shards, finetuning rows and parent that it was made from by their digests in dvc.lock.
+When the folder has changed since, the recorded version is often still in the cache: `.dvc/cache/files/md5/ab/cdef….dir`
+lists its files by their own digests. A folder of links to them is what the readers need. Nothing is copied, and DVC
 itself is not imported: the layout is documented (https://dvc.org/doc/user-guide/project-structure/internal-files).
 """
 
@@ -37,7 +36,7 @@ def dvc_remotes(root: Path = Path()) -> Iterator[tuple[str, str]]:
 
 
 def version_of(path: Path, digest: str | None) -> Path | None:
-    """`path` where its content has that digest (or none is asked for), else that version out of the cache; or None."""
+    """`path` where its content has that digest (or the digest is None), else that version from the cache, or None."""
     if path.exists() and (digest is None or content_digest(path) == digest):
         return path
     return kept_folder(digest) if digest else None

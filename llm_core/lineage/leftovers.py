@@ -1,8 +1,8 @@
-"""Which removed documents a file of any kind holds something of.
+"""Which removed documents have left text in a file, of whatever kind.
 
-A file is read by what it is, not by its name: tables (Parquet, Arrow) row by row, token shards as the text that their
-tokens spell, archives member by member, compressed files decompressed, everything else as text. Memory stays bounded,
-and a file whose content was seen under another name (most of DVC's cache) is not read again.
+A file is read by its content, not by its name: tables (Parquet, Arrow) row by row, token shards as the text that their
+tokens decode to, archives member by member, compressed files decompressed, everything else as text. Memory stays
+bounded, and a file whose content was seen under another name (most of DVC's cache) is not read again.
 """
 
 import io
@@ -25,16 +25,16 @@ from llm_core.tokenization.layout import Vocabulary
 
 CHUNK = 4 << 20
 OVERLAP = 64 << 10
-DEPTH = 3  # archives inside archives
+DEPTH = 3  # maximum depth of archives inside archives
 COMPRESSED = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
-KEYS = ("id", "document_id")  # columns that name the document a row was made of
+KEYS = ("id", "document_id")  # columns that name the document that a row was made from
 OTHER_TOKENIZER = "token shards of a tokenizer that is not here; only their ids were compared"
 Found = frozenset[str]
 
 
 @dataclass
 class Leftovers:
-    """Searches files, and remembers what files of the same content held. Use it once `Traces` has learned all."""
+    """Searches files, and remembers the result by content. Use it after `Traces` has learned everything."""
 
     traces: Traces
     tokenizers: Mapping[str, Path] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Leftovers:
         self._spelled: dict[str, list[bytes] | None] = {}
 
     def __call__(self, file: Path) -> Found:
-        """The removed documents (ids) that a file holds something of. Raises UserError where it cannot be read."""
+        """Ids of the removed documents that have left text in a file. Raises UserError where it cannot be read."""
         try:
             status = file.stat()
             inode = (status.st_dev, status.st_ino)
@@ -119,7 +119,7 @@ class Leftovers:
         rest = b""
         while data := stream.read(CHUNK):
             found |= self.traces.in_text(rest + data)
-            rest = data[-OVERLAP:]  # so that nothing is cut in two
+            rest = data[-OVERLAP:]  # so that no text is cut in two
         return found
 
     def _parquet(self, file: Path, name: str) -> set[str]:
@@ -139,7 +139,7 @@ class Leftovers:
         return found
 
     def _batch(self, batch: pa.RecordBatch) -> set[str]:
-        """Documents that rows of a table hold: by id, address and text as a whole; in other tables, as running text."""
+        """Documents that rows of a table contain: by id, address and whole text; in other tables, as running text."""
         names = batch.schema.names
         keys = [[str(value) for value in column_values(batch.column(name))] for name in KEYS if name in names]
         found = {value for column in keys for value in column if value in self.traces.ids}
@@ -165,7 +165,7 @@ class Leftovers:
         return self.traces.in_text("\n".join(texts).encode("utf-8", "replace"))
 
     def _tokens(self, batch: pa.RecordBatch, file: Path) -> set[str]:
-        """Documents of a token shard by their texts: what the tokens spell."""
+        """Documents of a token shard, by the texts that the tokens decode to."""
         digest = (batch.schema.metadata or {}).get(b"tokenizer", b"").decode()
         if digest not in self._spelled:
             self._spelled[digest] = _spelled(self.tokenizers[digest]) if digest in self.tokenizers else None
@@ -206,7 +206,7 @@ def tokenizers_below(folder: Path) -> dict[str, Path]:
 
 
 def _spelled(folder: Path) -> list[bytes] | None:
-    """The bytes of each token of a tokenizer, none for special tokens; None where it is of another kind."""
+    """The bytes of each token of a tokenizer, empty for special tokens; None for a tokenizer of another kind."""
     try:
         vocabulary = Vocabulary(folder)
     except UserError:
@@ -218,7 +218,7 @@ def _spelled(folder: Path) -> list[bytes] | None:
 
 
 def _is_documents(names: list[str]) -> bool:
-    """Whether a table's rows are documents: a passage or a row of finetuning names the document it was made of."""
+    """Whether a table's rows are documents; a passage or a finetuning row names the document that it was made from."""
     return "text" in names and "document_id" not in names
 
 

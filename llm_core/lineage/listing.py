@@ -30,9 +30,10 @@ ORDER = "generation, step, sequence, start, row, id"
 def write_documents(model: Path, out: Path, data: Path, steps: tuple[int, int | None] | None = None) -> int:
     """Write every (model, step, document) and (model, finetuning row, step, document) to the Parquet file `out`.
 
-    `steps` (first, one past the last) lists these of each pretraining, and no finetuning. Sorted by ORDER, with the
-    columns of COLUMNS and `license` and `url`, which are null where `data` holds no ledger. Memory is bounded: DuckDB
-    sorts on disk. Returns the number of rows. Raises UserError where what a model was trained on cannot be determined.
+    With `steps` (first, one past the last) only these steps of each pretraining are listed, and no finetuning. Sorted
+    by ORDER, with the columns of COLUMNS and `license` and `url`, which are null where `data` holds no ledger. Memory
+    is bounded: DuckDB sorts on disk. Returns the number of rows. Raises UserError where what a model was trained on
+    cannot be determined.
     """
     try:
         known = f"read_parquet('{open_index(data).folder}/documents.parquet')"
@@ -46,7 +47,7 @@ def write_documents(model: Path, out: Path, data: Path, steps: tuple[int, int | 
             "coalesce(listing.source, known.source) AS source, license, url" if name == "source" else f"listing.{name}"
             for name in COLUMNS.names
         )
-        # A finetuning row names no source: it gets the one that its id has, where that is one alone.
+        # A finetuning row names no source; it gets the source of its id where only one source has that id.
         sole = f"SELECT id, any_value(source) AS sole FROM {known} GROUP BY id HAVING count(DISTINCT source) = 1"
         query = (
             f"SELECT {columns} FROM listing LEFT JOIN ({sole}) of_id USING (id) "

@@ -1,4 +1,4 @@
-"""Which models a document went into: by the steps that saw it, by finetuning rows made of it, or by descent."""
+"""Which models were trained on a document: in pretraining steps, by finetuning rows made from it, or by descent."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ NONE: Mapping[str, Path] = {}
 
 
 def trained_models(folder: Path, identifiers: set[str]) -> list[dict[str, Any]]:
-    """For each model below `folder` that one of the documents went into: how, see `uses`."""
+    """For each model below `folder` that was trained on one of the documents: how, see `uses`."""
     found: list[dict[str, Any]] = []
     known: dict[Path, dict[str, Any]] = {}
     for model in sorted(path for path in folder.glob("*") if (path / "config.json").is_file()):
@@ -26,10 +26,10 @@ def uses(
     verify: bool = False,
     known: dict[Path, dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """How documents went into a model and those it descends from, nearest first; [] when none did.
+    """How a model and its ancestors were trained on documents, nearest first; [] where none was.
 
     One dictionary for each model of its descent: `steps` (numbers) of `of` steps; `rows` (ids of the finetuning rows
-    made from the documents) and `data`; the same with `descends_from` for a forebear; or `unknown`, the reason why it
+    made from the documents) and `data`; the same with `descends_from` for an ancestor; or `unknown`, the reason why it
     cannot be determined. `others` and `verify` as for `training.chain`; `known` saves work over several models of one
     family.
     """
@@ -49,7 +49,7 @@ def uses(
 
 
 def told(use: Mapping[str, Any]) -> str:
-    """A use in words."""
+    """A use as text."""
     rows = f"{len(use['rows'])} " if use.get("rows") else ""
     if "unknown" in use:
         return f"cannot be determined: {use['unknown']}"
@@ -60,7 +60,7 @@ def told(use: Mapping[str, Any]) -> str:
 
 
 def _direct(model: Path, identifiers: set[str]) -> dict[str, Any]:
-    """How documents went into this model's own training; {} when none did."""
+    """How this model's own training used the documents; {} where it did not."""
     found: dict[str, Any] = {}
     try:
         record = training_data(model)

@@ -1,8 +1,9 @@
-"""The proof of a takedown: every artefact that the project knows is searched for what a tombstone names.
+"""The proof of a takedown: every artefact that the project knows is searched for the documents that tombstones name.
 
-Two kinds of places are told apart. What `dvc repro` builds from deduplicated documents must hold nothing: `left` counts
-what it still holds, and the check fails while there is any. What a takedown cannot clean (downloads and their cleaned
-form, caches, models, earlier versions in DVC and MLflow) is searched too, and named with what to do: `remains`.
+There are two kinds of places. What `dvc repro` builds from deduplicated documents must contain none of them: `left`
+counts those that it still contains, and the check fails while there are any. Places that a takedown cannot clean
+(downloads and their cleaned form, caches, models, earlier versions in DVC and MLflow) are searched too; `remains` lists
+them with what to do.
 """
 
 from collections.abc import Iterator
@@ -26,20 +27,20 @@ from llm_core.runtime.redaction import redact
 from llm_core.tracking.store import artifacts_folder, has_store, tracking_uri
 
 SOURCES = ("raw", "clean")  # below data/: read by deduplication, which is where tombstones act
-KEPT = frozenset({"ledger"})  # folders of verdicts: they say that a document was dropped, and hold no text
+KEPT = frozenset({"ledger"})  # folders of verdicts: they record that a document was dropped, and contain no text
 MODELS = "models"
 
 
 @dataclass
 class Proof:
-    """What the search found."""
+    """Results of the search."""
 
     left: dict[str, int] = field(default_factory=dict)
-    """folder below data/ that a takedown must clean -> documents that it still holds something of"""
+    """folder below data/ that a takedown must clean -> number of documents that have left text in it"""
     remains: list[tuple[str, int | str, str]] = field(default_factory=list)
-    """(place, documents or how, what to do) of what a takedown cannot clean"""
+    """(place, documents or how, what to do) for each place that a takedown cannot clean"""
     unmatched: list[str] = field(default_factory=list)
-    """tombstones that name no document that was ever seen here, as `kind value`"""
+    """tombstones that name no document of this project, as `kind value`"""
     unread: list[str] = field(default_factory=list)
     """files that a takedown must clean and that cannot be read, with the reason: nothing is proven of them"""
 
@@ -96,7 +97,7 @@ def check(data: Path, file: Path = Path(takedowns.FILE), cache: Path | None = No
 
 
 def _search(place: str, folder: Path, advice: str, leftovers: Leftovers, found: Proof, work: progress.Task) -> None:
-    """Search a place that no takedown cleans; `remains` gets what it holds, and how much of it cannot be read."""
+    """Search a place that no takedown cleans; `remains` gets what was found, and how many files cannot be read."""
     held: set[str] = set()
     unread: list[str] = []
     for path in _files(folder):
@@ -138,7 +139,7 @@ def _judged(batch: pa.RecordBatch, traces: Traces) -> Iterator[tuple[str, bytes,
 
 
 def _surviving(data: Path, traces: Traces) -> Iterator[str]:
-    """Texts of the documents that stay, a batch at a time; runs of words across two documents change nothing."""
+    """Texts of the documents that stay, a batch at a time. That a run of words may span two of them does no harm."""
     for path in sorted(data.glob("dedup/documents/*.parquet")):
         for batch in pq.ParquetFile(path).iter_batches(1024, columns=["id", "url", "text"]):
             stay = [text for name, text, named in _judged(batch, traces) if not named and name not in traces.ids]
@@ -156,7 +157,7 @@ def _place(below: tuple[str, ...]) -> str:
 
 
 def _uncleaned(data: Path, cache: Path | None, root: Path) -> Iterator[tuple[str, Path, str]]:
-    """(name, folder, what to do) of the places that hold texts and that no takedown cleans."""
+    """(name, folder, what to do) of the places that contain texts and that no takedown cleans."""
     for stage in SOURCES:
         for folder in sorted(path for path in data.glob(f"{stage}/*") if path.is_dir()):
             advice = "the source offers it: drop it there, then `dvc repro`" if stage == "raw" else "follows data/raw"

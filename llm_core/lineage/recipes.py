@@ -1,9 +1,8 @@
 """Would a document pass another recipe? And which threshold rejected it?
 
-The question is answered by running cleaning's own steps on the one document, as it was
-downloaded: what `cleaning.steps` does before its recipes (extraction, repair), then the
-recipe asked for. Nothing is written. Sources in `cleaning.exempt` are judged too;
-the answer says that the pipeline would not have judged them.
+The question is answered by running the steps of cleaning on the one document as it was downloaded: those that
+`cleaning.steps` has before its recipes (extraction, repair), then the recipe in question. Nothing is written. Sources
+in `cleaning.exempt` are judged too; the answer says that the pipeline would not have judged them.
 """
 
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from llm_core.params.quality import Rule, built_in, recipes, threshold
 
 
 def verdict(data: str, place: tuple[str, int] | None, identifier: str, recipe: str, params: Cleaning) -> dict[str, Any]:
-    """What `recipe` says of the raw document `identifier`: verdict, reason, score, threshold, exempt.
+    """The decision of `recipe` on the raw document `identifier`: verdict, reason, score, threshold, exempt.
 
     `place` is (file, row) of the raw document if the ledger has it; otherwise all raw files below `data` are
     searched. Raises UserError for a recipe that does not exist, or where the raw document is gone.
@@ -81,7 +80,7 @@ def _raw_document(data: str, place: tuple[str, int] | None, identifier: str) -> 
         try:
             table = pq.ParquetFile(place[0])
         except (OSError, pa.ArrowInvalid):
-            table = None  # another working folder's path, or gone: look for it below
+            table = None  # a path of another working folder, or gone: searched for below
         first = 0
         for number in range(table.num_row_groups if table else 0):
             rows = table.metadata.row_group(number).num_rows

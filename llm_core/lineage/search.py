@@ -1,4 +1,4 @@
-"""Finding documents by what a person knows of them: an id, a URL, a domain, a hash, or words of the text."""
+"""Finding documents by what a person knows about them: an id, a URL, a domain, a hash, or words of the text."""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from llm_core.errors import UserError
 from llm_core.formats.urls import host_of, plain_url
 from llm_core.lineage.index import Index
 
-PHRASE_WORDS = 64  # words of a quoted text that are searched for; more would not find it better
+PHRASE_WORDS = 64  # maximum number of words of a quoted text that are searched for; more would not improve the result
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,12 @@ class Hit:
 
 
 def by_id(index: Index, identifier: str) -> list[Hit]:
-    """The document of that id; else those that their sources call so; else, from eight digits on, ids that begin so."""
+    """The document with that id; else those that have it as their source's own key; else, from eight digits on, ids
+    that begin with it."""
     if index.rows("documents", "id = ?", [identifier]):
         return [Hit(identifier)]
-    own = "json_extract_string(metadata, '$.source_id') = ?"  # a scan: fetch makes ids of our own and notes these
+    # A scan: fetch computes ids of its own, and keeps those of the source in the metadata.
+    own = "json_extract_string(metadata, '$.source_id') = ?"
     named = index.rows("documents", own, [identifier], "id")
     if named:
         return [Hit(row["id"]) for row in named]
@@ -62,7 +64,7 @@ def by_text(index: Index, text: str, limit: int = 10) -> list[Hit]:
         return same
     words = _words(text)
     if not words:
-        raise UserError("--text: holds no word to search for")
+        raise UserError("--text: contains no word to search for")
     searcher = index.text.searcher()
     schema = index.text.schema
     terms = [tantivy.Query.term_query(schema, "text", word) for word in dict.fromkeys(words[:PHRASE_WORDS])]
@@ -77,5 +79,5 @@ def by_text(index: Index, text: str, limit: int = 10) -> list[Hit]:
 
 
 def _words(text: str) -> list[str]:
-    """Words as tantivy's default tokenizer cuts them: alphanumeric runs, lower case, shorter than 40 bytes."""
+    """Words as tantivy's default tokenizer splits them: alphanumeric runs, lower case, shorter than 40 bytes."""
     return [word for word in re.findall(r"[^\W_]+", text.lower()) if len(word.encode()) < 40]

@@ -1,8 +1,8 @@
-"""Taking documents out: what must leave, and what that touches.
+"""Takedowns: which documents must be removed, and what is affected.
 
-A request names documents by id, URL, domain or text hash. Its twins leave with them: every
-document of the same text, and, unless told otherwise, every near-duplicate in the same
-cluster, the hidden ones that deduplication had dropped in a removed one's favour included.
+A request names documents by id, URL, domain or text hash. Their twins are removed too: every document of the same text
+and, unless the request excludes them, every near-duplicate in the same cluster, also those that deduplication had
+dropped in favour of a removed one.
 The plan becomes tombstones (`llm_core.corpus.takedowns`), an input of the graph; `dvc repro` then
 rebuilds what depends on them, and `llm_core.lineage.proof` reads what was built and says what is left.
 
@@ -42,34 +42,35 @@ REBUILT = (
 
 @dataclass
 class Plan:
-    """What a request removes and touches."""
+    """What a request removes and affects."""
 
     request: dict[str, str]
     """kind (id, url, domain, text_hash), value, reason"""
     named: list[str]
     """ids that the request itself names"""
     twins: dict[str, str] = field(default_factory=dict)
-    """id -> why it leaves too: same_text or near_duplicate"""
+    """id -> why it is removed too: same_text or near_duplicate"""
     promoted: list[str] = field(default_factory=list)
-    """clusters (their ids) whose survivor leaves while others stay: one of those is kept instead"""
+    """ids of clusters whose kept document is removed while others stay; one of the others is kept instead"""
     shards: dict[str, tuple[int, int]] = field(default_factory=dict)
     """folder -> (shards that hold a removed document, all its shards)"""
     tokenizer: list[str] = field(default_factory=list)
-    """ids in the sample that the tokenizer was trained on; with one of them it is trained anew"""
+    """ids of removed documents in the sample that the tokenizer was trained on; if there are any, it is trained
+    again"""
     models: list[dict[str, Any]] = field(default_factory=list)
-    """models here that a removed document went into, and how (`models.uses`)"""
+    """models here that were trained on a removed document, and how (`models.uses`)"""
     texts: dict[str, dict[str, str]] = field(default_factory=dict)
-    """of each document that leaves what its tombstone keeps of its text: hash and, of the named ones, sketch"""
+    """for each removed document what its tombstone keeps of its text: the hash and, for the named ones, the sketch"""
     versions: list[dict[str, Any]] = field(default_factory=list)
     """the same for the versions registered in MLflow (`versions.affected`)"""
 
     @property
     def removed(self) -> list[str]:
-        """Ids of all documents that leave, sorted."""
+        """Ids of all documents that are removed, sorted."""
         return sorted({*self.named, *self.twins})
 
     def tombstones(self) -> list[dict[str, Any]]:
-        """Lines for takedowns.jsonl: the request itself, and every id that leaves with its text's hash and sketch."""
+        """Lines for takedowns.jsonl: the request itself, and every removed id with its text's hash and sketch."""
         reason = self.request["reason"]
         kind, value = self.request["kind"], self.request["value"]
         rows: list[dict[str, Any]] = []
@@ -82,13 +83,13 @@ class Plan:
         ]
 
     def told_tokenizer(self) -> str:
-        """What becomes of the tokenizer, as a sentence."""
+        """What happens to the tokenizer, as a sentence."""
         if self.tokenizer:
             return f"the tokenizer was trained on {len(self.tokenizer)} of them: it and every token shard are made anew"
         return "the tokenizer was trained on none of them: it stays, and so do the other token shards"
 
     def lines(self) -> list[str]:
-        """The plan for a person."""
+        """The plan as text."""
         lines = [f"{len(self.named)} documents named by {self.request['kind']} {self.request['value']}"]
         lines += [f"  {identifier}" for identifier in self.named[:8]]
         if self.twins:
@@ -109,7 +110,7 @@ class Plan:
 def plan(
     index: Index, data: Path, kind: str, value: str, reason: str, near_duplicates: bool = True, seed: int = 0
 ) -> Plan:
-    """What a takedown by `kind` (id, url, domain, text_hash) would remove and touch; `seed` is the params' own.
+    """What a takedown by `kind` (id, url, domain, text_hash) would remove and affect; `seed` is the params' own.
 
     Raises UserError when nothing matches.
     """
@@ -122,7 +123,7 @@ def plan(
         raise UserError(f"--{kind.replace('_', '-')} {value}: no document found below {data}")
     if kind == "id" and len(named) > 1:
         shown = ", ".join(named[:8]) + (", …" if len(named) > 8 else "")
-        raise UserError(f"--id {value}: {len(named)} documents are called so; give one of their own ids ({shown})")
+        raise UserError(f"--id {value}: {len(named)} documents have this key; give one of their own ids ({shown})")
     found = Plan({"kind": kind, "value": named[0] if kind == "id" else value, "reason": reason}, named)
     for identifier in named:
         for row in index.rows("hashes", "id = ?", [identifier]):
@@ -150,7 +151,8 @@ def plan(
 
 
 def _alike(data: Path, named: list[str]) -> list[str]:
-    """Other documents that the tombstones' sketches will take out at the next `dedup`: edited copies of the named."""
+    """Other documents that the next `dedup` will remove by the tombstones' sketches: edited copies of the named
+    ones."""
     texts = _described(data, named, set(), sketched=True)
     sketches = Sketches([decode(text["sketch"]) for text in texts.values() if text.get("sketch")])
     if not len(sketches):
@@ -165,9 +167,9 @@ def _alike(data: Path, named: list[str]) -> list[str]:
 
 
 def _described(data: Path, named: list[str], twins: set[str], sketched: bool) -> dict[str, dict[str, str]]:
-    """Hash and sketch of the texts that leave, of each as the stages read it: cleaned where it is, else raw.
-
-    Without `sketched` no near-duplicate is to leave, so only hashes are kept; a twin has the sketch of the named one.
+    """Hash and sketch of each removed text as the stages read it: cleaned where there is a cleaned text, else raw.
+    Without `sketched` no near-duplicate is removed, so only hashes are kept; a twin has the sketch of the named
+    document.
     """
     found: dict[str, dict[str, str]] = {}
     wanted = pa.array(sorted({*named, *twins}), pa.string())
@@ -183,7 +185,7 @@ def _described(data: Path, named: list[str], twins: set[str], sketched: bool) ->
 
 
 def touched_shards(data: Path, removed: set[str]) -> dict[str, tuple[int, int]]:
-    """For each folder that a takedown changes: shards that hold one of `removed`, and all shards."""
+    """For each folder that a takedown changes: the shards that contain one of `removed`, and all shards."""
     touched = {}
     for folder in REBUILT:
         files = sorted((data / folder / "documents").glob("*.parquet"))

@@ -1,11 +1,11 @@
-"""What a removed document may have left behind: its id, its address, its text, a piece of its text or an edited copy.
+"""Traces of a removed document: its id, its address, its text, a piece of its text or an edited copy.
 
-Texts of documents are compared as wholes with every tombstone, each distinct text once: the same text lies in
-`raw`, `clean`, `dedup`, `split`, in the token shards and in DVC's cache. In all other text, ids and runs of 13 words
-are looked for. Runs that a document which stays holds too (licences, menus) prove nothing and are left out.
+Texts of documents are compared as a whole with every tombstone, each distinct text once: the same text is in `raw`,
+`clean`, `dedup`, `split`, in the token shards and in DVC's cache. All other text is searched for ids and for runs of 13
+words. Runs that also occur in a document that stays (licences, menus) prove nothing and are left out.
 
-Nothing is compared with every tombstone in turn. Words become hashes once, and a table of bits says for nearly all of
-their runs that no tombstone has them; only the others are looked up.
+No text is compared with the tombstones one by one. Words are hashed once, and a table of bits excludes nearly all runs
+that no tombstone has; only the others are looked up.
 """
 
 import hashlib
@@ -20,20 +20,20 @@ from llm_core.corpus.similarity.sketch import SEED, Members, shingles_of
 from llm_core.corpus.similarity.word_hashes import Hashes, WordHasher, ngrams
 from llm_core.corpus.takedowns import Takedowns
 
-RUN = 13  # words; the measure of decontamination, since GPT-3
-TOUCHED = 8  # of a sketch's 128 hashes in one piece of text, where the text itself is no longer at hand
+RUN = 13  # words; the usual n-gram of decontamination since GPT-3
+TOUCHED = 8  # minimum of a sketch's 128 hashes in one piece of text, where the removed text itself is gone
 SHORT_ID = (
-    8  # characters; in running text a shorter id counts only as a whole JSON string, since numbers are everywhere
+    8  # characters; in running text a shorter id counts only as a whole JSON string, because short numbers are common
 )
-REMEMBERED = 1 << 19  # texts whose verdict is kept, at about 120 bytes each
-SAMPLE = 4096  # bytes of a piece from which it is judged to be text or not
+REMEMBERED = 1 << 19  # maximum number of texts whose verdict is kept, at about 120 bytes each
+SAMPLE = 4096  # bytes of a piece by which it is judged to be text or not
 ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 ENTITY = re.compile(r"&(?:#\d+|#x[0-9a-fA-F]+|amp|lt|gt|quot|nbsp|apos);")
 Verdict = tuple[str | None, list[int]]
 
 
 class _Runs:
-    """Runs of words of one length, and to what each belongs."""
+    """Runs of words of one length, and the owners of each."""
 
     def __init__(self, length: int, hashes: Hashes, owners: npt.NDArray[np.int64]) -> None:
         order = np.argsort(hashes, kind="stable")
@@ -41,23 +41,23 @@ class _Runs:
         self._members = Members(self.hashes)
 
     def __call__(self, words: Hashes) -> npt.NDArray[np.int64]:
-        """The owners, each once, of the runs that a text of these word hashes holds."""
+        """The owners, each once, of the runs in a text with these word hashes."""
         return np.unique(self.owners[self.held(words)])
 
     def held(self, words: Hashes) -> npt.NDArray[np.bool_]:
-        """For each known run whether a text of these word hashes holds it."""
+        """For each known run whether it is in a text with these word hashes."""
         runs = ngrams(words, self.length)
         return np.isin(self.hashes, runs[self._members.possible(runs)])
 
 
 class Traces:
-    """What is looked for: the tombstones, and the ids and texts of the documents that they named."""
+    """What is searched for: the tombstones, and the ids and texts of the documents that they name."""
 
     def __init__(self, tombstones: Takedowns) -> None:
         self.tombstones = tombstones
         self.ids: set[str] = set(tombstones.values["id"])
         self.dropped: set[str] = set()
-        """ids that a ledger says left by takedown"""
+        """ids of documents that a takedown removed, according to a ledger"""
         self._hasher = WordHasher(SEED)
         self._verdicts: dict[bytes, Verdict] = {}
         self._texts: dict[str, Hashes] = {}
@@ -68,7 +68,7 @@ class Traces:
         self._id_patterns: list[re.Pattern[str]] = []
 
     def learn(self, identifier: str, text: str) -> None:
-        """Note a document that a tombstone names: its id, and its text where it is still at hand."""
+        """Add a document that a tombstone names: its id, and its text where it still exists."""
         self.ids.add(identifier)
         words = self._hasher(text)
         if len(words) >= RUN:
@@ -76,7 +76,7 @@ class Traces:
             self._texts[identifier] = np.union1d(known, ngrams(words, RUN))
 
     def forget_common(self, texts: Iterable[str]) -> None:
-        """Leave out the runs of words that documents which stay hold too. Call it after the last `learn`."""
+        """Leave out the runs of words that also occur in documents that stay. Call it after the last `learn`."""
         self._names = list(self._texts)
         owners = np.repeat(np.arange(len(self._names)), [len(runs) for runs in self._texts.values()])
         self._runs = _Runs(RUN, np.concatenate([np.zeros(0, np.uint64), *self._texts.values()]), owners)
@@ -88,13 +88,14 @@ class Traces:
         self._learn_ids()
 
     def in_document(self, text: bytes) -> bool:
-        """Whether a document of this text (UTF-8) is one that a tombstone names, by its text or as an edited copy."""
+        """Whether a tombstone names a document with this text (UTF-8), by its text or as an edited copy."""
         how, numbers = self.verdict(text)
         self.tombstones.matched.update(numbers)
         return how is not None
 
     def verdict(self, text: bytes) -> Verdict:
-        """How tombstones name a text (UTF-8), and the numbers of those that do; each distinct text is judged once."""
+        """How tombstones name a text (UTF-8), and the numbers of those tombstones; each distinct text is judged
+        once."""
         key = hashlib.blake2b(text, digest_size=16).digest()
         found = self._verdicts.get(key)
         if found is None:
@@ -104,7 +105,7 @@ class Traces:
         return found
 
     def in_text(self, data: bytes) -> set[str]:
-        """Documents of which a piece of text holds the id, or a run of words of their own; none for what is no text."""
+        """Documents whose id, or a run of whose words, is in a piece of a file; none if the piece is no text."""
         if not is_text(data):
             return set()
         text = plain(data.decode("utf-8", "ignore"))
@@ -117,7 +118,7 @@ class Traces:
         return found | {name for name in touched if name not in self._texts}
 
     def _learn_ids(self) -> None:
-        """Make ids runs of words too, so that a text of any length is searched for all of them at once."""
+        """Turn ids into runs of words too, so that one search of a text finds all of them."""
         by_length: dict[int, list[tuple[np.uint64, int]]] = {}
         self._id_names = sorted(self.ids)
         self._id_patterns = []
@@ -139,14 +140,14 @@ class Traces:
 
 
 def is_text(data: bytes) -> bool:
-    """Whether a piece of a file is UTF-8 text, by a sample: of weights and compressed data little is valid UTF-8."""
+    """Whether a piece of a file is UTF-8 text, by a sample: weights and compressed data are mostly invalid UTF-8."""
     middle = max(len(data) // 2 - SAMPLE // 2, 0)
     sample = data[middle : middle + SAMPLE]
     return len(sample.decode("utf-8", "ignore").encode()) * 10 > len(sample) * 6
 
 
 def plain(text: str) -> str:
-    """`text` without the escapes of JSON strings and of HTML, which would hide words."""
+    """`text` without the escapes of JSON strings and HTML, which would hide words."""
     if "\\" in text:
         text = text.replace("\\n", " ").replace("\\t", " ").replace("\\r", " ").replace('\\"', '"')
         if "\\u" in text:

@@ -47,11 +47,11 @@ class TrainingData:
     steps: int
     parent: Path | None
     digest: str | None = None
-    """of the token shards, as dvc.lock had it"""
+    """digest of the token shards, as in dvc.lock at that time"""
 
     def batches(self) -> "Batches":
-        """The loader of that training; UserError when the shards have changed since and DVC's cache has lost them."""
-        from llm_core.training.pretraining.batches import Batches  # imports numba: most questions never need it
+        """The loader of that training; UserError where the shards have changed since and are not in DVC's cache."""
+        from llm_core.training.pretraining.batches import Batches  # imports numba, which most questions do not need
 
         try:
             return Batches.from_state(self.tokens, self.loader)
@@ -63,7 +63,7 @@ class TrainingData:
 
 
 def training_data(model: Path) -> TrainingData | None:
-    """The training record of a model folder; None for a model that carries none."""
+    """The training record of a model folder; None for a model without one."""
     if not (model / RECORD).is_file():
         return None
     record = read_json(model / RECORD)
@@ -79,7 +79,7 @@ def training_data(model: Path) -> TrainingData | None:
 
 
 def locate(model: Path, path: str) -> Path:
-    """A path that a model's record names, in the project that the model lies in (another checkout, perhaps)."""
+    """A path that a model's record names, in the project of the model (which may be another checkout)."""
     if not Path(path).is_absolute():
         for folder in model.resolve().parents:
             if (folder / path).exists():
@@ -90,7 +90,7 @@ def locate(model: Path, path: str) -> Path:
 def chain(model: Path, others: Mapping[str, Path] | None = None, verify: bool = False) -> list[Path]:
     """A model's folder and those of the models it descends from, nearest first.
 
-    With `verify` a parent must still be what the model was made of, by its digest; else that version is taken from
+    With `verify` a parent must still have the digest that the model's record names; else that version is taken from
     DVC's cache, or from `others` (digest -> folder). Raises UserError where it is nowhere.
     """
     found = [model]
@@ -110,22 +110,22 @@ def chain(model: Path, others: Mapping[str, Path] | None = None, verify: bool = 
 def ancestry(model: Path) -> list[TrainingData]:
     """The training records of a model and of the models it descends from, nearest first.
 
-    Raises UserError when not even one of them was trained by this pipeline's pretraining.
+    Raises UserError when none of them was trained by this pipeline's pretraining.
     """
     found = [record for record in map(training_data, chain(model)) if record]
     if not found:
-        raise UserError(f"{model}: carries no {RECORD}; only models trained by `llm-core pretrain` can be traced")
+        raise UserError(f"{model}: has no {RECORD}; only models trained by `llm-core pretrain` can be traced")
     return found
 
 
 def finetuning_documents(model: Path) -> tuple[Path | None, dict[str, dict[str, list[int]]]]:
-    """The folder of rows a model was finetuned on, and of each document the rows made from it that it saw.
+    """The folder of rows that a model was finetuned on, and for each document the rows made from it that training saw.
 
     Rows are ids, each with the steps (from 1) that saw it, [] if the model does not record them.
 
     (None, {}) for a model that was not finetuned; no documents where its rows came from elsewhere. All training rows
-    count if the model does not record which it saw. Raises UserError if the rows have changed since and
-    DVC's cache has lost them.
+    count if the model does not record which ones training saw. Raises UserError if the rows have changed since and are
+    not in DVC's cache.
     """
     file = model / "metrics.json"
     data = read_json(file).get("data") if file.is_file() else None
@@ -136,7 +136,7 @@ def finetuning_documents(model: Path) -> tuple[Path | None, dict[str, dict[str, 
         raise UserError(f"{model}: its finetuning rows {data['path']} ({data['digest']}) are not here as they were")
     listing = place / DOCUMENTS
     made = read_json(listing)["train"] if listing.is_file() else {}
-    if not isinstance(made, dict):  # a list: before rows named them
+    if not isinstance(made, dict):  # a list: written by versions in which rows named their documents
         return Path(data["path"]), {name: {} for name in made}
     steps = _finetuning_steps(model)
     if steps is None:
@@ -146,7 +146,8 @@ def finetuning_documents(model: Path) -> tuple[Path | None, dict[str, dict[str, 
 
 
 def _finetuning_steps(model: Path) -> dict[str, list[int]] | None:
-    """Of each finetuning row that the model was trained on (id) the steps, from 1; None if it does not record them."""
+    """For each finetuning row (id) that the model was trained on, the steps, from 1; None if it does not record
+    them."""
     if not (model / TRAINED).is_file():
         return None
     steps: dict[str, list[int]] = {}
@@ -171,7 +172,7 @@ def documents(record: TrainingData, start: int = 0, stop: int | None = None) -> 
 
 
 def summary(record: TrainingData, start: int = 0, stop: int | None = None) -> list[str]:
-    """How many documents and tokens of each source the steps saw, as lines for a person."""
+    """Documents and tokens of each source that the steps saw, as lines of text."""
     seen: dict[str, set[str]] = {}
     tokens: Counter[str] = Counter()
     for batch in documents(record, start, stop):
@@ -190,7 +191,7 @@ def summary(record: TrainingData, start: int = 0, stop: int | None = None) -> li
 
 
 def _parent(model: Path) -> tuple[Path, str | None] | None:
-    """The model that a model started from, and its digest, from what pretrain or finetune noted."""
+    """The model that a model started from, and its digest, as pretrain or finetune recorded them."""
     record = training_data(model)
     if record:
         return (record.parent, None) if record.parent else None

@@ -1,10 +1,10 @@
-"""Registered model versions that documents went into, and the tags that say so.
+"""Registered model versions that were trained on given documents, and the tags that record it.
 
 A version in MLflow outlives the folder from which it was registered: its artifacts contain the
 record of its training, from which the steps that saw a document are computed as for a
-model in this folder. The token shards, rows and parents that it names are looked for by
+model in this folder. The token shards, rows and parents that it names are searched for by
 digest: in the working folder, in DVC's cache, among the other versions. Where they are gone
-the answer is "cannot be determined", which an auditor needs to see as well.
+the answer is "cannot be determined", which an auditor needs to know too.
 """
 
 import tempfile
@@ -17,14 +17,13 @@ from llm_core.runtime.digests import short_hash
 from llm_core.tracking.versions import Registry, registered_models
 
 RECORDS = ("training_data.json", "metrics.json", "config.json")
-TAG = "takedown"  # affected or unknown; `takedown.HASH` says for each request how
+TAG = "takedown"  # affected or unknown; for each request, `takedown.HASH` says how
 
 
 def affected(identifiers: set[str]) -> list[dict[str, Any]]:
-    """For each registered version that one of the documents went into: name, version, model, aliases, and how.
+    """For each registered version that was trained on one of the documents: name, version, model, aliases, and how.
 
-    `how` is that of `models.uses`; a version of which it cannot be determined is there with `unknown`. [] without a
-    store.
+    `how` is that of `models.uses`; a version for which it cannot be determined has `unknown`. [] without a store.
     """
     found = []
     with tempfile.TemporaryDirectory(prefix="versions-") as scratch:
@@ -53,7 +52,7 @@ def affected(identifiers: set[str]) -> list[dict[str, Any]]:
 
 
 def tag(versions: Sequence[Mapping[str, Any]], request: Mapping[str, str]) -> None:
-    """Write into the registry that a takedown's request concerns these versions, and how.
+    """Record in the registry that a takedown's request concerns these versions, and how.
 
     Tags remain when tombstones are removed: that a version was trained on a document remains true.
     """

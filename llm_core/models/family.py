@@ -97,6 +97,13 @@ class Family:
     """Whether it has attention, which adds to its operations per token."""
     register: Callable[[], None] = lambda: None
     """Makes its classes known to transformers before a saved model is loaded."""
+    training_inputs: Callable[[Any, Any, list[Any]], Any] | None = None
+    """(settings, rows, a random generator for each row) -> inputs and targets of the network, for an objective of its
+    own; None takes the rule of `objective`, which also says what the network is. The arguments and the result are the
+    classes `Corruption`, `Batch` and `Inputs` of pretraining/objectives.py; held-out loss of a causal network is
+    that of the next token in any case."""
+    own_tokens: tuple[str, ...] = ()
+    """Special tokens of `training_inputs`; their ids are the last of the settings' `marks`."""
 
     @property
     def kind(self) -> Kind:
@@ -107,8 +114,9 @@ class Family:
     def extra_tokens(self) -> list[str]:
         """Special tokens that the objective needs beside the tokenizer's own."""
         if self.objective == "masked":
-            return [MASK_TOKEN]
-        return [f"<extra_id_{number}>" for number in range(SENTINELS)] if self.objective == "span" else []
+            return [MASK_TOKEN, *self.own_tokens]
+        sentinels = [f"<extra_id_{number}>" for number in range(SENTINELS)] if self.objective == "span" else []
+        return [*sentinels, *self.own_tokens]
 
 
 def families() -> dict[str, Family]:

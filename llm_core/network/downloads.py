@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-import fsspec
 import requests
 import urllib3
 
@@ -34,7 +33,7 @@ from llm_core.runtime.digests import file_digest
 from llm_core.runtime.inputs import irregular
 from llm_core.runtime.progress import Task, log, task
 from llm_core.runtime.redaction import redact
-from llm_core.runtime.storage import is_remote, read_json, write_json
+from llm_core.runtime.storage import file_system, is_remote, open_file, read_json, write_json
 
 CHUNK_BYTES = 1 << 18
 MAX_BODY_BYTES = 65 << 20  # of a body that is held in memory
@@ -84,7 +83,7 @@ class Client:
         Raises UserError when the address does not exist or every try has failed.
         """
         if byte_range and not is_web(url):
-            filesystem, path = fsspec.core.url_to_fs(url)
+            filesystem, path = file_system(url)
             try:
                 data: bytes = filesystem.cat_file(path, byte_range[0], sum(byte_range))
             except OSError as error:
@@ -147,7 +146,7 @@ class Client:
             if not self.is_whole(target, sha256):
                 partial = target.with_name(f".{target.name}.partial")
                 try:
-                    with fsspec.open(address, "rb") as source, open(partial, "wb") as sink:
+                    with open_file(address) as source, open(partial, "wb") as sink:
                         while chunk := source.read(CHUNK_BYTES):
                             sink.write(chunk)
                 except (FileNotFoundError, PermissionError, ValueError) as error:

@@ -1,9 +1,10 @@
-"""HTTP sessions that trust what the system trusts, and follow only redirects that may be followed.
+"""HTTP sessions that trust what the system trusts, and ask only what may be asked, after redirects too.
 
 The certificates of the operating system are used beside those of `certifi` (by `truststore`, as pip does): behind a
 company's proxy, whose certificate the system knows, downloads work as installations do.
 """
 
+import socket
 import ssl
 from typing import Any
 from urllib.parse import urljoin
@@ -11,9 +12,12 @@ from urllib.parse import urljoin
 import requests
 import truststore
 from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
 
 from llm_core import __version__
-from llm_core.network.addresses import check_redirect
+from llm_core.network.addresses import check_redirect, checked_numbers
 
 USER_AGENT = f"llm-core/{__version__} (language-model data pipeline; python-requests/{requests.__version__})"
 CERTIFICATE_ADVICE = (
@@ -22,8 +26,55 @@ CERTIFICATE_ADVICE = (
 )
 
 
-class SystemTrust(HTTPAdapter):
-    """An adapter whose connections trust the system's certificates, and those of a bundle that requests names."""
+class _Pinned(HTTPConnection):
+    """A connection to a number that was checked, though certificate and `Host` are those of the name."""
+
+    def _new_conn(self) -> socket.socket:
+        name = self._dns_host
+        try:
+            numbers = checked_numbers(name)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except UnicodeError:
+            raise LocationParseError(f"'{name}', label empty or too long") from None
+        failure: Exception | None = None
+        for number in numbers:
+            try:
+                self._dns_host = number  # what urllib3 connects to
+                return super()._new_conn()
+            except (NewConnectionError, ConnectTimeoutError) as error:
+                failure = error
+            finally:
+                self._dns_host = name
+        raise failure or NewConnectionError(self, f"{name} has no address")
+
+
+class _PinnedSecure(_Pinned, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Pinned
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _PinnedSecure
+
+
+class Checked(HTTPAdapter):
+    """An adapter whose connections go to numbers that were checked (`addresses.checked_numbers`).
+
+    A proxy resolves names by itself, and is one that a person configured: connections to it are urllib3's own.
+    """
+
+    def init_poolmanager(self, *arguments: Any, **settings: Any) -> None:
+        """Create pools of such connections."""
+        super().init_poolmanager(*arguments, **settings)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+
+class SystemTrust(Checked):
+    """The same for https: it trusts the system's certificates, and those of a bundle that requests names."""
 
     def init_poolmanager(self, *arguments: Any, **settings: Any) -> None:
         """Create the pools with a context of the system's."""
@@ -40,6 +91,7 @@ class Session(requests.Session):
     def __init__(self) -> None:
         super().__init__()
         self.headers["User-Agent"] = USER_AGENT
+        self.mount("http://", Checked())
         self.mount("https://", SystemTrust())
 
     def get_redirect_target(self, response: requests.Response) -> str | None:  # type: ignore[override]

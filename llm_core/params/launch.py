@@ -20,9 +20,9 @@ class CleaningLaunch(Section):
     """Where `clean`, `filter` and `extract` run."""
 
     runner: Runner = "local"
-    """Processes of this machine, or tasks of a Ray cluster (`RAY_ADDRESS` names one)."""
+    """Where documents are cleaned: in processes of this machine, or as tasks of the Ray cluster at `RAY_ADDRESS`."""
     workers: int = Field(0, ge=0)
-    """Processes on this machine; 0 for one per core."""
+    """Number of processes on this machine; 0 for one per core."""
 
 
 class DeduplicationLaunch(Section):
@@ -31,7 +31,7 @@ class DeduplicationLaunch(Section):
     runner: Runner = "local"
     """Where signatures are computed: in threads of this machine, or as tasks of a Ray cluster."""
     workers: int = Field(0, ge=0)
-    """Threads that compute signatures; 0 for one per core."""
+    """Number of threads that compute signatures; 0 for one per core."""
     memory_mb: int = Field(1024, ge=16)
     """Memory in MiB for batches and for comparing shingles. The program itself (130 MB) and the longest document are
     not counted."""
@@ -48,13 +48,13 @@ class TrainingLaunch(Section):
     """Which processes train. They share one global batch, so their number does not change what is learned."""
 
     processes: int = Field(1, ge=1)
-    """Processes (ranks) on this host; one per GPU where there are GPUs."""
+    """Number of processes (ranks) on this host; one per GPU where there are GPUs."""
     hostfile: str | None = None
     """For several hosts: a file with lines `HOST slots=N`, which is given to DeepSpeed's launcher."""
     launcher: Literal["deepspeed", "torchrun"] = "deepspeed"
     """The program that starts the processes of one host."""
     threads: int = Field(0, ge=0)
-    """CPU threads per process; 0 divides the cores among the processes."""
+    """Number of CPU threads per process; 0 divides the cores among the processes."""
 
 
 class Launch(Section):

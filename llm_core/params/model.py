@@ -21,13 +21,13 @@ class RopeScaling(Section):
     rope_type: Literal["default", "linear", "dynamic", "yarn", "llama3"] = "default"
     """The rule, by its name in transformers."""
     factor: float = Field(1.0, ge=1)
-    """Stretched length over original length."""
+    """Ratio of the stretched length to the original length."""
     original_max_position_embeddings: int | None = None
-    """Positions before stretching; needed by dynamic, yarn and llama3."""
+    """Number of positions before stretching; needed by dynamic, yarn and llama3."""
     low_freq_factor: float = 1.0
-    """llama3: wavelengths above original / this are divided by `factor`."""
+    """llama3: wavelengths above original_max_position_embeddings / low_freq_factor are divided by `factor`."""
     high_freq_factor: float = 4.0
-    """llama3: wavelengths below original / this are left alone."""
+    """llama3: wavelengths below original_max_position_embeddings / high_freq_factor stay as they are."""
 
 
 class Model(Section):
@@ -37,32 +37,34 @@ class Model(Section):
     """Architecture: causal (llama, gpt2, gptj, bloom, opt, lstm), masked (bert), encoder-decoder (t5), or a plugin's
     (entry points of the group llm_core.model_families)."""
     scale: int = Field(4, ge=1, le=128)
-    """The one dial: depth. Width, heads, batch, learning rate and horizon follow where they are null."""
+    """Depth, from which width, heads, batch size, learning rate and number of steps follow where they are null."""
     layers: int | None = Field(None, ge=1)
-    """Blocks; of each of encoder and decoder in t5."""
+    """Number of blocks; in t5, of the encoder and of the decoder each."""
     width: int | None = Field(None, ge=8)
     """Width of the residual stream (d_model)."""
     heads: int | None = Field(None, ge=1)
-    """Attention heads; width must be a multiple."""
+    """Number of attention heads; width must be a multiple of it."""
     key_value_heads: int | None = Field(None, ge=1)
-    """Grouped-query attention (llama): heads must be a multiple; null for one a head."""
+    """Number of key-value heads for grouped-query attention (llama); heads must be a multiple of it. null gives each
+    head its own."""
     feed_forward: int | None = Field(None, ge=8)
     """Width of the feed-forward layer."""
     tie_embeddings: bool = True
-    """Whether the head is the token embedding transposed."""
+    """Whether the output head shares the weights of the token embedding."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of activations dropped in training; 0 for a corpus seen about once."""
+    """Probability that an activation is dropped in training; 0 for a corpus that is seen about once."""
     positions: int | None = Field(None, ge=8)
-    """Longest context the model has positions for; null for pretraining.sequence_length."""
+    """Maximum context length in tokens; null takes pretraining.sequence_length."""
     rope_theta: float = Field(10_000.0, gt=0)
     """Base of the rotary wavelengths (llama, gptj)."""
     rope_scaling: RopeScaling = RopeScaling()
     """Rotary positions for longer contexts (llama)."""
     sliding_window: int | None = Field(None, ge=1)
-    """Attend to this many last tokens only (llama; exported as the same architecture under its name Mistral)."""
+    """Number of preceding tokens that a token attends to (llama, which is then exported as Mistral, the same
+    architecture); null for all."""
     attention: Literal["auto", "sdpa", "blocked", "eager", "flash_attention_2", "flex_attention"] = "auto"
     """Attention kernel. blocked: ours for CPUs, 2.5 times as fast as sdpa in bf16 there; auto picks it on a CPU for
-    sequences up to 4,096 tokens, else sdpa. The last two want a GPU."""
+    sequences up to 4,096 tokens, else sdpa. The last two need a GPU."""
 
     @field_validator("family")
     @classmethod

@@ -17,8 +17,8 @@ class OpenModel(Section):
     from_: str = Field(alias="from", min_length=1)
     """A folder, or the model's name on the hub, such as `Qwen/Qwen3-0.6B`."""
     revision: str | None = Field(None, pattern="^[0-9a-f]{40}$")
-    """The commit of a hub model, all 40 digits (on the hub: Files, History). A branch would change the model under
-    your feet, so a hub model without a commit is refused with the present one in the message."""
+    """The commit of a hub model, all 40 digits (on the hub: Files, History). A branch would change the model
+    without notice, so a hub model without a commit is refused with the present one in the message."""
 
 
 def check_names(models: dict[str, OpenModel]) -> None:

@@ -11,7 +11,7 @@ class Optimizer(Section):
     """The optimizer and its schedule."""
 
     name: Literal["adamw", "muon"] = "adamw"
-    """muon: orthogonalised momentum for the blocks' matrices, AdamW for everything else."""
+    """The optimizer. muon: orthogonalised momentum for the blocks' matrices, AdamW for everything else."""
     learning_rate: float | None = Field(None, gt=0)
     """Peak learning rate of AdamW; null to derive it from model.scale."""
     muon_learning_rate: float = Field(0.02, gt=0)
@@ -25,13 +25,14 @@ class Optimizer(Section):
     weight_decay: float = Field(0.1, ge=0)
     """Decoupled weight decay of matrices; vectors (norms, biases) are not decayed."""
     clip: float = Field(1.0, ge=0)
-    """Largest norm of the whole gradient; 0 for no clipping. Not under muon, whose updates have a fixed size."""
+    """Maximum norm of the gradient of all weights; a larger one is scaled down to it; 0 for no clipping. Muon ignores
+    it, because its updates have a fixed size."""
     schedule: Literal["cosine", "wsd", "linear"] = "cosine"
-    """After warm-up: cosine, linear, or constant with a linear decay at the end (warmup-stable-decay)."""
+    """Learning rate after the warm-up: cosine, linear, or wsd (warmup-stable-decay: constant, then a linear decay)."""
     warmup_steps: int = Field(20, ge=0)
-    """Steps of linear warm-up."""
+    """Number of steps in which the learning rate rises linearly."""
     decay_share: float = Field(0.2, gt=0, le=1)
-    """wsd: share of the steps that the final decay takes."""
+    """Share of the steps that the final decay of the schedule wsd takes."""
     final_share: float = Field(0.1, ge=0, le=1)
     """Learning rate at the end, as a share of the peak."""
 
@@ -50,17 +51,17 @@ class Pretraining(Section):
     """Knobs of pretraining."""
 
     version: int = 1
-    """Raised by hand when the code changes what is computed: the stage depends on this, not on its code."""
+    """Raise it when the code changes what training computes; the stage depends on this number, not on the code."""
     steps: int | None = Field(None, ge=1)
-    """Optimizer steps; null to derive them from model.scale (20 tokens a parameter)."""
+    """Number of optimizer steps; null derives it from model.scale (20 tokens per parameter)."""
     sequence_length: int = Field(512, ge=8)
-    """Tokens in a training sequence."""
+    """Length of a training sequence in tokens."""
     batch_tokens: int | None = Field(None, ge=8)
-    """Tokens in a step over all processes, padding included; null to derive it from model.scale."""
+    """Number of tokens in a step over all processes, padding included; null derives it from model.scale."""
     micro_batch: int = Field(8, ge=1)
-    """Sequences a process passes through the model at once, at most; the rest of a step is accumulated."""
+    """Maximum number of sequences in one forward pass of a process; a step accumulates several passes."""
     packing: Literal["best_fit", "concatenate"] = "best_fit"
-    """How documents share sequences: cut as little as possible, or end to end."""
+    """How documents share sequences: best_fit cuts as few as possible, concatenate puts them end to end."""
     mixture: Mixture | None = None
     """Shares of the sources in the training tokens; null reads every document once an epoch."""
     document_mask: bool = False
@@ -69,46 +70,46 @@ class Pretraining(Section):
     z_loss: float = Field(0.0, ge=0)
     """Weight of (log of the softmax's normaliser) squared, which keeps logits from drifting (PaLM: 1e-4)."""
     spike_sigma: float = Field(6.0, ge=0)
-    """Skip a step whose loss exceeds the running mean by so many standard deviations; 0 never skips."""
+    """Skip a step whose loss exceeds the running mean by more than this many standard deviations; 0 never skips."""
     mask_share: float = Field(0.15, gt=0, lt=1)
-    """Share of tokens predicted by masked and span-corruption objectives."""
+    """Share of the tokens that the masked (bert) and span-corruption (t5) objectives predict."""
     span_length: float = Field(3.0, ge=1)
-    """Mean length of a corrupted span (t5)."""
+    """Mean length of a corrupted span in tokens (t5)."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: bf16 where the processor multiplies it in hardware, else fp32. bf16 is autocast: weights stay fp32."""
     loss_chunk: int = Field(512, ge=0)
-    """Tokens whose logits exist at a time, in head and loss; 0 makes all logits at once."""
+    """Number of tokens whose logits are held in memory at a time; 0 computes all logits at once."""
     compile: bool = False
     """Compile the blocks with torch.compile; pays off in long runs (docs/explanation/pretraining.md)."""
     profile_steps: tuple[int, int] | None = None
     """Record these steps (first and last, from 1) with torch's profiler, into .scratch/profiles."""
     zero_stage: int = Field(1, ge=0, le=3)
-    """DeepSpeed ZeRO: 0 nothing is partitioned, 1 optimizer states, 2 also gradients, 3 also weights."""
+    """DeepSpeed ZeRO stage: 0 partitions nothing, 1 the optimizer states, 2 also gradients, 3 also weights."""
     offload: Literal["none", "optimizer", "optimizer+weights"] = "none"
     """What ZeRO keeps in host memory (GPU training; weights only with stage 3)."""
     activation_checkpointing: bool = False
     """Keep only the blocks' inputs and recompute the rest: less memory, a third more time."""
     checkpoint_every: int = Field(50, ge=1)
-    """Steps between checkpoints (in .scratch, not a stage output)."""
+    """Number of steps between checkpoints (in .scratch, not a stage output)."""
     checkpoints_kept: int = Field(2, ge=1)
-    """Newest checkpoints that are kept."""
+    """Number of the newest checkpoints that are kept."""
     evaluate_every: int = Field(100, ge=1)
-    """Steps between measurements of held-out bits per byte."""
+    """Number of steps between measurements of held-out bits per byte."""
     evaluate_tokens: int = Field(20_000, ge=1)
-    """Held-out tokens of each source for them; the last measurement reads `evaluate_tokens_final`."""
+    """Number of held-out tokens of each source for a measurement during training."""
     evaluate_tokens_final: int = Field(100_000, ge=1)
-    """Held-out tokens of each source for the figures in metrics.json."""
+    """Number of held-out tokens of each source for the last measurement, which gives the figures in metrics.json."""
     log_every: int = Field(10, ge=1)
-    """Steps between rows of the training log."""
+    """Number of steps between rows of the training log."""
     sample_every: int = Field(100, ge=0)
-    """Steps between generated samples in the log; 0 for none."""
+    """Number of steps between generated samples in the log; 0 for none."""
     sample_prompts: tuple[str, ...] = ("The",)
-    """What the samples continue."""
+    """Beginnings of texts that the samples continue."""
     sample_tokens: int = Field(40, ge=1)
-    """Tokens of a sample."""
+    """Length of a sample in tokens."""
     parent: str | None = None
     """A model folder, or the name of an open model, whose weights training starts from (continued pretraining). The
     architecture is the parent's, so leave `model` out; null for random weights."""
     grow_vocabulary: bool = False
-    """Whether the parent gets embeddings for tokens that the tokenizer has and it has not (tokenizer.add_tokens); each
-    new row is the mean of the old ones."""
+    """Whether the parent gets embeddings for tokens that only the tokenizer has (tokenizer.add_tokens); each new row is
+    the mean of the old ones."""

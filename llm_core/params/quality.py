@@ -29,6 +29,7 @@ class Rule(Section):
     """Reason in the ledger -> field with the threshold behind it."""
 
     rule: str
+    """Name of the rule."""
     language: str | None = "en"
     """Language that the rule's thresholds and word lists are made for; null for any. Documents in other languages are
     treated as `cleaning.other_languages` says."""

@@ -13,43 +13,44 @@ class Retrieval(Section):
     passage_words: int = Field(120, ge=16)
     """Length of a passage in words; a dense model of 256 tokens reads about 180."""
     overlap_words: int = Field(20, ge=0)
-    """Words that a passage shares with the one before, so that no sentence is cut for good."""
+    """Number of words that a passage shares with the one before, so that fewer sentences are cut."""
     encoder: str = "packaged"
     """Sentence-embedding model: `packaged` (all-MiniLM-L6-v2 from PyPI), `none`, or a model folder (mean-pooled)."""
     k1: float = Field(1.5, gt=0)
-    """BM25: how soon repeating a word stops to count."""
+    """BM25: saturation of a word's frequency; with a larger value more repetitions count."""
     b: float = Field(0.75, ge=0, le=1)
-    """BM25: how much long passages are held back."""
+    """BM25: strength of the normalisation by passage length; 0 for none."""
     fusion_k: int = Field(60, ge=1)
-    """Reciprocal rank fusion's constant (Cormack et al. 2009)."""
+    """Constant k of reciprocal rank fusion (Cormack et al. 2009)."""
     candidates: int = Field(100, ge=1)
-    """Passages that each of BM25 and dense search hands to the fusion."""
+    """Number of passages that BM25 and dense search each pass to the fusion."""
     top: int = Field(5, ge=1)
-    """Passages that an answer is built from."""
+    """Number of passages that an answer is built from."""
     evidence: int = Field(4, ge=0)
-    """Lines of those passages, nearest to the question, that the model is shown; 0 shows the passages whole."""
+    """Number of lines of the found passages, the nearest to the question, that the model reads; 0 gives it the whole
+    passages."""
     relevance: float = Field(0.35, ge=-1, le=1)
-    """Below this cosine similarity of the best passage `ask` refuses to answer."""
+    """Minimum cosine similarity of the best passage to the question; below it `ask` refuses to answer."""
     prompt_tokens: int = Field(384, ge=32)
-    """Most tokens of question and passages that the model is shown."""
+    """Maximum number of tokens of question and passages that the model reads."""
     answer_tokens: int = Field(48, ge=1)
-    """Most tokens of an answer."""
+    """Maximum length of an answer in tokens."""
     pairs: int = Field(20_000, ge=1)
-    """`encoder-data`: lines of passages that become pairs, on each side."""
+    """`encoder-data`: maximum number of lines of passages that become pairs, on each side of the split."""
 
 
 class Agent(Section):
-    """What a run of the agent may use."""
+    """Limits of a run of the agent."""
 
     steps: int = Field(6, ge=1)
-    """Times the model is asked."""
+    """Maximum number of times that the model is asked."""
     seconds: float = Field(120.0, gt=0)
-    """Wall time of a run."""
+    """Maximum wall time of a run in seconds."""
     tokens: int = Field(20_000, ge=1)
-    """Tokens read and written over a run."""
+    """Maximum number of tokens read and written in a run."""
     tool_calls: int = Field(6, ge=0)
-    """Tools called in a run."""
+    """Maximum number of tool calls in a run."""
     answer_tokens: int = Field(96, ge=8)
-    """Most tokens the model writes in a step."""
+    """Maximum number of tokens that the model writes in a step."""
     passages: int = Field(2, ge=1)
-    """Passages that a search quotes."""
+    """Number of passages that a search quotes."""

@@ -13,7 +13,7 @@ class Rung(Section):
     """One small training of the ladder."""
 
     tokens: int = Field(ge=1)
-    """Training tokens; rounded to whole steps."""
+    """Number of training tokens; rounded to whole steps."""
     model: Annotated[dict[str, Any], overrides_of(Model)] = Field(default_factory=dict)
     """Overrides of the section `model`, e.g. {layers: 2, width: 64}."""
 
@@ -26,13 +26,13 @@ class Scaling(Section):
     pretraining: Annotated[dict[str, Any], overrides_of(Pretraining)] = Field(default_factory=dict)
     """Overrides of the section `pretraining` for every rung, e.g. {batch_tokens: 4096}."""
     check: str | None = None
-    """A rung to predict from all the others, to see what the laws are worth; null for the one of most compute."""
+    """A rung that is predicted from all the others, as a test of the laws; null takes the one of most compute."""
     compute_budget: float = Field(1e15, gt=0)
-    """FLOP (6 x parameters x tokens) to recommend a size and an amount of data for."""
+    """Compute in FLOP (6 x parameters x tokens) for which a size and an amount of data are recommended."""
     bootstrap: int = Field(200, ge=10)
-    """Resamples of the rungs behind each interval."""
+    """Number of bootstrap resamples of the rungs for each interval."""
     confidence: float = Field(0.9, gt=0, lt=1)
-    """Share of the resamples that an interval holds."""
+    """Confidence level of the intervals."""
 
     @model_validator(mode="after")
     def _checked_rung_is_there(self) -> Self:

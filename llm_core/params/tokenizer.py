@@ -20,7 +20,7 @@ class Tokenizer(Section):
     """Special tokens to add to a tokenizer that is taken; `pretraining.grow_vocabulary` gives them embeddings."""
 
     vocab_size: int = Field(4096, ge=262)
-    """Tokens in all: 6 special ones, the 256 bytes, and merges; up to 65,536 the shards take 2 bytes a token."""
+    """Number of tokens: 6 special ones, the 256 bytes, and merges; up to 65,536 the shards take 2 bytes a token."""
     digits: Literal[1, 2, 3] = 3
     """Maximum number of digits in one token: 3 as in GPT-4, 1 for arithmetic digit by digit (LLaMA)."""
     whitespace: Literal["runs", "single"] = "runs"

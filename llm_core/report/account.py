@@ -1,4 +1,4 @@
-"""The report's last parts: time, energy and money; versions and hashes; licences; known limits."""
+"""The report's last sections: time, energy and money; versions and hashes; licences; known limits."""
 
 import importlib.metadata
 from collections.abc import Iterator, Mapping
@@ -83,7 +83,7 @@ def versions(data: Path) -> Iterator[Block]:
 
 
 def licences(data: Path, params: Params) -> Iterator[Block]:
-    """One row a use, licence and origin."""
+    """One row for each use, licence and origin."""
     entries = [
         ("training text", source.license or "each document's own", source.kind, name)
         for name, source in params.sources.items()
@@ -106,7 +106,7 @@ def licences(data: Path, params: Params) -> Iterator[Block]:
 
 
 def limits(data: Path, evaluations: Mapping[str, Any], params: Params) -> Iterator[str]:
-    """What a reader must not conclude."""
+    """Limits of what the report shows."""
     for stage in ("split", "tokens", "models/base", "evaluation"):
         if not (data / stage).exists():
             yield f"{data / stage} is missing, so its sections are left out."

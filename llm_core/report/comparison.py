@@ -1,8 +1,8 @@
 """`compare`: two evaluations, or two groups of them, on the items that all have, paired, with intervals.
 
 A group is one recipe trained with several seeds. Its values are averaged item by item, and the spread
-between seeds (Welch's t on the groups' seed means) is added to the interval over items: otherwise a difference may be
-due to the luck of one training.
+between seeds (Welch's t on the groups' seed means) is added to the interval over items, because one training may be
+better by chance.
 """
 
 import math
@@ -68,7 +68,7 @@ def compare(first: Sequence[Path], second: Sequence[Path], gate: Gate, seed: int
 
 
 def difference_blocks(before: Results, after: Results, gate: Gate, seed: int) -> Iterator[Block]:
-    """Table and plot of the paired differences of all metrics that both have. UserError where there is none."""
+    """Table and plot of the paired differences of all metrics that both have. Raises UserError where there is none."""
     rows, marks = [], []
     for metric in comparable(before, after):
         try:
@@ -89,18 +89,19 @@ def difference_blocks(before: Results, after: Results, gate: Gate, seed: int) ->
         )
         marks.append((metric, found.difference, found.low, found.high, 0.0))
     if not rows:
-        raise UserError("no items in common, nothing can be compared")
+        raise UserError("no items in common, so nothing can be compared")
     yield Block("table", rows)
     yield Block("figure", interval_plot(marks, "improvement"), "Improvement and its interval; the tick is zero.")
 
 
 def verdict(low: float, high: float) -> str:
-    """What an interval of an improvement says."""
+    """The verdict that an interval of an improvement supports."""
     return "better" if low > 0 else "worse" if high < 0 else "not distinguishable"
 
 
 def seed_rows(before: list[Results], after: list[Results], gate: Gate, seed: int) -> list[dict[str, Any]]:
-    """One row a metric: the improvement, its spread between seeds, and an interval that covers items and seeds."""
+    """One row for each metric: the improvement, its spread between seeds, and an interval that covers items and
+    seeds."""
     rows = []
     old, new = average(before), average(after)
     for metric in comparable(old, new):
@@ -126,7 +127,7 @@ def with_seeds(
 ) -> tuple[float, float]:
     """Interval of a difference of two recipes: Welch's for the seeds, widened by the error over items.
 
-    `theirs` and `ours` contain one value for each training, at least two. The two errors are independent and add in
+    `theirs` and `ours` contain one value for each training, two or more. The two errors are independent and add in
     squares; the degrees of freedom are those of Welch and Satterthwaite, the items' part counted as known.
     """
     parts = [variance(group) / len(group) for group in (theirs, ours)]

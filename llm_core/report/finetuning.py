@@ -1,4 +1,4 @@
-"""The report's part about finetuned models: each beside its start, in figures, pictures and answers.
+"""The report's section about finetuned models: each compared with its parent, in figures, plots and answers.
 
 Reads what `finetune` leaves in a model's folder: metrics.json, training_log.jsonl, samples.json and, of a classifier,
 confusion.csv and reliability.csv.
@@ -19,7 +19,7 @@ from llm_core.runtime.storage import read_json
 from llm_core.training.finetuning.method import Method
 from llm_core.training.finetuning.registry import methods
 
-LABELS = 12  # a confusion matrix wider than this is no longer read
+LABELS = 12  # a wider confusion matrix is not readable
 SAMPLES = 6
 DECIMAL = re.compile(r"\d+\.\d+")
 
@@ -51,7 +51,9 @@ def _model(folder: Path, metrics: Row) -> Iterator[Block]:
     changes = list(_changes(metrics, method))
     if changes:
         yield Block("table", changes)
-        yield Block("note", "p: one-sided sign test over the same test items, that the rise is chance.")
+        yield Block(
+            "note", "p: one-sided sign test over the same test items, for the hypothesis that the rise is chance."
+        )
     yield from _per_label(folder)
     yield from _classifier(folder)
     log = folder / "training_log.jsonl"
@@ -83,7 +85,7 @@ def _before_after(metrics: Row, method: Method | None) -> Iterator[Row]:
         yield {"figure": _title(method, name), "before": None, "after": None, "baseline": _figure(value)}
     for name in ("temperature", "calibration_error"):
         value = metrics.get(name)
-        if isinstance(value, dict):  # as the softmax says, and after the temperature
+        if isinstance(value, dict):  # of the softmax, and after temperature scaling
             yield {
                 "figure": _title(method, name) + ", raw and calibrated",
                 "before": _figure(value["raw"]),
@@ -210,7 +212,7 @@ def _figure(value: Any) -> str | None:
 
 
 def _with_error(value: float | None, error: float | None, form: str) -> str:
-    """`0.2500 ± 0.0100`; values without spread have no error to show."""
+    """`0.2500 ± 0.0100`; values without spread have no error."""
     if value is None or not math.isfinite(value):
         return "no number"
     return f"{value:{form}}" + (f"\u00a0±\u00a0{error:.4f}" if error else " (no spread)")

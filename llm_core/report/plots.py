@@ -1,6 +1,6 @@
 """Plots as inline SVG: lines over steps, scores with their intervals, maps of words.
 
-No library, no network, any colour scheme.
+They need no library and no network, and suit light and dark colour schemes.
 """
 
 import html
@@ -15,7 +15,8 @@ MOST_POINTS = 400
 
 
 def line_plot(curves: Mapping[str, Sequence[tuple[float, float | None]]], x_label: str, y_label: str) -> str:
-    """Lines with a key above; series beyond the number of colours are dashed. Points without a number are left out."""
+    """Lines with a legend above; series beyond the number of colours are dashed. Points without a number are left
+    out."""
     drawn = {name: [(x, y) for x, y in points if y is not None and _finite(x, y)] for name, points in curves.items()}
     series = {name: _thin(points) for name, points in drawn.items() if points}
     if not series:
@@ -61,7 +62,7 @@ def interval_plot(
 ) -> str:
     """One line for each score: (name, value, low, high, mark); the mark (for example chance) is a hollow tick.
 
-    A score whose value is no finite number is left out; one without an interval is a dot alone.
+    A score whose value is not a finite number is left out; one without an interval is a dot.
     """
     rows = []
     for name, value, low_end, high_end, mark in scores:
@@ -133,7 +134,7 @@ def word_map(places: Sequence[Mapping[str, Any]]) -> str:
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Round values that span low to high.
+    """Round values from low to high, for an axis.
 
     >>> ticks(0.1, 0.9)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]

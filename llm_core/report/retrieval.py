@@ -1,6 +1,6 @@
-"""The report's part about word vectors, search, and answers from what search finds.
+"""The report's section about word vectors, search, and answers from search results.
 
-Reads what `word2vec` and `evaluate-retrieval` leave in the data folder; both are off the default path.
+Reads the outputs of `word2vec` and `evaluate-retrieval` in the data folder; both are off the default path.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from llm_core.formats.pages import Block, Row, number, score_text
 from llm_core.report.plots import word_map
 from llm_core.runtime.storage import read_json
 
-NEAR = 5  # neighbours shown of a word
+NEAR = 5  # maximum neighbours shown for a word
 METHODS = ("bm25", "dense", "hybrid")
 
 
@@ -52,7 +52,8 @@ def _worth(algorithm: str, metrics: Row) -> Row:
 
 
 def searched(data: Path) -> Iterator[Block]:
-    """Scores of each way to search, and of answers with it and without: a table for each measurement below `data`."""
+    """Scores of each search method, and of answers with and without search: a table for each measurement below
+    `data`."""
     measured = {file.parent.name: read_json(file) for file in sorted(data.glob("*/metrics.json"))}
     measured = {name: metrics for name, metrics in measured.items() if "search" in metrics}
     if measured:

@@ -1,4 +1,4 @@
-"""The report's parts about scores: in short, each model's, against the previous champion, and samples.
+"""The report's sections about scores: a summary, each model's scores, the previous champion, and samples.
 
 Every score has its interval. Scores are read from the evaluations' files; the only thing computed here is paired
 differences, by the gate's own function.
@@ -102,7 +102,7 @@ def scores(evaluations: Evaluations) -> Iterator[Block]:
 
 
 def against_champion(data: Path, evaluations: Evaluations, params: Params) -> Iterator[Block]:
-    """Each evaluated model beside the champion before it, on the same items, and what its gate says."""
+    """Each evaluated model compared with the previous champion on the same items, and its gate's decision."""
     if not evaluations:
         return
     yield Block("heading", "Against the previous champion")
@@ -228,9 +228,9 @@ def _above_chance(task: str, score: Row) -> bool:
 
 
 def _bound(task: str, score: Row, side: str) -> float | None:
-    """An end of the first metric's interval; None where the score is not a finite number."""
+    """An end of the first metric's interval; None where the score is no finite number."""
     metric = main_metric(task, score)
     bound = score.get(f"{metric}_{side}")
-    if bound is None and score[metric] is not None:  # an evaluation older than intervals
+    if bound is None and score[metric] is not None:  # an evaluation from before scores had intervals
         bound = score[metric] + (1.96 if side == "high" else -1.96) * (score.get(f"{metric}_stderr") or 0)
     return None if bound is None else float(bound)

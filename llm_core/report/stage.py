@@ -1,8 +1,8 @@
-"""`report`: one page about a run, from what the stages left in the data folder.
+"""`report`: one page about a run, from the outputs of the stages in the data folder.
 
 It reads each stage's metrics.json, the training log, the evaluations, dvc.lock (a plain YAML
 file) and the run log of times. A stage that has not run has no section and is named
-among the limits: the page never guesses. No stage reads the page, so it may show times.
+among the limits. No stage reads the page, so it may show times.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from llm_core.runtime.storage import output_folder, read_json
 from llm_core.tracking import runs
 from llm_core.training.finetuning.registry import methods
 
-EXCERPT = 300  # characters of a sampled drop
+EXCERPT = 300  # characters shown of a sampled drop
 
 
 def write_report(data: Path, out: Path, params: Params) -> list[Block]:
@@ -34,7 +34,7 @@ def write_report(data: Path, out: Path, params: Params) -> list[Block]:
 
 
 def report(data: Path, params: Params) -> Iterator[Block]:
-    """The page, top to bottom."""
+    """The page's blocks, from top to bottom."""
     evaluations, models = _evaluations(data), _models(data)
     commit = runs.git_tags()
     yield Block("title", "Report card: from text to an evaluated model")
@@ -61,7 +61,7 @@ def report(data: Path, params: Params) -> Iterator[Block]:
 
 
 def facts(data: Path) -> list[tuple[str, Any]]:
-    """The run's figures that are asked for first, as (name, value)."""
+    """The run's main figures, as (name, value)."""
     return list(_facts(data, _evaluations(data), _models(data)))
 
 
@@ -174,7 +174,7 @@ def _training(data: Path, models: dict[str, Any]) -> Iterator[Block]:
 
 
 def _loss_unit(method: str | None) -> str:
-    """Unit of a training loss: what the finetuning method says; nats per token of a pretrained model."""
+    """Unit of a training loss: the finetuning method's; nats per token for a pretrained model."""
     known = methods().get(method) if method else None
     unit = known.loss if known else "" if method else "nats per token"
     return f", {unit}" if unit else ""

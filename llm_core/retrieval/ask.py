@@ -1,9 +1,9 @@
-"""Answers with citations: find passages, show the model their best lines, say where each came from.
+"""Answers with citations: find passages, give the model their best lines, name the source of each.
 
-A small model cannot use whole passages, so it is shown the lines (or sentences) that
-are nearest to the question; `retrieval.evidence: 0` shows passages whole, for large models.
-An answer cites the passages whose shown lines hold its words; where none does, it says so:
-such an answer comes from the model's weights, not from the corpus.
+A small model cannot use whole passages, so it reads the lines (or sentences) that
+are nearest to the question; with `retrieval.evidence: 0` it reads whole passages, for large models.
+An answer cites the passages whose lines contain its words; if there are none, it is marked as unsupported,
+because it comes from the model's weights and not from the corpus.
 """
 
 import re
@@ -22,7 +22,7 @@ REFUSAL = "No passage of the corpus is close enough to this question to answer i
 
 @dataclass(frozen=True)
 class Evidence:
-    """A line that the model is shown."""
+    """A line that the model reads."""
 
     text: str
     passage: int
@@ -31,12 +31,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Answer:
-    """What `ask` gives back."""
+    """The result of `ask`."""
 
     text: str
     refused: bool
     supported: bool
-    """whether a shown line holds the answer's words"""
+    """whether one of the lines contains the answer's words"""
     citations: list[dict[str, Any]]
     """rows of passages (`passages.SCHEMA`): those that support the answer, else all shown"""
     similarity: float | None
@@ -65,9 +65,9 @@ class Asker:
 
 
 def evidence(search: Search, question: str, passages: list[int], count: int) -> list[Evidence]:
-    """The lines of the passages that are shown, best first; a line of two passages counts for the better one.
+    """The lines that the model reads, best first; a line of two passages counts for the better one.
 
-    At most `count` lines; 0 gives whole passages.
+    Maximum `count` lines; 0 gives whole passages.
     """
     rows = [(number, search.index.passage(number)) for number in passages]
     if not count:

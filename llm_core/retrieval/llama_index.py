@@ -21,7 +21,7 @@ from llm_core.retrieval.search import Method, Search
 
 
 class CorpusRetriever(BaseRetriever):
-    """The `top` best passages as nodes; their metadata say from which document and where in it."""
+    """The best `top` passages as nodes; their metadata name the document and the place in it."""
 
     def __init__(self, search: Search, top: int = 5, method: Method | None = None) -> None:
         self._search, self._top, self._method = search, top, method
@@ -39,9 +39,9 @@ class CorpusRetriever(BaseRetriever):
 
 
 class LocalModel(CustomLLM):
-    """A model of a folder; greedy, so that the same prompt gives the same words.
+    """A model of a folder; decoding is greedy, so that the same prompt gives the same words.
 
-    A prompt longer than the model's context raises UserError: nothing is cut silently.
+    A prompt longer than the model's context raises UserError: no prompt is cut silently.
     """
 
     _reader: Reader = PrivateAttr()
@@ -74,7 +74,7 @@ class LocalModel(CustomLLM):
 
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
-        """The same in one piece: a greedy answer of a few tokens does not need a thread."""
+        """The continuation in one piece, because a greedy answer of a few tokens needs no thread."""
         whole = self.complete(prompt, formatted=formatted)
         yield CompletionResponse(text=whole.text, delta=whole.text)
 

@@ -1,8 +1,8 @@
-"""What retrieval is worth: recall, reciprocal rank and nDCG of each way to search, and answers with and without.
+"""Measures of retrieval: recall, reciprocal rank and nDCG of each search method, and answers with and without it.
 
 Relevance is binary. Recall@k is the share of questions with a relevant passage among the first
-k (success@k, as in DPR, Karpukhin et al. 2020); MRR and nDCG look at the first 10 and know one
-relevant document a question. Differences are paired on the questions, with bootstrap intervals.
+k (success@k, as in DPR, Karpukhin et al. 2020); MRR and nDCG use the first 10 and assume one
+relevant document per question. Differences are paired on the questions, with bootstrap intervals.
 """
 
 import math
@@ -24,7 +24,8 @@ RANKED = 10
 
 
 def measure_search(index: Index, questions: list[Question], params: Retrieval, seed: int) -> dict[str, Any]:
-    """Scores of every method that the index allows, each with its standard error, and hybrid against its parts."""
+    """Scores of every method that the index allows, each with its standard error, and the differences between hybrid
+    search and its parts."""
     methods: list[Method] = [method for method in METHODS if method == "bm25" or index.vectors is not None]
     search = Search(index, params)
     search.prepare([question.text for question in questions])

@@ -1,8 +1,8 @@
 """Pairs of a query and its passage, on which `finetune contrastive` trains an encoder for search.
 
 Two kinds. The inverse cloze task (Lee et al., arXiv:1906.00300) needs only text: a line of a passage is the query, and
-the passage without it the answer. One line in CLOZE stays in its passage, so common words count too. Questions whose
-answers and documents are known (rows of `finetune-data instruction`) ask for the passage that holds the answer.
+the passage without it the answer. One line in CLOZE stays in its passage, so that common words count too. Questions
+whose answers and documents are known (rows of `finetune-data instruction`) ask for the passage that holds the answer.
 Passages are cut and titled as the index does it.
 
 The sides are separated by document: those that `split` held out of pretraining are for testing; those of a question are
@@ -33,13 +33,13 @@ from llm_core.training.finetuning.rows import SIDES
 
 Row = dict[str, Any]
 CLOZE = 10
-LEAST_WORDS = 4  # of a query that is a line
+LEAST_WORDS = 4  # minimum words of a query that is a line
 
 
 def build_pairs(split: Path, questions: dict[str, list[Row]], params: Params) -> dict[str, list[Row]]:
     """Side -> rows `id, kind, query, passage, documents` of the documents in `split` (`train`, `heldout`).
 
-    At most `retrieval.pairs` pairs of lines for each side, drawn by a hash, so memory does not grow with the corpus.
+    Maximum `retrieval.pairs` pairs of lines for each side, drawn by a hash, so memory does not grow with the corpus.
     """
     asked: dict[str, list[tuple[str, Row]]] = {}  # id of a document -> (side, question) about it
     for side, rows in questions.items():
@@ -86,7 +86,7 @@ def _documents(split: Path, params: Params) -> Iterator[tuple[str, list[Row]]]:
 
 
 def _of_sources(batches: Iterable[pa.RecordBatch], sources: list[str], seen: set[str]) -> Iterator[pa.RecordBatch]:
-    """The rows of `sources`; the names of all sources that were met are added to `seen`."""
+    """The rows of `sources`; the names of all sources in the batches are added to `seen`."""
     chosen = pa.array(sources, pa.string())
     for batch in batches:
         seen.update(pc.unique(batch["source"]).to_pylist())
@@ -94,7 +94,8 @@ def _of_sources(batches: Iterable[pa.RecordBatch], sources: list[str], seen: set
 
 
 def _answering(question: Row, document: list[Row]) -> list[Row]:
-    """The pair of a question and the first passage that holds its answer, after its field's name where it has one."""
+    """The pair of a question and the first passage that contains its answer, after its field's name where it has
+    one."""
     answer = question.get("answer", "")
     holding = [row for row in document if holds(row["text"], answer)]
     named = [row for row in holding if question.get("field", "") in row["text"]]

@@ -1,9 +1,9 @@
-"""Documents cut into passages, each of which knows its place in its document.
+"""Documents cut into passages, each with its place in its document.
 
 A passage is a run of words with an overlap; cuts fall between words (as `kernels/words.py` has them), and
 the text between `start` and `stop` is the document's own, so that a citation can be checked
-letter by letter. The title of the document, where it has one, is indexed with the passage
-(the title says what "its population" refers to).
+character by character. The title of the document, where it has one, is indexed with the passage
+(the title explains what "its population" refers to).
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ from llm_core.runtime.digests import short_hash
 MAX_PAGE = 1 << 31
 SCHEMA = pa.schema(
     [
-        pa.field("id", pa.string(), nullable=False),  # of the passage: document id and number
+        pa.field("id", pa.string(), nullable=False),  # id of the passage: document id and number
         pa.field("document_id", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("url", pa.string()),
@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
         pa.field("text", pa.large_string(), nullable=False),
         pa.field("start", pa.int64()),  # first character in the document
         pa.field("stop", pa.int64()),  # one past the last
-        pa.field("hash", pa.string()),  # of title and text: what an embedding depends on
+        pa.field("hash", pa.string()),  # of title and text, which an embedding depends on
     ]
 )
 
@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
 def cut(text: str, words: int, overlap: int) -> list[tuple[int, int]]:
     """Character ranges of passages of `words` words with `overlap` shared; [] for a text without words.
 
-    A rest shorter than the overlap joins the passage before it.
+    A remainder shorter than the overlap joins the passage before it.
     """
     spans = pieces(text)
     step = max(words - overlap, 1)
@@ -51,7 +51,8 @@ def cut(text: str, words: int, overlap: int) -> list[tuple[int, int]]:
 
 
 def titled(title: str | None, text: str) -> str:
-    """A passage below its title, where it has one: what searches index, encoders learn from and models are shown."""
+    """A passage below its title, where it has one: the text that is indexed, that encoders learn from and models
+    read."""
     return f"{title}\n{text}" if title else text
 
 

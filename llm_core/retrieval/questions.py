@@ -18,7 +18,7 @@ from llm_core.runtime import json_lines
 
 @dataclass(frozen=True)
 class Question:
-    """A question; what makes a passage relevant to it is in `relevant`."""
+    """A question; `relevant` decides which passages are relevant to it."""
 
     text: str
     answers: tuple[str, ...]
@@ -28,8 +28,8 @@ class Question:
     def relevant(self, passage: dict[str, Any]) -> bool:
         """Whether a passage (a row of the index) answers it.
 
-        It does if it is part of the known document; if no document is known, if its title names what the
-        question is about and its text contains an answer.
+        It does if it is part of the known document. If no document is known, its title must name the subject of the
+        question, and its text must contain an answer.
         """
         if self.document_id is not None:
             return bool(passage["document_id"] == self.document_id)
@@ -39,7 +39,7 @@ class Question:
 
 
 def read_questions(file: Path) -> list[Question]:
-    """The questions of a file. Raises UserError, with file and line, where it is none of the three kinds."""
+    """The questions of a file. Raises UserError, with file and line, where the file is none of the three kinds."""
     if not file.is_file():
         raise UserError(f"{file}: no such file")
     if file.suffix == ".json":
@@ -59,7 +59,7 @@ def read_questions(file: Path) -> list[Question]:
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise UserError(f"{file}:{number}: a question with `question` and `answers` is needed ({error})") from None
     if not found:
-        raise UserError(f"{file}: holds no question")
+        raise UserError(f"{file}: contains no question")
     return found
 
 

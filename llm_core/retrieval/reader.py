@@ -1,8 +1,8 @@
 """The model that answers: any causal or encoder-decoder model of a folder, greedy, within a token budget.
 
 A model with a chat template is asked in its template: evidence, then the question, as one
-user's turn (the form in which instruction tuning shows facts here). One without is given
-`Question: … Answer:` to continue.
+user's turn (the form in which instruction tuning presents facts here). A model without one
+continues `Question: … Answer:`.
 """
 
 from collections.abc import Sequence
@@ -15,21 +15,23 @@ from llm_core.models.prompts import encode_chat, encode_rendered, encode_text
 
 
 class Reader:
-    """A model and its tokenizer. Raises UserError if `folder` contains none that writes text."""
+    """A model and its tokenizer. Raises UserError if `folder` contains no model that generates text."""
 
     def __init__(self, folder: Path, prompt_tokens: int, answer_tokens: int) -> None:
         self.loaded = load(folder)
         self.model, self.tokenizer = self.loaded.network, self.loaded.tokenizer
         window = self.loaded.context or prompt_tokens + answer_tokens
         if window <= answer_tokens:
-            raise UserError(f"{folder}: the model sees {window} tokens; {answer_tokens} answer tokens leave no room")
+            raise UserError(
+                f"{folder}: the model's context has {window} tokens; {answer_tokens} answer tokens leave no room"
+            )
         self.prompt_tokens = min(prompt_tokens, window - answer_tokens)
         self.answer_tokens = answer_tokens
 
     def prompt(self, question: str, evidence: Sequence[str]) -> tuple[list[int], int]:
-        """Token ids of the prompt, and how many of `evidence` (best first) it holds.
+        """Token ids of the prompt, and the number of pieces of `evidence` (best first) in it.
 
-        Whole pieces of evidence are left out from the end until the prompt keeps the budget.
+        Whole pieces of evidence are left out from the end until the prompt fits the budget.
         Raises UserError if the question alone exceeds it.
         """
         for count in range(len(evidence), -1, -1):
@@ -48,11 +50,11 @@ class Reader:
         else:
             ids = self._ids(text, []) if chat else encode_rendered(self.tokenizer, text)
         if len(ids) > self.prompt_tokens:
-            raise UserError(f"the prompt has {len(ids)} tokens, the model may be given {self.prompt_tokens}")
+            raise UserError(f"the prompt has {len(ids)} tokens, and the maximum is {self.prompt_tokens}")
         return ids
 
     def __call__(self, prompts: Sequence[list[int]]) -> list[str]:
-        """The model's answers to `prompts` (token ids), one at a time: padding changes no answer."""
+        """The model's answers to `prompts` (token ids), one at a time, so that padding changes no answer."""
         found = generate(self.loaded, prompts, Decoding(self.answer_tokens), batch_size=1)
         texts = [one.text.strip() for one in found]
         return texts if self.tokenizer.chat_template else [text.split("\n")[0] for text in texts]

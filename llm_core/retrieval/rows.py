@@ -1,13 +1,13 @@
-"""Instruction rows that teach a model to read what retrieval shows it, in the form in which `ask` shows it.
+"""Instruction rows that train a model to read retrieved lines, in the form in which `ask` presents them.
 
 Retrieval-augmented finetuning (RAFT, Zhang et al. 2024): each question is searched for in the index and asked below
 the lines found. Where search missed, a line that holds the answer takes the place of the last one, so that the answer
 is there to be copied among distractors; for one question in REFUSED such lines are left out instead, and the right
 answer is NOT_THERE. One question in MEMORY is asked without evidence too, so the model keeps this ability.
 
-A small model learns a few thousand answers by heart sooner than it learns to read. So there are conversations, too, in
-which several questions are asked about lines whose answers were exchanged for those of other questions: nothing can be
-remembered there, only read (answer substitution, Longpre et al. 2021, arXiv:2109.05052). The sides are separate: rows
+A small model memorises a few thousand answers sooner than it learns to read. So there are also conversations in which
+several questions are asked about lines whose answers were exchanged for those of other questions: these answers can
+only be read, not remembered (answer substitution, Longpre et al. 2021, arXiv:2109.05052). The sides are separate: rows
 of train come from questions of train.
 """
 
@@ -29,13 +29,13 @@ from llm_core.runtime import progress
 Row = dict[str, Any]
 REFUSED = 20
 MEMORY = 4
-EXCHANGED = 24  # conversations that each question is part of
-QUESTIONS = 8  # of a conversation
+EXCHANGED = 24  # number of conversations that each question is part of
+QUESTIONS = 8  # number of questions in a conversation
 NOT_THERE = "The passages do not tell."
 
 
 class RowBuilder:
-    """Makes the rows of questions (`messages`, `answer`, `country`, `kind`, `id`) from an index."""
+    """Builds the rows of questions (`messages`, `answer`, `country`, `kind`, `id`) from an index."""
 
     def __init__(self, folder: Path, params: Retrieval, seed: int) -> None:
         self.search, self.params, self.seed = Search(Index(folder), params), params, seed
@@ -61,9 +61,9 @@ class RowBuilder:
         return made
 
     def rows(self, row: Row) -> tuple[list[Row], Evidence | None]:
-        """One question's rows: `closed` (as it is, by the draw), `retrieved` or `refused` (by the draw).
+        """One question's rows (`closed` and `retrieved` or `refused`, as drawn), and the line that contains its answer.
 
-        And the line in which its answer is read; None where it is refused, or no passage holds it.
+        The line is None where the question is refused, or where no passage contains the answer.
         """
         draw = random.Random(f"{self.seed}-{row['id']}-evidence")
         refused, memory = draw.randrange(REFUSED) == 0, draw.randrange(MEMORY) == 0
@@ -82,7 +82,7 @@ class RowBuilder:
         return rows, next(iter(self.gold(row)), None)
 
     def gold(self, row: Row) -> list[Evidence]:
-        """The country's line that holds the answer: the field's own, else the shortest; [] where there is none."""
+        """The country's line that contains the answer: the field's own, else the shortest; [] where there is none."""
         country = row["country"]
         if country not in self._lines:
             self._lines[country] = [
@@ -94,10 +94,10 @@ class RowBuilder:
         return sorted(holding, key=lambda line: (not line.text.startswith(row.get("field", "")), len(line.text)))[:1]
 
     def conversations(self, country: list[tuple[Row, Evidence]], others: list[Row], number: int) -> Iterator[Row]:
-        """Rows that ask each question of a country (with its line) once, QUESTIONS a row, lines in any order.
+        """Rows that ask each question of a country (with its line) once, QUESTIONS per row, with the lines shuffled.
 
-        Answers are exchanged for those of `others`; where one cannot be exchanged whole, it is left as it is. One row
-        in five stays as it is.
+        Answers are exchanged for those of `others`; an answer that cannot be exchanged as a whole stays as it is. One
+        row in five stays as it is.
         """
         draw = random.Random(f"{self.seed}-{country[0][0]['country']}-{number}")
         shuffled = draw.sample(country, len(country))
@@ -146,7 +146,7 @@ class RowBuilder:
 
 
 def exchange(text: str, answer: str, other: str) -> str | None:
-    """`text` with `other` in the place of `answer`; None where it would still hold the one, or not the other.
+    """`text` with `other` in place of `answer`; None where it would still contain `answer`, or not contain `other`.
 
     >>> exchange("Capital - name: Oslo (old name: Kristiania)", "Oslo", "12 km")
     'Capital - name: 12 km (old name: Kristiania)'

@@ -1,7 +1,7 @@
-"""Three ways to find passages: by words (BM25), by meaning (dense), and both, fused by rank.
+"""Three search methods: by words (BM25), by meaning (dense), and both, fused by rank.
 
 Reciprocal rank fusion (Cormack, Clarke and Büttcher 2009) adds 1 / (k + rank) over the two
-lists: scores of different kinds need no calibration. Ties go to the earlier passage, so that
+lists, so that scores of different kinds need no calibration. Ties go to the earlier passage, so that
 the order is the same everywhere.
 """
 
@@ -18,7 +18,7 @@ from llm_core.retrieval.index import Index, tokenize
 
 Method = Literal["bm25", "dense", "hybrid"]
 METHODS: tuple[Method, ...] = ("bm25", "dense", "hybrid")
-BLOCK = 4096  # rows widened at a time: 6 MB at 384 dimensions, which stay in cache until they are multiplied
+BLOCK = 4096  # rows converted at a time: 6 MB at 384 dimensions, which stay in the cache until they are multiplied
 
 
 class Hit(NamedTuple):
@@ -41,9 +41,9 @@ class Search:
         self._queries: dict[str, npt.NDArray[np.float32]] = {}
 
     def __call__(self, question: str, top: int, method: Method | None = None) -> list[Hit]:
-        """The `top` best passages for a question; without a method, hybrid where the index has vectors, else BM25.
+        """The best `top` passages for a question; without a method, hybrid where the index has vectors, else BM25.
 
-        Raises UserError when dense search is asked of an index without vectors.
+        Raises UserError for dense search in an index without vectors.
         """
         if method == "bm25" or (method is None and self.index.vectors is None):
             return [Hit(passage, score, None) for passage, score in self.bm25(question, top)]
@@ -55,13 +55,13 @@ class Search:
         return [Hit(number, score, float(similar[number])) for number, score in fuse(lists, self.params.fusion_k)[:top]]
 
     def prepare(self, questions: list[str]) -> None:
-        """Embed many questions at once; they are then searched by meaning without waiting for the encoder."""
+        """Embed many questions at once, so that the searches by meaning need not wait for the encoder."""
         new = [question for question in dict.fromkeys(questions) if question not in self._queries]
         if new and self.index.vectors is not None:
             self._queries |= zip(new, self.encoder(new), strict=True)
 
     def rank(self, question: str, texts: list[str]) -> list[int]:
-        """Places of `texts` from the nearest to the question down: by meaning, or by BM25 where there is no encoder."""
+        """Places of `texts`, the nearest to the question first: by meaning, or by BM25 where there is no encoder."""
         if self.index.vectors is not None:
             self.prepare([question])
             scores = self.encoder(texts) @ self._queries[question]
@@ -100,7 +100,7 @@ class Search:
 def products(vectors: npt.NDArray[np.float16], query: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Scalar product of each row of `vectors` [passages, dimensions] with `query` in float32: [passages].
 
-    torch widens float16 with vector instructions, NumPy one number at a time, which is nine tenths of the cost.
+    torch converts float16 with vector instructions, NumPy one number at a time, which is nine tenths of the time.
     """
     import torch
 

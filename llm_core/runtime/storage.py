@@ -16,6 +16,7 @@ from fsspec.core import url_to_fs
 from llm_core.errors import UserError
 from llm_core.runtime.outputs import output_file as output_file
 from llm_core.runtime.outputs import output_folder as output_folder
+from llm_core.runtime.redaction import redact
 
 
 def is_remote(path: str | Path) -> bool:
@@ -23,8 +24,21 @@ def is_remote(path: str | Path) -> bool:
     return "://" in str(path)
 
 
+def file_system(path: str | Path) -> tuple[Any, str]:
+    """The fsspec file system of a local path or an address, and the path there.
+
+    Raises UserError where fsspec knows no such file system, or its package is not installed.
+    """
+    try:
+        found, place = url_to_fs(str(path))
+    except (ValueError, ImportError) as error:
+        raise UserError(f"{redact(str(path))}: cannot be opened ({redact(str(error))})") from None
+    return found, str(place)
+
+
 def open_file(path: str | Path, mode: str = "rb") -> IO[Any]:
-    """Open a local path or an fsspec address, uncompressed."""
+    """Open a local path or an fsspec address, uncompressed. Raises UserError as `file_system` does."""
+    file_system(path)
     return fsspec.open(str(path), mode).open()  # type: ignore[no-any-return]
 
 
@@ -43,7 +57,7 @@ def list_files(path: str | Path, endings: tuple[str, ...]) -> list[str]:
     Raises UserError when there is nothing at `path`, and at a name that is not UTF-8 and so cannot be written down.
     """
     require_writable_name(str(path))
-    filesystem, root = url_to_fs(str(path))
+    filesystem, root = file_system(path)
     if filesystem.isfile(root):
         return [str(path)]
     if not filesystem.isdir(root):

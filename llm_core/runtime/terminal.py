@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from llm_core.runtime.redaction import redact, redact_values
+
 # C0 and C1 control characters but tab and newline, the marks that reorder text (Unicode TR 9: bidirectional), and lone
 # surrogates, which no encoding writes.
 COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -26,8 +28,8 @@ def printable(text: object, lines: bool = True) -> str:
 
 
 def say(text: object = "", *, error: bool = False, end: str = "\n") -> None:
-    """Print `text`, printable, on standard output, or on standard error."""
-    print(printable(text), end=end, file=sys.stderr if error else sys.stdout, flush=True)
+    """Print `text`, printable and without passwords in addresses, on standard output, or on standard error."""
+    print(printable(redact(str(text))), end=end, file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def say_lines(lines: Iterable[object]) -> None:
@@ -37,8 +39,8 @@ def say_lines(lines: Iterable[object]) -> None:
 
 
 def say_json(value: Any, indent: int | None = None) -> None:
-    """Print `value` as JSON in which what commands a terminal is escaped; it parses to the same value."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    """Print `value`, without passwords in addresses, as JSON in which what commands a terminal is escaped."""
+    text = json.dumps(redact_values(value), indent=indent, ensure_ascii=False)
     print(COMMANDS.sub(lambda match: f"\\u{ord(match[0]):04x}", text), flush=True)
 
 

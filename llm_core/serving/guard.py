@@ -1,8 +1,8 @@
 """The guard in front of transformers' server: limits, one model, and OpenAI's meaning of each field.
 
-A pure ASGI middleware. Requests that ask for what cannot be given are refused in OpenAI's error form, never
-half obeyed. Some run at once, some wait in line, more are sent away. torch has one random stream for all threads:
-a sampled answer with a seed runs alone, and is therefore exact. When a client leaves, its generation ends.
+A pure ASGI middleware. A request with a field that is not supported is refused in OpenAI's error form, never served in
+part. A few requests run at once, some wait, and further ones are refused. torch has one random stream for all threads,
+so an answer sampled with a seed runs alone and can be reproduced. When a client disconnects, its generation ends.
 """
 
 import asyncio
@@ -22,17 +22,17 @@ Body = dict[str, Any]
 POSTS = {"/v1/chat/completions": "messages", "/v1/completions": "prompt"}
 PASSED_ON = {"messages", "prompt", "stream", "seed"}
 SAMPLING = {"temperature", "top_p", "max_tokens", "max_completion_tokens", "stop"}
-NEUTRAL: dict[str, tuple[Any, ...]] = {  # fields of which only the value that changes nothing is taken
+NEUTRAL: dict[str, tuple[Any, ...]] = {  # fields for which only the value without effect is accepted
     "n": (1,), "best_of": (1,), "logprobs": (False, 0), "top_logprobs": (0,), "echo": (False,), "suffix": ("",),
     "presence_penalty": (0,), "frequency_penalty": (0,), "logit_bias": ({},), "tools": ([],), "functions": ([],),
     "tool_choice": ("none", "auto"), "parallel_tool_calls": (True, False), "response_format": ({"type": "text"},),
 }  # fmt: skip
 IGNORED = {"user", "store", "metadata", "stream_options", "service_tier"}  # a stream's usage is always sent
-DISCARDED = 8  # times the largest body that is read, of one that is too large, before it is refused
+DISCARDED = 8  # how much of a body that is too large is read before it is refused, as a multiple of the maximum
 DISCARD_SECONDS = 2.0
 HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 ROLES = ("system", "user", "assistant")
-MAXIMUM_STOPS, STOP_CHARACTERS = 4, 200  # OpenAI's count; each token generated is compared with all of them
+MAXIMUM_STOPS, STOP_CHARACTERS = 4, 200  # OpenAI's maximum; each generated token is compared with all of them
 
 
 class RefusedError(Exception):
@@ -68,7 +68,7 @@ class Guard:
         self._door, self._turns = asyncio.Lock(), asyncio.Semaphore(limits.concurrent)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Serve one request (or pass on what is no request)."""
+        """Serve one request, or pass on an event that is no request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -83,13 +83,13 @@ class Guard:
         try:
             await self._serve(scope, reading, send)
         except RefusedError as refusal:
-            if unread and scope["method"] == "POST" and refusal.status != 408:  # 408: it is too slow for an answer
+            if unread and scope["method"] == "POST" and refusal.status != 408:  # 408: slow client
                 await self._discard(receive)
             await _answer(send, refusal.status, _error(refusal.status, refusal.message, refusal.code))
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = {key: value.decode("latin1") for key, value in scope["headers"]}
-        if _host(headers.get(b"host", "")) not in HOSTS:  # a page elsewhere whose name resolves to loopback
+        if _host(headers.get(b"host", "")) not in HOSTS:  # a page of another site whose name resolves to loopback
             raise RefusedError(403, "this server answers on loopback names alone")
         origin = headers.get(b"origin")
         if origin is not None and _host(origin.partition("://")[2]) not in HOSTS:  # a page of another site; "null" too
@@ -107,9 +107,9 @@ class Guard:
                 raise RefusedError(400, "the content length is not a number")
             if int(headers.get(b"content-length", "0")) > self.limits.body_bytes:
                 raise RefusedError(413, f"a request has at most {self.limits.body_bytes:,} bytes")
-            body, stop = await self._body(receive, POSTS[path])  # a slow body holds no place in the queue
+            body, stop = await self._body(receive, POSTS[path])  # a slow body takes no place in the queue
             if self._held >= self.limits.concurrent + self.limits.waiting:
-                raise RefusedError(429, f"{self._held} requests are here already; try again later")
+                raise RefusedError(429, f"{self._held} requests are running or waiting already; try again later")
             self._held += 1
             try:
                 await self._until_gone(receive, lambda gone: self._generate(scope, body, stop, gone, send))
@@ -121,7 +121,7 @@ class Guard:
     async def _body(self, receive: Receive, wanted: str) -> tuple[Body, list[str]]:
         """The request as `translate` gives it; its bytes must arrive within `limits.body_seconds`."""
         if self._reading >= self.limits.bodies:
-            raise RefusedError(429, f"{self._reading} requests are being sent already; try again later")
+            raise RefusedError(429, f"{self._reading} requests are being received already; try again later")
         self._reading += 1
         try:
             async with asyncio.timeout(self.limits.body_seconds):
@@ -130,10 +130,12 @@ class Guard:
             raise RefusedError(408, f"the request was not sent within {self.limits.body_seconds:g} seconds") from None
         finally:
             self._reading -= 1
-        return await asyncio.to_thread(self.translate, body, wanted)  # a long prompt is encoded beside the event loop
+        return await asyncio.to_thread(
+            self.translate, body, wanted
+        )  # a long prompt is encoded in a thread beside the event loop
 
     async def _discard(self, receive: Receive) -> None:
-        """Read what a refused client still sends and keep nothing of it, within limits.
+        """Read and discard, within limits, what a refused client still sends.
 
         A connection that is closed with unread bytes is reset, and the client then never reads the answer.
         """
@@ -146,7 +148,7 @@ class Guard:
                     if not message.get("more_body", False):
                         return
         except TimeoutError:
-            pass  # it is too slow for an answer
+            pass  # the client is too slow for an answer
 
     async def _read(self, receive: Receive) -> Body:
         data = b""
@@ -168,7 +170,7 @@ class Guard:
         return body
 
     def translate(self, body: Body, wanted: str) -> tuple[Body, list[str]]:
-        """OpenAI's fields as the server below understands them, and the stop strings. Raises RefusedError."""
+        """OpenAI's fields in the form of transformers' server, and the stop strings. Raises RefusedError."""
         body = {key: value for key, value in body.items() if value is not None and key not in IGNORED}
         if body.pop("model", self.name) != self.name:
             raise RefusedError(404, f"the one model here is '{self.name}'", "model_not_found")
@@ -177,18 +179,18 @@ class Guard:
                 raise RefusedError(400, f"'{key}' is not supported here")
         for key in ("chat_template", "chat_template_kwargs"):
             if key in body:
-                raise RefusedError(400, f"'{key}' is not taken from a client; the model's own template is used")
+                raise RefusedError(400, f"'{key}' is not accepted from a client; the model's own template is used")
         unknown = sorted(set(body) - PASSED_ON - SAMPLING)
         if unknown:
             raise RefusedError(400, f"unknown fields: {', '.join(unknown)[:200]}")
         _check_shape(body, wanted)
         try:
             prompt = self.count(body)
-        except Exception as error:  # a template may raise anything about roles
+        except Exception as error:  # a template may raise any error about roles
             raise RefusedError(400, f"{wanted}: {error}") from None
         room = self.context - prompt
         if room < 1:
-            message = f"the prompt has {prompt} tokens; this model sees {self.context} in all"
+            message = f"the prompt has {prompt} tokens; this model's context has {self.context} in all"
             raise RefusedError(400, message, "context_length_exceeded")
         stop = body.pop("stop", [])
         stop = [stop] if isinstance(stop, str) else stop
@@ -203,14 +205,14 @@ class Guard:
         if temperature > 0:
             config |= {"temperature": temperature, "top_p": top_p, "top_k": 0}
         else:
-            body.pop("seed", None)  # nothing is drawn
+            body.pop("seed", None)  # nothing is sampled
         if stop:
             config["stop_strings"] = stop
         config.pop("transformers_version", None)
         return body | {"generation_config": json.dumps(config)}, stop
 
     async def _until_gone(self, receive: Receive, work: Callable[[asyncio.Future[None]], Awaitable[None]]) -> None:
-        """Do `work`, and cancel it when the client leaves."""
+        """Await `work`, and cancel it when the client disconnects."""
 
         async def leaving() -> None:
             while (await receive())["type"] != "http.disconnect":
@@ -221,7 +223,7 @@ class Guard:
         try:
             await asyncio.wait([gone, working], return_when=asyncio.FIRST_COMPLETED)
             if working.done():
-                await working  # what it raised
+                await working  # the error that it raised
         finally:
             gone.cancel()
             working.cancel()
@@ -229,7 +231,7 @@ class Guard:
 
     @asynccontextmanager
     async def _turn(self, alone: bool) -> AsyncIterator[None]:
-        """One of the places at work, or all of them, in order of arrival."""
+        """Hold one of the places for generation, or all of them, in order of arrival."""
         taken = 0
         try:
             async with self._door:

@@ -1,7 +1,7 @@
-"""What MLflow loads for `mlflow.pyfunc`: a folder in Hugging Face layout that continues prompts.
+"""The model that MLflow loads for `mlflow.pyfunc`: a folder in Hugging Face layout that continues prompts.
 
 A script of MLflow's models-from-code: it is copied into the logged model and run there, so it
-imports nothing of this project. MLflow demands these very argument names.
+imports nothing of this project. MLflow requires these argument names.
 """
 
 from typing import Any

@@ -1,12 +1,12 @@
 """An OpenAI-compatible endpoint for one model: transformers' own server, on loopback, behind a guard, ended cleanly.
 
-The handlers are the library's: they are maintained there, can stream, and run on a processor. The additions are in
+The handlers are the library's: they are maintained there, can stream, and run on a CPU. The additions are in
 `guard` (limits, a queue, one model, OpenAI's meaning of each field), `stream` (stop strings) and `threads` (several
 answers at once). The address is always loopback, and the hub is never asked. After Ctrl-C (or TERM) no new request is
-accepted; answers in progress have `serving.grace_seconds` to end, the rest is cut off, and the exit code is 0.
+accepted; answers in progress have `serving.grace_seconds` to end and are then cut off; the exit code is 0.
 
 The parts are imported from `transformers.cli.serving`, which is no public interface: the version is pinned in
-constraints.txt, and a test starts the server and asks it.
+constraints.txt, and a test starts the server and sends requests.
 """
 
 import os
@@ -30,7 +30,7 @@ def serve(model: Path, port: int, device: str, limits: Serving) -> int:
     Raises UserError: no model at `model`, the port is taken.
     """
     if not 1 <= port <= 65535:
-        raise UserError(f"--port {port}: a port lies between 1 and 65535")
+        raise UserError(f"--port {port}: a port is a number from 1 to 65535")
     check_purpose(model, read_config(model), "language")
     load_tokenizer(model)
     choose_device(device)
@@ -45,7 +45,7 @@ def serve(model: Path, port: int, device: str, limits: Serving) -> int:
 
     app = guarded_app(model, device, limits)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)  # uvicorn raises the signal again after its shutdown: nothing to add
+        signal.signal(number, lambda *_: None)  # uvicorn raises the signal again after its shutdown
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning",
                             timeout_graceful_shutdown=limits.grace_seconds)  # fmt: skip
     server = uvicorn.Server(config)

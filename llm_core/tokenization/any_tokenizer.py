@@ -1,7 +1,7 @@
 """Encoding with any fast tokenizer of the Hugging Face layout, and which encoder a folder needs.
 
 This project's own byte-level BPE has a compiled encoder (`encoding`). Every other tokenizer is run by `tokenizers`,
-as transformers' AutoTokenizer sets it up. Names of control tokens in a text are ordinary text in both.
+as transformers' AutoTokenizer configures it. Names of control tokens in a text are ordinary text in both.
 """
 
 from collections.abc import Sequence
@@ -22,17 +22,17 @@ Starts = npt.NDArray[np.int64]
 
 
 class TextEncoder(Protocol):
-    """What `tokenize` needs of an encoder; threads may share one."""
+    """The interface of an encoder for `tokenize`; threads may share one."""
 
     size: int
     """Number of ids: the largest id and one."""
     digest: str
-    """Digest of tokenizer.json, by which token shards name their tokenizer."""
+    """Digest of tokenizer.json, which identifies the tokenizer in token shards."""
 
     def encode(self, texts: pa.LargeStringArray, ends: bool = False) -> tuple[Ids, Starts]:
-        """Ids of all texts one behind another, and where each text's begin (int64 [texts + 1]).
+        """Ids of all texts one after another, and where each text's ids begin (int64 [texts + 1]).
 
-        With `ends`, each text is a document: with the tokens before and behind it.
+        With `ends`, each text is a document, with the tokens before and after it.
         """
 
 
@@ -84,7 +84,7 @@ class LibraryEncoder:
         """The ids of a text without control tokens.
 
         A vocabulary may hold the name of a control token as an ordinary piece (unigram models hold `</s>`): there the
-        text is cut inside the name, and the parts are encoded one by one.
+        text is cut inside the name, and its parts are encoded separately.
         """
         named = [name for name in self._control if name in text]
         if not named or not {self._control[name] for name in named}.intersection(ids):
@@ -95,7 +95,7 @@ class LibraryEncoder:
 
 
 def _cut(text: str, names: Sequence[str]) -> list[str]:
-    """The text in parts, cut behind the first character of each of the `names` in it."""
+    """The text in parts, cut after the first character of each of the `names` in it."""
     places = sorted({at + 1 for name in names for at in _places(text, name)})
     return [text[start:end] for start, end in zip([0, *places], [*places, len(text)], strict=True)]
 

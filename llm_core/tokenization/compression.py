@@ -14,14 +14,15 @@ from llm_core.tokenization.training.counting import text_bytes
 
 
 class Encodes(Protocol):
-    """What encodes a column of texts: the ids one behind another, and where each text's begin ([texts + 1])."""
+    """An encoder of a column of texts: the ids one after another, and where each text's ids begin ([texts + 1])."""
 
     def encode(self, texts: pa.LargeStringArray, /) -> tuple[npt.NDArray[np.unsignedinteger], npt.NDArray[np.int64]]:
         """Ids and starts of `texts`."""
 
 
 class TokenStatistics:
-    """Counts documents, bytes, words and tokens per source; words are runs of non-space (fertility = tokens a word)."""
+    """Counts documents, bytes, words and tokens per source; words are runs of non-space (fertility = tokens per
+    word)."""
 
     def __init__(self, vocab_size: int) -> None:
         self.used = np.zeros(vocab_size, np.int64)
@@ -34,7 +35,7 @@ class TokenStatistics:
         ids: npt.NDArray[np.unsignedinteger],
         starts: npt.NDArray[np.int64],
     ) -> None:
-        """Count a batch: `ids` of `texts` one behind another, and where each text's begin ([texts + 1])."""
+        """Count a batch: `ids` of `texts` one after another, and where each text's ids begin ([texts + 1])."""
         self.used += np.bincount(ids, minlength=len(self.used))
         data, offsets = text_bytes(texts)
         table = pa.table(
@@ -54,7 +55,7 @@ class TokenStatistics:
             )
 
     def summary(self) -> dict[str, Any]:
-        """Totals and ratios in all and per source, and how many tokens of the vocabulary never occurred."""
+        """Totals and ratios, overall and per source, and the number of vocabulary tokens that never occurred."""
         everything: Counter[str] = Counter()
         for counts in self.counts.values():
             everything.update(counts)

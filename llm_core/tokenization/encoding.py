@@ -1,9 +1,9 @@
 """Text to token ids, compiled: the ids of `tokenizers`, at many times its speed.
 
-Most of a text is words met before. Each piece of text that the pre-tokenizer cuts is looked
-up in a memo of pieces already encoded; only a new one is merged, by the rules of
-`tokenizers`' BPE (lowest rank first, leftmost among equals). The memo is bounded: full, it
-starts anew, so memory does not grow with the input. Figures: docs/explanation/tokens.md.
+Most words of a text have occurred before. Each piece of text that the pre-tokenizer cuts is looked
+up in a memo of encoded pieces; only a new one is merged, by the rules of
+`tokenizers`' BPE (lowest rank first, leftmost among equals). The memo is bounded: when it is full it
+is emptied, so memory does not grow with the input. Figures: docs/explanation/tokens.md.
 """
 
 import heapq
@@ -21,7 +21,7 @@ from llm_core.tokenization.layout import Vocabulary
 from llm_core.tokenization.pre_tokenizer import character_classes, word_end
 from llm_core.tokenization.training.counting import text_bytes
 
-MEMO_WORDS = 1 << 18  # 20 MB a thread with their text and ids
+MEMO_WORDS = 1 << 18  # 20 MB per thread with their text and ids
 MEMO_BYTES = 1 << 22
 LONG = 96  # bytes; a longer piece is merged with a heap and not remembered
 NO_PAIR = FREE
@@ -38,7 +38,7 @@ class MergeTable(NamedTuple):
 
 
 class Encoder:
-    """Encodes batches of text; names of special tokens in a text are plain text. Threads may share it."""
+    """Encodes batches of text; names of special tokens in a text are ordinary text. Threads may share it."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
@@ -48,7 +48,7 @@ class Encoder:
         self._memos = threading.local()
 
     def encode(self, texts: pa.LargeStringArray, ends: bool = False) -> tuple[npt.NDArray[np.unsignedinteger], Ints]:
-        """Ids of all texts one behind another, and where each text's begin (int64 [texts + 1]).
+        """Ids of all texts one after another, and where each text's ids begin (int64 [texts + 1]).
 
         With `ends`, each text gets a begin token before it and an end token after it.
         """
@@ -80,6 +80,7 @@ def merge_table(vocabulary: Vocabulary) -> MergeTable:
 
 @njit(nogil=True)
 def _fill(keys: Ints, values: Ints, pairs: Ints, ids: Ints) -> None:
+    """Put merges, `pairs` (left << 32 | right) and `ids` of the merged tokens, into a table; int64 [merges] both."""
     for rank in range(len(pairs)):
         slot = number_place(keys, pairs[rank])
         keys[slot] = pairs[rank]
@@ -108,6 +109,12 @@ def _encode(
     bos: int,
     eos: int,
 ) -> Ints:
+    """Write the ids of texts to `out`; returns where each text's ids begin: int64 [texts + 1].
+
+    `data` (uint8) and `offsets` (int64 [texts + 1]) are the texts, `classes` uint8 [0x110000]. The memo: `table`, and
+    the ids of word i in `memo_ids[memo_starts[i]:memo_starts[i + 1]]` (int64 [words + 1], uint32 [ids]). `out` has room
+    for one id per byte and two per text; `bos` and `eos` are ids, or NO_PAIR for none.
+    """
     starts = np.zeros(len(offsets), np.int64)
     symbols, found = np.zeros(LONG, np.int64), np.zeros(LONG, np.int64)
     n = 0
@@ -126,7 +133,7 @@ def _encode(
             else:
                 known = table.used[0]
                 word = find_or_add(table, data, place, stop)
-                if word == FULL:  # forget everything and go on
+                if word == FULL:  # empty the memo and go on
                     table.slots[:] = -1
                     table.used[:] = 0
                     known = 0
@@ -150,7 +157,10 @@ def _encode(
 
 @njit(nogil=True)
 def _merge(data: npt.NDArray[np.uint8], start: int, stop: int, merges: MergeTable, symbols: Ints, found: Ints) -> int:
-    """Ids of a short piece into `symbols`; their number. `found[i]` is the merge of symbols i and i + 1."""
+    """Write the ids of a short piece, `data[start:stop]`, to `symbols`, and return their number.
+
+    `found[i]` is the merge of symbols i and i + 1; int64 [LONG] both.
+    """
     n = stop - start
     for i in range(n):
         symbols[i] = merges.byte_ids[data[start + i]]
@@ -184,7 +194,7 @@ def _merge_long(
     out: npt.NDArray[np.unsignedinteger],
     n: int,
 ) -> int:
-    """Ids of a long piece into `out` from `n` on, in O(bytes log bytes); where they end."""
+    """Write the ids of a long piece to `out` from `n` on, in O(bytes log bytes), and return where they end."""
     length = stop - start
     symbols, following, previous = np.empty(length, np.int64), np.empty(length, np.int64), np.empty(length, np.int64)
     queue = [(0, 0)]  # merge (rank and id), place
@@ -201,7 +211,7 @@ def _merge_long(
             continue
         right = following[i]
         if _look_up(merges, symbols[i], symbols[right]) != merge:
-            continue  # one of the two has been merged since
+            continue  # one of the two was merged meanwhile
         symbols[i], symbols[right] = merge & 0xFFFFFFFF, -1
         following[i] = following[right]
         if following[i] < length:

@@ -26,7 +26,7 @@ CONFIG = {
     "clean_up_tokenization_spaces": False,
     "model_max_length": int(1e30),
 }
-"""What `save_pretrained` of transformers writes, so that the stage does not need transformers (1e30 means no limit)."""
+"""The value that `save_pretrained` of transformers writes for no limit; the stage does not import transformers."""
 
 
 def byte_alphabet() -> dict[int, str]:
@@ -89,11 +89,11 @@ def _bytes(token: str, by_character: dict[str, int]) -> bytes:
 
 
 class NotOursError(UserError):
-    """A tokenizer that is no byte-level BPE of this project's kind."""
+    """A tokenizer that is not a byte-level BPE of this project's kind."""
 
 
 class Vocabulary:
-    """What encoding needs of a tokenizer folder.
+    """The parts of a tokenizer folder that encoding needs.
 
     `tokens`: bytes of each ordinary token -> id; `merges` as pairs of bytes; `bos`, `eos`, `size`; the pattern's
     policies `digits` and `runs`; `digest` of tokenizer.json.

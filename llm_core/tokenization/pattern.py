@@ -1,4 +1,4 @@
-"""How text is cut before BPE: no token reaches across a cut.
+"""Where text is cut before BPE: no token crosses a cut.
 
 GPT-4's pattern (tiktoken `cl100k_base`): contractions, words with one leading space or
 sign, short runs of digits, runs of signs, line ends, runs of spaces. Two policies vary it.
@@ -8,7 +8,8 @@ from llm_core.params.tokenizer import Tokenizer
 
 
 def policies(expression: str) -> tuple[int, bool]:
-    """The policies `digits` and `whitespace == "runs"` that made a pattern. Raises ValueError for another's pattern."""
+    """The policies `digits` and `whitespace == "runs"` that made a pattern. Raises ValueError for a pattern of another
+    tokenizer."""
     for digits in (1, 2, 3):
         for whitespace in ("runs", "single"):
             if expression == pattern(Tokenizer.model_validate({"digits": digits, "whitespace": whitespace})):

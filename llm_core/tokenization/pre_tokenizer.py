@@ -1,10 +1,10 @@
 """The pre-tokenizer as compiled code: where the pattern of `pattern.py` cuts a text.
 
 `word_end` is that regular expression written out as a scanner over UTF-8 bytes, an order of
-magnitude faster than a regex engine. What counts as letter, number or space is asked
-of `tokenizers` itself at start (its Oniguruma knows another Unicode version than Python),
-so the two cannot drift apart; `tests/llm_core/tokenization/test_pre_tokenizer.py` holds them
-together over all of Unicode and over random text.
+magnitude faster than a regex engine. The classes letter, number and space are computed
+by `tokenizers` itself at start (its Oniguruma has another Unicode version than Python),
+so that both always agree; `tests/llm_core/tokenization/test_pre_tokenizer.py` compares them
+over all of Unicode and over random text.
 """
 
 from functools import cache
@@ -16,7 +16,7 @@ from llm_core.kernels.utf8 import decode
 from llm_core.runtime.compilation import njit
 
 OTHER, LETTER, NUMBER, SPACE, LINE_END = range(5)
-REPLACEMENT = "\ue000"  # a private character: none of the classes
+REPLACEMENT = "\ue000"  # a private-use character, which is in none of the classes
 LONG_S = 0x17F  # 's' in another case, so "'ſ" is a contraction to (?i:[sdmt])
 
 Bytes = npt.NDArray[np.uint8]

@@ -1,7 +1,7 @@
 """The stage `tokenize`: documents in, memory-mapped Arrow token shards out.
 
 A document becomes begin + ids + end token (`models.prompts.document_frame`). A folder that `llm-core split` wrote
-gives one folder of shards for each of its sides; any other input gives its shards straight in `out`.
+gives one folder of shards for each of its sides; any other input gives its shards directly in `out`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -94,14 +94,16 @@ def _encode_side(
     metrics = statistics.summary()
     shards = TokenShards(folder)
     if not (shards.tokens == writer.tokens == metrics["tokens"] and len(shards) == documents == metrics["documents"]):
-        raise RuntimeError(f"{folder}: {documents} documents of {metrics['tokens']} tokens went in, not so many out")
+        raise RuntimeError(
+            f"{folder}: {documents} documents of {metrics['tokens']} tokens went in, and other numbers came out"
+        )
     return metrics
 
 
 def _in_order(
     batches: Iterator[pa.RecordBatch], encoder: TextEncoder, workers: int
 ) -> Iterator[tuple[pa.RecordBatch, Ids, Starts]]:
-    """Encode on `workers` threads (the encoder lets go of the interpreter), a few batches ahead, in order."""
+    """Encode on `workers` threads (the encoder releases the interpreter's lock), a few batches ahead, in order."""
     with ThreadPoolExecutor(workers) as pool:
 
         def submit(batch: pa.RecordBatch) -> "Future[tuple[Ids, Starts]]":

@@ -18,7 +18,7 @@ from llm_core.tokenization.training import sample
 def take_tokenizer(paths: Sequence[str | Path], out: str | Path, params: Tokenizer, seed: int) -> dict[str, Any]:
     """Write the tokenizer in `params.from` to `out`, and return its metrics on a sample of the documents at `paths`.
 
-    Raises UserError: no fast tokenizer there, no documents, a token to add that it has.
+    Raises UserError: no fast tokenizer there, no documents, an added token that it has already.
     """
     source = Path(params.from_).expanduser()
     if not any((source / name).is_file() for name in TOKENIZER):
@@ -45,7 +45,7 @@ def take_tokenizer(paths: Sequence[str | Path], out: str | Path, params: Tokeniz
 
 
 def _write(tokenizer: Any, source: Path, folder: Path, add: Sequence[str]) -> None:
-    """The files as they are, where they alone give the same tokenizer; else as transformers saves it."""
+    """The files unchanged, if they alone give the same tokenizer; else as transformers saves it."""
     before = tokenizer.backend_tokenizer.to_str()
     known = tokenizer.get_vocab()
     if doubled := sorted(set(add) & known.keys()):

@@ -1,9 +1,9 @@
 """DeepSpeed's C++ ops, built once inside the project: `python -m llm_core.training.deepspeed_ops [--offload]`.
 
 DeepSpeed compiles them at first use, for minutes, into a folder shared by all projects of the
-user; and a build that was killed leaves a lock file that hangs every later run. Here they go
-to `TORCH_EXTENSIONS_DIR` (`.torch_extensions` of the project where it is unset), and since
-every build holds our own file lock, which dies with its process, any lock file found is stale.
+user, and a build that was killed leaves a lock file on which every later run waits. Here they are built
+in `TORCH_EXTENSIONS_DIR` (`.torch_extensions` of the project where it is unset), and since
+every build holds our own file lock, which ends with its process, any lock file of DeepSpeed found there is stale.
 """
 
 import fcntl
@@ -16,28 +16,28 @@ from pathlib import Path
 
 
 def extensions_folder() -> Path:
-    """Where compiled ops live; sets TORCH_EXTENSIONS_DIR for DeepSpeed and child processes."""
+    """Folder of the compiled ops; sets TORCH_EXTENSIONS_DIR for DeepSpeed and child processes."""
     project = Path(__file__).resolve().parents[2]
     home = project if (project / "pyproject.toml").is_file() else Path.home() / ".cache" / "llm_core"
-    if " " in str(home):  # which a linker's flags cannot name; the Makefile's environment has a path without
+    if " " in str(home):  # a linker's flags cannot name a path with a blank; the Makefile's environment has one without
         home = Path(sys.prefix)
     return Path(os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(home / ".torch_extensions")))
 
 
 def ensure_ops(offload: bool = False, building: bool = False) -> None:
-    """Load the ops a CPU run needs, building what is missing; with `offload` the optimizer's op, too."""
+    """Load the ops a CPU run needs, building what is missing; with `offload` the optimizer's op too."""
     with _locked(extensions_folder()):
         from deepspeed.ops.op_builder import CPUAdamBuilder
         from deepspeed.ops.op_builder.cpu.comm import ShareMemCommBuilder
 
-        with redirect_stdout(sys.stderr if building else StringIO()):  # DeepSpeed tells each time that it has built
+        with redirect_stdout(sys.stderr if building else StringIO()):  # DeepSpeed prints messages at each load
             for builder in (ShareMemCommBuilder(), *([CPUAdamBuilder()] if offload else [])):
                 if builder.is_compatible(verbose=False):
                     builder.load(verbose=False)
 
 
 def unname_buffer() -> None:
-    """Take this rank's reduction buffer (69 MB) out of /dev/shm, where DeepSpeed leaves it after every run for good.
+    """Remove this rank's reduction buffer (69 MB) from /dev/shm, where DeepSpeed would leave it after every run.
 
     Call once the process group exists: all ranks have it mapped then and continue to use it without its name.
     """
@@ -53,7 +53,7 @@ def unname_buffer() -> None:
 
 
 def leave_group() -> None:
-    """Leave the process group, where this process is in one: its threads may abort a process that ends inside it."""
+    """Leave the process group, if this process is in one; its threads may abort a process that ends inside it."""
     import torch.distributed as dist
 
     if dist.is_initialized():

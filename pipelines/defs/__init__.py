@@ -1,1 +1,1 @@
-"""Definitions that `dg` finds by itself: a folder with a defs.yaml each, or Python files."""
+"""Definitions that `dg` discovers: folders with a defs.yaml, or Python files."""

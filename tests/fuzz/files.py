@@ -1,4 +1,4 @@
-"""Generated data files of each kind: sound ones, odd ones, and sound ones that were damaged.
+"""Generated data files of each kind: valid ones, unusual ones, and valid ones that were damaged.
 
 Everything follows from a seed: `make(kind, seed)` gives the same bytes again.
 """

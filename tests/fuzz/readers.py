@@ -1,4 +1,5 @@
-"""Many generated files of each kind through fetch, clean and dedup: nothing lost, nothing thrown, little memory.
+"""Many generated files of each kind through fetch, clean and dedup: no record is lost, no error escapes, memory is
+small.
 
     python -m tests.fuzz.readers --files 10000
 

@@ -1,4 +1,4 @@
-"""What several rooms share: a loopback web server, the fetch stage with quick retries, a tiny model."""
+"""Fixtures of several rooms: a loopback web server, the fetch stage with quick retries, a tiny model."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What Dagster's own code says of the toy project, for the tests of this folder."""
+"""The state of the toy project according to Dagster's own code, for the tests of this folder."""
 
 from pathlib import Path
 

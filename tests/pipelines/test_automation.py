@@ -1,4 +1,5 @@
-"""What `rebuild_stale` asks for: what an edit made stale, whether it came before the sensor first looked or after."""
+"""`rebuild_stale` requests what an edit made stale, whether the edit came before the sensor's first evaluation or
+after."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A working copy is read whole, also while `dvc repro` is at work in it."""
+"""A working copy is read consistently, also while `dvc repro` runs in it."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A dvc.yaml below `experiments/` is assets too: joined to the default graph, run only when asked for."""
+"""A dvc.yaml below `experiments/` is assets too: joined to the default graph, run only on demand."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,8 @@ import dagster as dg
 import pytest
 from dvc.repo import Repo
 
-from pipelines.dvc_project import DVC_FILE, DvcProject
+from pipelines.dvc_project import DvcProject
+from pipelines.graph import DVC_FILE
 from pipelines.plan import describe, plan
 from tests.pipelines import toy_project as toy
 from tests.pipelines.dagster_view import statuses

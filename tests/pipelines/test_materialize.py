@@ -1,4 +1,4 @@
-"""Materializing in Dagster and `dvc repro` in a shell are the same act."""
+"""Materializing in Dagster and `dvc repro` in a shell have the same effect."""
 
 import json
 import shutil

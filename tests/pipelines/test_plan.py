@@ -1,4 +1,4 @@
-"""`llm-core plan` names the very param and file, and adds up past runs."""
+"""`llm-core plan` names the exact param and file, and adds up past runs."""
 
 import json
 import shutil

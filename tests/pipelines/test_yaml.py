@@ -1,4 +1,4 @@
-"""The project's YAML files say the same to DVC's fast parser (ruamel.yaml.clib) as to the plain one."""
+"""The project's YAML files have the same content for DVC's fast parser (ruamel.yaml.clib) as for the plain one."""
 
 from pathlib import Path
 

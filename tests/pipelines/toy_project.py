@@ -1,4 +1,5 @@
-"""A whole DVC project at toy size: foreach stages, a dep above several outputs, a slow stage; real git, real dvc."""
+"""A whole DVC project at toy size: foreach stages, a dep that contains several outputs, a slow stage; real git, real
+dvc."""
 
 import shutil
 import subprocess

@@ -1,7 +1,7 @@
-"""The batch: documents on their way through the steps, with what has been decided about each.
+"""The batch: documents on their way through the steps, with what was decided about each.
 
 Steps are called one after the other on the same batch. They look only at documents that are still alive,
-and say what they did through `drop` and `change`; the ledger is written from what they said.
+and report through `drop` and `change`; the ledger is written from these reports.
 """
 
 import json
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from llm_core.formats.documents import SCHEMA
 from llm_core.formats.ledger import Row
-from llm_core.formats.schema import read_metadata
+from llm_core.formats.schema import read_metadata, without_secrets
 
 
 class Step(Protocol):
@@ -40,8 +40,8 @@ class Batch:
     offsets: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)  # UTF-8 bytes of the texts as they came in
     reasons: dict[int, str] = field(default_factory=dict)  # row -> why it was dropped
-    scores: dict[int, float] = field(default_factory=dict)  # row -> what the deciding rule measured
-    tallies: Counter[tuple[str, str]] = field(default_factory=Counter)  # (source, name) -> things counted by steps
+    scores: dict[int, float] = field(default_factory=dict)  # row -> figure of the rule that decided
+    tallies: Counter[tuple[str, str]] = field(default_factory=Counter)  # (source, name) -> counts that the steps keep
     changes: dict[int, list[str]] = field(default_factory=dict)  # row -> names of the steps that changed it
 
     def __post_init__(self) -> None:
@@ -52,7 +52,7 @@ class Batch:
         return len(self.ids)
 
     def single(self, row: int) -> "Batch":
-        """A batch of one of the documents, with what has been decided about it."""
+        """A batch of one of the documents, with what was decided about it."""
         here = slice(row, row + 1)
         return Batch(
             self.ids[here],
@@ -72,7 +72,7 @@ class Batch:
         )
 
     def alive(self) -> Iterator[int]:
-        """Rows that nothing has dropped yet."""
+        """Rows of the documents that no step has dropped."""
         return (row for row in range(len(self.ids)) if row not in self.reasons)
 
     def drop(self, row: int, reason: str, score: float | None = None) -> None:
@@ -141,7 +141,8 @@ class Batch:
 def from_arrow(batch: pa.RecordBatch, shard: str, start: int) -> Batch:
     """A batch of the documents' schema, `start` being its first row's place in `shard`.
 
-    Text that is not valid UTF-8 (Parquet does not check) has the bad bytes replaced by U+FFFD, and says so.
+    Text that is not valid UTF-8 (Parquet does not check it) has its bad bytes replaced by U+FFFD, which the ledger
+    says.
     """
     changes: dict[int, list[str]] = {}
     columns: list[list[Any]] = []
@@ -163,8 +164,13 @@ def from_arrow(batch: pa.RecordBatch, shard: str, start: int) -> Batch:
 def from_columns(
     columns: list[list[Any]], shard: str, offsets: list[int], changes: dict[int, list[str]] | None = None
 ) -> Batch:
-    """A batch of the documents' schema's columns, in its order; a missing text counts as an empty one."""
+    """A batch of the documents' schema's columns, in its order; a missing text counts as an empty one.
+
+    Passwords and tokens in addresses are left out: documents may come from a file that `fetch` did not write.
+    """
     ids, sources, urls, texts, languages, licenses, created, metadata = columns
+    for row, (url, facts) in enumerate(zip(urls, metadata, strict=True)):
+        urls[row], metadata[row] = without_secrets(url, facts)
     texts = [text or "" for text in texts]
     return Batch(
         ids, sources, urls, texts, languages, licenses, created, metadata, shard, offsets, changes=changes or {}

@@ -1,7 +1,8 @@
-"""Lists from outside: pages by their address (step `block_urls`) and documents by their words (step `bad_words`).
+"""External lists: of addresses (step `block_urls`) and of bad words (step `bad_words`).
 
-UT1's lists are folders a category with `domains` and `urls`, one a line; EasyList's are filters for requests, of which
-those that name a host (`||host^`, `||host/path`) say something of a page too; the others are counted and left out.
+UT1's lists have a folder for each category with `domains` and `urls`, one on each line; EasyList's are filters for
+requests, of which those that name a host (`||host^`, `||host/path`) can be applied to a page too; the others are
+counted and left out.
 """
 
 import re
@@ -62,11 +63,11 @@ class Addresses:
                 added = addresses.add_filter(line) if given.format == "easylist" else addresses.add(line)
                 left_out += not added
         if left_out:
-            log(f"{given.path}: {left_out} entries say nothing of a page's address and were left out")
+            log(f"{given.path}: {left_out} entries are not about a page's address and were left out")
         return addresses
 
     def add(self, entry: str) -> bool:
-        """A host, or a host with a path; False for what is neither."""
+        """Add a host, or a host with a path; False for an entry that is neither."""
         found = parse(entry)
         host = _without_www(found.host)
         if not host or " " in host:
@@ -78,7 +79,7 @@ class Addresses:
         return True
 
     def add_filter(self, line: str) -> bool:
-        """A filter of EasyList; False for one that is not about hosts, or only about parts of pages."""
+        """Add a filter of EasyList; False for one that is not about hosts, or only about parts of pages."""
         if line.startswith(("!", "[")):
             return True
         found = HOST_RULE.fullmatch(line)
@@ -106,16 +107,17 @@ class Addresses:
 
 
 class BadWordsStep:
-    """Drops documents in which words of a list are too frequent; a share of those may be kept all the same."""
+    """Drops documents in which words of a list are too frequent; a share of them may be kept nevertheless."""
 
     def __init__(self, params: BadWords) -> None:
         self.params = params
         listed = sorted({word.lower() for file in params.files for word in _entries(file)}, key=lambda w: (-len(w), w))
         if params.files and not listed:
-            raise UserError(f"cleaning.bad_words: {', '.join(params.files)}: not one word")
+            raise UserError(f"cleaning.bad_words: {', '.join(params.files)}: no word in them")
         spaced = "|".join(re.escape(word) for word in listed if not WIDE.search(word))
         unspaced = [re.escape(word) for word in listed if WIDE.search(word)]
-        part = rf"[\w{mark_ranges()}]"  # a listed word is not found in one that goes on with a vowel sign
+        # A listed word does not match where the text goes on with a vowel sign.
+        part = rf"[\w{mark_ranges()}]"
         self.pattern = re.compile("|".join(([rf"(?<!{part})(?:{spaced})(?!{part})"] if spaced else []) + unspaced))
         self.empty = not listed
 

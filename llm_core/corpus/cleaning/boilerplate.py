@@ -1,6 +1,6 @@
 """Which blocks of a page are its article: `extract` keeps those and drops navigation, teasers, comments, captions.
 
-Each block gets a score from what it is by itself: long text with few links speaks for it, links and shortness against.
+Each block gets a score by itself: long text with few links raises it, links and shortness lower it.
 Scores are added up the tree of elements, and the element that holds the article is the smallest one with nearly
 all of the good text of the best. Inside it, hinted parts and runs of linked or short blocks are dropped. No
 weights are learnt: they come from Readability, jusText (Pomikalek 2011) and boilerpipe (Kohlschutter 2010), and were
@@ -10,15 +10,15 @@ checked on half of a set of news pages, by site, with the other half held out (b
 from llm_core.corpus.cleaning.html_blocks import BODY, HEADINGS, NEUTRAL, STRONG, WEAK, Block, Page
 
 LONG, MIDDLE = 100, 40  # characters: a paragraph; a sentence
-MARGIN = 0.95  # an element replaces its parent if its score is at least this share of the parent's
-BETWEEN, BEFORE, AFTER = 30, 1, 1  # how many blocks may lie between text and text, before the first, after the last
-ENOUGH = 140  # characters of an article that is worth keeping as one
+MARGIN = 0.95  # minimum share of the parent's score for an element to replace its parent
+BETWEEN, BEFORE, AFTER = 30, 1, 1  # maximum number of blocks between text and text, before the first, after the last
+ENOUGH = 140  # minimum characters of an article
 PROSE = frozenset(("p", "blockquote", "pre", "article", "section"))
 END_MARKS = tuple(".!?\"'\u201d\u2019:;)\u2026\u3002\uff01\uff1f\u0964\u061f\u06d4\u17d4\u104b\u1362")
 
 
 def local_score(block: Block) -> float:
-    """What the block says by itself: above 0 for text, below for boilerplate; in characters of article."""
+    """The block's own score, in characters: above 0 for text, below 0 for boilerplate."""
     size, density = block.size, block.links / block.size
     if density > 0.5:
         return -min(size, 80)
@@ -65,7 +65,7 @@ def _article(page: Page, scores: list[float], strictest: int) -> list[int]:
 
 
 def _barred(page: Page, scores: list[float], strictest: int) -> list[bool]:
-    """Elements that their hints rule out, with all below; a hint on most of the page's text says nothing."""
+    """Elements that their hints rule out, with everything in them; a hint on most of the page's text is ignored."""
     parents, hints = page.parents, page.hints
     mass = [0.0] * len(parents)
     for block, score in zip(page.blocks, scores, strict=True):
@@ -84,8 +84,8 @@ def _barred(page: Page, scores: list[float], strictest: int) -> list[bool]:
 
 
 def _top(page: Page, good: list[float], net: list[float]) -> int:
-    """The element of the article: down from the root while one child has most of what the parent is worth."""
-    heir = [0] * len(good)  # the child with the most good text, the first of equals
+    """The element of the article: down from the root, as long as one child has most of its parent's score."""
+    heir = [0] * len(good)  # the child with the most good text; of equals the first
     for place in range(len(good) - 1, 0, -1):
         parent = page.parents[place]
         if not heir[parent] or good[place] >= good[heir[parent]]:
@@ -104,7 +104,7 @@ def _top(page: Page, good: list[float], net: list[float]) -> int:
 
 
 def _trim(page: Page, rows: list[int], scores: list[float]) -> list[int]:
-    """Drop what is linked, and short blocks outside the reach of good ones."""
+    """Drop linked blocks, and short blocks that are not near good ones."""
     blocks = page.blocks
     good = [index for index, row in enumerate(rows) if scores[row] > 0]
     if not good:
@@ -131,7 +131,7 @@ def _trim(page: Page, rows: list[int], scores: list[float]) -> list[int]:
 
 
 def render(page: Page, rows: list[int]) -> str:
-    """The blocks as text: paragraphs apart, list items and rows of a table line by line."""
+    """The blocks as text: a blank line between paragraphs; list items and table rows on lines of their own."""
     parts: list[str] = []
     last = None
     for row in rows:

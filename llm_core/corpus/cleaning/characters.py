@@ -1,6 +1,6 @@
 """Sets of characters that the published rules are defined by.
 
-The Gopher and FineWeb rules speak of punctuation and of terminal punctuation; which characters those are decides
+The Gopher and FineWeb rules use punctuation and terminal punctuation; which characters those are decides
 verdicts, so they are the sets of datatrove 0.10.1: the second is Unicode's Sentence_Terminal with the Khmer signs
 that end sentences. Both are written as hexadecimal code points and ranges.
 """
@@ -29,4 +29,4 @@ _OTHER_PUNCTUATION = _parse("""
     3008-300D 3010-3011 FF05 FF08-FF09 FF0C FF11 FF1A-FF1B FF5E
 """)
 
-PUNCTUATION = TERMINAL_PUNCTUATION | _OTHER_PUNCTUATION  # control characters count as punctuation, too
+PUNCTUATION = TERMINAL_PUNCTUATION | _OTHER_PUNCTUATION  # control characters count as punctuation too

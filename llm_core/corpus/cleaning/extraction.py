@@ -15,11 +15,11 @@ PAGE = re.compile(r"<(?:!doctype|html|head|body)\b", re.I)
 DECLARATION = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?", re.I)
 ROOT = re.compile(r"<(?:!doctype html|html)\b", re.I)
 SPACE = re.compile(r"\s*")
-SNIFFED = 2048  # characters at the beginning of a document in which a page must show that it is one
+SNIFFED = 2048  # characters at the beginning of a document in which a page's markup must begin
 
 
 class ExtractStep:
-    """Replaces the HTML of HTML documents by its text; documents of other kinds pass untouched."""
+    """Replaces the HTML of HTML documents by its text; other documents pass unchanged."""
 
     def __init__(self, params: Extraction) -> None:
         self.params = params
@@ -42,7 +42,7 @@ class ExtractStep:
 
 
 def begins_as_page(text: str) -> bool:
-    """Whether a text begins like an HTML page, comments before it left aside; linear in the text."""
+    """Whether a text begins like an HTML page, apart from comments before it; linear in the text."""
     at = DECLARATION.match(text).end()  # type: ignore[union-attr]  # matches the empty text too
     while text.startswith("<!--", at):
         end = text.find("-->", at + len("<!--"))

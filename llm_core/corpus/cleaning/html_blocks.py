@@ -1,8 +1,8 @@
 # ruff: noqa: SIM905 (lists of words read better as words)
-"""A page as a list of blocks: runs of text between block-level tags, each with what a judge of boilerplate asks for.
-
-resiliparse parses and mends the page, and writes it out again; one regular expression then cuts it at its tags. To walk
-its tree node by node from Python costs 40 times as much (85 ms a page), lxml's tree with its parsing half as much
+"""A page as a list of blocks: runs of text between block-level tags, each with the features that boilerplate is judged
+by.
+resiliparse parses and repairs the page, and writes it out again; one regular expression then cuts it at its tags. To
+walk its tree node by node from Python costs 40 times as much (85 ms a page), lxml's tree with its parsing half as much
 again. Hints are words in `class`, `id`, `role` and tags that say what a part of the page is for.
 """
 
@@ -67,7 +67,7 @@ TAG_HINTS = {"nav": STRONG, "footer": STRONG, "aside": STRONG, "form": STRONG, "
              "figcaption": STRONG, "figure": WEAK, "caption": WEAK, "address": WEAK, "details": WEAK}  # fmt: skip
 ROLE_HINTS = {"navigation": STRONG, "banner": STRONG, "contentinfo": STRONG, "complementary": STRONG, "search": STRONG,
               "dialog": STRONG, "menu": STRONG, "menubar": STRONG, "alert": STRONG}  # fmt: skip
-MEMO, MEMO_LENGTH = 100_000, 128  # entries; characters of attributes
+MEMO, MEMO_LENGTH = 100_000, 128  # maximum entries; maximum characters of attributes
 _hints: dict[str, int] = {}  # of names
 _attributes: dict[str, int] = {}
 
@@ -94,7 +94,7 @@ class Page:
 
 
 def read_page(html: str) -> Page:
-    """Parse a page; broken markup is mended as browsers do, and nothing is raised for it."""
+    """Parse a page; broken markup is repaired as browsers do, and raises no error."""
     data = _without_scripts(html.encode("utf-8", "replace"))
     text = _without_unclosed(LONG_TAG.sub(_without_attributes, data)).decode("utf-8", "replace")
     body = HTMLTree.parse(text).body
@@ -102,9 +102,9 @@ def read_page(html: str) -> Page:
 
 
 def _without_scripts(html: bytes) -> bytes:
-    """The page without most of what holds no text: to look for it, in one pass, costs a third of what parsing does.
+    """The page without most of the elements that hold no text. One pass; it takes a third of the time of parsing.
 
-    What is written otherwise (`<SCRIPT`, a comment that never ends) is left for the parser.
+    Other spellings (`<SCRIPT`, a comment that never ends) are left to the parser.
     """
     parts, position, endless = [], 0, set()
     opening = NO_TEXT.search(html)
@@ -123,7 +123,7 @@ def _without_scripts(html: bytes) -> bytes:
 
 
 def _without_attributes(found: re.Match[bytes]) -> bytes:
-    """What lies between two `>`, its tag without attributes where it has more than MOST_ATTRIBUTES."""
+    """The text between two `>`; a tag with more than MOST_ATTRIBUTES attributes loses them."""
     tag = TAG_NAME.search(found[0])
     if tag and len(re.findall(rb"[\s/]+", found[0][tag.end() :])) > MOST_ATTRIBUTES:
         return found[0][: tag.end()]
@@ -144,16 +144,16 @@ def _without_unclosed(html: bytes) -> bytes:
 def _blocks(html: str) -> Page:
     """The page of a serialised tree.
 
-    The text under way is in `pieces` until the tag of a block ends it. Scripts were cut out before or are skipped here.
+    The current text is in `pieces` until the tag of a block ends it. Scripts were cut out before or are skipped here.
     """
     page = Page()
     parents, hints, tags = page.parents, page.hints, page.tags
     pieces: list[str] = []
     linked = skipped = preformatted = 0  # characters in links; open tags inside a skipped element; open <pre>
-    skipping = ""  # name of the element that is skipped with all it holds
+    skipping = ""  # name of the element that is skipped with its content
     in_link = False
     container, tag = 0, "html"
-    parts = iter(TAGS.split(html))  # text, then closing, name, attributes, text; the same again
+    parts = iter(TAGS.split(html))  # text, then (closing, name, attributes, text) repeated
     next(parts)
     for closing, name, attributes, text in zip(parts, parts, parts, parts, strict=True):
         if skipping:
@@ -202,7 +202,7 @@ def _blocks(html: str) -> Page:
 
 
 def _flush(page: Page, pieces: list[str], container: int, tag: str, linked: int, preformatted: int) -> None:
-    """End the text under way as a block."""
+    """End the current text as a block."""
     if preformatted:
         text = "".join(pieces).strip("\n").rstrip()
     elif len(pieces) == 1:
@@ -223,7 +223,8 @@ def _flush(page: Page, pieces: list[str], container: int, tag: str, linked: int,
 
 
 def _hint_of_attributes(attributes: str) -> int:
-    """What an element's attributes, as written in the serialised tree, say of it; pages repeat them."""
+    """What an element's attributes, as the serialised tree writes them, say about it; cached, because pages repeat
+    them."""
     hint = _read_attributes(attributes)
     if len(attributes) < MEMO_LENGTH:
         if len(_attributes) >= MEMO:

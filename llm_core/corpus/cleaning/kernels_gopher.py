@@ -2,9 +2,15 @@
 
 Both kernels judge documents by number and write a code (0 for kept, else 1 + index into the rule's REASONS) and the
 figure that decided. A threshold of 0 switches a rule off, as None and 0 do in datatrove.
-"""
 
-from typing import Any
+The array arguments of this module:
+
+- `data`, `bounds`, `chunks`, `first`, `hashes`, `lengths`, `flags`: the fields of `token_memo.Tokens`, whose shapes are
+  there; `begin` and `end` are places in `data`, `low` and `high` numbers of tokens;
+- `limits`: float64 [rules], the thresholds in the order of the rule's params, 0 for none;
+- `codes`: int64 [documents] and `scores`: float64 [documents], written: the codes, and the figures (NaN for none);
+- `keys`: uint64 [slots], a table of hashes (`kernels/tables.py`), cleared before each use.
+"""
 
 import numpy as np
 
@@ -16,6 +22,7 @@ from llm_core.corpus.cleaning.kernels_text import (
     strip,
 )
 from llm_core.corpus.cleaning.splitting import ALPHA, WORD
+from llm_core.kernels.arrays import Bytes, Floats, Hashes, Ints, Small
 from llm_core.kernels.hashing import MIX
 from llm_core.kernels.tables import clear, place
 from llm_core.kernels.utf8 import characters
@@ -39,10 +46,10 @@ TOP, DUPLICATED = 100, 200  # codes of `top_n_gram` and `duplicated_n_n_grams` a
 
 @njit()
 def judge_quality(
-    data: Any, bounds: Any, chunks: Any, first: Any, hashes: Any, lengths: Any, flags: Any,
-    limits: Any, stop_words: Any, codes: Any, scores: Any,
+    data: Bytes, bounds: Ints, chunks: Ints, first: Ints, hashes: Hashes, lengths: Small, flags: Bytes,
+    limits: Floats, stop_words: Hashes, codes: Ints, scores: Floats,
 ) -> None:  # fmt: skip
-    """`limits`: the ten thresholds in the order of the params; `stop_words`: at most 63 token hashes."""
+    """Judge documents by `gopher_quality`: `limits` float64 [9], `stop_words` uint64 [at most 63] hashes of tokens."""
     for document in range(len(codes)):
         begin, end = bounds[document], bounds[document + 1]
         low, high = first[chunks[document]], first[chunks[document + 1]]
@@ -53,9 +60,10 @@ def judge_quality(
 
 @njit()
 def _quality(
-    data: Any, begin: int, end: int, low: int, high: int, hashes: Any, lengths: Any, flags: Any,
-    limits: Any, stop_words: Any,
-) -> Any:  # fmt: skip
+    data: Bytes, begin: int, end: int, low: int, high: int, hashes: Hashes, lengths: Small, flags: Bytes,
+    limits: Floats, stop_words: Hashes,
+) -> tuple[int, float]:  # fmt: skip
+    """(code, figure) of one document, whose tokens are `low` to `high` (not included)."""
     words = high - low
     proper = alphabetic = letters = distinct = 0
     found = np.uint64(0)
@@ -66,7 +74,7 @@ def _quality(
             letters += lengths[token]
         if flag & ALPHA:
             alphabetic += 1
-        if distinct < limits[8]:  # more of them make no difference
+        if distinct < limits[8]:  # more stop words make no difference
             for number in range(len(stop_words)):
                 if hashes[token] == stop_words[number] and not found >> np.uint64(number) & np.uint64(1):
                     found |= np.uint64(1) << np.uint64(number)
@@ -97,7 +105,7 @@ def _quality(
 
 
 @njit()
-def _count(data: Any, begin: int, end: int) -> Any:
+def _count(data: Bytes, begin: int, end: int) -> tuple[int, int, int, int, int]:
     """(number signs, ellipses, lines, lines that begin with a bullet or hyphen, lines that end in an ellipsis).
 
     Ellipses are `...` without overlap, and the one character.
@@ -133,8 +141,9 @@ def _count(data: Any, begin: int, end: int) -> Any:
 
 
 @njit()
-def _line(data: Any, begin: int, end: int) -> Any:
-    """Whether a line begins with a bullet or hyphen, whether it ends in an ellipsis; whitespace around it aside."""
+def _line(data: Bytes, begin: int, end: int) -> tuple[bool, bool]:
+    """Whether a line begins with a bullet or hyphen, and whether it ends in an ellipsis, apart from whitespace around
+    it."""
     left, right = strip(data, begin, end)
     if left == right:
         return False, False
@@ -147,10 +156,13 @@ def _line(data: Any, begin: int, end: int) -> Any:
 
 @njit()
 def judge_repetition(
-    data: Any, bounds: Any, chunks: Any, first: Any, hashes: Any, lengths: Any,
-    limits: Any, top: Any, duplicated: Any, codes: Any, scores: Any,
+    data: Bytes, bounds: Ints, chunks: Ints, first: Ints, hashes: Hashes, lengths: Small,
+    limits: Floats, top: Floats, duplicated: Floats, codes: Ints, scores: Floats,
 ) -> None:  # fmt: skip
-    """`limits`: duplicate lines, paragraphs, characters of each; `top`, `duplicated`: rows of (n, threshold)."""
+    """Judge documents by `gopher_repetition`: `limits` float64 [4].
+
+    `top` and `duplicated` are float64 [n-gram sizes, 2]: the number of words in an n-gram, and its threshold.
+    """
     longest = 0
     for document in range(len(codes)):
         longest = max(longest, bounds[document + 1] - bounds[document])
@@ -169,10 +181,15 @@ def judge_repetition(
 
 @njit()
 def _repetition(
-    data: Any, begin: int, end: int, low: int, high: int, hashes: Any, lengths: Any,
-    limits: Any, top: Any, duplicated: Any, keys: Any, counts: Any, firsts: Any,
-    seen: Any, ngrams: Any,
-) -> Any:  # fmt: skip
+    data: Bytes, begin: int, end: int, low: int, high: int, hashes: Hashes, lengths: Small,
+    limits: Floats, top: Floats, duplicated: Floats, keys: Hashes, counts: Small, firsts: Small,
+    seen: Bytes, ngrams: Hashes,
+) -> tuple[int, float]:  # fmt: skip
+    """(code, figure) of one document.
+
+    Scratch memory: `counts` and `firsts` int32 [slots], for `_top_ngram`; `seen` uint8 [4 * slots] and `ngrams` uint64
+    [bytes of the longest document], for `_sift`.
+    """
     if begin == end:
         return 1, 0.0
     size = characters(data, begin, end)
@@ -211,7 +228,7 @@ def _repetition(
 
 
 @njit()
-def _repeated_parts(data: Any, begin: int, end: int, breaks: int, keys: Any) -> Any:
+def _repeated_parts(data: Bytes, begin: int, end: int, breaks: int, keys: Hashes) -> tuple[int, int, int]:
     """(parts, parts seen before, their code points) of a text cut at `breaks` or more line feeds."""
     mask = clear(keys, 2 + (end - begin) // 2)
     parts = repeated = repeated_characters = 0
@@ -246,9 +263,21 @@ def _repeated_parts(data: Any, begin: int, end: int, breaks: int, keys: Any) -> 
 
 @njit()
 def _top_ngram(
-    low: int, high: int, n: int, hashes: Any, lengths: Any, keys: Any, counts: Any, firsts: Any, seen: Any, ngrams: Any
+    low: int,
+    high: int,
+    n: int,
+    hashes: Hashes,
+    lengths: Small,
+    keys: Hashes,
+    counts: Small,
+    firsts: Small,
+    seen: Bytes,
+    ngrams: Hashes,
 ) -> int:
-    """Code points of the most frequent n-gram (the first of several), with its spaces, times its count."""
+    """Code points of the most frequent n-gram (the first of several), with its spaces, times its count.
+
+    `counts` and `firsts` receive, for each slot of `keys`, how often an n-gram occurs and where it occurs first.
+    """
     total = high - low - n + 1
     for token in range(total):
         key = hashes[low + token]
@@ -278,8 +307,13 @@ def _top_ngram(
 
 
 @njit()
-def _repeated_ngrams(words: int, n: int, joined: Any, length: Any, keys: Any, seen: Any, ngrams: Any) -> int:
-    """Code points in n-grams (as joined characters) that have occurred before, counted without overlap."""
+def _repeated_ngrams(
+    words: int, n: int, joined: Hashes, length: Ints, keys: Hashes, seen: Bytes, ngrams: Hashes
+) -> int:
+    """Code points in n-grams (as joined characters) that have occurred before, counted without overlap.
+
+    `joined`: uint64 [words + 1], the hash of the first i words' characters; `length`: int64 [words + 1], their number.
+    """
     total = words - n + 1
     for token in range(total):
         ngrams[token] = joined[token + n] - joined[token] * power(length[token + n] - length[token])
@@ -302,10 +336,11 @@ def _repeated_ngrams(words: int, n: int, joined: Any, length: Any, keys: Any, se
 
 
 @njit()
-def _sift(ngrams: Any, total: int, seen: Any) -> Any:
-    """(shift, most): an n-gram whose `seen[hash >> shift]` is 1 occurs once; at most `most` may not.
+def _sift(ngrams: Hashes, total: int, seen: Bytes) -> tuple[np.uint64, int]:
+    """(shift, most): an n-gram with `seen[hash >> shift] == 1` occurs once; at most `most` occur more often.
 
-    Most n-grams of a text occur once, and a table of bytes tells that without branches, sooner than one of keys.
+    The first `total` of `ngrams` (uint64) are n-grams; `seen` (uint8) is written: 0, 1, or 2 for twice and more. Most
+    n-grams of a text occur once, and a table of bytes finds these without branches, faster than a table of keys.
     """
     size, shift = 16, np.uint64(60)
     while size < 4 * total:

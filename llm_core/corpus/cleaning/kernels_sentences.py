@@ -1,15 +1,20 @@
-"""Counting sentences as spaCy's rule-based sentencizer does, on token flags."""
+"""Counting sentences as spaCy's rule-based sentencizer does, on token flags.
 
-from typing import Any
+`data`, `starts`, `ends`, `chunks`, `first` and `flags` are the fields of `token_memo.Tokens`, whose shapes are there.
+"""
 
 from llm_core.corpus.cleaning.splitting import PUNCT, SENTENCE_END
+from llm_core.kernels.arrays import Bytes, Ints
 from llm_core.runtime.compilation import njit
 
 
 @njit()
-def count_sentences(data: Any, starts: Any, ends: Any, from_chunk: int, to_chunk: int, first: Any, flags: Any) -> int:
+def count_sentences(
+    data: Bytes, starts: Ints, ends: Ints, from_chunk: int, to_chunk: int, first: Ints, flags: Bytes
+) -> int:
     """Sentences of one stripped line by spaCy's sentencizer: a mark, perhaps more punctuation, then anything else.
 
+    The line's chunks are `from_chunk` to `to_chunk` (not included).
     A run of whitespace other than one space is a token of its own to spaCy, and may begin a sentence.
     """
     sentences = 1
@@ -31,8 +36,11 @@ def count_sentences(data: Any, starts: Any, ends: Any, from_chunk: int, to_chunk
 
 
 @njit()
-def sum_sentences(data: Any, bounds: Any, starts: Any, ends: Any, chunks: Any, first: Any, flags: Any) -> int:
-    """Sentences of lines, each by itself, which may have whitespace at their ends; at least one each."""
+def sum_sentences(data: Bytes, bounds: Ints, starts: Ints, ends: Ints, chunks: Ints, first: Ints, flags: Bytes) -> int:
+    """Sentences of lines, each by itself, which may have whitespace at their ends; at least one each.
+
+    `bounds`: int64 [lines + 1], where each line begins in `data`, and the last ends.
+    """
     total = 0
     for line in range(len(bounds) - 1):
         low, high = chunks[line], chunks[line + 1]
@@ -45,8 +53,10 @@ def sum_sentences(data: Any, bounds: Any, starts: Any, ends: Any, chunks: Any, f
 
 
 @njit()
-def _outer(data: Any, begin: int, end: int, low: int, high: int, starts: Any, ends: Any, first: Any, flags: Any) -> int:
-    """1 where whitespace behind the last mark is a token that begins a sentence (removed citations leave such)."""
+def _outer(
+    data: Bytes, begin: int, end: int, low: int, high: int, starts: Ints, ends: Ints, first: Ints, flags: Bytes
+) -> int:
+    """1 where whitespace after the last mark is a token that begins a sentence (removed citations leave it), else 0."""
     ended = False
     for token in range(first[low], first[high]):
         flag = flags[token]

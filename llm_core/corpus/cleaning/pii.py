@@ -1,6 +1,6 @@
 """Personal data and secrets replaced by typed placeholders: the step `pii`.
 
-Patterns with a check behind them, made to be right rather than complete: card numbers must pass Luhn's checksum,
+Patterns with a check, for precision rather than recall: card numbers must pass Luhn's checksum,
 addresses must be public ones, telephone numbers be written internationally or the North American way. Names and street
 addresses are not looked for. Kinds and placeholders follow Dolma's and StarCoder's practice.
 """
@@ -18,7 +18,7 @@ from llm_core.params.cleaning import Pii
 LATIN = r"A-Za-z0-9_\u00aa\u00b5\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff\u0300-\u036f"
 NO_WORD_BEFORE, NO_WORD_AFTER = rf"(?<![{LATIN}])", rf"(?![{LATIN}])"
 OTHER = rf"(?:(?![{LATIN}])\w)"  # a letter or digit of another script
-LABEL = rf"(?:(?!_)[{LATIN}](?:[{LATIN}-]{{0,61}}[{LATIN}])?|{OTHER}{{1,63}})"  # of a domain's name
+LABEL = rf"(?:(?!_)[{LATIN}](?:[{LATIN}-]{{0,61}}[{LATIN}])?|{OTHER}{{1,63}})"  # one label of a domain name
 EMAIL = re.compile(
     rf"(?:(?<![{LATIN}.+%-])(?!_)[{LATIN}][{LATIN}.+%-]{{0,63}}"
     rf"|(?<![\w.+%-]){OTHER}(?:{OTHER}|[0-9_.+%-]){{0,63}})"

@@ -8,7 +8,7 @@ the processor's cache holds.
 
 The published rules are for English: their word counts come from spaCy's English tokenizer, which takes a Chinese text
 for one word, and their stop words are English. A rule judges documents in its own language (`language`) only; what
-happens to the others is said by `cleaning.other_languages`.
+happens to the others is set by `cleaning.other_languages`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,13 +17,14 @@ import numpy as np
 
 from llm_core.corpus.cleaning.batch import Batch
 from llm_core.corpus.cleaning.token_memo import Tokens, join, shared_words
+from llm_core.kernels.arrays import Floats, Ints
 from llm_core.params.languages import known_code
 from llm_core.params.quality import Rule
 
 GROUP_BYTES = 1 << 19
-SNIFFED = 2000  # characters of a document of unknown language whose script is looked at
-Verdict = tuple[str | None, float, str | None]  # reason (None: kept), figure, the text where the rule changed it
-Judged = tuple[list[str | None], np.ndarray, list[str | None] | None]  # reasons, figures, changed texts if any
+SNIFFED = 2000  # characters whose script is looked at in a document of unknown language
+Verdict = tuple[str | None, float, str | None]  # reason (None: kept), figure, the new text if the rule changed it
+Judged = tuple[list[str | None], Floats, list[str | None] | None]  # reasons, figures, changed texts if any
 Judge = Callable[[Tokens], Judged]
 
 
@@ -107,7 +108,7 @@ def _groups(batch: Batch, chosen: list[int]) -> Iterator[list[int]]:
 
 
 def _speaks(language: str | None, batch: Batch, row: int) -> bool:
-    """Whether a document is in a language, None being any.
+    """Whether a document is in a language; None stands for any.
 
     Where no source declares the language and no step `language` found it, a text counts as English unless most of its
     letters are of another script than Latin.
@@ -122,6 +123,6 @@ def _speaks(language: str | None, batch: Batch, row: int) -> bool:
     return 2 * sum(char < "\u0250" or "\u1e00" <= char <= "\u1eff" for char in letters) >= len(letters)
 
 
-def room(t: Tokens) -> tuple[np.ndarray, np.ndarray]:
-    """Where a kernel writes: int64 [documents], 0 for kept; float64 [documents], NaN for no figure."""
+def room(t: Tokens) -> tuple[Ints, Floats]:
+    """Arrays that a kernel writes to: codes, int64 [documents], 0 for kept; figures, float64 [documents], NaN."""
     return np.zeros(len(t.bounds) - 1, np.int64), np.full(len(t.bounds) - 1, np.nan)

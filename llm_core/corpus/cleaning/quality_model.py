@@ -1,8 +1,8 @@
 """Quality by a trained model: a linear classifier over hashed words and pairs of words, and the step `model`.
 
-The shape of fastText's classifiers, with which GPT-3, DCLM and others chose their pages: the document as a bag of
-1- and 2-grams hashed to a fixed number of features, one weight each. Words and single marks count as tokens, for marks
-tell boilerplate from prose. A folder holds `model.safetensors` and `config.json`: nothing in it can run.
+The design of fastText's classifiers, with which GPT-3, DCLM and others selected pages: the document as a bag of 1- and
+2-grams hashed to a fixed number of features, one weight each. Words and single marks count as tokens, because marks
+distinguish boilerplate from prose. A folder holds `model.safetensors` and `config.json`, and no code.
 """
 
 import re
@@ -24,7 +24,7 @@ from llm_core.kernels.words import tokens
 from llm_core.params.cleaning import QualityModel
 from llm_core.runtime.storage import open_file, read_json, write_json
 
-KIND = "hashed-ngrams-2"  # of the features: another tokenization, hash or norm must have another name
+KIND = "hashed-ngrams-2"  # of the features: a change of tokenization, hash or norm needs another name
 SPACE = re.compile(r"\s")
 
 
@@ -56,7 +56,8 @@ class Classifier:
     max_passages: int
 
     def score(self, texts: list[str]) -> np.ndarray:
-        """float64 [texts]: how like the good documents each is. A text's score does not depend on its neighbours."""
+        """Scores, float64 [texts]: similarity to the good documents. A text's score does not depend on its
+        neighbours."""
         divided = [passages(text, self.passage_characters, self.max_passages) for text in texts]
         if not divided:
             return np.zeros(0)

@@ -46,9 +46,10 @@ def train_quality(
 
 
 def _read(name: str, paths: Sequence[str | Path], params: QualityModel, seed: int) -> Side:
-    """Beginnings of at most `max_documents`, those of least hash: as many whatever the order of the files."""
+    """Beginnings of at most `max_documents` documents, those with the smallest hashes, whatever the order of the
+    files."""
     length = 2 * params.passage_characters * params.max_passages
-    chosen: list[tuple[int, str]] = []  # a heap with the greatest hash first
+    chosen: list[tuple[int, str]] = []  # a heap with the largest hash first
     seen: set[int] = set()
     with task(f"read {name} documents", unit="documents") as progress:
         for batch in read_documents(paths, columns=["text"]):
@@ -91,7 +92,7 @@ def _fit(sides: dict[str, Side], params: QualityModel, seed: int) -> Classifier:
 
 
 def _measure(model: Classifier, sides: dict[str, Side]) -> dict[str, Any]:
-    """By document, on those held out; `kept` tells the share of each side at or above a threshold."""
+    """Figures by document on the held-out ones; `kept` is the share of each side at or above a threshold."""
     from sklearn.metrics import roc_auc_score
 
     scores = {name: model.score(held) for name, (_, held) in sides.items()}

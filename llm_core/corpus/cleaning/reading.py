@@ -8,8 +8,6 @@ piece. A JSONL line that cannot be read becomes a dropped record with its line n
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fsspec.core import url_to_fs
-
 from llm_core.corpus.cleaning.batch import Batch, from_arrow, from_columns
 from llm_core.formats.document_lines import is_half_surrogate, parse_line
 from llm_core.formats.document_tables import complete, document_columns
@@ -17,6 +15,7 @@ from llm_core.formats.parquet import bounded_batches, open_parquet
 from llm_core.formats.parquet_footer import row_groups
 from llm_core.formats.schema import SCHEMA, row_id, source_of
 from llm_core.runtime.json_lines import SURROGATE, JsonLineError, TooLong, raw_lines
+from llm_core.runtime.storage import file_system
 
 PIECE_BYTES = 32 << 20  # uncompressed; small enough to share out, large enough to make starting a piece cheap
 BATCH_ROWS = 256
@@ -31,7 +30,7 @@ class Piece:
     first: int = 0
     last: int = 0
     row: int = 0  # number of the first row in the file
-    size: int = 0  # bytes, for the choice of workers
+    size: int = 0  # bytes, by which the number of workers is chosen
 
 
 def divide(files: list[str]) -> list[Piece]:
@@ -39,7 +38,7 @@ def divide(files: list[str]) -> list[Piece]:
     pieces: list[Piece] = []
     for file in files:
         if not file.lower().endswith(".parquet"):
-            filesystem, root = url_to_fs(file)
+            filesystem, root = file_system(file)
             pieces.append(Piece(file, size=filesystem.size(root) or 0))
             continue
         with open_parquet(file) as parquet:

@@ -17,13 +17,13 @@ from llm_core.kernels.words import normalize
 from llm_core.params.cleaning import Repair
 
 LINE_BREAKS = re.compile("\r\n|[\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]")
-# Other controls, soft hyphens, byte order marks, interlinear and noncharacters.
+# Other controls, soft hyphens, byte order marks, interlinear annotation marks and noncharacters.
 INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u00ad\u2060\ufeff\ufff9-\ufffb\ufdd0-\ufdef\ufffe\uffff]"
 )
 ZERO_WIDTH_SPACE = "\u200b"
 SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
-LINE_ENDS = re.compile("(?<![ \t])[ \t]++$", re.M)  # one attempt for each run of blanks
+LINE_ENDS = re.compile("(?<![ \t])[ \t]++$", re.M)  # one match attempt for each run of blanks
 BLANK_LINES = re.compile("\n{3,}")
 TERMINAL_ESCAPES = re.compile("\x1b\\[[0-9;?]*[A-Za-z]")
 SURROGATES = re.compile("[\ud800-\udfff]")
@@ -50,7 +50,7 @@ class RepairStep:
 
 
 def repair(text: str, params: Repair) -> str:
-    """The text without mojibake, controls, odd line breaks and spaces, in the normal form asked for."""
+    """The text without mojibake, control characters, unusual line breaks and spaces, in the given normal form."""
     if params.mojibake and not text.isascii():
         import ftfy
         from ftfy.badness import is_bad
@@ -77,7 +77,7 @@ def repair(text: str, params: Repair) -> str:
 
 @cache
 def _stray_zero_width_space() -> Any:
-    """A zero-width space with no letter beside it of a script that separates words by zero-width spaces."""
+    """Pattern of a zero-width space that has no letter beside it of a script that separates words by such spaces."""
     import regex
 
     scripts = "Thai Lao Khmer Myanmar Tai_Le New_Tai_Lue Tai_Tham Tai_Viet Ahom Javanese Balinese Sundanese Tibetan"

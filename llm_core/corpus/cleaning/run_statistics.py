@@ -1,7 +1,7 @@
-"""What a run of cleaning tells besides its verdicts: lengths, languages, and samples of what was dropped.
+"""Statistics of a cleaning run besides its verdicts: lengths, languages, and samples of what was dropped.
 
-Figures of pieces are added up, in any order, to the same result: counts are sums, and the samples of a reason are the
-documents with the smallest hashed ids (bottom-k sampling), which is a uniform sample and needs no random state.
+Figures of pieces give the same result in whatever order they are added: counts are sums, and the samples of a reason
+are the documents with the smallest hashed ids (bottom-k sampling), which is a uniform sample and needs no random state.
 """
 
 import heapq
@@ -27,7 +27,7 @@ class Statistics:
     languages: Counter[tuple[str, str]] = field(default_factory=Counter)  # (source, language) of kept documents
     bytes_out: Counter[str] = field(default_factory=Counter)  # source -> UTF-8 bytes of the kept texts
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)  # (source, step) -> documents it changed
-    tallies: Counter[tuple[str, str]] = field(default_factory=Counter)  # (source, name) -> what steps counted
+    tallies: Counter[tuple[str, str]] = field(default_factory=Counter)  # (source, name) -> counts that the steps keep
     samples: dict[tuple[str, str], list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
 
     def add(self, batch: Batch) -> None:

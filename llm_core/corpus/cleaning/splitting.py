@@ -3,9 +3,9 @@
 
 datatrove counts words with spaCy, which takes off prefixes and suffixes by turns and then cuts at infixes, by regular
 expressions over classes of characters. The same loop is implemented here for ASCII, Latin, Greek and Cyrillic letters
-and curly quotes. What is of other characters or longer, might be an address, or holds more than a plain token of
-spaCy's table of special cases, is left to spaCy itself (`words.py`), so that nothing is guessed. Both agree on every
-chunk of a corpus and on random ones (tests, docs/explanation/cleaning.md).
+and curly quotes. A chunk that has other characters, is longer, might be an address, or holds more than a plain token of
+spaCy's table of special cases is left to spaCy itself (`token_memo.py`), so that nothing is guessed. Both agree on
+every chunk of a corpus and on random ones (tests, docs/explanation/cleaning.md).
 
 The tables are read from the installed spaCy; nothing of it is copied here.
 """
@@ -19,22 +19,22 @@ import numpy as np
 
 from llm_core.corpus.cleaning.characters import PUNCTUATION as PUNCTUATION_CHARACTERS
 from llm_core.corpus.cleaning.kernels_text import BASE, finish, mixed
+from llm_core.kernels.arrays import Bytes, Hashes, Ints, Small
 from llm_core.kernels.tables import place
 from llm_core.kernels.utf8 import decode
 from llm_core.runtime.compilation import njit
 
 LOWER, UPPER, DIGIT, SUFFIX, QUOTE, BEFORE_STOP, KNOWN, PREFIX = (1 << bit for bit in range(8))  # a character's traits
 LETTER = LOWER | UPPER
-LONGEST = 64  # code points of a chunk that is split here
+LONGEST = 64  # maximum code points of a chunk that is split here
 MOST_TOKENS = 20
 ALONE = np.uint64(1)  # marks the key of a special case that leaves a token as it is
 WORD, ALPHA, PUNCT, SENTENCE_END = 1, 2, 4, 8  # flags of a token
 
 
-def character_classes(tokenizer: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Traits of each code point below 0x3000 by what the tokenizer's expressions say of it (uint8; 0: ask spaCy).
-
-    And the units that it takes off numbers, their ASCII characters as digits of base 256 (int64).
+def character_classes(tokenizer: Any) -> tuple[Bytes, Ints]:
+    """Traits of each code point below 0x3000 by the tokenizer's expressions, uint8 [0x3000] (0: ask spaCy); and the
+    units that it takes off numbers, their ASCII characters as digits of base 256, int64 [units].
     """
     from spacy.lang.char_classes import ALPHA_LOWER, ALPHA_UPPER, LIST_CURRENCY, LIST_UNITS
 
@@ -68,10 +68,16 @@ def character_classes(tokenizer: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 @njit()
-def split_chunk(data, begin, end, tables, special_keys, special_mask, longest_special, codes, kinds, bounds):  # type: ignore[no-untyped-def]
-    """Number of tokens of data[begin:end], their bounds (in code points) in `bounds`; 0 where spaCy must be asked.
+def split_chunk(
+    data: Bytes, begin: int, end: int, tables: tuple[Bytes, Ints], special_keys: Hashes, special_mask: int,
+    longest_special: int, codes: Small, kinds: Bytes, bounds: Ints,
+) -> int:  # fmt: skip
+    """Number of tokens of the chunk data[begin:end]; 0 where spaCy must be asked.
 
-    `codes` receives the chunk's code points; `kinds` is room for their traits.
+    `data`: uint8 [bytes], UTF-8. `tables`: what `character_classes` returns. `special_keys`: uint64 [special_mask + 1],
+    a table of the hashes of spaCy's special cases, of which none is longer than `longest_special` code points. Written:
+    `codes`: int32 [LONGEST], the chunk's code points; `kinds`: uint8 [LONGEST], their traits; `bounds`: int64
+    [3 * MOST_TOKENS], where each token begins in `codes`, and the last ends.
     """
     traits, units = tables
     length = 0
@@ -88,7 +94,7 @@ def split_chunk(data, begin, end, tables, special_keys, special_mask, longest_sp
         length += 1
         position += width
     left, right = 0, length
-    tokens = count = 0  # tokens before and behind the core; the latter's starts stand in the last third of `bounds`
+    tokens = count = 0  # tokens before and behind the core; those behind begin in the last third of `bounds`
     tail = MOST_TOKENS * 3 - 1
     while left < right:  # spaCy takes off a prefix and a suffix at a time, until there are none
         before = _prefix(codes, kinds, left, right)
@@ -119,7 +125,7 @@ def split_chunk(data, begin, end, tables, special_keys, special_mask, longest_sp
 
 
 @njit()
-def _prefix(codes, kinds, left, right):  # type: ignore[no-untyped-def]
+def _prefix(codes: Small, kinds: Bytes, left: int, right: int) -> int:
     """Length of the prefix that spaCy takes off codes[left:right]; 0 for none."""
     code = codes[left]
     if code == 0x2E:  # only an ellipsis
@@ -137,7 +143,7 @@ def _prefix(codes, kinds, left, right):  # type: ignore[no-untyped-def]
 
 
 @njit()
-def _suffix(codes, kinds, left, right, units):  # type: ignore[no-untyped-def]
+def _suffix(codes: Small, kinds: Bytes, left: int, right: int, units: Ints) -> int:
     """Length of the suffix that spaCy takes off codes[left:right], the longest one; 0 for none, -1 for unsure."""
     size = right - left
     if size == 0:
@@ -175,7 +181,8 @@ def _suffix(codes, kinds, left, right, units):  # type: ignore[no-untyped-def]
 
 
 @njit()
-def _holds(values, value):  # type: ignore[no-untyped-def]
+def _holds(values: Ints, value: int) -> bool:
+    """Whether `value` is among `values`: int64 [values]."""
     for other in values:
         if other == value:
             return True
@@ -183,8 +190,8 @@ def _holds(values, value):  # type: ignore[no-untyped-def]
 
 
 @njit()
-def _dots(codes, left, right):  # type: ignore[no-untyped-def]
-    """How many full stops codes[left:right] begins with."""
+def _dots(codes: Small, left: int, right: int) -> int:
+    """Number of full stops that codes[left:right] begins with."""
     dots = 0
     while left + dots < right and codes[left + dots] == 0x2E:
         dots += 1
@@ -192,8 +199,11 @@ def _dots(codes, left, right):  # type: ignore[no-untyped-def]
 
 
 @njit()
-def _core(codes, kinds, left, right, bounds, tokens, most):  # type: ignore[no-untyped-def]
-    """Split what is between prefixes and suffixes at infixes; the number of tokens so far, or 0 for unsure."""
+def _core(codes: Small, kinds: Bytes, left: int, right: int, bounds: Ints, tokens: int, most: int) -> int:
+    """Split what is between prefixes and suffixes at infixes; the number of tokens so far, or 0 for unsure.
+
+    `bounds` has `tokens` tokens already, and room for `most`.
+    """
     start = index = left
     dots, address = 0, False  # spaCy splits no address: a stop and two letters, or four numbers
     while index < right:
@@ -222,7 +232,7 @@ def _core(codes, kinds, left, right, bounds, tokens, most):  # type: ignore[no-u
 
 
 @njit()
-def _infix(codes, kinds, left, right, index):  # type: ignore[no-untyped-def]
+def _infix(codes: Small, kinds: Bytes, left: int, right: int, index: int) -> int:
     """Length of the infix that begins at `index` of codes[left:right]; 0 for none."""
     code = codes[index]
     if code == 0x2E:
@@ -256,8 +266,8 @@ def _infix(codes, kinds, left, right, index):  # type: ignore[no-untyped-def]
 
 
 @njit()
-def _has_special(codes, bounds, tokens, keys, mask, longest):  # type: ignore[no-untyped-def]
-    """Whether a run of neighbouring tokens spells one of spaCy's special cases, but for one that is a token anyway."""
+def _has_special(codes: Small, bounds: Ints, tokens: int, keys: Hashes, mask: int, longest: int) -> bool:
+    """Whether neighbouring tokens together spell one of spaCy's special cases, except one that is a token anyway."""
     for first in range(tokens):
         value = np.uint64(0)
         for last in range(first, tokens):
@@ -273,8 +283,8 @@ def _has_special(codes, bounds, tokens, keys, mask, longest):  # type: ignore[no
 
 
 @njit()
-def token_flags(codes, begin, end, features):  # type: ignore[no-untyped-def]
-    """Flags of a token of known characters from the flags of its characters (`character_features`)."""
+def token_flags(codes: Small, begin: int, end: int, features: Bytes) -> int:
+    """Flags of the token codes[begin:end], of known characters; `features`: uint8 [0x3000], `character_features()`."""
     flags = PUNCT
     for index in range(begin, end):
         feature = features[codes[index]]
@@ -285,7 +295,7 @@ def token_flags(codes, begin, end, features):  # type: ignore[no-untyped-def]
     return flags
 
 
-def character_features() -> np.ndarray:
+def character_features() -> Bytes:
     """Flags of each code point below 0x3000 as a token of its own; uint8."""
     return np.array([flags_of(chr(code_point)) for code_point in range(0x3000)], np.uint8)
 

@@ -1,9 +1,9 @@
 """The stage: pieces of the input through the steps, in parallel, into one output folder.
 
 A worker takes a piece, streams its batches through the steps and writes what it kept and judged to a scratch folder;
-this process appends the scratch folders in the pieces' order and adds up the counts. Neither ever holds
-more than a few batches, and the bytes written do not depend on who did which piece when. The time of one document is
-bounded (`time_bound.py`), which is why even a single worker is a process of its own.
+this process appends the scratch folders in the pieces' order and adds up the counts. Neither holds more than a few
+batches, and the bytes written do not depend on which worker did which piece when. The time of one document is bounded
+(`time_bound.py`), which is why even a single worker is a process of its own.
 """
 
 import shutil
@@ -30,12 +30,12 @@ from llm_core.runtime.progress import log, report, task
 from llm_core.runtime.storage import output_folder, write_json
 
 Reader = Callable[[Piece], Iterator[Batch]]
-SMALL_BYTES = 24 << 20  # below this, starting processes costs more than it saves
+SMALL_BYTES = 24 << 20  # below this size, starting processes costs more than it saves
 
 
 @dataclass(frozen=True)
 class Work:
-    """All that a worker needs for one piece; small, and importable anywhere."""
+    """Everything that a worker needs for one piece; small, and importable everywhere."""
 
     piece: Piece
     number: int
@@ -48,7 +48,7 @@ class Work:
 
 @dataclass
 class Done:
-    """What a worker did with one piece; its rows are in `folder`."""
+    """What a worker made of one piece; its rows are in `folder`."""
 
     folder: str
     documents_in: int
@@ -121,7 +121,7 @@ def _gather(
             statistics.merge(done.statistics)
             progress.update(work.piece.size)
     if documents_in == 0:
-        raise UserError(f"{paths}: not one document in {len(works)} files")
+        raise UserError(f"{paths}: no document in {len(works)} files")
     metrics = ledger.finish(documents_in)
     require_known(params.exempt, {*sources, *metrics["by_source"]}, "cleaning.exempt")
     require_known(params.repair.characters, {*sources, *metrics["by_source"]}, "cleaning.repair.characters")
@@ -134,9 +134,9 @@ def _gather(
 
 
 def process(work: Work) -> Done:
-    """Do one piece: read, run the steps, write documents and ledger to a scratch folder."""
+    """Process one piece: read, run the steps, write documents and ledger to a scratch folder."""
     folder = Path(work.scratch) / f"{work.number:06d}"
-    shutil.rmtree(folder, ignore_errors=True)  # of an attempt that ran out of time
+    shutil.rmtree(folder, ignore_errors=True)  # what an attempt that ran out of time left
     statistics = Statistics(work.params.drop_samples)
     steps = steps_of(work.params, work.steps)
     clock = TimeBound(Path(work.scratch), work.number, work.params.max_seconds)
@@ -163,9 +163,9 @@ _STEPS: dict[str, list[Step]] = {}
 
 
 def steps_of(params: Cleaning, names: tuple[str, ...]) -> list[Step]:
-    """This process's steps for these params, built once: they hold memos that grow warm.
+    """This process's steps for these params, built once, because their memos fill while they work.
 
-    A process does one piece at a time (the pool's and Ray's workers alike), so that steps need no locks.
+    A process has one piece at a time (the pool's and Ray's workers alike), so that steps need no locks.
     """
     key = params.model_dump_json() + "|" + "|".join(names)
     if key not in _STEPS:

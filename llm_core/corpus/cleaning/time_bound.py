@@ -1,14 +1,14 @@
-"""A bound on the time of one document: what takes longer is quarantined by name, and the stage goes on.
+"""A bound on the time of one document: a document that takes longer is quarantined, and the stage goes on.
 
 Every step is linear in a document (benchmarks/adversarial.py), and a document above `cleaning.max_document_bytes` is
-set aside unseen, so that the bound is met by faults alone: a library that hangs on one text. Such a call often holds
-Python's lock and heeds no signal. Therefore documents are processed in a worker process, and a timer written in C
-(`faulthandler`) ends that process when the time is over; the pool starts another one, and the piece begins again.
-
-The first time a whole batch is blamed. In the next attempt its documents go through one by one, each with its own
-time, and one that uses it up is dropped as `quarantine_time` in the attempt after that. What is known so far is in two
-small files beside the scratch folders. The trade-off: time is not deterministic, so the default is generous, and a
-document close to it may be kept on one machine and set aside on another; the ledger names it.
+quarantined without being read, so that only faults reach the bound: a library that hangs on one text. Such a call often
+holds Python's global lock and ignores signals. Therefore documents are processed in a worker process, and a timer
+written in C (`faulthandler`) ends that process when the time is over; the pool starts another one, and the piece begins
+again.
+After the first timeout only the batch is known. In the next attempt its documents go through one by one, each with its
+own time, and one that uses it up is dropped as `quarantine_time` in the attempt after that. What is known so far is in
+two small files beside the scratch folders. The trade-off: time is not deterministic, so the default is generous, and a
+document close to it may be kept on one machine and quarantined on another; the ledger names it.
 """
 
 import faulthandler
@@ -22,7 +22,7 @@ REASON = "quarantine_time"
 
 
 class TimeBound:
-    """The clock of one piece of work. `folder` is the scratch folder, `number` the piece's."""
+    """The timer of one piece of work. `folder` is the scratch folder, `number` the piece's."""
 
     def __init__(self, folder: Path, number: int, seconds: float) -> None:
         self.seconds = seconds
@@ -36,12 +36,12 @@ class TimeBound:
 
     @staticmethod
     def fired(folder: Path, number: int) -> bool:
-        """Whether the last attempt at a piece ran out of time."""
+        """Whether the last attempt at a piece timed out."""
         file = folder / f"{number:06d}.fired"
         return file.is_file() and file.stat().st_size > 0
 
     def watch(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The batches, the clock running while the caller works on each."""
+        """The batches; the timer runs while the caller works on each."""
         self._state.parent.mkdir(parents=True, exist_ok=True)
         row: int | None
         with open(self._fired, "w") as stream:  # empty again; faulthandler writes where the process was

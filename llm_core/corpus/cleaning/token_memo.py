@@ -1,9 +1,9 @@
 """Tokens of whole batches, by a memo from whitespace chunk to tokens.
 
-The rules count words as datatrove does: with spaCy's English tokenizer, which decides each whitespace chunk by itself
+The rules count words as datatrove does: with spaCy's English tokenizer, which splits each whitespace chunk by itself
 (its special cases may span chunks only where they could not change anything). So a chunk is split once, by
-`splitting.py` or, where that is unsure, by spaCy, and then found in a hash table. Splitting the documents that follow
-costs a scan for whitespace and a look-up a word.
+`splitting.py` or, where that is unsure, by spaCy, and then found in a hash table. Splitting later documents
+costs a scan for whitespace and a look-up per word.
 
 A token is three numbers: hash of its characters, length in code points, flags. The memo holds at most `entries`
 chunks and starts afresh when it is full: about 100 bytes a chunk. Chunks are distinguished by a 64-bit hash.
@@ -27,6 +27,7 @@ from llm_core.corpus.cleaning.splitting import (
     split_chunk,
     token_flags,
 )
+from llm_core.kernels.arrays import Bytes, Hashes, Ints, Small
 from llm_core.kernels.hashing import FNV_PRIME, MIX
 from llm_core.kernels.tables import place
 from llm_core.runtime.compilation import njit
@@ -36,22 +37,31 @@ from llm_core.runtime.compilation import njit
 # LONGEST_MARKS where one of its ends is mostly marks (a prefix or suffix has a mark in at least each third character).
 LONGEST_CHUNK, LONGEST_MARKS, ENDING = 10_000, 256, 60
 ROOM = 1 << 16
-AHEAD = 4  # zero bytes after the last document, so that kernels may look ahead
+AHEAD = 4  # zero bytes after the last document, so that kernels may read ahead
 
 
 @dataclass
 class Tokens:
     """Tokens of documents: chunk i of the batch has the tokens first[i] to first[i + 1] (not included)."""
 
-    data: np.ndarray  # uint8: the documents' UTF-8, one after the other
-    bounds: np.ndarray  # int64: where each document begins, and the last ends
-    starts: np.ndarray  # int64: where each chunk begins in `data`
-    ends: np.ndarray
-    chunks: np.ndarray  # int64: the first chunk of each document, and the number of all
-    first: np.ndarray  # int64: the first token of each chunk, and the number of all
-    hashes: np.ndarray  # uint64 a token
-    lengths: np.ndarray  # int32 a token, in code points
-    flags: np.ndarray  # uint8 a token
+    data: Bytes
+    """uint8 [bytes + AHEAD]: the documents' UTF-8, one after the other, then zeros"""
+    bounds: Ints
+    """int64 [documents + 1]: where each document begins in `data`, and the last ends"""
+    starts: Ints
+    """int64 [chunks]: where each chunk begins in `data`"""
+    ends: Ints
+    """int64 [chunks]: where each chunk ends in `data`"""
+    chunks: Ints
+    """int64 [documents + 1]: the first chunk of each document, and the number of all"""
+    first: Ints
+    """int64 [chunks + 1]: the first token of each chunk, and the number of all"""
+    hashes: Hashes
+    """uint64 [tokens]"""
+    lengths: Small
+    """int32 [tokens], in code points"""
+    flags: Bytes
+    """uint8 [tokens]: WORD, ALPHA, PUNCT and SENTENCE_END of `splitting.py`"""
 
     def take(self, rows: list[int]) -> "Tokens":
         """The tokens of some of the documents, in order, without splitting them again."""
@@ -89,14 +99,14 @@ class Words:
         self.flags = np.zeros(ROOM, np.uint8)
         self.used = np.zeros(2, np.int64)  # chunks, tokens
 
-    def tokens(self, data: np.ndarray, bounds: np.ndarray) -> Tokens:
-        """Split documents: `data` uint8, valid UTF-8; `bounds` int64, one more than there are documents."""
+    def tokens(self, data: Bytes, bounds: Ints) -> Tokens:
+        """Split documents: `data` uint8 [bytes], valid UTF-8; `bounds` int64 [documents + 1]."""
         if self.used[0] > self.entries or self.used[1] > 4 * self.entries:
             self._reset()
         chunks, starts, ends, names = _find_chunks(data, bounds)
         found = np.empty((len(starts), 2), np.int32)  # first token in the memo, number of tokens
         done = 0
-        while done < len(starts):  # grow the memo as it fills, some thousand chunks at a time
+        while done < len(starts):  # some thousand chunks at a time, so that the memo can grow in between
             self._grow()
             more = min(ROOM // 2, len(starts) - done)
             unknown = np.empty(more, np.int64)
@@ -123,11 +133,8 @@ class Words:
             self.hashes, self.lengths = np.resize(self.hashes, size), np.resize(self.lengths, size)
             self.flags = np.resize(self.flags, size)
 
-    def _ask(
-        self, data: np.ndarray, starts: np.ndarray, ends: np.ndarray, names: np.ndarray, unknown: np.ndarray,
-        found: np.ndarray,
-    ) -> None:  # fmt: skip
-        """Let spaCy split the unknown chunks and put them into the memo."""
+    def _ask(self, data: Bytes, starts: Ints, ends: Ints, names: Hashes, unknown: Ints, found: Small) -> None:
+        """Let spaCy split the chunks numbered `unknown` and put them into the memo; see `_look_up`."""
         waiting: dict[int, str] = {}  # hash -> chunk, each once
         keys = names[unknown].tolist()
         for index, key in zip(unknown, keys, strict=True):
@@ -207,26 +214,31 @@ def hash_token(token: str) -> np.uint64:
     return np.uint64(_hash_codes(_codes(token)))
 
 
-def join(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Texts as one array of UTF-8 bytes and the bounds of each in it."""
+def join(texts: list[str]) -> tuple[Bytes, Ints]:
+    """Texts as one array of UTF-8, uint8 [bytes + AHEAD], and the bounds of each in it, int64 [texts + 1]."""
     encoded = [text.encode("utf-8", "replace") for text in texts]
     bounds = np.zeros(len(encoded) + 1, np.int64)
     np.cumsum([len(text) for text in encoded], out=bounds[1:])
     return np.frombuffer(b"".join(encoded) + bytes(AHEAD), np.uint8), bounds
 
 
-def _slots(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Empty keys, and of each (first token, number of tokens), side by side: one cache miss for both."""
+def _slots(count: int) -> tuple[Hashes, Small]:
+    """Empty keys, uint64 [count], and for each (first token, number of tokens), int32 [count, 2].
+
+    Both are views of one array, side by side, so that a look-up costs one cache miss.
+    """
     slots = np.zeros((count, 2), np.uint64)
     return slots[:, 0], slots.view(np.int32)[:, 2:]
 
 
-def _codes(text: str) -> np.ndarray:
+def _codes(text: str) -> Small:
+    """The code points of a text: int32 [characters]."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.int32)
 
 
 @njit()
-def _hash_codes(codes: Any) -> Any:
+def _hash_codes(codes: Small) -> np.uint64:
+    """Polynomial hash of code points: int32 [characters]."""
     value = np.uint64(0)
     for index in range(len(codes)):
         value = value * BASE + mixed(codes[index])
@@ -234,7 +246,8 @@ def _hash_codes(codes: Any) -> Any:
 
 
 @njit()
-def _add_special(keys: Any, codes: Any, alone: bool) -> None:
+def _add_special(keys: Hashes, codes: Small, alone: bool) -> None:
+    """Put a special case into the table `keys` (uint64 [slots]); `alone`: it is one token."""
     key = finish(_hash_codes(codes))
     keys[place(keys, len(keys) - 1, key)] = key
     if alone:
@@ -242,10 +255,11 @@ def _add_special(keys: Any, codes: Any, alone: bool) -> None:
 
 
 @njit()
-def _find_chunks(data: Any, bounds: Any) -> Any:
-    """(first chunk of each document, where each chunk begins, where it ends, the hash by which it is known)."""
+def _find_chunks(data: Bytes, bounds: Ints) -> tuple[Ints, Ints, Ints, Hashes]:
+    """The chunks of documents: first chunk of each document (int64 [documents + 1]), where each chunk begins and ends
+    in `data` (int64 [chunks] both), and the hash by which it is known (uint64 [chunks])."""
     chunks = np.zeros(len(bounds), np.int64)
-    most = len(data) // 2 + len(bounds)  # a page of memory that is not written to costs nothing
+    most = len(data) // 2 + len(bounds)  # pages of memory that are never written cost nothing
     starts, ends, names = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.uint64)
     count = 0
     for document in range(len(bounds) - 1):
@@ -273,10 +287,10 @@ def _find_chunks(data: Any, bounds: Any) -> Any:
 
 @njit()
 def _take(
-    rows: Any, data: Any, bounds: Any, starts: Any, ends: Any, chunks: Any, first: Any,
-    hashes: Any, lengths: Any, flags: Any,
-) -> Any:  # fmt: skip
-    """The fields of `Tokens` for some of the documents."""
+    rows: Ints, data: Bytes, bounds: Ints, starts: Ints, ends: Ints, chunks: Ints, first: Ints,
+    hashes: Hashes, lengths: Small, flags: Bytes,
+) -> tuple[Bytes, Ints, Ints, Ints, Ints, Ints, Hashes, Small, Bytes]:  # fmt: skip
+    """The fields of `Tokens` for the documents numbered `rows` (int64 [documents taken])."""
     size = chunk_count = token_count = 0
     for row in rows:
         size += bounds[row + 1] - bounds[row]
@@ -312,11 +326,17 @@ def _take(
 
 @njit()
 def _look_up(
-    data: Any, starts: Any, ends: Any, names: Any, begin: int, end: int, found: Any, unknown: Any,
-    keys: Any, where: Any, hashes: Any, lengths: Any, flags: Any, used: Any,
-    classes: Any, features: Any, special_keys: Any, longest_special: int,
+    data: Bytes, starts: Ints, ends: Ints, names: Hashes, begin: int, end: int, found: Small, unknown: Ints,
+    keys: Hashes, where: Small, hashes: Hashes, lengths: Small, flags: Bytes, used: Ints,
+    classes: tuple[Bytes, Ints], features: Bytes, special_keys: Hashes, longest_special: int,
 ) -> int:  # fmt: skip
-    """Find chunks in the memo, or split and insert them; those left to spaCy go to `unknown`. Returns their number."""
+    """Find the chunks `begin` to `end` in the memo, or split and insert them; the number of those left to spaCy.
+
+    `data`, `starts`, `ends`, `names`: see `_find_chunks`. Written: `found`, int32 [chunks, 2], (first token in the
+    memo, number of tokens); `unknown`, int64 [end - begin], the chunks left to spaCy. The memo: `keys` and `where` (see
+    `_slots`), the tokens' `hashes`, `lengths` and `flags` ([tokens of the memo]; types as in `Tokens`), `used` int64
+    [2], chunks and tokens in it. The tables of `splitting.py`: `classes`, `features`, `special_keys` uint64 [slots].
+    """
     codes, kinds = np.empty(LONGEST, np.int32), np.empty(LONGEST, np.uint8)
     cuts = np.empty(3 * MOST_TOKENS, np.int64)
     missing = 0
@@ -354,7 +374,8 @@ def _look_up(
 
 
 @njit()
-def _rehash(old_keys: Any, old_where: Any, keys: Any, where: Any) -> None:
+def _rehash(old_keys: Hashes, old_where: Small, keys: Hashes, where: Small) -> None:
+    """Put what is in a table (see `_slots`) into an empty, larger one."""
     for old in range(len(old_keys)):
         if old_keys[old] != 0:
             slot = place(keys, len(keys) - 1, old_keys[old])
@@ -363,7 +384,8 @@ def _rehash(old_keys: Any, old_where: Any, keys: Any, where: Any) -> None:
 
 
 @njit()
-def _first_tokens(found: Any) -> Any:
+def _first_tokens(found: Small) -> tuple[Ints, int]:
+    """The first token of each chunk, int64 [chunks + 1], and the number of all tokens; `found` as in `_look_up`."""
     first = np.empty(len(found) + 1, np.int64)
     total = 0
     for chunk in range(len(found)):
@@ -375,9 +397,10 @@ def _first_tokens(found: Any) -> Any:
 
 @njit()
 def _gather(
-    found: Any, memo_hashes: Any, memo_lengths: Any, memo_flags: Any,
-    first: Any, hashes: Any, lengths: Any, flags: Any,
+    found: Small, memo_hashes: Hashes, memo_lengths: Small, memo_flags: Bytes,
+    first: Ints, hashes: Hashes, lengths: Small, flags: Bytes,
 ) -> None:  # fmt: skip
+    """Copy the tokens of the chunks `found` (see `_look_up`) from the memo to `hashes`, `lengths` and `flags`."""
     for chunk in range(len(found)):
         source = found[chunk, 0]
         for token in range(first[chunk], first[chunk + 1]):

@@ -157,7 +157,10 @@ def _sieve(grams: Hashes) -> npt.NDArray[np.uint8]:
 
 @njit()
 def _suspects(words: Hashes, length: int, sieve: npt.NDArray[np.uint8]) -> Hashes:
-    """The runs of `length` words that the sieve does not rule out."""
+    """Hashes of the runs of `length` words that the sieve does not rule out: uint64 [runs].
+
+    `words`: uint64 [words]; `sieve`: uint8 [a power of two], see `Items`.
+    """
     runs = ngrams(words, length)
     mask = np.uint64(len(sieve) * 8 - 1)
     count = 0

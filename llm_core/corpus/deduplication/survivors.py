@@ -77,7 +77,12 @@ def _elect(
     label: Numbers,
     size: Numbers,
 ) -> None:
-    """Fill the columns of `Verdicts` for each cluster; a document that an earlier run kept stays, whatever its rank."""
+    """Fill the columns of `Verdicts` for each cluster; a document that an earlier run kept stays, whatever its rank.
+
+    By document: `stored` int64 (place of its text, -1 for none), `was_kept` bool [documents of earlier runs], `sources`
+    int32, `lengths` int64. `clusters`: int64 [texts]. `ranks`: int64 [sources]. Document i has the id
+    `ids[starts[i]:starts[i + 1]]` (uint8). `survivor`, `label` and `size`: int64 [clusters], written.
+    """
     for document in range(len(stored)):
         if stored[document] < 0:
             continue
@@ -98,6 +103,7 @@ def _elect(
 
 @njit()
 def _rank(document: int, was_kept: npt.NDArray[np.bool_], ranks: Numbers, sources: npt.NDArray[np.int32]) -> int:
+    """Rank of a document, the smallest first: kept by an earlier run, seen by one, then by its source."""
     if document < len(was_kept):
         return -2 if was_kept[document] else -1
     return int(ranks[sources[document]])

@@ -73,7 +73,11 @@ class Texts:
 
 @njit()
 def _slot(table: Hashes, known: Hashes, first: np.uint64, second: np.uint64) -> np.uint64:
-    """The slot of a digest, or the free one where it belongs."""
+    """The slot of a digest (first, second), or the free slot where it belongs.
+
+    `table`: uint64 [slots], 0 for free, else the place + 1 in the low PLACE_BITS bits and a part of the digest above;
+    `known`: uint64 [texts, 2], the digests by place.
+    """
     mask, tag = np.uint64(len(table) - 1), second >> np.uint64(PLACE_BITS)
     slot = first & mask
     while table[slot] != 0:
@@ -87,11 +91,13 @@ def _slot(table: Hashes, known: Hashes, first: np.uint64, second: np.uint64) -> 
 
 @njit()
 def _filled(place: int, second: np.uint64) -> np.uint64:
+    """The content of the slot of the text at `place`."""
     return np.uint64(place + 1) | (second >> np.uint64(PLACE_BITS)) << np.uint64(PLACE_BITS)
 
 
 @njit()
 def _insert(table: Hashes, known: Hashes, places: Numbers) -> None:
+    """Put the texts at `places` (int64 [n]) into the table."""
     for place in places:
         first, second = known[place, 0], known[place, 1]
         table[_slot(table, known, first, second)] = _filled(place, second)
@@ -99,6 +105,10 @@ def _insert(table: Hashes, known: Hashes, places: Numbers) -> None:
 
 @njit()
 def _find_or_add(table: Hashes, known: Hashes, digests: Hashes, present: Flags, count: int) -> tuple[Numbers, Flags]:
+    """(place, whether new) of each text: int64 [rows], -1 where there is no text, and bool [rows].
+
+    `digests`: uint64 [rows, 2]; `present`: bool [rows], whether there is a text; `count` texts are known before.
+    """
     places, new = np.full(len(digests), -1, np.int64), np.zeros(len(digests), np.bool_)
     for row in range(len(digests)):
         if not present[row]:

@@ -5,8 +5,8 @@ Shingle sets and band keys are in scratch files and are read back by pieces of
 nor their number need to fit into memory. A cluster is a connected component of verified pairs; which texts it holds
 depends on the texts alone, never on order, sharding or workers.
 
-In a bucket of at most `ALL_PAIRS` texts all pairs are looked at. In a larger one each text
-is compared with the `ALL_PAIRS` least ids of it: linear, and still independent of order.
+In a bucket of up to `ALL_PAIRS` texts all pairs are compared. In a larger one each text
+is compared with the `ALL_PAIRS` smallest ids in it: linear, and still independent of order.
 """
 
 import os
@@ -37,19 +37,19 @@ class Near(NamedTuple):
     bands: int
     rows: int
     threshold: float
-    """least Jaccard similarity of their shingle sets"""
+    """minimum Jaccard similarity of their shingle sets"""
     seed: int
 
 
 class Signatures(NamedTuple):
-    """What is kept of texts, one after the other."""
+    """Signatures of texts, one after the other."""
 
     shingles: Hashes
-    """each text's sorted, without repeats: uint64 [shingles of all]"""
+    """hashes of each text's shingles, sorted and without repeats: uint64 [shingles of all]"""
     sizes: Numbers
-    """shingles of each text: int64 [texts]"""
+    """number of shingles of each text: int64 [texts]"""
     keys: Hashes
-    """uint64 [texts, bands]"""
+    """band keys: uint64 [texts, bands]"""
 
     def take(self, rows: Numbers) -> "Signatures":
         """Those of some texts, in the order of `rows` (int64)."""
@@ -73,6 +73,8 @@ class Signer:
 def _signed(
     words: Hashes, counts: Numbers, shingle: int, functions: Hashes, bands: int
 ) -> tuple[Hashes, Numbers, Hashes]:
+    """The fields of `Signatures` for texts: `words` uint64 [words of all], `counts` int64 [texts], `functions` uint64
+    [2, bands * rows]."""
     shingles = np.empty(len(words), np.uint64)
     sizes = np.empty(len(counts), np.int64)
     keys = np.empty((len(counts), bands), np.uint64)
@@ -91,6 +93,7 @@ def _signed(
 
 @njit(nogil=True)
 def _gathered(values: Hashes, starts: Numbers, sizes: Numbers) -> Hashes:
+    """The parts `values[starts[i]:starts[i] + sizes[i]]` one after another: uint64 [sum of sizes]."""
     out = np.empty(sizes.sum(), np.uint64)
     end = 0
     for row in range(len(starts)):
@@ -100,7 +103,7 @@ def _gathered(values: Hashes, starts: Numbers, sizes: Numbers) -> Hashes:
 
 
 class ShingleStore:
-    """Signatures appended to files in `folder`; what is there already is kept."""
+    """Signatures appended to files in `folder`; those already there are kept."""
 
     def __init__(self, folder: Path, near: Near, memory_mb: int = 1024) -> None:
         self.near, self.memory_mb = near, memory_mb
@@ -214,7 +217,7 @@ def new_forest(count: int) -> Numbers:
 
 @njit()
 def find(forest: Numbers, number: int) -> int:
-    """Root of a text's tree: the least number in it."""
+    """Root of a text's tree, the smallest number in it; `forest`: int64 [texts], parents."""
     while forest[number] != number:
         forest[number] = forest[forest[number]]
         number = forest[number]
@@ -223,7 +226,7 @@ def find(forest: Numbers, number: int) -> int:
 
 @njit()
 def unite(forest: Numbers, first: Numbers, second: Numbers) -> None:
-    """Join the trees of each pair (first[i], second[i])."""
+    """Join the trees of each pair (first[i], second[i]), int64 [pairs] both."""
     for place in range(len(first)):
         a, b = find(forest, first[place]), find(forest, second[place])
         forest[max(a, b)] = min(a, b)
@@ -231,7 +234,7 @@ def unite(forest: Numbers, first: Numbers, second: Numbers) -> None:
 
 @njit()
 def labels(forest: Numbers) -> Numbers:
-    """Turn the forest into the number of each text's cluster: 0, 1, … in the order of their first texts."""
+    """Turn the forest into the number of each text's cluster, int64 [texts]: 0, 1, … by their first texts."""
     for number in range(len(forest)):
         forest[number] = find(forest, number)
     count = 0
@@ -252,7 +255,7 @@ def unite_equal(forest: Numbers, keys: Hashes, numbers: Numbers) -> None:
 
 
 def _order_large_buckets(keys: Hashes, members: Numbers, ranks: npt.NDArray[Any]) -> None:
-    """Sort the members of every bucket in which not all pairs are looked at; `keys` are sorted."""
+    """Sort the members of every bucket in which not all pairs are compared; `keys` are sorted."""
     bounds = np.flatnonzero(np.diff(keys, prepend=~keys[:1], append=~keys[-1:]))
     for bucket in np.flatnonzero(np.diff(bounds) > ALL_PAIRS):
         here = slice(bounds[bucket], bounds[bucket + 1])
@@ -263,9 +266,11 @@ def _order_large_buckets(keys: Hashes, members: Numbers, ranks: npt.NDArray[Any]
 def _candidates(
     keys: Hashes, members: Numbers, starts: Numbers, threshold: float, forest: Numbers, place: Numbers, limit: int
 ) -> Numbers:
-    """At most about `limit` pairs of texts in one bucket, not joined yet, whose sizes allow the threshold.
+    """Pairs of texts in one bucket, not joined yet, whose sizes allow the threshold: int64 [about `limit`, 2].
 
-    `keys` are sorted; goes on at `place` and leaves there where to go on.
+    `keys` (uint64 [members], sorted) and `members` (int64 [members]) are the texts of a band, `starts` int64 [texts +
+    1] their shingles. The search begins at `place` (int64 [2]: second of the pair, first), which receives where it
+    stopped.
     """
     pairs = np.empty((limit + ALL_PAIRS, 2), np.int64)
     count = 0
@@ -289,6 +294,10 @@ def _candidates(
 def _join_alike(
     pairs: Numbers, places: Numbers, flat: Hashes, starts: Numbers, threshold: float, forest: Numbers
 ) -> None:
+    """Join the `pairs` (int64 [pairs, 2]) whose similarity reaches the threshold.
+
+    `places` (int64 [pairs, 2]) are their places in `starts` (int64 [texts + 1]), which divides the shingles `flat`.
+    """
     for number in range(len(pairs)):
         a, b = find(forest, pairs[number, 0]), find(forest, pairs[number, 1])
         if a == b:

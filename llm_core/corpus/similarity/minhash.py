@@ -24,7 +24,10 @@ def permutations(count: int, seed: int) -> npt.NDArray[np.uint64]:
 
 @njit(nogil=True)
 def band_keys(shingles: Hashes, functions: npt.NDArray[np.uint64], bands: int) -> Hashes:
-    """Keys of a text's bands: uint64 [bands]. All zero for a text without shingles."""
+    """Keys of a text's bands, uint64 [bands]; all zero for a text without shingles.
+
+    `shingles`: uint64 [shingles]; `functions`: uint64 [2, bands * rows], see `permutations`.
+    """
     keys = np.zeros(bands, np.uint64)
     if len(shingles) == 0:
         return keys
@@ -46,7 +49,7 @@ def band_keys(shingles: Hashes, functions: npt.NDArray[np.uint64], bands: int) -
 
 @njit(nogil=True)
 def distinct(ordered: Hashes) -> Hashes:
-    """A sorted array without its repeats."""
+    """A sorted array (uint64 [n]) without its repeats."""
     out = np.empty(len(ordered), np.uint64)
     count = 0
     for place in range(len(ordered)):

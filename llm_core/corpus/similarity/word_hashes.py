@@ -3,8 +3,8 @@
 A word is that of `kernels/words.py`, compared without case, so that punctuation, spacing and typography do not hide
 a duplicate. Compiled code scans the UTF-8 bytes. Only text that is not ASCII goes through Unicode normalisation first.
 
-Words are hashed by SipHash-2-4 under a key made of the seed: nobody finds two words of equal
-hash without searching 2^32 of them, and none that equals a given word's without searching 2^64.
+Words are hashed by SipHash-2-4 under a key made from the seed: to find two words of equal
+hash takes a search of 2^32 words, to find one with a given word's hash a search of 2^64.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class WordHasher:
-    """Word hashes of texts under a seed; holds no state that a text changes, so threads may share it."""
+    """Word hashes of texts under a seed; texts change no state, so threads may share it."""
 
     def __init__(self, seed: int = 0) -> None:
         key = hashlib.blake2b(str(seed).encode(), digest_size=16).digest()
@@ -30,7 +30,7 @@ class WordHasher:
         self._classes = character_classes()
 
     def __call__(self, text: str) -> Hashes:
-        """uint64 [words]"""
+        """Word hashes of a text: uint64 [words]."""
         return self.of_bytes(text.encode("utf-8", "surrogatepass"), text.isascii())
 
     def of_bytes(self, data: bytes | Bytes, ascii_only: bool) -> Hashes:
@@ -52,6 +52,7 @@ class WordHasher:
 def _hash_texts(
     data: Bytes, starts: npt.NDArray[np.int64], classes: Bytes, key0: np.uint64, key1: np.uint64
 ) -> tuple[Hashes, npt.NDArray[np.int64]]:
+    """See `WordHasher.of_texts`; `classes` uint8 [0x110000] of `kernels/words.py`, `key0` and `key1` SipHash's key."""
     counts = np.empty(len(starts) - 1, np.int64)
     out = np.empty(int(starts[-1] - starts[0]) // 5 + 8, np.uint64)
     filled = 0
@@ -73,7 +74,7 @@ def _hash_words(
 ) -> tuple[int, int]:
     """Hash the words of `data[i:end]` into `out[count:]` until either is full; where it stopped, and the new count.
 
-    A loop of its own: one that may replace `out` counts references at every word, which takes longer than hashing.
+    Kept separate: if this loop could reassign `out`, numba would update its reference count for each word.
     """
     while i < end and count < len(out):
         kind, width = _character(data, i, end, classes)
@@ -112,7 +113,7 @@ def _hash_visible(data: Bytes, start: int, end: int, classes: Bytes, key0: np.ui
 
 @njit(nogil=True, inline="always")
 def _character(data: Bytes, i: int, end: int, classes: Bytes) -> tuple[int, int]:
-    """Class of the character at byte `i`, and its width in bytes; a byte out of place is a character of class OTHER."""
+    """Class of the character at byte `i`, and its width in bytes; an invalid byte is a character of class OTHER."""
     first = int(data[i])
     if first < 0x80:
         return int(classes[first]), 1

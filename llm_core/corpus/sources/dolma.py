@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.corpus.sources.base import Document, Record, Shard, broken_file
-from llm_core.corpus.sources.listed import limits, list_shards
+from llm_core.corpus.sources.listed import check_again, limits, list_shards
 from llm_core.corpus.sources.tables import read_table
 from llm_core.errors import UserError
 from llm_core.formats.documents import JSON_LINES
@@ -38,6 +38,7 @@ class DolmaRoom:
 
     def bring(self, shard: Shard) -> Path:
         """The document file; the attribute files are brought beside it."""
+        check_again(self.params, shard.address)
         for name in self.params.attributes:
             self.client.bring(_attributes_of(shard.address, name))
         return self.client.bring(shard.address, shard.sha256)

@@ -19,7 +19,7 @@ from llm_core.corpus.sources.archived import ARCHIVES, Archives
 from llm_core.corpus.sources.base import Document, Limits, Record, Rejected, Shard, broken_file, only_urls
 from llm_core.corpus.sources.charset import decode
 from llm_core.corpus.sources.documents import read_document
-from llm_core.corpus.sources.listed import limits, list_shards
+from llm_core.corpus.sources.listed import check_again, limits, list_shards
 from llm_core.corpus.sources.parsing.client import Parser
 from llm_core.corpus.sources.parsing.kinds import EXTRA, KINDS, installed
 from llm_core.corpus.sources.survey import ending_of, fits
@@ -84,6 +84,7 @@ class FilesRoom:
 
     def bring(self, shard: Shard) -> Path | None:
         """A local path of a data file; pages and documents are opened one by one."""
+        check_again(self.params, shard.address)
         return self.client.bring(shard.address, shard.sha256) if shard.address else None
 
     def records(self, shard: Shard, file: Path | None, skipped: Counter[str]) -> Iterator[Record]:
@@ -114,6 +115,7 @@ class FilesRoom:
             yield replace(self._page(address, redact(address)), file=name)
             return
         try:
+            check_again(self.params, address)
             path = self.client.bring(address)
         except UserError as error:
             yield Rejected("quarantine_unavailable", 0, detail=str(error)[:300], file=name)
@@ -146,6 +148,7 @@ class FilesRoom:
 
     def _read_page(self, file: str, longest: int) -> bytes:
         if is_web(file):
+            check_again(self.params, file)
             return self.client.get(file, max_bytes=longest)
         with open_unchanged(file) as stream:
             return stream.read(longest)

@@ -40,6 +40,13 @@ def list_shards(params: ListedSource, client: Client, endings: tuple[str, ...], 
     return list(shards.values())
 
 
+def check_again(params: ListedSource, address: str) -> None:
+    """Raise UserError for an address of the source's list that may not be asked (now, in this process)."""
+    if address and params.address_list and address not in params.paths:
+        shown = redact(params.address_list)
+        check_listed(address, params.address_list, shown)
+
+
 def limits(params: ListedSource) -> Limits:
     """The source's bounds on one record and one file."""
     return Limits(params.max_document_bytes, params.max_inflation)

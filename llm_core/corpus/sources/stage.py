@@ -24,12 +24,13 @@ from llm_core.corpus.sources.listed import counts_of
 from llm_core.errors import require_known
 from llm_core.formats.documents import BATCH_ROWS, DocumentWriter, document_id
 from llm_core.formats.ledger import LedgerWriter, Row, Verdict, check_balance
-from llm_core.formats.schema import as_text
+from llm_core.formats.schema import as_text, without_secrets
 from llm_core.network.downloads import Client
 from llm_core.params.sources import Network, Source, plugin_kinds
 from llm_core.runtime.digests import short_hash
 from llm_core.runtime.json_lines import SURROGATE
 from llm_core.runtime.progress import log, report, task
+from llm_core.runtime.redaction import redact
 from llm_core.runtime.storage import output_folder, read_json, write_json
 
 SCRATCH = Path(".scratch/fetch")
@@ -195,7 +196,7 @@ def _judge(
             "verdict": "dropped",
             "reason": record.reason,
             "bytes": record.size,
-            "detail": record.detail,
+            "detail": record.detail and redact(record.detail),
         }
     metadata = record.metadata if record.id is None else {"source_id": record.id, **record.metadata}
     row: dict[str, Any] = {
@@ -207,6 +208,7 @@ def _judge(
         "created": record.created,
         "metadata": json.dumps(metadata, sort_keys=True, ensure_ascii=True, default=as_text),
     }
+    row["url"], row["metadata"] = without_secrets(row["url"], row["metadata"])
     row, replaced = _encodable(row)
     data = row["text"].encode()
     size, digest = len(data), hashlib.blake2b(data, digest_size=8).digest()

@@ -9,11 +9,9 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fsspec.core import url_to_fs
-
 from llm_core.errors import UserError
 from llm_core.runtime.inputs import irregular
-from llm_core.runtime.storage import is_remote, require_writable_name
+from llm_core.runtime.storage import file_system, is_remote, require_writable_name
 
 LONGEST_ENDING = 12
 
@@ -81,7 +79,7 @@ def _walk(folder: Path, endings: tuple[str, ...], hidden: bool, found: list[str]
 
 
 def _remote(path: str, endings: tuple[str, ...]) -> tuple[list[str], Counter[str]]:
-    filesystem, root = url_to_fs(path)
+    filesystem, root = file_system(path)
     if filesystem.isfile(root):
         return [path], Counter()
     if not filesystem.isdir(root):

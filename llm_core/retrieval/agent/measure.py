@@ -1,4 +1,4 @@
-"""How often an agent solves tasks whose answers are known, and what ended the runs that did not."""
+"""How often an agent solves tasks whose answers are known, and why the other runs ended."""
 
 from collections import Counter
 from collections.abc import Callable

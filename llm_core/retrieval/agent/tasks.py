@@ -1,7 +1,7 @@
 """Tasks whose answers can be checked: look a fact up, calculate, read the tracker.
 
-Lookups are the Factbook questions about countries that no training saw; sums are drawn from
-the seed; tracker tasks ask for metrics of the runs that there are.
+Lookups are the Factbook questions about countries that no training saw; sums are drawn by
+the seed; tracker tasks ask for metrics of the existing runs.
 """
 
 import random
@@ -12,12 +12,12 @@ from llm_core.evaluation.answer_matching import normalize
 from llm_core.retrieval.agent.tools import calculator
 from llm_core.retrieval.questions import Question
 
-TOLERANCE = 0.005  # relative, of a number
+TOLERANCE = 0.005  # relative error of a number
 
 
 @dataclass(frozen=True)
 class Task:
-    """A question, what kind of tool it needs, and the answers that count."""
+    """A question, the kind of tool that it needs, and the accepted answers."""
 
     question: str
     kind: str
@@ -29,7 +29,7 @@ class Task:
 
 
 def build(questions: list[Question], metrics: Mapping[str, Mapping[str, float]], count: int, seed: int) -> list[Task]:
-    """`count` tasks of each kind (of the tracker's, as many as there are metrics)."""
+    """`count` tasks of each kind (for the tracker, as many as there are metrics)."""
     generator = random.Random(seed)
     chosen = generator.sample(questions, min(count, len(questions)))
     tasks = [Task(question.text, "lookup", question.answers) for question in chosen]

@@ -1,9 +1,9 @@
 """The tools an agent may use. None starts a process, opens a connection or writes a file.
 
 `calculate` walks a parsed expression: numbers and arithmetic only, so that no name, call or
-attribute is ever evaluated, and no power grows without bound. `search` returns text that
-somebody else wrote: it is marked as such, cut to a length, and stripped of the words by which
-a step of the agent begins, so that a passage cannot pose as the agent's own step.
+attribute is ever evaluated, and no power grows without bound. `search` returns text of
+unknown authors: it is marked as such, cut to a length, and stripped of the words with which
+a step of the agent begins, so that a passage cannot look like the agent's own step.
 """
 
 import ast
@@ -25,7 +25,7 @@ STEP = re.compile(r"(?im)^\s*(thought|action input|action|observation|answer)\s*
 
 
 def calculator(expression: str) -> str:
-    """The value of an arithmetic expression: numbers, + - * / // % ** and brackets; else what is wrong with it."""
+    """The value of an arithmetic expression (numbers, + - * / // % ** and brackets), or what is wrong with it."""
     try:
         value = _value(ast.parse(expression.replace(",", "").strip(), mode="eval").body)
     except (ValueError, SyntaxError, ZeroDivisionError, OverflowError, RecursionError, MemoryError) as error:
@@ -51,7 +51,7 @@ def _value(node: ast.AST) -> float:
 
 
 def corpus_search(search: Search, top: int) -> Callable[[str], str]:
-    """A tool that quotes the `top` best passages, each with its document's id."""
+    """A tool that quotes the best `top` passages, each with its document's id."""
 
     def find(query: str) -> str:
         """Search the corpus; returns quoted passages with the ids of their documents."""
@@ -69,7 +69,7 @@ def corpus_search(search: Search, top: int) -> Callable[[str], str]:
 
 
 def quoted(text: str, length: int) -> str:
-    """Text of others as one line that cannot look like a step of the agent, nor end its own quotation."""
+    """Text of others as one line that cannot look like a step of the agent and cannot end its own quotation."""
     line = " ".join(printable(STEP.sub(r"(\1)", text[:length])).split())
     return STEP.sub(r"(\1)", line).replace("<<", "< <").replace(">>", "> >")
 

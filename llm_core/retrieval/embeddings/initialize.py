@@ -1,4 +1,4 @@
-"""An untrained model whose token vectors are Word2Vec's over the very tokens it will train on.
+"""An untrained model whose token vectors are Word2Vec's, trained on the tokens that it will be trained on.
 
 Words do not fit a model with subword tokens, so Word2Vec is run on the encoded documents: a
 vector for each token id, as wide as the model. They are centred and scaled to the spread of
@@ -6,8 +6,8 @@ the random weights that they replace, since a network's first steps depend on th
 id that is too rare keeps its random row. `pretraining.parent` names the folder; whether it
 helps is measured in docs/explanation/retrieval.md.
 
-The folder carries a training record of one whole pass over the shards: a model that starts
-here has learned from all of their documents, and `llm-core documents` says so.
+The folder has a training record of one whole pass over the shards: a model that starts
+from it has learned from all of their documents, and `llm-core documents` lists them.
 """
 
 import math
@@ -31,7 +31,7 @@ from llm_core.training.pretraining.stage import train_tokens
 
 
 def initialize(tokens: Path, tokenizer_folder: Path, out: Path, params: Params, algorithm: str) -> dict[str, Any]:
-    """Write the model to `out`; the metrics. Raises UserError where tokens, tokenizer or sizes are wrong."""
+    """Write the model to `out` and return the metrics. Raises UserError where tokens, tokenizer or sizes are wrong."""
     folder = train_tokens(tokens)
     tokenizer, vocabulary, _ = load_tokenizer(tokenizer_folder, family(params.model.family))
     network = fresh_network(params, vocabulary)
@@ -61,7 +61,7 @@ def rescaled(found: torch.Tensor, random: torch.Tensor) -> torch.Tensor:
 
 
 def _record(folder: Path, shards: token_shards.TokenShards, params: Params, pad: int) -> dict[str, Any]:
-    """What `llm-core documents` reads: one pass over all shards."""
+    """The training record that `llm-core documents` reads: one pass over all shards."""
     settings = params.pretraining
     batches = Batches(
         shards, sequence_length=settings.sequence_length, sequences_per_step=settings.micro_batch, seed=params.seed,

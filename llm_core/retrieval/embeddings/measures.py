@@ -1,8 +1,8 @@
-"""Measures of word vectors: neighbours, analogies, agreement with people's judgements, a picture.
+"""Measures of word vectors: neighbours, analogies, agreement with people's judgements, a plot.
 
 Analogies: the 19,544 questions of Mikolov et al. (2013), "Athens is to Greece as Oslo is to
-...", answered by the nearest word to b - a + c; a question counts where all four words have
-a vector, and `asked` says how many did. Similarity: Spearman's rank correlation with people's
+...", answered by the nearest word to b - a + c; a question counts if all four words have
+a vector, and `asked` is their number. Similarity: Spearman's rank correlation with people's
 judgements of 353 pairs (Finkelstein et al. 2002). Both files are part of gensim.
 """
 
@@ -15,7 +15,7 @@ from llm_core.evaluation.statistics import interval, mean_and_error
 from llm_core.runtime import json_lines
 
 COUNTRIES = ("capital-common-countries", "capital-world")
-PAIRS = 24  # capitals in the picture
+PAIRS = 24  # maximum number of capitals in the plot
 
 
 def packaged(name: str) -> Path:
@@ -38,7 +38,8 @@ def questions(file: Path | None = None) -> dict[str, list[tuple[str, ...]]]:
 
 
 def analogies(vectors: Any, sections: dict[str, list[tuple[str, ...]]] | None = None) -> dict[str, Any]:
-    """Accuracy with its 95 % interval, in all and by section; `share_asked`: how much of the set has vectors."""
+    """Accuracy with its 95 % interval, in all and by section; `share_asked` is the share of the set that has
+    vectors."""
     sections = sections if sections is not None else questions()
     unit = vectors.get_normed_vectors()
     scores: dict[str, Any] = {}
@@ -92,7 +93,7 @@ def similarity(vectors: Any) -> dict[str, Any]:
 
 
 def neighbours(vectors: Any, chosen: list[str], count: int) -> dict[str, list[list[Any]]]:
-    """The nearest words, with cosine similarity, of each of `chosen` that has a vector."""
+    """The nearest words, with cosine similarity, to each of `chosen` that has a vector."""
     return {
         word: [[near, round(float(score), 4)] for near, score in vectors.most_similar(word, topn=count)]
         for word in chosen
@@ -101,7 +102,7 @@ def neighbours(vectors: Any, chosen: list[str], count: int) -> dict[str, list[li
 
 
 def word_map(vectors: Any) -> list[dict[str, Any]]:
-    """Places (x, y) of countries and, `joined_to` them, their capitals on the first two principal components.
+    """Places (x, y) of countries and of their capitals, `joined_to` them, on the first two principal components.
 
     If no such pair has vectors, places of the most frequent words.
     """
@@ -142,10 +143,11 @@ def capitals(vectors: Any) -> list[tuple[str, str]]:
 
 
 def principal(rows: Any) -> Any:
-    """The first two principal components of `rows`: float [rows, 2]; signs are fixed, so that a picture repeats."""
+    """The first two principal components of `rows`: float [rows, 2]; signs are fixed, so that a plot can be
+    reproduced."""
     centred = rows - rows.mean(0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    axes = axes[:2]  # one of them where there is one row
+    axes = axes[:2]  # one row has one component
     axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]
     places = centred @ axes.T
     return np.pad(places, ((0, 0), (0, 2 - places.shape[1])))

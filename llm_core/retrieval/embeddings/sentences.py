@@ -16,11 +16,11 @@ from llm_core.runtime.progress import Task
 
 END = re.compile(r"[.!?;:]+\s|\n\s*\n")
 ASCII_WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
-LONGEST = 1000  # words; gensim silently cuts at 10,000, and a list without sentence ends may be longer
+LONGEST = 1000  # words; gensim cuts at 10,000 without a message, and a list without sentence ends may be longer
 
 
 def words(text: str) -> list[list[str]]:
-    """Sentences of lower-case words; numbers and signs are no words.
+    """Sentences of lower-case words; numbers and signs are not words.
 
     >>> words("We don't know. The 3 kings came!")
     [['we', "don't", 'know'], ['the', 'kings', 'came']]

@@ -1,7 +1,7 @@
-"""Word2Vec by gensim: vectors of the corpus's words, what is near what, analogies, and a picture.
+"""Word2Vec by gensim: vectors of the corpus's words, nearest neighbours, analogies, and a plot.
 
-Both algorithms are trained on the same sentences: CBOW guesses a word from its context
-(quick, better for frequent words), skip-gram the context from a word (some times slower,
+Both algorithms are trained on the same sentences: CBOW predicts a word from its context
+(fast, better for frequent words), skip-gram the context from a word (several times slower,
 better for rare ones). With one worker the same corpus and seed give the same bytes. Vectors
 are stored in word2vec's own binary format, which gensim, spaCy and fastText read; no pickles.
 """
@@ -53,7 +53,7 @@ def word2vec(inputs: list[str], out: Path, params: Params) -> dict[str, Any]:
                 trained = vectors(
                     Sentences(inputs, work), algorithm, settings, settings.dimensions, params.seed
                 )  # fmt: skip
-            if "neighbours_of" in settings.model_fields_set:  # the default's words may be missing in a small corpus
+            if "neighbours_of" in settings.model_fields_set:  # the default words may be missing in a small corpus
                 require_known(settings.neighbours_of, trained.index_to_key, "word2vec.neighbours_of")
             trained.save_word2vec_format(str(folder / f"{algorithm}.bin"), binary=True)
             counts = [trained.get_vecattr(word, "count") for word in trained.index_to_key]
@@ -73,7 +73,7 @@ def word2vec(inputs: list[str], out: Path, params: Params) -> dict[str, Any]:
 
 
 def load_vectors(file: Path) -> Any:
-    """KeyedVectors of a file that `word2vec` wrote, memory-bounded by its vocabulary."""
+    """KeyedVectors of a file that `word2vec` wrote; its vocabulary bounds the memory."""
     from gensim.models import KeyedVectors
 
     if not file.is_file():

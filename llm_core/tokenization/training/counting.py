@@ -1,8 +1,8 @@
-"""How often each piece of text (word with its space, number, sign …) occurs: all that BPE training needs.
+"""Counts of each piece of text (a word with its space, a number, a sign …), which BPE training needs.
 
 Memory is bounded by `max_words` distinct pieces. When a corpus has more, the rarest are
-dropped (lossy counting; Manku and Motwani 2002), said in the log: pieces that rare decide
-no merge of a vocabulary that anyone trains.
+dropped (lossy counting; Manku and Motwani 2002), and the log says so: such rare pieces decide
+no merge of a vocabulary of usual size.
 """
 
 import numpy as np
@@ -36,7 +36,8 @@ class PieceCounts:
             self._make_room(len(data))
 
     def result(self) -> tuple[npt.NDArray[np.uint8], Ints, Ints]:
-        """The distinct pieces: their bytes one behind another, where each begins (int64 [n + 1]), their counts [n]."""
+        """The distinct pieces: their bytes one after another (uint8), where each begins (int64 [n + 1]), their counts
+        (int64 [n])."""
         words, size = self._table.used.tolist()
         return self._table.arena[:size], self._table.starts[: words + 1], self._counts[:words]
 
@@ -47,7 +48,7 @@ class PieceCounts:
     def _make_room(self, longest: int) -> None:
         arena, starts, counts = (array.copy() for array in self.result())
         words, threshold = len(self._counts), 0
-        if len(counts) < words:  # it is the arena that is full
+        if len(counts) < words:  # the arena is full
             self._reset(words, 2 * len(self._table.arena) + longest)
         elif 2 * words <= self.max_words:
             self._reset(2 * words, 2 * len(self._table.arena))
@@ -81,7 +82,10 @@ def _count(
     table: WordTable,
     counts: Ints,
 ) -> tuple[int, int]:
-    """Count from byte `place` of `text` on; where it stopped for want of room, else (texts, 0)."""
+    """Count from byte `place` of `text` on; returns (text, byte) where the table was full, else (texts, 0).
+
+    `data` (uint8) and `offsets` (int64 [texts + 1]) are the texts, `classes` (uint8 [0x110000]) those of
+    `pre_tokenizer.py`; `counts` (int64 [words]) belong to the words of `table`."""
     while text < len(offsets) - 1:
         end = offsets[text + 1]
         while place < end:
@@ -99,6 +103,7 @@ def _count(
 def _refill(
     table: WordTable, counts: Ints, arena: npt.NDArray[np.uint8], starts: Ints, old: Ints, threshold: int
 ) -> None:
+    """Put the words with a count in `old` above `threshold` into an empty table; the other arguments as in `result`."""
     for word in range(len(old)):
         if old[word] > threshold:
             counts[find_or_add(table, arena, starts[word], starts[word + 1])] = old[word]

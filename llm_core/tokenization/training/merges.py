@@ -1,8 +1,8 @@
 """BPE training: which pairs to merge, in which order, from counted pieces of text.
 
 The algorithm of `tokenizers`' BpeTrainer, step for step, compiled: a heap of pairs with
-lazily corrected counts, ties to the smaller pair of ids, and for each pair the pieces it
-stands in, so that a merge touches only those. Kept on purpose, because the ids are to be
+lazily corrected counts, ties to the smaller pair of ids, and for each pair the pieces that
+contain it, so that a merge touches only those. Two details are kept because the ids must be
 identical: counts of a pair include overlapping occurrences ("aaa" counts "aa" twice), and
 a merge whose text is already a token takes that token's id.
 """
@@ -24,26 +24,28 @@ def learn_merges(
 ) -> Ints:
     """Merges as pairs of ids, int64 [merges, 2], until there are `vocab_size` ids or nothing is left to merge.
 
-    `arena`, `starts`, `counts` are `PieceCounts.result()`; `byte_ids` int64 [256] is the id of each byte;
-    a new token takes the next id from `first_id` on.
+    `arena` (uint8 [bytes]), `starts` (int64 [pieces + 1]) and `counts` (int64 [pieces]) are `PieceCounts.result()`;
+    `byte_ids` (int64 [256]) is the id of each byte; a new token takes the next id from `first_id` on.
     """
     return _learn(byte_ids[arena].astype(np.int32), starts, counts, byte_ids, first_id, vocab_size)
 
 
 @njit(inline="always")
 def _above(counts: Ints, pairs: Ints, i: int, j: int) -> bool:
-    """Whether heap entry i comes before j: higher count, then smaller pair."""
+    """Whether heap entry i comes before j: higher count, then smaller pair (int64 [entries] both)."""
     return counts[i] > counts[j] or (counts[i] == counts[j] and pairs[i] < pairs[j])
 
 
 @njit()
 def _swap(heap: Ints, i: int, j: int) -> None:
+    """Exchange entries i and j of a heap, int64 [3, capacity]: counts, pairs and the newest occurrences."""
     for row in range(3):
         heap[row, i], heap[row, j] = heap[row, j], heap[row, i]
 
 
 @njit()
 def _push(heap: Ints, size: int, count: int, pair: int, occurrences: int) -> int:
+    """Add an entry to a heap of `size` entries; returns the new size."""
     heap[0, size], heap[1, size], heap[2, size] = count, pair, occurrences
     i = size
     while i > 0 and _above(heap[0], heap[1], i, (i - 1) // 2):
@@ -54,6 +56,7 @@ def _push(heap: Ints, size: int, count: int, pair: int, occurrences: int) -> int
 
 @njit()
 def _sink(heap: Ints, size: int) -> None:
+    """Move the first entry of a heap down to its place."""
     i = 0
     while True:
         best = i
@@ -68,6 +71,7 @@ def _sink(heap: Ints, size: int) -> None:
 
 @njit()
 def _grown(array: Ints, size: int) -> Ints:
+    """A copy of length `size`, the new part filled with NONE."""
     larger = np.full(size, NONE, np.int64)
     larger[: len(array)] = array
     return larger
@@ -77,6 +81,7 @@ def _grown(array: Ints, size: int) -> Ints:
 def _learn(
     symbols: npt.NDArray[np.int32], starts: Ints, counts: Ints, byte_ids: Ints, first_id: int, vocab_size: int
 ) -> Ints:
+    """See `learn_merges`; `symbols` (int32 [bytes]) are the ids of the pieces' bytes, which merges overwrite."""
     lengths = starts[1:] - starts[:-1]
     # pairs: a table from key (left << 32 | right) to its count and the newest of its occurrences of this round
     keys = np.full(1 << 16, NONE, np.int64)
@@ -89,7 +94,7 @@ def _learn(
     heap, size = np.zeros((3, 1 << 16), np.int64), 0
     merges = np.zeros((max(vocab_size - first_id, 0), 2), np.int64)
     done, next_id = 0, first_id
-    # tokens' texts, to find out when a merge makes one that exists
+    # tokens' texts, to recognise a merge whose text is a token already
     texts, text_starts = np.zeros(1 << 16, np.uint8), np.zeros(max(vocab_size, first_id) + 1, np.int64)
     for byte in range(256):
         texts[byte_ids[byte]] = byte
@@ -236,7 +241,7 @@ def _learn(
 
 @njit()
 def _token(texts: npt.NDArray[np.uint8], starts: Ints, by_text: Ints, start: int, stop: int, next_id: int) -> int:
-    """Id of the token with the text at `start:stop`, entered as `next_id` where there is none."""
+    """Id of the token with the text `start:stop`, added as `next_id` where there is none."""
     mask = np.uint64(len(by_text) - 1)
     slot = hash_bytes(texts, start, stop) & mask
     while by_text[slot] != NONE:

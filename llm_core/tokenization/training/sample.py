@@ -1,10 +1,10 @@
 """A weighted random sample of documents, streamed.
 
-Two passes over the text: one to weigh each source, one to draw. Whether a document is
-drawn depends on its id, the seed and its source's share alone, so the sample is the same
-however the files are cut, and nothing is held in memory. Shares are rounded down to two
-digits: a document more or less then moves none, and a corpus that loses a document which was
-not drawn gives the same sample, the same tokenizer, and the same token shards.
+Two passes over the text: one to measure each source, one to draw. Whether a document is
+drawn depends only on its id, the seed and its source's share, so the sample does not depend on
+how the documents are divided into files, and memory stays small. Shares are rounded down to two
+digits, so that one document more or less does not change them: a corpus that loses a document which
+was not drawn gives the same sample, the same tokenizer and the same token shards.
 """
 
 import math
@@ -34,10 +34,10 @@ def weigh(paths: Sequence[str | Path]) -> dict[str, int]:
 
 
 def shares(sizes: dict[str, int], sample_bytes: int, weights: dict[str, float]) -> dict[str, float]:
-    """Which share of each source's documents to draw (0 … 1) for a sample of at most `sample_bytes`.
+    """The share of each source's documents to draw (0 … 1) for a sample of at most `sample_bytes`.
 
     The sample is divided by `weights` (default: a source's own bytes); a source that cannot fill its part
-    gives all it has, and the others fill what is left. Raises UserError for a weight of no source.
+    gives everything it has, and the others fill the remainder. Raises UserError for a weight of an unknown source.
     """
     require_known(weights, sizes, "tokenizer.weights")
     total = sum(sizes.values())
@@ -56,7 +56,7 @@ def shares(sizes: dict[str, int], sample_bytes: int, weights: dict[str, float]) 
 
 
 def draw(paths: Sequence[str | Path], drawn: dict[str, float], seed: int, total: int) -> Iterator[pa.RecordBatch]:
-    """Stream batches (source, text) of the documents drawn; `total` bytes are the end of the progress bar."""
+    """Stream batches (source, text) of the drawn documents; `total` bytes complete the progress bar."""
     with progress.task("sample", total=total, unit="bytes") as work:
         for batch in read_documents(paths, columns=["id", "source", "text"]):
             work.update(batch.column("text").nbytes)

@@ -22,7 +22,7 @@ from llm_core.tokenization.training.merges import learn_merges
 def train_tokenizer(paths: Sequence[str | Path], out: str | Path, params: Tokenizer, seed: int) -> dict[str, Any]:
     """Train on a sample of the documents at `paths`, write `out`, and return its metrics.
 
-    Raises UserError: no documents, no text, a weight of no source.
+    Raises UserError: no documents, no text, a weight of an unknown source.
     """
     sizes = sample.weigh(paths)
     drawn = sample.shares(sizes, params.sample_bytes, params.weights)

@@ -1,1 +1,1 @@
-"""Whether a change of recipe makes better models: control, treatment and negative control, over several seeds."""
+"""Tests whether a change of the data recipe improves models: control, treatment and negative control, several seeds."""

@@ -2,10 +2,10 @@
 
 Control: the training side of the split as it is. Treatment: the raw documents through cleaning,
 deduplication and decontamination with the changed params. Negative control: the control's
-documents less as many bytes as the treatment moved (half of a source at most), source by source,
-drawn by a hash: what any exchange of so many documents does. The held-out texts are the control's
-in all arms. Near-copies of them that the treatment lets in again are taken out of its arm (13-grams,
-as for benchmarks), and so is what is in one group with them (`split.group_by`).
+documents minus as many bytes as the treatment changed (half of a source at most), source by source,
+drawn by a hash: it shows the effect of exchanging any documents of that size. The held-out texts are
+the control's in all arms. Near-copies of them that the treatment lets in again are removed from its arm
+(13-grams, as for benchmarks), together with documents of the same group (`split.group_by`).
 """
 
 import shutil
@@ -33,34 +33,34 @@ Sizes = dict[str, tuple[str, str, int]]  # id -> (source, digest of the text, UT
 
 @dataclass(frozen=True)
 class Project:
-    """Where the finished default run lies."""
+    """Folders of the finished default run."""
 
     data: Path
     takedowns: Path
 
     @property
     def split(self) -> Path:
-        """Its split."""
+        """Folder of the split."""
         return self.data / "split"
 
 
 def check_change(changes: list[str]) -> None:
-    """Raise UserError for a change that is none of the data's recipe."""
+    """Raise UserError for a change outside the data recipe."""
     for change in changes:
         section = change.partition(".")[0]
         if section not in RECIPE:
             raise UserError(f"--change {change}: an ablation changes one of {', '.join(RECIPE)}")
     if not changes:
-        raise UserError("--change KEY=VALUE says what the treatment does differently")
+        raise UserError("--change KEY=VALUE is missing: the param that differs in the treatment")
 
 
 def treatment(project: Project, changed: Params, out: Path) -> Path:
-    """Run the data stages with the changed params on `data/raw`; the folder of the treatment's documents."""
+    """Run the data stages with the changed params on `data/raw`; returns the folder of the treatment's documents."""
     cleaned = []
     for source in changed.sources:
         raw = project.data / "raw" / source
         if not raw.is_dir():
-            raise UserError(f"{raw}: not there; run the default graph first (dvc repro)")
+            raise UserError(f"{raw}: no such folder; run the default graph first (dvc repro)")
         cleaned.append(str(out / "clean" / source))
         clean([raw], Path(cleaned[-1]), changed.cleaning, sources=list(changed.sources), launch=changed.launch.cleaning)
     dedup(cleaned, out / "dedup", changed.deduplication, changed.seed, list(changed.sources), project.takedowns)
@@ -78,7 +78,7 @@ def treatment(project: Project, changed: Params, out: Path) -> Path:
 
 
 def negative(control: Path, changed: Path, out: Path, seed: int) -> Path:
-    """Write the control's documents less as many bytes of each source as `changed` moved; their folder.
+    """Write the control's documents minus as many bytes of each source as `changed` moved; returns their folder.
 
     Half of a source's bytes stay in any case, so that there is something to train on.
     """
@@ -115,7 +115,8 @@ def sizes(folder: Path) -> Sizes:
 
 
 def moved(control: Path, arm: Path) -> list[dict[str, Any]]:
-    """By source: documents of the control and of the arm, how many the arm lacks, has more, has with another text."""
+    """For each source: documents of the control and of the arm, and how many are missing, added or changed in the
+    arm."""
     before, after = sizes(control), sizes(arm)
     rows = []
     for source in sorted({source for source, _, _ in [*before.values(), *after.values()]}):
@@ -137,14 +138,14 @@ def moved(control: Path, arm: Path) -> list[dict[str, Any]]:
 
 
 def with_heldout(train: Path, heldout: Path, out: Path) -> Path:
-    """A folder in the shape of a split: that training side and the control's held-out one."""
+    """A folder with the layout of a split: this training side and the control's held-out side."""
     shutil.copytree(train, out / "train")
     shutil.copytree(heldout, out / "heldout")
     return out
 
 
 def _heldout_items(heldout: Path, out: Path, group_by: dict[str, str]) -> set[tuple[str, str]]:
-    """Write the held-out texts as items to look for; their groups."""
+    """Write the held-out texts as items to search for; returns their groups."""
     groups: set[tuple[str, str]] = set()
     out.parent.mkdir(parents=True, exist_ok=True)
     with open(out, "w", encoding="utf-8") as stream:
@@ -156,7 +157,7 @@ def _heldout_items(heldout: Path, out: Path, group_by: dict[str, str]) -> set[tu
 
 
 def _groups(row: dict[str, Any], group_by: dict[str, str]) -> set[tuple[str, str]]:
-    """What a document is bound to: itself, and its group where its source has one."""
+    """The keys of a document: its id, and its group where its source has one."""
     field = group_by.get(row["source"])
     value = read_metadata(row["metadata"]).get(field) if field else None
     return {("", row["id"])} | ({(row["source"], str(value))} if value is not None else set())

@@ -1,9 +1,9 @@
-"""`ablate`: build the arms, train each with several seeds, and say whether the difference is real.
+"""`ablate`: build the arms, train each with several seeds, and decide whether the difference is significant.
 
 The mixture is held fixed: in each arm every source has the share of the tokens that it has in the
 control's training data, and the runs see the same number of tokens (`mix`, exact within half a document a
 source), encoded by the same tokenizer and measured on the same held-out texts. Where an arm has too little of
-a source it is repeated, and the page says how often. Trainings are the pretraining verb itself; of each only its
+a source it is repeated, and the page says how often. Trainings are runs of the pretraining verb; of each only its
 figures are kept (`runs/ARM-SEED.json`, llm_core/training/pretraining/figures.py).
 """
 
@@ -26,9 +26,9 @@ from llm_core.training.pretraining.figures import LOSS, settings_of, train
 def ablate(
     params: Params, changed: Params, changes: list[str], project: arms.Project, tokenizer: Path, out: Path
 ) -> list[Block]:
-    """Run the whole ablation into `out` (runs/, ablation.json, ablation.md, ablation.html); the page's blocks.
+    """Run the whole ablation into `out` (runs/, ablation.json, ablation.md, ablation.html); returns the page's blocks.
 
-    Raises UserError: a change that is none of the recipe, no finished data, a training that fails.
+    Raises UserError: a change outside the data recipe, no finished data, a training that fails.
     """
     arms.check_change(changes)
     control = project.split / "train"
@@ -47,7 +47,9 @@ def ablate(
         folders = dict(zip(arms.NAMES, (control, treated, untold), strict=True))
         changes_by_arm = {name: arms.moved(control, folders[name]) for name in arms.NAMES[1:]}
         if not any(row[key] for row in changes_by_arm["treatment"] for key in ("removed", "added", "changed")):
-            raise UserError(f"{', '.join(changes)}: changes no document of the training data, nothing to compare")
+            raise UserError(
+                f"{', '.join(changes)}: changes no document of the training data, so there is nothing to compare"
+            )
         weights = token_shares(project.data / "tokens/train")
         lost = [row["source"] for row in changes_by_arm["treatment"] if row["control"] and not row["arm"]]
         if lost:
@@ -95,7 +97,7 @@ def token_shares(tokens: Path) -> dict[str, float]:
 
 
 def by_metric(figures: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, list[float]]]:
-    """metric -> arm -> one figure a seed: bits per byte over all sources first, then source by source."""
+    """metric -> arm -> one figure per seed: bits per byte over all sources first, then source by source."""
     names = [key for key in figures["control"][0] if key.startswith(LOSS) and "stderr" not in key]
     told = sorted(names, key=lambda key: (key != LOSS, key))
     return {
@@ -120,10 +122,10 @@ def page(result: dict[str, Any], params: Params) -> list[Block]:
     return [
         Block("title", "Ablation: " + ", ".join(result["changes"])),
         Block("text", verdict_line),
-        Block("text", f"{len(result['seeds'])} seeds an arm, {result['tokens']:,} tokens a run; intervals at "
+        Block("text", f"{len(result['seeds'])} seeds per arm, {result['tokens']:,} tokens per run; intervals at "
               f"{params.ablation.confidence:.0%} over seeds, paired. Negative differences are better."),
         Block("table", result["results"]),
-        Block("note", "Only the first row was the question; of the sources' rows one in twenty differs by chance. "
+        Block("note", "The ablation tests the first row only; of the sources' rows one in twenty differs by chance. "
               "The negative control lacks as many bytes (half of a source at most) of the control's documents, drawn."),
         Block("heading", "What the change does to the training documents"),
         Block("table", result["documents"]["treatment"]),

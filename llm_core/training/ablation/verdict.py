@@ -1,9 +1,9 @@
-"""Whether a difference between arms is real: paired over seeds, and compared with the negative control.
+"""Whether a difference between arms is significant: paired over seeds, and compared with the negative control.
 
 Each seed trains all arms with the same initial weights and batch order, so the unit is the
 difference at one seed, and the interval is Student's t over seeds (few, so no bootstrap). A
-treatment counts only where its difference from the control excludes zero and its difference from
-the negative control excludes zero on the same side: else any exchange of documents might do the same.
+treatment counts only if its difference from the control excludes zero and its difference from
+the negative control excludes zero on the same side; otherwise any exchange of documents might have the same effect.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Paired(NamedTuple):
     low: float
     high: float
     detectable: float
-    """smallest true difference that so many seeds show with a power of about 80 %"""
+    """smallest true difference that this number of seeds detects with a power of about 80 %"""
 
 
 def paired(first: Sequence[float], second: Sequence[float], confidence: float) -> Paired:
@@ -51,7 +51,7 @@ def verdict(control: Sequence[float], treatment: Sequence[float], negative: Sequ
 
 
 def rows(scores: dict[str, dict[str, list[float]]], confidence: float) -> list[dict[str, Any]]:
-    """For each metric (metric -> arm -> one figure a seed): means, differences with intervals, verdict."""
+    """For each metric (metric -> arm -> one figure per seed): means, differences with intervals, verdict."""
     found = []
     for metric, arms in scores.items():
         against = paired(arms["treatment"], arms["control"], confidence)

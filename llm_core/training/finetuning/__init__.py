@@ -1,10 +1,10 @@
-"""Finetuning: from a base model to one that does a task, by every method of the field.
+"""Finetuning: from a base model to a model for a task, by the field's usual methods.
 
-TRL, PEFT and bitsandbytes do the algorithms, on transformers models under DeepSpeed
-configs; this room brings data, guards and measurements to them.
+TRL, PEFT and bitsandbytes implement the algorithms, on transformers models under DeepSpeed
+configs; this room adds data, checks and measurements.
 """
 
 import os
 
-# TRL reports each trainer it makes to the hub; libraries read this when they are imported.
+# TRL reports each new trainer to the hub; libraries read this variable when they are imported.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

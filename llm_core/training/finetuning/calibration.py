@@ -1,4 +1,4 @@
-"""A classifier's predictions, its confidence made honest by one temperature, and how honest it is.
+"""A classifier's predictions, its confidence calibrated by one temperature, and the calibration error.
 
 Temperature scaling is Guo et al.'s (arXiv:1706.04599), the expected calibration error is theirs too, over 15 bins.
 """
@@ -54,7 +54,7 @@ def bootstrapped(
         return {"value": None, "low": None, "high": None}
     drawn = [one for one in (measure(truth[chosen], found[chosen]) for chosen in samples) if np.isfinite(one)]
     low, high = np.percentile(drawn, [2.5, 97.5]) if drawn else (value, value)
-    if low == high and 0 <= value <= 1:  # resampling sees no spread, which does not make the figure certain
+    if low == high and 0 <= value <= 1:  # resampling finds no spread, although the figure is not certain
         low, high = wilson(value * len(truth), len(truth))
     return {"value": value, "low": float(low), "high": float(high)}
 

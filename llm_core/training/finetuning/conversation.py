@@ -1,6 +1,6 @@
-"""Conversations as tokens: chat template, labels on the answers only, and nothing cut in silence.
+"""Conversations as tokens: chat template, labels on the answers only, and no silent truncation.
 
-The template lives in the tokenizer, so that whoever loads the model writes its prompts the
+The template is part of the tokenizer, so that every user of the model writes its prompts in the
 same way. A model without one gets a plain-text template, and a padding token of its own where it has none or pads with
 its end token: a model whose padding is its end token never learns to stop.
 """
@@ -16,7 +16,7 @@ from llm_core.models.prompts import encode_chat, encode_rendered, render_chat
 from llm_core.training.finetuning.rows import names
 
 PAD = "<|pad|>"
-IGNORED = -100  # label of a token that the loss does not see
+IGNORED = -100  # label of a token that is left out of the loss
 # Roles as words, for tokenizers that have no tokens for them; each turn ends with the end token.
 PLAIN_TEMPLATE = (
     "{{ bos_token if bos_token else '' }}"
@@ -34,7 +34,7 @@ Message = dict[str, str]
 
 @dataclass
 class Encoded:
-    """Token ids and labels of rows, and what became of the rows that did not fit."""
+    """Token ids and labels of rows, and the rows that did not fit."""
 
     rows: list[dict[str, list[int]]] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)  # ids of rows over max_length
@@ -56,7 +56,7 @@ def load_tokenizer(folder: str, chat: bool = True) -> Any:
 
 
 def prompt_ids(tokenizer: Any, messages: list[Message], kind: Kind = "decoder") -> list[int]:
-    """Ids of a conversation up to where the assistant is to speak; for an encoder-decoder, its text, line by line."""
+    """Ids of a conversation up to where the answer begins; for an encoder-decoder, its text, line by line."""
     if kind == "encoder-decoder":
         return encode_whole(tokenizer, "\n".join(message["content"] for message in messages))
     return encode_chat(tokenizer, messages)
@@ -69,7 +69,7 @@ def encode_whole(tokenizer: Any, text: str) -> list[int]:
 
 
 def encode_conversation(tokenizer: Any, messages: list[Message]) -> dict[str, list[int]]:
-    """Ids and labels; a label is the id where the assistant speaks (its end token too), else -100.
+    """Ids and labels; a label is the id in the assistant's turns (their end token too), else -100.
 
     Prompt and answer are encoded apart, as they meet at inference: no token spans the border. Raises UserError
     where the template writes a turn differently later on, because answers could not be told from questions.
@@ -91,7 +91,7 @@ def encode_conversation(tokenizer: Any, messages: list[Message]) -> dict[str, li
         ids += asked + answered
         labels += [IGNORED] * len(asked) + answered
         position = len(end)
-    if tokenizer.eos_token_id in ids:  # a template may write a line break behind the last turn's end token
+    if tokenizer.eos_token_id in ids:  # a template may write a line break after the last turn's end token
         last = len(ids) - ids[::-1].index(tokenizer.eos_token_id)
         ids, labels = ids[:last], labels[:last]
     return {"input_ids": ids, "labels": labels}

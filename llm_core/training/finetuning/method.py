@@ -1,4 +1,4 @@
-"""What a finetuning method says of itself; everything else in the project reads it from here.
+"""The description of a finetuning method, which everything else in the project reads.
 
 To add a method, write one module that defines `METHOD = Method(...)`: in `llm_core/training/finetuning/methods/`, or in
 another distribution with an entry point in the group `llm_core.finetuning_methods` whose name is the method's and whose
@@ -48,7 +48,7 @@ class Figure:
     """What a figure of metrics.json means, for the report and for MLflow."""
 
     title: str
-    """In words. A `*` in the figure's name stands for a kind of row, which takes the place of `{}` in the title."""
+    """Title in words. A `*` in the figure's name matches a kind of row, which replaces `{}` in the title."""
     unit: str = ""
     """For example `nats per token`; empty for shares and counts."""
 
@@ -101,7 +101,7 @@ class Method:
     """Rows by side and counts for metrics.json, made from other documents of a `split` folder, the run's `data` and the
     seed; takes the place of `default_rows`."""
     other_data: str = ""
-    """What makes data for it, where `default_rows` and `document_rows` are None."""
+    """How to make data for it, where `default_rows` and `document_rows` are None."""
     compared: Callable[[Row], str] = lambda row: str(row)
     """The text by which two rows are near-duplicates."""
     asked: Callable[[Job, Row], Messages] | None = None
@@ -123,7 +123,7 @@ class Method:
     """Answers of a trained model to rows without their labels, for `llm-core classify`: `label` and `confidence`,
     `labels`, or `score`, and what else is known (`probabilities`). None for a model that `classify` does not read."""
     use: str = "chat --model {model}"
-    """How its models are used: a verb of llm-core with its options, `{model}` for the folder."""
+    """The verb of llm-core that uses its models, with options; `{model}` is replaced by the folder."""
 
     def figure(self, name: str) -> Figure:
         """What the figure `name` means; a figure that the method does not describe keeps its name as its title."""

@@ -1,8 +1,8 @@
-"""Models to train: full weights, low-rank adapters, or adapters on a base in 4 bits; and what is saved of them.
+"""Models to train (full weights, low-rank adapters, or adapters on a base in 4 bits) and their export.
 
-The 4-bit base on a processor has a trap. On avx512_bf16 machines bitsandbytes repacks the weights in the
-first forward without gradients and from then on uses a kernel without autograd: the gradients of everything below are
-silently wrong (measured: relative error 0.60, and the loss still falls). `support_avx512bf16_for_cpu = False`
+The 4-bit base on a CPU needs care. On avx512_bf16 machines bitsandbytes repacks the weights in the
+first forward pass without gradients and then uses a kernel without autograd: the gradients of everything below are
+wrong without an error (measured: relative error 0.60, and the loss still falls). `support_avx512bf16_for_cpu = False`
 on every module that has it, right after loading, keeps the exact path; a test compares gradients.
 """
 
@@ -38,7 +38,7 @@ def load(folder: Path, head: Head, kind: Kind, labels: list[str] | None = None, 
         # model needs more memory than the float32 one (measured).
         map_large_blocks()
     verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()  # the report of a head that is missing, as it should be
+    transformers.logging.set_verbosity_error()  # the report of a missing head, which is expected
     transformers.logging.disable_progress_bar()
     try:
         model = cls.from_pretrained(folder, **options)
@@ -54,7 +54,7 @@ def load(folder: Path, head: Head, kind: Kind, labels: list[str] | None = None, 
                 module.support_avx512bf16_for_cpu = False
         for weight in model.parameters():
             if not hasattr(weight, "quant_state"):
-                weight.data = weight.data.clone()  # a view of the mapped checkpoint would keep all of it resident
+                weight.data = weight.data.clone()  # a view of the mapped checkpoint would keep all of it in memory
     return model
 
 
@@ -125,7 +125,7 @@ def add_adapter(model: Any, params: Training, task: str | None) -> Any:
 
 
 def count_parameters(model: Any) -> tuple[int, int]:
-    """(trained, all) parameters; weights in 4 bits count as what they stand for."""
+    """(trained, all) parameters; weights in 4 bits count as the weights that they encode."""
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     if hasattr(model, "get_nb_trainable_parameters"):
         return model.get_nb_trainable_parameters()  # type: ignore[no-any-return]
@@ -150,7 +150,7 @@ def dequantized(base: Any) -> Any:
 
     turned = [name for name, module in base.named_modules() if getattr(module, "source_cls", None) is Conv1D]
     base = base.dequantize()
-    for name in turned:  # GPT-2's Conv1D keeps its weight the other way round, and transformers leaves a Linear
+    for name in turned:  # GPT-2's Conv1D has its weight transposed, and transformers leaves a Linear
         linear = base.get_submodule(name)
         layer = Conv1D(linear.out_features, linear.in_features)
         layer.weight = torch.nn.Parameter(linear.weight.detach().T.contiguous())

@@ -33,7 +33,7 @@ def longest(pair: Pair) -> int:
 
 
 def in_order(job: Job, pairs: dict[str, tuple[list[Pair], int]]) -> dict[str, list[Pair]]:
-    """The pairs of each side as trainers are to read them, batch by batch of like length."""
+    """The pairs of each side in the order for trainers: batches of similar length."""
     train, heldout = (pairs[side][0] for side in ("train", "heldout"))
     lengths = [longest(pair) for pair in train]
     ordered = batches_of_like_length(train, lengths, job.params.micro_batch, job.seed)

@@ -1,4 +1,4 @@
-"""The finetuning methods that there are: those of the package `methods`, and those of entry points."""
+"""The registry of finetuning methods: those of the package `methods`, and those of entry points."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def method(name: str) -> Method:
 
 
 def check_applies(name: str, folder: Any) -> Kind:
-    """The kind of the model in `folder`. Raises UserError where the method cannot train it, saying why."""
+    """The kind of the model in `folder`. Raises UserError, with the reason, where the method cannot train it."""
     config = read_config(folder)
     kind = kind_of(config)
     if kind not in method(name).kinds:

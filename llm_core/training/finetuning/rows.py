@@ -1,7 +1,7 @@
 """A method's prepared data folder: `train.jsonl`, `heldout.jsonl`, `test.jsonl`, `metrics.json`.
 
-`heldout` serves early stopping and calibration; `test` only the figures that are reported. Rows made from documents
-of ours name them (`documents`, ids), and `documents.json` tells which rows each document went into.
+`heldout` is for early stopping and calibration; `test` only for the reported figures. Rows made from documents
+of the pipeline name them (`documents`, ids), and `documents.json` lists the rows made from each document.
 """
 
 from pathlib import Path
@@ -14,8 +14,8 @@ from llm_core.training.finetuning.data.labels import label_of
 from llm_core.training.finetuning.method import SIDES
 from llm_core.training.finetuning.registry import method as find_method
 
-DOCUMENTS = "documents.json"  # side -> id of a document -> ids of the rows that were made from it
-TRAINED = "training_rows.jsonl"  # in the folder of a finetuned model: the ids of the rows that each step saw
+DOCUMENTS = "documents.json"  # side -> id of a document -> ids of the rows made from it
+TRAINED = "training_rows.jsonl"  # in the folder of a finetuned model: the ids of each step's rows
 Row = dict[str, Any]
 
 

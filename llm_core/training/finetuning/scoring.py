@@ -1,4 +1,4 @@
-"""What a finetuned model is judged by: loss on answers, generated answers, verifiable rewards, and their errors."""
+"""Measures of a finetuned model: loss on answers, generated answers, verifiable rewards, and their errors."""
 
 import math
 import random
@@ -32,7 +32,7 @@ REWARDS: dict[str, Score] = {"exact_answer": exact_answer, "answer_f1": answer_f
 def verifiable_reward(name: str) -> tuple[str, Score] | None:
     """(short name, score of completion and right answer) of a reward that needs no model; None for any other name.
 
-    `pattern:REGEX` is 1 where the regular expression matches the whole completion: a format that is asked for.
+    `pattern:REGEX` is 1 where the regular expression matches the whole completion, for a required format.
     """
     kind, colon, expression = name.partition(":")
     if kind == "pattern" and colon:
@@ -119,7 +119,7 @@ def mean_and_error(values: Sequence[float]) -> dict[str, Any]:
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """One-sided p-value that `wins` of wins + losses arise where both sides are equally good."""
+    """One-sided p-value of `wins` of wins + losses under the hypothesis that both sides are equally good."""
     from scipy.stats import binomtest
 
     return float(binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue) if wins + losses else 1.0

@@ -26,8 +26,8 @@ def vectors(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def info_nce(queries: torch.Tensor, passages: torch.Tensor, own: torch.Tensor, temperature: float) -> torch.Tensor:
     """Mean cross-entropy in nats of each query's own passage among those of all processes.
 
-    The same passage elsewhere is left out. `queries` and `passages` are unit vectors (rows, width), row by row
-    belonging together; `own` int64 (rows,) is equal where the passages are.
+    The same passage elsewhere is left out. `queries` and `passages` are unit vectors (rows, width), paired row by row;
+    `own` int64 (rows,) is equal where the passages are.
     """
     everyone, everyones, first = passages, own, 0
     if torch.distributed.is_initialized():
@@ -41,7 +41,8 @@ def info_nce(queries: torch.Tensor, passages: torch.Tensor, own: torch.Tensor, t
 
 
 class _Gathered(torch.autograd.Function):
-    """The rows of all processes, which have as many each, in their order; gradients go back to where they are from."""
+    """The rows of all processes (equally many each), in their order; gradients return to the process that owns a
+    row."""
 
     @staticmethod
     def forward(context: Any, rows: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 Every figure called `after` is measured on the model as written and loaded again, so the export is measured too.
 Scratch lies in `.scratch/finetuning/`, keyed by a fingerprint of the run's knobs, seed, model, rows and library
-versions: the same command after a kill goes on from the last complete checkpoint, and another command never finds it.
+versions: the same command after a kill resumes from the last complete checkpoint, and a different command starts anew.
 """
 
 import gc
@@ -85,7 +85,7 @@ def finetune(name: str, model: Path, data: Path, out: Path, params: Params) -> d
 
 
 def described(method: str, metrics: dict[str, Any]) -> str:
-    """What the figures of a run mean, as Markdown for MLflow's description of the run."""
+    """Explanations of a run's figures, as Markdown for MLflow's description of the run."""
     room = find_method(method)
     names = sorted({*metrics.get("before", {}), *metrics.get("after", {})})
     figures = {name: room.figure(name) for name in names}
@@ -135,7 +135,7 @@ def _train(
     result = room.finetune(job)
     if folder is None:
         return {}
-    gc.collect()  # the trainer and its model hold each other; the export is to find their memory free
+    gc.collect()  # the trainer and its model refer to each other; their memory must be free for the export
     final = export(job, folder)
     figures["after"] = room.measure(job, final)
     samples = {when: figures[when].pop("samples", []) for when in ("before", "after")}
@@ -168,7 +168,8 @@ def _tested(job: Any, score: str, items: Mapping[str, list[float]]) -> Iterator[
 
 
 def _leave_out_unaskable(job: Any) -> int:
-    """Take out test rows that leave the model no positions to answer in, where answers are generated; how many."""
+    """Remove test rows that leave the model no positions for an answer, where answers are generated; returns their
+    number."""
     from llm_core.training.finetuning.conversation import prompt_ids
 
     asked = find_method(job.method).asked
@@ -184,7 +185,7 @@ def _leave_out_unaskable(job: Any) -> int:
 def export(job: Any, folder: Path) -> Any:
     """Write the trained model (merged) and tokenizer into `folder`, and load it again.
 
-    The calibration etc. that a method adds to the config is written by its `finish`.
+    Values that a method adds to the config, such as the calibration, are written by its `finish`.
     """
     from llm_core.training.finetuning import models
 
@@ -201,7 +202,7 @@ def export(job: Any, folder: Path) -> Any:
     model.save_pretrained(folder)
     job.tokenizer.save_pretrained(folder)
     del model
-    gc.collect()  # one whole model in memory at a time, or QLoRA's export needs more than its training
+    gc.collect()  # one whole model in memory at a time; otherwise QLoRA's export needs more than its training
     loaded = models.load(folder, room.head, job.kind)
     if not sum(file.stat().st_size for file in folder.glob("*.safetensors")):
         raise UserError(f"{folder}: the export holds no weights")

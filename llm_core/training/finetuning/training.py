@@ -1,6 +1,6 @@
-"""What every method's training shares: TRL's arguments, DeepSpeed's config, checkpoints, log.
+"""The common parts of every method's training: TRL's arguments, DeepSpeed's config, checkpoints, log.
 
-Checkpoints live in the job's scratch folder, not in the stage's output (DVC clears outputs before a run). A
+Checkpoints are in the job's scratch folder, not in the stage's output (DVC clears outputs before a run). A
 checkpoint counts
 only with its `complete` marker, written after the last file, so a kill in the middle of writing costs one checkpoint.
 """
@@ -27,12 +27,12 @@ COMPLETE = "complete"  # marker in a checkpoint's folder
 
 @dataclass
 class Job:
-    """One finetuning: where it starts, what with, and where it writes."""
+    """One finetuning: its start, its data, and where it writes."""
 
     method: str
     base: Path  # model folder, tokenizer with a padding token inside
     kind: Kind
-    adapter: str  # full, lora, qlora: what really runs
+    adapter: str  # full, lora or qlora: the adapter that runs
     rows: dict[str, list[Row]]
     params: Any  # the run: the knobs of its method
     seed: int
@@ -66,7 +66,7 @@ class Job:
 
     @property
     def trained(self) -> Path:
-        """Where `train` leaves the trained model, or the adapter alone."""
+        """Folder to which `train` saves the trained model, or the adapter alone."""
         return self.scratch / "trained"
 
 
@@ -112,11 +112,11 @@ def arguments(job: Job, rows: int, **more: Any) -> dict[str, Any]:
 
 
 def batches_of_like_length(rows: list[Row], lengths: list[int], batch: int, seed: int) -> list[Row]:
-    """`rows` in an order of which each `batch` in a row are of like length, the batches themselves shuffled.
+    """`rows` in an order in which each batch has rows of similar length; the batches are shuffled.
 
     Random batches of the Factbook's questions hold 78 tokens a row, padding included; these hold 50. Sorted within
     windows of 50 batches, as transformers' LengthGroupedSampler does; that one leaves each window descending, so that
-    a short run ends on long rows alone. Trainers read this order as it is (`sequential`), each epoch alike.
+    a short run would see long rows only. Trainers read this order (`sequential`), the same in each epoch.
     For preferences only: SFT learned as much from 120 random batches as from 190 of these, at equal cost.
     """
     generator = random.Random(seed)
@@ -128,7 +128,7 @@ def batches_of_like_length(rows: list[Row], lengths: list[int], batch: int, seed
         for at in sorted(drawn[start : start + window], key=lengths.__getitem__)
     ]
     batches = [by_length[start : start + batch] for start in range(0, len(by_length), batch)]
-    rest = batches.pop() if len(batches[-1]) < batch else []  # in the middle it would shift all that follow
+    rest = batches.pop() if len(batches[-1]) < batch else []  # in the middle it would shift all later batches
     generator.shuffle(batches)
     return [rows[at] for at in [at for one in batches for at in one] + rest]
 
@@ -148,7 +148,7 @@ def deepspeed_config(params: Training) -> dict[str, Any]:
 
 
 def single_process_environment() -> None:
-    """What DeepSpeed asks of a launcher, for one process started without one."""
+    """The environment that DeepSpeed expects from a launcher, for one process started without one."""
     if "RANK" not in os.environ:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -160,8 +160,8 @@ def single_process_environment() -> None:
 def train(job: Job, trainer: Any, names: list[str] | None = None) -> dict[str, Any]:
     """Train (from the last complete checkpoint, where there is one) and save to `job.trained`.
 
-    `names` are the ids of the rows in the trainer's order (None: they cannot be told). Returns steps, trained and all
-    parameters, the log as rows of plain figures, and `seen`: the names that each step trained on.
+    `names` are the ids of the rows in the trainer's order (None where they are not known). Returns steps, trained and
+    all parameters, the log as rows of plain figures, and `seen`: the names that each step trained on.
     """
     from transformers import EarlyStoppingCallback
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
@@ -177,7 +177,7 @@ def train(job: Job, trainer: Any, names: list[str] | None = None) -> dict[str, A
     unname_buffer()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.save_model(str(job.trained))
-    unset_hf_deepspeed_config()  # else models loaded from here on are cut up as ZeRO stage 3 cuts them
+    unset_hf_deepspeed_config()  # otherwise models loaded from here on would be partitioned as under ZeRO stage 3
     return {
         "seen": rows_of_steps(trainer, names) if names is not None and job.main else None,
         "steps": trainer.state.global_step,
@@ -189,10 +189,10 @@ def train(job: Job, trainer: Any, names: list[str] | None = None) -> dict[str, A
 
 
 def rows_of_steps(trainer: Any, names: list[str]) -> list[list[str]]:
-    """Names of the rows that each optimizer step of the weights that were kept saw, on all processes, in order.
+    """Names of the rows of each optimizer step that led to the kept weights, on all processes, in order.
 
-    Replayed from the loader's samplers, whose order follows from the seed: nothing is logged while training, and a
-    resumed run gives what an uninterrupted one does.
+    They are replayed from the loader's samplers, whose order follows from the seed. Nothing is logged while training,
+    and a resumed run gives the same as an uninterrupted one.
     """
     from accelerate.data_loader import BatchSamplerShard
 
@@ -227,13 +227,13 @@ class _Batches(list[list[int]]):
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end."""
+    """The newest complete checkpoint."""
     found = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
 def _figures(row: Row) -> Row:
-    """A log row without what differs between two equal runs (times, rates)."""
+    """A log row without values that differ between two equal runs (times, rates)."""
     timed = ("runtime", "per_second", "flos", "step_time", "num_tokens")
     return {key: value for key, value in row.items() if not any(word in key for word in timed)}
 
@@ -242,7 +242,7 @@ def _watcher(job: Job) -> Any:
     from transformers import TrainerCallback
 
     class Watcher(TrainerCallback):  # type: ignore[misc]
-        """Progress for a person, metrics by step for MLflow, a marker behind each checkpoint."""
+        """Progress on the terminal, metrics by step for MLflow, and a marker after each checkpoint."""
 
         work: Any = None
 

@@ -125,7 +125,7 @@ def rewrite(folder: Path, texts: list[str], max_new_tokens: int = 128) -> list[s
 
 
 class Chat:
-    """A conversation with a model; it remembers what was said, as far as the model's context reaches."""
+    """A conversation with a model; it keeps the turns that fit into the model's context."""
 
     def __init__(
         self, folder: Path, system: str | None = None, temperature: float = 0.0, max_new_tokens: int = 128
@@ -145,12 +145,12 @@ class Chat:
                 answer += piece
                 yield piece
         except BaseException:
-            self.messages.pop()  # a question without an answer is no part of the conversation
+            self.messages.pop()  # a question without an answer is not kept in the conversation
             raise
         self.messages.append({"role": "assistant", "content": answer.strip()})
 
     def _prompt(self) -> list[int]:
-        """Ids of the conversation; its oldest turns leave where it would not fit."""
+        """Ids of the conversation, without its oldest turns where it would not fit."""
         if self.model.kind == "encoder-decoder":
             return prompt_ids(self.tokenizer, self.messages[-1:], "encoder-decoder")
         first = 1 if self.messages[0]["role"] == "system" else 0

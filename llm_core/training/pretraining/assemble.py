@@ -1,4 +1,4 @@
-"""From params to a `Training` that is ready to run: network, optimizer, engine, data."""
+"""Builds a `Training` that is ready to run from params: network, optimizer, engine, data."""
 
 import math
 import os
@@ -37,7 +37,7 @@ def assemble(
     params: Params, tokens: Path, tokenizer_folder: Path, scratch: Path, precision: Precision, world: World,
     tracked: runs.Run,
 ) -> Training:  # fmt: skip
-    """Build everything of a run. Raises UserError for settings that do not fit one another or the data."""
+    """Build everything of a run. Raises UserError for settings that do not fit each other or the data."""
     config = start_config(params)
     described = family(params.model.family) if config is None else family_of(config)
     tokenizer, vocabulary, words = load_tokenizer(tokenizer_folder, described)
@@ -75,8 +75,9 @@ def assemble(
     )  # fmt: skip
     marks = tuple(tokenizer.convert_tokens_to_ids(_marks(tokenizer, described)))
     corruption = Corruption(
-        module.objective, params.seed, settings.mask_share, settings.span_length, vocabulary.filler, words, marks
-    )
+        module.objective, params.seed, settings.mask_share, settings.span_length, vocabulary.filler, words, marks,
+        described.training_inputs,
+    )  # fmt: skip
     operations = flops_per_token(network, settings.sequence_length)
     peak = matmul_peak(precision, engine.device.type)
     parameters = sum(_size(parameter) for parameter in network.parameters())
@@ -119,10 +120,11 @@ def start_config(params: Params) -> Any:
 
 
 def load_tokenizer(folder: Path, described: Family) -> tuple[Any, Vocabulary, int]:
-    """The tokenizer with the extra tokens of the objective, the vocabulary with them, and the size without."""
+    """The tokenizer with the extra tokens of the objective, the vocabulary size with them, and the size without
+    them."""
     tokenizer = loading.load_tokenizer(folder)
     if described.objective == "span" and tokenizer.pad_token_id is None:
-        raise UserError(f"{folder}: needs a padding token, with which a decoder behind an encoder starts")
+        raise UserError(f"{folder}: needs a padding token, because the decoder of an encoder-decoder starts with it")
     words = len(tokenizer)
     known = tokenizer.get_vocab()
     extra = [name for name in _marks(tokenizer, described) if name not in known]
@@ -138,7 +140,7 @@ def load_tokenizer(folder: Path, described: Family) -> tuple[Any, Vocabulary, in
 def _marks(tokenizer: Any, described: Family) -> list[str]:
     """Names of the tokens that the objective needs: the tokenizer's own mask token where it has one."""
     if described.objective == "masked" and tokenizer.mask_token is not None:
-        return [tokenizer.mask_token]
+        return [tokenizer.mask_token, *described.own_tokens]
     return described.extra_tokens
 
 
@@ -167,7 +169,8 @@ def parent_network(params: Params, config: Any, vocabulary: Vocabulary, tokens: 
 
 
 def compile_blocks(network: Any, settings: Pretraining) -> None:
-    """Compile each repeated block in place: one compilation serves all, and names of weights stay as they are."""
+    """Compile each repeated block in place: one compilation is used for all blocks, and names of weights do not
+    change."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(extensions_folder() / "inductor"))
     for module in network.modules():
         if isinstance(module, torch.nn.ModuleList):
@@ -176,7 +179,8 @@ def compile_blocks(network: Any, settings: Pretraining) -> None:
 
 
 def resolve(settings: Pretraining, network: Any, world: World) -> Pretraining:
-    """The settings with what was left open derived from the network's size. Raises UserError for a bad batch."""
+    """The settings, with null ones derived from the network's size. Raises UserError for a batch size that does not
+    fit."""
     table = network.get_input_embeddings().weight.numel()
     matrices = sum(parameter.numel() for parameter in network.parameters()) - (
         0 if network.config.tie_word_embeddings else table
@@ -210,7 +214,7 @@ def _heldout(
         return None
     shards = TokenShards(folder)
     if not shards.tokens:
-        raise UserError(f"{folder}: holds no tokens, so that nothing can be measured; give tokens with a held-out side")
+        raise UserError(f"{folder}: holds no tokens, so nothing can be measured; give tokens with a held-out side")
     check_tokens(shards, tokenizer_folder)
     return Heldout(
         shards, world, sequence_length=settings.sequence_length, batch_size=measured_rows(settings.sequence_length),

@@ -1,13 +1,13 @@
-"""The data loader: any training step at random, the same for every world size, with no hidden state.
+"""The data loader: random access to any training step, the same for every world size, without hidden state.
 
 Step `s` of a run takes the sequences `s * sequences_per_step` onwards of an endless list:
 the packed sequences of the corpus, shuffled anew for each epoch by a computed permutation.
 Which sequences a step sees depends on (seed, step, sequences_per_step) alone, so ranks,
 micro-batches and accumulation only cut the same global batch differently; a resumed run
-needs nothing but its step; and `documents_of_steps` names the exact documents of any step.
+needs only its step; and `documents_of_steps` names the exact documents of any step.
 
-Rows are copied from the mapped token shards when asked for (see `benchmarks/loader.py`), with no
-worker process. What it trades away: the packing is decided once, so documents that
+Rows are copied from the mapped token shards on demand (see `benchmarks/loader.py`), without a
+worker process. The trade-off: the packing is decided once, so documents that
 share a sequence share it in every epoch; and the plan is held in memory (`packing`).
 """
 
@@ -38,7 +38,8 @@ class Batch(NamedTuple):
     position_ids: Any
     """Position within the piece of a document, from 0."""
     segment_ids: Any
-    """1, 2, … for the pieces of a sequence, 0 in unused slots: attend only where equal, to keep documents apart."""
+    """1, 2, … for the pieces of a sequence, 0 in unused slots; with a document mask, tokens attend where it is
+    equal."""
 
     def to(self, device: Any = "cpu") -> "Batch":
         """The batch as torch tensors on `device`."""
@@ -61,7 +62,7 @@ class DocumentRange(NamedTuple):
 class Batches:
     """The training sequences of a run.
 
-    `sequence_length` T is the number of input tokens a row; targets are read one further, across
+    `sequence_length` T is the number of input tokens in a row; the targets are one token later, across
     a cut. `pad_id` fills unused slots. Attributes: `sequences` in an epoch; `epoch_tokens`, the
     targets that an epoch trains on; `fill`, the share of slots that hold a token.
     With a `mixture` an epoch is a run of `mixture_tokens` tokens, in which the sources have the shares of its weights.
@@ -178,9 +179,9 @@ class Batches:
             yield step, found
 
     def steps_of_document(self, document: int, steps: int) -> list[tuple[int, DocumentRange]]:
-        """At which of the first `steps` steps the document numbered `document` was trained on, and which tokens.
+        """The steps among the first `steps` in which the document numbered `document` was trained on, and which tokens.
 
-        The same facts as `documents_of_steps`, asked from the other side without replaying the run.
+        The inverse of `documents_of_steps`, computed without replaying the run.
         """
         name, source = self.shards.id(document), self.shards.source(document)
         pieces = np.flatnonzero(self.plan.document == document)
@@ -197,7 +198,7 @@ class Batches:
         return sorted(found, key=lambda item: (item[0], item[1].sequence, item[1].start))
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps beside its step: all that decides which tokens a step sees."""
+        """State for a checkpoint, beside its step: everything that decides which tokens a step sees."""
         return {
             "seed": self.seed,
             "sequence_length": self.sequence_length,

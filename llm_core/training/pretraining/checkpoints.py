@@ -1,8 +1,8 @@
-"""Checkpoints of a running training: written whole or not at all, found again by a fingerprint.
+"""Checkpoints of a running training: written completely or not at all, found again by a fingerprint.
 
-They live in `.scratch/pretraining/FINGERPRINT`, which git and DVC ignore (DVC deletes a stage's
-outputs before it runs it). The fingerprint covers all that decides the weights - seed, model, data,
-objective, schedule - and leaves out where it runs: processes, ZeRO stage, micro-batch, threads. A
+They are in `.scratch/pretraining/FINGERPRINT`, which git and DVC ignore (DVC deletes a stage's
+outputs before it runs it). The fingerprint covers everything that decides the weights (seed, model, data,
+objective, schedule) and not where it runs (processes, ZeRO stage, micro-batch, threads). A
 checkpoint counts once its `complete.json` is there, which is renamed into place last.
 """
 
@@ -27,7 +27,8 @@ WHERE_IT_RUNS = {
 
 
 def fingerprint(params: Params, tokens_digest: str, tokenizer_digest: str, precision: str) -> str:
-    """Name of the run: what decides its weights. Raises UserError where the parent model is missing."""
+    """Name of the run: a digest of everything that decides its weights. Raises UserError where the parent model is
+    missing."""
     parent = params.pretraining.parent
     if parent and not Path(parent, "config.json").is_file():
         raise UserError(f"pretraining.parent {parent}: holds no model (no config.json)")
@@ -39,7 +40,7 @@ def fingerprint(params: Params, tokens_digest: str, tokenizer_digest: str, preci
         "tokens": tokens_digest,
         "tokenizer": tokenizer_digest,
     }
-    if params.pretraining.parent:  # by content: a changed parent never goes on from the old one's checkpoint
+    if params.pretraining.parent:  # by content, so that a changed parent does not resume from the old one's checkpoint
         facts["parent"] = content_digest(Path(params.pretraining.parent))
     return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
@@ -51,7 +52,7 @@ class Checkpoints:
         self.folder, self.keep, self.main = folder, keep, main
 
     def newest(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest complete checkpoint and what its `complete.json` says; None where there is none."""
+        """The newest complete checkpoint and the content of its `complete.json`; None where there is none."""
         found = sorted(self.folder.glob(f"step*/{COMPLETE}"))
         return (found[-1].parent, storage.read_json(found[-1])) if found else None
 
@@ -90,7 +91,7 @@ class Checkpoints:
         if same or zero_stage == 0:
             engine.load_checkpoint(str(self.folder), tag=path.name)
             return
-        universal = path.parent / f"universal_{path.name}"  # a name that `step*` does not find
+        universal = path.parent / f"universal_{path.name}"  # a name that `step*` does not match
         if self.main and not (universal / COMPLETE).exists():
             _to_universal(path, universal)
             storage.write_json(universal / COMPLETE, state)
@@ -100,7 +101,7 @@ class Checkpoints:
         engine._config.load_universal_checkpoint = False
 
     def clear(self) -> None:
-        """Remove the run's checkpoints; it has ended."""
+        """Remove the run's checkpoints, after it has ended."""
         if self.main:
             shutil.rmtree(self.folder, ignore_errors=True)
 

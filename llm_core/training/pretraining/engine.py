@@ -1,6 +1,6 @@
 """The DeepSpeed engine: params to DeepSpeed's config, and the facts of the process group.
 
-What is measured and relied on (docs/decisions.md): fp32 losses agree over ZeRO stages 0 to 3
+Measured facts that the code relies on (docs/decisions.md): fp32 losses agree over ZeRO stages 0 to 3
 and world sizes; bf16 through `torch_autocast` keeps fp32 weights at every stage, where
 DeepSpeed's own bf16 mode picks another optimizer at stage 0.
 """
@@ -20,7 +20,7 @@ _ENVIRONMENT = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
 
 @dataclass(frozen=True)
 class World:
-    """This process among all."""
+    """The place of this process among all."""
 
     rank: int
     size: int
@@ -75,7 +75,7 @@ def deepspeed_config(params: Pretraining, precision: Precision, accumulation: in
         "gradient_clipping": params.optimizer.clip if stage and params.optimizer.name != "muon" else 0.0,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
-        "zero_force_ds_cpu_optimizer": False,  # offload would else refuse any optimizer but DeepSpeedCPUAdam
+        "zero_force_ds_cpu_optimizer": False,  # otherwise offload refuses any optimizer but DeepSpeedCPUAdam
         "steps_per_print": 1 << 60,
     }
     if precision == "bf16":
@@ -104,7 +104,7 @@ def join(offload: bool) -> None:
     logger.setLevel("ERROR")
     if not _cuda():
         ensure_ops(offload)
-    else:  # before the first collective call, which would else use the first GPU in every process of a machine
+    else:  # before the first collective call, which otherwise uses the first GPU in every process of a machine
         import torch
 
         torch.cuda.set_device(world().local_rank)

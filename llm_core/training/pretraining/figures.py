@@ -1,7 +1,7 @@
-"""Trainings of which only the figures are kept: rungs of the scaling ladder, arms of an ablation.
+"""Trainings whose figures alone are kept: rungs of the scaling ladder, arms of an ablation.
 
-Each is a process of `llm-core pretrain` with the project's params and some overrides, so what is compared is
-what will be trained. One whose settings and data have not changed is not trained again.
+Each is a process of `llm-core pretrain` with the project's params and some overrides, so the comparison applies to
+the project's own training. A training whose settings and data have not changed is not repeated.
 """
 
 import math
@@ -26,13 +26,17 @@ LOSS = "heldout_bits_per_byte"
 def settings_of(
     params: Params, tokens: int, launch: TrainingLaunch, *changes: tuple[str, dict[str, Any], str]
 ) -> dict[str, Any]:
-    """The whole params of a run that sees `tokens` tokens, rounded to whole steps.
+    """The sections of params that the pretraining verb reads, for a run that sees `tokens` tokens, in whole steps.
 
     `launch` says which processes train. `changes` are (section, its overrides, what params.yaml calls them).
     Raises UserError for a key that the section does not have, or where no batch size is set to count steps by.
     """
-    settings = params.model_dump(mode="json")
-    settings["launch"]["pretraining"] = launch.model_dump(mode="json")
+    settings: dict[str, Any] = {
+        "seed": params.seed,
+        "launch": {"pretraining": launch.model_dump(mode="json")},
+        "model": params.model.model_dump(mode="json"),
+        "pretraining": params.pretraining.model_dump(mode="json"),
+    }
     for section, values, where in changes:
         _override(settings[section], values, where)
     batch = settings["pretraining"]["batch_tokens"]
@@ -43,7 +47,7 @@ def settings_of(
 
 
 def settings_digest(settings: dict[str, Any], tokens: Path, tokenizer: Path) -> str:
-    """Digest of what decides a run's outcome: seed, model, pretraining, the tokens and the tokenizer."""
+    """Digest of everything that decides a run's result: seed, model, pretraining, the tokens and the tokenizer."""
     decisive = {section: settings[section] for section in ("seed", "model", "pretraining")}
     digests = [content_digest(tokens), content_digest(tokenizer / "tokenizer.json")]
     if parent := settings["pretraining"].get("parent"):
@@ -52,7 +56,7 @@ def settings_digest(settings: dict[str, Any], tokens: Path, tokenizer: Path) -> 
 
 
 def train(settings: dict[str, Any], tokens: Path, tokenizer: Path, file: Path) -> dict[str, Any]:
-    """The figures of a run, read from `file` or, where its settings or data are not those of now, trained for.
+    """The figures of a run, read from `file`, or from a new training where its settings or data have changed.
 
     Figures are the model's metrics.json, `embedding_parameters` (weights of embeddings and head) and
     `settings_digest`. Raises UserError: the training fails, or measures no held-out bits per byte.

@@ -1,9 +1,9 @@
-"""Held-out text for bits per byte: every token predicted exactly once, with as much context as asked for.
+"""Held-out text for bits per byte: every token is predicted exactly once, with a context of a chosen length.
 
 A document longer than the context is read in windows that advance by `stride`; a window
-scores only what the one before it did not (the strided perplexity of Hugging Face's docs).
-`stride == sequence_length` is cheapest and gives the first tokens of a window little
-context; half of it costs twice as much and flatters the model less. Documents are never
+scores only the tokens that the one before it did not (the strided perplexity of Hugging Face's docs).
+`stride == sequence_length` is the cheapest and gives the first tokens of a window little
+context; half of it costs twice as much and gives every token more context. Documents are never
 joined. The end of text is predicted too; the begin token is given.
 
 Bits per byte = nats / ln 2 / UTF-8 bytes of the text, comparable across tokenizers and

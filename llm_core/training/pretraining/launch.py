@@ -1,9 +1,9 @@
-"""Starting the training processes, and seeing that none outlives the verb.
+"""Starts the training processes, and ensures that none outlives the verb.
 
 The verb checks its inputs, then starts itself again under DeepSpeed's launcher (or torchrun),
-one process a rank. If the verb is killed, even by `kill -9`, the kernel tells the launcher
+one process per rank. If the verb is killed, even by `kill -9`, the kernel tells the launcher
 (parent-death signal) and every worker (a pidfd on the verb); a dead worker ends the others.
-Where someone else has launched (RANK and WORLD_SIZE are set: torchrun, Slurm), the verb is
+Where another launcher has started it (RANK and WORLD_SIZE are set: torchrun, Slurm), the verb is
 a worker at once.
 """
 
@@ -27,11 +27,11 @@ PR_SET_PDEATHSIG = 1
 ENVIRONMENT = {
     # A thread that waits must not spin: with other work on the machine, spinning made a step 100 times slower.
     "OMP_WAIT_POLICY": "passive",
-    # Large pages, and memory kept between steps instead of given back and zeroed anew: 10 % more tokens a core-second.
+    # Large pages, and memory kept between steps instead of returned and zeroed again: 10 % more tokens per core-second.
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=33554432:"
     "glibc.malloc.trim_threshold=17179869184",
 }
-"""What workers are started with, where the user has not set it."""
+"""Environment variables for the workers, except those that the user has set."""
 
 
 def is_worker() -> bool:
@@ -45,7 +45,7 @@ def launch(params: TrainingLaunch, arguments: list[str]) -> int:
     environment[GUARD] = f"{socket.gethostname()}:{os.getpid()}"
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd")):
-        environment.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it found no other
+        environment.setdefault("DS_ACCELERATOR", "cpu")  # otherwise DeepSpeed warns that it found no other
     cores = len(os.sched_getaffinity(0))
     if params.threads or "OMP_NUM_THREADS" not in environment:
         environment["OMP_NUM_THREADS"] = str(params.threads or max(cores // params.processes, 1))

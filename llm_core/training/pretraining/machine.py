@@ -1,9 +1,9 @@
-"""What this machine can do at most, and what a training uses of it.
+"""The machine's peak performance, and how much of it a training uses.
 
 Utilisation is the model's own floating-point operations (not those recomputed by activation
 checkpointing) over what matrix products reach here in the run's precision. The peak is
 measured, not looked up: the best of several square products, once for a machine, thread count, precision and
-version of torch, kept in the user's cache folder. On a machine that other work keeps busy wall time tells little, so
+version of torch, kept in the user's cache folder. On a busy machine wall time is unreliable, so
 on CPUs the same figures are also given per core-second.
 """
 
@@ -20,7 +20,7 @@ import torch
 from llm_core.models.family import family_of
 
 SIZE = {"cpu": 1024, "cuda": 8192}  # side of the measured product: large enough to be bound by arithmetic
-SECONDS = 1.0  # how long the peak is measured
+SECONDS = 1.0  # duration of the measurement of the peak
 
 
 def matmul_peak(precision: str, device: str) -> float:
@@ -38,14 +38,14 @@ def matmul_peak(precision: str, device: str) -> float:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(known, indent=1))
         except OSError:
-            pass  # a read-only home: it is measured again next time
+            pass  # a read-only home folder: the peak is measured again next time
     return known[key]
 
 
 def measure_matmul(precision: str, device: str = "cpu", seconds: float = SECONDS) -> float:
     """The best of the square products done in `seconds`, in floating-point operations a second.
 
-    On a CPU a second is one of CPU time on each thread, so that other work on the machine lowers nothing.
+    On a CPU the seconds are CPU time of each thread, so that other work on the machine does not lower the figure.
     """
     side = SIZE[device]
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
@@ -65,7 +65,7 @@ def _now(device: str) -> float:
 
 
 def flops_per_token(network: Any, sequence_length: int) -> float:
-    """Operations of forward and backward for one token: 6 a weight that multiplies, and causal attention.
+    """Operations of forward and backward for one token: 6 per weight that multiplies, and causal attention.
 
     Tables that only look up (positions, an untied token embedding) multiply nothing. Attention is 12 x layers x
     width x length in Chowdhery et al. 2022 (arXiv:2204.02311, appendix B), half of it where attention is causal.
@@ -86,7 +86,7 @@ def flops_per_token(network: Any, sequence_length: int) -> float:
 
 
 class Clock:
-    """Steps, seconds and CPU seconds of this process inside `with`; `lap` reads and forgets them."""
+    """Steps, seconds and CPU seconds of this process inside `with`; `lap` reads and resets them."""
 
     def __init__(self) -> None:
         self.steps, self.seconds, self.core_seconds = 0, 0.0, 0.0
@@ -107,7 +107,7 @@ class Clock:
 
 
 def memory() -> float:
-    """Most memory this process has held so far, in bytes: the GPU's where there is one, else resident."""
+    """Maximum memory of this process so far, in bytes: the GPU's where there is one, else resident memory."""
     if torch.cuda.is_available():
         return float(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0

@@ -69,7 +69,7 @@ class Heldout:
 
 @contextmanager
 def evaluating(engine: Any) -> Iterator[None]:
-    """No dropout, and compiled blocks run uncompiled: every width of rows would be a compilation of its own."""
+    """No dropout, and compiled blocks run uncompiled, because every width of rows would need its own compilation."""
     engine.eval()
     try:
         with torch.compiler.set_stance("force_eager"):
@@ -83,5 +83,5 @@ def _round_up(count: int, multiple: int) -> int:
 
 
 def measured_rows(sequence_length: int) -> int:
-    """Rows of a held-out batch: about 8,192 tokens."""
+    """Number of rows of a held-out batch of about 8,192 tokens."""
     return max(8192 // sequence_length, 1)

@@ -1,4 +1,4 @@
-"""From the loader's rows to what a family is trained on: next token, masked tokens, corrupted spans.
+"""From the loader's rows to a family's training inputs: next token, masked tokens, corrupted spans.
 
 Next token is the loader's batch as it is. Masked: BERT's 80/10/10 rule (Devlin et al. 2019,
 arXiv:1810.04805). Spans: T5's random spans (Raffel et al. 2020, arXiv:1910.10683, section 3.1.4): noise
@@ -7,6 +7,7 @@ their sentinels. Random choices are drawn from (seed, step, row), so they are th
 world size and any resume.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ class Inputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Corruption:
-    """What masked and span objectives need to know."""
+    """Settings of the masked and span objectives."""
 
     objective: Objective
     seed: int
@@ -41,13 +42,17 @@ class Corruption:
     words: int
     """Ids below this are the tokenizer's own, from which random replacements come."""
     marks: tuple[int, ...]
-    """Ids of the mask token, or of the sentinels in order."""
+    """Ids of the mask token, or of the sentinels in order; then those of the family's own tokens."""
+    own: Callable[["Corruption", Batch, list[np.random.Generator]], Inputs] | None = None
+    """The family's own objective (`Family.training_inputs`), in place of the rules here."""
 
     def __call__(self, batch: Batch, step: int, first_row: int) -> Inputs:
         """The inputs of rows `first_row` onwards of `step`'s global batch."""
-        if self.objective == "causal":
+        if self.objective == "causal" and self.own is None:
             return Inputs(*batch)
         rows = [np.random.default_rng([self.seed, step, first_row + row]) for row in range(len(batch.input_ids))]
+        if self.own is not None:
+            return self.own(self, batch, rows)
         return self._mask(batch, rows) if self.objective == "masked" else self._spans(batch, rows)
 
     def _mask(self, batch: Batch, generators: list[np.random.Generator]) -> Inputs:

@@ -1,8 +1,8 @@
-"""AdamW whose next step can be declined, and which parameters are decayed.
+"""AdamW whose next step can be skipped, and the choice of decayed parameters.
 
 DeepSpeed's ZeRO optimizers call the inner optimizer's `step` on their partitions and clear
 gradients afterwards; an inner `step` that returns at once is therefore a skipped step at every
-ZeRO stage, weights and moments untouched.
+ZeRO stage, with unchanged weights and moments.
 """
 
 from collections.abc import Iterable
@@ -17,8 +17,8 @@ from llm_core.params.pretraining import Optimizer
 class SkippableAdamW(torch.optim.AdamW):
     """AdamW that does nothing in `step` while `skip` is set.
 
-    Where nobody else clips (ZeRO stage 0), `clip` > 0 scales the gradient to that norm first, and the norm
-    before clipping is left in `gradient_norm`.
+    Where the engine does not clip (ZeRO stage 0), `clip` > 0 scales the gradient to that norm first, and the norm
+    before clipping is kept in `gradient_norm`.
     """
 
     skip = False
@@ -74,7 +74,7 @@ def muon_matrices(network: Any) -> list[str]:
 
 
 def muon(network: Any, settings: Optimizer, learning_rate: float) -> Any:
-    """DeepSpeed's Muon over the blocks' matrices, AdamW over the rest, with a step that can be declined."""
+    """DeepSpeed's Muon over the blocks' matrices, AdamW over the rest, with a step that can be skipped."""
     from deepspeed.runtime.zero.muon.muon_optimizer import MuonWithAuxAdam
 
     if not torch.cuda.is_available():
@@ -114,7 +114,7 @@ def muon(network: Any, settings: Optimizer, learning_rate: float) -> Any:
 
 
 def _uncompiled_muon() -> None:
-    """Take torch.compile off DeepSpeed's Muon: on a CPU it costs minutes, and small matrices gain nothing by it."""
+    """Remove torch.compile from DeepSpeed's Muon: on a CPU it takes minutes, and small matrices do not profit."""
     from deepspeed.runtime.zero.muon import muon_optimizer, original_muon
 
     original_muon.zeropower_via_newtonschulz5 = orthogonalized
@@ -123,9 +123,10 @@ def _uncompiled_muon() -> None:
 
 
 def orthogonalized(matrix: torch.Tensor, steps: int) -> torch.Tensor:
-    """About the nearest orthogonal matrix to `matrix` [M, N]: Jordan's quintic Newton-Schulz iteration, in bf16.
+    """Approximately the nearest orthogonal matrix to `matrix` [M, N]: Jordan's quintic Newton-Schulz iteration, in
+    bf16.
 
-    What DeepSpeed computes, with the sums inside the products: a seventh less time on a CPU, and half the error
+    The same as DeepSpeed computes, with the sums inside the products: a seventh less time on a CPU, and half the error
     against fp32.
     """
     a, b, c = 3.4445, -4.7750, 2.0315

@@ -1,8 +1,8 @@
-"""Where a run starts: that its tokens, its tokenizer and its parent model belong together.
+"""Checks at the start of a run that its tokens, its tokenizer and its parent model belong together.
 
-Ids mean nothing without the tokenizer that made them. Shards carry the digest of theirs, and a model's folder its own
-tokenizer; a run on any other would train for hours on words that nobody wrote. A parent's architecture is the run's:
-what `model` says must agree with it.
+Ids have no meaning without the tokenizer that made them. Shards have the digest of their tokenizer, and a model's
+folder has its own; a run with another one would train for hours on wrong text. A parent's architecture is the run's,
+so the section `model` must agree with it.
 """
 
 import json
@@ -14,8 +14,8 @@ from llm_core.formats.token_shards import TokenShards
 from llm_core.params.model import Model
 from llm_core.runtime.digests import file_digest
 
-PARTS = ("model", "normalizer", "pre_tokenizer")  # of tokenizer.json: what decides a text's ids
-SHAPE = {  # knob of `model` -> names that transformers' configs have for it, the first that is there counts
+PARTS = ("model", "normalizer", "pre_tokenizer")  # parts of tokenizer.json that decide a text's ids
+SHAPE = {  # knob of `model` -> its names in transformers' configs; the first one present counts
     "layers": ("num_hidden_layers",),
     "width": ("hidden_size",),
     "heads": ("num_attention_heads",),
@@ -88,7 +88,7 @@ def parent_config(parent: Path, model: Model, sequence_length: int) -> Any:
 
 
 def _rotary(model: Model, config: Any) -> list[str]:
-    """What the params say of rotary positions that the parent's config does not."""
+    """Where the params and the parent's config differ about rotary positions."""
     rotary = getattr(config, "rope_parameters", None) or {}
     theirs = rotary if "rope_type" in rotary else next((one for one in rotary.values() if isinstance(one, dict)), {})
     wrong = []
@@ -103,7 +103,7 @@ def _rotary(model: Model, config: Any) -> list[str]:
 def check_parent_tokenizer(parent: Path, tokenizer: Path, grow: bool = False) -> None:
     """Raise UserError where the parent was trained with another tokenizer.
 
-    Where the vocabulary may `grow`, the tokenizer may have more special tokens than the parent's, behind its ids.
+    Where the vocabulary may `grow`, the tokenizer may have more special tokens than the parent's, after its ids.
     """
     from llm_core.models.loading import load_tokenizer
 

@@ -1,14 +1,14 @@
-"""Which piece of which document goes into which training sequence.
+"""Assigns pieces of documents to training sequences.
 
 `best_fit`: documents longer than a sequence are cut into full sequences and a remainder;
-remainders, longest first, go where they leave the least room (Ding et al. 2024, "Fewer
-Truncations Improve Language Modeling"). No document is cut that would have fitted.
+remainders, longest first, go where they leave the smallest room (Ding et al. 2024, "Fewer
+Truncations Improve Language Modeling"). No document that fits into a sequence is cut.
 `concatenate`: documents end to end, cut every `sequence_length` tokens: no padding, but
 most sequences begin in the middle of a document.
 
 Either way every token of the corpus is in exactly one sequence. Documents are packed
 in a shuffled order, in groups of `GROUP`, so that neighbours come from all sources and the
-working memory is bounded. The plan itself takes 16 bytes a piece: 1.6 GB for 10^8 documents.
+working memory is bounded. The plan itself takes 16 bytes per piece: 1.6 GB for 10^8 documents.
 """
 
 from typing import Literal, NamedTuple
@@ -91,15 +91,16 @@ def _best_fit(documents: Ints, lengths: Ints, sequence_length: int) -> Plan:
 
 @njit()
 def _assign(lengths: Ints, capacity: int) -> Ints:
-    """Best fit: for each length in turn, the fullest open sequence with room for it, else a new one.
+    """Best fit: for each length (int64 [pieces]) in turn, the fullest open sequence with room for it, else a new one.
 
-    A binary tree over the free room (0 … capacity) says where the next non-empty class is,
+    Returns the number of each piece's sequence: int64 [pieces]; `capacity` is the length of a sequence in tokens.
+    A binary tree over the free room (0 … capacity) finds the next non-empty class,
     so each length costs O(log capacity).
     """
     leaves = 1
     while leaves < capacity + 1:
         leaves *= 2
-    tree = np.zeros(2 * leaves, np.int64)  # how many open sequences lie below each node
+    tree = np.zeros(2 * leaves, np.int64)  # number of open sequences below each node
     newest = np.full(capacity + 1, -1, np.int64)  # a stack of sequences for each amount of free room
     below = np.full(len(lengths), -1, np.int64)
     sequence = np.empty(len(lengths), np.int64)
@@ -108,7 +109,7 @@ def _assign(lengths: Ints, capacity: int) -> Ints:
         length = lengths[i]
         node = leaves + length
         found = tree[node] > 0
-        while not found and node > 1:  # up, until a right neighbour has something, then down to its leftmost
+        while not found and node > 1:  # up, until a right neighbour is not empty, then down to its leftmost leaf
             if node % 2 == 0 and tree[node + 1] > 0:
                 node += 1
                 while node < leaves:
@@ -143,7 +144,7 @@ def _assign(lengths: Ints, capacity: int) -> Ints:
 def _concatenate(documents: Ints, lengths: Ints, sequence_length: int) -> Plan:
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
-    cuts = np.union1d(np.arange(0, total, sequence_length), ends - lengths)  # where a piece begins
+    cuts = np.union1d(np.arange(0, total, sequence_length), ends - lengths)  # places where pieces begin
     which = np.searchsorted(ends, cuts, side="right")
     start = cuts - (ends - lengths)[which]
     length = np.diff(np.append(cuts, total))

@@ -1,10 +1,10 @@
 """A random permutation of 0 … n-1 that is computed, not stored.
 
-A Feistel network on the smallest even number of bits that holds `n`, walked until it lands
+A Feistel network on the smallest even number of bits that can hold `n`, applied until the result is
 below `n` (cycle walking; Black and Rogaway 2002, "Ciphers with Arbitrary Finite Domains").
-Any position can be asked for at once, on any rank, in O(1) memory: what a global shuffle
+Any position can be computed directly, on any rank, in O(1) memory, as a global shuffle
 with random access needs. Four rounds give a good shuffle (Luby and Rackoff 1988); eight are
-run because they cost little. It shuffles; it keeps no secrets.
+run because they cost little. It is no encryption.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """A profiler window on request: `pretraining.profile_steps: [11, 13]` records those steps.
 
-What it writes to `.scratch/profiles` outlives the run: a Chrome trace (open it at
+It writes to `.scratch/profiles`, which is kept after the run, a Chrome trace (open it at
 ui.perfetto.dev) and a table of the operators that took most time.
 """
 
@@ -18,12 +18,12 @@ class ProfilerWindow:
 
     def __init__(self, steps: tuple[int, int] | None, folder: Path, rank: int) -> None:
         if steps and not 1 <= steps[0] <= steps[1]:
-            raise UserError(f"pretraining.profile_steps {list(steps)}: wants [first, last], counted from 1")
+            raise UserError(f"pretraining.profile_steps {list(steps)}: write [first, last], counted from 1")
         self.steps, self.file = steps, folder / f"rank{rank}.json"
         self._profiler: Any = None
 
     def before(self, step: int) -> None:
-        """Start when step number `step` begins the window."""
+        """Start recording if step number `step` begins the window."""
         if self.steps and step == self.steps[0]:
             activities = [torch.profiler.ProfilerActivity.CPU]
             if torch.cuda.is_available():
@@ -32,7 +32,7 @@ class ProfilerWindow:
             self._profiler.start()
 
     def after(self, step: int, last: int) -> None:
-        """Stop and write when `step` ends the window, or the run (`last`)."""
+        """Stop and write if `step` ends the window, or the run (`last`)."""
         if self._profiler is None or self.steps is None or step < min(self.steps[1], last):
             return
         self._profiler.stop()

@@ -7,13 +7,13 @@ from llm_core.runtime import json_lines
 
 
 class RunLog:
-    """Rows of `file`; only the main rank writes. No wall-clock times: the log is a stage output."""
+    """Rows of `file`; only the main rank writes. There are no wall-clock times, because the log is a stage output."""
 
     def __init__(self, file: Path, main: bool) -> None:
         self.file, self.main = file, main
 
     def resume(self, step: int) -> None:
-        """Forget rows after `step` steps, which will be trained again."""
+        """Remove the rows after `step` steps, which will be trained again."""
         if self.main and self.file.exists():
             rows = [row for row in self.rows() if row["step"] <= step]
             json_lines.write_rows(self.file, rows)

@@ -1,4 +1,4 @@
-"""Learning rate by step, as a share of the peak: a pure function, so that resuming needs no state.
+"""Learning rate by step, as a share of the peak; a pure function, so that resuming needs no state.
 
 Linear warm-up, then cosine (Loshchilov & Hutter 2017), linear, or warmup-stable-decay
 (WSD: Hu et al. 2024, arXiv:2404.06395, with a linear decay as in Hägele et al. 2024).

@@ -1,16 +1,16 @@
-"""What ends or skips a step that went wrong: loss spikes and numbers that are none."""
+"""Detection of loss spikes, whose steps are skipped."""
 
 import math
 from dataclasses import dataclass
 from typing import Any
 
-WINDOW = 128  # steps that the running mean remembers, as in OLMo's SkipStepOptimizer
-LEAST = 16  # steps before spikes are judged
+WINDOW = 128  # steps in the running mean, as in OLMo's SkipStepOptimizer
+LEAST = 16  # steps before the first one can be a spike
 
 
 @dataclass
 class SpikeGuard:
-    """Running mean and deviation of the loss over the last steps; says when a loss is a spike."""
+    """Running mean and standard deviation of the loss over the last steps; decides when a loss is a spike."""
 
     sigma: float
     losses: list[float]
@@ -18,8 +18,8 @@ class SpikeGuard:
     def is_spike(self, loss: float) -> bool:
         """Whether `loss` exceeds the running mean by `sigma` deviations.
 
-        Spikes are remembered, too: after a few in a row the new level is the usual one, and training goes on. A run
-        that no update may leave is lost otherwise.
+        Spikes enter the mean too: after a few in a row the new level is the usual one, and training goes on. Otherwise,
+        after a lasting rise in loss, every step would be skipped and the run could never recover.
         """
         usual = self.losses
         self.losses = [*usual[-(WINDOW - 1) :], loss]
@@ -30,5 +30,5 @@ class SpikeGuard:
         return loss > mean + self.sigma * max(deviation, 1e-6)
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """State for a checkpoint."""
         return {"losses": self.losses}

@@ -1,4 +1,4 @@
-"""The stage: token shards and a tokenizer to a trained model in Hugging Face layout."""
+"""The stage `pretrain`: token shards and a tokenizer in, a trained model in Hugging Face layout out."""
 
 import fcntl
 import time
@@ -18,9 +18,9 @@ SCRATCH = Path(".scratch")
 
 
 def pretrain(params: Params, tokens: Path, tokenizer: Path, out: Path, arguments: list[str]) -> int:
-    """Train as `params` say, in processes started for it; `arguments` repeat this verb in each. Exit code.
+    """Train by `params` in new processes, each of which runs this verb with `arguments`; returns the exit code.
 
-    Raises UserError: no tokens or tokenizer, settings that exclude each other, a run that goes astray.
+    Raises UserError: no tokens or tokenizer, settings that exclude each other, a loss that is no number.
     """
     folder = train_tokens(tokens)
     if not (tokenizer / "tokenizer.json").is_file():
@@ -132,7 +132,7 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
 
 
 def _lock(scratch: Path) -> Any:
-    """Hold the run's folder; a run that was just killed may need a moment to let go."""
+    """Lock the run's folder; a run that was just killed may need a moment to release it."""
     scratch.mkdir(parents=True, exist_ok=True)
     stream = open(scratch / "lock", "w")  # noqa: SIM115 - held until the process ends
     for _ in range(100):
@@ -141,4 +141,4 @@ def _lock(scratch: Path) -> Any:
             return stream
         except BlockingIOError:
             time.sleep(0.1)
-    raise UserError(f"{scratch}: another process trains this very run (same params and data); wait for it or end it")
+    raise UserError(f"{scratch}: another process trains this same run (same params and data); wait for it or end it")

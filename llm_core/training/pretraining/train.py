@@ -2,7 +2,7 @@
 
 A step is a pure function of (weights, optimizer state, step number): the batch, the learning
 rate and the random draws of dropout and masking all follow from the step, so a resumed run
-repeats an uninterrupted one bit for bit. The loss of a step is the mean over all its target
+gives the same bits as an uninterrupted one. The loss of a step is the mean over all its target
 tokens, over micro-batches and ranks: each micro-batch's *sum* is scaled by the world size
 over the global count, because DeepSpeed averages gradients over ranks.
 """
@@ -33,7 +33,7 @@ from llm_core.training.pretraining.stability import SpikeGuard
 
 @dataclass
 class Training:
-    """Everything a run needs; built by `pretrain.py`, then `run()`."""
+    """Everything that a run needs; `assemble.py` builds it, `run()` trains."""
 
     params: Pretraining
     seed: int
@@ -112,7 +112,7 @@ class Training:
                 value = float(all_reduce(total, engine.device)) / targets
                 self._check(value)
                 self.optimizer.skip = self.guard.is_spike(value)
-            # A tensor other than the module's output: at stage 0 DeepSpeed (0.19.8) would else divide by accumulation.
+            # Not the module's own output tensor, because at stage 0 DeepSpeed (0.19.8) divides that by accumulation.
             engine.backward(loss * 1.0, scale_wrt_gas=False)
             engine.step()
         norm = self.optimizer.gradient_norm if self.params.zero_stage == 0 else engine.get_global_grad_norm()
@@ -197,7 +197,7 @@ class Training:
         return {"heldout_loss": self.heldout.loss(self.engine, self.corruption, tokens)}
 
     def samples(self) -> None:
-        """Log what the model writes."""
+        """Log samples of the model's text."""
         if self.corruption.objective != "causal":
             return
         with evaluating(self.engine):
@@ -209,7 +209,7 @@ class Training:
             self._say(f"sample after step {self.step}: {' '.join(text.split())}")
 
     def say_heldout(self, found: dict[str, float]) -> None:
-        """Log held-out figures, everywhere that figures go."""
+        """Log held-out figures to the training log, MLflow and the terminal."""
         self.tracked.metrics(found, self.step)
         self.log.write({"step": self.step} | {name: _digits(value) for name, value in found.items()})
         self._say(f"step {self.step}: " + ", ".join(f"{key} {value:.4f}" for key, value in found.items()))
@@ -224,5 +224,5 @@ class Training:
 
 
 def _digits(value: float) -> float:
-    """A float as text would show it: enough digits to compare runs, none that differ by rounding of JSON."""
+    """A float rounded to the digits that are needed to compare runs, so that JSON's rounding makes no difference."""
     return value if isinstance(value, int) else float(f"{value:.9g}")

@@ -1,1 +1,1 @@
-"""Scaling laws: a ladder of small models, fits of loss against size and data, and what they recommend."""
+"""Scaling laws: a ladder of small models, fits of loss against size and data, and recommendations."""

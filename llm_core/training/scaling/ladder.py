@@ -1,6 +1,6 @@
 """The ladder: small models trained by the pretraining verb itself, each to the end of its own schedule.
 
-Of a rung only its figures are kept (`runs/NAME.json`, llm_core/training/pretraining/figures.py).
+Only the figures of a rung are kept (`runs/NAME.json`, llm_core/training/pretraining/figures.py).
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def train_rung(params: Params, name: str, tokens: Path, tokenizer: Path, out: Pa
 
 
 def rung_settings(params: Params, name: str) -> dict[str, Any]:
-    """The whole params of a rung: those of the project with the ladder's and the rung's overrides."""
+    """The params of a rung's training: those of the project with the ladder's and the rung's overrides."""
     if name not in params.scaling.rungs:
         raise UserError(f"scaling.rungs has no '{name}' (it has {', '.join(params.scaling.rungs) or 'none'})")
     rung = params.scaling.rungs[name]
@@ -51,7 +51,7 @@ def rung_settings(params: Params, name: str) -> dict[str, Any]:
 
 
 def read_runs(out: Path, names: Sequence[str]) -> list[Run]:
-    """Figures of the rungs named, by rising compute. Raises UserError for one that is not trained yet."""
+    """Figures of the named rungs, by rising compute. Raises UserError for a rung that is not trained yet."""
     runs = []
     for name in names:
         file = out / "runs" / f"{name}.json"

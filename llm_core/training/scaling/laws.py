@@ -8,7 +8,7 @@ Kaplan et al. (2020, arXiv:2001.08361, equation 1.5), which has no floor:
 N is parameters, D training tokens, L any loss that falls with them (here bits per byte on
 held-out text). Both are fitted as Hoffmann does: a Huber loss (delta 1e-3) between logarithms,
 by L-BFGS from a grid of starts. Intervals are percentiles over fits to resampled runs
-(bootstrap; Besiroglu et al. 2024, arXiv:2404.10102, on how narrow they may honestly be).
+(bootstrap; Besiroglu et al. 2024, arXiv:2404.10102, discuss their width).
 """
 
 import itertools
@@ -48,7 +48,7 @@ class Law:
         return _predict(self.form, self.values, parameters, tokens)
 
     def interval(self, parameters: float, tokens: float, confidence: float) -> tuple[float, float]:
-        """Range that holds `confidence` of the bootstrap's predictions."""
+        """Range that contains the share `confidence` of the bootstrap's predictions."""
         predicted = [float(_predict(self.form, sample, parameters, tokens)) for sample in self.samples]
         return bounds(np.array(predicted), confidence)
 
@@ -60,11 +60,11 @@ class Law:
 def fit(form: Form, parameters: Floats, tokens: Floats, losses: Floats, bootstrap: int, seed: int) -> Law:
     """Fit a form to runs: float [runs] each. Raises ValueError for fewer runs than the form has values.
 
-    Resamples that cannot tell the values apart (fewer distinct runs than values) are drawn again.
+    Resamples that do not determine the values (fewer distinct runs than values) are drawn again.
     """
     count = len(NAMES[form])
     if len(losses) < count:
-        raise ValueError(f"{len(losses)} runs cannot fix the {count} values of the {form} form")
+        raise ValueError(f"{len(losses)} runs cannot determine the {count} values of the {form} form")
     n, d, target = _log(parameters), _log(tokens), _log(losses)
     best = min((_minimise(form, np.array(start), n, d, target) for start in STARTS[form]), key=lambda found: found[1])
     draw = np.random.default_rng(seed)
@@ -79,14 +79,14 @@ def fit(form: Form, parameters: Floats, tokens: Floats, losses: Floats, bootstra
 
 
 def compute_optimal(law: Law, compute: float, values: Floats | None = None) -> tuple[float, float]:
-    """Parameters and tokens of least loss with `compute` = 6 N D FLOP, by the Chinchilla form (its equation 4)."""
+    """Parameters and tokens of minimum loss with `compute` = 6 N D FLOP, by the Chinchilla form (its equation 4)."""
     _, a, b, alpha, beta = law.values if values is None else values
     g = (alpha * a / (beta * b)) ** (1 / (alpha + beta))
     return g * (compute / 6) ** (beta / (alpha + beta)), (compute / 6) ** (alpha / (alpha + beta)) / g
 
 
 def bounds(values: Floats, confidence: float) -> tuple[float, float]:
-    """The middle `confidence` of `values`."""
+    """The central interval of `values` that contains the share `confidence`."""
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
@@ -98,7 +98,7 @@ def power_law(compute: Floats, losses: Floats) -> tuple[float, float]:
 
 
 def frontier(compute: Floats, losses: Floats) -> npt.NDArray[np.int64]:
-    """Numbers of the runs that no run of as little or less compute beats, by rising compute."""
+    """Numbers of the runs that have a lower loss than all runs of equal or less compute, by rising compute."""
     order = np.lexsort((losses, compute))
     best = np.minimum.accumulate(losses[order])
     return order[(losses[order] <= best) & np.append(True, best[1:] < best[:-1])]
@@ -132,7 +132,7 @@ def _kaplan(x: Floats, n: Floats, d: Floats) -> tuple[Floats, Floats]:
 
 
 def _outer(form: Form, x: Floats) -> Floats:
-    """Searched values as the law's: exp of the logarithms."""
+    """The law's values of the searched ones: exp of the logarithms."""
     scales = 3 if form == "chinchilla" else 2
     return np.concatenate([np.exp(x[:scales]), x[scales:]])
 

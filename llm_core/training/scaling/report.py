@@ -1,4 +1,4 @@
-"""What the ladder says: fitted laws, a prediction put to the test, a recommendation, and the pictures."""
+"""Report of the ladder: fitted laws, a tested prediction, a recommendation, and plots."""
 
 import csv
 from pathlib import Path

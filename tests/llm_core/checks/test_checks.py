@@ -1,4 +1,4 @@
-"""Each check on a handful of documents: it passes on good ones, and its failure says what to do."""
+"""Each check on a handful of documents: it passes on good ones, and its failure names the remedy."""
 
 import json
 from pathlib import Path

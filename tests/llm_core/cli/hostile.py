@@ -1,4 +1,4 @@
-"""A folder of files that no reader likes, one file a kind of trouble."""
+"""A folder of malformed files, one for each kind of fault."""
 
 import gzip
 import json

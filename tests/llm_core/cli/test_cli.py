@@ -1,5 +1,6 @@
-"""The command line: help for every verb, one clear line for what a user can mend."""
+"""The command line: help for every verb, one clear line for each error that a user can correct."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from llm_core.cli import VERBS, main
+from llm_core.cli.params import describe
+from llm_core.params import load
+from llm_core.params.finetuning import methods, run_type
 
 ROOT = Path(__file__).parents[3]
 WITHOUT_KNOBS = {
@@ -109,6 +113,16 @@ def test_every_knob_is_printed_also_of_kinds_that_are_not_in_use(tmp_path, monke
     printed = capsys.readouterr().out
     for knob in ("sources.<common_crawl>.crawl", "cleaning.recipes.<c4>.min_num_sentences", "launch.cleaning.workers"):
         assert f"{knob} = " in printed, knob
+
+
+def test_every_knob_has_a_meaning_that_can_be_read_alone():
+    lines = [line for line in describe(load(ROOT / "params.yaml")) if " entries" not in line]
+    for name in methods():
+        lines += describe(run_type(name)(), f"finetuning.runs.<{name}>.")
+    meaning = re.compile(
+        r"\S+ = .*\]  (?!(Most|Least|Fewest|Largest|Smallest|Longest|Shortest|How many|Its|It|Of them) )\S.*\w.*"
+    )
+    assert [line for line in lines if not meaning.fullmatch(line)] == []
 
 
 def test_a_closed_pipe_is_no_traceback():

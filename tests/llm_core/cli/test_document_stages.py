@@ -1,4 +1,4 @@
-"""What holds for every document stage that there is, and for every one that will be.
+"""Properties of every document stage, present and future.
 
 Stages are found on the command line, each verb with `--out`, and in the code, each room that writes a ledger. A new
 one must be entered below, or this test fails; then it must keep the books (in = kept + dropped), invent and repeat no

@@ -1,4 +1,4 @@
-"""Every verb over files that no reader likes: one line and an exit code, no traceback, no signal, no silent success.
+"""Every verb on malformed files: one line and an exit code, no traceback, no signal, no silent success.
 
 Verbs and their options are found on the command line, so that a new verb cannot escape. The default run gives each
 path option the whole folder, a path where nothing is, and some of the files in turn; the slow one gives it each file.

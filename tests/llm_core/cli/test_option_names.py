@@ -1,4 +1,4 @@
-"""One name, one meaning: what the options of all verbs share is written in one table, and every verb keeps to it."""
+"""One name, one meaning: the options that verbs share are in one table, and every verb follows it."""
 
 import importlib
 import typing

@@ -1,4 +1,4 @@
-"""No text of data commands the terminal, whichever verb prints it."""
+"""Text from data sends no control sequences to the terminal, whichever verb prints it."""
 
 import ast
 import json

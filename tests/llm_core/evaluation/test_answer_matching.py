@@ -1,4 +1,4 @@
-"""Short answers in any script: the same where the words are the same, and only there."""
+"""Short answers in any script match exactly where their words are the same."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Documents keep their ids, order and number through every format, and broken files say where they break."""
+"""Documents keep their ids, order and number through every format, and the error for a broken file names the place."""
 
 import gzip
 import json

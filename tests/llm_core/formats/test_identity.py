@@ -1,4 +1,4 @@
-"""An id names one document: a repeated one is told with both places, and nothing else is."""
+"""An id names one document: the error for a repeated one names both places, and nothing else is an error."""
 
 import pyarrow as pa
 import pytest

@@ -1,4 +1,4 @@
-"""Every document that came in was kept or dropped, and the counts say so."""
+"""Every input document is kept or dropped, and the counts agree."""
 
 import pytest
 

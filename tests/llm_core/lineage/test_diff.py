@@ -1,4 +1,4 @@
-"""What differs between two versions, counted by hand."""
+"""Differences between two versions, counted by hand."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Which models a document went into: by its rows too; and data that has changed since is looked for, not guessed."""
+"""Which models were trained on a document, also by rows made from it; data that has changed since is searched for."""
 
 import json
 import shutil

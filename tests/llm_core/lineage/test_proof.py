@@ -1,4 +1,4 @@
-"""`takedown --check` finds what is planted in any artefact, and proves nothing where there is nothing to look at."""
+"""`takedown --check` finds a planted text in any artefact, and proves nothing where there is nothing to search."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""What leaves with a removed document, what that touches, and the proof that it left."""
+"""What is removed with a document, what that affects, and the proof of the removal."""
 
 import shutil
 
@@ -82,7 +82,7 @@ def test_the_id_that_a_source_gave_is_found_and_one_of_two_sources_is_refused(pr
             given = {"id": document_id(source, "7"), "source": source, "text": f"of {source}"}
             writer.write_rows([{**given, "metadata": '{"source_id": "7"}'}])
     index = open_index(project / "data")
-    with pytest.raises(UserError, match="--id 7: 2 documents are called so"):
+    with pytest.raises(UserError, match="--id 7: 2 documents have this key"):
         plan(index, project / "data", "id", "7", "asked")
     assert plan(index, project / "data", "id", document_id("a", "7"), "asked").named == [document_id("a", "7")]
 

@@ -1,4 +1,4 @@
-"""The step-to-document map equals what a hook in the training loop really saw: two processes, a kill, a resume."""
+"""The step-to-document map equals what a hook in the training loop saw: two processes, a kill, a resume."""
 
 import json
 import os

@@ -62,9 +62,21 @@ def config(model, sizes, positions, common):
     return AverageConfig(hidden_size=sizes.width, **common | {"tie_word_embeddings": False})
 
 
+def blanked(settings, rows, generators):
+    """An objective of its own: a share of the tokens is blank, and the next token is predicted all the same."""
+    from llm_core.training.pretraining.objectives import Inputs
+
+    inputs = rows.input_ids.copy()
+    for row, generator in enumerate(generators):
+        inputs[row, generator.random(inputs.shape[1]) < settings.share] = settings.marks[-1]
+    assert (inputs != rows.input_ids).any()
+    return Inputs(inputs, rows.targets, rows.position_ids, rows.segment_ids)
+
+
 FAMILY = Family(
     config=config, model_types=("toy_average",), attends=False, separates_documents=False,
     hidden_states=lambda network, inputs: network.states(inputs["input_ids"]),
+    training_inputs=blanked, own_tokens=("<|blank|>",),
 )
 '''
 
@@ -89,6 +101,7 @@ def test_a_family_from_outside_is_one_file(toy: dict[str, str], tmp_path: Path) 
     done = subprocess.run(command, cwd=folder, env=toy, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(tiny.losses(folder)) == 2
+    assert "<|blank|>" in (folder / "out/tokenizer.json").read_text(), "the token of its own objective"
     again = """
 import torch
 from llm_core.models.loading import load

@@ -1,4 +1,4 @@
-"""The lean modules against transformers' own: values, gradients, and nothing changed in evaluation."""
+"""The lean modules against transformers' own: values, gradients, and no change in evaluation."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Loading: what is in a folder is checked before it is used, and every failure is one line."""
+"""Loading: the content of a folder is checked before use, and every failure is a one-line error."""
 
 import json
 import shutil

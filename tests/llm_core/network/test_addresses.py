@@ -1,4 +1,4 @@
-"""What came over the network reaches neither this machine's files nor its services; secrets are written nowhere."""
+"""Data from the network cannot reach this machine's files or services; secrets are written nowhere."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def test_addresses_that_differ_in_a_secret_alone_are_kept_apart():
     ["127.0.0.1", "localhost", "LOCALHOST.", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "10.1.2.3", "192.168.0.1",
      "2130706433",
      "172.16.0.1", "169.254.169.254", "127.1", "0x7f.1", "x.google.internal", "a.local", "[fe80::1]", "[fd00::1]",
-     ""],
+     "", "127.0.0.1\\@93.184.215.14", "u@127.0.0.1"],
 )  # fmt: skip
 def test_private_hosts(host):
     assert not is_public(f"http://{host}/x")

@@ -1,4 +1,4 @@
-"""Archives read as data: every pattern names a file that is there."""
+"""Archives read as data: every pattern must match a file."""
 
 import zipfile
 

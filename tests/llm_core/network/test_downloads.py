@@ -1,4 +1,4 @@
-"""Downloads and data packages: resumed, verified, and one clear line where they cannot be had."""
+"""Downloads and data packages: resumed, verified, and a one-line error where they are not available."""
 
 import hashlib
 import json

@@ -1,4 +1,5 @@
-"""Every param that holds names is classified: what checks a name, or why any will do. A new param must be added."""
+"""Every param that holds names is classified: what checks a name, or why any name is accepted. A new param must be
+added."""
 
 import json
 import re

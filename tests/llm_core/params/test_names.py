@@ -1,4 +1,4 @@
-"""What names nothing is an error that says what there is."""
+"""A name that matches nothing is an error that lists the existing names."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""params.yaml is checked: what is unknown or ill-typed is named, with what would be accepted."""
+"""params.yaml is checked: the error for an unknown or ill-typed key names it and lists what is accepted."""
 
 from pathlib import Path
 

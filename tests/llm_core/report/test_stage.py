@@ -1,4 +1,4 @@
-"""The report card and the comparison: their numbers are those of the files, and they need nothing but themselves."""
+"""The report card and the comparison: their numbers are those of the files, and the pages need no other files."""
 
 import json
 import re

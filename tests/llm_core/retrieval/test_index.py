@@ -1,4 +1,4 @@
-"""The index: what it finds, that it grows as if built at once, and that takedowns leave it."""
+"""The index: search results, extension with the same result as one build, and takedowns."""
 
 import filecmp
 import json
@@ -127,7 +127,7 @@ def test_what_cannot_be_indexed_or_opened_is_told(tmp_path: Path) -> None:
             PARAMS.model_copy(update={"sources": ["other"]}),
             tmp_path / "none",
         )
-    with pytest.raises(UserError, match="holds no index"):
+    with pytest.raises(UserError, match="contains no index"):
         Index(tmp_path)
     build([corpus(tmp_path, "Peru")], tmp_path / "o", PARAMS.model_copy(update={"encoder": "none"}), tmp_path / "none")
     with pytest.raises(UserError, match="has no vectors"):

@@ -25,5 +25,5 @@ def test_a_query_engine_of_ours(built: Path, model: Path) -> None:  # noqa: F811
 
 
 def test_a_prompt_over_the_window_is_refused(model: Path) -> None:  # noqa: F811
-    with pytest.raises(UserError, match="the model may be given 20"):
+    with pytest.raises(UserError, match="the maximum is 20"):
         LocalModel.load(model, prompt_tokens=20, answer_tokens=4).complete("word " * 60)

@@ -1,4 +1,4 @@
-"""Input files are read whole, unchanged and within bounds, or refused by name."""
+"""Input files are read completely, unchanged and within bounds, or refused with their name."""
 
 import bz2
 import gzip

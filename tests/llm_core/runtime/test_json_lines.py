@@ -1,4 +1,4 @@
-"""JSON lines: what is written is read back, and hostile lines are refused by name."""
+"""JSON lines: written rows are read back unchanged, and malformed lines are refused with their number."""
 
 import json
 

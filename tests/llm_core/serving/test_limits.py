@@ -1,4 +1,4 @@
-"""Several requests at once: the queue, what is sent away, clients that leave, and the end under load."""
+"""Several requests at once: the queue, refused requests, clients that disconnect, and the shutdown under load."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""Stop strings in a stream: whatever the pieces, a client sees what the whole answer would show, and never less."""
+"""Stop strings in a stream: however it is divided, a client gets the same text as in the whole answer."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Generation on threads: an answer that nobody waits for ends."""
+"""Generation on threads: an answer ends when its client is gone."""
 
 import asyncio
 import threading

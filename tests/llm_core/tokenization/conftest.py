@@ -1,4 +1,4 @@
-"""A small corpus with what makes tokenizers stumble, and a tokenizer trained on it."""
+"""A small corpus with difficult text, and a tokenizer trained on it."""
 
 from pathlib import Path
 

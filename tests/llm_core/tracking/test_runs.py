@@ -1,4 +1,4 @@
-"""A run in a real sqlite store: how it ends, and what it is called."""
+"""A run in a real sqlite store: its end and its name."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""C4's rules: lines without punctuation or with boilerplate go, then documents with too little left."""
+"""C4's rules: drop lines without punctuation or with boilerplate, then documents with too little left."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class C4(Rule):
     THRESHOLDS: ClassVar[dict[str, str]] = {"too_few_sentences": "min_num_sentences"}
 
     rule: Literal["c4"] = "c4"
+    """Name of the rule."""
     remove_citations: bool = True
     """Remove citation marks such as [1], [edit] and [citation needed]."""
     filter_no_terminal_punct: bool = True
@@ -88,7 +89,7 @@ class C4(Rule):
                 if code == web.ASK:
                     reason, after = c4_slowly(before.decode(), self, words)
                     changed = after is not None and after.encode() != before
-                else:  # the kept lines are never more bytes than the text
+                else:  # the kept lines never have more bytes than the text
                     lines = kept[bounds[number] : bounds[number + 1]].tobytes()
                     whole = lines.decode()
                     reason, after = None, whole.strip()

@@ -26,6 +26,7 @@ class FineWebQuality(Rule):
     }
 
     rule: Literal["fineweb_quality"] = "fineweb_quality"
+    """Name of the rule."""
     line_punct_thr: float = 0.12
     """Minimum share of lines that end in a punctuation mark."""
     line_punct_exclude_zero: bool = False

@@ -33,6 +33,7 @@ class GopherQuality(Rule):
     }
 
     rule: Literal["gopher_quality"] = "gopher_quality"
+    """Name of the rule."""
     min_doc_words: int | None = 50
     """Minimum number of words, those of punctuation alone not counted."""
     max_doc_words: int | None = 100000

@@ -28,6 +28,7 @@ class GopherRepetition(Rule):
     }
 
     rule: Literal["gopher_repetition"] = "gopher_repetition"
+    """Name of the rule."""
     dup_line_frac: float | None = 0.3
     """Maximum share of lines that repeat an earlier line."""
     dup_para_frac: float | None = 0.3

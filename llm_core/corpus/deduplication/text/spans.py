@@ -69,7 +69,7 @@ def document_keys(batch: pa.RecordBatch, ranks: dict[str, int]) -> Keys:
 
 
 class SpanFinder:
-    """Takes batch after batch of texts; `finish` tells what is to be cut."""
+    """Takes batch after batch of texts; `finish` returns what is to be cut."""
 
     def __init__(self, folder: Path, unit: str, min_words: int, seed: int, memory_mb: int) -> None:
         self._cuts = Cuts(folder)

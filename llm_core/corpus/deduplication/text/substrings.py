@@ -1,8 +1,8 @@
 """Runs of bytes that occur in several documents, by a suffix array: exact, whatever their boundaries.
 
-After Lee et al. (2022), "Deduplicating training data makes language models better", where a run of 50 tokens is the
-shortest taken out. libdivsufsort (by pydivsufsort) sorts the suffixes of all texts, laid one behind the other in the
-order in which documents hold text. Of each place the longest run is found that an earlier document holds too; runs of
+After Lee et al. (2022), "Deduplicating training data makes language models better", who remove runs of 50 tokens and
+more. libdivsufsort (by pydivsufsort) sorts the suffixes of all texts, put one after the other in the order of the
+documents that keep text. For each place the longest run is found that is in an earlier document too; runs of
 `min_bytes` and more are cut, so that the first document keeps its copy. Cuts fall between characters, and not within a
 word of ASCII letters. Everything is held in memory: 27 bytes for each byte of text.
 """
@@ -26,7 +26,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class SubstringFinder:
-    """Takes batch after batch of texts; `finish` tells what is to be cut."""
+    """Takes batch after batch of texts; `finish` returns what is to be cut."""
 
     def __init__(self, folder: Path, min_bytes: int, memory_mb: int) -> None:
         self._folder, self._min_bytes, self._memory_mb = folder, min_bytes, memory_mb
@@ -77,16 +77,18 @@ class SubstringFinder:
 
 
 def _owners(ends: Numbers) -> Small:
-    """The place of each byte's document, of texts that end there: int32 [bytes of all]."""
+    """The place of each byte's document: int32 [bytes of all]; `ends`: int64 [documents], where each text ends."""
     return np.repeat(np.arange(len(ends), dtype=np.int32), np.diff(ends, prepend=0))
 
 
 @njit()
 def _longest_held_earlier(suffixes: Small, common: Small, owner: Small) -> tuple[Small, Small]:
-    """Of each byte the length of the longest run from there that an earlier document holds too, and that document.
+    """For each byte the length of the longest run from there that is in an earlier document too, and that document.
 
-    `common[i]` is what suffixes i and i + 1 have in common. Of suffixes in sorted order the nearest one of a lesser
-    document, before and behind, has most in common with it; a stack of rising documents keeps them at hand.
+    All arrays are int32 [bytes]: `suffixes` is the suffix array, `common[i]` the length of the common prefix of
+    suffixes i and i + 1, `owner` the document of each byte. In sorted order, the nearest suffix of an earlier document,
+    before or after a suffix, has the longest prefix in common with it; a stack of rising documents holds the
+    candidates.
     """
     count = len(suffixes)
     length, holder = np.zeros(count, np.int32), np.full(count, -1, np.int32)
@@ -114,7 +116,11 @@ def _longest_held_earlier(suffixes: Small, common: Small, owner: Small) -> tuple
 
 @njit()
 def _runs(text: Bytes, length: Small, holder: Small, least: int) -> tuple[Numbers, Numbers, Numbers]:
-    """(start, end, holder) of what is to be cut from a text: int64 [runs] each, apart and in order."""
+    """(start, end, holder) of the runs to cut from a text: int64 [runs] each, disjoint and in order.
+
+    `text`: uint8 [bytes]; `length` and `holder`: int32 [bytes], as `_longest_held_earlier` returns them; `least`: the
+    minimum length in bytes.
+    """
     starts, ends, by = [np.int64(0) for _ in range(0)], [np.int64(0) for _ in range(0)], [np.int64(0) for _ in range(0)]
     size, start, end, who = len(text), -1, -1, -1
     for place in range(size + 1):

@@ -1,4 +1,4 @@
-"""A data set as rows of one method: read, checked with file and line, split, freed of twins.
+"""A data set as rows of one method: read, checked with file and line, split, and without near-duplicates across sides.
 
 The method says which layouts of rows it reads (`Method.layouts`). All rows of a data set have one layout: the one that
 `data.format` of the run states, or the one of the first row.
@@ -119,13 +119,13 @@ def check_source(name: str, data: Data) -> None:
 
 
 def convert(name: str, raw: Row, data: Data) -> Row:
-    """One raw row as a row of the method; ValueError says what is missing or wrong."""
+    """One raw row as a row of the method. Raises ValueError that says what is missing or wrong."""
     layouts = _allowed(name, find_method(name), data)
     return _convert(layouts, next((key for key, form in layouts.items() if form.matches(raw, data)), None), raw, data)
 
 
 def _allowed(name: str, method: Method, data: Data) -> dict[str, Layout]:
-    """The layouts that the rows may have: all of the method's, or the one that is stated."""
+    """The layouts that the rows may have: all of the method's, or the stated one."""
     if data.format == "auto":
         return dict(method.layouts)
     if data.format not in method.layouts:
@@ -147,7 +147,7 @@ def _convert(layouts: dict[str, Layout], layout: str | None, raw: Row, data: Dat
 def _raw(
     source: str, preset: Row | None, counts: Counter[str], packaged: Iterable[tuple[str, Row]] | None
 ) -> Iterator[tuple[str, str | None, Row]]:
-    """(place, side that the data set states, row) of a preset, a file or a folder."""
+    """(place, side stated by the data set, row) of a preset, a file or a folder."""
     if packaged is not None:
         yield from ((place, None, row) for place, row in packaged)
         return

@@ -1,13 +1,13 @@
 """Data for every method without a hub: built from the World Factbook's fields.
 
 The unit of the split is the country. Test countries are those that `split` held out of
-pretraining whole (no document of theirs among the training documents), so that a right answer about
-one cannot have been read. Where `split` held out single documents and no whole country, countries are
-drawn by a hash and `countries_unseen_in_pretraining` in metrics.json says 0.
+pretraining completely (none of their documents is among the training documents), so that the model
+cannot have read the right answer. Where `split` held out single documents and no whole country, countries are
+drawn by a hash and `countries_unseen_in_pretraining` in metrics.json is 0.
 
 Two kinds of question: `closed` asks from memory, `open` gives some of the country's fields as
 context first, which a small model can learn to read. Wrong answers of the preference data are
-other countries' answers to the same question: plausible, and wrong.
+other countries' answers to the same question, which are plausible.
 """
 
 import html
@@ -58,7 +58,7 @@ CLAUSE = re.compile(r"\s*(?:\(|;|<br|\bnote\b|note:).*", re.S)
 
 @dataclass(frozen=True)
 class Facts:
-    """What a method makes its default rows of."""
+    """The facts from which a method makes its default rows."""
 
     countries: "list[Country]"
     sides: dict[str, str]
@@ -107,7 +107,7 @@ class Country:
     answers: dict[str, str] = field(default_factory=dict)
     sections: dict[str, list[str]] = field(default_factory=dict)  # section -> its longer field values
     documents: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # side -> document ids
-    answer_documents: dict[str, str] = field(default_factory=dict)  # field -> id of the document that it stands in
+    answer_documents: dict[str, str] = field(default_factory=dict)  # field -> id of the document that contains it
     section_documents: dict[str, str] = field(default_factory=dict)
     fields: dict[str, dict[str, str]] = field(default_factory=dict)  # section -> field -> its value as plain text
 
@@ -120,7 +120,7 @@ class Country:
 def read_countries(split_folder: str | Path, source: str = "factbook") -> list[Country]:
     """The countries among the documents of `split_folder` (`train/` and `heldout/`), by name.
 
-    Raises UserError where no document of `source` carries the fields.
+    Raises UserError where no document of `source` has the fields.
     """
     countries: dict[str, Country] = {}
     for side in ("train", "heldout"):
@@ -194,7 +194,7 @@ def preference(items: dict[str, list[Row]], sides: dict[str, str], seed: int) ->
 
 
 def most_frequent_answers(train: list[Row]) -> dict[str, str]:
-    """Field -> its most frequent answer among `train`: the baseline that knows nothing of the country."""
+    """Field -> its most frequent answer in `train`: a baseline that ignores the country."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for row in train:
         counts[row["field"]][row["answer"]] += 1

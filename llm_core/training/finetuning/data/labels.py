@@ -1,4 +1,5 @@
-"""Labels of classes: whole numbers and texts. What is no label is refused, and so are two spellings of one class."""
+"""Labels of classes: whole numbers and texts. Values that are no labels are refused, and so are two spellings of one
+class."""
 
 import unicodedata
 from collections import Counter
@@ -7,7 +8,7 @@ from typing import Any
 
 from llm_core.errors import UserError
 
-NOT_A_NUMBER = ("nan", "<na>")  # as pandas writes a missing value into a text
+NOT_A_NUMBER = ("nan", "<na>")  # a missing value, as pandas writes it into text
 
 
 def label_of(value: Any, name: str = "label") -> str:

@@ -1,4 +1,4 @@
-"""The field's layouts of conversations and of preferences, as rows of ours; what is missing or wrong is said by field.
+"""The usual layouts of conversations and preferences, as rows of this project; errors name the field.
 
 Conversations become `messages` (role, content); preferences become `prompt, chosen, rejected`, where the prompt is a
 text or the messages before the answers. Light to import: method modules use it.
@@ -22,7 +22,7 @@ QUESTIONS: dict[str, tuple[str, str, str | None]] = {  # layout -> fields of que
 
 
 def conversation(row: Row, answer: str) -> Messages:
-    """The messages of a row's prompt (a text, or messages already) with an answer to it."""
+    """The messages of a row's prompt (a text, or messages) with an answer to it."""
     prompt = row["prompt"]
     turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
     return [*turns, {"role": "assistant", "content": answer}]
@@ -39,7 +39,7 @@ def prompt_text(row: Row) -> str:
 
 
 def question_text(row: Row) -> str:
-    """What is asked in a row's `messages`, as one text."""
+    """The prompt in a row's `messages`, as one text."""
     return "\n".join(message["content"] for message in row["messages"][:-1])
 
 

@@ -1,4 +1,4 @@
-"""Files of rows: JSON lines, JSON, CSV, TSV and Parquet, each row with its place and the side that its file names.
+"""Files of rows: JSON lines, JSON, CSV, TSV and Parquet; each row with its place and the side in its file's name.
 
 A data set's own split is in its names: `train.jsonl`, `test/part-0.csv`, `validation-00000-of-00001.parquet`. Hidden
 files and files of other kinds are counted, never read.

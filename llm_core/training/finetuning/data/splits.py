@@ -1,4 +1,4 @@
-"""The sides of a data set: its own where it has them, drawn by the seed where it has not, and never an empty one."""
+"""The sides of a data set: its own where it has them, else drawn by the seed; an empty side is an error."""
 
 import math
 import random

@@ -1,7 +1,7 @@
-"""Near-duplicates across the sides of a split: a test row whose twin was trained on measures memory.
+"""Near-duplicates across the sides of a split. A test row nearly identical to a training row measures memorisation.
 
 Candidates by MinHash of word 3-grams (16 bands of 4 rows: a pair at similarity 0.8 is found with
-probability 0.9998), confirmed by the exact Jaccard similarity. The training row stays; its twin leaves.
+probability 0.9998), confirmed by the exact Jaccard similarity. The training row is kept, its twin removed.
 """
 
 import re
@@ -25,8 +25,8 @@ def shingles(text: str) -> frozenset[int]:
 
 
 def remove_twins(split: dict[str, list[Any]], text_of: Callable[[Any], str], similarity: float) -> dict[str, int]:
-    """Remove, in place, held-out rows like a training row and test rows like a training or held-out row; counts by
-    side.
+    """Remove, in place, held-out rows similar to a training row and test rows similar to a training or held-out row;
+    counts by side.
     """
     generator = np.random.default_rng(0)
     factors = generator.integers(1, 1 << 31, BANDS * ROWS, dtype=np.uint64)
@@ -55,5 +55,5 @@ def remove_twins(split: dict[str, list[Any]], text_of: Callable[[Any], str], sim
 
 
 def jaccard(one: frozenset[int], other: frozenset[int]) -> float:
-    """Shared share of two sets."""
+    """Jaccard similarity of two sets."""
     return len(one & other) / max(len(one | other), 1)

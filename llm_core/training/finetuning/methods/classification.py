@@ -33,7 +33,7 @@ class Classification(Training):
     """A softmax head on the last token (decoders) or the first (encoders)."""
 
     class_weights: Literal["none", "balanced"] = "balanced"
-    """Balanced weighs each class by the inverse of its frequency."""
+    """Weights of the classes in the loss; balanced weighs each class by the inverse of its frequency."""
 
 
 def has_fields(raw: Row, data: Data) -> bool:

@@ -1,4 +1,4 @@
-"""A sentence encoder: a query's vector is drawn to its passage's and away from those of the batch's other passages.
+"""A sentence encoder: a query's vector is moved towards its passage's and away from the batch's other passages.
 
 The loss is InfoNCE over in-batch negatives (`sentence_vectors.py`). Vectors are means over tokens, as
 `retrieval.encoder` reads them.
@@ -27,9 +27,10 @@ class Contrastive(Training):
     """A sentence encoder, by InfoNCE over in-batch negatives (arXiv:2004.04906)."""
 
     micro_batch: int = Field(64, ge=2)
-    """Pairs of one forward pass on one process; a query's negatives are the other pairs' passages, on all processes."""
+    """Number of pairs in one forward pass on one process. A query's negatives are the other pairs' passages, on all
+    processes."""
     temperature: float = Field(0.05, gt=0)
-    """Cosine similarities are divided by it; a smaller value gives the nearest wrong passages more weight."""
+    """Temperature that cosine similarities are divided by; a smaller one weighs the nearest wrong passages more."""
 
 
 def has_fields(raw: Row, data: Data) -> bool:

@@ -1,7 +1,7 @@
 """Direct preference optimization by TRL's DPOTrainer.
 
-The reference is the model as it was: a copy for full finetuning, the base without its adapters otherwise.
-Judge of the win rate: word F1 (SQuAD's) of the greedy answer against the chosen one; equal scores are ties.
+The reference is the model before training: a copy for full finetuning, otherwise the base without its adapters.
+The win rate is judged by word F1 (SQuAD's) of the greedy answer against the chosen one; equal scores are ties.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ class Dpo(Training):
     """Direct preference optimization (arXiv:2305.18290)."""
 
     beta: float = Field(0.1, gt=0)
-    """Weight of staying near the reference model."""
+    """Strength of the pull towards the reference model."""
     sft_weight: float = Field(0.0, ge=0)
     """Weight of the chosen answers' cross-entropy beside DPO's loss (arXiv:2404.19733). DPO alone is satisfied
     if both answers lose probability, the rejected one faster; the model may then produce neither."""
@@ -120,7 +120,7 @@ def trl_row(pair: "Pair") -> Row:
     from llm_core.training.finetuning.conversation import IGNORED
 
     ids, labels = pair["chosen"]["input_ids"], pair["chosen"]["labels"]
-    prompt = len(labels) - labels[::-1].index(IGNORED)  # behind the last token that no answer holds
+    prompt = len(labels) - labels[::-1].index(IGNORED)  # after the last token that is in no answer
     return {
         "prompt_ids": ids[:prompt],
         "chosen_ids": ids[prompt:],
@@ -135,7 +135,7 @@ def _trainer_class() -> Any:
         """TRL's trainer on rows that are encoded already.
 
         TRL 1.16 would encode prompt + answer as one text; where their border merges into one token it leaves the end of
-        the prompt out, and trains on a context that the model never sees when it is asked.
+        the prompt out, and trains on a context that the model never gets at inference.
         """
 
         def _prepare_dataset(self, dataset: Any, *rest: Any) -> Any:

@@ -23,9 +23,10 @@ class Instruction(Training):
     """Supervised finetuning on conversations (SFT)."""
 
     too_long: Literal["drop", "trim_prompt", "refuse"] = "drop"
-    """Rows over max_length: leave them out (counted), cut the prompt's beginning, or stop. Answers are never cut."""
+    """What is done with a row longer than max_length: leave it out (and count it), cut the prompt's beginning, or stop.
+    Answers are never cut."""
     packing: bool = False
-    """Pack rows into sequences of max_length; they do not see each other."""
+    """Pack several rows into one sequence of max_length; attention is masked between them."""
     scored_items: int = Field(300, ge=0)
     """Number of test questions that are answered before and after training, for exact match."""
     max_new_tokens: int = Field(24, ge=1)

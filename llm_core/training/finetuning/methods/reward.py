@@ -19,7 +19,7 @@ class Reward(Training):
     """A scalar head trained on preferences (Bradley-Terry)."""
 
     center_rewards: float = Field(0.01, ge=0)
-    """Pull towards rewards of mean zero (arXiv:2312.09244)."""
+    """Weight of a penalty that keeps the mean reward near zero (arXiv:2312.09244)."""
 
 
 def default_rows(facts: "Facts") -> dict[str, list[dict[str, Any]]]:

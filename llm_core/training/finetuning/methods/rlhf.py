@@ -1,8 +1,8 @@
 """Reinforcement learning by TRL's GRPO or RLOO, from a verifiable reward or a learned reward model.
 
-The logged loss of these algorithms is near 0 by construction; judge by reward and KL. The KL divergence from the start
-is estimated here on test prompts, from answers drawn from the trained model: mean over answers of
-log p(answer) - log p_start(answer), in nats an answer, which is unbiased.
+The logged loss of these algorithms is near 0 by construction; reward and KL show the progress. The KL divergence from
+the start is estimated on test prompts, from answers drawn from the trained model: mean over answers of
+log p(answer) - log p_start(answer), in nats per answer, which is unbiased.
 """
 
 from pathlib import Path
@@ -25,13 +25,14 @@ class Rlhf(Training):
     """Reinforcement learning from a learned or a verifiable reward."""
 
     algorithm: Literal["grpo", "rloo"] = "grpo"
-    """GRPO (arXiv:2402.03300) or RLOO (arXiv:2402.14740)."""
+    """The algorithm: GRPO (arXiv:2402.03300) or RLOO (arXiv:2402.14740)."""
     reward: str = "exact_answer"
-    """Verifiable: exact_answer, answer_f1, pattern:REGEX. Learned: the folder of a model made by `finetune reward`."""
+    """The reward. Verifiable: exact_answer, answer_f1, pattern:REGEX. Learned: folder of a model that `finetune reward`
+    made."""
     beta: float = Field(0.02, ge=0)
     """Weight of the KL divergence from the reference model."""
     generations: int = Field(8, ge=2)
-    """Answers drawn for each prompt; micro_batch counts answers and is a multiple of it."""
+    """Number of answers drawn for each prompt; micro_batch counts answers and must be a multiple of it."""
     temperature: float = Field(1.0, gt=0)
     """Temperature at which answers are drawn."""
     max_new_tokens: int = Field(24, ge=1)
@@ -141,7 +142,7 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
 
 
 def _scores(job: "Job") -> "dict[str, Score]":
-    """What answers are measured by: the verifiable rewards, the one that is trained on among them."""
+    """The measures of answers: the verifiable rewards, among them the one that is trained on."""
     from llm_core.training.finetuning.scoring import REWARDS, verifiable_reward
 
     trained = verifiable_reward(job.params.reward)
@@ -164,7 +165,7 @@ def _length(job: "Job", row: Row) -> int:
 
 
 def _reward_function(job: "Job") -> Any:
-    """A function of TRL's signature: a verifiable reward, or a learned one that reads what it was trained to read."""
+    """A function with TRL's signature: a verifiable reward, or a learned one that reads rows in its training layout."""
     from llm_core.training.finetuning.conversation import encode_conversation, load_tokenizer
     from llm_core.training.finetuning.heads import CLASSIFICATION
     from llm_core.training.finetuning.methods.reward import rewards

@@ -1,4 +1,4 @@
-"""The article of handmade pages: what surrounds it goes, what is inside it stays."""
+"""The article of handmade pages: what surrounds it is removed, what is inside it is kept."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every cleaning step is linear in a document, whatever it holds."""
+"""Every cleaning step takes time linear in the document's size, whatever its content."""
 
 import gc
 import time

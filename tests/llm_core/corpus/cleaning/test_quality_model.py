@@ -1,4 +1,5 @@
-"""The trained quality model: it learns, its bytes are fixed, its threshold acts, and a bad folder is one line."""
+"""The trained quality model: it learns, its bytes are fixed, its threshold works, and a bad folder gives a one-line
+error."""
 
 import json
 import random

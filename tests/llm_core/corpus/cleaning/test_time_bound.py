@@ -1,4 +1,4 @@
-"""One document that hangs in native code is quarantined by name; the others are as if it had not been there."""
+"""One document that hangs in native code is quarantined by name; the others are processed as without it."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Inputs made to hurt: one text a million times, a text of 100 MB, nothing but empty ones, one beginning for all."""
+"""Adversarial inputs: one text a million times, a text of 100 MB, only empty texts, one common beginning."""
 
 import random
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who is dropped, who survives, and that neither depends on files or order."""
+"""Which documents are dropped and which survive, independent of files and order."""
 
 import random
 from pathlib import Path

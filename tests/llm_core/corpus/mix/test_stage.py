@@ -1,4 +1,4 @@
-"""What the mix holds, against sums done by hand."""
+"""The content of the mix, against sums done by hand."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""A sketch estimates the similarity of two texts, and stays what it was."""
+"""A sketch estimates the similarity of two texts, and its format does not change."""
 
 import random
 

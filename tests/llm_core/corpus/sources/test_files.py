@@ -1,4 +1,4 @@
-"""Files of every kind below a source's path: read, or quarantined, or counted by reason; never lost in silence."""
+"""Files of every kind below a source's path: read, or quarantined, or counted by reason; none is lost silently."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""The web recipe, run as it is but for its addresses, which point to loopback."""
+"""The web recipe, run unchanged except for its addresses, which point to loopback."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""The loop with a scripted model: steps, tools, every limit, and a passage that gives orders."""
+"""The loop with a scripted model: steps, tools, every limit, and a passage that contains instructions."""
 
 import json
 import time

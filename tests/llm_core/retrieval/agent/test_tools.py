@@ -1,4 +1,4 @@
-"""Tools: right, and closed."""
+"""Tools: correct results, and no access to anything else."""
 
 import pytest
 

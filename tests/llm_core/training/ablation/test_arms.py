@@ -1,4 +1,4 @@
-"""What the arms hold, counted by hand."""
+"""The documents of the arms, counted by hand."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""What finetuning promises, on models of two layers: it ends by itself, padding stays as it was, nothing is cut in
+"""Promises of finetuning, on models of two layers: it ends by itself, padding does not change, nothing is cut in
 silence, the best weights are kept, and a kill changes nothing.
 """
 

@@ -1,4 +1,4 @@
-"""Each preference method moves what it is for, at the smallest size that can show it: a model of two layers that
+"""Each preference method has its intended effect, at the smallest size that can show it: a model of two layers that
 mostly answers no learns to answer yes, judged on names that training never saw. What the methods do on the default
 data, with the default base: benchmarks/finetuning_preferences.py.
 """

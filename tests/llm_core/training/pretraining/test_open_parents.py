@@ -1,4 +1,4 @@
-"""Continued pretraining of open models of many kinds, each with its own tokenizer, as transformers computes them."""
+"""Continued pretraining of open models of many kinds, each with its own tokenizer, against transformers."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""kill -9 and on: the weights are those of a run that was left alone; and another world size goes on, too."""
+"""Resuming after kill -9 gives the weights of an uninterrupted run; another world size can resume too."""
 
 import json
 from pathlib import Path

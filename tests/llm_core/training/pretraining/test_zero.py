@@ -1,4 +1,4 @@
-"""What must not change the losses: ZeRO stage, world size, micro-batch and accumulation."""
+"""Settings that must not change the losses: ZeRO stage, world size, micro-batch and accumulation."""
 
 import json
 import subprocess

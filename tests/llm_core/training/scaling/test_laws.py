@@ -1,4 +1,4 @@
-"""Fits: known laws are found again, and the recommendation is the minimum it says it is."""
+"""Fits: known laws are recovered, and the recommendation is the minimum of the fitted law."""
 
 import numpy as np
 import pytest
@@ -75,7 +75,7 @@ def test_gradients_against_differences(form: Form, x: list[float]) -> None:
 
 
 def test_too_few_runs() -> None:
-    with pytest.raises(ValueError, match="4 runs cannot fix the 5 values"):
+    with pytest.raises(ValueError, match="4 runs cannot determine the 5 values"):
         fit("chinchilla", N[:4], D[:4], D[:4], 10, 1)
 
 

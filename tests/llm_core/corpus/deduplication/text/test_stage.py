@@ -1,4 +1,4 @@
-"""Text that several documents hold stays in one of them, the same one whatever the order; nothing else is touched."""
+"""Text that is in several documents stays in one of them, the same whatever the order; nothing else changes."""
 
 import json
 import random

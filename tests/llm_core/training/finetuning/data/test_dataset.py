@@ -1,4 +1,4 @@
-"""Data sets as people have them: their own split, layouts, labels, tables; every row is kept or counted by a reason."""
+"""Data sets of users: their own split, layouts, labels, tables; every row is kept or counted by a reason."""
 
 import csv
 import json
