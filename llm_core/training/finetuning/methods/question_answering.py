@@ -74,6 +74,7 @@ def default_rows(facts: "Facts") -> dict[str, list[Row]]:
             generator = random.Random(f"{facts.seed}-{country.name}-{name}-passage")
             section = country.section_of(name)
             context, answer = _passage(country, section, name, generator), country.answers[name]
+            answers: list[Row] | None
             if generator.randrange(UNANSWERED) == 0:
                 context = "\n".join(line for line in context.split("\n") if not line.startswith(f"{name}: "))
                 answers = [] if context and answer not in context else None
