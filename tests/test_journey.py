@@ -17,6 +17,7 @@ import dagster as dg
 import pytest
 import yaml
 
+from tests.llm_core.corpus.sources import office_files
 from tests.test_graph import code_location, copy_project, environment, repro, start_history
 
 pytestmark = pytest.mark.slow
@@ -48,9 +49,12 @@ def write_documents(folder: Path) -> None:
     draw = random.Random(4)
     for number in range(300):
         paragraphs = [" ".join(sentence(draw) for _ in range(4)) for _ in range(3)]
-        ending = ("txt", "md", "html", "rst", "json", "py")[number % 6]
+        ending = ("txt", "md", "html", "rst", "json", "py", "pdf", "docx", "epub")[number % 9]
         file = folder / f"part {number % 7}" / f"note-{number:03}.{ending}"
         file.parent.mkdir(parents=True, exist_ok=True)
+        if ending in ("pdf", "docx", "epub"):
+            file.write_bytes(getattr(office_files, ending)(paragraphs, title=f"Note {number}"))
+            continue
         if ending == "html":
             body = "".join(f"<p>{text}</p>" for text in paragraphs)
             text = f"<html><head><title>Note {number}</title></head><body><article>{body}</article></body></html>"

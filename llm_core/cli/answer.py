@@ -22,12 +22,12 @@ def answer(
     as_json: Annotated[bool, option("--json", "One object for each context, with the answer's place.")] = False,
 ) -> None:
     """Print the words of each context that answer the question, or that it has no answer."""
-    from llm_core.training.finetuning.use import answer as run
+    from llm_core.training.finetuning.use import Reader
 
     if not question.strip():
         raise UserError("answer: the question is empty")
     texts = [_text(one) for one in context]
-    for found in run(model, question, texts):
+    for found in Reader(model)(question, texts):
         if as_json:
             say_json(found)
         else:

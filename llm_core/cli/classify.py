@@ -33,15 +33,15 @@ def classify(
     ] = False,
 ) -> None:
     """Print each text's label and calibrated confidence, its labels, its score, or the right choice."""
-    from llm_core.training.finetuning.use import classify as run
-    from llm_core.training.finetuning.use import columns_wanted
+    from llm_core.training.finetuning.use import Classifier
 
+    classifier = Classifier(model)
     texts, seconds, choices = text or [], second, [choice] * len(text or []) if choice else None
     if not texts:
         if second or choice:
             raise UserError("classify: --second and --choice belong to a --text")
-        texts, seconds, choices = _lines(columns_wanted(model))
-    for answer in run(model, texts, seconds, choices):
+        texts, seconds, choices = _lines(classifier.columns)
+    for answer in classifier(texts, seconds, choices):
         if as_json:
             say_json(answer)
         elif "score" in answer:

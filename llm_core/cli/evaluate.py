@@ -20,7 +20,9 @@ STANDARD = {
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, option("--model", "It must be a causal language model.")],
+    model: Annotated[
+        Path, option("--model", "A language model, or any finetuned model with the scores of its test rows.")
+    ],
     out: Out,
     inputs: Annotated[
         list[str] | None,

@@ -13,8 +13,10 @@ app = verb_app()
 
 @app.command()
 def generate(
-    model: Annotated[Path, option("--model", "It must be a causal language model.")],
-    prompt: Annotated[list[str], typer.Option("--prompt", help="Text to continue. Repeatable.")],
+    model: Annotated[Path, option("--model", "It must be a language model: a decoder, or an encoder-decoder.")],
+    prompt: Annotated[
+        list[str], typer.Option("--prompt", help="Text to continue, or, for an encoder-decoder, to read. Repeatable.")
+    ],
     max_new_tokens: Annotated[int, option("--max-new-tokens", min=1)] = 100,
     temperature: Annotated[float, option("--temperature", min=0)] = 0.8,
     top_k: Annotated[
@@ -28,7 +30,7 @@ def generate(
     from llm_core.training.pretraining.samples import sample
 
     seed = read_params(params_file, overrides).seed
-    loaded = load(model, kinds=("decoder",))
+    loaded = load(model)
     for text in sample(
         loaded.network,
         loaded.tokenizer,

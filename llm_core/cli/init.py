@@ -14,7 +14,7 @@ from llm_core.errors import UserError
 from llm_core.params.evaluation import Benchmarks, Kind, OwnBenchmark
 from llm_core.params.finetuning import Data
 from llm_core.params.starting import Finetune, starting_params
-from llm_core.runtime.terminal import say
+from llm_core.runtime.terminal import printable, say
 
 app = verb_app()
 
@@ -47,7 +47,8 @@ def init(
 ) -> None:
     """Write a params.yaml that runs the whole graph on your documents, and say the next command.
 
-    What is not given is asked for where a terminal is there. A params.yaml that is there already is kept beside it,
+    What is not given is asked for where a terminal is there. For each folder of documents the files are counted by
+    their kind, and those that will not be read by the reason. A params.yaml that is there already is kept beside it,
     as params.yaml.before.
     """
     from llm_core.params import presets, validate
@@ -69,6 +70,7 @@ def init(
         documents, license, asked, str(model) if model else None, presets.find(preset) if preset else None, benchmarks
     )
     validate(parse(text, str(out_file)), out_file)
+    found = [_found(path) for path in documents]
     if out_file.exists():
         kept = out_file.with_name(f"{out_file.name}.before")
         if kept.exists():
@@ -77,8 +79,22 @@ def init(
         say(f"{out_file} is now {kept}")
     with output_file(out_file) as stream:
         stream.write(text)
+    for line in found:
+        say(line)
     say(f"{out_file}: {len(documents)} source(s), {len(asked)} finetune(s), {len(benchmarks)} own benchmark(s).")
     say("Next: dvc repro        (every stage that is not up to date; `llm-core plan` says which)")
+
+
+def _found(path: str) -> str:
+    """One line on what of the documents at `path` will be read, and what not and why."""
+    from llm_core.corpus.sources.files import inventory
+
+    read, not_read = inventory(str(Path(path).expanduser()))
+    counted = ", ".join(
+        f"{count} {ending}" for ending, count in sorted(read.items(), key=lambda pair: (-pair[1], pair[0]))
+    )
+    why = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(not_read.items()))
+    return printable(f"{path}: {counted}; not read: {why or 'nothing'}", lines=False)
 
 
 def _pair(text: str) -> tuple[str, str]:

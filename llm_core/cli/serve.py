@@ -1,4 +1,4 @@
-"""`llm-core serve`: an OpenAI-compatible endpoint on loopback, by transformers' own server."""
+"""`llm-core serve`: an OpenAI-compatible endpoint on loopback."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ def serve(
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
-    """Serve /v1/chat/completions, /v1/completions and /v1/models (streaming too) until Ctrl-C; limits: `serving`."""
+    """Serve a model until Ctrl-C: chat and completions, embeddings, labels or entities. Limits: `serving`."""
     from llm_core.serving.server import serve as run
 
     raise typer.Exit(run(model, port, device, read_params(params_file, overrides).serving))

@@ -24,14 +24,14 @@ def tag(
     """Print the entities of texts: number of the text, label, first character and one past the last, confidence."""
     from llm_core.evaluation.text_metrics import read_lines
     from llm_core.runtime import json_lines
-    from llm_core.training.finetuning.use import tag as run
+    from llm_core.training.finetuning.use import Tagger
 
     if text and source:
         raise UserError("tag: give --text or --in, not both")
     texts = text or (read_lines(source) if source else [line.rstrip("\n") for line in sys.stdin if line.strip()])
     if not texts:
         raise UserError("tag: no text (give --text, --in or lines on stdin)")
-    answers = run(model, texts)
+    answers = Tagger(model)(texts)
     if out_file:
         json_lines.write_rows(out_file, answers)
         say(f"{out_file}: {sum(len(answer['entities']) for answer in answers)} entities in {len(answers)} texts")

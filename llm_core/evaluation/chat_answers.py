@@ -14,9 +14,10 @@ from llm_core.evaluation.answer_matching import normalize
 from llm_core.evaluation.statistics import detectable_difference, mean_and_error, scored
 from llm_core.evaluation.tasks import spread
 from llm_core.models import generation
+from llm_core.models.family import kind_of
 from llm_core.models.generation import Decoding
 from llm_core.models.loading import LoadedModel
-from llm_core.models.prompts import encode_chat
+from llm_core.models.prompts import encode_turns
 from llm_core.runtime import json_lines
 from llm_core.runtime.progress import task as progress_task
 
@@ -42,7 +43,8 @@ def answer_questions(
     questions = read_questions(file)
     questions = [questions[place] for place in spread(len(questions), limit)]
     guesses = most_frequent(file.with_name("train.jsonl"))
-    prompts = [encode_chat(tokenizer, row["messages"][:-1]) for row in questions]
+    kind = kind_of(network.config)
+    prompts = [encode_turns(tokenizer, row["messages"][:-1], kind) for row in questions]
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
     given: dict[int, str] = {}
     with progress_task("answers", total=len(prompts), unit="questions") as work:

@@ -21,6 +21,7 @@ from llm_core.evaluation.results import average
 from llm_core.evaluation.statistics import detectable_difference, mean_and_error, scored
 from llm_core.evaluation.tasks import write_tasks
 from llm_core.models.batches import pad_masks, pad_rows
+from llm_core.models.family import kind_of
 from llm_core.models.generation import pad_id
 from llm_core.models.loading import device_of
 from llm_core.models.prompts import control_tokens, encode_rendered, encode_text, mark
@@ -39,8 +40,8 @@ def score_benchmarks(
     Items scored by likelihood also have `gold_bpb` and `margin` (`evaluation/gold.py`). The values of the baselines on
     the same item are `chance` and `majority`, where there are any.
 
-    `fewshot_seed` draws the solved examples, if there are any. `network` is a transformers causal LM in eval mode.
-    Raises UserError as `write_tasks` does.
+    `fewshot_seed` draws the solved examples, if there are any. `network` is a decoder or encoder-decoder of
+    transformers in eval mode. Raises UserError as `write_tasks` does.
     """
     os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -52,7 +53,9 @@ def score_benchmarks(
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="llm-core-tasks-") as scratch:
         samples, names = write_tasks(params.tasks, benchmarks, Path(scratch), params.limit, params.num_fewshot)
-        tokenizer, begin = with_begin_token(tokenizer, params.add_bos_token)
+        begin = params.add_bos_token
+        if kind_of(network.config) == "decoder":  # the target of an encoder-decoder begins with its own start token
+            tokenizer, begin = with_begin_token(tokenizer, begin)
         manager = TaskManager(include_path=scratch, include_defaults=False)
         loaded = manager.load(list(samples))["tasks"]
         terminal = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())

@@ -24,6 +24,7 @@ from llm_core.evaluation.language_modelling import (
 )
 from llm_core.evaluation.own import own_benchmarks
 from llm_core.models import loading
+from llm_core.models.family import kind_of
 from llm_core.models.prompts import encode_prompt
 from llm_core.params import Params
 from llm_core.runtime import json_lines
@@ -64,6 +65,9 @@ def evaluate(
     network, tokenizer = load(model, chosen.dtype)
     metrics: Metrics = {"parameters": sum(parameter.numel() for parameter in network.parameters())}
     rows: list[Row] = []
+    if inputs and kind_of(network.config) == "encoder-decoder":
+        log("evaluate: an encoder-decoder has no bits per byte of running text, which it does not continue")
+        inputs = None
     if inputs:
         texts = read_texts(inputs, tokenizer, chosen.language_modelling.tokens_per_source)
         with timed("bits per byte"):
@@ -118,8 +122,8 @@ def _write(
 
 
 def load(model: Path, dtype: str = "float32") -> tuple[Any, Any]:
-    """(network in eval mode, tokenizer). Raises UserError where `model` is no causal language model."""
-    loaded = loading.load(model, kinds=("decoder",), dtype=dtype)
+    """(network in eval mode, tokenizer). Raises UserError where `model` is no language model."""
+    loaded = loading.load(model, dtype=dtype)
     return loaded.network, loaded.tokenizer
 
 
@@ -206,7 +210,8 @@ def _language_modelling(rows: list[Row], texts: list[Text], model: Path, params:
 
 
 def _samples(network: Any, tokenizer: Any, prompts: list[str]) -> list[dict[str, str]]:
-    ids = [encode_prompt(tokenizer, prompt) for prompt in prompts]
+    kind = kind_of(network.config)
+    ids = [encode_prompt(tokenizer, prompt, kind) for prompt in prompts]
     texts = generate(network, tokenizer, ids, 40)
     return [{"prompt": prompt, "continuation": text} for prompt, text in zip(prompts, texts, strict=True)]
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from llm_core.formats.parquet_footer import row_groups
+from llm_core.formats.parquet_footer import check_pages, row_groups
 from llm_core.runtime.inputs import MAX_RATIO, RATIO_COUNTS_FROM, BrokenInputError, open_unchanged
 from llm_core.runtime.storage import is_remote
 
@@ -34,6 +34,7 @@ STRINGS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.
 def open_parquet(file: str | Path, dictionaries: bool = False) -> Iterator[pq.ParquetFile]:
     """The Parquet file at a path or address; with `dictionaries`, string columns that use one are read as such.
 
+    With them, as for every file that may come from elsewhere, a local file's pages are checked by their headers.
     Raises BrokenInputError where it cannot be read, in the block too.
     Arrow's default holds the compressed bytes of all row groups asked for; a local file needs no reading ahead.
     """
@@ -42,6 +43,8 @@ def open_parquet(file: str | Path, dictionaries: bool = False) -> Iterator[pq.Pa
     try:
         with open_unchanged(file) as stream:
             parquet = pq.ParquetFile(stream, **settings)
+            if local and dictionaries:
+                check_pages(stream, parquet.metadata)
             names = _dictionary_columns(parquet) if dictionaries else []
             if names:
                 parquet = pq.ParquetFile(stream, metadata=parquet.metadata, read_dictionary=names, **settings)

@@ -9,7 +9,7 @@ parquet.thrift: https://github.com/apache/parquet-format/blob/master/src/main/th
 import io
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,13 +18,16 @@ MAGIC_BYTES, TAIL_BYTES = 4, 8  # "PAR1" before the footer; its length and "PAR1
 TRUE, FALSE, BYTE, SHORT, INT, LONG, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
 DICTIONARY_ENCODINGS = {2, 8}  # PLAIN_DICTIONARY, RLE_DICTIONARY
 MAX_DEPTH = 32
+HEADER_BYTES, MAX_HEADER_BYTES = 1 << 12, 1 << 24  # of a page; it holds the smallest and largest value of the page
+MAX_PAGE_BYTES = 1 << 30  # decoded; writers make pages of about 1 MB, and one value alone may be a page
 
 
 class Chunk(NamedTuple):
-    """One column of one row group: its compressed bytes, and whether some page uses a dictionary."""
+    """One column of one row group: its compressed bytes, whether some page uses a dictionary, where its pages begin."""
 
     compressed: int
     dictionary: bool
+    start: int = 0
 
 
 class RowGroup(NamedTuple):
@@ -83,16 +86,61 @@ def _chunk(reader: "_Reader") -> Chunk:
 
 
 def _column(reader: "_Reader") -> Chunk:
-    compressed, dictionary = 0, False
+    compressed, dictionary, starts = 0, False, []
     for field, kind in reader.fields():
         if field == 2 and kind == LIST:
             encodings = {reader.integer() for _ in reader.items(INT)}
             dictionary = bool(encodings & DICTIONARY_ENCODINGS)
         elif field == 7 and kind == LONG:
             compressed = reader.integer()
+        elif field in (9, 11) and kind == LONG:  # the first page of data, and the dictionary's
+            starts.append(reader.integer())
         else:
             reader.skip(kind)
-    return Chunk(compressed, dictionary)
+    return Chunk(compressed, dictionary, min((start for start in starts if start > 0), default=0))
+
+
+def check_pages(stream: IO[bytes], footer: pq.FileMetaData) -> None:
+    """Raise pyarrow.ArrowInvalid where a page claims to be longer than its column, or to inflate beyond MAX_PAGE_BYTES.
+
+    Arrow allots what a page's header claims, up to 2 GB, before it reads the page. `stream` is left where it was.
+    """
+    before = stream.tell()
+    try:
+        for group, (rows, _, columns) in enumerate(row_groups(footer)):
+            for number, chunk in enumerate(columns):
+                place, end = chunk.start, chunk.start + chunk.compressed
+                while rows and place < end:
+                    header, compressed, decoded = _page(stream, place, end)
+                    if not (0 <= compressed <= end - place - header and 0 <= decoded <= MAX_PAGE_BYTES):
+                        where = f"row group {group}, column {number}"
+                        raise pa.ArrowInvalid(f"{where}: a page claims {compressed} bytes that become {decoded}")
+                    place += header + compressed
+    finally:
+        stream.seek(before)
+
+
+def _page(stream: IO[bytes], place: int, end: int) -> tuple[int, int, int]:
+    """Bytes of a page's header, and what it says of the page: compressed and decoded bytes."""
+    size = HEADER_BYTES
+    while True:
+        stream.seek(place)
+        data = stream.read(min(size, end - place))
+        reader, decoded, compressed = _Reader(data), 0, 0
+        try:
+            for field, kind in reader.fields():
+                if field in (2, 3) and kind == INT:
+                    value = reader.integer()
+                    decoded, compressed = (value, compressed) if field == 2 else (decoded, value)
+                else:
+                    reader.skip(kind)
+            if reader.place <= len(data):
+                return reader.place, compressed, decoded
+        except (IndexError, RecursionError):
+            pass
+        if size >= MAX_HEADER_BYTES or len(data) < size:
+            raise pa.ArrowInvalid("a page's header is damaged")
+        size *= 16
 
 
 class _Reader:

@@ -129,9 +129,9 @@ class TokenShards:
             raise UserError(f"{folder}: holds no token shards (*.arrow); `llm-core tokenize` writes them")
         self._batches: list[pa.RecordBatch] = []
         self._values: list[npt.NDArray[np.unsignedinteger]] = []
-        self.schema: pa.Schema = _open_shard(self.files[0])[0]
+        self.schema: pa.Schema = open_shard(self.files[0])[0]
         for file in self.files:
-            schema, batches = _open_shard(file)
+            schema, batches = open_shard(file)
             if not schema.equals(self.schema, check_metadata=True):
                 raise UserError(
                     f"{file}: was encoded otherwise than {self.files[0].name} (another tokenizer or another type of "
@@ -212,13 +212,28 @@ class TokenShards:
         return self._batches[number].column(name)[document - int(self._first[number])].as_py()
 
 
-def _open_shard(file: Path) -> tuple[pa.Schema, list[pa.RecordBatch]]:
+def open_shard(file: Path) -> tuple[pa.Schema, list[pa.RecordBatch]]:
+    """Schema and record batches of a shard, mapped. Raises UserError where it is none, or its lengths are not so."""
     try:
         reader = pa.ipc.open_stream(pa.memory_map(str(file)))
         batches = list(reader)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{file}: not an Arrow stream of tokens ({str(error).splitlines()[0]})") from None
-    missing = {"id", "source", "bytes", "input_ids"} - set(reader.schema.names)
+        for batch in batches:
+            batch.validate(full=True)  # offsets that lead out of the file would end the process
+        _check(file, reader.schema)
+    except (pa.ArrowException, OSError, ValueError) as error:  # a damaged name or number among them
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{file}: not an Arrow stream of tokens ({first})") from None
+    return reader.schema, batches
+
+
+def _check(file: Path, schema: pa.Schema) -> None:
+    """Raise UserError, or ValueError, where a schema is not that of tokens."""
+    missing = {"id", "source", "bytes", "input_ids"} - set(schema.names)
     if missing:
         raise UserError(f"{file}: lacks the column(s) {', '.join(sorted(missing))}; encode it again")
-    return reader.schema, batches
+    types = [field.type for field in schema]
+    if types not in ([field.type for field in token_schema(size)] for size in (1, 1 << 17)):
+        raise UserError(f"{file}: its columns are of other types than those of tokens; encode it again")
+    metadata = schema.metadata or {}
+    if int(metadata.get(b"vocab_size", 0)) < 0 or not metadata.get(b"tokenizer", b"").decode().isprintable():
+        raise ValueError("its vocabulary or tokenizer is none")

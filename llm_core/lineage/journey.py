@@ -12,10 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.ipc
 
 from llm_core.errors import UserError
 from llm_core.formats.schema import read_metadata
+from llm_core.formats.token_shards import open_shard
 from llm_core.lineage.index import Index
 from llm_core.lineage.models import told, trained_models
 from llm_core.lineage.recipes import decision_threshold, verdict
@@ -122,12 +122,15 @@ def journey(
 
 
 def token_rows(folder: Path, identifiers: set[str]) -> list[dict[str, Any]]:
-    """Rows of the token shards below `folder` that hold one of the documents (one scan of the id columns)."""
+    """Rows of the token shards below `folder` that hold one of the documents (one scan of the id columns).
+
+    Raises UserError at a file that holds no tokens.
+    """
     found = []
     wanted = pa.array(sorted(identifiers), pa.string())
     for file in sorted(folder.glob("*/*.arrow")):
         first = 0
-        for batch in pyarrow.ipc.open_stream(pyarrow.memory_map(str(file))):
+        for batch in open_shard(file)[1]:
             for row in pc.indices_nonzero(pc.is_in(batch.column("id"), wanted)).to_pylist():
                 found.append(
                     {

@@ -7,8 +7,10 @@ bounded, and a file whose content was seen under another name (most of DVC's cac
 
 import io
 import json
+import sqlite3
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -29,6 +31,7 @@ DEPTH = 3  # maximum depth of archives inside archives
 COMPRESSED = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
 KEYS = ("id", "document_id")  # columns that name the document that a row was made from
 OTHER_TOKENIZER = "token shards of a tokenizer that is not here; only their ids were compared"
+UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, pa.ArrowException, zipfile.BadZipFile, sqlite3.Error)
 Found = frozenset[str]
 
 
@@ -56,7 +59,7 @@ class Leftovers:
             if inode not in self._by_inode:
                 self._by_inode[inode] = self._of_content(file, status.st_size)
             return self._by_inode[inode]
-        except (OSError, EOFError, ValueError, RuntimeError, pa.ArrowException, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             # zipfile raises RuntimeError for a password and NotImplementedError for an unknown compression
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"{file}: cannot be read ({reason[:200]})") from None
@@ -80,6 +83,8 @@ class Leftovers:
             begin = stream.read(8)
         if begin.startswith(b"PAR1"):
             return self._parquet(file, str(file))
+        if begin == b"SQLite f":
+            return self._database(file)
         for magic, ending in COMPRESSED.items():
             if begin.startswith(magic):
                 with open_input(file, f"{file}{ending}") as stream:
@@ -98,6 +103,19 @@ class Leftovers:
         if begin.startswith(b"PK\x03\x04") and depth < DEPTH:
             return self._archive(stream, file, depth)
         return self._text(stream)
+
+    def _database(self, file: Path) -> set[str]:
+        """Every text in every table of a SQLite file: MLflow's traces have what an agent's tools returned."""
+        found: set[str] = set()
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=60)) as database:
+            database.text_factory = bytes
+            names = [name.decode() for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+            for table in names:
+                for _, column, *_ in database.execute(f'PRAGMA table_info("{table}")').fetchall():
+                    values = f'SELECT "{column.decode()}" FROM "{table}" WHERE typeof("{column.decode()}") IN (?, ?)'
+                    for (value,) in database.execute(values, ("text", "blob")):
+                        found |= self.traces.in_text(value)
+        return found
 
     def _archive(self, stream: IO[bytes], file: Path, depth: int) -> set[str]:
         found: set[str] = set()

@@ -24,7 +24,7 @@ from llm_core.lineage.versions import affected
 from llm_core.runtime import progress
 from llm_core.runtime.outputs import MARK
 from llm_core.runtime.redaction import redact
-from llm_core.tracking.store import artifacts_folder, has_store, tracking_uri
+from llm_core.tracking.store import artifacts_folder, has_store, own_store, tracking_uri
 
 SOURCES = ("raw", "clean")  # below data/: read by deduplication, which is where tombstones act
 KEPT = frozenset({"ledger"})  # folders of verdicts: they record that a document was dropped, and contain no text
@@ -147,7 +147,8 @@ def _surviving(data: Path, traces: Traces) -> Iterator[str]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in files_below(folder, KEPT) if path.name != MARK)
+    files = [folder] if folder.is_file() else files_below(folder, KEPT)
+    return (path for path in files if path.name != MARK)
 
 
 def _place(below: tuple[str, ...]) -> str:
@@ -178,3 +179,9 @@ def _uncleaned(data: Path, cache: Path | None, root: Path) -> Iterator[tuple[str
     artifacts = artifacts_folder()
     if artifacts:
         yield "MLflow's artifacts", artifacts, "delete the runs and versions, then `mlflow gc`"
+    if (store := own_store()) and store.is_file():
+        yield (
+            "MLflow's store",
+            store,
+            "traces of `agent` have what its tools returned: delete the traces, then `mlflow gc`",
+        )

@@ -18,6 +18,7 @@ from llm_core.models.family import Kind, kind_of, register
 
 Purpose = Literal["language", "classification", "choices", "reward", "tagging", "answering", "encoder"]
 DTYPES = ("float32", "bfloat16", "float16", "auto")
+HEADS = ("TokenClassification", "QuestionAnswering", "MultipleChoice")
 ADAPTER = "adapter_config.json"  # PEFT's file, in a folder that holds an adapter and not a whole model
 NEEDED: dict[Purpose, str] = {
     "language": "a language model is needed here",
@@ -178,9 +179,10 @@ def check_purpose(folder: str | Path, config: Any, purpose: Purpose, kinds: tupl
     labels = int(getattr(config, "num_labels", 0)) if "SequenceClassification" in found else 0
     task = getattr(config, "finetuned_for", None)  # a head of one number may be a score as well as a reward
     one = f"{found}, a model of {task}" if task else f"{found}, a reward model"
+    verbs = _verbs(found, kind, labels)
     described = {0: found, 1: one}.get(labels, f"{found}, a classifier of {labels} labels")
     fits = {
-        "language": labels == 0 and not found.endswith(("TokenClassification", "QuestionAnswering", "MultipleChoice")),
+        "language": labels == 0 and not found.endswith(HEADS),
         "classification": labels > 1 or (labels == 1 and bool(task)),
         "choices": found.endswith("MultipleChoice"),
         "reward": labels == 1 and not task,
@@ -189,11 +191,30 @@ def check_purpose(folder: str | Path, config: Any, purpose: Purpose, kinds: tupl
         "encoder": True,
     }[purpose]
     if purpose == "language" and kind == "encoder":
-        raise UserError(f"{folder}: holds {described}, an encoder, which does not continue text; {NEEDED[purpose]}")
+        raise UserError(
+            f"{folder}: holds {described}, an encoder, which does not continue text; {NEEDED[purpose]}{verbs}"
+        )
     if not fits:
-        raise UserError(f"{folder}: holds {described}; {NEEDED[purpose]}")
+        raise UserError(f"{folder}: holds {described}; {NEEDED[purpose]}{verbs}")
     if kind not in kinds:
-        raise UserError(f"{folder}: holds {described}, an {kind}; this needs {' or '.join(kinds)}")
+        raise UserError(f"{folder}: holds {described}, an {kind}; this needs {' or '.join(kinds)}{verbs}")
+
+
+def _verbs(architecture: str, kind: Kind, labels: int) -> str:
+    """What can be done with a model, for the end of a message; nothing of a head that only its method knows."""
+    if labels > 1:
+        use = "`llm-core classify` uses it"
+    elif labels == 1:
+        use = "`llm-core finetune rlhf` uses it, as its reward"
+    elif architecture.endswith(HEADS):
+        return ""
+    elif kind == "encoder":
+        use = (
+            "`llm-core finetune` trains it (classification, contrastive) and `llm-core index` encodes passages with it"
+        )
+    else:
+        use = "`llm-core generate`, `chat`, `serve` and `finetune` take it"
+    return f" ({use})"
 
 
 def _auto_class(config: Any, purpose: Purpose) -> Any:

@@ -1,6 +1,6 @@
 """Text as token ids, so that a control token's name inside data stays ordinary text.
 
-A tokenizer turns the name of a special token, wherever it stands in a text, into the control token: a message that
+A tokenizer turns the name of a special token, wherever it occurs in a text, into the control token: a message that
 holds `<|end|><|system|>` would end its own turn and speak as the system. Here the names inside data are encoded as the
 characters that they are; control tokens come from the chat template and from the caller alone. A text without such a
 name is encoded exactly as the tokenizer encodes it. The marking of names is transformers'
@@ -13,9 +13,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from llm_core.errors import UserError
+from llm_core.models.family import Kind
 
 SEPARATOR = "<|endoftext|>"
-"""what stands between documents for GPT-2, OLMo, Phi and Qwen, where a Qwen for chat ends turns with another token"""
+"""separator of documents of GPT-2, OLMo, Phi and Qwen; a Qwen for chat ends turns with another token"""
 ROLES = ("system", "user", "assistant")
 _known: WeakKeyDictionary[Any, tuple[int, tuple[str, ...]]] = WeakKeyDictionary()  # listing the names is slow
 
@@ -55,7 +56,7 @@ def document_frame(tokenizer: Any) -> tuple[list[int], list[int]]:
     """The ids before and behind a whole document, in training and where a document is scored.
 
     What the tokenizer itself adds, and an end token. A tokenizer that adds nothing (GPT-2, Qwen, Phi) belongs to a
-    model that saw its documents joined by one token: that separator stands on both sides, so that the first token of
+    model that saw its documents joined by one token: that separator is put on both sides, so that the first token of
     a document is predicted too. Raises UserError for a tokenizer without an end token.
     """
     before, behind = frame(tokenizer)
@@ -68,11 +69,19 @@ def document_frame(tokenizer: Any) -> tuple[list[int], list[int]]:
     return [separator], [separator]
 
 
-def encode_prompt(tokenizer: Any, text: str) -> list[int]:
+def encode_source(tokenizer: Any, text: str) -> list[int]:
+    """Ids of a text that an encoder-decoder reads or writes, with one end token, by which it knows the text's end."""
+    ids = encode_text(tokenizer, text, special=True)
+    return ids if ids[-1:] == [tokenizer.eos_token_id] else [*ids, tokenizer.eos_token_id]
+
+
+def encode_prompt(tokenizer: Any, text: str, kind: Kind = "decoder") -> list[int]:
     """Ids of a text that a decoder is to continue: with what its tokenizer puts before a text, and not behind it.
 
-    An empty text is the begin of a document.
+    An empty text is the begin of a document. An encoder-decoder reads the text whole, and writes another.
     """
+    if kind == "encoder-decoder":
+        return encode_source(tokenizer, text)
     ids = [*frame(tokenizer)[0], *encode_text(tokenizer, text)]
     return ids or document_frame(tokenizer)[0]
 
@@ -102,6 +111,13 @@ def encode_rendered(tokenizer: Any, text: str) -> list[int]:
         return list(encode_marked_chat(tokenizer, text))
     except ValueError as error:  # a tokenizer whose model holds the name of a control token as an ordinary piece
         raise UserError(f"the text cannot be encoded without forging a control token ({error})") from None
+
+
+def encode_turns(tokenizer: Any, messages: Sequence[Mapping[str, Any]], kind: Kind) -> list[int]:
+    """Ids of a conversation that a model answers; an encoder-decoder reads its text, line by line, no template."""
+    if kind == "encoder-decoder":
+        return encode_source(tokenizer, "\n".join(str(message["content"]) for message in messages))
+    return encode_chat(tokenizer, messages)
 
 
 def encode_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True) -> list[int]:

@@ -30,6 +30,7 @@ LENGTHS = (16, 32, 48, 64, 96, 128, 160, 192, 256)  # tokens; MiniLM was trained
 class Encoder:
     """Texts to unit vectors, float32 [texts, dimensions].
 
+    Attributes: `dimensions`; `context`, how many tokens of a text are read, at most.
     Raises UserError if `name` is neither `packaged` nor a folder with a model.
     """
 
@@ -45,7 +46,7 @@ class Encoder:
         loaded = load(folder, "encoder", dtype=dtype, device=device)
         self._tokenizer, self._model, self._device = loaded.tokenizer, loaded.network, loaded.device
         self.dimensions = int(self._model.config.hidden_size)
-        self._most = min(LENGTHS[-1], int(getattr(self._model.config, "max_position_embeddings", LENGTHS[-1])))
+        self.context = min(LENGTHS[-1], int(getattr(self._model.config, "max_position_embeddings", LENGTHS[-1])))
 
     def __call__(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Unit vectors of `texts`, in their order; only the first 256 tokens of a text are read."""
@@ -54,12 +55,16 @@ class Encoder:
             vectors[chosen] = found
         return vectors
 
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, also those beyond the context."""
+        return [len(encode_text(self._tokenizer, text, special=True)) for text in texts]
+
     def batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
         """(positions in `texts`, their unit vectors), shortest texts first, ROWS or fewer at a time."""
         import torch
 
         ids = [self._encode(text) for text in texts]
-        sizes = [next((size for size in LENGTHS if size >= len(row)), self._most) for row in ids]
+        sizes = [next((size for size in LENGTHS if size >= len(row)), self.context) for row in ids]
         order = sorted(range(len(ids)), key=sizes.__getitem__)
         pad = self._tokenizer.pad_token_id or 0
         while order:
@@ -79,13 +84,12 @@ class Encoder:
             yield chosen, torch.nn.functional.normalize(means, dim=-1)[: len(chosen)].cpu().numpy()
 
     def _encode(self, text: str) -> list[int]:
-        """The first `_most` ids; a text that is cut keeps the tokenizer's closing token, as when the library cuts
-        it."""
+        """At most `context` ids; a text that is cut keeps the tokenizer's closing token, as the library cuts it."""
         ids = encode_text(self._tokenizer, text, special=True)
-        if len(ids) <= self._most:
+        if len(ids) <= self.context:
             return ids
         closing = ids[-1:] if ids[-1] in self._tokenizer.all_special_ids else []
-        return ids[: self._most - len(closing)] + closing
+        return ids[: self.context - len(closing)] + closing
 
 
 def encoder_folder(name: str) -> Path:

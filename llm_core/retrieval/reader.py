@@ -11,7 +11,7 @@ from pathlib import Path
 from llm_core.errors import UserError
 from llm_core.models.generation import Decoding, generate
 from llm_core.models.loading import load
-from llm_core.models.prompts import encode_chat, encode_rendered, encode_text
+from llm_core.models.prompts import encode_rendered, encode_text, encode_turns
 
 
 class Reader:
@@ -63,7 +63,7 @@ class Reader:
         content = "\n".join([*evidence, question])
         if self.tokenizer.chat_template:
             turns = [{"role": "user", "content": content}]
-            return encode_chat(self.tokenizer, turns)
+            return encode_turns(self.tokenizer, turns, self.loaded.kind)
         context = "\n".join(evidence)
         text = f"{context}\n\nQuestion: {question}\nAnswer:" if context else f"Question: {question}\nAnswer:"
         return self._plain(text)

@@ -1,9 +1,10 @@
-"""An OpenAI-compatible endpoint for one model: transformers' own server, on loopback, behind a guard, ended cleanly.
+"""An OpenAI-compatible endpoint for one model, on loopback, behind a guard, ended cleanly.
 
-The handlers are the library's: they are maintained there, can stream, and run on a CPU. The additions are in
-`guard` (limits, a queue, one model, OpenAI's meaning of each field), `stream` (stop strings) and `threads` (several
-answers at once). The address is always loopback, and the hub is never asked. After Ctrl-C (or TERM) no new request is
-accepted; answers in progress have `serving.grace_seconds` to end and are then cut off; the exit code is 0.
+A language model is served by transformers' own handlers: they are maintained there, can stream, and run on a processor.
+The additions are in `guard` (limits, a queue, one model), `generation` (OpenAI's meaning of each field), `stream` (stop
+strings) and `threads` (several answers at once). A model that writes no text is served by `one_pass`. The address is
+always loopback, and the hub is never asked. After Ctrl-C (or TERM) no new request is accepted; answers in progress have
+`serving.grace_seconds` to end, the rest is cut off, and the exit code is 0.
 
 The parts are imported from `transformers.cli.serving`, which is no public interface: the version is pinned in
 constraints.txt, and a test starts the server and sends requests.
@@ -17,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.models.family import kind_of
 from llm_core.models.loading import check_purpose, choose_device, context_of, load_tokenizer, read_config
-from llm_core.models.prompts import encode_chat
+from llm_core.models.prompts import encode_chat, frame
 from llm_core.params.serving import Serving
 from llm_core.runtime.progress import log
+from llm_core.serving.generation import Generation
 from llm_core.serving.guard import Guard
 
 
@@ -31,7 +34,7 @@ def serve(model: Path, port: int, device: str, limits: Serving) -> int:
     """
     if not 1 <= port <= 65535:
         raise UserError(f"--port {port}: a port is a number from 1 to 65535")
-    check_purpose(model, read_config(model), "language")
+    read_config(model)
     load_tokenizer(model)
     choose_device(device)
     with socket.socket() as probe:
@@ -49,14 +52,38 @@ def serve(model: Path, port: int, device: str, limits: Serving) -> int:
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning",
                             timeout_graceful_shutdown=limits.grace_seconds)  # fmt: skip
     server = uvicorn.Server(config)
-    log(f"serve: {model.name} at http://127.0.0.1:{port}/v1 (Ctrl-C ends it)")
+    paths = ", ".join(app.posts)
+    log(f"serve: {model.name} at http://127.0.0.1:{port}, {paths} (Ctrl-C ends it)")
     server.run()
     log("serve: stopped")
     return 0 if server.started else 1
 
 
 def guarded_app(model: Path, device: str, limits: Serving) -> Guard:
-    """The ASGI app: transformers' handlers behind the guard. Raises UserError where the model does not load."""
+    """The app for what the model is. Raises UserError where the folder holds no model that can be served."""
+    config = read_config(model)
+    architecture = (getattr(config, "architectures", None) or [""])[0]
+    if architecture.endswith("TokenClassification"):
+        from llm_core.serving.one_pass import Tagging
+
+        return Tagging(model, device, limits)
+    if architecture.endswith(("SequenceClassification", "MultipleChoice")):
+        from llm_core.serving.one_pass import Classification
+
+        return Classification(model, device, limits)
+    if kind_of(config) == "encoder" and not architecture.endswith("QuestionAnswering"):
+        from llm_core.serving.one_pass import Embeddings
+
+        return Embeddings(model, limits)
+    check_purpose(model, config, "language")
+    return generation_app(model, device, limits)
+
+
+def generation_app(model: Path, device: str, limits: Serving) -> Guard:
+    """The app of a language model: transformers' handlers behind the guard.
+
+    Raises UserError where the model does not load.
+    """
     import transformers
     from transformers.cli.serving.chat_completion import ChatCompletionHandler
     from transformers.cli.serving.completion import CompletionHandler
@@ -79,6 +106,8 @@ def guarded_app(model: Path, device: str, limits: Serving) -> Guard:
         raise UserError(f"{model}: no model that can be served ({str(error).splitlines()[0]})") from None
     inner = manager.process_model_name(path)
     network, tokenizer = manager.load_model_and_processor(inner)
+    if network.config.is_encoder_decoder:
+        _write_whole_answers(network, tokenizer)
     generation = ThreadedGeneration(limits.concurrent)
 
     class State(GenerationState):  # type: ignore[misc]
@@ -109,7 +138,31 @@ def guarded_app(model: Path, device: str, limits: Serving) -> Guard:
     tokenizer.__class__ = _data_as_text(type(tokenizer), lock)
     context = context_of(network.config) or 1 << 20
     defaults = network.generation_config.to_diff_dict()
-    return Guard(app, model.resolve().name, inner, context, count, defaults, generation.idle, limits)
+    return Generation(app, model.resolve().name, inner, context, count, defaults, generation.idle, limits)
+
+
+def _write_whole_answers(network: Any, tokenizer: Any) -> None:
+    """Let transformers' handlers serve an encoder-decoder: it is asked as it was trained, and its answer is whole.
+
+    The handlers take what stands behind the prompt in `generate`'s result as the answer; an encoder-decoder's result
+    holds its start token and the answer alone, so that the answer's beginning was lost. A conversation is its text line
+    by line, with the tokens that the tokenizer puts around a text, as `prompts.encode_turns` has it.
+    """
+    import torch
+
+    write = network.generate
+
+    def behind_prompt(*arguments: Any, **options: Any) -> Any:
+        written, prompt = write(*arguments, **options), options["input_ids"]
+        return torch.cat([prompt.to(written.device), written[:, 1:]], dim=1)
+
+    network.generate = behind_prompt
+    before, behind = frame(tokenizer)
+    if behind[-1:] != [tokenizer.eos_token_id]:
+        behind = [*behind, tokenizer.eos_token_id]
+    begin, end = ("".join(tokenizer.convert_ids_to_tokens(ids)) for ids in (before, behind))
+    lines = "{{ messages | map(attribute='content') | join('\\n') }}"
+    tokenizer.chat_template = f"{{{{ {begin!r} }}}}{lines}{{{{ {end!r} }}}}"
 
 
 def _parse_only_what_fits() -> None:

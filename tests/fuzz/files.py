@@ -5,6 +5,7 @@ Everything follows from a seed: `make(kind, seed)` gives the same bytes again.
 
 import bz2
 import gzip
+import html
 import io
 import json
 import lzma
@@ -79,7 +80,7 @@ def value(draw: random.Random, depth: int = 0) -> Any:
 
 
 class _Raw(bytes):
-    """Bytes that stand in a line of JSON as they are."""
+    """Bytes that are written into a line of JSON unchanged."""
 
 
 def row(draw: random.Random) -> dict[str, Any]:
@@ -255,6 +256,37 @@ def office(draw: random.Random, kind: str) -> bytes:
     return office_files.zipped(members)
 
 
+def wiki(draw: random.Random) -> bytes:
+    """A dump of MediaWiki whose pages are marks in any order."""
+    marks = [
+        "{{",
+        "}}",
+        "[[",
+        "]]",
+        "\n{|",
+        "\n|}",
+        "<ref>",
+        "</ref>",
+        "<!--",
+        "-->",
+        "'''",
+        "==",
+        "|",
+        "\n*",
+        "<a b='",
+    ]
+    pages = []
+    for number in range(draw.randrange(4)):
+        inner = "".join(draw.choice([draw.choice(marks), text(draw)]) for _ in range(20))
+        inner = html.escape(re.sub("[\0\x1b]", "", inner)) if draw.random() < 0.9 else inner
+        redirect = '<redirect title="x" />' if draw.random() < 0.2 else ""
+        pages.append(
+            f"<page><title>{number}</title><ns>{draw.choice('0001')}</ns><id>{draw.randrange(3)}</id>{redirect}"
+            f"<revision><id>1</id><text>{inner}</text></revision></page>"
+        )
+    return f"<mediawiki><siteinfo/>{''.join(pages)}</mediawiki>".encode("utf-8", "replace")
+
+
 def damaged(draw: random.Random, data: bytes) -> bytes:
     """The bytes cut, flipped, doubled or with others between them."""
     for _ in range(draw.randrange(1, 4)):
@@ -299,6 +331,7 @@ KINDS: dict[str, tuple[str, Callable[[random.Random], bytes]]] = {  # kind -> (e
     "html": (".html", page),
     "zip": (".zip", archive),
     "tgz": (".tar.gz", partial(archive, tar_mode="w:gz")),
+    "wiki": (".xml", wiki),
     "pdf": (".pdf", pdf),
     **{kind: (f".{kind}", partial(office, kind=kind)) for kind in ("docx", "pptx", "odt", "epub")},
 }

@@ -40,7 +40,7 @@ from tests.fuzz.files import KINDS, make
 
 BATCH = 1000  # files a run of the three stages
 MAX_BYTES = 1 << 30
-SLOW, SLOWER = ("pdf", "docx", "pptx", "odt", "epub"), 10  # kinds of which a tenth is made
+SLOW, SLOWER = ("wiki", "pdf", "docx", "pptx", "odt", "epub"), 10  # kinds of which a tenth is made
 PAGES = (".txt", ".html")  # one document a file
 SEEDS = Path(__file__).with_name("seeds")
 SOUND = '{"text": "a sound document, so that something is always kept"}\n'
@@ -80,8 +80,8 @@ def _every_file_left_a_trace(folder: Path, raw: Path, metrics: dict[str, Any]) -
     files = list(folder.iterdir())
     traced |= {name.partition(BETWEEN)[0] for name in traced}  # members of archives
     lost = [file.name for file in files if file.suffix not in PAGES and str(file) not in traced]
-    skipped = sum(metrics["records_skipped"].values())  # of WARC and archives: what is no document by its kind
-    archives = sum(name.endswith((".warc", *ARCHIVES)) for name in lost)
+    skipped = sum(metrics["records_skipped"].values())  # of WARC, archives, wikis: what is no document by its kind
+    archives = sum(name.endswith((".warc", ".xml", *ARCHIVES)) for name in lost)
     assert len(lost) == archives <= skipped, f"no row in the ledger for {lost}; {skipped} records were skipped"
     pages = sum(file.suffix in PAGES for file in files)
     judged = sum(row["shard"].endswith(PAGES) and BETWEEN not in row["shard"] for row in ledger)

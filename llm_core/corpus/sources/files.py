@@ -2,9 +2,9 @@
 
 Folders (walked) and files, local or behind fsspec or http: Parquet, JSON lines, CSV and TSV (plain, gzip, zstd, bzip2,
 xz), WARC, plain text or HTML with one document a file, PDF, office files and e-books with one for each file, page or
-chapter (`llm_core.corpus.sources.parsing`), and zip and tar archives of all these. A data file or archive is a shard;
-the others are taken together, up to some hundred at a time. A broken line, row group, record or file is quarantined
-alone; files of other kinds are counted by reason (`llm_core.corpus.sources.survey`).
+chapter (`llm_core.corpus.sources.parsing`), MediaWiki's dumps, and zip and tar archives of all these. A data file, dump
+or archive is a shard; the others are taken together, up to some hundred at a time. A broken line, row group, record or
+file is quarantined alone; files of other kinds are counted by reason (`llm_core.corpus.sources.survey`).
 """
 
 from collections import Counter
@@ -15,14 +15,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from llm_core.corpus.sources import mediawiki
 from llm_core.corpus.sources.archived import ARCHIVES, Archives
 from llm_core.corpus.sources.base import Document, Limits, Record, Rejected, Shard, broken_file, only_urls
 from llm_core.corpus.sources.charset import decode
 from llm_core.corpus.sources.documents import read_document
-from llm_core.corpus.sources.listed import check_again, limits, list_shards
+from llm_core.corpus.sources.listed import check_again, counts_of, limits, list_shards
 from llm_core.corpus.sources.parsing.client import Parser
-from llm_core.corpus.sources.parsing.kinds import EXTRA, KINDS, installed
-from llm_core.corpus.sources.survey import ending_of, fits
+from llm_core.corpus.sources.parsing.kinds import EXTRA, KINDS, WIKITEXT_NEEDS, installed
+from llm_core.corpus.sources.survey import ending_of, fits, survey
 from llm_core.corpus.sources.tables import SEPARATED, read_table
 from llm_core.errors import UserError
 from llm_core.formats.documents import ENDINGS
@@ -43,7 +44,7 @@ CODE = (
     ".sh", ".sql", ".swift", ".ts", ".tsx",
 )  # fmt: skip
 PAGES = dict.fromkeys((*TEXT, *CODE), "text/plain") | dict.fromkeys((".html", ".htm", ".xhtml"), "text/html")
-READ = (*TABLES, *WARC, *PAGES, *KINDS, *ARCHIVES)
+READ = (*TABLES, *WARC, *PAGES, *KINDS, *ARCHIVES, *mediawiki.ENDINGS)
 """endings of all files that are read"""
 PAGES_A_SHARD = 500
 DOCUMENTS_A_SHARD = 50  # parsing one takes a thousand times as long as decoding a page
@@ -106,6 +107,8 @@ class FilesRoom:
             yield from read_document(parser, path, name, self.params.unit, {})
         elif _page_type(name):
             yield self._page(str(path), name)
+        elif fits(name, mediawiki.ENDINGS):
+            yield from mediawiki.read_dump(path, name, parser, limits(self.params), skipped)
         else:
             yield from read_data_file(path, name, self.params.columns, skipped, limits(self.params), self.named)
 
@@ -154,6 +157,23 @@ class FilesRoom:
             return stream.read(longest)
 
 
+def inventory(path: str) -> tuple[Counter[str], Counter[str]]:
+    """What `fetch` will find at a local path: files by ending, and those that it will not read by reason.
+
+    Raises UserError: nothing there, or no file that is read.
+    """
+    files, not_read = survey(path, READ)
+    read: Counter[str] = Counter()
+    for file in files:
+        if reason := _why_not_read(file):
+            not_read[reason] += 1
+        else:
+            read[max((ending for ending in READ if fits(file, (ending,))), key=len)] += 1
+    if not read:
+        raise UserError(f"{path}: holds no file that is read ({counts_of(not_read) or 'it is empty'})")
+    return read, not_read
+
+
 def read_data_file(
     file: Path,
     name: str,
@@ -187,7 +207,8 @@ def _why_not_read(name: str) -> str | None:
     if not fits(name, READ):
         return f"other_ending {ending_of(name)}"
     ending = ending_of(name)
-    return f"needs_extra_{EXTRA} {ending}" if ending in KINDS and not installed(ending) else None
+    needs = KINDS[ending].needs if ending in KINDS else WIKITEXT_NEEDS if fits(name, mediawiki.ENDINGS) else ()
+    return None if installed(needs) else f"needs_extra_{EXTRA} {ending}"
 
 
 def _page_type(name: str) -> str | None:

@@ -5,6 +5,7 @@ followed (they may lead round in circles); links to files are. FIFOs, sockets an
 """
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from llm_core.runtime.inputs import irregular
 from llm_core.runtime.storage import file_system, is_remote, require_writable_name
 
 LONGEST_ENDING = 12
+DUMP_PART = re.compile(r"(?<=\.xml)-p\d+p\d+")  # Wikipedia's `pages-articles1.xml-p1p41242.bz2` is an `.xml.bz2`
 
 
 def survey(path: str, endings: tuple[str, ...]) -> tuple[list[str], Counter[str]]:
@@ -51,7 +53,7 @@ def fits(name: str, endings: tuple[str, ...]) -> bool:
 
 
 def _fits(name: str, endings: tuple[str, ...]) -> bool:
-    return name.lower().endswith(endings)
+    return DUMP_PART.sub("", name.lower()).endswith(endings)
 
 
 def _walk(folder: Path, endings: tuple[str, ...], hidden: bool, found: list[str], others: Counter[str]) -> None:

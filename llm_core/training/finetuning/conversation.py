@@ -12,7 +12,7 @@ from llm_core.errors import UserError
 from llm_core.models import prompts
 from llm_core.models.family import Kind
 from llm_core.models.loading import load_tokenizer as read_tokenizer
-from llm_core.models.prompts import encode_chat, encode_rendered, render_chat
+from llm_core.models.prompts import encode_rendered, encode_turns, render_chat
 from llm_core.training.finetuning.rows import names
 
 PAD = "<|pad|>"
@@ -57,22 +57,14 @@ def load_tokenizer(folder: str, chat: bool = True) -> Any:
 
 def prompt_ids(tokenizer: Any, messages: list[Message], kind: Kind = "decoder") -> list[int]:
     """Ids of a conversation up to where the answer begins; for an encoder-decoder, its text, line by line."""
-    if kind == "encoder-decoder":
-        return encode_whole(tokenizer, "\n".join(message["content"] for message in messages))
-    return encode_chat(tokenizer, messages)
-
-
-def encode_whole(tokenizer: Any, text: str) -> list[int]:
-    """Ids of a text that an encoder-decoder reads or writes, with one end token, by which it knows the text's end."""
-    ids = prompts.encode_text(tokenizer, text, special=True)
-    return ids if ids[-1:] == [tokenizer.eos_token_id] else [*ids, tokenizer.eos_token_id]
+    return encode_turns(tokenizer, messages, kind)
 
 
 def encode_conversation(tokenizer: Any, messages: list[Message]) -> dict[str, list[int]]:
     """Ids and labels; a label is the id in the assistant's turns (their end token too), else -100.
 
     Prompt and answer are encoded apart, as they meet at inference: no token spans the border. Raises UserError
-    where the template writes a turn differently later on, because answers could not be told from questions.
+    where the template writes a turn differently later on, because answers could not be distinguished from questions.
     """
     text, position = _text(tokenizer, messages), 0
     ids: list[int] = []
@@ -140,8 +132,8 @@ def encode_text(tokenizer: Any, text: str, limit: int, ends: bool) -> tuple[list
 def encode_pair(tokenizer: Any, text: str, other: str, limit: int, ends: bool) -> tuple[list[int], int, bool]:
     """(ids of two texts of at most `limit` tokens, how many of them belong to the first, whether a text lost its end).
 
-    What stands before, between and behind is what the tokenizer puts there: `[CLS] a [SEP] b [SEP]` of BERT. Where it
-    puts nothing between, an end token separates. The longer text is cut first. `ends`: as in `encode_text`.
+    The tokens before, between and after the texts are the tokenizer's: `[CLS] a [SEP] b [SEP]` of BERT. Where it
+    puts none between, an end token separates the texts. The longer text is cut first. `ends`: as in `encode_text`.
     """
     before, between, behind = pair_frame(tokenizer)
     if ends and behind[-1:] != [tokenizer.eos_token_id]:

@@ -14,94 +14,112 @@ from llm_core.training.finetuning.conversation import load_tokenizer, prompt_ids
 from llm_core.training.finetuning.registry import method
 
 
-def classify(
-    folder: Path, texts: list[str], seconds: list[str] | None = None, choices: list[list[str]] | None = None
-) -> list[dict[str, Any]]:
-    """What a model with a head says of each text; see `Method.answer`. Confidences are calibrated where the model is.
+class Classifier:
+    """A model with a head, loaded to classify; see `Method.answer`. Confidences are calibrated where the model is.
 
-    `seconds` are the second texts of a model of pairs, `choices` the answers to choose from for each text. Raises
-    UserError where the model needs them and they are missing, or the other way round.
+    Attributes: `columns`, how many columns a line of stdin has for it: 1, 2 for a pair, None for a question and any
+    number of choices; `loaded`. Raises UserError where `folder` holds no such model.
     """
-    config = loading.read_config(folder)
-    name = getattr(config, "finetuned_for", None) or "classification"
-    known = method(name)
-    if known.answer is None:
-        raise UserError(f"{folder}: a model of {name} does not classify (use it with `llm-core {known.use}`)")
-    wanted = {
-        "a second text (--second)": (
-            seconds, "text_pair" in known.fields or getattr(config, "text_pairs", False), "text_pair"
-        ),
-        "choices (--choice)": (choices, "choices" in known.fields, "choices"),
-    }  # fmt: skip
-    rows: list[dict[str, Any]] = [{"question" if "question" in known.fields else "text": text} for text in texts]
-    for what, (given, needed, field) in wanted.items():
-        if needed and (given is None or len(given) != len(texts)):
-            raise UserError(f"{folder}: a model of {name} needs {what} for each text, or columns with tabs on stdin")
-        if given and not needed:
-            raise UserError(f"{folder}: a model of {name} reads one text at a time; leave out {what}")
-        if needed:
-            rows = [row | {field: value} for row, value in zip(rows, given or [], strict=True)]
-    architecture = (getattr(config, "architectures", None) or [""])[0]
-    loaded = loading.load(folder, "choices" if architecture.endswith("MultipleChoice") else "classification")
-    loaded = replace(loaded, tokenizer=load_tokenizer(str(folder), chat=False))
-    return [{"text": text, **said} for text, said in zip(texts, known.answer(loaded, rows), strict=True)]
+
+    def __init__(self, folder: Path, device: str | None = None) -> None:
+        config = loading.read_config(folder)
+        self.folder, self.name = folder, getattr(config, "finetuned_for", None) or "classification"
+        known = method(self.name)
+        if known.answer is None:
+            raise UserError(f"{folder}: a model of {self.name} does not classify (use it with `llm-core {known.use}`)")
+        self._answer, self._field = known.answer, "question" if "question" in known.fields else "text"
+        pairs = "text_pair" in known.fields or getattr(config, "text_pairs", False)
+        self.columns = None if "choices" in known.fields else 2 if pairs else 1
+        architecture = (getattr(config, "architectures", None) or [""])[0]
+        purpose: loading.Purpose = "choices" if architecture.endswith("MultipleChoice") else "classification"
+        self.loaded = replace(
+            loading.load(folder, purpose, device=device), tokenizer=load_tokenizer(str(folder), chat=False)
+        )
+
+    def __call__(
+        self, texts: list[str], seconds: list[str] | None = None, choices: list[list[str]] | None = None
+    ) -> list[dict[str, Any]]:
+        """What the model says of each text.
+
+        `seconds` are the second texts of a model of pairs, `choices` the answers to choose from for each text. Raises
+        UserError where the model needs them and they are missing, or the other way round.
+        """
+        rows: list[dict[str, Any]] = [{self._field: text} for text in texts]
+        wanted = {
+            "a second text (--second)": (seconds, self.columns == 2, "text_pair"),
+            "choices (--choice)": (choices, self.columns is None, "choices"),
+        }
+        for what, (given, needed, field) in wanted.items():
+            if needed and (given is None or len(given) != len(texts)):
+                raise UserError(
+                    f"{self.folder}: a model of {self.name} needs {what} for each text, or columns with tabs on stdin"
+                )
+            if given and not needed:
+                raise UserError(f"{self.folder}: a model of {self.name} reads one text at a time; leave out {what}")
+            if needed:
+                rows = [row | {field: value} for row, value in zip(rows, given or [], strict=True)]
+        return [{"text": text, **said} for text, said in zip(texts, self._answer(self.loaded, rows), strict=True)]
 
 
-def columns_wanted(folder: Path) -> int | None:
-    """How many columns a line of stdin has for the model in `folder`: 1, 2 for a pair, None for a question and any
-    number of choices.
-    """
-    config = loading.read_config(folder)
-    fields = method(getattr(config, "finetuned_for", None) or "classification").fields
-    if "choices" in fields:
-        return None
-    return 2 if "text_pair" in fields or getattr(config, "text_pairs", False) else 1
+class Tagger:
+    """A model of token classification, loaded to tag texts."""
+
+    def __init__(self, folder: Path, device: str | None = None) -> None:
+        self.loaded = loading.load(folder, "tagging", device=device)
+        self.tokenizer = load_tokenizer(str(folder), chat=False)
+
+    def __call__(self, texts: list[str]) -> list[dict[str, Any]]:
+        """`text` and its `entities`: `label, start, end, text, confidence` each, in the order of the text.
+
+        `start` and `end` count characters. The confidence is the smallest probability of a tag within the entity, as
+        the softmax gives it; it is not calibrated.
+        """
+        from llm_core.kernels.words import token_spans
+        from llm_core.training.finetuning.data.entities import entities
+        from llm_core.training.finetuning.tagging import predict
+
+        loaded, config = self.loaded, self.loaded.network.config
+        words = [token_spans(text) for text in texts]
+        rows: list[dict[str, Any]] = [{"text": text, "words": of} for text, of in zip(texts, words, strict=True)]
+        limits = getattr(config, "tagging_window", {"length": min(loaded.context or 512, 512), "overlap": 32})
+        found = predict(loaded.network, self.tokenizer, rows, loaded.kind, limits["length"], limits["overlap"])
+        answers = []
+        for row, shares in zip(rows, found, strict=True):
+            text, words = str(row["text"]), row["words"]
+            spans = []
+            for label, first, last in entities([config.id2label[at] for at in shares.argmax(1).tolist()]):
+                start, end = words[first][0], words[last][1]
+                sure = float(shares[first : last + 1].max(1).min())
+                spans.append({"label": label, "start": start, "end": end, "text": text[start:end], "confidence": sure})
+            answers.append({"text": text, "entities": spans})
+        return answers
 
 
-def answer(folder: Path, question: str, contexts: list[str]) -> list[dict[str, Any]]:
-    """For each context `answer, start, end, difference`: the span that answers, characters, and the score of no answer
-    minus its score. `answer` is empty where no answer is better, by the threshold that training found.
-    """
-    from llm_core.training.finetuning.span_answers import Limits, decide, predict
+class Reader:
+    """A model of question answering, loaded to find answers in texts."""
 
-    loaded = loading.load(folder, "answering")
-    known = dict(getattr(loaded.network.config, "answering", {}))
-    threshold = known.pop("threshold", None)
-    limits = Limits(**known) if known else Limits(min(loaded.context or 384, 384), 128, 64, 30)
-    tokenizer = load_tokenizer(str(folder), chat=False)
-    rows = [{"question": question, "context": context} for context in contexts]
-    found = predict(loaded.network, tokenizer, rows, loaded.kind, limits)
-    return [
-        {"answer": decide(one, threshold), "start": one.start, "end": one.end, "difference": one.difference}
-        for one in found
-    ]
+    def __init__(self, folder: Path, device: str | None = None) -> None:
+        self.loaded = loading.load(folder, "answering", device=device)
+        self.tokenizer = load_tokenizer(str(folder), chat=False)
 
+    def __call__(self, question: str, contexts: list[str]) -> list[dict[str, Any]]:
+        """For each context `answer, start, end` (characters) and `difference`: the score of no answer minus its score.
 
-def tag(folder: Path, texts: list[str]) -> list[dict[str, Any]]:
-    """`text` and its `entities`: `label, start, end, text, confidence` each, in the order of the text.
+        Where no answer is better, by the threshold that training found, `answer` is empty and has no place.
+        """
+        from llm_core.training.finetuning.span_answers import Limits, decide, predict
 
-    `start` and `end` count characters. The confidence is the smallest probability of a tag within the entity, as the
-    softmax gives it; it is not calibrated.
-    """
-    from llm_core.kernels.words import token_spans
-    from llm_core.training.finetuning.data.entities import entities
-    from llm_core.training.finetuning.tagging import predict
-
-    loaded = loading.load(folder, "tagging")
-    config, tokenizer = loaded.network.config, load_tokenizer(str(folder), chat=False)
-    rows: list[dict[str, Any]] = [{"text": text, "words": token_spans(text)} for text in texts]
-    limits = getattr(config, "tagging_window", {"length": min(loaded.context or 512, 512), "overlap": 32})
-    found = predict(loaded.network, tokenizer, rows, loaded.kind, limits["length"], limits["overlap"])
-    answers = []
-    for row, shares in zip(rows, found, strict=True):
-        text = str(row["text"])
-        spans = []
-        for label, first, last in entities([config.id2label[at] for at in shares.argmax(1).tolist()]):
-            start, end = row["words"][first][0], row["words"][last][1]
-            sure = float(shares[first : last + 1].max(1).min())
-            spans.append({"label": label, "start": start, "end": end, "text": text[start:end], "confidence": sure})
-        answers.append({"text": text, "entities": spans})
-    return answers
+        known = dict(getattr(self.loaded.network.config, "answering", {}))
+        threshold = known.pop("threshold", None)
+        limits = Limits(**known) if known else Limits(min(self.loaded.context or 384, 384), 128, 64, 30)
+        rows = [{"question": question, "context": context} for context in contexts]
+        answers = []
+        for found in predict(self.loaded.network, self.tokenizer, rows, self.loaded.kind, limits):
+            said = decide(found, threshold)
+            start = found.start + found.text.find(said) if said else None
+            end = None if start is None else start + len(said)
+            answers.append({"answer": said, "start": start, "end": end, "difference": found.difference})
+        return answers
 
 
 def rewrite(folder: Path, texts: list[str], max_new_tokens: int = 128) -> list[str]:

@@ -20,11 +20,16 @@ def sample(
 ) -> list[str]:
     """Prompts with their continuations, drawn from `seed`; temperature 0 takes the most likely token.
 
+    An encoder-decoder does not continue its prompt: what it writes is given alone.
+
     Raises UserError for a prompt that leaves no room in the context; a continuation ends where the context does.
     """
-    ids = [encode_prompt(tokenizer, prompt) for prompt in prompts]
+    model = LoadedModel.of(network, tokenizer)
+    ids = [encode_prompt(tokenizer, prompt, model.kind) for prompt in prompts]
     how = Decoding(new_tokens, temperature, top_k, seed=seed)
-    found = generate(LoadedModel.of(network, tokenizer), ids, how, batch_size=1)
+    found = generate(model, ids, how, batch_size=1)
+    if model.kind == "encoder-decoder":
+        return [one.text for one in found]
     return [
         str(tokenizer.decode(prompt + one.ids, skip_special_tokens=True))
         for prompt, one in zip(ids, found, strict=True)

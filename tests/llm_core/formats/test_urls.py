@@ -83,12 +83,14 @@ def test_addresses_of_different_pages(one, other):
     assert len(set(_url_digests(pa.array([one, other])))) == 2
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8"), max_size=30))
 def test_a_plain_address_is_plain_already(path):
     plain = plain_url(f"http://e.org/{path}")
     assert plain_url(plain) == plain and host_of(plain) == "e.org"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_has_a_spelling(text):
     host_of(text)

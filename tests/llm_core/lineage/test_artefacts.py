@@ -2,7 +2,9 @@
 
 import json
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -88,6 +90,17 @@ def passages(folder: Path, text: str) -> None:
     pq.write_table(table, folder / "passages/00000.parquet")
 
 
+def traces(file: Path, text: str) -> None:
+    """A store in whose traces a tool returned the text, beside names of runs."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(file)) as store:
+        store.execute("CREATE TABLE runs (name TEXT, number INTEGER)")
+        store.execute("CREATE TABLE spans (content TEXT)")
+        store.executemany("INSERT INTO runs VALUES (?, ?)", [("clean", 1), (None, 2)])
+        store.execute("INSERT INTO spans VALUES (?)", [json.dumps({"output": json.dumps({"passage": text})})])
+        store.commit()
+
+
 PLANTS: dict[str, Plant] = {
     "data/raw/*/documents": documents,
     "data/clean/*/documents": documents,
@@ -149,6 +162,7 @@ OUTSIDE: dict[str, tuple[str, Plant]] = {
     ".dvc/tmp/exps/x/data/dedup/documents": (".dvc/tmp", documents),
     ".scratch/fetch/web-1/00000/documents": (".scratch/fetch", documents),
     "mlruns/1/run/artifacts": ("MLflow's artifacts", samples),
+    ".scratch/agent/store.db": (".scratch/agent", traces),
 }
 """places that are no output of a stage, by the name under which the check shows them"""
 
@@ -210,6 +224,12 @@ def test_a_text_beside_the_outputs_is_found(project, place, text):
     plant(project / place, text)
     (found,) = shown(searched(project))
     assert found.startswith(name)
+
+
+def test_the_trackers_store_is_searched(project, monkeypatch):
+    monkeypatch.setenv("LLM_CORE_TRACKING", "off")  # the file is no whole store, of which versions could be asked
+    traces(project / "mlflow.db", TEXT)
+    assert shown(searched(project)) == ["MLflow's store"]
 
 
 def test_the_index_of_trace_is_named_until_it_is_built_anew(project):

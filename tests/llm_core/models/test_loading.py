@@ -64,7 +64,10 @@ def test_a_model_for_another_purpose_is_refused(llama: Path, classifier: Path, t
     assert "a reward model" in _refused(reward, "classification")
     assert "a classifier is needed" in _refused(llama, "classification")
     assert "does not continue text" in _refused(bert)
-    assert "this needs decoder" in _refused(tiny.model("t5", tmp_path / "t5"), kinds=("decoder",))
+    assert "`llm-core finetune` trains it" in _refused(bert)
+    assert "`llm-core classify` uses it" in _refused(classifier)
+    refused = _refused(tiny.model("t5", tmp_path / "t5"), kinds=("decoder",))
+    assert "an encoder-decoder; this needs decoder (`llm-core generate`, `chat`, `serve` and `finetune`" in refused
 
 
 def test_a_folder_that_is_no_model_is_one_line(tmp_path: Path, llama: Path) -> None:

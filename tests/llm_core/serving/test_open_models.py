@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from llm_core.models.generation import Decoding, generate
 from llm_core.models.loading import load
-from llm_core.models.prompts import encode_chat
+from llm_core.models.prompts import encode_chat, encode_turns
 from llm_core.training.finetuning.conversation import PLAIN_TEMPLATE
 from llm_core.training.finetuning.use import Chat
 from tests.llm_core.open_model_folders import make
@@ -42,3 +43,24 @@ def test_the_answer_of_a_qwen_does_not_repeat_the_prompt(template: str, tmp_path
     events = [json.loads(line[6:]) for line in streamed.splitlines() if line.startswith("data: {")]
     pieces = [event["choices"][0]["delta"].get("content") or "" for event in events if event["choices"]]
     assert "".join(pieces).strip() == wanted
+
+
+def test_an_encoder_decoder_gives_its_answer_whole(tmp_path: Path) -> None:
+    folder, wanted, seed = tmp_path / "t5", "", 0
+    while not wanted or not wanted.isprintable():
+        loaded = load(make("t5", folder, seed))
+        ids = encode_turns(loaded.tokenizer, ASKED, "encoder-decoder")
+        wanted, seed = generate(loaded, [ids], Decoding(8))[0].text, seed + 1
+    assert ids[-1] == loaded.tokenizer.eos_token_id
+    body = {"max_tokens": 8, "temperature": 0}
+    with started(folder) as (port, _):
+        _, chat = ask(port, "/v1/chat/completions", body | {"messages": ASKED})
+        _, streamed = ask(port, "/v1/chat/completions", body | {"messages": ASKED, "stream": True})
+        _, plain = ask(port, "/v1/completions", body | {"prompt": ASKED[0]["content"]})
+    found = json.loads(chat)
+    assert found["usage"]["prompt_tokens"] == len(ids)
+    assert found["choices"][0]["message"]["content"].strip() == wanted.strip()
+    assert json.loads(plain)["choices"][0]["text"].strip() == wanted.strip()
+    events = [json.loads(line[6:]) for line in streamed.splitlines() if line.startswith("data: {")]
+    pieces = [event["choices"][0]["delta"].get("content") or "" for event in events if event["choices"]]
+    assert "".join(pieces).strip() == wanted.strip()

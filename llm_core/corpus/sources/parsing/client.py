@@ -43,14 +43,31 @@ class Parser:
     def __call__(self, path: Path, name: str, kind: str) -> Parsed:
         """The sections of the file at `path`, of a kind in `KINDS`; `name` is what errors call it.
 
-        Raises BrokenInputError, with a reason for the ledger, where there is nothing to be had from it.
+        Raises BrokenInputError, with a reason for the ledger, where nothing can be read from it.
         """
         with open_unchanged(path):
-            reply = self._judged(path, kind)
+            reply = self._judged({"path": str(path.absolute()), "kind": kind}, name)
+        sections = [Section(*section) for section in reply["sections"]]
+        return Parsed(sections, reply["title"], reply["total"], tuple(reply["broken"]))
+
+    def wikitext(self, text: str, name: str, namespaces: list[str]) -> str:
+        """The plain text of a page (`parsing.wikitext`). Raises BrokenInputError, as for files."""
+        reply: str = self._judged({"wikitext": text, "namespaces": namespaces}, name)["text"]
+        return reply
+
+    def _judged(self, request: dict[str, Any], name: str) -> dict[str, Any]:
+        if self._parsed >= REUSED:
+            self._stop()
+        fresh = self._process is None
+        reply = self._ask(request)
+        if reply.get("reason") in AGAIN:
+            self._stop()
+            if not fresh:
+                return self._judged(request, name)
         if reason := reply.get("reason"):
             detail = reply["detail"] or self._bound(reason)
             raise BrokenInputError(reason, f"{name}: {detail}" if detail else name)
-        return Parsed([Section(*section) for section in reply["sections"]], reply["title"], reply["total"])
+        return reply
 
     def _bound(self, reason: str) -> str:
         knobs = {
@@ -59,24 +76,13 @@ class Parser:
         }
         return knobs.get(reason, "")
 
-    def _judged(self, path: Path, kind: str) -> dict[str, Any]:
-        if self._parsed >= REUSED:
-            self._stop()
-        fresh = self._process is None
-        reply = self._ask(path, kind)
-        if reply.get("reason") not in AGAIN:
-            return reply
-        self._stop()
-        return reply if fresh else self._judged(path, kind)
-
-    def _ask(self, path: Path, kind: str) -> dict[str, Any]:
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         if self._process is None:
             self._start()
         assert self._process and self._process.stdin and self._process.stdout
         self._parsed += 1
-        request = {"path": str(path.absolute()), "kind": kind, "seconds": self.seconds, "limits": self.limits}
         try:
-            send(self._process.stdin, request)
+            send(self._process.stdin, {**request, "seconds": self.seconds, "limits": self.limits})
             return self._reply(self._process.stdout.fileno(), time.monotonic() + WAITING * self.seconds)
         except (BrokenPipeError, EOFError):
             status = self._process.wait()

@@ -42,6 +42,7 @@ class Parsed(NamedTuple):
     sections: list[Section]
     title: str | None = None  # of the whole document
     total: int = 0  # sections, those without text included
+    broken: tuple[int, ...] = ()  # numbers of those that cannot be read
 
 
 class Limits(NamedTuple):
@@ -59,6 +60,9 @@ class NotParsedError(Exception):
         self.reason = reason
 
 
-def installed(ending: str) -> bool:
-    """Whether the libraries that the kind needs are there."""
-    return all(importlib.util.find_spec(name) for name in KINDS[ending].needs)
+WIKITEXT_NEEDS = ("mwparserfromhell",)
+
+
+def installed(needs: tuple[str, ...]) -> bool:
+    """Whether the modules that a kind needs are there."""
+    return all(importlib.util.find_spec(name) for name in needs)

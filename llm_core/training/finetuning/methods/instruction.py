@@ -14,6 +14,7 @@ from llm_core.training.finetuning.data.layouts import CONVERSATIONS, question_te
 from llm_core.training.finetuning.method import Figure, Method, Row
 
 if TYPE_CHECKING:
+    from llm_core.models.prompts import encode_source
     from llm_core.training.finetuning.conversation import Encoded
     from llm_core.training.finetuning.data.factbook import Facts
     from llm_core.training.finetuning.training import Job
@@ -53,7 +54,7 @@ def default_rows(facts: "Facts") -> dict[str, list[Row]]:
 
 def encode(job: "Job", side: str) -> "Encoded":
     """Encode one side's rows; for an encoder-decoder `input_ids` is the prompt and `labels` the last answer."""
-    from llm_core.training.finetuning.conversation import Encoded, encode_rows, encode_whole, prompt_ids
+    from llm_core.training.finetuning.conversation import Encoded, encode_rows, prompt_ids
     from llm_core.training.finetuning.rows import names
 
     if job.kind == "decoder":
@@ -61,7 +62,7 @@ def encode(job: "Job", side: str) -> "Encoded":
     encoded = Encoded()
     for name, row in zip(names(job.rows[side]), job.rows[side], strict=True):
         ids = prompt_ids(job.tokenizer, row["messages"][:-1], job.kind)
-        labels = encode_whole(job.tokenizer, row["messages"][-1]["content"])
+        labels = encode_source(job.tokenizer, row["messages"][-1]["content"])
         if max(len(ids), len(labels)) > job.params.max_length:
             if job.params.too_long == "refuse":
                 raise UserError(

@@ -1,5 +1,8 @@
 """A number for a text, or for a pair of texts: ratings, grades, similarity; ordered classes by their numbers.
 
+Where all scores of training are whole numbers, they are read as ordered classes too: predictions are rounded, and
+compared by Cohen's kappa with quadratic weights (scikit-learn's).
+
 Trained by squared error on scores that are brought to mean 0 and deviation 1 by the training rows; the config keeps
 both as `score_mean` and `score_deviation`, and a prediction is logit * score_deviation + score_mean. Pearson's and
 Spearman's correlations are scipy's.
@@ -40,40 +43,31 @@ class Regression(Training):
 
 def has_fields(raw: Row, data: Data) -> bool:
     """Whether a raw row has a text and a number."""
-    return _has_text(raw, data) and _has_score(raw, data)
-
-
-def _has_text(raw: Row, data: Data) -> bool:
-    return data.text_field in raw if data.text_field else any(key in raw for key in TEXT_FIELDS)
-
-
-def _has_score(raw: Row, data: Data) -> bool:
-    return data.label_field in raw if data.label_field else any(key in raw for key in SCORE_FIELDS)
+    return all(any(key in raw for key in usual) for usual in (TEXT_FIELDS, SCORE_FIELDS))
 
 
 def convert(raw: Row, data: Data) -> Row:
     """A raw row as `text, score`."""
-    found = first(raw, data.text_field, TEXT_FIELDS)
-    return {"text": text(found, data.text_field or "text"), "score": score_of(raw, data)}
+    return {"text": text(first(raw, TEXT_FIELDS), "text"), "score": score_of(raw)}
 
 
 def has_pair(raw: Row, data: Data) -> bool:
     """Whether a raw row has two texts and a number."""
     from llm_core.training.finetuning.data.pairs import pair_fields
 
-    return pair_fields(raw) is not None and _has_score(raw, data)
+    return pair_fields(raw) is not None and any(key in raw for key in SCORE_FIELDS)
 
 
 def convert_pair(raw: Row, data: Data) -> Row:
     """A raw row as `text, text_pair, score`."""
     from llm_core.training.finetuning.data.pairs import pair_of
 
-    return {**pair_of(raw), "score": score_of(raw, data)}
+    return {**pair_of(raw), "score": score_of(raw)}
 
 
-def score_of(raw: Row, data: Data) -> float:
+def score_of(raw: Row) -> float:
     """The finite number of a raw row. Raises ValueError that names the field."""
-    name = data.label_field or next((key for key in SCORE_FIELDS if key in raw), "score")
+    name = next((key for key in SCORE_FIELDS if key in raw), "score")
     value = raw.get(name)
     try:
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
@@ -138,13 +132,25 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
     truth = targets(job)["test"]
     found = predict(model, encode(job, "test")[0], job.tokenizer.pad_token_id)[:, 0].astype(float) * deviation + mean
     return {
-        **figures_of(truth, found, job.seed),
+        **figures_of(truth, found, job.seed, classes(job)),
         "items": {"negative_absolute_error": (-abs(truth - found)).tolist()},
     }
 
 
-def figures_of(truth: Any, found: Any, seed: int) -> dict[str, Any]:
-    """Mean squared and absolute error, Pearson's and Spearman's correlation, with 95 % intervals."""
+def classes(job: "Job") -> tuple[int, int] | None:
+    """The lowest and the highest training score where all are whole numbers and there are fewer than 20; else None."""
+    scores = {row["score"] for row in job.rows["train"]}
+    if len(scores) >= 20 or any(score != int(score) for score in scores):
+        return None
+    return int(min(scores)), int(max(scores))
+
+
+def figures_of(truth: Any, found: Any, seed: int, ordered: tuple[int, int] | None = None) -> dict[str, Any]:
+    """Mean squared and absolute error, Pearson's and Spearman's correlation, with 95 % intervals.
+
+    With `ordered`, the lowest and the highest class, `weighted_kappa` of predictions that are rounded to classes.
+    """
+    import numpy as np
     from scipy.stats import pearsonr, spearmanr
 
     from llm_core.training.finetuning.calibration import bootstrapped
@@ -156,13 +162,27 @@ def figures_of(truth: Any, found: Any, seed: int) -> dict[str, Any]:
         )
 
     errors = truth - found
-    return {
+    of_classes = {}
+    if ordered is not None:
+        given = np.clip(np.rint(found), *ordered).astype(int)
+        of_classes["weighted_kappa"] = bootstrapped(weighted_kappa, np.rint(truth).astype(int), given, seed)
+    return of_classes | {
         "mean_squared_error": mean_and_error((errors**2).tolist()),
         "mean_absolute_error": mean_and_error(abs(errors).tolist()),
         "negative_absolute_error": mean_and_error((-abs(errors)).tolist()),
         "pearson": bootstrapped(correlation(pearsonr), truth, found, seed),
         "spearman": bootstrapped(correlation(spearmanr), truth, found, seed),
     }
+
+
+def weighted_kappa(truth: Any, decided: Any) -> float:
+    """Cohen's kappa with quadratic weights of whole numbers (rows,); nan where both sides are one class alone.
+
+    1 - mean squared difference by the one that chance gives, which is scikit-learn's `cohen_kappa_score` with
+    `weights="quadratic"` for classes that are numbered without gaps.
+    """
+    chance = float(((truth[:, None] - decided[None, :]) ** 2).mean())
+    return 1 - float(((truth - decided) ** 2).mean()) / chance if chance else math.nan
 
 
 def baseline(job: "Job") -> dict[str, Any]:
@@ -176,7 +196,7 @@ def baseline(job: "Job") -> dict[str, Any]:
         "training_mean": np.full(len(truth["test"]), truth["train"].mean()),
         "tfidf_ridge_regression": predict_linearly(features_of(job.rows), truth),
     }
-    return {name: figures_of(truth["test"], values, job.seed) for name, values in found.items()}
+    return {name: figures_of(truth["test"], values, job.seed, classes(job)) for name, values in found.items()}
 
 
 def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -226,6 +246,7 @@ METHOD = Method(
         "negative_absolute_error": Figure("mean absolute error, negated: higher is better"),
         "pearson": Figure("Pearson's correlation, 95 % bootstrap interval"),
         "spearman": Figure("Spearman's rank correlation, 95 % bootstrap interval"),
+        "weighted_kappa": Figure("kappa of ordered classes, quadratic weights, 95 % bootstrap interval"),
         "score_mean": Figure("mean of the training scores"),
         "score_deviation": Figure("deviation of the training scores"),
         "training_mean": Figure("mean of the training scores as every answer"),

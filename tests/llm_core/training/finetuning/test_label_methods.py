@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, mean_squared_error
+from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, mean_absolute_error, mean_squared_error
 
 from llm_core.cli import main
 from llm_core.errors import UserError
@@ -20,7 +20,7 @@ from llm_core.training.finetuning.conversation import encode_pair
 from llm_core.training.finetuning.data.dataset import convert
 from llm_core.training.finetuning.methods import multi_label, multiple_choice, regression, sentence_pairs
 from llm_core.training.finetuning.registry import methods
-from llm_core.training.finetuning.use import classify
+from llm_core.training.finetuning.use import Classifier
 from tests.llm_core.training.finetuning import tiny
 
 SIDES = ("train", "heldout", "test")
@@ -62,6 +62,19 @@ def test_figures_of_scores_are_scikit_learns_and_scipys():
         assert figures[name]["low"] < figures[name]["value"] < figures[name]["high"]
     constant = regression.figures_of(truth, np.full(80, 3.0), 1)  # has no correlation
     assert constant["pearson"] == {"value": None, "low": None, "high": None}
+
+
+def test_the_kappa_of_ordered_classes_is_scikit_learns():
+    generator = np.random.default_rng(3)
+    truth = generator.integers(1, 6, 60).astype(float)
+    found = truth + generator.normal(0, 1.2, 60)
+    rounded = np.clip(np.rint(found), 1, 5)
+    wanted = cohen_kappa_score(truth, rounded, weights="quadratic")
+    assert regression.figures_of(truth, found, 1, (1, 5))["weighted_kappa"]["value"] == pytest.approx(wanted)
+    assert regression.figures_of(truth, np.full(60, 3.2), 1, (1, 5))["weighted_kappa"]["value"] == pytest.approx(0)
+    rows = [{"score": float(score)} for score in truth]
+    assert regression.classes(job({"train": rows})) == (1, 5)
+    assert regression.classes(job({"train": [*rows, {"score": 2.5}]})) is None
 
 
 def test_a_pair_is_encoded_as_bert_and_t5_encode_it():
@@ -246,4 +259,4 @@ def test_classify_says_of_a_test_row_what_was_measured(method, family, tmp_path,
         assert tested[row["id"]] == pytest.approx(score, abs=1e-4)
     wrong = {"multi_label": {"seconds": ["x"]}, "regression": {"choices": [["x", "y"]]}}.get(method, {})
     with pytest.raises(UserError, match=r"needs|reads one text"):
-        classify(Path("out"), ["a text"], **wrong)
+        Classifier(Path("out"))(["a text"], **wrong)

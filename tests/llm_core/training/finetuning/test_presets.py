@@ -35,7 +35,7 @@ for preset, method in json.loads(sys.argv[1]):
 
 
 def parquet(columns: dict[str, list], labels: list[str] | None = None, field: str = "label") -> bytes:
-    """The file as `datasets` writes it: names of a ClassLabel stand in its metadata."""
+    """The file as `datasets` writes it: names of a ClassLabel are in its metadata."""
     table = datasets.Dataset.from_dict(columns)
     if labels:
         table = table.cast_column(field, datasets.ClassLabel(names=labels))

@@ -165,7 +165,7 @@ def test_a_long_text_is_read_in_windows_that_cover_each_word() -> None:
 
 
 class Places(torch.nn.Module):
-    """Says of each token how many tokens stand before it in the window, as the probability of tag 1."""
+    """Says of each token how many tokens are before it in the window, as the probability of tag 1."""
 
     def __init__(self) -> None:
         super().__init__()
