@@ -3,8 +3,8 @@
     python -m tests.llm_core.cli.forking        reads one case a line as JSON, answers one outcome a line
 
 A case is `{"arguments": [...], "folder": ..., "seconds": ...}`; an outcome holds the exit `code` (negative: a signal;
-None: it took more processor time than its seconds, which other work on the machine does not count to), `stdout` and `stderr`. A file name that is not UTF-8 travels in JSON as a lone
-surrogate, as Python's own file functions write it.
+None: it took more processor time than its seconds, to which other work on the machine does not count), `stdout` and
+`stderr`. A file name that is not UTF-8 travels in JSON as a lone surrogate, as Python's own file functions write it.
 """
 
 import importlib
