@@ -13,6 +13,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tokenize
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,8 @@ PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").r
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<body>.*?)^ *```$", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- (run|not run: .{10,}|output) -->\s*\Z")
 WHOLE_PAGE = re.compile(r"^<!-- not run on this page: .{10,} -->$", re.MULTILINE)
+STUMBLE = re.compile(r"\b(?:stands?(?!-)|stood|told|(?:is|are|be) had|the like of|no longer than asked for)\b")
+DOCSTRING = '"' * 3
 ELSEWHERE = ("docs/data-format.md", "docs/explanation/decisions/NNNN-title.md")  # Dolma's own page, and a pattern
 HEREDOC = re.compile(r"<<'?(\w+)'?\n.*?^\1$", re.MULTILINE | re.DOTALL)
 
@@ -210,7 +213,19 @@ def test_yaml_examples_are_valid_params(page: Path) -> None:
 @pytest.mark.parametrize("page", [*PAGES, *DECISIONS, ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"], ids=named)
 def test_pages_avoid_words_that_readers_stumble_over(page: Path) -> None:
     text = re.sub(r"`[^`]*`", "", FENCE.sub("", page.read_text(encoding="utf-8")))
-    assert not re.findall(r"\b(?:stands?|told|is had|the like of|no longer than asked for)\b", text)
+    assert not STUMBLE.findall(text)
+
+
+@pytest.mark.parametrize("room", sorted(path.parent for path in ROOT.glob("llm_core/*/__init__.py")), ids=named)
+def test_comments_and_docstrings_avoid_words_that_readers_stumble_over(room: Path) -> None:
+    found = []
+    for file in room.rglob("*.py"):
+        with open(file, "rb") as stream:
+            for token in tokenize.tokenize(stream.readline):
+                docstring = token.type == tokenize.STRING and token.string[:3] == DOCSTRING and "<<" not in token.string
+                if (token.type == tokenize.COMMENT or docstring) and STUMBLE.search(token.string):
+                    found.append(f"{file}:{token.start[0]}")
+    assert found == []
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def check(verb: str, values: dict[str, Any]) -> None:
 
 
 def _paths(value: Any) -> Iterator[str]:
-    """The paths in an option's value; `{source}` stands for the folder of every source."""
+    """The paths in an option's value; `{source}` is replaced by the name of every source."""
     if isinstance(value, Path):
         yield str(value)
     elif isinstance(value, list | tuple):

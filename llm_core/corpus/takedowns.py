@@ -1,13 +1,13 @@
-"""Tombstones: documents that must leave, by id, URL, domain or text.
+"""Tombstones: documents that must be removed, by id, URL, domain or text.
 
 `takedowns.jsonl` is an input of the graph, kept in git: one JSON object a line with exactly
 one of `id`, `url`, `domain`, `text_hash`, and a `reason`. Deduplication drops what matches
-before it looks for clusters, so that a document which a removed one stood for gets its
-place, as if the removed one had never been. Taking a line out brings the first bytes back.
+before it looks for clusters, so that a duplicate of a removed document takes its place,
+as if the removed one had never existed. Removing the line restores the first bytes.
 
 A takedown must hold when a later crawl brings the text under another id. So a tombstone that names an id also carries
 the hash of its text and its sketch (`llm_core.corpus.similarity.sketch`), as `llm-core takedown --apply` writes them:
-the same text leaves, and so does one that is lightly edited (`SIMILARITY`).
+the same text is removed, and so is a lightly edited one (`SIMILARITY`).
 """
 
 import hashlib

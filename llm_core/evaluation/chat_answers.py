@@ -6,11 +6,13 @@ and, where known, `field`. The baseline answers each question with its field's m
 """
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.evaluation.answer_matching import normalize
+from llm_core.evaluation.journal import Journal
 from llm_core.evaluation.statistics import detectable_difference, mean_and_error, scored
 from llm_core.evaluation.tasks import spread
 from llm_core.models import generation
@@ -37,9 +39,18 @@ def read_questions(file: Path) -> list[Row]:
 
 
 def answer_questions(
-    network: Any, tokenizer: Any, file: Path, limit: int | None, max_new: int, batch: int
+    network: Any,
+    tokenizer: Any,
+    file: Path,
+    limit: int | None,
+    max_new: int,
+    batch: int,
+    journal: Journal | None = None,
 ) -> list[Row]:
-    """One row a question: exact_match 0 or 1, the answer given and the one wanted, and the baseline's match."""
+    """One row a question: exact_match 0 or 1, the answer given and the one wanted, and the baseline's match.
+
+    `journal` has the batches of a run that was stopped.
+    """
     questions = read_questions(file)
     questions = [questions[place] for place in spread(len(questions), limit)]
     guesses = most_frequent(file.with_name("train.jsonl"))
@@ -47,10 +58,14 @@ def answer_questions(
     prompts = [encode_turns(tokenizer, row["messages"][:-1], kind) for row in questions]
     order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
     given: dict[int, str] = {}
+    remembered = journal or Journal()
     with progress_task("answers", total=len(prompts), unit="questions") as work:
         for start in range(0, len(order), batch):
             places = order[start : start + batch]
-            texts = generate(network, tokenizer, [prompts[place] for place in places], max_new, batch)
+            asked = [prompts[place] for place in places]
+            texts = remembered.value(
+                "answers", [asked, max_new], partial(generate, network, tokenizer, asked, max_new, batch)
+            )
             given |= dict(zip(places, texts, strict=True))
             work.update(len(places))
     rows = []

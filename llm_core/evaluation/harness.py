@@ -9,22 +9,21 @@ import sys
 import tempfile
 from pathlib import Path
 from statistics import stdev
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from llm_core.evaluation.baselines import BASELINES, baselines
 from llm_core.evaluation.catalog import Benchmark, catalog, main_metric
 from llm_core.evaluation.gold import measured
+from llm_core.evaluation.harness_model import harness_model
+from llm_core.evaluation.journal import Journal
 from llm_core.evaluation.own import own_benchmarks, scored_by
 from llm_core.evaluation.results import average
 from llm_core.evaluation.statistics import detectable_difference, mean_and_error, scored
 from llm_core.evaluation.tasks import write_tasks
-from llm_core.models.batches import pad_masks, pad_rows
 from llm_core.models.family import kind_of
-from llm_core.models.generation import pad_id
 from llm_core.models.loading import device_of
-from llm_core.models.prompts import control_tokens, encode_rendered, encode_text, mark
 from llm_core.params.evaluation import Evaluation
 
 Row = dict[str, Any]
@@ -33,15 +32,20 @@ NO_METRICS = ("task", "id", *BASELINES)
 
 
 def score_benchmarks(
-    network: Any, tokenizer: Any, benchmarks: Path, params: Evaluation, fewshot_seed: int = FEWSHOT_SEED
+    network: Any,
+    tokenizer: Any,
+    benchmarks: Path,
+    params: Evaluation,
+    fewshot_seed: int = FEWSHOT_SEED,
+    journal: Journal | None = None,
 ) -> list[Row]:
     """One row an item: task, id, and each metric's value (log-likelihood where the metric is a perplexity).
 
     Items scored by likelihood also have `gold_bpb` and `margin` (`evaluation/gold.py`). The values of the baselines on
     the same item are `chance` and `majority`, where there are any.
 
-    `fewshot_seed` draws the solved examples, if there are any. `network` is a decoder or encoder-decoder of
-    transformers in eval mode. Raises UserError as `write_tasks` does.
+    `fewshot_seed` draws the solved examples, if there are any. `journal` has the batches of a run that was stopped.
+    `network` is a decoder or encoder-decoder of transformers in eval mode. Raises UserError as `write_tasks` does.
     """
     os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -61,7 +65,7 @@ def score_benchmarks(
         terminal = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
         with terminal:  # lm-eval's bars are for terminals; in a log they are a line each
             found = simple_evaluate(
-                harness_model(params.chat)(
+                harness_model(params.chat, journal or Journal())(
                     pretrained=network,
                     tokenizer=tokenizer,
                     batch_size=params.batch_size,
@@ -97,37 +101,8 @@ def score_benchmarks(
     return rows
 
 
-def harness_model(chat: bool) -> Any:
-    """lm-eval's model class, in which names of control tokens in benchmark items are ordinary text."""
-    from lm_eval.models.huggingface import HFLM
-
-    class Plain(HFLM):  # type: ignore[misc]
-        def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-            marked = [mark(self.tokenizer, message) for message in chat_history]
-            return str(super().apply_chat_template(marked, add_generation_prompt))
-
-        def tok_encode(self, string: str, add_special_tokens: Any = None, left_truncate_len: Any = None,
-                       **rest: Any) -> list[int]:  # fmt: skip
-            if chat:
-                ids = encode_rendered(self.tokenizer, string)
-            elif any(name in string for name in control_tokens(self.tokenizer)):
-                special = add_special_tokens if add_special_tokens is not None else self.add_bos_token is not False
-                ids = encode_text(self.tokenizer, string, special=bool(special))
-            else:
-                return list(super().tok_encode(string, add_special_tokens, left_truncate_len, **rest))
-            return ids[-left_truncate_len:] if left_truncate_len else ids
-
-        def tok_batch_encode(self, strings: list[str], padding_side: Literal["left", "right"] = "left",
-                             left_truncate_len: int | None = None, truncation: bool = False) -> Any:  # fmt: skip
-            rows = [self.tok_encode(string, left_truncate_len=left_truncate_len) for string in strings]
-            pad = pad_id(self.tokenizer)
-            return pad_rows(rows, pad, "cpu", padding_side), pad_masks(rows, "cpu", padding_side)  # lm-eval moves them
-
-    return Plain
-
-
 def score_over_seeds(
-    network: Any, tokenizer: Any, benchmarks: Path, params: Evaluation
+    network: Any, tokenizer: Any, benchmarks: Path, params: Evaluation, journal: Journal | None = None
 ) -> tuple[list[Row], dict[str, dict[str, float]]]:
     """(rows, spread): as `score_benchmarks`, each value the mean over `params.fewshot_seeds`.
 
@@ -135,7 +110,7 @@ def score_over_seeds(
     (of the mean log-likelihood where the metric is a perplexity); {} where one seed or no example was asked for.
     """
     seeds = params.fewshot_seeds if params.num_fewshot else params.fewshot_seeds[:1]
-    runs = [score_benchmarks(network, tokenizer, benchmarks, params, seed) for seed in seeds]
+    runs = [score_benchmarks(network, tokenizer, benchmarks, params, seed, journal) for seed in seeds]
     if len(runs) == 1:
         return runs[0], {}
     by_task = [{task: [row for row in rows if row["task"] == task] for task in {row["task"]: 0 for row in rows}}

@@ -9,12 +9,14 @@ divide by the UTF-8 bytes of the text, so that tokenizers, and compressors, can 
 import lzma
 import math
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from llm_core.errors import UserError
+from llm_core.evaluation.journal import Journal
 from llm_core.evaluation.statistics import detectable, ratio_and_error, student
 from llm_core.formats.documents import document_files, read_batches
 from llm_core.models.loading import context_of, device_of
@@ -69,11 +71,21 @@ def read_texts(inputs: list[str], tokenizer: Any, tokens_per_source: int | None)
     return chosen
 
 
-def score_texts(network: Any, texts: list[Text], params: LanguageModelling, batch_size: int, what: str) -> list[Row]:
-    """One row a document: bits, bytes, tokens. The network is in eval mode; logits are taken in fp32."""
+def score_texts(
+    network: Any,
+    texts: list[Text],
+    params: LanguageModelling,
+    batch_size: int,
+    what: str,
+    journal: Journal | None = None,
+) -> list[Row]:
+    """One row a document: bits, bytes, tokens. The network is in eval mode; logits are taken in fp32.
+
+    `journal` has the batches of a run that was stopped; `what` names the network there and in the progress.
+    """
     import torch
 
-    context, device = min(params.context, context_of(network.config) or params.context), device_of(network)
+    context = min(params.context, context_of(network.config) or params.context)
     stride = min(params.stride, context)
     pieces = [
         (number, begin, end, scored)
@@ -82,24 +94,15 @@ def score_texts(network: Any, texts: list[Text], params: LanguageModelling, batc
     ]
     pieces.sort(key=lambda piece: piece[1] - piece[2])  # longest first: little padding in a batch
     nats = [0.0] * len(texts)
+    remembered = journal or Journal()
     total = sum(end - begin for _, begin, end, _ in pieces)
     with torch.inference_mode(), progress_task(what, total=total, unit="tokens") as work:
         for start in range(0, len(pieces), batch_size):
             batch = pieces[start : start + batch_size]
-            width = max(end - begin for _, begin, end, _ in batch)
-            inputs = torch.zeros(len(batch), width, dtype=torch.long, device=device)
-            targets = torch.full((len(batch), width), -100, device=device)
-            for row, (number, begin, end, scored) in enumerate(batch):
-                ids = torch.tensor(texts[number].ids[begin : end + 1], device=device)
-                inputs[row, : end - begin] = ids[:-1]
-                targets[row, scored - begin : end - begin] = ids[scored - begin + 1 :]
-            # Causal, padded on the right: what is scored cannot see the padding, so no mask is needed.
-            logits = network(input_ids=inputs, use_cache=False).logits.float()
-            losses = torch.nn.functional.cross_entropy(
-                logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none"
-            ).view(targets.shape)
-            for row, (number, *_) in enumerate(batch):
-                nats[number] += float(losses[row].double().sum())
+            given = [[texts[number].ids[begin : end + 1], scored - begin] for number, begin, end, scored in batch]
+            found = remembered.value(what, given, partial(_losses, network, given))
+            for (number, *_), value in zip(batch, found, strict=True):
+                nats[number] += value
             work.update(sum(end - begin for _, begin, end, _ in batch))
     return [
         {
@@ -112,6 +115,26 @@ def score_texts(network: Any, texts: list[Text], params: LanguageModelling, batc
         }
         for number, text in enumerate(texts)
     ]
+
+
+def _losses(network: Any, pieces: list[list[Any]]) -> list[float]:
+    """Nats of each window: (token ids, the first of them that the next token's loss is counted from)."""
+    import torch
+
+    device = device_of(network)
+    width = max(len(ids) for ids, _ in pieces) - 1
+    inputs = torch.zeros(len(pieces), width, dtype=torch.long, device=device)
+    targets = torch.full((len(pieces), width), -100, device=device)
+    for row, (window, scored) in enumerate(pieces):
+        ids = torch.tensor(window, device=device)
+        inputs[row, : len(ids) - 1] = ids[:-1]
+        targets[row, scored : len(ids) - 1] = ids[scored + 1 :]
+    # Causal, padded on the right: what is scored cannot see the padding, so no mask is needed.
+    logits = network(input_ids=inputs, use_cache=False).logits.float()
+    losses = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none"
+    ).view(targets.shape)
+    return [float(row.double().sum()) for row in losses]
 
 
 def summarize_texts(rows: list[Row]) -> dict[str, dict[str, float]]:

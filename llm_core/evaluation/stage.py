@@ -2,11 +2,13 @@
 
 `metrics.json` is small (DVC and MLflow show it); `results.jsonl` has a row for every item, so
 that models are compared on the same items later; `samples.json` continues the prompts of the
-params. Seeds and clocks leave no trace: the same model, items and params give the same bytes.
+params. Seeds and clocks leave no trace: the same model, items and params give the same bytes. A run that was killed
+goes on with the next batch (`journal.py`), and gives the same bytes, too.
 """
 
 import math
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from llm_core.errors import UserError
 from llm_core.evaluation.chat_answers import answer_questions, generate, summarize_answers
 from llm_core.evaluation.finetuned import read_tested, summarize_tested
 from llm_core.evaluation.harness import score_over_seeds, summarize
+from llm_core.evaluation.journal import Journal
 from llm_core.evaluation.language_modelling import (
     Row,
     Text,
@@ -63,6 +66,7 @@ def evaluate(
         return _write(model, out, params, {"finetuned": summarize_tested(model, *tested)}, tested[1], [], {})
     chosen = params.evaluation
     network, tokenizer = load(model, chosen.dtype)
+    journal = _journal(model, chosen.dtype, params.seed)
     metrics: Metrics = {"parameters": sum(parameter.numel() for parameter in network.parameters())}
     rows: list[Row] = []
     if inputs and kind_of(network.config) == "encoder-decoder":
@@ -71,20 +75,20 @@ def evaluate(
     if inputs:
         texts = read_texts(inputs, tokenizer, chosen.language_modelling.tokens_per_source)
         with timed("bits per byte"):
-            rows += score_texts(network, texts, chosen.language_modelling, chosen.batch_size, "bits per byte")
-            metrics["bits_per_byte"] = _language_modelling(rows, texts, model, params)
+            rows += score_texts(network, texts, chosen.language_modelling, chosen.batch_size, "bits per byte", journal)
+            metrics["bits_per_byte"] = _language_modelling(rows, texts, model, params, journal)
     if benchmarks and chosen.tasks:
         if unscored := sorted(own_benchmarks(benchmarks).keys() - set(chosen.tasks)):
             log(f"evaluate: {', '.join(unscored)}: own benchmarks that evaluation.tasks does not name are not scored")
         with timed(f"benchmarks {', '.join(chosen.tasks)}"):
-            items, spread = score_over_seeds(network, tokenizer, benchmarks, chosen)
+            items, spread = score_over_seeds(network, tokenizer, benchmarks, chosen, journal)
         rows += items
         scores = summarize(items, read_touched(touched) if touched else None)
         metrics["benchmarks"] = {task: score | spread.get(task, {}) for task, score in scores.items()}
     if answers and tokenizer.chat_template:
         with timed("answers"):
             items = answer_questions(
-                network, tokenizer, answers, chosen.answers, chosen.answer_tokens, chosen.batch_size
+                network, tokenizer, answers, chosen.answers, chosen.answer_tokens, chosen.batch_size, journal
             )
         rows += items
         metrics["answers"] = summarize_answers(items)
@@ -93,7 +97,19 @@ def evaluate(
         metrics["finetuned"] = summarize_tested(model, *tested)
     samples = [] if not chosen.prompts else _samples(network, tokenizer, chosen.prompts)
     datasets = dict.fromkeys([*(inputs or []), *([str(benchmarks)] if benchmarks else [])], "evaluation")
-    return _write(model, out, params, metrics, rows, samples, datasets)
+    metrics = _write(model, out, params, metrics, rows, samples, datasets)
+    journal.finish()
+    return metrics
+
+
+def _journal(model: Path, dtype: str, seed: int) -> Journal:
+    """The journal of a model in a folder; of one on the hub, whose content its name does not say, none is kept."""
+    import torch
+
+    if not Path(model).is_dir():
+        return Journal()
+    versions = [f"{package} {version(package)}" for package in ("torch", "transformers", "lm_eval")]
+    return Journal(content_digest(model), dtype, str(seed), str(torch.get_num_threads()), *versions)  # seed: untrained
 
 
 def _write(
@@ -196,14 +212,16 @@ def rounded(value: Any) -> Any:
     return value
 
 
-def _language_modelling(rows: list[Row], texts: list[Text], model: Path, params: Params) -> Metrics:
+def _language_modelling(rows: list[Row], texts: list[Text], model: Path, params: Params, journal: Journal) -> Metrics:
     scores = summarize_texts(rows)
     for source, value in xz_bits_per_byte(texts).items():
         scores[source]["xz"] = value
     if params.evaluation.language_modelling.untrained:
         random = loading.untrained(model, params.seed)
         settings = params.evaluation.language_modelling
-        blank = summarize_texts(score_texts(random, texts, settings, params.evaluation.batch_size, "untrained"))
+        blank = summarize_texts(
+            score_texts(random, texts, settings, params.evaluation.batch_size, "untrained", journal)
+        )
         for source, score in blank.items():
             scores[source]["untrained"] = score["bits_per_byte"]
     return scores

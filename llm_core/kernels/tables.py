@@ -1,7 +1,7 @@
 """Hash tables of numbers in flat arrays, by open addressing with linear probing.
 
-A table has a power of two of slots, at most half of them full. `clear` and `place` keep 64-bit hashes that stand for
-what they were made of (uint64, 0: free); `number_place` keeps numbers themselves (int64, -1: free). `word_table.py`
+A table has a power of two of slots, at most half of them full. `clear` and `place` keep 64-bit hashes in place of
+the hashed values (uint64, 0: free); `number_place` keeps numbers themselves (int64, -1: free). `word_table.py`
 keeps byte strings.
 """
 

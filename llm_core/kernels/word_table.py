@@ -1,7 +1,7 @@
 """A hash table of byte strings in flat arrays, for compiled code: piece of text -> 0, 1, 2, …
 
-Open addressing over a power of two of slots, at most half full. The strings stand one
-behind another in an arena; a hit is confirmed byte by byte, so equal hashes do no harm.
+Open addressing over a power of two of slots, at most half full. The strings are stored one
+after another in an arena; a match is confirmed byte by byte, so equal hashes do no harm.
 """
 
 from typing import NamedTuple

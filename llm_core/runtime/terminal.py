@@ -1,7 +1,7 @@
-"""What a terminal may be given: text of data or models, without the characters that command a terminal.
+"""Safe output on a terminal: text of data or models, without control characters.
 
 Every verb prints through `say` and `say_json`, so that no title, address, reason or answer can move the cursor, change
-the window or hide what it says, and none that holds a line break can look like a line of ours.
+the window or hide what it says, and none with a line break in it can look like a line of this program.
 """
 
 import json

@@ -80,7 +80,7 @@ def value(draw: random.Random, depth: int = 0) -> Any:
 
 
 class _Raw(bytes):
-    """Bytes that stand in a line of JSON as they are."""
+    """Bytes that are written into a line of JSON unchanged."""
 
 
 def row(draw: random.Random) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _groups(batch: Batch, chosen: list[int]) -> Iterator[list[int]]:
 
 
 def _speaks(language: str | None, batch: Batch, row: int) -> bool:
-    """Whether a document is in a language; None stands for any.
+    """Whether a document is in a language; None means any.
 
     Where no source declares the language and no step `language` found it, a text counts as English unless most of its
     letters are of another script than Latin.

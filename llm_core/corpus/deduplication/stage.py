@@ -107,7 +107,7 @@ def dedup(
 
 
 def _takedown_figures(asked: takedowns.Takedowns, file: Path) -> dict[str, Any]:
-    """How many tombstones there are and which match no document; the latter are also told to the person who waits."""
+    """The number of tombstones and those that match no document, which are also logged."""
     if not asked:
         return {}
     unmatched = asked.unmatched()

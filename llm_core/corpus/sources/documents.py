@@ -10,11 +10,10 @@ from llm_core.corpus.sources.parsing.client import Parser
 from llm_core.corpus.sources.parsing.kinds import KINDS, Parsed, Unit
 from llm_core.corpus.sources.survey import ending_of
 from llm_core.errors import UserError
+from llm_core.runtime.storage import is_remote
 
 
-def read_document(
-    parser: Parser, path: Path, name: str, unit: Unit, metadata: dict[str, Any], url: str | None = None
-) -> Iterator[Record]:
+def read_document(parser: Parser, path: Path, name: str, unit: Unit, metadata: dict[str, Any]) -> Iterator[Record]:
     """The documents of one file; `name` is its key, and its ending says what it is. An offset is a page's number."""
     kind = ending_of(name)
     try:
@@ -27,27 +26,30 @@ def read_document(
         return
     metadata = {**metadata, "content_type": "text/plain", "format": kind[1:], "file": name}
     make = _parts if KINDS[kind].unit == unit else _whole
+    url = name if is_remote(name) else None
     for record in make(parsed, name, unit, metadata):
         yield replace(record, file=name) if isinstance(record, Rejected) else replace(record, file=name, url=url)
 
 
 def _parts(parsed: Parsed, name: str, unit: Unit, metadata: dict[str, Any]) -> Iterator[Record]:
-    """A document for each page or chapter; a page without text is a rejected record."""
+    """A document for each page or chapter; a page without text, or a broken one, is a rejected record."""
     sections = {section.number: section for section in parsed.sections}
+    broken = set(parsed.broken)
     for number in range(1, parsed.total + 1):
         if section := sections.get(number):
             title = _title(parsed.title, section.title)
             place = {unit: number, **({"title": title} if title else {})}
             yield Document(f"{name}#{unit}={number}", section.text, metadata=metadata | place, offset=number)
         elif unit == "page":
-            yield Rejected("quarantine_no_text_layer", number)
+            yield Rejected("quarantine_broken_page" if number in broken else "quarantine_no_text_layer", number)
 
 
 def _whole(parsed: Parsed, name: str, unit: Unit, metadata: dict[str, Any]) -> Iterator[Record]:
     """One document."""
     place: dict[str, Any] = {"title": parsed.title} if parsed.title else {}
     if KINDS[ending_of(name)].unit == "page":
-        place |= {"pages": parsed.total, "pages_without_text": parsed.total - len(parsed.sections)}
+        without = parsed.total - len(parsed.sections) - len(parsed.broken)
+        place |= {"pages": parsed.total, "pages_without_text": without, "pages_broken": len(parsed.broken)}
     yield Document(name, "\n\n".join(section.text for section in parsed.sections), metadata=metadata | place)
 
 

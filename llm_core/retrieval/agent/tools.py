@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from llm_core.retrieval.passages import cited
 from llm_core.retrieval.search import Search
 from llm_core.runtime.terminal import printable
 
@@ -58,11 +59,8 @@ def corpus_search(search: Search, top: int) -> Callable[[str], str]:
         quotes = []
         for hit in search(query, top):
             row = search.index.passage(hit.passage)
-            name, title, text = (
-                quoted(row[key] or row["source"], length)
-                for key, length in (("document_id", 200), ("title", 200), ("text", PASSAGE_CHARACTERS))
-            )
-            quotes.append(f"[{name}] {title} <<{text}>>")
+            name, text = quoted(row["document_id"], 200), quoted(row["text"], PASSAGE_CHARACTERS)
+            quotes.append(f"[{name}] {quoted(cited(row), 200)} <<{text}>>")
         return "\n".join(quotes) or "nothing found"
 
     return find

@@ -64,7 +64,7 @@ def encode_conversation(tokenizer: Any, messages: list[Message]) -> dict[str, li
     """Ids and labels; a label is the id in the assistant's turns (their end token too), else -100.
 
     Prompt and answer are encoded apart, as they meet at inference: no token spans the border. Raises UserError
-    where the template writes a turn differently later on, because answers could not be told from questions.
+    where the template writes a turn differently later on, because answers could not be distinguished from questions.
     """
     text, position = _text(tokenizer, messages), 0
     ids: list[int] = []
@@ -132,8 +132,8 @@ def encode_text(tokenizer: Any, text: str, limit: int, ends: bool) -> tuple[list
 def encode_pair(tokenizer: Any, text: str, other: str, limit: int, ends: bool) -> tuple[list[int], int, bool]:
     """(ids of two texts of at most `limit` tokens, how many of them belong to the first, whether a text lost its end).
 
-    What stands before, between and behind is what the tokenizer puts there: `[CLS] a [SEP] b [SEP]` of BERT. Where it
-    puts nothing between, an end token separates. The longer text is cut first. `ends`: as in `encode_text`.
+    The tokens before, between and after the texts are the tokenizer's: `[CLS] a [SEP] b [SEP]` of BERT. Where it
+    puts none between, an end token separates the texts. The longer text is cut first. `ends`: as in `encode_text`.
     """
     before, between, behind = pair_frame(tokenizer)
     if ends and behind[-1:] != [tokenizer.eos_token_id]:

@@ -137,9 +137,9 @@ class Method:
         return Figure(name.replace("_", " "))
 
 
-def first(raw: Row, named: str | None, usual: tuple[str, ...]) -> Any:
-    """The value of the field `named`, or else of the first of the `usual` fields that the row has; None without any."""
-    return raw.get(named) if named else next((raw[key] for key in usual if key in raw), None)
+def first(raw: Row, usual: tuple[str, ...]) -> Any:
+    """The value of the first of the `usual` fields that the row has; None without any."""
+    return next((raw[key] for key in usual if key in raw), None)
 
 
 def text(value: Any, name: str) -> str:

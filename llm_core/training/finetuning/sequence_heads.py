@@ -79,7 +79,7 @@ def train_head(job: "Job", targets: Mapping[str, Sequence[Any]], loss: Loss) -> 
 
     trainer = Trainer(
         job.adapt(job.load_base()),
-        # batches of like lengths would save padding, but length tells the label (spam is long): their loss jumps
+        # batches of similar lengths save padding, but length predicts the label (spam is long): the loss would jump
         args=TrainingArguments(**arguments(job, len(data["train"]))),
         train_dataset=data["train"],
         eval_dataset=data["heldout"].sort("length"),

@@ -33,7 +33,7 @@ class SequenceToSequence(Instruction):
     """Knobs of a method from texts to texts."""
 
     prompt: str = "{source}"
-    """What the model reads: `{source}` stands for the source text. T5 was trained with prefixes such as
+    """The model's prompt, in which `{source}` is replaced by the source text. T5 was trained with prefixes such as
     `translate English to German: {source}`. The model's config keeps it, and `llm-core rewrite` uses it."""
     source_tokens: int | None = Field(None, ge=1)
     """Maximum length of the source, in tokens: its end is cut, in training, in the scores and in `llm-core rewrite`.

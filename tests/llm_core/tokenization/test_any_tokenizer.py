@@ -21,7 +21,7 @@ from tests.llm_core.open_model_folders import SENTENCES, TOKENIZERS, make
 from tests.llm_core.tokenization.conftest import TEXTS, write
 
 ALL = [text for texts in TEXTS.values() for text in texts] + SENTENCES
-FRAMES = {  # what stands before and behind a document
+FRAMES = {  # tokens before and after a document
     "gpt2": (["<|endoftext|>"], ["<|endoftext|>"]),
     "llama": (["<s>"], ["</s>"]),
     "qwen3": (["<|endoftext|>"], ["<|endoftext|>"]),

@@ -43,11 +43,12 @@ class Parser:
     def __call__(self, path: Path, name: str, kind: str) -> Parsed:
         """The sections of the file at `path`, of a kind in `KINDS`; `name` is what errors call it.
 
-        Raises BrokenInputError, with a reason for the ledger, where there is nothing to be had from it.
+        Raises BrokenInputError, with a reason for the ledger, where nothing can be read from it.
         """
         with open_unchanged(path):
             reply = self._judged({"path": str(path.absolute()), "kind": kind}, name)
-        return Parsed([Section(*section) for section in reply["sections"]], reply["title"], reply["total"])
+        sections = [Section(*section) for section in reply["sections"]]
+        return Parsed(sections, reply["title"], reply["total"], tuple(reply["broken"]))
 
     def wikitext(self, text: str, name: str, namespaces: list[str]) -> str:
         """The plain text of a page (`parsing.wikitext`). Raises BrokenInputError, as for files."""

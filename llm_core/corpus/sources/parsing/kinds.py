@@ -42,6 +42,7 @@ class Parsed(NamedTuple):
     sections: list[Section]
     title: str | None = None  # of the whole document
     total: int = 0  # sections, those without text included
+    broken: tuple[int, ...] = ()  # numbers of those that cannot be read
 
 
 class Limits(NamedTuple):

@@ -31,7 +31,7 @@ ROW, CELL = _name("table", "table-row"), _name("table", "table-cell")
 NOTE, NOTE_BODY = _name("text", "note"), _name("text", "note-body")
 SPACES, TAB, LINE_BREAK = _name("text", "s"), _name("text", "tab"), _name("text", "line-break")
 LEFT_OUT = {_name("text", "tracked-changes"), _name("office", "annotation"), _name("office", "forms")}
-MAX_SPACES = 1000  # in one element that stands for several
+MAX_SPACES = 1000  # maximum spaces that one element encodes
 
 
 def parse(path: Path, limits: Limits) -> Parsed:

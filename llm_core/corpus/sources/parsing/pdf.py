@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from llm_core.corpus.sources.parsing.kinds import Limits, NotParsedError, Parsed, Section
 
@@ -10,7 +11,7 @@ DIVIDED = re.compile("[\ufffe\x02](?:\r?\n)?")
 
 
 def parse(path: Path, limits: Limits) -> Parsed:
-    """The pages that have text. Raises NotParsedError: encrypted, broken, or scanned pages only."""
+    """The pages that have text. Raises NotParsedError: encrypted, or no page has text."""
     import pypdfium2
 
     try:
@@ -20,24 +21,37 @@ def parse(path: Path, limits: Limits) -> Parsed:
             raise NotParsedError("quarantine_encrypted", "needs a password") from None
         raise
     try:
-        sections, size = [], 0
+        sections, broken, size = [], [], 0
         for number in range(len(document)):
-            page = document[number]
-            text_page = page.get_textpage()
-            text = plain(text_page.get_text_bounded())
-            text_page.close()
-            page.close()
+            try:
+                text = _text(document[number])
+            except pypdfium2.PdfiumError:
+                broken.append(number + 1)
+                continue
             size += len(text.encode("utf-8", "replace"))
             if size > limits.max_document_bytes:
                 raise NotParsedError("quarantine_too_large", f"more than {limits.max_document_bytes} bytes of text")
             if text:
                 sections.append(Section(text, None, number + 1))
+        if broken and not sections:
+            raise NotParsedError("quarantine_broken_document", f"{len(broken)} of {len(document)} pages are broken")
         if not sections:
             raise NotParsedError("quarantine_no_text_layer", f"{len(document)} pages without text: scanned?")
         title = " ".join(document.get_metadata_value("Title").split())
-        return Parsed(sections, title or None, len(document))
+        return Parsed(sections, title or None, len(document), tuple(broken))
     finally:
         document.close()
+
+
+def _text(page: Any) -> str:
+    try:
+        text_page = page.get_textpage()
+        try:
+            return plain(text_page.get_text_bounded())
+        finally:
+            text_page.close()
+    finally:
+        page.close()
 
 
 def plain(text: str) -> str:

@@ -45,7 +45,7 @@ def main(memory_bytes: int) -> None:
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """What the parser found, or why it found nothing: `{sections, title, total}`, `{text}` or `{reason, detail}`."""
+    """What the parser found, or why it found nothing: a `Parsed`, `{text}` or `{reason, detail}`."""
     try:
         if "wikitext" in request:
             from llm_core.corpus.sources.parsing.wikitext import plain
@@ -63,7 +63,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         encrypted = isinstance(error, RuntimeError) and "password required" in str(error)  # zipfile's words
         broken = "quarantine_truncated" if isinstance(error, zipfile.BadZipFile) else "quarantine_broken_document"
         return {"reason": "quarantine_encrypted" if encrypted else broken, "detail": describe(error)}
-    return {"sections": parsed.sections, "title": parsed.title, "total": parsed.total}
+    return parsed._asdict()
 
 
 def parser_of(kind: str) -> Callable[[Path, Limits], Parsed]:

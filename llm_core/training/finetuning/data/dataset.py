@@ -38,8 +38,6 @@ def from_dataset(
     method = find_method(name)
     layouts = _allowed(name, method, data)
     preset = PRESETS.get(source)
-    if preset and "text_field" in preset and not data.text_field:
-        data = data.model_copy(update={"text_field": preset["text_field"]})
     counts: Counter[str] = Counter()
     rows: list[Row] = []
     bad: list[str] = []
@@ -70,7 +68,7 @@ def from_dataset(
             bad.append(f"{place}: {error}")
             continue
         if "label" in row:
-            labels.append((place, raw.get(data.label_field or _label_field(raw, row)), row["label"]))
+            labels.append((place, raw.get(_label_field(raw, row)), row["label"]))
         plain = json.dumps(row, sort_keys=True)
         row["id"] = str(raw.get("id") or short_hash(plain))
         if (key := short_hash(json.dumps({**row, "id": ""}, sort_keys=True))) in seen:

@@ -15,15 +15,17 @@ from llm_core.runtime.storage import output_file, output_folder, write_json
 from llm_core.training.finetuning.data.packaged import PACKAGED, read_packaged
 
 Row = dict[str, Any]
-PRESETS: dict[str, dict[str, Any]] = {  # name -> hub data set, its configuration, and the fields where they differ
+PRESETS: dict[str, dict[str, Any]] = {  # name -> hub data set and its configuration
     "imdb": {"path": "stanfordnlp/imdb"},
     "ag_news": {"path": "fancyzhx/ag_news"},
     "conll2003": {"path": "eriktks/conll2003", "revision": "refs/convert/parquet"},  # elsewhere it is a script
     "wnut_17": {"path": "leondz/wnut_17", "revision": "refs/convert/parquet"},
+    "squad": {"path": "rajpurkar/squad"},
+    "squad_v2": {"path": "rajpurkar/squad_v2"},
     "emotion": {"path": "dair-ai/emotion", "name": "split"},
     "banking77": {"path": "legacy-datasets/banking77"},
     "clinc150": {"path": "clinc/clinc_oos", "name": "plus"},
-    "sms_spam": {"path": "ucirvine/sms_spam", "name": "plain_text", "text_field": "sms"},
+    "sms_spam": {"path": "ucirvine/sms_spam", "name": "plain_text"},
     "alpaca": {"path": "tatsu-lab/alpaca"},
     "dolly": {"path": "databricks/databricks-dolly-15k"},
     "flan": {"path": "Muennighoff/flan"},

@@ -163,7 +163,7 @@ def source_and_target(source: tuple[str, ...], target: tuple[str, ...]) -> Layou
         return all(any(key in raw for key in usual) for usual in (source, target))
 
     def convert(raw: Row, data: Data) -> Row:
-        found = {"source": first(raw, None, source), "target": first(raw, None, target)}
+        found = {"source": first(raw, source), "target": first(raw, target)}
         return {name: text(value, name) for name, value in found.items()}
 
     return Layout("source, target", matches, convert)

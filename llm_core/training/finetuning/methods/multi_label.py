@@ -40,24 +40,20 @@ class MultiLabel(Training):
 
 def has_fields(raw: Row, data: Data) -> bool:
     """Whether a raw row has a text and a list of labels."""
-    return all(name in raw if name else any(key in raw for key in usual) for name, usual in _fields(data))
-
-
-def _fields(data: Data) -> tuple[tuple[str | None, tuple[str, ...]], ...]:
-    return (data.text_field, TEXT_FIELDS), (data.label_field, LABELS_FIELDS)
+    return all(any(key in raw for key in usual) for usual in (TEXT_FIELDS, LABELS_FIELDS))
 
 
 def convert(raw: Row, data: Data) -> Row:
     """A raw row as `text, labels`: a list, or a text with `data.label_separator` between labels."""
-    found, given = (first(raw, name, usual) for name, usual in _fields(data))
-    name = data.label_field or "labels"
+    given = first(raw, LABELS_FIELDS)
     if isinstance(given, str):
         given = [part for part in given.split(data.label_separator) if part.strip()]
     if given is None:
-        raise ValueError(f"field '{name}' is missing")
+        raise ValueError("field 'labels' is missing")
     if not isinstance(given, list):
-        raise ValueError(f"field '{name}' is no list of labels but {type(given).__name__}")
-    return {"text": text(found, data.text_field or "text"), "labels": sorted({label_of(one, name) for one in given})}
+        raise ValueError(f"field 'labels' is no list of labels but {type(given).__name__}")
+    labels = sorted({label_of(one, "labels") for one in given})
+    return {"text": text(first(raw, TEXT_FIELDS), "text"), "labels": labels}
 
 
 def default_rows(facts: "Facts") -> dict[str, list[Row]]:

@@ -69,7 +69,7 @@ def has_list(raw: Row, data: Data) -> bool:
     """Whether a raw row has a question, a list of choices and the right one."""
     return (
         any(key in raw for key in QUESTION_FIELDS)
-        and isinstance(first(raw, None, CHOICE_FIELDS), list | dict)
+        and isinstance(first(raw, CHOICE_FIELDS), list | dict)
         and any(key in raw for key in ANSWER_FIELDS)
     )
 
@@ -80,7 +80,7 @@ def convert_list(raw: Row, data: Data) -> Row:
     `choices` is a list of texts, or ARC's `{text: […], label: […]}`; the answer is the position from 0, the letter or
     label, or the text of the right choice.
     """
-    given: Any = first(raw, None, CHOICE_FIELDS)
+    given: Any = first(raw, CHOICE_FIELDS)
     names: list[str] = []
     if isinstance(given, dict):
         given, names = given.get("text"), [str(name) for name in given.get("label", [])]

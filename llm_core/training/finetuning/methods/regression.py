@@ -43,40 +43,31 @@ class Regression(Training):
 
 def has_fields(raw: Row, data: Data) -> bool:
     """Whether a raw row has a text and a number."""
-    return _has_text(raw, data) and _has_score(raw, data)
-
-
-def _has_text(raw: Row, data: Data) -> bool:
-    return data.text_field in raw if data.text_field else any(key in raw for key in TEXT_FIELDS)
-
-
-def _has_score(raw: Row, data: Data) -> bool:
-    return data.label_field in raw if data.label_field else any(key in raw for key in SCORE_FIELDS)
+    return all(any(key in raw for key in usual) for usual in (TEXT_FIELDS, SCORE_FIELDS))
 
 
 def convert(raw: Row, data: Data) -> Row:
     """A raw row as `text, score`."""
-    found = first(raw, data.text_field, TEXT_FIELDS)
-    return {"text": text(found, data.text_field or "text"), "score": score_of(raw, data)}
+    return {"text": text(first(raw, TEXT_FIELDS), "text"), "score": score_of(raw)}
 
 
 def has_pair(raw: Row, data: Data) -> bool:
     """Whether a raw row has two texts and a number."""
     from llm_core.training.finetuning.data.pairs import pair_fields
 
-    return pair_fields(raw) is not None and _has_score(raw, data)
+    return pair_fields(raw) is not None and any(key in raw for key in SCORE_FIELDS)
 
 
 def convert_pair(raw: Row, data: Data) -> Row:
     """A raw row as `text, text_pair, score`."""
     from llm_core.training.finetuning.data.pairs import pair_of
 
-    return {**pair_of(raw), "score": score_of(raw, data)}
+    return {**pair_of(raw), "score": score_of(raw)}
 
 
-def score_of(raw: Row, data: Data) -> float:
+def score_of(raw: Row) -> float:
     """The finite number of a raw row. Raises ValueError that names the field."""
-    name = data.label_field or next((key for key in SCORE_FIELDS if key in raw), "score")
+    name = next((key for key in SCORE_FIELDS if key in raw), "score")
     value = raw.get(name)
     try:
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan

@@ -25,13 +25,12 @@ class SentencePairs(classification.Classification):
 
 def has_fields(raw: Row, data: Data) -> bool:
     """Whether a raw row has two texts and a label."""
-    named = data.label_field in raw if data.label_field else any(key in raw for key in LABEL_FIELDS)
-    return pair_fields(raw) is not None and named
+    return pair_fields(raw) is not None and any(key in raw for key in LABEL_FIELDS)
 
 
 def convert(raw: Row, data: Data) -> Row:
     """A raw row as `text, text_pair, label`."""
-    return {**pair_of(raw), "label": label_of(first(raw, data.label_field, LABEL_FIELDS), data.label_field or "label")}
+    return {**pair_of(raw), "label": label_of(first(raw, LABEL_FIELDS), "label")}
 
 
 def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -41,8 +41,8 @@ class Summarization(SequenceToSequence):
     """From a text to its summary."""
 
     prompt: str = "summarize: {source}"
-    """What the model reads: `{source}` stands for the text. T5 was trained with `summarize: {source}`. The model's
-    config keeps it, and `llm-core rewrite` uses it."""
+    """The model's prompt, in which `{source}` is replaced by the text. T5 was trained with `summarize: {source}`. The
+    model's config keeps it, and `llm-core rewrite` uses it."""
     lead_sentences: int = Field(3, ge=1)
     """The baseline: so many sentences from the beginning of the text."""
 

@@ -43,25 +43,22 @@ class TokenClassification(Training):
 
 def has_words(raw: Row, data: Data) -> bool:
     """Whether a raw row has tokens and their tags."""
-    return all(isinstance(first(raw, None, usual), list) for usual in (TOKEN_FIELDS, TAG_FIELDS))
+    return all(isinstance(first(raw, usual), list) for usual in (TOKEN_FIELDS, TAG_FIELDS))
 
 
 def has_spans(raw: Row, data: Data) -> bool:
     """Whether a raw row has a text and a list of entities."""
-    return isinstance(first(raw, data.text_field, TEXT_FIELDS), str) and isinstance(
-        first(raw, data.label_field, SPAN_FIELDS), list
-    )
+    return isinstance(first(raw, TEXT_FIELDS), str) and isinstance(first(raw, SPAN_FIELDS), list)
 
 
 def convert_words(raw: Row, data: Data) -> Row:
     """A row of tokens and tags as `text, words, tags`."""
-    return from_words(first(raw, None, TOKEN_FIELDS), first(raw, None, TAG_FIELDS))
+    return from_words(first(raw, TOKEN_FIELDS), first(raw, TAG_FIELDS))
 
 
 def convert_spans(raw: Row, data: Data) -> Row:
     """A row of a text and entities as `text, words, tags`."""
-    whole = text(first(raw, data.text_field, TEXT_FIELDS), data.text_field or "text")
-    return from_spans(whole, first(raw, data.label_field, SPAN_FIELDS))
+    return from_spans(text(first(raw, TEXT_FIELDS), "text"), first(raw, SPAN_FIELDS))
 
 
 def default_rows(facts: "Facts") -> dict[str, list[Row]]:

@@ -55,7 +55,7 @@ class Translation(SequenceToSequence):
     """From a text to its translation."""
 
     prompt: str = "translate: {source}"
-    """What the model reads: `{source}` stands for the source text. T5 was trained with prefixes such as
+    """The model's prompt, in which `{source}` is replaced by the source text. T5 was trained with prefixes such as
     `translate English to German: {source}`. The model's config keeps it, and `llm-core rewrite` uses it."""
 
 

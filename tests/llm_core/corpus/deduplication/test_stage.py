@@ -187,7 +187,7 @@ def test_ray_gives_the_same(tmp_path):
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1000), cut=st.integers(1, 39))
 def test_going_on_from_signatures_decides_as_a_run_over_everything(tmp_path_factory, seed, cut):
-    """The rule: earlier verdicts stand; a new document is kept as by a run that prefers the earlier ones."""
+    """The rule: earlier verdicts are kept; a new document is kept as by a run that prefers the earlier ones."""
     draw = random.Random(seed)
     rows = [{"id": f"{n:02d}", "text": near(text(draw.randrange(12)), draw.randrange(4), n)} for n in range(40)]
     draw.shuffle(rows)

@@ -92,6 +92,16 @@ def test_a_document_for_each_chapter(folder, run):
     assert len(found["a.pdf"]) == len(found["c.PPTX"]) == 1
 
 
+def test_a_broken_page_is_named_and_the_others_are_read(tmp_path, run):
+    data = make.pdf(["one", "two", "three"])
+    place = data.index(b"/Type /Page\n", data.index(b"/Type /Page\n") + 1)
+    (tmp_path / "a.pdf").write_bytes(data[:place] + b"/Type /Pxge\n" + data[place + 12 :])
+    pages = run(source(tmp_path / "a.pdf", unit="page"))
+    assert [row["text"] for row in pages.documents] == ["one", "three"] and pages.dropped == ["quarantine_broken_page"]
+    (whole,) = by_file(run(source(tmp_path / "a.pdf"), out="whole"))["a.pdf"]
+    assert whole["text"] == "one\n\nthree" and (whole["pages"], whole["pages_broken"]) == (3, 1)
+
+
 def test_the_same_bytes_whatever_came_before(folder, run, monkeypatch):
     once = run(source(folder, unit="page"), out="once")
     monkeypatch.setattr(client, "REUSED", 1)
