@@ -1,4 +1,4 @@
-"""An LSTM language model with the interface of a transformers causal model.
+"""An LSTM language model, and a plain recurrent one, with the interface of a transformers causal model.
 
 transformers has none. This file is self-contained: `save_pretrained` copies it into the
 model's folder, so that `AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)`
@@ -36,15 +36,16 @@ class LSTMConfig(PreTrainedConfig):
 class LSTMForCausalLM(PreTrainedModel, GenerationMixin):
     """Embedding, stacked LSTM, head; logits [B, T, V] from input_ids [B, T]. The state starts at zero."""
 
-    config_class = LSTMConfig
+    config_class: type[LSTMConfig] = LSTMConfig
     base_model_prefix = "rnn"
+    layers: type[nn.RNNBase] = nn.LSTM
     _tied_weights_keys = {"lm_head.weight": "embedding.weight"}  # noqa: RUF012
 
     def __init__(self, config: LSTMConfig) -> None:
         super().__init__(config)
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
-        self.rnn = nn.LSTM(
+        self.rnn = self.layers(
             config.hidden_size,
             config.hidden_size,
             config.num_hidden_layers,
@@ -86,7 +87,24 @@ class LSTMForCausalLM(PreTrainedModel, GenerationMixin):
         return {"input_ids": input_ids}
 
 
-LSTMConfig.register_for_auto_class()
-LSTMForCausalLM.register_for_auto_class("AutoModelForCausalLM")
-AutoConfig.register(LSTMConfig.model_type, LSTMConfig, exist_ok=True)
-AutoModelForCausalLM.register(LSTMConfig, LSTMForCausalLM, exist_ok=True)
+class RNNConfig(LSTMConfig):
+    """Sizes of a plain recurrent language model."""
+
+    model_type = "llm_core_rnn"
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+
+
+class RNNForCausalLM(LSTMForCausalLM):
+    """The same with Elman's units: a layer's new state is tanh of its input and its state before, without gates."""
+
+    config_class = RNNConfig
+    layers = nn.RNN
+
+
+for config, network in ((LSTMConfig, LSTMForCausalLM), (RNNConfig, RNNForCausalLM)):
+    config.register_for_auto_class()
+    network.register_for_auto_class("AutoModelForCausalLM")
+    AutoConfig.register(config.model_type, config, exist_ok=True)
+    AutoModelForCausalLM.register(config, network, exist_ok=True)

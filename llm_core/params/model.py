@@ -34,12 +34,12 @@ class Model(Section):
     """Which model is trained from scratch. What is null is derived from `scale` (llm_core/models/scale.py)."""
 
     family: str = "llama"
-    """Architecture: causal (llama, gpt2, gptj, bloom, opt, lstm), masked (bert), encoder-decoder (t5), or a plugin's
-    (entry points of the group llm_core.model_families)."""
+    """Architecture: causal (llama, gpt2, gptj, bloom, opt, lstm, rnn), masked (bert), encoder-decoder (t5, and
+    transformer, that of 2017), or a plugin's (entry points of the group llm_core.model_families)."""
     scale: int = Field(4, ge=1, le=128)
     """Depth, from which width, heads, batch size, learning rate and number of steps follow where they are null."""
     layers: int | None = Field(None, ge=1)
-    """Number of blocks; in t5, of the encoder and of the decoder each."""
+    """Number of blocks; in t5 and transformer, of the encoder and of the decoder each."""
     width: int | None = Field(None, ge=8)
     """Width of the residual stream (d_model)."""
     heads: int | None = Field(None, ge=1)

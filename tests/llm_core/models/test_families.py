@@ -117,7 +117,10 @@ def test_a_family_that_is_not_there_is_refused_with_the_names(toy: dict[str, str
     command = [sys.executable, "-m", "llm_core.cli", "params"]
     done = subprocess.run(command, cwd=tmp_path, env=toy, capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "no model family 'lama' (there are bert, bloom, gpt2, gptj, llama, lstm, opt, t5, average)" in done.stderr
+    assert (
+        "no model family 'lama' (there are bert, bloom, gpt2, gptj, llama, lstm, opt, rnn, t5, transformer, average)"
+        in done.stderr
+    )
 
 
 @pytest.mark.parametrize("name", sorted(families()))

@@ -21,6 +21,8 @@ CASES = {
     "model.family=bert": "BertForMaskedLM",
     "model.family=t5": "T5ForConditionalGeneration",
     "model.family=lstm": "LSTMForCausalLM",
+    "model.family=rnn": "RNNForCausalLM",
+    "model.family=transformer": "MarianMTModel",
     "model.family=llama,pretraining.optimizer.name=muon": "LlamaForCausalLM",
 }
 
