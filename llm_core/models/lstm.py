@@ -36,7 +36,7 @@ class LSTMConfig(PreTrainedConfig):
 class LSTMForCausalLM(PreTrainedModel, GenerationMixin):
     """Embedding, stacked LSTM, head; logits [B, T, V] from input_ids [B, T]. The state starts at zero."""
 
-    config_class = LSTMConfig
+    config_class: type[LSTMConfig] = LSTMConfig
     base_model_prefix = "rnn"
     layers: type[nn.RNNBase] = nn.LSTM
     _tied_weights_keys = {"lm_head.weight": "embedding.weight"}  # noqa: RUF012
