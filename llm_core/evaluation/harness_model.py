@@ -96,7 +96,8 @@ def _answered(
 def likelihood_batches(requests: list[Request], size: int, shared: bool = True) -> Iterator[list[int]]:
     """Positions of the requests of each forward pass: `size` contexts, longest first, as lm-eval's collator has them.
 
-    `shared`: requests that differ in the last token alone share a context; the longest continuation stands for them.
+    `shared`: requests that differ in the last token alone share a context; one pass, that of the longest
+    continuation, scores them all.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for place, (_, context, continuation) in enumerate(requests):

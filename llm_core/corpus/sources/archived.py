@@ -30,15 +30,12 @@ TARS = (".tar", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", *SHORT)
 ARCHIVES = (".zip", *TARS)
 BETWEEN = "!/"  # between the name of an archive and that of a member, as Java's addresses have it
 MAX_NESTED = 1  # levels of archives in archives
-MAX_HEADER_BYTES = 1 << 20  # of a tar member's extended header, which tarfile holds in memory
+MAX_NAME_BYTES = 1 << 20  # of GNU tar's long names, which tarfile holds in memory
+# Of extended headers (PAX): before Python 3.11.10 tarfile searches each in quadratic time (CVE-2024-6232).
+MAX_PAX_BYTES, SMALL_PAX_BYTES, ALL_PAX_BYTES = 1 << 15, 1 << 12, 1 << 20
 COPIED_BYTES = 1 << 20
-HEADERS = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
+PAX = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+LONG_NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 
 
 @dataclass
@@ -141,7 +138,7 @@ def _opened(path: Path, name: str, limits: Limits) -> Iterator[Iterator[Member]]
     long = next((name[: -len(short)] + end for short, end in SHORT.items() if name.lower().endswith(short)), name)
     with (
         open_input(path, long, limits.max_inflation) as stream,
-        tarfile.open(fileobj=stream, mode="r|", tarinfo=_Bounded) as tar,
+        tarfile.open(fileobj=stream, mode="r|", tarinfo=type("_Bounded", (_Bounded,), {})) as tar,
     ):
         yield _of_tar(tar)
 
@@ -169,6 +166,10 @@ def _extract(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
 
 
 class _Bounded(tarfile.TarInfo):
+    """A header of an archive; `spent` is counted in a subclass of each archive's own."""
+
+    spent = 0  # bytes of extended headers that are not small
+
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Bounded":
         """As the library's, which takes a broken header and a missing end for the end, and reads headers of any size.
@@ -181,8 +182,14 @@ class _Bounded(tarfile.TarInfo):
             raise BrokenInputError("quarantine_truncated", "the archive ends before its end mark") from None
         except tarfile.InvalidHeaderError as error:  # type: ignore[attr-defined]
             raise BrokenInputError("quarantine_broken_archive", f"a broken header ({error})") from None
-        if entry.type in HEADERS and entry.size > MAX_HEADER_BYTES:
-            raise BrokenInputError("quarantine_broken_archive", f"an extended header of {entry.size} bytes")
+        if entry.type in PAX:
+            cls.spent += entry.size if entry.size > SMALL_PAX_BYTES else 0
+        if (
+            (entry.type in PAX and entry.size > MAX_PAX_BYTES)
+            or (entry.type in LONG_NAMES and entry.size > MAX_NAME_BYTES)
+            or cls.spent > ALL_PAX_BYTES
+        ):
+            raise BrokenInputError("quarantine_broken_archive", f"extended headers are too long ({entry.size} bytes)")
         return entry
 
 

@@ -10,11 +10,10 @@ from llm_core.corpus.sources.parsing.client import Parser
 from llm_core.corpus.sources.parsing.kinds import KINDS, Parsed, Unit
 from llm_core.corpus.sources.survey import ending_of
 from llm_core.errors import UserError
+from llm_core.runtime.storage import is_remote
 
 
-def read_document(
-    parser: Parser, path: Path, name: str, unit: Unit, metadata: dict[str, Any], url: str | None = None
-) -> Iterator[Record]:
+def read_document(parser: Parser, path: Path, name: str, unit: Unit, metadata: dict[str, Any]) -> Iterator[Record]:
     """The documents of one file; `name` is its key, and its ending says what it is. An offset is a page's number."""
     kind = ending_of(name)
     try:
@@ -27,6 +26,7 @@ def read_document(
         return
     metadata = {**metadata, "content_type": "text/plain", "format": kind[1:], "file": name}
     make = _parts if KINDS[kind].unit == unit else _whole
+    url = name if is_remote(name) else None
     for record in make(parsed, name, unit, metadata):
         yield replace(record, file=name) if isinstance(record, Rejected) else replace(record, file=name, url=url)
 

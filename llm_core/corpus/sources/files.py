@@ -64,7 +64,7 @@ class FilesRoom:
         """Data files and archives each alone, then pages in groups, then PDF, office files and e-books in groups."""
         self.not_read.clear()
         shards = self._with_parser(list_shards(self.params, self.client, READ, self.not_read))
-        pages = [shard for shard in shards if _page_type(shard.name)]
+        pages = [shard for shard in shards if _page_type(shard.name) and not shard.sha256]
         documents = [shard for shard in shards if ending_of(shard.name) in KINDS and not shard.sha256]
         together = {shard.name for shard in (*pages, *documents)}
         data = [shard for shard in shards if shard.name not in together]
@@ -104,7 +104,7 @@ class FilesRoom:
             read = partial(self._read, skipped=skipped, parser=parser)
             yield from Archives(limits(self.params), skipped, _why_not_read, read).records(path, name)
         elif ending_of(name) in KINDS:
-            yield from read_document(parser, path, name, self.params.unit, {})
+            yield from read_document(parser, path, name, self.params.unit, self._answered(name))
         elif _page_type(name):
             yield self._page(str(path), name)
         elif fits(name, mediawiki.ENDINGS):
@@ -123,8 +123,7 @@ class FilesRoom:
         except UserError as error:
             yield Rejected("quarantine_unavailable", 0, detail=str(error)[:300], file=name)
             return
-        url = redact(address) if is_remote(address) else None
-        yield from read_document(parser, path, name, self.params.unit, self._answered(redact(address)), url)
+        yield from read_document(parser, path, name, self.params.unit, self._answered(redact(address)))
 
     def _answered(self, name: str) -> dict[str, str]:
         return {"answered_by": self.client.answered[name]} if name in self.client.answered else {}
@@ -147,7 +146,7 @@ class FilesRoom:
             return Rejected("quarantine_binary_file", 0, len(data), name)
         text, charset = decode(data, html=content_type == "text/html")
         metadata = {"content_type": content_type, "charset": charset, "file": name, **self._answered(name)}
-        return Document(key=name, text=text, url=name if is_remote(file) else None, metadata=metadata)
+        return Document(key=name, text=text, url=name if is_remote(name) else None, metadata=metadata)
 
     def _read_page(self, file: str, longest: int) -> bytes:
         if is_web(file):

@@ -19,6 +19,7 @@ WITHOUT_KNOBS = {
     "classify",
     "chat",
     "rewrite",
+    "export-gguf",
     "preset",
     "documents",
 }  # what they do depends on no param

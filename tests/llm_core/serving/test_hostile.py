@@ -107,7 +107,7 @@ def test_slow_bodies_hold_up_nobody_and_time_out(port: int) -> None:
 
 @pytest.mark.parametrize("wrong", [0, 99999, -1])
 def test_a_port_that_is_none_is_one_line(wrong: int, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="between 1 and 65535"):
+    with pytest.raises(UserError, match="from 1 to 65535"):
         serve(tmp_path, wrong, "cpu", Serving())
 
 

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import hashlib
 import io
 import json
 import lzma
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from llm_core.errors import UserError
 from llm_core.params.sources import FilesSource
 from tests.llm_core.corpus.sources import office_files as make
 
@@ -108,6 +110,10 @@ def test_broken_members_and_archives_are_named_and_the_rest_is_read(corpus, run)
     locked = bytearray(whole)
     locked[locked.rindex(b"PK\x01\x02") + 8] |= 1  # the last member's flag in the directory
     locked[locked.rindex(b"PK\x03\x04") + 6] |= 1
+    records = b"11 a=bcdef\n" * 2900
+    long = tarfile.TarInfo("x")
+    long.type, long.size = tarfile.XHDTYPE, len(records)
+    headers = (long.tobuf() + records + bytes(-len(records) % 512)) * 40
     big = tarfile.TarInfo("x")
     big.type, big.size = tarfile.XHDTYPE, 1 << 30
     (corpus / "damaged.zip").write_bytes(bytes(damaged))
@@ -116,6 +122,7 @@ def test_broken_members_and_archives_are_named_and_the_rest_is_read(corpus, run)
     (corpus / "locked.zip").write_bytes(bytes(locked))
     (corpus / "no.tar").write_bytes(b"this is text" * 60)
     (corpus / "no.zip").write_bytes(b"this is text")
+    (corpus / "headers.tar").write_bytes(headers + tar(TEXTS))
     (corpus / "short.tar").write_bytes(tar(TEXTS)[:1100])
     (corpus / "short.tar.gz").write_bytes(
         gzip.compress(tar({"a.txt": b"x" * 40, "b.txt": bytes(range(256)) * 90}))[:300]
@@ -126,6 +133,7 @@ def test_broken_members_and_archives_are_named_and_the_rest_is_read(corpus, run)
         "damaged.zip!/a/one.txt": "quarantine_broken_member",
         "empty.zip": "empty_file",
         "header.tar": "quarantine_broken_archive",
+        "headers.tar": "quarantine_broken_archive",
         "locked.zip!/rows.jsonl": "quarantine_encrypted",
         "no.tar": "quarantine_broken_archive",
         "no.zip": "quarantine_broken_archive",
@@ -154,3 +162,16 @@ def test_an_archive_on_the_web(site, run):
     result = run(source(f"{site.address}/z.zip?token=secret"))
     assert [row["text"] for row in result.documents] == ["the river", "the town"]
     assert [row["shard"].rpartition("/z.zip")[2] for row in result.ledger] == ["!/what%3F.txt", "!/b.txt"]
+
+
+def test_a_page_of_a_list_is_verified_by_its_checksum(site, run, tmp_path):
+    site.files["/a.txt"] = b"the river"
+    digest = hashlib.sha256(b"the river").hexdigest()
+    addresses = tmp_path / "list.txt"
+    addresses.write_text(f"{site.address}/a.txt {digest}\n")
+    (row,) = run(FilesSource(kind="files", address_list=str(addresses))).documents
+    assert (row["text"], row["url"]) == ("the river", f"{site.address}/a.txt")
+    site.files["/a.txt"] = b"another"
+    addresses.write_text(f"{site.address}/a.txt {'0' * 64}\n")
+    with pytest.raises(UserError, match="sha256"):
+        run(FilesSource(kind="files", address_list=str(addresses)), out="again")
