@@ -30,6 +30,8 @@ TASKS = {  # name -> method, where its rows come from (None: the documents), the
     "inference": ("sentence_pairs", "rte", "accuracy"),
     "paraphrase": ("sentence_pairs", "mrpc", "accuracy"),
     "questions": ("multiple_choice", "sciq", "accuracy"),
+    "entities": ("token_classification", None, "f1"),
+    "answers": ("question_answering", None, "f1"),
 }
 KNOBS = {
     "max_steps": 150,

@@ -60,7 +60,7 @@ def read_metrics(root: Path, stage: Stage) -> dict[str, dict[str, Any]]:
 
 
 def figures(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Numbers and words unchanged; a mapping of numbers (drops by reason, …) as a table."""
+    """Numbers and words unchanged; a mapping of numbers (drops by reason, …), with words or without, as a table."""
     metadata: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}.{key}" if prefix else key
@@ -69,8 +69,11 @@ def figures(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 200):
             metadata[name] = value
         elif isinstance(value, dict) and value:
-            if all(isinstance(item, int | float) for item in value.values()):
-                metadata[name] = dg.MetadataValue.md(table(("", "value"), sorted(value.items(), key=lambda i: -i[1])))
+            numbers = {item: number for item, number in value.items() if isinstance(number, int | float)}
+            words = [(item, word) for item, word in value.items() if isinstance(word, str)]
+            if numbers and len(numbers) + len(words) == len(value):
+                pairs = [*sorted(numbers.items(), key=lambda i: -i[1]), *words]
+                metadata[name] = dg.MetadataValue.md(table(("", "value"), pairs))
             elif all(isinstance(item, dict) for item in value.values()) and _narrow(value):
                 columns = sorted({column for row in value.values() for column in row})
                 rows = [(name, *(row.get(column, "") for column in columns)) for name, row in value.items()]

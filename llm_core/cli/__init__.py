@@ -79,6 +79,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "generate": ("generate", "Continue a prompt with a pretrained model."),
         "chat": ("chat", "Chat with a finetuned model in a terminal."),
         "classify": ("classify", "Label a text, with a calibrated confidence."),
+        "answer": ("answer", "Mark the answer to a question in a text, or say that it is not there."),
         "tag": ("tag", "Find the entities of a text: places, people, whatever the tagger was trained to find."),
         "rewrite": ("rewrite", "Translate or summarize a text with a model that was finetuned to do so."),
         "serve": ("serve", "Serve a model on loopback with an OpenAI-compatible endpoint."),

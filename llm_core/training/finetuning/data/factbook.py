@@ -109,6 +109,12 @@ class Country:
     documents: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # side -> document ids
     answer_documents: dict[str, str] = field(default_factory=dict)  # field -> id of the document that contains it
     section_documents: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, dict[str, str]] = field(default_factory=dict)  # section -> field -> its value as plain text
+
+    def section_of(self, name: str) -> str:
+        """The section of the document that the answer to the field `name` is from."""
+        document = self.answer_documents[name]
+        return next(section for section, found in self.section_documents.items() if found == document)
 
 
 def read_countries(split_folder: str | Path, source: str = "factbook") -> list[Country]:
@@ -217,6 +223,7 @@ def _take_fields(country: Country, document: str, section: str, fields: dict[str
         if not plain(value).startswith("note:"):
             values.append(plain(value))
     country.sections[section] = values
+    country.fields[section] = {name.strip(): plain(value) for name, value in fields.items()}
     country.section_documents[section] = document
 
 

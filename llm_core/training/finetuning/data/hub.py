@@ -20,6 +20,8 @@ PRESETS: dict[str, dict[str, Any]] = {  # name -> hub data set and its configura
     "ag_news": {"path": "fancyzhx/ag_news"},
     "conll2003": {"path": "eriktks/conll2003", "revision": "refs/convert/parquet"},  # elsewhere it is a script
     "wnut_17": {"path": "leondz/wnut_17", "revision": "refs/convert/parquet"},
+    "squad": {"path": "rajpurkar/squad"},
+    "squad_v2": {"path": "rajpurkar/squad_v2"},
     "emotion": {"path": "dair-ai/emotion", "name": "split"},
     "banking77": {"path": "legacy-datasets/banking77"},
     "clinc150": {"path": "clinc/clinc_oos", "name": "plus"},

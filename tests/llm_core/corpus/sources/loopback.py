@@ -187,7 +187,7 @@ def serve_hub(site: Loopback, repo: str, revision: str, files: dict[str, bytes])
         {"type": "file", "path": path, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
         for path, data in files.items()
     ]
-    folders = {str(PurePosixPath(path).parent) for path in files} - {"."}
+    folders = {str(above) for path in files for above in PurePosixPath(path).parents} - {"."}
     for path, data in files.items():
         site.files[f"/datasets/{repo}/resolve/{revision}/{path}"] = data
     about = {

@@ -19,6 +19,10 @@ NAMES = [
     ["neg", "pos"], ["World", "Sports", "Business", "Sci/Tech"], ["ham", "spam"],
     ["sadness", "joy"], ["activate_my_card", "age_limit"], ["translate", "transfer"],
 ]  # fmt: skip
+TAGS = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG"]
+CONVERTED = {"eriktks/conll2003": 1, "leondz/wnut_17": 2}
+"""Data sets that are scripts, which the hub has converted -> number of their types here."""
+CONVERSION = "refs%2Fconvert%2Fparquet"
 PREPARE = """
 import json, sys
 from llm_core.training.finetuning.data.dataset import from_dataset
@@ -35,6 +39,20 @@ def parquet(columns: dict[str, list], labels: list[str] | None = None, field: st
     table = datasets.Dataset.from_dict(columns)
     if labels:
         table = table.cast_column(field, datasets.ClassLabel(names=labels))
+    table.to_parquet(sink := io.BytesIO())
+    return sink.getvalue()
+
+
+def tagged(tags: list[str]) -> bytes:
+    """Sentences of which the last but one word begins an entity, and the last one continues it."""
+    table = datasets.Dataset.from_dict(
+        {
+            "id": each("{}"),
+            "tokens": [["number", str(at), "Ms", "Doe"] for at in range(ROWS)],
+            "ner_tags": [[0, 0, 1, 2] for _ in range(ROWS)],
+        }
+    )
+    table = table.cast_column("ner_tags", datasets.List(datasets.ClassLabel(names=tags)))
     table.to_parquet(sink := io.BytesIO())
     return sink.getvalue()
 
@@ -69,6 +87,11 @@ def hub():
     asked = {"instruction": each("question {}")}
     dialogue = "\n\nHuman: hello\n\nAssistant: yes?\n\nHuman: question {}\n\nAssistant: "
     dialogues = {"chosen": each(dialogue + "good {}"), "rejected": each(dialogue + "bad {}")}
+    asked_of_a_text = {
+        "id": each("q{}"), "title": ["Chad"] * ROWS,
+        "context": each("{} is the answer"), "question": each("what is {}?"),
+        "answers": [{"text": [str(at)] * (at != 7), "answer_start": [0] * (at != 7)} for at in range(ROWS)],
+    }  # fmt: skip
     twenty = {"label": [0.0] * ROWS}
     preferences = {
         "prompt": each("question {}"), "prompt_id": each("id {}"), "chosen": talks("good"), "rejected": talks("bad"),
@@ -126,6 +149,14 @@ def hub():
             "train.csv": b"id,dialogue,summary\n"
             + b"".join(f'{at},"A: question {at}\r\nB: yes",good {at}\n'.encode() for at in range(ROWS))
         },
+        **{
+            name: {f"{name.split('/')[1]}/train/0000.parquet": tagged(TAGS[: 2 + 2 * count])}
+            for name, count in CONVERTED.items()
+        },
+        **{
+            f"rajpurkar/{name}": {f"{folder}/train-00000-of-00001.parquet": parquet(asked_of_a_text)}
+            for name, folder in (("squad", "plain_text"), ("squad_v2", "squad_v2"))
+        },
         "Anthropic/hh-rlhf": {
             "harmless-base/train.jsonl.gz": gzip.compress(lines(dialogues)),
             "harmless-base/test.jsonl.gz": gzip.compress(lines(dialogues)),
@@ -136,8 +167,23 @@ def hub():
     }
     for name, files in repositories.items():
         serve_hub(site, name, "0123456789" * 4, {"README.md": b"# A data set\n", **files})
+    for name in CONVERTED:
+        site.answers[f"/api/datasets/{name}/revision/{CONVERSION}"] = site.answers[f"/api/datasets/{name}"]
     yield site
     site.close()
+
+
+def prepared(hub: Loopback, folder: Path, wanted: list[tuple[str, str]]) -> list[list]:
+    """Preset, method, metrics and rows of each of the `wanted` presets."""
+    environment = hub_environment(hub.address, folder)
+    command = [sys.executable, "-c", PREPARE, json.dumps(wanted)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(preset, method) for preset, method, _, _ in found] == wanted
+    for preset, _, metrics, rows in found:
+        assert (metrics["rows_in"], metrics["bad_rows"], len(rows)) == (ROWS, 0, ROWS), preset
+    return found
 
 
 def test_every_preset_reads_the_columns_that_its_data_set_has(hub: Loopback, tmp_path: Path) -> None:
@@ -148,14 +194,7 @@ def test_every_preset_reads_the_columns_that_its_data_set_has(hub: Loopback, tmp
         ("hh_rlhf", "dpo"), ("ultrafeedback", "reward"), ("ultrafeedback", "instruction"),
         ("opus100", "translation"), ("cnn_dailymail", "summarization"), ("samsum", "summarization"),
     ]  # fmt: skip
-    environment = hub_environment(hub.address, tmp_path)
-    command = [sys.executable, "-c", PREPARE, json.dumps(wanted)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [(preset, method) for preset, method, _, _ in found] == wanted
-    for preset, _, metrics, rows in found:
-        assert (metrics["rows_in"], metrics["bad_rows"], len(rows)) == (ROWS, 0, ROWS), preset
+    found = prepared(hub, tmp_path, wanted)
     for (_, _, _, rows), names in zip(found[:6], NAMES, strict=True):
         assert {row["label"] for row in rows} == set(names)
         assert {row["text"].strip() for row in rows} == set(each("review {}"))
@@ -180,3 +219,15 @@ def test_every_preset_reads_the_columns_that_its_data_set_has(hub: Loopback, tmp
         assert {(row["source"], row["target"]) for row in rows} == {
             (source.format(at), target.format(at)) for at in range(ROWS)
         }, preset
+
+
+def test_presets_of_entities_and_of_answers(hub: Loopback, tmp_path: Path) -> None:
+    wanted = [("conll2003", "token_classification"), ("wnut_17", "token_classification")]
+    wanted += [("squad", "question_answering"), ("squad_v2", "question_answering")]
+    found = prepared(hub, tmp_path, wanted)
+    for _, _, _, rows in found[:2]:
+        assert {row["text"] for row in rows} == {f"number {at} Ms Doe" for at in range(ROWS)}
+        assert {tuple(row["tags"]) for row in rows} == {("O", "O", "B-PER", "I-PER")}
+    for _, _, _, rows in found[2:]:
+        answers = {row["id"]: [answer["text"] for answer in row["answers"]] for row in rows}
+        assert answers == {f"q{at}": [str(at)] if at != 7 else [] for at in range(ROWS)}

@@ -68,3 +68,17 @@ def test_a_pretrained_model_has_no_such_section(tmp_path):
     (tmp_path / "models" / "base").mkdir(parents=True)
     (tmp_path / "models" / "base" / "metrics.json").write_text('{"steps": 4}')
     assert list(finetuned(tmp_path)) == []
+
+
+def test_figures_of_each_label_and_baselines_of_a_tagger(tmp_path):
+    folder = tmp_path / "models" / "names"
+    score = {"value": 0.5, "low": 0.4, "high": 0.6}
+    baseline = {"linear": {"f1": {"value": 0.25, "low": 0.2, "high": 0.3}}}
+    model(folder, "token_classification", before={"f1": score}, after={"f1": score}, baseline=baseline)
+    (folder / "per_label.csv").write_text("entity,precision,recall,f1,entities\nPLACE,0.123456,1.0,0.5,12\n")
+    compared, labels = tables(finetuned(tmp_path))[-2:]
+    assert labels == [{"entity": "PLACE", "precision": "0.1235", "recall": "1.0000", "f1": "0.5000", "entities": "12"}]
+    assert compared[0] == {
+        "model": "linear model of words",
+        "F1 of entities, 95 % bootstrap interval": "0.2500 (0.2000 to 0.3000)",
+    }

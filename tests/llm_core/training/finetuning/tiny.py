@@ -1,9 +1,12 @@
 """Tiny models of each family, built from config and saved locally, with a tokenizer trained on a few lines."""
 
+import contextlib
+import io
 import os
 from pathlib import Path
 from typing import Any
 
+from llm_core import cli
 from llm_core.params import Params
 from llm_core.tokenization.specials import CHAT_TEMPLATE, SPECIAL_TOKENS
 from llm_core.training.finetuning import stage
@@ -97,6 +100,11 @@ def rows(method: str, folder: Path = Path()) -> Path:
             },
             "instruction": {"messages": talk},
             "rlhf": {"prompt": question, "answer": answer},
+            "question_answering": {
+                "question": "Which country?",
+                "context": question,
+                "answers": [{"text": country, "start": 9}] if number % 4 else [],
+            },
             "token_classification": from_spans(question, [{"start": 9, "end": 13, "label": "PLACE"}]),
             "translation": {"source": question, "target": f"{answer} {country}"},
             "summarization": {"source": question, "target": f"{answer} {country}"},
@@ -130,3 +138,14 @@ def environment() -> dict[str, str]:
     """Of a process that trains by itself, or under a launcher of its own."""
     kept = {name: value for name, value in os.environ.items() if name not in LAUNCHED}
     return {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def said(*arguments: str) -> tuple[str, int]:
+    """What `llm-core` prints on standard output with these arguments, run in this process, and its exit status."""
+    stream = io.StringIO()
+    with contextlib.redirect_stdout(stream):
+        try:
+            cli.main(arguments)
+        except SystemExit as end:
+            return stream.getvalue(), int(end.code or 0)
+    return stream.getvalue(), 0
