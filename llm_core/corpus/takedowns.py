@@ -22,9 +22,9 @@ import numpy as np
 import pyarrow as pa
 
 from llm_core.corpus.similarity import sketch
-from llm_core.corpus.similarity.word_hashes import Hashes
 from llm_core.errors import UserError
 from llm_core.formats.urls import domains_of, host_of, parse, plain_url
+from llm_core.kernels.arrays import Hashes
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import output_file
 
@@ -108,14 +108,14 @@ class Takedowns:
         return (NEAR if numbers else None), numbers
 
     def alike(self, text: str) -> list[int]:
-        """Numbers of the tombstones whose texts are at least SIMILARITY like `text`."""
+        """Ints of the tombstones whose texts are at least SIMILARITY like `text`."""
         shingles = self._sketcher.in_order(text or "")
         if not self._sketches.may_touch(shingles):
             return []
         return [self._sketched[number] for number in self._sketches.alike(np.unique(shingles), SIMILARITY)]
 
     def touched(self, shingles: Hashes, minimum: int) -> list[int]:
-        """Numbers of the tombstones of whose sketch a longer text holds so many hashes, or half of all.
+        """Ints of the tombstones of whose sketch a longer text holds so many hashes, or half of all.
 
         `shingles` are the text's, as `sketch.Sketcher.in_order` gives them.
         """

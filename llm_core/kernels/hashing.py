@@ -6,8 +6,8 @@ will (deduplication, decontamination). All arithmetic is modulo 2**64.
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from llm_core.kernels.arrays import Bytes
 from llm_core.runtime.compilation import njit
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -15,7 +15,6 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MIX = np.uint64(0xBF58476D1CE4E5B9)
 """First multiplier of splitmix64."""
 FNV_OFFSET, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
-Bytes = npt.NDArray[np.uint8]
 
 
 @njit(nogil=True)
@@ -46,6 +45,7 @@ def mix(value: np.uint64) -> np.uint64:
 
 @njit(nogil=True, inline="always")
 def _rotated(value: np.uint64, bits: int) -> np.uint64:
+    """`value` rotated to the left by a number of bits."""
     return (value << np.uint64(bits)) | (value >> np.uint64(64 - bits))
 
 

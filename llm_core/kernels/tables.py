@@ -6,13 +6,11 @@ keeps byte strings.
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from llm_core.kernels.arrays import Hashes, Ints
 from llm_core.kernels.hashing import GOLDEN
 from llm_core.runtime.compilation import njit
 
-Hashes = npt.NDArray[np.uint64]
-Ints = npt.NDArray[np.int64]
 FREE = -1
 
 

@@ -1,11 +1,7 @@
 """Decoding UTF-8 in compiled code."""
 
-import numpy as np
-import numpy.typing as npt
-
+from llm_core.kernels.arrays import Bytes
 from llm_core.runtime.compilation import njit
-
-Bytes = npt.NDArray[np.uint8]
 
 
 @njit(nogil=True, inline="always")

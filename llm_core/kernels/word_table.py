@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.kernels.arrays import Bytes
 from llm_core.kernels.hashing import hash_bytes
 from llm_core.runtime.compilation import njit
 
 FULL = -1
-Bytes = npt.NDArray[np.uint8]
 
 
 class WordTable(NamedTuple):

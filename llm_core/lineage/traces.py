@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from llm_core.corpus.similarity.sketch import SEED, Members, shingles_of
-from llm_core.corpus.similarity.word_hashes import Hashes, WordHasher, ngrams
+from llm_core.corpus.similarity.word_hashes import WordHasher, ngrams
 from llm_core.corpus.takedowns import Takedowns
+from llm_core.kernels.arrays import Hashes
 
 RUN = 13  # words; the usual n-gram of decontamination since GPT-3
 TOUCHED = 8  # minimum of a sketch's 128 hashes in one piece of text, where the removed text itself is gone

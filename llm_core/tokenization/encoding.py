@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from llm_core.kernels.arrays import Ints
 from llm_core.kernels.tables import FREE, number_place
 from llm_core.kernels.word_table import FULL, WordTable, find_or_add, word_table
 from llm_core.runtime.compilation import njit
@@ -25,7 +26,6 @@ MEMO_WORDS = 1 << 18  # 20 MB per thread with their text and ids
 MEMO_BYTES = 1 << 22
 LONG = 96  # bytes; a longer piece is merged with a heap and not remembered
 NO_PAIR = FREE
-Ints = npt.NDArray[np.int64]
 
 
 class MergeTable(NamedTuple):

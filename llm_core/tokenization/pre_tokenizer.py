@@ -12,14 +12,13 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.kernels.arrays import Bytes
 from llm_core.kernels.utf8 import decode
 from llm_core.runtime.compilation import njit
 
 OTHER, LETTER, NUMBER, SPACE, LINE_END = range(5)
 REPLACEMENT = "\ue000"  # a private-use character, which is in none of the classes
 LONG_S = 0x17F  # 's' in another case, so "'ſ" is a contraction to (?i:[sdmt])
-
-Bytes = npt.NDArray[np.uint8]
 
 
 @cache

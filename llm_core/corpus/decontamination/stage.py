@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llm_core.corpus.similarity.word_hashes import Hashes, WordHasher, ngrams
+from llm_core.corpus.similarity.word_hashes import WordHasher, ngrams
 from llm_core.errors import UserError
 from llm_core.formats import ledger
 from llm_core.formats.documents import (
@@ -28,6 +28,7 @@ from llm_core.formats.documents import (
     read_numbered_batches,
     require_documents,
 )
+from llm_core.kernels.arrays import Hashes
 from llm_core.params.decontamination import Decontamination
 from llm_core.runtime import json_lines, progress
 from llm_core.runtime.compilation import njit

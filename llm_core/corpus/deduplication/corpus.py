@@ -19,9 +19,9 @@ from llm_core.corpus.deduplication.texts import Texts
 from llm_core.corpus.similarity.clusters import Near, ShingleStore
 from llm_core.errors import UserError
 from llm_core.formats.disk_columns import ROWS_AT_ONCE, Column, StringColumn
+from llm_core.kernels.arrays import Hashes
 from llm_core.runtime.storage import read_json, write_json
 
-Hashes = npt.NDArray[np.uint64]
 Codes = npt.NDArray[np.int8]
 SPELLING = 2  # of the addresses whose digests are stored (`formats.urls.plain_url`); raise it when that changes
 SCHEMA = pa.schema(

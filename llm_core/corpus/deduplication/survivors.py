@@ -12,20 +12,18 @@ import numpy.typing as npt
 
 from llm_core.corpus.deduplication.corpus import Corpus
 from llm_core.formats.disk_columns import Column
+from llm_core.kernels.arrays import Bytes, Ints
 from llm_core.runtime.compilation import njit
-
-Numbers = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
 
 
 class Verdicts(NamedTuple):
     """For each of some documents: int64 [documents] each."""
 
-    survivor: Numbers
+    survivor: Ints
     """number of the document kept in its cluster (its own where it is the one)"""
-    label: Numbers
+    label: Ints
     """number of the cluster's document of least id, which names the cluster"""
-    size: Numbers
+    size: Ints
     """documents in its cluster"""
 
 
@@ -37,7 +35,7 @@ def source_ranks(priority: list[str]) -> dict[str, int]:
 class Survivors:
     """Of each cluster of texts the document that is kept; `clusters` is the cluster of each text: int64 [texts]."""
 
-    def __init__(self, corpus: Corpus, clusters: Numbers, priority: list[str], folder: Path) -> None:
+    def __init__(self, corpus: Corpus, clusters: Ints, priority: list[str], folder: Path) -> None:
         self._stored, self._clusters = corpus.stored.values, clusters
         survivor, label, size = (Column(folder, np.int64) for _ in Verdicts._fields)
         for column in (survivor, label, size):
@@ -48,7 +46,7 @@ class Survivors:
         documents = (corpus.kept.values, ranks, corpus.source.values, corpus.length.values, *corpus.ids.buffers)
         _elect(self._stored, clusters, *documents, *self._of_cluster)
 
-    def of(self, numbers: Numbers) -> Verdicts:
+    def of(self, numbers: Ints) -> Verdicts:
         """Of the documents `numbers` (int64 [n]); one that was removed or has no words is a cluster of its own."""
         stored = self._stored[numbers]
         there = stored >= 0
@@ -65,17 +63,17 @@ class Survivors:
 
 @njit()
 def _elect(
-    stored: Numbers,
-    clusters: Numbers,
+    stored: Ints,
+    clusters: Ints,
     was_kept: npt.NDArray[np.bool_],
-    ranks: Numbers,
+    ranks: Ints,
     sources: npt.NDArray[np.int32],
-    lengths: Numbers,
-    starts: Numbers,
+    lengths: Ints,
+    starts: Ints,
     ids: Bytes,
-    survivor: Numbers,
-    label: Numbers,
-    size: Numbers,
+    survivor: Ints,
+    label: Ints,
+    size: Ints,
 ) -> None:
     """Fill the columns of `Verdicts` for each cluster; a document that an earlier run kept stays, whatever its rank.
 
@@ -102,7 +100,7 @@ def _elect(
 
 
 @njit()
-def _rank(document: int, was_kept: npt.NDArray[np.bool_], ranks: Numbers, sources: npt.NDArray[np.int32]) -> int:
+def _rank(document: int, was_kept: npt.NDArray[np.bool_], ranks: Ints, sources: npt.NDArray[np.int32]) -> int:
     """Rank of a document, the smallest first: kept by an earlier run, seen by one, then by its source."""
     if document < len(was_kept):
         return -2 if was_kept[document] else -1
@@ -110,7 +108,7 @@ def _rank(document: int, was_kept: npt.NDArray[np.bool_], ranks: Numbers, source
 
 
 @njit()
-def _id_before(starts: Numbers, ids: Bytes, one: int, other: int) -> bool:
+def _id_before(starts: Ints, ids: Bytes, one: int, other: int) -> bool:
     """Whether the id of document `one` sorts before that of `other`, by code points."""
     first, second = ids[starts[one] : starts[one + 1]], ids[starts[other] : starts[other + 1]]
     for place in range(min(len(first), len(second))):

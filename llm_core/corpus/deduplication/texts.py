@@ -8,14 +8,11 @@ probe reads a digest only where it will almost surely be the one looked for.
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from llm_core.formats.disk_columns import ROWS_AT_ONCE, Column
+from llm_core.kernels.arrays import Flags, Hashes, Ints
 from llm_core.runtime.compilation import njit
 
-Numbers = npt.NDArray[np.int64]
-Hashes = npt.NDArray[np.uint64]
-Flags = npt.NDArray[np.bool_]
 PLACE_BITS = 40
 FIRST_SLOTS = 1 << 13
 
@@ -36,7 +33,7 @@ class Texts:
         """uint64 [texts, 2]"""
         return self._digests.values
 
-    def places(self, digests: Hashes, present: Flags) -> tuple[Numbers, Flags]:
+    def places(self, digests: Hashes, present: Flags) -> tuple[Ints, Flags]:
         """Place of each text (-1 where not `present`), and whether it is new: it then gets the next place.
 
         `digests` is uint64 [batch, 2]; the results are int64 and bool [batch].
@@ -47,7 +44,7 @@ class Texts:
         self._digests.resize(count + int(new.sum()))
         return places, new
 
-    def put(self, digests: Hashes, places: Numbers) -> None:
+    def put(self, digests: Hashes, places: Ints) -> None:
         """Take over texts of an earlier run at their places there."""
         count = max(len(self), int(places.max(initial=-1)) + 1)
         self._reserve(count)
@@ -96,7 +93,7 @@ def _filled(place: int, second: np.uint64) -> np.uint64:
 
 
 @njit()
-def _insert(table: Hashes, known: Hashes, places: Numbers) -> None:
+def _insert(table: Hashes, known: Hashes, places: Ints) -> None:
     """Put the texts at `places` (int64 [n]) into the table."""
     for place in places:
         first, second = known[place, 0], known[place, 1]
@@ -104,7 +101,7 @@ def _insert(table: Hashes, known: Hashes, places: Numbers) -> None:
 
 
 @njit()
-def _find_or_add(table: Hashes, known: Hashes, digests: Hashes, present: Flags, count: int) -> tuple[Numbers, Flags]:
+def _find_or_add(table: Hashes, known: Hashes, digests: Hashes, present: Flags, count: int) -> tuple[Ints, Flags]:
     """(place, whether new) of each text: int64 [rows], -1 where there is no text, and bool [rows].
 
     `digests`: uint64 [rows, 2]; `present`: bool [rows], whether there is a text; `count` texts are known before.

@@ -18,15 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from llm_core.corpus.similarity.minhash import band_keys, distinct, permutations
-from llm_core.corpus.similarity.word_hashes import Hashes, jaccard, ngrams
+from llm_core.corpus.similarity.word_hashes import jaccard, ngrams
 from llm_core.formats.disk_columns import Column
+from llm_core.kernels.arrays import Hashes, Ints
 from llm_core.runtime.compilation import njit
 
 ALL_PAIRS = 64
 PAIRS_AT_ONCE = 1 << 16
 KEYS_AT_ONCE = 1 << 16
 PART_WORDS = 12  # of memory for each text of a part: its key and number, their sorted copies, and the order
-Numbers = npt.NDArray[np.int64]
 
 
 class Near(NamedTuple):
@@ -46,12 +46,12 @@ class Signatures(NamedTuple):
 
     shingles: Hashes
     """hashes of each text's shingles, sorted and without repeats: uint64 [shingles of all]"""
-    sizes: Numbers
+    sizes: Ints
     """number of shingles of each text: int64 [texts]"""
     keys: Hashes
     """band keys: uint64 [texts, bands]"""
 
-    def take(self, rows: Numbers) -> "Signatures":
+    def take(self, rows: Ints) -> "Signatures":
         """Those of some texts, in the order of `rows` (int64)."""
         starts = np.cumsum(self.sizes) - self.sizes
         return Signatures(_gathered(self.shingles, starts[rows], self.sizes[rows]), self.sizes[rows], self.keys[rows])
@@ -64,15 +64,13 @@ class Signer:
         self.near = near
         self._functions = permutations(near.bands * near.rows, near.seed)
 
-    def __call__(self, words: Hashes, counts: Numbers) -> Signatures:
+    def __call__(self, words: Hashes, counts: Ints) -> Signatures:
         """Signatures of texts: `words` uint64 [words of all], `counts` int64 [texts]."""
         return Signatures(*_signed(words, counts, self.near.shingle, self._functions, self.near.bands))
 
 
 @njit(nogil=True)
-def _signed(
-    words: Hashes, counts: Numbers, shingle: int, functions: Hashes, bands: int
-) -> tuple[Hashes, Numbers, Hashes]:
+def _signed(words: Hashes, counts: Ints, shingle: int, functions: Hashes, bands: int) -> tuple[Hashes, Ints, Hashes]:
     """The fields of `Signatures` for texts: `words` uint64 [words of all], `counts` int64 [texts], `functions` uint64
     [2, bands * rows]."""
     shingles = np.empty(len(words), np.uint64)
@@ -92,7 +90,7 @@ def _signed(
 
 
 @njit(nogil=True)
-def _gathered(values: Hashes, starts: Numbers, sizes: Numbers) -> Hashes:
+def _gathered(values: Hashes, starts: Ints, sizes: Ints) -> Hashes:
     """The parts `values[starts[i]:starts[i] + sizes[i]]` one after another: uint64 [sum of sizes]."""
     out = np.empty(sizes.sum(), np.uint64)
     end = 0
@@ -142,7 +140,7 @@ class ShingleStore:
 class Shingles:
     """The finished store: `starts` int64 [texts + 1] into the file of shingles, a file of `keys` for each band."""
 
-    def __init__(self, shingles: Path, keys: list[Path], starts: Numbers, near: Near, memory_mb: int) -> None:
+    def __init__(self, shingles: Path, keys: list[Path], starts: Ints, near: Near, memory_mb: int) -> None:
         self.starts, self.near = starts, near
         self._file = open(shingles, "rb")  # noqa: SIM115 - closed with the object
         self._keys = keys
@@ -163,7 +161,7 @@ class Shingles:
         """True Jaccard similarity of two texts."""
         return float(jaccard(self.of(first), self.of(second)))
 
-    def join(self, ranks: npt.NDArray[Any], forest: Numbers) -> None:
+    def join(self, ranks: npt.NDArray[Any], forest: Ints) -> None:
         """Join in `forest` the texts that share a band and are at least as alike as the threshold.
 
         `ranks` ([texts], or [texts, columns] read from left to right) orders the texts by what they are;
@@ -179,7 +177,7 @@ class Shingles:
                     pairs = _candidates(keys, members, self.starts, self.near.threshold, forest, place, PAIRS_AT_ONCE)
                     self._verify(pairs, forest)
 
-    def _parts(self, band: int) -> Iterator[tuple[Hashes, Numbers]]:
+    def _parts(self, band: int) -> Iterator[tuple[Hashes, Ints]]:
         """Keys of a band with their texts (those that have shingles), by parts of the key space that fit the memory."""
         parts = 1 + len(self) * PART_WORDS // self._budget
         for part in range(parts):
@@ -192,7 +190,7 @@ class Shingles:
                 members.append(mine + start)
             yield np.concatenate(keys), np.concatenate(members)
 
-    def _verify(self, pairs: Numbers, forest: Numbers) -> None:
+    def _verify(self, pairs: Ints, forest: Ints) -> None:
         """Join the pairs that are alike, reading the shingles of as many texts at once as memory allows."""
         if not len(pairs):
             return
@@ -210,13 +208,13 @@ class Shingles:
         _join_alike(pairs, np.searchsorted(texts, pairs), flat, starts, self.near.threshold, forest)
 
 
-def new_forest(count: int) -> Numbers:
+def new_forest(count: int) -> Ints:
     """A union-find forest in which each of `count` texts is a tree of its own: int64 [count], parents."""
     return np.arange(count, dtype=np.int64)
 
 
 @njit()
-def find(forest: Numbers, number: int) -> int:
+def find(forest: Ints, number: int) -> int:
     """Root of a text's tree, the smallest number in it; `forest`: int64 [texts], parents."""
     while forest[number] != number:
         forest[number] = forest[forest[number]]
@@ -225,7 +223,7 @@ def find(forest: Numbers, number: int) -> int:
 
 
 @njit()
-def unite(forest: Numbers, first: Numbers, second: Numbers) -> None:
+def unite(forest: Ints, first: Ints, second: Ints) -> None:
     """Join the trees of each pair (first[i], second[i]), int64 [pairs] both."""
     for place in range(len(first)):
         a, b = find(forest, first[place]), find(forest, second[place])
@@ -233,7 +231,7 @@ def unite(forest: Numbers, first: Numbers, second: Numbers) -> None:
 
 
 @njit()
-def labels(forest: Numbers) -> Numbers:
+def labels(forest: Ints) -> Ints:
     """Turn the forest into the number of each text's cluster, int64 [texts]: 0, 1, … by their first texts."""
     for number in range(len(forest)):
         forest[number] = find(forest, number)
@@ -247,14 +245,14 @@ def labels(forest: Numbers) -> Numbers:
     return forest
 
 
-def unite_equal(forest: Numbers, keys: Hashes, numbers: Numbers) -> None:
+def unite_equal(forest: Ints, keys: Hashes, numbers: Ints) -> None:
     """Join the texts `numbers` (int64 [n]) whose `keys` (uint64 [n]) are equal."""
     order = np.argsort(keys, kind="stable")
     same = keys[order[1:]] == keys[order[:-1]]
     unite(forest, numbers[order[:-1]][same], numbers[order[1:]][same])
 
 
-def _order_large_buckets(keys: Hashes, members: Numbers, ranks: npt.NDArray[Any]) -> None:
+def _order_large_buckets(keys: Hashes, members: Ints, ranks: npt.NDArray[Any]) -> None:
     """Sort the members of every bucket in which not all pairs are compared; `keys` are sorted."""
     bounds = np.flatnonzero(np.diff(keys, prepend=~keys[:1], append=~keys[-1:]))
     for bucket in np.flatnonzero(np.diff(bounds) > ALL_PAIRS):
@@ -264,8 +262,8 @@ def _order_large_buckets(keys: Hashes, members: Numbers, ranks: npt.NDArray[Any]
 
 @njit()
 def _candidates(
-    keys: Hashes, members: Numbers, starts: Numbers, threshold: float, forest: Numbers, place: Numbers, limit: int
-) -> Numbers:
+    keys: Hashes, members: Ints, starts: Ints, threshold: float, forest: Ints, place: Ints, limit: int
+) -> Ints:
     """Pairs of texts in one bucket, not joined yet, whose sizes allow the threshold: int64 [about `limit`, 2].
 
     `keys` (uint64 [members], sorted) and `members` (int64 [members]) are the texts of a band, `starts` int64 [texts +
@@ -291,9 +289,7 @@ def _candidates(
 
 
 @njit()
-def _join_alike(
-    pairs: Numbers, places: Numbers, flat: Hashes, starts: Numbers, threshold: float, forest: Numbers
-) -> None:
+def _join_alike(pairs: Ints, places: Ints, flat: Hashes, starts: Ints, threshold: float, forest: Ints) -> None:
     """Join the `pairs` (int64 [pairs, 2]) whose similarity reaches the threshold.
 
     `places` (int64 [pairs, 2]) are their places in `starts` (int64 [texts + 1]), which divides the shingles `flat`.

@@ -10,7 +10,7 @@ verified by true Jaccard afterwards, so a hash collision drops nothing.
 import numpy as np
 import numpy.typing as npt
 
-from llm_core.corpus.similarity.word_hashes import Hashes
+from llm_core.kernels.arrays import Hashes
 from llm_core.kernels.hashing import mix
 from llm_core.runtime.compilation import njit
 

@@ -14,7 +14,8 @@ import base64
 import numpy as np
 import numpy.typing as npt
 
-from llm_core.corpus.similarity.word_hashes import Hashes, WordHasher, ngrams
+from llm_core.corpus.similarity.word_hashes import WordHasher, ngrams
+from llm_core.kernels.arrays import Hashes
 
 VERSION = "1"  # raise it when words, shingles or hashes change; sketches of other versions cannot be compared
 SHINGLE = 5  # words
@@ -116,7 +117,7 @@ class Sketches:
         return np.bincount(np.concatenate([np.zeros(0, np.int64), *found]), minlength=len(self))
 
     def alike(self, shingles: Hashes, threshold: float) -> list[int]:
-        """Numbers of the sketches whose texts are at least so similar (estimated Jaccard) to a text of `shingles`."""
+        """Ints of the sketches whose texts are at least so similar (estimated Jaccard) to a text of `shingles`."""
         touched = self.touched(shingles)
         return [
             number for number in np.flatnonzero(touched).tolist() if self._similarity(number, shingles) >= threshold

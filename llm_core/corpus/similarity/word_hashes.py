@@ -12,13 +12,11 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.kernels.arrays import Bytes, Hashes
 from llm_core.kernels.hashing import GOLDEN, mix, siphash
 from llm_core.kernels.utf8 import decode
 from llm_core.kernels.words import ALONE, INVISIBLE, MARK, OTHER, character_classes, normal_form
 from llm_core.runtime.compilation import njit
-
-Hashes = npt.NDArray[np.uint64]
-Bytes = npt.NDArray[np.uint8]
 
 
 class WordHasher:

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from llm_core.kernels.arrays import Ints
 from llm_core.kernels.word_table import FULL, WordTable, find_or_add, word_table
 from llm_core.runtime import progress
 from llm_core.runtime.compilation import njit
 from llm_core.tokenization.pre_tokenizer import character_classes, word_end
 
 MAX_WORDS = 1 << 23  # with their text about 400 MB
-Ints = npt.NDArray[np.int64]
 
 
 class PieceCounts:

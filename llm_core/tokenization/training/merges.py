@@ -10,12 +10,12 @@ a merge whose text is already a token takes that token's id.
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.kernels.arrays import Ints
 from llm_core.kernels.hashing import hash_bytes
 from llm_core.kernels.tables import FREE, number_place
 from llm_core.kernels.word_table import same_bytes
 from llm_core.runtime.compilation import njit
 
-Ints = npt.NDArray[np.int64]
 NONE = FREE
 
 

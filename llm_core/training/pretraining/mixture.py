@@ -11,8 +11,8 @@ import numpy as np
 
 from llm_core.errors import UserError, require_known
 from llm_core.formats.token_shards import TokenShards
+from llm_core.kernels.arrays import Ints
 from llm_core.params.pretraining import Mixture
-from llm_core.training.pretraining.packing import Ints
 from llm_core.training.pretraining.permutation import Permutation
 
 

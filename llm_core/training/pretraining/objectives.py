@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from llm_core.kernels.arrays import Ints
 from llm_core.models.family import Objective
 from llm_core.training.pretraining.batches import IGNORED, Batch
-
-Ints = npt.NDArray[np.int64]
 
 
 class Inputs(NamedTuple):

@@ -16,12 +16,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from llm_core.kernels.arrays import Ints
 from llm_core.runtime.compilation import njit
 from llm_core.training.pretraining.permutation import Permutation
 
 GROUP = 1 << 18
 Packing = Literal["best_fit", "concatenate"]
-Ints = npt.NDArray[np.int64]
 
 
 class Plan(NamedTuple):

@@ -205,6 +205,10 @@ def test_every_param_that_holds_names_is_classified():
     assert not known - every_param(), "no such params"
 
 
+SLOW = {"evaluation.benchmarks.tasks", "deduplication.priority", "retrieval.sources", "split.group_by"}
+"""Places whose verbs import lm-eval, or compile kernels where no cache has them."""
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -219,7 +223,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("place", UNKNOWN)
+@pytest.mark.parametrize("place", [pytest.param(key, marks=pytest.mark.slow if key in SLOW else ()) for key in UNKNOWN])
 def test_a_name_that_there_is_not_is_refused_in_one_line(folder, capsys, place):
     params, verb = UNKNOWN[place]
     (folder / "params.yaml").write_text(json.dumps({"network": {"cache": str(folder / "cache")}} | params))

@@ -18,12 +18,12 @@ import pyarrow as pa
 from llm_core.corpus.deduplication.signing import words_of
 from llm_core.corpus.similarity.word_hashes import WordHasher
 from llm_core.formats.disk_columns import Column, string_buffers
+from llm_core.kernels.arrays import Ints
 
 SEPARATORS = {"paragraph": re.compile(rb"\n[ \t\r]*\n\s*"), "line": re.compile(rb"\n\s*")}
 PARTS = 64
 ROW_BYTES = 200  # of a record while its file is sorted
 LONGEST = (1 << 44) - 1
-Numbers = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
 
 
@@ -39,14 +39,14 @@ class Cuts:
         """document that keeps an equal span, -1 if this one stays: int64 [spans]"""
         self.first.append(np.zeros(1, np.int64))
 
-    def append(self, counts: Numbers, start: Numbers, end: Numbers, holder: Numbers) -> None:
+    def append(self, counts: Ints, start: Ints, end: Ints, holder: Ints) -> None:
         """Add the spans of some documents: `counts` of each document, the others of each span."""
         self.first.append(self.first.values[-1] + np.cumsum(counts))
         self.start.append(start)
         self.end.append(end)
         self.holder.append(holder)
 
-    def of(self, document: int) -> tuple[Numbers, Numbers, Numbers]:
+    def of(self, document: int) -> tuple[Ints, Ints, Ints]:
         """(start, end, holder) of what is to be cut from a document."""
         mine = slice(*self.first.values[document : document + 2].tolist())
         held = self.holder.values[mine] >= 0

@@ -10,19 +10,17 @@ word of ASCII letters. Everything is held in memory: 27 bytes for each byte of t
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from llm_core.corpus.deduplication.text.spans import Cuts, Keys, Numbers
+from llm_core.corpus.deduplication.text.spans import Cuts, Keys
 from llm_core.errors import UserError
 from llm_core.formats.disk_columns import Column, StringColumn
+from llm_core.kernels.arrays import Bytes, Ints, Small
 from llm_core.kernels.utf8 import continues
 from llm_core.runtime.compilation import njit
 
 BYTES_A_BYTE = 27  # of text: itself, in two orders; suffix array, common prefixes, documents, lengths, holders (4 each)
 END = 0xFF  # between texts: no byte of UTF-8
-Small = npt.NDArray[np.int32]
-Bytes = npt.NDArray[np.uint8]
 
 
 class SubstringFinder:
@@ -59,7 +57,7 @@ class SubstringFinder:
         for begin, document in zip(begins.tolist(), order.tolist(), strict=True):
             text[begin : begin + sizes[document]] = data[starts[document] : starts[document + 1]]
         cuts = Cuts(self._folder)
-        found: dict[int, tuple[Numbers, Numbers, Numbers]] = {}
+        found: dict[int, tuple[Ints, Ints, Ints]] = {}
         if len(text):
             suffixes = divsufsort(text)
             length, holder = _longest_held_earlier(suffixes, kasai(text, suffixes), _owners(ends))
@@ -76,7 +74,7 @@ class SubstringFinder:
         return cuts
 
 
-def _owners(ends: Numbers) -> Small:
+def _owners(ends: Ints) -> Small:
     """The place of each byte's document: int32 [bytes of all]; `ends`: int64 [documents], where each text ends."""
     return np.repeat(np.arange(len(ends), dtype=np.int32), np.diff(ends, prepend=0))
 
@@ -115,7 +113,7 @@ def _longest_held_earlier(suffixes: Small, common: Small, owner: Small) -> tuple
 
 
 @njit()
-def _runs(text: Bytes, length: Small, holder: Small, least: int) -> tuple[Numbers, Numbers, Numbers]:
+def _runs(text: Bytes, length: Small, holder: Small, least: int) -> tuple[Ints, Ints, Ints]:
     """(start, end, holder) of the runs to cut from a text: int64 [runs] each, disjoint and in order.
 
     `text`: uint8 [bytes]; `length` and `holder`: int32 [bytes], as `_longest_held_earlier` returns them; `least`: the
@@ -164,10 +162,12 @@ def _continues(text: Bytes, place: int) -> bool:
 
 @njit()
 def _within_word(text: Bytes, place: int) -> bool:
+    """Whether a cut at `place` divides a word of ASCII letters and digits."""
     return bool(0 < place < len(text) and _letter(text[place - 1]) and _letter(text[place]))
 
 
 @njit()
 def _letter(byte: int) -> bool:
+    """Whether a byte is an ASCII letter or digit."""
     lower = byte | 0x20
     return bool(48 <= byte <= 57 or 97 <= lower <= 122)
