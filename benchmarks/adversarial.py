@@ -1,6 +1,8 @@
-"""Time of each cleaning step against the size of a document, on shapes that make naive code slow.
+"""Time of each step from a page to token ids against the size of a document, on shapes that make naive code slow.
 
-    python benchmarks/adversarial.py [--most BYTES] [--step NAME] [--shape NAME]
+    python benchmarks/adversarial.py [--most BYTES] [--step NAME] [--shape NAME] [--repeat N]
+
+The steps are those of `clean`, and what deduplication, decontamination and the tokenizer do with one document.
 
 Each shape is made at doubling sizes and given to each step by itself. The exponent is the slope of log(CPU seconds)
 over log(bytes) between the largest size and one sixteenth of it: 1 is linear, 2 quadratic. The largest exponent that
@@ -13,12 +15,30 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
 
 from llm_core.corpus.cleaning.batch import Batch, Step
+from llm_core.corpus.cleaning.quality_model import Classifier
 from llm_core.corpus.cleaning.steps import build_step
+from llm_core.corpus.decontamination.stage import read_items
+from llm_core.corpus.deduplication.signing import sign
+from llm_core.corpus.deduplication.text.spans import SpanFinder
+from llm_core.corpus.deduplication.text.substrings import SubstringFinder
+from llm_core.corpus.similarity.clusters import Near
+from llm_core.corpus.similarity.word_hashes import WordHasher
+from llm_core.formats.urls import plain_url
 from llm_core.kernels.words import pieces, words
-from llm_core.params.cleaning import BadWords, Cleaning
+from llm_core.params.cleaning import BadWords, Cleaning, QualityModel, UrlList
+from llm_core.params.decontamination import Decontamination
+from llm_core.params.tokenizer import Tokenizer
+from llm_core.tokenization import layout
+from llm_core.tokenization.encoding import Encoder
+from llm_core.tokenization.pattern import pattern
+from llm_core.tokenization.training.stage import learn
 
 PAGE = "<!doctype html><html><body>"
 # What a shape is made of: a head, a part that is repeated up to the size, and a tail.
@@ -79,11 +99,20 @@ SHAPES: dict[str, tuple[str, str, str]] = {
     "khmer": ("", "\u1780\u17be\u200b", ""),
     "emoji": ("", "\U0001f468\u200d\U0001f469", ""),
     "quotes": ("", "'\"", ""),
+    "byte-order marks and nul": ("\ufeff", "a\0 \ufeff", ""),
+    "one long url": ("http://a.example/", "b/c?d=e&", ""),
+    "dot segments": ("http://a.example", "/../b/.", ""),
+    "escaped url": ("http://a.example/", "%2e%41", ""),
+    "user parts": ("http://", "a:b@", "c.example/"),
+    "blank lines": ("a", "\n \n", "x"),
     "very long line": ("", "Some words, then more of them; ", "."),
 }
 COUNTED = 0.05  # seconds
 STEPS = ("extract", "sniff", "repair", "language", "gopher_quality", "gopher_repetition", "c4", "fineweb_quality")
-STEPS += ("pii", "bad_words", "words", "pieces")
+STEPS += ("pii", "bad_words", "words", "pieces", "block_urls", "model", "url")
+LATER = ("dedup", "dedup-text paragraph", "dedup-text line", "dedup-text substring", "decontaminate")
+LATER += ("train-tokenizer", "tokenize")
+STEPS += LATER
 
 
 def shape(name: str, size: int) -> str:
@@ -96,33 +125,85 @@ def shape(name: str, size: int) -> str:
 
 def runner(name: str) -> Callable[[str], None]:
     """A step by itself on one document. `extract` takes it as a page, `sniff` must find out whether it is one."""
-    if name in ("words", "pieces"):
-        function = words if name == "words" else pieces
-        return lambda text: (function(text), None)[1]
-    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as listed:
-        listed.write("word\na a a\nx\nspoken words\nthe same sentence\n河流\n")
-        listed.flush()
-        params = Cleaning(bad_words=BadWords(files=[listed.name]))
+    functions: dict[str, Callable[[str], object]] = {"words": words, "pieces": pieces, "url": plain_url}
+    if name in functions:
+        return lambda text: (functions[name](text), None)[1]
+    with tempfile.TemporaryDirectory() as folder:
+        if name in LATER:
+            return later(name, Path(folder))
+        listed = Path(folder) / "listed.txt"
+        listed.write_text("word\na a a\nx\nspoken words\nthe same sentence\n河流\n", encoding="utf-8")
+        addresses = Path(folder) / "addresses.txt"
+        addresses.write_text("a.example/b\nb.example\n", encoding="utf-8")
+        (Path(folder) / "model").mkdir()
+        Classifier(np.zeros(1 << 12, np.float32), 0.0, 1000, 8).save(Path(folder) / "model")
+        params = Cleaning(
+            bad_words=BadWords(files=[str(listed)]),
+            url_lists=[UrlList(name="listed", path=str(addresses), format="ut1")],
+            quality_model=QualityModel(path=str(Path(folder) / "model")),
+        )
         step: Step = build_step("extract" if name == "sniff" else name, params)
     declared = '{"content_type": "text/html"}' if name == "extract" else None
 
     def once(text: str) -> None:
-        step(Batch(["1"], ["web"], [None], [text], [None], [None], [None], [declared]))
+        url = text if name == "block_urls" else None
+        step(Batch(["1"], ["web"], [url], [text], [None], [None], [None], [declared]))
 
     return once
 
 
-def exponent(run: Callable[[str], None], name: str, most: int, limit: float = 2.0) -> tuple[float, float, int]:
-    """(exponent, CPU seconds at the largest size, the largest size); sizes double until `most`, or `limit` seconds."""
+def later(name: str, folder: Path) -> Callable[[str], None]:
+    """What a stage after `clean` does with one document (`dedup-text`: with two of the same text)."""
+    if name == "dedup":
+        near = Near(5, 14, 8, 0.8, 1)
+        return lambda text: (sign(pa.array([text], pa.large_string()), near, True), None)[1]
+    if name == "decontaminate":
+        (folder / "items.txt").write_text("".join(f"{part * 40}\n" for _, part, _ in SHAPES.values()), encoding="utf-8")
+        items, hasher = read_items([str(folder / "items.txt")], Decontamination(min_words=1)), WordHasher()
+        return lambda text: (list(items.overlaps(hasher(text))), None)[1]
+    if name == "train-tokenizer":
+        return lambda text: (merges_of([pa.record_batch({"text": pa.array([text], pa.large_string())})]), None)[1]
+    if name == "tokenize":
+        layout.save(folder / "tokenizer", merges_of(samples()), pattern(Tokenizer()))
+        encoder = Encoder(layout.Vocabulary(folder / "tokenizer"))
+        return lambda text: (encoder.encode(pa.array([text], pa.large_string())), None)[1]
+    unit = name.split()[1]
+
+    def cut(text: str) -> None:
+        with tempfile.TemporaryDirectory() as place:
+            finder: SpanFinder | SubstringFinder = SubstringFinder(Path(place), 50, 1 << 12)
+            if unit != "substring":
+                finder = SpanFinder(Path(place), unit, 1, 1, 64)
+            finder.add(pa.array([text, text], pa.large_string()), np.array([[0, 1], [0, 2]], np.uint64))
+            finder.finish()
+
+    return cut
+
+
+def samples() -> Iterator[pa.RecordBatch]:
+    """A text of each shape, from which a tokenizer gets merges that fit the shapes."""
+    for name in SHAPES:
+        yield pa.record_batch({"text": pa.array([shape(name, 2000)], pa.large_string())})
+
+
+def merges_of(batches: Iterable[pa.RecordBatch]) -> list[tuple[bytes, bytes]]:
+    """Merges of a tokenizer with the default vocabulary's policies."""
+    return learn(iter(batches), Tokenizer(vocab_size=2000))
+
+
+def exponent(step: str, name: str, most: int, repeat: int, limit: float = 2.0) -> tuple[float, float, int]:
+    """(exponent, CPU seconds at the largest size, the largest size); sizes double until `most`, or `limit` seconds.
+
+    A time is the minimum of `repeat` runs, each by a step made anew: steps remember words, and a second run of the
+    same one would only look them up.
+    """
+    runs = [runner(step) for _ in range(repeat)]
+    for run in runs:
+        run("Warm. <p>é</p>")
     size, times = most // 64, {}
     while size <= most:
         text = shape(name, size)
-        gc.collect()
-        gc.disable()  # its cost follows what else the process holds
-        start = time.process_time()  # once: steps remember words, and a second run would only look them up
-        run(text)
-        best = time.process_time() - start
-        gc.enable()
+        best = min(seconds(run, text) for run in runs)
         times[size] = max(best, 1e-6)
         if best > limit:
             break
@@ -136,18 +217,29 @@ def exponent(run: Callable[[str], None], name: str, most: int, limit: float = 2.
     )
 
 
+def seconds(run: Callable[[str], None], text: str) -> float:
+    """CPU seconds of one run, without the collector, whose cost follows what else the process holds."""
+    gc.collect()
+    gc.disable()
+    try:
+        start = time.process_time()
+        run(text)
+        return time.process_time() - start
+    finally:
+        gc.enable()
+
+
 def main() -> None:
     """Measure and print; exit 1 where a step is worse than linear."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--most", type=int, default=1 << 20, help="Bytes of the largest document.")
     parser.add_argument("--step", choices=STEPS, action="append")
     parser.add_argument("--shape", choices=SHAPES, action="append")
+    parser.add_argument("--repeat", type=int, default=3, help="Runs of each measurement; the shortest counts.")
     given = parser.parse_args()
     worst = 0.0
     for step in given.step or STEPS:
-        run = runner(step)
-        run("Warm. <p>é</p>")
-        found = {name: exponent(run, name, given.most) for name in given.shape or SHAPES}
+        found = {name: exponent(step, name, given.most, given.repeat) for name in given.shape or SHAPES}
         slow = {name: value for name, value in found.items() if value[1] > COUNTED}
         slowest = max(found, key=lambda name: found[name][1] / found[name][2])
         worst = max([worst, *(value[0] for value in slow.values())])

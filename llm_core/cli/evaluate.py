@@ -8,12 +8,14 @@ import typer
 
 from llm_core.cli.options import Out, Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.errors import UserError
+from llm_core.params import Params
 from llm_core.runtime.progress import log
 
 app = verb_app()
 STANDARD = {
     "heldout": "data/split/heldout",
     "benchmarks": "data/benchmarks",
+    "trained-on": "data/split/train",
     "touched": "data/decontaminated/touched_items.jsonl",
 }
 
@@ -33,6 +35,14 @@ def evaluate(
     touched: Annotated[
         Path | None, typer.Option("--touched", help=f"Items that the training text holds [{STANDARD['touched']}].")
     ] = None,
+    trained_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trained-on",
+            help="Documents from which the n-gram baseline of evaluation.language_modelling.ngram is counted "
+            f"[{STANDARD['trained-on']}].",
+        ),
+    ] = None,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
@@ -48,6 +58,8 @@ def evaluate(
         raise UserError(f"--rows {rows}: holds no test.jsonl; `llm-core finetune-data` writes it")
     if answers and not _has_questions(answers):
         answers = None  # rows of a method without conversations: their scores lie beside the model
+    if trained_on and params.evaluation.language_modelling.ngram is None:
+        raise UserError("--trained-on: has no effect without evaluation.language_modelling.ngram")
     if touched and not (benchmarks or _standard("benchmarks")):
         raise UserError(f"--touched {touched}: has no effect without --benchmarks")
     if answers and not load_tokenizer(model).chat_template:
@@ -60,6 +72,7 @@ def evaluate(
         benchmarks=benchmarks or _standard("benchmarks"),
         answers=answers,
         touched=touched or _standard("touched"),
+        trained_on=trained_on or _training_text(params),
     )
 
 
@@ -67,6 +80,12 @@ def _has_questions(file: Path) -> bool:
     from llm_core.runtime import json_lines
 
     return all("messages" in row for _, row in itertools.islice(json_lines.read_rows(file), 1))
+
+
+def _training_text(params: Params) -> list[str] | None:
+    """The pipeline's training documents, where the params ask for an n-gram baseline."""
+    wanted = params.evaluation.language_modelling.ngram is not None
+    return [STANDARD["trained-on"]] if wanted and _standard("trained-on") else None
 
 
 def _standard(kind: str) -> Path | None:

@@ -25,11 +25,13 @@ from llm_core.evaluation.language_modelling import (
     summarize_texts,
     xz_bits_per_byte,
 )
+from llm_core.evaluation.ngram import NgramModel
 from llm_core.evaluation.own import own_benchmarks
 from llm_core.models import loading
 from llm_core.models.family import kind_of
 from llm_core.models.prompts import encode_prompt
 from llm_core.params import Params
+from llm_core.params.evaluation import Ngram
 from llm_core.runtime import json_lines
 from llm_core.runtime.digests import content_digest
 from llm_core.runtime.nested import flatten
@@ -53,11 +55,13 @@ def evaluate(
     benchmarks: Path | None = None,
     answers: Path | None = None,
     touched: Path | None = None,
+    trained_on: list[str] | None = None,
 ) -> Metrics:
     """Measure `model` (a folder in Hugging Face layout, or its name on the hub) and write `out`; the metrics.
 
     `inputs`: held-out documents or .txt files; `benchmarks`: the folder of `fetch-benchmarks`; `answers`: a
-    test file of chat questions; `touched`: decontaminate's touched_items.jsonl. What is None is not measured.
+    test file of chat questions; `touched`: decontaminate's touched_items.jsonl; `trained_on`: documents from which
+    the n-gram baseline is counted, where params ask for it. What is None is not measured.
     A finetuned model that is no causal language model (a classifier, an encoder) has the scores of its own test rows
     alone. Raises UserError: no model that can be scored at `model`, a file missing or of another kind.
     """
@@ -77,6 +81,8 @@ def evaluate(
         with timed("bits per byte"):
             rows += score_texts(network, texts, chosen.language_modelling, chosen.batch_size, "bits per byte", journal)
             metrics["bits_per_byte"] = _language_modelling(rows, texts, model, params, journal)
+            if chosen.language_modelling.ngram and trained_on:
+                _add_ngram(metrics["bits_per_byte"], texts, tokenizer, trained_on, chosen.language_modelling.ngram)
     if benchmarks and chosen.tasks:
         if unscored := sorted(own_benchmarks(benchmarks).keys() - set(chosen.tasks)):
             log(f"evaluate: {', '.join(unscored)}: own benchmarks that evaluation.tasks does not name are not scored")
@@ -174,7 +180,9 @@ def lines(metrics: Metrics) -> list[str]:
     """What a person sees at the end: never a score without its error."""
     told = []
     for source, score in metrics.get("bits_per_byte", {}).items():
-        beside = "".join(f", {name} {score[name]:.3f}" for name in ("xz", "untrained") if score.get(name) is not None)
+        beside = "".join(
+            f", {name} {score[name]:.3f}" for name in ("xz", "ngram", "untrained") if score.get(name) is not None
+        )
         told.append(f"bits per byte, {source}: {with_error(score, 'bits_per_byte')}{beside}")
     for task, score in metrics.get("benchmarks", {}).items():
         shown = [key for key in score if f"{key}_stderr" in score and not key.endswith(("_clean", "_touched"))]
@@ -225,6 +233,17 @@ def _language_modelling(rows: list[Row], texts: list[Text], model: Path, params:
         for source, score in blank.items():
             scores[source]["untrained"] = score["bits_per_byte"]
     return scores
+
+
+def _add_ngram(scores: Metrics, texts: list[Text], tokenizer: Any, trained_on: list[str], settings: Ngram) -> None:
+    """Add the n-gram model's bits per byte to each source's scores, in place."""
+    read = read_texts(trained_on, tokenizer, settings.tokens_per_source)
+    counted = NgramModel([text.ids for text in read], settings.order, len(tokenizer))
+    bits = [float(counted.bits(text.ids).sum()) for text in texts]
+    sizes = [len(text.text.encode("utf-8", "surrogatepass")) for text in texts]
+    for source, score in scores.items():
+        mine = [at for at, text in enumerate(texts) if source in ("all", text.source)]
+        score["ngram"] = sum(bits[at] for at in mine) / sum(sizes[at] for at in mine)
 
 
 def _samples(network: Any, tokenizer: Any, prompts: list[str]) -> list[dict[str, str]]:

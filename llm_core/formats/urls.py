@@ -32,6 +32,7 @@ KEPT_AS_WRITTEN = "/?:@!$&'()*+,;=-._~[]|"
 PLAIN = re.compile(rf"[A-Za-z0-9{re.escape(KEPT_AS_WRITTEN)}]*")
 DEFAULT_PORTS = ("", "80", "443")
 IGNORED = re.compile(r"[\t\r\n]+")  # as browsers do
+MAX_AUTHORITY = 2048  # characters; a host has at most 253, and punycode takes quadratic time
 REMEMBERED = 1 << 14  # hosts; a crawl has many pages of each
 
 
@@ -67,7 +68,8 @@ def _divided(text: str) -> tuple[str, str, str]:
 @lru_cache(maxsize=REMEMBERED)
 def _host_and_port(authority: str, scheme: str) -> tuple[str, str]:
     """Host and port of what is between `//` and the path; what is no host to the standard is kept, in lower case."""
-    for written in dict.fromkeys((authority, PORT.sub("", authority))):  # a port that is none hides no host
+    written_as = () if len(authority) > MAX_AUTHORITY else (authority, PORT.sub("", authority))
+    for written in dict.fromkeys(written_as):  # a port that is none hides no host
         try:
             url = URL(f"{scheme}://{written}/")
         except (ValueError, UnicodeError):

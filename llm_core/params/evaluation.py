@@ -115,6 +115,16 @@ class Benchmarks(Section):
         return self
 
 
+class Ngram(Section):
+    """An n-gram model (interpolated Kneser-Ney) of the same tokens, as a baseline of bits per byte."""
+
+    order: int = Field(4, ge=1, le=8)
+    """Tokens of an n-gram, the predicted one included."""
+    tokens_per_source: int = Field(1_000_000, ge=1)
+    """Whole training documents of each source are counted until so many tokens are reached (in an order fixed by their
+    ids)."""
+
+
 class LanguageModelling(Section):
     """Bits per byte and perplexity on held-out text."""
 
@@ -128,6 +138,8 @@ class LanguageModelling(Section):
     context."""
     untrained: bool = True
     """Also measure the same network with random weights."""
+    ngram: Ngram | None = None
+    """Also measure an n-gram model of the training documents; null measures none."""
 
 
 class TextMetrics(Section):

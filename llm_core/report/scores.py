@@ -29,7 +29,7 @@ def in_short(evaluations: Evaluations) -> Iterator[str]:
     """Each evaluation in sentences."""
     for name, metrics in evaluations.items():
         if whole := metrics.get("bits_per_byte", {}).get("all"):
-            others = (("xz", "xz -9"), ("untrained", "random weights"))
+            others = (("xz", "xz -9"), ("ngram", "n-gram model"), ("untrained", "random weights"))
             beside = [f"{label} {number(whole[key])}" for key, label in others if key in whole]
             told = f"{name} needs {score_text(whole, 'bits_per_byte')} bits per byte of held-out text"
             yield f"{told} ({', '.join(beside)})." if beside else f"{told}."
@@ -177,6 +177,7 @@ def _language_row(source: str, score: Row) -> Row:
         "held-out text": source,
         "bits per byte": score_text(score, "bits_per_byte"),
         "xz -9": score.get("xz"),
+        **({"n-gram model": score["ngram"]} if "ngram" in score else {}),
         "random weights": score.get("untrained"),
         "perplexity a token": score["perplexity"],
         "KB": score["bytes"] / 1e3,

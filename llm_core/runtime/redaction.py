@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 HIDDEN = "***"
-USER = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\\?#\s'\"<>]*@", re.I)
+USER = re.compile(r"(\b[a-z][a-z0-9+.-]{0,30}://)[^/\\?#\s'\"<>]*@", re.I)
 ALWAYS = (
     r"(?:[\w.-]*[_.-])?(?:token|secret|signature|credential|credentials|password|passwd|apikey)"
     r"|(?:[\w]*[_-])?(?:api[_-]?key|access[_-]?key|accesskeyid|auth|authorization|key[_-]pair[_-]id)"

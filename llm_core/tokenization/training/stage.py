@@ -27,7 +27,7 @@ def train_tokenizer(paths: Sequence[str | Path], out: str | Path, params: Tokeni
     sizes = sample.weigh(paths)
     drawn = sample.shares(sizes, params.sample_bytes, params.weights)
     total = sum(sizes.values())
-    merges = _train(sample.draw(paths, drawn, seed, total), params)
+    merges = learn(sample.draw(paths, drawn, seed, total), params)
     with output_folder(out) as folder:
         layout.save(folder, merges, pattern(params))
         vocabulary = layout.Vocabulary(folder)
@@ -41,7 +41,8 @@ def train_tokenizer(paths: Sequence[str | Path], out: str | Path, params: Tokeni
     return metrics
 
 
-def _train(batches: Iterator[pa.RecordBatch], params: Tokenizer) -> list[tuple[bytes, bytes]]:
+def learn(batches: Iterator[pa.RecordBatch], params: Tokenizer) -> list[tuple[bytes, bytes]]:
+    """The merges that a column of texts gives, in the order in which they were learned."""
     counts = PieceCounts(params.digits, params.whitespace == "runs")
     for batch in batches:
         counts.add(batch.column("text"))

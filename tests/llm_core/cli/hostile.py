@@ -8,6 +8,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+KINDS = {
+    "empty": ("empty.jsonl", "empty.parquet", "nothing.txt", "no_rows.parquet"),
+    "bytes": ("noise.jsonl", "noise.parquet", "nul.jsonl", "latin.jsonl", "table.csv", "plain.yaml"),
+    "cut": ("cut.jsonl", "cut.jsonl.gz", "cut.jsonl.zst", "cut.parquet"),
+    "rows": ("array.jsonl", "scalars.jsonl", "types.jsonl", "wrong.jsonl"),
+    "columns": ("null.parquet", "nested.parquet"),
+    "depth": ("deep.jsonl", "deeper.json", "long.jsonl"),
+    "letters": ("surrogate.jsonl", "it's a\nname.jsonl", os.fsdecode(b"caf\xe9.jsonl")),
+    "no file": ("folder.jsonl", "nowhere.jsonl", "circle.jsonl", "pipe.jsonl"),
+}
+"""kind of trouble -> the files that have it"""
 TEXT = "a sound document of some words, so that there is something to keep"
 
 
