@@ -1,7 +1,7 @@
 """An n-gram model of the same tokens, as a baseline of bits per byte: interpolated Kneser-Ney.
 
 Kneser and Ney 1995; Chen and Goodman 1999, with one discount an order, n1 / (n1 + 2 n2). The highest order counts
-occurrences; a lower one counts how many different tokens stand before an n-gram, because it is only asked where the
+occurrences; a lower one counts how many different tokens precede an n-gram, because it is only asked where the
 higher order has not seen enough. KenLM has no wheel and builds with CMake; nltk's class keeps counts in dictionaries
 and takes seconds for a few thousand tokens. Here counts are sorted arrays: an n-gram's number is the rank of (number of
 its first n - 1 tokens, last token), so that the same search finds it when a text is scored.
@@ -69,7 +69,7 @@ class NgramModel:
         return bits
 
     def _padded(self, documents: Sequence[Sequence[int]]) -> tuple[Numbers, npt.NDArray[np.bool_]]:
-        """(token ids of all documents, which of them are predicted): the first token stands `order - 1` times."""
+        """(token ids of all documents, which of them are predicted); the first token is there `order - 1` times."""
         parts, given = [], max(self.order - 1, 1)
         for document in documents:
             parts.append(np.concatenate([np.repeat(np.int64(document[0]), given), np.asarray(document[1:], np.int64)]))

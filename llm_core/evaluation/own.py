@@ -7,8 +7,9 @@ they are decontaminated against and hashed like all others.
 """
 
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -257,14 +258,38 @@ def _of_task_file(name: str, own: OwnBenchmark) -> OwnItems:
         for path in splits.get(split or "", []):
             if not Path(path).is_file():
                 raise UserError(f"{file}: its items are in {path}, which is no file")
+            here = []
             for place, row in read_file(Path(path)):
                 if "__error__" in row:
                     raise UserError(f"{place}: {row['__error__']}")
-                rows.append(row)
+                here.append(row)
+            rows += _typed(here) if path.lower().endswith((".csv", ".tsv")) else here
         found.append(identified(rows, "id", prefix))
     if not found[0]:
         raise UserError(f"{file}: its data_files hold no items of the split {definition.split}")
     return OwnItems(found[0], found[1], {"include": str(own.path)})
+
+
+def _typed(rows: list[Item]) -> list[Item]:
+    """Rows of a table with numbers and truth values as such where a whole column has them, as `datasets` reads tables.
+
+    A definition may take such a column for the position of the right choice.
+    """
+    for column in rows[0] if rows else ():
+        values = [str(row[column]).strip() for row in rows]
+        for pattern, convert in _TYPES:
+            if all(pattern.fullmatch(value) for value in values):
+                for row, value in zip(rows, values, strict=True):
+                    row[column] = convert(value)
+                break
+    return rows
+
+
+_TYPES: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
+    (re.compile(r"[+-]?[0-9]+"), int),
+    (re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"), float),
+    (re.compile(r"[Tt]rue|[Ff]alse"), lambda value: value.lower() == "true"),
+)
 
 
 def _task_file_definition(name: str, file: Path) -> Definition:

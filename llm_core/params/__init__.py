@@ -87,6 +87,13 @@ class Params(Section):
         check_own_tokenizer(self.open_models, self.pretraining.parent, self.tokenizer.from_)
         return self
 
+    @model_validator(mode="after")
+    def _one_model_a_folder(self) -> Self:
+        """Open models and finetunes are both folders below data/models."""
+        if both := sorted(self.open_models.keys() & self.finetuning.runs.keys()):
+            raise ValueError(f"'{both[0]}' is an open model and a finetune, both in data/models/{both[0]}; rename one")
+        return self
+
     @field_validator("sources", "open_models")
     @classmethod
     def _names_are_folders(cls, named: dict[str, Any], about: ValidationInfo) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from llm_core.errors import UserError
 from llm_core.params.base import Section
 from llm_core.params.evaluation import Gate
+from llm_core.params.open_models import MADE_HERE
 from llm_core.params.plugins import discover
 
 PACKAGE, GROUP = "llm_core.training.finetuning.methods", "llm_core.finetuning_methods"
@@ -240,6 +241,9 @@ def _typed(place: tuple[str, str], name: Any, value: Any, details: list[InitErro
         return value
     if not isinstance(name, str) or not NAME.fullmatch(name):
         wrong("no_name", "a finetune's name has letters, digits, - and _ only", (), name)
+        return value
+    if name in MADE_HERE:
+        wrong("taken_name", f"'{name}' is the pretrained model, data/models/{name}; choose another name", (), name)
         return value
     method = value.get("method") or name
     if method not in methods():

@@ -54,7 +54,7 @@ def starting_params(
 ) -> str:
     """The text of a params.yaml for `documents` (files and folders), finetunes, an open model's folder, own benchmarks.
 
-    Raises UserError: nothing at a path, two finetunes of one name.
+    Raises UserError: nothing at a path, no model in the model's folder, two finetunes of one name.
     """
     for path in [
         *documents,
@@ -63,12 +63,14 @@ def starting_params(
     ]:
         if not Path(path).expanduser().exists():
             raise UserError(f"{path}: no such file or folder")
+    if model and not (Path(model).expanduser() / "config.json").is_file():
+        raise UserError(f"--model {model}: is no model's folder (it has no config.json)")
     names = [one.name for one in finetunes]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"--finetune {twice[0]}: two finetunes have this name")
     size = sum(map(_bytes, documents))
     parts = [
-        _HEAD.format(documents=", ".join(documents)),
+        _HEAD.format(documents=", ".join(path if path.isprintable() else _quoted(path) for path in documents)),
         _sources(documents, license),
         _CLEANING,
         _open_model(model) if model else _OWN_MODEL.format(**_sizes(size)),
@@ -92,6 +94,12 @@ def slug(path: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain.encode("ascii", "ignore").decode().lower()).strip("-") or "documents"
 
 
+def _quoted(value: Any) -> str:
+    """A value on one line of YAML; what no terminal shows, and some of which YAML refuses, as escapes."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)
+
+
 def _sources(documents: Sequence[str], license: str) -> str:
     lines = ["sources: # one entry for each folder or file; `llm-core params sources` lists the other kinds"]
     seen: set[str] = set()
@@ -102,10 +110,8 @@ def _sources(documents: Sequence[str], license: str) -> str:
         seen.add(name)
         lines.append(f"  {name}:")
         lines.append("    kind: files")
-        lines.append(f"    paths: [{json.dumps(path, ensure_ascii=False)}]")
-        lines.append(
-            f"    license: {json.dumps(license, ensure_ascii=False)} # of the texts; cards and reports name it"
-        )
+        lines.append(f"    paths: [{_quoted(path)}]")
+        lines.append(f"    license: {_quoted(license)} # of the texts; cards and reports name it")
     return "\n".join(lines) + "\n"
 
 
@@ -143,7 +149,7 @@ def _pretraining(size: int, model: str | None) -> str:
 def _open_model(model: str) -> str:
     name = slug(model)
     return f"""open_models:
-  {name}: {{from: {json.dumps(model, ensure_ascii=False)}}}
+  {name}: {{from: {_quoted(model)}}}
 
 tokenizer:
   from: data/models/{name} # the model's own tokenizer, unchanged
@@ -156,7 +162,7 @@ def _evaluation(benchmarks: Mapping[str, OwnBenchmark]) -> str:
     lines = ["    own: # scored by being named in `tasks` below; decontaminated against in any case"]
     for name, own in benchmarks.items():
         values = own.model_dump(exclude_defaults=True)
-        lines.append(f"      {name}: {json.dumps(values, ensure_ascii=False)}")
+        lines.append(f"      {name}: {_quoted(values)}")
     if not benchmarks:
         lines = ["    own: {} # NAME: {path: FILE, kind: multiple_choice} of questions with choices and the answer"]
     return _EVALUATION.format(own="\n".join(lines), tasks=", ".join([*benchmarks, *_TASKS]), fetched=", ".join(_TASKS))
@@ -172,7 +178,7 @@ def _finetuning(finetunes: Sequence[Finetune]) -> str:
             f"    {one.name}:",
             f"      method: {one.method}",
             "      parent: base",
-            f"      data: {json.dumps(data, ensure_ascii=False)}",
+            f"      data: {_quoted(data)}",
             "      max_steps: 120",
             "      max_length: 256",
         ]

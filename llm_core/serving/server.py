@@ -144,7 +144,7 @@ def generation_app(model: Path, device: str, limits: Serving) -> Guard:
 def _write_whole_answers(network: Any, tokenizer: Any) -> None:
     """Let transformers' handlers serve an encoder-decoder: it is asked as it was trained, and its answer is whole.
 
-    The handlers take what stands behind the prompt in `generate`'s result as the answer; an encoder-decoder's result
+    The handlers take what follows the prompt in `generate`'s result as the answer; an encoder-decoder's result
     holds its start token and the answer alone, so that the answer's beginning was lost. A conversation is its text line
     by line, with the tokens that the tokenizer puts around a text, as `prompts.encode_turns` has it.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dvc.lock import LockError
 
-from pipelines import dvc_project
+from pipelines import dvc_files
 from pipelines.dvc_project import DvcProject
 
 # Holds DVC's repository lock as a running `dvc` does; half of dvc.lock is on disk until a line comes in.
@@ -54,7 +54,7 @@ def test_a_lock_file_that_is_being_written_is_read_when_it_is_whole(
 def test_a_working_copy_that_another_dvc_holds_is_not_read(
     reproduced: Path, writer: "subprocess.Popen[str]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dvc_project, "PATIENCE", 0.01)
+    monkeypatch.setattr(dvc_files, "PATIENCE", 0.01)
     monkeypatch.setattr("dvc.lock.time.sleep", lambda _: None)
     with pytest.raises(LockError):
         DvcProject(reproduced)

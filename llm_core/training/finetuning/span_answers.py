@@ -1,6 +1,6 @@
 """The span of a context that answers a question: encoding in windows, a start and an end for each, and no answer.
 
-The recipe is that of transformers' `run_qa`: the question stands before every window on a long context; in a window
+The recipe is that of transformers' `run_qa`: the question precedes every window on a long context; in a window
 that does not hold the whole answer, both ends point to the place that means "no answer"; at use the best pair over all
 windows is the answer, and no answer is scored by the window that is least sure of it. An encoder says "no answer" at
 its first token, as BERT does; a decoder at its last, since its first has seen nothing.

@@ -19,6 +19,8 @@ WITHOUT_KNOBS = {
     "classify",
     "chat",
     "rewrite",
+    "tag",
+    "answer",
     "export-gguf",
     "preset",
     "documents",

@@ -4,10 +4,12 @@ import gzip
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from llm_core.cli.init import app
 from llm_core.errors import UserError
+from llm_core.params import validate
 
 
 def test_files_are_counted_by_kind_and_those_not_read_by_reason(tmp_path: Path) -> None:
@@ -32,3 +34,43 @@ def test_a_folder_of_which_nothing_is_read_is_refused_before_a_file_is_written(t
             app, ["--documents", str(tmp_path / "sheets"), "--out-file", str(out)], catch_exceptions=False
         )
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["it's: a #\n doc", "x\nnetwork: {cache: elsewhere}", "\x85\u2028\x7f", "{a}: [b", "\x1b[31m"]
+)
+def test_a_path_and_a_licence_of_any_letters_add_nothing_to_the_params(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "a.txt").write_text("text")
+    out = tmp_path / "params.yaml"
+    given = ["--documents", str(folder), "--license", name, "--out-file", str(out)]
+    assert CliRunner().invoke(app, given, catch_exceptions=False).exit_code == 0
+    values = yaml.safe_load(out.read_text())
+    (source,) = values["sources"].values()
+    assert source["paths"] == [str(folder)] and source["license"] == name
+    assert "network" not in values
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--model", "{0}/a.txt"], "is no model's folder"),
+        (["--model", "{0}"], r"has no config\.json"),
+        (["--finetune", "base=classification:{0}/rows.csv"], "'base' is the pretrained model"),
+    ],
+)
+def test_what_is_no_model_and_a_name_that_is_taken_are_refused(tmp_path: Path, more: list[str], message: str) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "rows.csv").write_text("text,label\nx,1\ny,2\n")
+    given = ["--documents", str(tmp_path / "a.txt"), "--out-file", str(tmp_path / "params.yaml")]
+    with pytest.raises(UserError, match=message):
+        CliRunner().invoke(app, [*given, *(word.format(tmp_path) for word in more)], catch_exceptions=False)
+    assert not (tmp_path / "params.yaml").exists()
+
+
+def test_an_open_model_and_a_finetune_of_one_name_are_refused() -> None:
+    run = {"method": "classification", "parent": "base", "data": {"path": "rows.csv"}}
+    values = {"open_models": {"mood": {"from": "folder"}}, "finetuning": {"runs": {"mood": run}}}
+    with pytest.raises(UserError, match="is an open model and a finetune"):
+        validate(values, Path("params.yaml"))

@@ -110,6 +110,7 @@ def test_a_name_that_is_taken_is_refused(name: str) -> None:
         Benchmarks.model_validate({"own": {name: {"path": "a.jsonl", "kind": "f1"}}})
 
 
+@pytest.mark.slow
 def test_the_name_of_a_task_of_lm_eval_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="lm-eval-harness has a task 'blimp'"):
         own_items("blimp", choice(write(tmp_path / "q.jsonl", QUIZ)))
@@ -131,7 +132,7 @@ training_split: train
 output_type: multiple_choice
 doc_to_text: "{{asked}}"
 doc_to_choice: ["yes", "no"]
-doc_to_target: "{{said}}"
+doc_to_target: said
 metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
 dataset_kwargs: {data_files: {test: task/test.csv, train: task/train.jsonl}}
 """
@@ -144,15 +145,15 @@ def fetched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Benchmarks:
     asked = [{"question": f"The {n}th word?", "answer": ["iron", "Iron"] if n % 2 else "it"} for n in range(5)]
     write(folder / "asked.jsonl", asked)
     (folder / "task").mkdir()
-    (folder / "task/test.csv").write_text("asked,said\nis iron loud,no\nis water wet,yes\nis sugar sweet,yes\n")
-    write(folder / "task/train.jsonl", [{"asked": "is salt sweet", "said": "no"}])
+    (folder / "task/test.csv").write_text("asked,said\nis iron loud,1\nis water wet,0\nis sugar sweet,0\n")
+    write(folder / "task/train.jsonl", [{"asked": "is salt sweet", "said": 1}])
     (folder / "task.yaml").write_text(TASK)
     own = {
-        "quiz": {"path": "quiz.jsonl", "kind": "multiple_choice"},
-        "asked": {"path": "asked.jsonl", "kind": "exact_match", "max_new_tokens": 4},
-        "words": {"path": "asked.jsonl", "kind": "f1", "max_new_tokens": 4},
-        "found": {"path": "asked.jsonl", "kind": "regex", "pattern": r"(\w+)", "max_new_tokens": 4},
-        "task": {"path": "task.yaml"},
+        "own_quiz": {"path": "quiz.jsonl", "kind": "multiple_choice"},
+        "own_asked": {"path": "asked.jsonl", "kind": "exact_match", "max_new_tokens": 4},
+        "by_words": {"path": "asked.jsonl", "kind": "f1", "max_new_tokens": 4},
+        "by_pattern": {"path": "asked.jsonl", "kind": "regex", "pattern": r"(\w+)", "max_new_tokens": 4},
+        "task_file": {"path": "task.yaml"},
     }
     params = Benchmarks.model_validate({"tasks": [], "own": own})
     fetch_benchmarks(params, Network(), folder / "benchmarks")
@@ -166,9 +167,9 @@ def test_own_benchmarks_are_fetched_and_scored_with_intervals_and_baselines(
     params = fetched(tmp_path, monkeypatch)
     manifest = json.loads(Path("benchmarks/manifest.json").read_text())
     assert {name: entry["items"] for name, entry in manifest.items()} == {
-        "quiz": 5, "asked": 5, "words": 5, "found": 5, "task": 3,
+        "own_quiz": 5, "own_asked": 5, "by_words": 5, "by_pattern": 5, "task_file": 3,
     }  # fmt: skip
-    assert set(manifest["task"]["files"]) == {"task.yaml", "task/test.csv", "task/train.jsonl"}
+    assert set(manifest["task_file"]["files"]) == {"task.yaml", "task/test.csv", "task/train.jsonl"}
     network, tokenizer = load(gpt2)
     for shots in (0, 1):
         chosen = Evaluation(tasks=list(params.own), num_fewshot=shots)
@@ -176,13 +177,18 @@ def test_own_benchmarks_are_fetched_and_scored_with_intervals_and_baselines(
         assert [score["metric"] for score in scores.values()] == ["acc", "exact_match", "f1", "exact_match", "acc"]
         for score in scores.values():
             assert score[f"{score['metric']}_low"] <= score[score["metric"]] <= score[f"{score['metric']}_high"]
-        quiz = scores["quiz"]
+        quiz = scores["own_quiz"]
         assert quiz["chance"] == pytest.approx((1 / 3 + 1 / 2 + 1 / 3 + 1 / 4 + 1 / 2) / 5)
         assert quiz["majority"] == 3 / 5, "the first choice is right in three of five"
-        assert scores["asked"]["majority"] == scores["words"]["majority"] == scores["found"]["majority"] == 3 / 5
-        assert (scores["task"]["majority"], scores["task"]["chance"]) == (2 / 3, 1 / 2)
-    with pytest.raises(UserError, match="'quiz' has 4 for each item"):
-        score_benchmarks(network, tokenizer, Path("benchmarks"), Evaluation(tasks=["quiz"], num_fewshot=5))
+        assert (
+            scores["own_asked"]["majority"]
+            == scores["by_words"]["majority"]
+            == scores["by_pattern"]["majority"]
+            == 3 / 5
+        )
+        assert (scores["task_file"]["majority"], scores["task_file"]["chance"]) == (2 / 3, 1 / 2)
+    with pytest.raises(UserError, match="'own_quiz' has 4 for each item"):
+        score_benchmarks(network, tokenizer, Path("benchmarks"), Evaluation(tasks=["own_quiz"], num_fewshot=5))
 
 
 def test_a_task_file_that_runs_code_is_refused_unless_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,15 +197,24 @@ def test_a_task_file_that_runs_code_is_refused_unless_asked(tmp_path: Path, monk
     Path("base.yaml").write_text(TASK.replace('"{{asked}}"', "!function utils.ask"))
     Path("code.yaml").write_text("include: base.yaml\n")
     with pytest.raises(UserError, match=r"runs Python functions \(utils.ask\).*code: true"):
-        own_items("code", OwnBenchmark(path="code.yaml"))
+        own_items("own_code", OwnBenchmark(path="code.yaml"))
     assert not Path("ran").exists()
-    assert len(own_items("code", OwnBenchmark(path="code.yaml", code=True)).items) == 3
+    assert len(own_items("own_code", OwnBenchmark(path="code.yaml", code=True)).items) == 3
     assert set(read_task_file(Path("code.yaml")).files) == {"code.yaml", "base.yaml", "utils.py"}
     Path("hub.yaml").write_text(
         TASK.replace("dataset_kwargs:", "unused:").replace("task: ignored", "dataset_path: x/y")
     )
     with pytest.raises(UserError, match="its items must be local files"):
-        own_items("hub", OwnBenchmark(path="hub.yaml"))
+        own_items("own_hub", OwnBenchmark(path="hub.yaml"))
+
+
+def test_numbers_in_a_table_of_a_task_file_are_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched(tmp_path, monkeypatch)
+    items = own_items("task_file", OwnBenchmark(path="task.yaml")).items
+    assert items[0] == {"id": "0", "asked": "is iron loud", "said": 1}
+    Path("task/test.csv").write_text("asked,said,share,sure\n1,007,0.5,True\nb,1,2,false\n")
+    items = own_items("task_file", OwnBenchmark(path="task.yaml")).items
+    assert items[0] == {"id": "0", "asked": "1", "said": 7, "share": 0.5, "sure": True}
 
 
 def test_the_files_are_inputs_that_no_stage_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
