@@ -33,6 +33,7 @@ PLAIN = re.compile(rf"[A-Za-z0-9{re.escape(KEPT_AS_WRITTEN)}]*")
 DEFAULT_PORTS = ("", "80", "443")
 IGNORED = re.compile(r"[\t\r\n]+")  # as browsers do
 MAX_AUTHORITY = 2048  # characters; a host has at most 253, and punycode takes quadratic time
+MAX_HOST = 253  # characters of a name in the DNS (RFC 1035)
 REMEMBERED = 1 << 14  # hosts; a crawl has many pages of each
 
 
@@ -89,14 +90,22 @@ def place_of(address: Address) -> str:
     return f"{address.path}?{address.query}" if address.query else address.path
 
 
+def domains_above(host: str) -> list[str]:
+    """A host, and every domain above it, nearest first; [] where there is none."""
+    if not host:
+        return []
+    near = host if len(host) <= MAX_HOST else host[-MAX_HOST:].partition(".")[2]  # no longer one has a name in the DNS
+    parts = near.split(".")
+    return list(dict.fromkeys([host, *(".".join(parts[start:]) for start in range(len(parts)))]))
+
+
 def domains_of(host: str) -> list[str]:
     """The names by which a host can be asked for: itself, every domain above it, and itself with `www.`.
 
     So `example.org` names a.example.org and www.example.org too, and `www.example.org` names example.org, since both
     are the same site, but not a.example.org.
     """
-    parts = host.split(".") if host else []
-    return [".".join(parts[start:]) for start in range(len(parts))] + ([f"www.{host}"] if host else [])
+    return domains_above(host) + ([f"www.{host}"] if host else [])
 
 
 def plain_url(url: str) -> str:

@@ -34,7 +34,7 @@ def serve(model: Path, port: int, device: str, limits: Serving) -> int:
     """
     if not 1 <= port <= 65535:
         raise UserError(f"--port {port}: a port is a number from 1 to 65535")
-    read_config(model)
+    output_of(model)
     load_tokenizer(model)
     choose_device(device)
     with socket.socket() as probe:
@@ -59,24 +59,30 @@ def serve(model: Path, port: int, device: str, limits: Serving) -> int:
     return 0 if server.started else 1
 
 
-def guarded_app(model: Path, device: str, limits: Serving) -> Guard:
-    """The app for what the model is. Raises UserError where the folder holds no model that can be served."""
+def output_of(model: Path) -> str:
+    """What the model in a folder gives: `entities`, `labels`, `vectors` or `text`. UserError for any other model."""
     config = read_config(model)
     architecture = (getattr(config, "architectures", None) or [""])[0]
     if architecture.endswith("TokenClassification"):
-        from llm_core.serving.one_pass import Tagging
-
-        return Tagging(model, device, limits)
+        return "entities"
     if architecture.endswith(("SequenceClassification", "MultipleChoice")):
-        from llm_core.serving.one_pass import Classification
-
-        return Classification(model, device, limits)
+        return "labels"
     if kind_of(config) == "encoder" and not architecture.endswith("QuestionAnswering"):
-        from llm_core.serving.one_pass import Embeddings
-
-        return Embeddings(model, limits)
+        return "vectors"
     check_purpose(model, config, "language")
-    return generation_app(model, device, limits)
+    return "text"
+
+
+def guarded_app(model: Path, device: str, limits: Serving) -> Guard:
+    """The app for what the model is. Raises UserError where the model does not load."""
+    output = output_of(model)
+    if output == "text":
+        return generation_app(model, device, limits)
+    from llm_core.serving import one_pass
+
+    if output == "vectors":
+        return one_pass.Embeddings(model, limits)
+    return (one_pass.Tagging if output == "entities" else one_pass.Classification)(model, device, limits)
 
 
 def generation_app(model: Path, device: str, limits: Serving) -> Guard:

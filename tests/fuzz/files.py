@@ -49,6 +49,9 @@ WORDS = [
 ENCODINGS = ("utf-8", "utf-16", "utf-8-sig", "latin-1", "cp1252", "shift_jis", "utf-7", "utf-32")
 
 
+_gzip = partial(gzip.compress, mtime=0)  # else the time of day is in the file
+
+
 def text(draw: random.Random) -> str:
     """Some words, at times many times over."""
     return " ".join(draw.choices(WORDS, k=draw.randrange(1, 40))) * (
@@ -192,7 +195,7 @@ def warc(draw: random.Random) -> bytes:
     for number in range(draw.randrange(5)):
         body = page(draw)
         coding = draw.choice(["", "gzip", "deflate", "br", "zstd", "x"])
-        packed = {"gzip": gzip.compress, "zstd": zstandard.compress}.get(coding, bytes)(body)
+        packed = {"gzip": _gzip, "zstd": zstandard.compress}.get(coding, bytes)(body)
         heads = [b"HTTP/1.1 200 OK", f"Content-Type: {draw.choice(['text/html', 'text/plain', '', 'x'])}".encode()]
         heads += [f"Content-Encoding: {coding}".encode()] if coding else []
         heads += [b"Transfer-Encoding: chunked"] if draw.random() < 0.1 else []
@@ -206,7 +209,7 @@ def warc(draw: random.Random) -> bytes:
         )
         record = head.encode() + block + b"\r\n\r\n"
         records.append(record)
-    packer = draw.choice([bytes, gzip.compress, zstandard.compress])
+    packer = draw.choice([bytes, _gzip, zstandard.compress])
     return b"".join(map(packer, records)) if draw.random() < 0.8 else packer(b"".join(records))
 
 
@@ -323,7 +326,7 @@ KINDS: dict[str, tuple[str, Callable[[random.Random], bytes]]] = {  # kind -> (e
     "tsv": (".tsv", lambda draw: separated(draw, "\t")),
     "parquet": (".parquet", table),
     "warc": (".warc", warc),
-    "gz": (".jsonl.gz", _packed(gzip.compress)),
+    "gz": (".jsonl.gz", _packed(_gzip)),
     "zst": (".jsonl.zst", _packed(zstandard.compress)),
     "bz2": (".jsonl.bz2", _packed(bz2.compress)),
     "xz": (".jsonl.xz", _packed(lzma.compress)),

@@ -98,7 +98,8 @@ def test_every_stage_of_this_project_is_one_asset(definitions: Build) -> None:
     assert {file for file, _ in files} > {DVC_FILE, "experiments/retrieval/dvc.yaml", "experiments/scaling/dvc.yaml"}
     groups = {graph.get(key).group_name for key in graph.get_all_asset_keys() if len(key.path) > 1}
     assert groups == {Path(file).parent.name for file, _ in files if file != DVC_FILE}
-    assert graph.get(dg.AssetKey(["retrieval", "index"])).parent_keys == {dg.AssetKey("dedup")}
+    parents = graph.get(dg.AssetKey(["retrieval", "index"])).parent_keys
+    assert parents == {dg.AssetKey("dedup"), dg.AssetKey("inputs")}
 
 
 def test_every_training_of_this_project_waits_in_the_pool(definitions: Build) -> None:

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from llm_core.corpus.cleaning.batch import Batch
 from llm_core.corpus.cleaning.html_blocks import WIDE
 from llm_core.errors import UserError
-from llm_core.formats.urls import host_of, parse, place_of
+from llm_core.formats.urls import domains_above, host_of, parse, place_of
 from llm_core.kernels.words import mark_ranges, words
 from llm_core.params.cleaning import BadWords, UrlList
 from llm_core.runtime import json_lines
@@ -96,13 +96,12 @@ class Addresses:
 
     def __contains__(self, url: str) -> bool:
         found = parse(url)
-        host, path = _without_www(found.host), place_of(found)
+        path = place_of(found)
         blocked = False
-        while host:
+        for host in domains_above(_without_www(found.host)):
             if host in self.allowed:
                 return False
             blocked = blocked or host in self.hosts or any(map(path.startswith, self.prefixes.get(host, ())))
-            host = host.partition(".")[2]
         return blocked
 
 

@@ -138,6 +138,8 @@ if __name__ == "__main__":
     for file in sorted(place.glob("*-*.*")) + sorted(place.glob("*.jsonl.*")):
         print(file.name, file=sys.stderr, flush=True)  # the last one is that at which the process ended
         outcome = read(file)
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        # not ru_maxrss, which begins with the memory of the process that started this one
+        status = Path("/proc/self/status").read_text()
+        used = int(status.partition("VmHWM:")[2].split()[0]) >> 10
         print(json.dumps({"name": file.name, "outcome": outcome, "megabytes": used}), flush=True)
     os._exit(0)

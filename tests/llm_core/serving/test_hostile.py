@@ -111,11 +111,11 @@ def test_a_port_that_is_none_is_one_line(wrong: int, tmp_path: Path) -> None:
         serve(tmp_path, wrong, "cpu", Serving())
 
 
-def test_a_classifier_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_no_endpoint_fits_is_refused(tmp_path: Path) -> None:
     import transformers
 
     sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = transformers.LlamaConfig(vocab_size=320, pad_token_id=2, num_labels=3, **sizes)
-    transformers.LlamaForSequenceClassification(config).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="a classifier of 3 labels; a language model is needed"):
+    config = transformers.LlamaConfig(vocab_size=320, pad_token_id=2, **sizes)
+    transformers.LlamaForQuestionAnswering(config).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="LlamaForQuestionAnswering; a language model is needed here"):
         serve(tmp_path, 18_999, "cpu", Serving())

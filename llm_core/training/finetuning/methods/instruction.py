@@ -14,7 +14,6 @@ from llm_core.training.finetuning.data.layouts import CONVERSATIONS, question_te
 from llm_core.training.finetuning.method import Figure, Method, Row
 
 if TYPE_CHECKING:
-    from llm_core.models.prompts import encode_source
     from llm_core.training.finetuning.conversation import Encoded
     from llm_core.training.finetuning.data.factbook import Facts
     from llm_core.training.finetuning.training import Job
@@ -54,6 +53,7 @@ def default_rows(facts: "Facts") -> dict[str, list[Row]]:
 
 def encode(job: "Job", side: str) -> "Encoded":
     """Encode one side's rows; for an encoder-decoder `input_ids` is the prompt and `labels` the last answer."""
+    from llm_core.models.prompts import encode_source
     from llm_core.training.finetuning.conversation import Encoded, encode_rows, prompt_ids
     from llm_core.training.finetuning.rows import names
 
