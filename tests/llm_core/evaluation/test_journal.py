@@ -80,7 +80,7 @@ def test_answers_equal_lm_evals_own_class_to_the_last_digit(gpt2: Path) -> None:
     assert ours.generate_until(given, disable_tqdm=True) == theirs.generate_until(given, disable_tqdm=True)
 
 
-KILLS = 20
+KILLS = int(os.environ.get("LLM_CORE_KILLS", "8"))  # 20 take some minutes on a busy machine
 PROGRAM = f"""
 import os, random, signal, sys, time
 from pathlib import Path
@@ -137,7 +137,7 @@ print(len(set(moments)))
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_leave_identical_results(gpt2: Path, benchmarks: Path, tmp_path: Path) -> None:
+def test_kills_at_random_moments_leave_identical_results(gpt2: Path, benchmarks: Path, tmp_path: Path) -> None:
     (tmp_path / "held.txt").write_text(" ".join(SENTENCES) * 2)
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks/piqa.jsonl").write_bytes((benchmarks / "piqa.jsonl").read_bytes())
