@@ -95,7 +95,7 @@ class FilesRoom:
             if file is not None:
                 records = self._read(file, shard.name, skipped, parser)
             else:
-                records = chain.from_iterable(self._grouped(address, name, parser) for address, name in members)
+                records = chain.from_iterable(self._of_group(address, name, parser) for address, name in members)
             yield from only_urls(records, self.params.url_pattern)
 
     def _read(self, path: Path, name: str, skipped: Counter[str], parser: Parser) -> Iterator[Record]:
@@ -112,7 +112,7 @@ class FilesRoom:
         else:
             yield from read_data_file(path, name, self.params.columns, skipped, limits(self.params), self.named)
 
-    def _grouped(self, address: str, name: str, parser: Parser) -> Iterator[Record]:
+    def _of_group(self, address: str, name: str, parser: Parser) -> Iterator[Record]:
         """The records of a page or document, which is opened here."""
         if ending_of(name) not in KINDS:
             yield replace(self._page(address, redact(address)), file=name)

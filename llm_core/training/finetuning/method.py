@@ -142,6 +142,11 @@ def first(raw: Row, usual: tuple[str, ...]) -> Any:
     return next((raw[key] for key in usual if key in raw), None)
 
 
+def excerpt(text: str, characters: int) -> str:
+    """The begin of a text: at most so many characters, without the word that they cut."""
+    return text[:characters].rsplit(" ", 1)[0] if len(text) > characters else text
+
+
 def text(value: Any, name: str) -> str:
     """`value`, which must be a text that is not blank. Raises ValueError that names the field."""
     if value is None or (isinstance(value, str) and not value.strip()):

@@ -141,7 +141,7 @@ def _train(
     samples = {when: figures[when].pop("samples", []) for when in ("before", "after")}
     figures |= room.finish(job, final, figures, folder)
     if baseline := room.baseline(job):
-        figures["baseline"] = baseline
+        figures["baseline"] = {name: _without_items(found) for name, found in baseline.items()}
     if tested := list(_tested(job, room.score, figures["after"].get("items", {}))):
         json_lines.write_rows(folder / TESTED, tested)
     for when in ("before", "after"):
@@ -165,6 +165,10 @@ def _tested(job: Any, score: str, items: Mapping[str, list[float]]) -> Iterator[
         return  # some rows were left out of the measurement, so no value can be given to its row
     for (row, _), value in zip(rows, values, strict=True):
         yield {"id": row, score: value}
+
+
+def _without_items(figures: Any) -> Any:
+    return {name: value for name, value in figures.items() if name != "items"} if isinstance(figures, dict) else figures
 
 
 def _leave_out_unaskable(job: Any) -> int:

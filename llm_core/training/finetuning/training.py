@@ -1,14 +1,15 @@
 """The common parts of every method's training: TRL's arguments, DeepSpeed's config, checkpoints, log.
 
-Checkpoints are in the job's scratch folder, not in the stage's output (DVC clears outputs before a run). A
-checkpoint counts
-only with its `complete` marker, written after the last file, so a kill in the middle of writing costs one checkpoint.
+Checkpoints are in the job's scratch folder, not in the stage's output (DVC clears outputs before a run). A checkpoint
+counts only with its `complete` marker, written after the last file, so a kill in the middle of writing costs one
+checkpoint.
 """
 
 import math
 import os
 import random
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from llm_core.training.finetuning.models import add_adapter, count_parameters, l
 from llm_core.training.finetuning.registry import method as find_method
 
 Row = dict[str, Any]
+Loss = Callable[[Any, dict[str, Any]], Any]  # of a model and its inputs, a scalar tensor
 COMPLETE = "complete"  # marker in a checkpoint's folder
 
 
@@ -109,6 +111,38 @@ def arguments(job: Job, rows: int, **more: Any) -> dict[str, Any]:
         values["deepspeed"] = deepspeed_config(params)
         single_process_environment()
     return {**values, **more}
+
+
+def collated_arguments(job: Job, rows: int) -> Any:
+    """TrainingArguments for `rows` training rows whose collator makes all inputs of a loss, `labels` among them."""
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        **arguments(job, rows), prediction_loss_only=True, remove_unused_columns=False, label_names=["labels"]
+    )
+
+
+def loss_trainer(job: Job, data: dict[str, Any], collate: Callable[[list[Row]], Row], loss: Loss) -> Any:
+    """A Trainer of the method's model on `data` by side, whose loss is `loss(model, what collate made)`, a mean over
+    the batch.
+    """
+    from transformers import Trainer
+
+    class LossTrainer(Trainer):  # type: ignore[misc]
+        loss_is_scaled_for_ga = False
+
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+            found = loss(model, inputs)
+            return (found, {}) if return_outputs else found
+
+    return LossTrainer(
+        job.adapt(job.load_base()),
+        args=collated_arguments(job, len(data["train"])),
+        train_dataset=data["train"],
+        eval_dataset=data["heldout"],
+        data_collator=collate,
+        processing_class=job.tokenizer,
+    )
 
 
 def batches_of_like_length(rows: list[Row], lengths: list[int], batch: int, seed: int) -> list[Row]:

@@ -17,7 +17,7 @@ from llm_core.params.finetuning import Data, Training
 from llm_core.runtime.digests import short_hash
 from llm_core.training.finetuning.data.labels import label_of
 from llm_core.training.finetuning.heads import CLASSIFICATION
-from llm_core.training.finetuning.method import Figure, Layout, Method, Row, first, text
+from llm_core.training.finetuning.method import Figure, Layout, Method, Row, excerpt, first, text
 
 if TYPE_CHECKING:
     from llm_core.models.loading import LoadedModel
@@ -56,7 +56,7 @@ def default_rows(facts: "Facts") -> dict[str, list[Row]]:
             random.Random(f"{facts.seed}-{country.name}-{section}").shuffle(pieces)
             for number, piece in enumerate(pieces[:3]):
                 key = short_hash(country.name, section, str(number))
-                shown = piece[:EXCERPT].rsplit(" ", 1)[0] if len(piece) > EXCERPT else piece
+                shown = excerpt(piece, EXCERPT)
                 made = {"country": country.name, "documents": [country.section_documents[section]]}
                 rows[country.name].append({"id": key, "text": shown, "label": section, **made})
     return facts.by_side(rows)

@@ -62,13 +62,12 @@ def finetune(job: "Job") -> dict[str, Any]:
     """Train; see `training.train`."""
     import torch
     from datasets import Dataset
-    from transformers import Trainer, TrainingArguments
 
     from llm_core.runtime.digests import short_hash
     from llm_core.training.finetuning.rows import names
     from llm_core.training.finetuning.scoring import padded
     from llm_core.training.finetuning.sentence_vectors import info_nce, vectors
-    from llm_core.training.finetuning.training import arguments, train
+    from llm_core.training.finetuning.training import loss_trainer, train
 
     temperature, pad = job.params.temperature, job.tokenizer.pad_token_id
     used: dict[str, int] = {}
@@ -91,27 +90,11 @@ def finetune(job: "Job") -> dict[str, Any]:
             batch |= {f"{name}_ids": ids, f"{name}_mask": mask}
         return batch
 
-    class Contrastive(Trainer):  # type: ignore[misc]
-        loss_is_scaled_for_ga = False
+    def loss(model: Any, inputs: Any) -> Any:
+        queries, passages = (vectors(model, inputs[f"{side}_ids"], inputs[f"{side}_mask"]) for side in SIDES)
+        return info_nce(queries, passages, inputs["labels"], temperature)
 
-        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
-            queries, passages = (vectors(model, inputs[f"{side}_ids"], inputs[f"{side}_mask"]) for side in SIDES)
-            loss = info_nce(queries, passages, inputs["labels"], temperature)
-            return (loss, {}) if return_outputs else loss
-
-    trainer = Contrastive(
-        job.adapt(job.load_base()),
-        args=TrainingArguments(
-            **arguments(job, len(data["train"])),
-            prediction_loss_only=True,
-            remove_unused_columns=False,
-            label_names=["labels"],
-        ),
-        train_dataset=data["train"],
-        eval_dataset=data["heldout"],
-        data_collator=collate,
-        processing_class=job.tokenizer,
-    )
+    trainer = loss_trainer(job, data, collate, loss)
     return {**train(job, trainer, names(job.rows["train"])), "data": used}
 
 

@@ -15,7 +15,7 @@ from llm_core.params.finetuning import Data, Training
 from llm_core.runtime.digests import short_hash
 from llm_core.training.finetuning.data.labels import label_of
 from llm_core.training.finetuning.heads import Head, auto, numbered
-from llm_core.training.finetuning.method import Figure, Layout, Method, Row, first, text
+from llm_core.training.finetuning.method import Figure, Layout, Method, Row, excerpt, first, text
 from llm_core.training.finetuning.methods.classification import TEXT_FIELDS
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def default_rows(facts: "Facts") -> dict[str, list[Row]]:
             draw = random.Random(f"{facts.seed}-{country.name}-{number}")
             chosen = draw.sample(sorted(known), min(draw.randint(1, 3), len(known)))
             pieces = [draw.choice(known[name]) for name in chosen]
-            shown = " ".join(piece[:EXCERPT].rsplit(" ", 1)[0] if len(piece) > EXCERPT else piece for piece in pieces)
+            shown = " ".join(excerpt(piece, EXCERPT) for piece in pieces)
             documents = sorted({country.section_documents[name] for name in chosen})
             made = {"country": country.name, "documents": documents}
             key = short_hash("multi_label", country.name, str(number))

@@ -159,14 +159,20 @@ def flat(rows: list[Row]) -> list[Row]:
     return [{"text": row["question"], "text_pair": choice} for row in rows for choice in row["choices"]]
 
 
-def encode(job: "Job", rows: list[Row]) -> tuple[list[list[dict[str, list[int]]]], int]:
-    """(inputs of each choice of each row, how many choices lost text to max_length)."""
-    from llm_core.training.finetuning.model_kinds import read_config
+def encode(tokenizer: Any, config: Any, rows: list[Row], limit: int) -> tuple[list[list[dict[str, list[int]]]], int]:
+    """(inputs of each choice of each row, how many choices lost text to `limit` tokens)."""
     from llm_core.training.finetuning.sequence_heads import encode_inputs
 
-    inputs, cut = encode_inputs(job.tokenizer, read_config(job.base), flat(rows), job.params.max_length)
+    inputs, cut = encode_inputs(tokenizer, config, flat(rows), limit)
     rest = iter(inputs)
     return [[next(rest) for _ in row["choices"]] for row in rows], cut
+
+
+def encode_side(job: "Job", side: str) -> tuple[list[list[dict[str, list[int]]]], int]:
+    """`encode` of a side's rows."""
+    from llm_core.training.finetuning.model_kinds import read_config
+
+    return encode(job.tokenizer, read_config(job.base), job.rows[side], job.params.max_length)
 
 
 def scores(model: Any, inputs: dict[str, Any]) -> Any:
@@ -187,16 +193,15 @@ def finetune(job: "Job") -> dict[str, Any]:
     """Train; see `training.train`."""
     import torch
     from datasets import Dataset
-    from transformers import Trainer, TrainingArguments
 
     from llm_core.training.finetuning.rows import names
     from llm_core.training.finetuning.scoring import model_inputs
-    from llm_core.training.finetuning.training import arguments, train
+    from llm_core.training.finetuning.training import loss_trainer, train
 
     used: dict[str, int] = {}
     data = {}
     for side in ("train", "heldout"):
-        inputs, cut = encode(job, job.rows[side])
+        inputs, cut = encode_side(job, side)
         answers = [row["answer"] for row in job.rows[side]]
         pairs = zip(inputs, answers, strict=True)
         data[side] = Dataset.from_list([{"choices": choices, "answer": answer} for choices, answer in pairs])
@@ -208,28 +213,12 @@ def finetune(job: "Job") -> dict[str, Any]:
         flattened = [choice for row in rows for choice in row["choices"]]
         return answers | counts | model_inputs(flattened, job.tokenizer.pad_token_id, "cpu")  # the trainer moves it
 
-    class ChoiceTrainer(Trainer):  # type: ignore[misc]
-        loss_is_scaled_for_ga = False
+    def loss(model: Any, inputs: dict[str, Any]) -> Any:
+        answers, counts = inputs["labels"], inputs["counts"].tolist()
+        pairs = {name: value for name, value in inputs.items() if name not in ("labels", "counts")}
+        return torch.nn.functional.cross_entropy(by_question(scores(model, pairs), counts), answers)
 
-        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
-            inputs = dict(inputs)
-            answers, counts = inputs.pop("labels"), inputs.pop("counts").tolist()
-            loss = torch.nn.functional.cross_entropy(by_question(scores(model, inputs), counts), answers)
-            return (loss, {}) if return_outputs else loss
-
-    trainer = ChoiceTrainer(
-        job.adapt(job.load_base()),
-        args=TrainingArguments(
-            **arguments(job, len(data["train"])),
-            prediction_loss_only=True,
-            remove_unused_columns=False,
-            label_names=["labels"],
-        ),
-        train_dataset=data["train"],
-        eval_dataset=data["heldout"],
-        data_collator=collate,
-        processing_class=job.tokenizer,
-    )
+    trainer = loss_trainer(job, data, collate, loss)
     return {**train(job, trainer, names(job.rows["train"])), "data": used}
 
 
@@ -255,7 +244,7 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
     from llm_core.training.finetuning.scoring import mean_and_error
 
     rows = job.rows["test"]
-    found = choose(model, job.tokenizer, encode(job, rows)[0])
+    found = choose(model, job.tokenizer, encode_side(job, "test")[0])
     right = [float(one.argmax() == row["answer"]) for one, row in zip(found, rows, strict=True)]
     return {"accuracy": mean_and_error(right), "items": {"accuracy": right}}
 
@@ -299,13 +288,10 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
 def answer(loaded: "LoadedModel", rows: list[Row]) -> list[dict[str, Any]]:
     """The choice with the highest score as `label`, with `confidence` and `probabilities` of each row's choices."""
     from llm_core.training.finetuning.calibration import softmax
-    from llm_core.training.finetuning.sequence_heads import encode_inputs
 
-    inputs, _ = encode_inputs(loaded.tokenizer, loaded.network.config, flat(rows), loaded.context or 512)
-    rest = iter(inputs)
-    grouped = [[next(rest) for _ in row["choices"]] for row in rows]
+    inputs, _ = encode(loaded.tokenizer, loaded.network.config, rows, loaded.context or 512)
     answers = []
-    for row, found in zip(rows, choose(loaded.network, loaded.tokenizer, grouped), strict=True):
+    for row, found in zip(rows, choose(loaded.network, loaded.tokenizer, inputs), strict=True):
         odds = dict(zip(row["choices"], softmax(found[None])[0].tolist(), strict=True))
         label = max(odds, key=lambda name: odds[name])
         answers.append({"label": label, "confidence": odds[label], "probabilities": odds})

@@ -116,11 +116,11 @@ def finetune(job: "Job") -> dict[str, Any]:
     """Train; see `training.train`."""
     import torch
     from datasets import Dataset
-    from transformers import Trainer, TrainingArguments
+    from transformers import Trainer
 
     from llm_core.training.finetuning.rows import names as names_of
     from llm_core.training.finetuning.span_answers import Asked, encode, inputs
-    from llm_core.training.finetuning.training import arguments, train
+    from llm_core.training.finetuning.training import collated_arguments, train
 
     asked: list[Asked] = []
     used: dict[str, int] = {}
@@ -153,12 +153,7 @@ def finetune(job: "Job") -> dict[str, Any]:
 
     trainer = Trainer(
         model,
-        args=TrainingArguments(
-            **arguments(job, len(data["train"])),
-            prediction_loss_only=True,
-            remove_unused_columns=False,
-            label_names=["labels"],
-        ),
+        args=collated_arguments(job, len(data["train"])),
         train_dataset=data["train"],
         eval_dataset=data["heldout"],
         data_collator=collate,
@@ -246,8 +241,7 @@ def baseline(job: "Job") -> dict[str, Any]:
         "overlap_sentence": [overlapping_sentence(row) for row in rows],
         "tfidf_sentence": weighted_sentences(job.rows["train"], rows),
     }
-    figures = {name: figures_of(job, one) for name, one in said.items()}
-    return {name: {key: value for key, value in one.items() if key != "items"} for name, one in figures.items()}
+    return {name: figures_of(job, one) for name, one in said.items()}
 
 
 METHOD = Method(

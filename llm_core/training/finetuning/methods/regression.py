@@ -17,7 +17,7 @@ from llm_core.errors import UserError
 from llm_core.params.finetuning import Data, Training
 from llm_core.runtime.digests import short_hash
 from llm_core.training.finetuning.heads import Head, auto, numbered
-from llm_core.training.finetuning.method import Figure, Layout, Method, Row, first, text
+from llm_core.training.finetuning.method import Figure, Layout, Method, Row, excerpt, first, text
 from llm_core.training.finetuning.methods.classification import TEXT_FIELDS
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def default_rows(facts: "Facts") -> dict[str, list[Row]]:
         score = int(places[0][1]) + int(places[0][2]) / 60
         passages = [value for value in values if len(value) > 40 and not LATITUDE.match(value)]
         for number, passage in enumerate(passages[:PASSAGES]):
-            shown = passage[:EXCERPT].rsplit(" ", 1)[0] if len(passage) > EXCERPT else passage
+            shown = excerpt(passage, EXCERPT)
             made = {"country": country.name, "documents": [country.section_documents["Geography"]]}
             key = short_hash("regression", country.name, str(number))
             rows[country.name].append({"id": key, "text": shown, "score": score, **made})

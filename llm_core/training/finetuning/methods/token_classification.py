@@ -221,8 +221,7 @@ def baseline(job: "Job") -> dict[str, Any]:
         "most_frequent_tag": most_frequent_tags(train, tags, test),
         "linear": linear_tags(train, tags, test, job.seed),
     }
-    figures = {name: figures_of(job, decided) for name, decided in found.items()}
-    return {name: {key: value for key, value in one.items() if key != "items"} for name, one in figures.items()}
+    return {name: figures_of(job, decided) for name, decided in found.items()}
 
 
 METHOD = Method(
