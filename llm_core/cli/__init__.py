@@ -83,6 +83,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "tag": ("tag", "Find the entities of a text: places, people, whatever the tagger was trained to find."),
         "rewrite": ("rewrite", "Translate or summarize a text with a model that was finetuned to do so."),
         "serve": ("serve", "Serve a model on loopback with an OpenAI-compatible endpoint."),
+        "inspect": ("inspect", "What a model is, the tokens of a text, and a page with pictures of its attention."),
         "export-gguf": ("export_gguf", "Write a language model as one GGUF file for llama.cpp."),
         "index": ("index", "Cut documents into passages and index them by words and by meaning."),
         "search": ("search", "Find passages in an index: BM25, dense, or both fused."),

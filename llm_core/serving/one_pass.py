@@ -168,8 +168,12 @@ class Answering(OnePass):
 
     def row(self, item: Any, wanted: str) -> list[str]:
         """A question, which must not be longer than the model was trained to read, and its context."""
-        if not (isinstance(item, list) and len(item) == 2 and all(isinstance(one, str) and one.strip() for one in item)):
-            raise RefusedError(400, f"'{wanted}' must be a list in which each item is a list of a question and a context")
+        if not (
+            isinstance(item, list) and len(item) == 2 and all(isinstance(one, str) and one.strip() for one in item)
+        ):
+            raise RefusedError(
+                400, f"'{wanted}' must be a list in which each item is a list of a question and a context"
+            )
         (length,), longest = self.tokens(item[:1]), self.reader.limits.question
         if length > longest:
             message = f"the question {item[0][:40]!r} has {length} tokens; this model reads {longest}"

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,11 @@ def guarded_app(model: Path, device: str, limits: Serving) -> Guard:
 
     if output == "vectors":
         return one_pass.Embeddings(model, limits)
-    heads = {"entities": one_pass.Tagging, "answers": one_pass.Answering, "labels": one_pass.Classification}
+    heads: dict[str, Callable[[Path, str, Serving], Guard]] = {
+        "entities": one_pass.Tagging,
+        "answers": one_pass.Answering,
+        "labels": one_pass.Classification,
+    }
     return heads[output](model, device, limits)
 
 

@@ -1,4 +1,4 @@
-"""Models with a head, served as a user starts them: the answers of `classify`, `tag` and `answer`, and what is refused."""
+"""Models with a head, served as a user starts them: what `classify`, `tag` and `answer` say, and what is refused."""
 
 import json
 from collections.abc import Callable
@@ -106,5 +106,7 @@ def test_answers(headed: Callable[..., Path]) -> None:
             assert status == 400 and "'input' " in text
         status, text = ask(port, "/answer", {"input": [["river " * 20, "The sea"]]})
         assert status == 400 and json.loads(text)["error"]["code"] == "context_length_exceeded"
-        status, text = ask(port, "/answer", {"input": [["What rusts?", "\u200b\x00"]]})  # no token of it can be an answer
+        status, text = ask(
+            port, "/answer", {"input": [["What rusts?", "\u200b\x00"]]}
+        )  # no token of it can be an answer
         assert status == 200 and json.loads(text)["data"][0]["answer"] == ""
