@@ -1,12 +1,16 @@
-"""What holds for all tests: the garbage collector leaves imported modules alone."""
+"""For all tests: copies of the project share compiled kernels, and imported modules are exempt from garbage collection."""
 
 import gc
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
+# Before anything imports numba. A copy of the project in a temporary folder would compile every kernel anew.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache/kernels"))
 NEW_MODULES = 50
-frozen = 0  # modules that were imported when the collector was last told
+frozen = 0  # how many modules were imported when they were last exempted
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -16,6 +16,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
@@ -170,8 +171,7 @@ def _main(arguments: list[str]) -> None:
         hint = f"did you mean '{near[0]}'?" if near else "`llm-core --help` lists them"
         _stop(f"there is no verb '{verb}'; {hint}", code=2)
     started = time.monotonic()
-    # It recommends a package that fetches kernels from a hub, at every import, whether or not 4 bits are used.
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    _quiet_libraries()
     failed = True
     try:
         outputs = importlib.import_module("llm_core.cli.outputs")  # imports typer, which `--help` does without
@@ -231,6 +231,14 @@ def overview() -> str:
         "alone; `dvc repro` and Dagster run the same verbs as one graph. `llm-core VERB --help`\n"
         "explains one.\n\n" + "\n\n".join(blocks)
     )
+
+
+def _quiet_libraries() -> None:
+    """Leave out what libraries print at every run and no user can act on; their warnings stay."""
+    # It recommends a package that fetches kernels from a hub, at every import, whether or not 4 bits are used.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # else each migration of a new store
+    warnings.filterwarnings("ignore", message="OMP_NUM_THREADS/MKL_NUM_THREADS unset")  # accelerate sets what we set
 
 
 def _stop(message: str, code: int = 1) -> NoReturn:

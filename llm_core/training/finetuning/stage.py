@@ -74,9 +74,9 @@ def finetune(name: str, model: Path, data: Path, out: Path, params: Params) -> d
             metrics["data"] = {"path": str(data), "digest": content_digest(data)}
             write_json(folder / "metrics.json", metrics)
         current.metrics(flatten(metrics))
-        for name in ("metrics.json", "samples.json", "training_log.jsonl"):
-            if (out / name).exists():
-                current.artifact(out / name)
+        for file in ("metrics.json", "samples.json", "training_log.jsonl"):
+            if (out / file).exists():
+                current.artifact(out / file)
         current.tags({"model_digest": content_digest(out), "mlflow.note.content": described(method, metrics)})
     shutil.rmtree(scratch, ignore_errors=True)
     log(f"finetune {name}: use it with `llm-core {find_method(method).use.format(model=out)}`")
