@@ -1,4 +1,4 @@
-"""For all tests: copies of the project share compiled kernels, and imported modules are exempt from garbage collection."""
+"""For all tests: copies of the project share compiled kernels; imported modules are exempt from garbage collection."""
 
 import gc
 import os
