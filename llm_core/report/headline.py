@@ -69,7 +69,7 @@ def headline_figures(evaluations: Models) -> Iterator[Block]:
             rows.append(("own questions", name, ends(answers, "exact_match"), answers["most_frequent_answer"]))
         own = metrics.get("finetuned")
         if own and own["score"] != "exact_match":
-            rows.append((_score_title(name, own), name, ends(own, own["score"]), _best(own["baselines"].values())))
+            rows.append((_score_title(own), name, ends(own, own["score"]), _best(own["baselines"].values())))
     shares = []
     for task, name, found, mark in sorted(rows, key=lambda row: row[0]):
         if all(value is None or -1 <= value <= 1 for value in (*found, mark)):
@@ -144,7 +144,7 @@ def _can(name: str, metrics: Row) -> Iterator[str]:
     if own and not (answers and own["score"] == "exact_match"):
         best = _best(own["baselines"].values())
         beside = [f"{names.words(label)} {number(value)}" for label, value in own["baselines"].items()]
-        told = f"{name}: {_score_title(name, own)} {_interval(own, own['score'])} on {own['items']} test rows"
+        told = f"{name}: {_score_title(own)} {_interval(own, own['score'])} on {own['items']} test rows"
         if best is None:
             yield f"{told}."
         else:
@@ -278,7 +278,7 @@ def _best(baselines: Iterable[Any]) -> float | None:
     return max((value for value in baselines if value is not None), default=None)
 
 
-def _score_title(name: str, own: Row) -> str:
+def _score_title(own: Row) -> str:
     """Title of a finetune's score: of its method where one describes it."""
     for method in methods().values():
         if method.score == own["score"] and own["score"] in method.figures:
