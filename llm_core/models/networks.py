@@ -63,7 +63,7 @@ def load_parent(folder: str, config: Any, attention: str, sequence_length: int) 
     else:
         attention = choose_attention(attention, cls, sequence_length)
     options = {"attn_implementation": attention} if attention else {}
-    return read_network(cls, folder, config, "float32", False, **options)
+    return read_network(cls, folder, config, "float32", **options)
 
 
 def choose_attention(asked: str, cls: Any, length: int) -> str:

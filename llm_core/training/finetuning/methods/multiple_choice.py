@@ -170,7 +170,7 @@ def encode(tokenizer: Any, config: Any, rows: list[Row], limit: int) -> tuple[li
 
 def encode_side(job: "Job", side: str) -> tuple[list[list[dict[str, list[int]]]], int]:
     """`encode` of a side's rows."""
-    from llm_core.training.finetuning.model_kinds import read_config
+    from llm_core.models.configs import read_config
 
     return encode(job.tokenizer, read_config(job.base), job.rows[side], job.params.max_length)
 
