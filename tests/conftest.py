@@ -25,3 +25,7 @@ def pytest_runtest_setup() -> None:
         gc.collect()
         gc.freeze()
         frozen = len(sys.modules)
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # else libraries report at exit what was not collected

@@ -60,9 +60,9 @@ def _blocks(
     model: Path, text: str, inspected: Inspected, chosen: list[AttentionMaps], head: int | None
 ) -> Iterator[Block]:
     yield Block("title", printable(f"Attention of {model.resolve().name}", lines=False))
-    yield Block("sample", [("Text:", printable(text, lines=False))])
+    yield Block("lead", [("Text:", printable(text, lines=False))])
     if inspected.written is not None:
-        yield Block("sample", [("Written by the model:", printable(inspected.written, lines=False))])
+        yield Block("lead", [("Written by the model:", printable(inspected.written, lines=False))])
     if inspected.cut:
         yield Block("note", f"{inspected.cut} tokens beyond the maximum are left out.")
     yield Block(
