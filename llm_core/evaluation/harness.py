@@ -50,11 +50,12 @@ def score_benchmarks(
     os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from datasets.utils import disable_progress_bars
-    from lm_eval import simple_evaluate
+    from lm_eval import evaluator, simple_evaluate
     from lm_eval.tasks import TaskManager
 
     disable_progress_bars()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    evaluator.get_git_commit_hash = lambda: None  # not used here, and outside git its process prints an error
     with tempfile.TemporaryDirectory(prefix="llm-core-tasks-") as scratch:
         samples, names = write_tasks(params.tasks, benchmarks, Path(scratch), params.limit, params.num_fewshot)
         begin = params.add_bos_token

@@ -3,10 +3,12 @@
 numba compiles a function anew when its own file has changed, not when a function or a constant that it takes from
 another file has: after `git pull` a kernel could go on with the old code. Here a cached kernel is known by the contents
 of its own file, of all files from which that takes kernels, directly or not, and of those from which they take
-constants.
+constants. This stamp is part of the cached files' names, so that no process loads code of another version while one
+writes its own, and copies of the project share the cache that NUMBA_CACHE_DIR names.
 """
 
 import ast
+import fcntl
 import hashlib
 from collections.abc import Callable
 from functools import cache
@@ -26,17 +28,21 @@ def njit(**options: Any) -> Callable[[Any], Any]:
         before = numba.config.CACHE_LOCATOR_CLASSES
         numba.config.CACHE_LOCATOR_CLASSES = LOCATORS
         try:
-            return _forgiving(numba.njit(cache=True, **options)(function))
+            return _careful(numba.njit(cache=True, **options)(function))
         finally:
             numba.config.CACHE_LOCATOR_CLASSES = before
 
     return compiled
 
 
-def _forgiving(dispatcher: Any) -> Any:
-    """The dispatcher, made to compile anew where its cache names types of a module that has moved since."""
+def _careful(dispatcher: Any) -> Any:
+    """The dispatcher, with a cache that processes save to in turn.
+
+    It compiles anew where its cache names types of a module that has moved since. Without a lock two processes that
+    compile a kernel for different types could give both results the same file, which numba would load for either.
+    """
     file = dispatcher._cache._cache_file
-    load = file._load_index
+    load, save = file._load_index, file.save
 
     def load_index() -> Any:
         try:
@@ -44,7 +50,12 @@ def _forgiving(dispatcher: Any) -> Any:
         except (ImportError, AttributeError):
             return {}
 
-    file._load_index = load_index
+    def save_alone(key: Any, data: Any) -> None:
+        with open(Path(file._cache_path, f"{file._index_name}.lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            save(key, data)
+
+    file._load_index, file.save = load_index, save_alone
     return dispatcher
 
 
@@ -85,12 +96,22 @@ def _imported(source: str) -> list[Path]:
 
 
 class _Stamped:
-    """The stamp of a locator's file, in place of numba's."""
+    """The stamp of a locator's file, in place of numba's and in the cached files' names."""
 
     _py_file: str
+    _lineno: int
 
     def get_source_stamp(self) -> str:
         return stamp(self._py_file)
+
+    def get_disambiguator(self) -> str:
+        return f"{self._lineno}-{stamp(self._py_file)[:12]}"
+
+    @classmethod
+    def get_suitable_cache_subpath(cls, py_file: str) -> str:
+        """The folder below a shared cache: the module's, the same for every copy of the project."""
+        file = Path(py_file).absolute()
+        return ".".join(file.relative_to(ROOT).parent.parts) if file.is_relative_to(ROOT) else file.parent.name
 
 
 class InNamedFolder(_Stamped, UserProvidedCacheLocator):  # type: ignore[misc]

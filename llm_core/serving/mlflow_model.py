@@ -16,8 +16,10 @@ class TextModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         """Load network and tokenizer from the artifact `model`, on a GPU where there is one."""
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
 
         folder = context.artifacts["model"]
+        logging.disable_progress_bar()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.network = AutoModelForCausalLM.from_pretrained(folder).eval()
         self.network.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -24,8 +24,16 @@ def extensions_folder() -> Path:
     return Path(os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(home / ".torch_extensions")))
 
 
+def name_accelerator() -> None:
+    """Say to DeepSpeed, before its first import, what it runs on; on a CPU it warns that it found nothing else."""
+    import torch
+
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+
+
 def ensure_ops(offload: bool = False, building: bool = False) -> None:
     """Load the ops a CPU run needs, building what is missing; with `offload` the optimizer's op too."""
+    name_accelerator()
     with _locked(extensions_folder()):
         from deepspeed.ops.op_builder import CPUAdamBuilder
         from deepspeed.ops.op_builder.cpu.comm import ShareMemCommBuilder

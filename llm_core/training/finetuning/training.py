@@ -101,7 +101,7 @@ def arguments(job: Job, rows: int, **more: Any) -> dict[str, Any]:
         "save_steps": every,
         "save_total_limit": 2,
         "load_best_model_at_end": params.patience is not None,
-        "gradient_checkpointing": False,  # TRL turns it on by itself
+        "activation_checkpointing": False,  # TRL turns it on by itself
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_num_workers": 0,

@@ -95,9 +95,9 @@ def initialize(module: Any, optimizer: Any, config: dict[str, Any]) -> Any:
 
 def join(offload: bool) -> None:
     """Build or load DeepSpeed's ops and join the process group that the launcher described."""
-    from llm_core.training.deepspeed_ops import ensure_ops, unname_buffer
+    from llm_core.training.deepspeed_ops import ensure_ops, name_accelerator, unname_buffer
 
-    os.environ.setdefault("DS_ACCELERATOR", "cuda" if _cuda() else "cpu")
+    name_accelerator()
     import deepspeed
     from deepspeed.utils import logger
 

@@ -7,6 +7,7 @@ None: it took more processor time than its seconds, to which other work on the m
 `stderr`. A file name that is not UTF-8 travels in JSON as a lone surrogate, as Python's own file functions write it.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -63,6 +64,8 @@ def _serve() -> None:
         importlib.import_module(package)
     for module, _ in VERBS.values():
         importlib.import_module(f"llm_core.cli.{module}")
+    gc.collect()
+    gc.freeze()  # else each child looks for garbage among the packages, and copies their pages by that
     for line in sys.stdin:
         print(json.dumps(_run(json.loads(line))), flush=True)
 

@@ -6,7 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import llm_core.runtime.compilation
+
+
+@pytest.fixture(autouse=True)
+def no_named_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+
 
 CALLED = """\
 from llm_core.runtime.compilation import njit
@@ -41,6 +49,47 @@ def test_a_change_of_another_file_reaches_a_cached_kernel(tmp_path: Path) -> Non
     assert run(1) == [1, 0]
     assert run(1) == [1, 1], "from the cache"
     assert run(2) == [2, 0], "its own file is the same"
+
+
+def test_copies_of_the_project_share_a_cache_that_is_named_and_versions_do_not(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def run(copy: str, value: int) -> list[int]:
+        package = tmp_path / copy / "llm_core"
+        (package / "runtime").mkdir(parents=True, exist_ok=True)
+        shutil.copy(llm_core.runtime.compilation.__file__, package / "runtime")
+        (package / "caller.py").write_text(CALLER)
+        (package / "called.py").write_text(CALLED.format(value))
+        there = environment | {"PYTHONPATH": str(tmp_path / copy)}
+        shown = subprocess.check_output([sys.executable, "-c", SHOW], env=there, cwd=package, text=True)
+        return [int(number) for number in shown.split()]
+
+    assert run("one", 1) == [1, 0]
+    assert run("two", 1) == [1, 1], "what the first copy compiled"
+    assert run("three", 2) == [2, 0], "another version"
+    assert run("one", 1) == [1, 1], "still there"
+
+
+def test_processes_that_save_one_kernel_for_different_types_do_not_mix_them_up(tmp_path: Path) -> None:
+    package = tmp_path / "llm_core"
+    (package / "runtime").mkdir(parents=True)
+    shutil.copy(llm_core.runtime.compilation.__file__, package / "runtime")
+    kernel = "from llm_core.runtime.compilation import njit\n\n@njit()\ndef kernel(x):\n    return x + x\n"
+    (package / "kernel.py").write_text(kernel)
+    values = ["1", "1.5", "1j", "(1, 2)", "True", "'a'"]
+    show = "import sys; from llm_core.kernel import kernel; print(kernel(eval(sys.argv[1])))"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for _ in range(2):  # compiled, and read from the cache
+        running = [
+            subprocess.Popen(
+                [sys.executable, "-c", show, value], env=environment, cwd=tmp_path, text=True, stdout=subprocess.PIPE
+            )
+            for value in values
+        ]
+        shown = [process.communicate()[0].strip() for process in running]
+        assert shown == [str(eval(value) + eval(value)) for value in values]
+    index = next((package / "__pycache__").glob("kernel.kernel-*.nbi"))
+    assert len(list(index.parent.glob(f"{index.stem}.*.nbc"))) == len(values)
 
 
 def test_a_constant_of_a_file_without_kernels_reaches_a_cached_kernel(tmp_path: Path, monkeypatch) -> None:
