@@ -150,7 +150,7 @@ def check_purpose(folder: str | Path, config: Any, purpose: Purpose, kinds: tupl
     labels = int(getattr(config, "num_labels", 0)) if "SequenceClassification" in found else 0
     task = getattr(config, "finetuned_for", None)  # a head of one number may be a score as well as a reward
     one = f"{found}, a model of {task}" if task else f"{found}, a reward model"
-    verbs = _verbs(found, kind, labels)
+    verbs = _verbs(found, kind, labels, bool(task))
     described = {0: found, 1: one}.get(labels, f"{found}, a classifier of {labels} labels")
     fits = {
         "language": labels == 0 and not found.endswith(HEADS),
@@ -171,9 +171,9 @@ def check_purpose(folder: str | Path, config: Any, purpose: Purpose, kinds: tupl
         raise UserError(f"{folder}: holds {described}, an {kind}; this needs {' or '.join(kinds)}{verbs}")
 
 
-def _verbs(architecture: str, kind: Kind, labels: int) -> str:
+def _verbs(architecture: str, kind: Kind, labels: int, task: bool) -> str:
     """What can be done with a model, for the end of a message; nothing of a head that only its method knows."""
-    if labels > 1:
+    if labels > 1 or (labels == 1 and task):
         use = "`llm-core classify` uses it"
     elif labels == 1:
         use = "`llm-core finetune rlhf` uses it, as its reward"

@@ -62,7 +62,7 @@ def load_parent(folder: str, config: Any, attention: str, sequence_length: int) 
         attention = "eager" if capped else ""
     else:
         attention = choose_attention(attention, cls, sequence_length)
-    options = {"attn_implementation": attention} if attention else {}
+    options: dict[str, Any] = {"attn_implementation": attention} if attention else {}
     return read_network(cls, folder, config, "float32", **options)
 
 
