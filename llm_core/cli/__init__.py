@@ -36,6 +36,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "clean": ("clean", "Repair, extract and filter documents; the ledger names every drop."),
         "filter": ("filter", "Judge documents by one recipe of quality rules."),
         "train-quality": ("train_quality", "Train the classifier by which `clean` may judge quality."),
+        "train-perplexity": ("train_perplexity", "Count the n-gram model of the rule `perplexity`."),
         "dedup": ("dedup", "Drop exact and near duplicates across corpora, every pair verified."),
         "dedup-text": ("dedup_text", "Remove paragraphs, lines or substrings that another document also contains."),
         "fetch-benchmarks": ("fetch_benchmarks", "Fetch the items of real benchmarks, pinned by hash."),

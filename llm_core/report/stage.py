@@ -21,6 +21,7 @@ from llm_core.report.comparison import differences
 from llm_core.report.documents import Account, account, documents
 from llm_core.report.finetuning import finetuned
 from llm_core.report.headline import Parent, Statement, headline, headline_figures, parents_of
+from llm_core.report.plot_data import write_plot_data
 from llm_core.report.plots import line_plot
 from llm_core.report.retrieval import searched, word_vectors
 from llm_core.report.scores import samples, scores
@@ -30,11 +31,12 @@ from llm_core.tracking import runs
 
 
 def write_report(data: Path, out: Path, params: Params) -> list[Block]:
-    """Write `out/report.html` and `out/report.md` about everything below `data`; the blocks."""
+    """Write `out/report.html`, `out/report.md` and `out/plots` about everything below `data`; the blocks."""
     blocks = list(report(data, params))
     with output_folder(out) as folder:
         (folder / "report.html").write_text(to_html(blocks), encoding="utf-8")
         (folder / "report.md").write_text(to_markdown(blocks), encoding="utf-8")
+        write_plot_data(folder / "plots", data, _evaluations(data), account(data))
     return blocks
 
 
