@@ -63,6 +63,8 @@ class Launch(Section):
     cleaning: CleaningLaunch = CleaningLaunch()
     deduplication: BatchLaunch = BatchLaunch()
     """Where `dedup` computes signatures, and its memory."""
+    decontamination: BatchLaunch = BatchLaunch()
+    """Where `decontaminate` looks for items, and its memory."""
     split: BatchLaunch = BatchLaunch()
     """Where `split` computes signatures, and its memory."""
     text_deduplication: TextDeduplicationLaunch = TextDeduplicationLaunch()
