@@ -22,18 +22,20 @@ import numpy as np
 import pyarrow as pa
 
 from llm_core.corpus.cleaning.batch import Batch, Step
+from llm_core.corpus.cleaning.perplexity import PerplexityModel
+from llm_core.corpus.cleaning.perplexity_training import count_model
 from llm_core.corpus.cleaning.quality_model import Classifier
 from llm_core.corpus.cleaning.steps import build_step
-from llm_core.corpus.decontamination.stage import read_items
+from llm_core.corpus.decontamination.items import overlaps, read_items
 from llm_core.corpus.deduplication.signing import sign
 from llm_core.corpus.deduplication.text.spans import SpanFinder
 from llm_core.corpus.deduplication.text.substrings import SubstringFinder
 from llm_core.corpus.similarity.clusters import Near
-from llm_core.corpus.similarity.word_hashes import WordHasher
 from llm_core.formats.urls import plain_url
 from llm_core.kernels.words import pieces, words
-from llm_core.params.cleaning import BadWords, Cleaning, QualityModel, UrlList
+from llm_core.params.cleaning import BadWords, Cleaning, PerplexityTraining, QualityModel, UrlList
 from llm_core.params.decontamination import Decontamination
+from llm_core.params.quality import make_rule
 from llm_core.params.tokenizer import Tokenizer
 from llm_core.tokenization import layout
 from llm_core.tokenization.encoding import Encoder
@@ -109,7 +111,7 @@ SHAPES: dict[str, tuple[str, str, str]] = {
 }
 COUNTED = 0.05  # seconds
 STEPS = ("extract", "sniff", "repair", "language", "gopher_quality", "gopher_repetition", "c4", "fineweb_quality")
-STEPS += ("pii", "bad_words", "words", "pieces", "block_urls", "model", "url")
+STEPS += ("pii", "bad_words", "words", "pieces", "block_urls", "model", "perplexity", "url")
 LATER = ("dedup", "dedup-text paragraph", "dedup-text line", "dedup-text substring", "decontaminate")
 LATER += ("train-tokenizer", "tokenize")
 STEPS += LATER
@@ -135,14 +137,19 @@ def runner(name: str) -> Callable[[str], None]:
         listed.write_text("word\na a a\nx\nspoken words\nthe same sentence\n河流\n", encoding="utf-8")
         addresses = Path(folder) / "addresses.txt"
         addresses.write_text("a.example/b\nb.example\n", encoding="utf-8")
-        (Path(folder) / "model").mkdir()
+        (Path(folder) / "model" / "perplexity").mkdir(parents=True)
         Classifier(np.zeros(1 << 12, np.float32), 0.0, 1000, 8).save(Path(folder) / "model")
+        PerplexityModel(*count_model([shape(shaped, 2000) for shaped in SHAPES], PerplexityTraining()), ()).save(
+            Path(folder) / "model" / "perplexity"
+        )
+        rule = {"rule": "perplexity", "path": str(Path(folder) / "model" / "perplexity"), "max_perplexity": 100}
         params = Cleaning(
             bad_words=BadWords(files=[str(listed)]),
             url_lists=[UrlList(name="listed", path=str(addresses), format="ut1")],
             quality_model=QualityModel(path=str(Path(folder) / "model")),
+            recipes={"likely": [make_rule(rule)]},
         )
-        step: Step = build_step("extract" if name == "sniff" else name, params)
+        step: Step = build_step({"sniff": "extract", "perplexity": "likely"}.get(name, name), params)
     declared = '{"content_type": "text/html"}' if name == "extract" else None
 
     def once(text: str) -> None:
@@ -159,8 +166,8 @@ def later(name: str, folder: Path) -> Callable[[str], None]:
         return lambda text: (sign(pa.array([text], pa.large_string()), near, True), None)[1]
     if name == "decontaminate":
         (folder / "items.txt").write_text("".join(f"{part * 40}\n" for _, part, _ in SHAPES.values()), encoding="utf-8")
-        items, hasher = read_items([str(folder / "items.txt")], Decontamination(min_words=1)), WordHasher()
-        return lambda text: (list(items.overlaps(hasher(text))), None)[1]
+        items = read_items([str(folder / "items.txt")], Decontamination(min_words=1))
+        return lambda text: (overlaps(pa.array([text], pa.large_string()), items), None)[1]
     if name == "train-tokenizer":
         return lambda text: (merges_of([pa.record_batch({"text": pa.array([text], pa.large_string())})]), None)[1]
     if name == "tokenize":

@@ -20,7 +20,8 @@ from llm_core.corpus.cleaning.quality import GROUP_BYTES, QualityStep, Verdict
 from llm_core.corpus.cleaning.rules.c4 import C4
 from llm_core.params.quality import built_in
 
-RECIPES = built_in() | {"c4_fineweb": [C4(filter_no_terminal_punct=False)]}
+PEERS = {name: rules for name, rules in built_in().items() if name != "perplexity"}  # datatrove has no such filter
+RECIPES = PEERS | {"c4_fineweb": [C4(filter_no_terminal_punct=False)]}
 MEMO = 1 << 20
 
 

@@ -32,6 +32,8 @@ TASKS = {  # name -> method, where its rows come from (None: the documents), the
     "questions": ("multiple_choice", "sciq", "accuracy"),
     "entities": ("token_classification", None, "f1"),
     "answers": ("question_answering", None, "f1"),
+    "translation": ("translation", None, "chrF"),
+    "summaries": ("summarization", None, "rougeL"),
 }
 KNOBS = {
     "max_steps": 150,

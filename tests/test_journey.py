@@ -176,7 +176,7 @@ def test_the_own_benchmark_is_scored_reported_and_kept_out_of_the_training_text(
     assert score["acc_low"] <= score["acc"] <= score["acc_high"] and 0 < score["majority"] <= 1
     rows = (journey / "data/evaluation/base/results.jsonl").read_text().splitlines()
     assert sum(json.loads(row)["task"] == "quiz" for row in rows) == 4
-    assert "quiz, acc" in (journey / "data/report/report.html").read_text(encoding="utf-8")
+    assert "quiz, base" in (journey / "data/report/report.html").read_text(encoding="utf-8")
     cleaned = json.loads((journey / "data/decontaminated/metrics.json").read_text())
     assert cleaned["items"]["quiz"] == {"items": 20, "touched": 1, "held": 1}
     assert cleaned["dropped_by_reason"] == {"contaminated": 1}

@@ -37,8 +37,6 @@ DATA = ["fetch", "clean", "dedup", "decontaminate", "split", "train-tokenizer", 
 HEAVY = "torch,transformers,mlflow"
 FREE = ("launch", "network")  # params that only say where and how work runs
 NAMES = {"clean", "split"}  # stages that read the sources' names only to refuse a name that is none
-# The report compares a model with the champion before it, where there is one; a first run has none.
-LATER = {"report": ("seed", "evaluation.gate")}
 STANDS_FOR = {"data/evaluation": ["data/models"]}  # about.json holds the digest of the model's folder
 CHECKED = {"laws": ("data/tokens", "data/tokenizer")}  # options that its verb does not use, and checks as paths
 FINETUNING, LINEAGE, RETRIEVAL, SCALING = (
@@ -118,7 +116,7 @@ def drifts(stage: Stage, reads: Reads, external: dict[str, list[str]], others: I
             yield f"reads the param {read}, which is not listed"
     for listed in stage.params:
         used = any(below(read, listed, ".") or below(listed, read, ".") for read in reads.params)
-        if not used and listed not in LATER.get(stage.group, ()):
+        if not used:
             yield f"lists the param {listed}, which is never read"
     data = [dep for dep in stage.deps if not dep.startswith("llm_core/")]
     known = [*data, *(out.path for out in stage.outs)]

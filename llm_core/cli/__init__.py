@@ -36,6 +36,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "clean": ("clean", "Repair, extract and filter documents; the ledger names every drop."),
         "filter": ("filter", "Judge documents by one recipe of quality rules."),
         "train-quality": ("train_quality", "Train the classifier by which `clean` may judge quality."),
+        "train-perplexity": ("train_perplexity", "Count the n-gram model of the rule `perplexity`."),
         "dedup": ("dedup", "Drop exact and near duplicates across corpora, every pair verified."),
         "dedup-text": ("dedup_text", "Remove paragraphs, lines or substrings that another document also contains."),
         "fetch-benchmarks": ("fetch_benchmarks", "Fetch the items of real benchmarks, pinned by hash."),
@@ -85,6 +86,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "tag": ("tag", "Find the entities of a text: places, people, whatever the tagger was trained to find."),
         "rewrite": ("rewrite", "Translate or summarize a text with a model that was finetuned to do so."),
         "serve": ("serve", "Serve a model on loopback with an OpenAI-compatible endpoint."),
+        "inspect": ("inspect", "What a model is, the tokens of a text, and a page with pictures of its attention."),
         "export-gguf": ("export_gguf", "Write a language model as one GGUF file for llama.cpp."),
         "index": ("index", "Cut documents into passages and index them by words and by meaning."),
         "search": ("search", "Find passages in an index: BM25, dense, or both fused."),
@@ -140,7 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         _flushed(sys.argv[1:])
     finally:
-        gc.freeze()  # at its exit Python would search all imported modules for garbage
+        if "duckdb" not in sys.modules:  # it reports as leaks what an exit does not collect
+            gc.freeze()  # at its exit Python would search all imported modules for garbage
 
 
 def _flushed(arguments: list[str]) -> None:

@@ -27,7 +27,7 @@ def answer(
     if not question.strip():
         raise UserError("answer: the question is empty")
     texts = [_text(one) for one in context]
-    for found in Reader(model)(question, texts):
+    for found in Reader(model)([question] * len(texts), texts):
         if as_json:
             say_json(found)
         else:

@@ -18,9 +18,10 @@ def report(
     overrides: Overrides = None,
 ) -> None:
     """Write one self-contained HTML page, and the same as Markdown, about everything that has been made."""
-    from llm_core.report.stage import facts, write_report
+    from llm_core.report.stage import in_short, write_report
 
-    if not facts(data):
+    params = read_params(params_file, overrides)
+    if not in_short(data, params):
         raise UserError(f"{data}: holds no output of a stage; run the stages, or name their folder by --data")
-    write_report(data, out, read_params(params_file, overrides))
+    write_report(data, out, params)
     log(f"report: {out / 'report.html'}")

@@ -18,7 +18,7 @@ def serve(
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
-    """Serve a model until Ctrl-C: chat and completions, embeddings, labels or entities. Limits: `serving`."""
+    """Serve a model until Ctrl-C: chat, completions, embeddings, labels, entities, answers. Limits: `serving`."""
     from llm_core.serving.server import serve as run
 
     raise typer.Exit(run(model, port, device, read_params(params_file, overrides).serving))

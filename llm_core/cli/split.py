@@ -18,7 +18,11 @@ def split(
 
     Near-duplicates, and documents of one group (split.group_by), fall on one side.
     """
+    from llm_core.runtime.memory import return_what_is_freed
+
+    return_what_is_freed()
     from llm_core.corpus.split.stage import split as run
 
     params = read_params(params_file, overrides)
-    run(expand_sources(inputs, params), out, params.split, params.seed, params.shards.bytes, list(params.sources))
+    paths, known = expand_sources(inputs, params), list(params.sources)
+    run(paths, out, params.split, params.seed, params.shards.bytes, known, params.launch.split)

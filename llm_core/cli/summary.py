@@ -8,7 +8,7 @@ from llm_core.cli.options import Data, Overrides, ParamsFile, read_params, verb_
 from llm_core.errors import UserError
 from llm_core.params import Params
 from llm_core.params.finetuning import methods
-from llm_core.runtime.terminal import say
+from llm_core.runtime.terminal import say, say_table
 
 app = verb_app()
 
@@ -17,21 +17,18 @@ app = verb_app()
 def summary(
     data: Data = Path("data"), params_file: ParamsFile = Path("params.yaml"), overrides: Overrides = None
 ) -> None:
-    """The figures of the last run in a few lines, and the commands to look further."""
-    from llm_core.formats.pages import show
-    from llm_core.report.stage import facts
+    """What the last run means, in a few sentences, and the commands to look further."""
+    from llm_core.report.stage import in_short
 
     params = read_params(params_file, overrides)
-    found = facts(data)
+    found = in_short(data, params)
     if not found:
         raise UserError(f"{data}: no stage has run yet; `make run` or `dvc repro` runs them all")
-    width = max(len(name) for name, _ in found)
-    say("")
-    for name, value in found:
-        say(f"  {name:<{width}}  {show(value)}")
-    say("")
-    for name, command in where(params, data):
-        say(f"  {name:<{width}}  {command}")
+    say()
+    say_table(found)
+    say()
+    for name, command in where(params, data):  # not wrapped, to be copied
+        say(f"  {name:<4}  {command}")
 
 
 def where(params: Params, data: Path) -> Iterator[tuple[str, str]]:

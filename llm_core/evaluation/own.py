@@ -6,9 +6,7 @@ such a benchmark reads that folder and no param. A task file keeps its own defin
 they are decontaminated against and hashed like all others.
 """
 
-import json
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +15,13 @@ from llm_core.errors import UserError
 from llm_core.evaluation.catalog import Benchmark, catalog
 from llm_core.evaluation.definitions import Definition, definitions, is_task, task_definition
 from llm_core.evaluation.hub import Item, identified
+from llm_core.formats.choices import READINGS, choice_text, choice_texts, common_reading, readings
 from llm_core.formats.row_files import read_file
 from llm_core.params.evaluation import OwnBenchmark
 from llm_core.params.task_files import data_files, read_task_file
 from llm_core.runtime.storage import read_json
 
 CHECKED_ROWS = 100  # rows of a file that `llm-core init` looks at
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SCORING = "llm_core.evaluation.own_scoring"
 METRICS = {
     "multiple_choice": ("acc", "acc_norm"),
@@ -153,64 +151,32 @@ def _item(name: str, own: OwnBenchmark, place: str, row: Item, number: int, othe
 
 
 def _text(value: Any, place: str, what: str = "question") -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise UserError(f"{place}: the {what} is no text but {json.dumps(value, default=str)[:80]}")
-    text = str(value).strip()
-    if not text:
-        raise UserError(f"{place}: the {what} is empty")
-    return text
+    try:
+        return choice_text(value, what)
+    except ValueError as error:
+        raise UserError(f"{place}: {error}") from None
 
 
 def _choices(value: Any, place: str) -> list[str]:
     """The choices of a row: a list, a list written as JSON (in a table), or several columns (an empty cell is none)."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
-    if not isinstance(value, list):
-        raise UserError(
-            f"{place}: the choices are no list; of several columns write columns {{choices: [FIRST, SECOND, …]}}"
-        )
-    texts = [_text(one, place, "choice") for one in value if one not in ("", None)]
-    if len(texts) < 2:
-        raise UserError(f"{place}: {len(texts)} choice(s); two or more are needed")
-    if twice := [text for text, count in Counter(texts).items() if count > 1]:
-        raise UserError(f"{place}: the choice {twice[0]!r} is there twice")
-    return texts
+    try:
+        return choice_texts(value)
+    except ValueError as error:
+        several = "; of several columns write columns {choices: [FIRST, SECOND, …]}" if "no list" in str(error) else ""
+        raise UserError(f"{place}: {error}{several}") from None
 
 
 def _resolve(rows: list[tuple[str, Item]]) -> None:
-    """Replace each `answer` by the position of the right choice. One reading holds for the whole file.
-
-    Where one row could be read in two ways (choices that are numbers), the others decide: a text, a letter, a position.
-    """
-    readings = {"a choice's text": _by_text, "a letter": _by_letter, "a position from 0": _by_position}
-    found = {what: [read(item) for _, item in rows] for what, read in readings.items()}
-    best = max(found, key=lambda what: sum(position is not None for position in found[what]))
-    for (place, item), position in zip(rows, found[best], strict=True):
-        if position is None:
+    """Replace each `answer` by the position of the right choice. One reading holds for the whole file."""
+    found = [readings(item["answer"], item["choices"]) for _, item in rows]
+    common = common_reading(found)
+    for (place, item), positions in zip(rows, found, strict=True):
+        if common not in positions:
             raise UserError(
                 f"{place}: the answer {item['answer']!r} is not among its {len(item['choices'])} choices (it must be "
-                f"{', '.join(readings)}, the same in all rows; most rows have {best})"
+                f"{', '.join(READINGS)}, the same in all rows; most rows have {common})"
             )
-        item["answer"] = position
-
-
-def _by_text(item: Item) -> int | None:
-    text = str(item["answer"]).strip()
-    return item["choices"].index(text) if text in item["choices"] else None
-
-
-def _by_letter(item: Item) -> int | None:
-    letter = str(item["answer"]).strip().upper()
-    position = LETTERS.find(letter) if len(letter) == 1 else -1
-    return position if 0 <= position < len(item["choices"]) else None
-
-
-def _by_position(item: Item) -> int | None:
-    text = str(item["answer"]).strip()
-    return int(text) if text.isascii() and text.isdigit() and int(text) < len(item["choices"]) else None
+        item["answer"] = positions[common]
 
 
 def _placeholders(name: str, own: OwnBenchmark) -> list[str]:

@@ -25,8 +25,8 @@ from llm_core.evaluation.language_modelling import (
     summarize_texts,
     xz_bits_per_byte,
 )
-from llm_core.evaluation.ngram import NgramModel
 from llm_core.evaluation.own import own_benchmarks
+from llm_core.kernels.ngram import NgramModel
 from llm_core.models import loading
 from llm_core.models.family import kind_of
 from llm_core.models.prompts import encode_prompt
@@ -238,7 +238,7 @@ def _language_modelling(rows: list[Row], texts: list[Text], model: Path, params:
 def _add_ngram(scores: Metrics, texts: list[Text], tokenizer: Any, trained_on: list[str], settings: Ngram) -> None:
     """Add the n-gram model's bits per byte to each source's scores, in place."""
     read = read_texts(trained_on, tokenizer, settings.tokens_per_source)
-    counted = NgramModel([text.ids for text in read], settings.order, len(tokenizer))
+    counted = NgramModel.of([text.ids for text in read], settings.order, len(tokenizer))
     bits = [float(counted.bits(text.ids).sum()) for text in texts]
     sizes = [len(text.text.encode("utf-8", "surrogatepass")) for text in texts]
     for source, score in scores.items():

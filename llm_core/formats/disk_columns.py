@@ -54,6 +54,14 @@ class Column:
         return flat.reshape(-1, self.width) if self.width > 1 else flat
 
 
+def numbers(folder: Path, count: int) -> Column:
+    """The column 0, 1, …, count - 1: int64 [count]."""
+    column = Column(folder, np.int64)
+    for start in range(0, count, ROWS_AT_ONCE):
+        column.append(np.arange(start, min(start + ROWS_AT_ONCE, count)))
+    return column
+
+
 def string_buffers(strings: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
     """Of large strings: string i is `data[starts[i]:starts[i + 1]]`; starts int64 [strings + 1], data uint8."""
     starts = np.frombuffer(strings.buffers()[1], np.int64, len(strings) + 1, offset=strings.offset * 8)

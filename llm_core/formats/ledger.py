@@ -29,6 +29,12 @@ HINTS = {
     "left_out_of_mix": "see mix.weights and mix.total",
 }
 """what a person can do about the commonest reasons for which nothing is left"""
+STAGE_HINTS = {
+    "clean": "cleaning.steps and cleaning.recipes decide, and sources in cleaning.exempt are not judged",
+    "filter": "the thresholds of a recipe are in cleaning.recipes, and sources in cleaning.exempt are not judged",
+    "extract": "see cleaning.extraction",
+}
+"""the same where none of these reasons is the commonest"""
 Verdict = Literal["kept", "changed", "dropped"]
 
 SCHEMA = pa.schema(
@@ -192,5 +198,7 @@ def require_kept(stage: str, metrics: dict[str, Any]) -> None:
         return
     reasons = sorted(metrics["dropped_by_reason"].items(), key=lambda item: -item[1])
     named = ", ".join(f"{reason} {count}" for reason, count in reasons[:4])
-    hint = f"; {HINTS[reasons[0][0]]}" if reasons and reasons[0][0] in HINTS else ""
-    raise UserError(f"{stage}: none of {metrics['documents_in']} documents is left ({named}){hint}")
+    hint = HINTS.get(reasons[0][0] if reasons else "") or STAGE_HINTS.get(stage)
+    raise UserError(
+        f"{stage}: none of {metrics['documents_in']} documents is left ({named})" + (f"; {hint}" if hint else "")
+    )

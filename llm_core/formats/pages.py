@@ -7,7 +7,7 @@ drawn with `currentColor` and three hues that stay apart in both schemes.
 import html
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,29 +20,37 @@ STYLE = """
   --soft: color-mix(in srgb, currentColor 18%, transparent); }
 @media screen and (prefers-color-scheme: dark) { :root { --a: #79b8ff; --b: #fdba74; --c: #86efac; } }
 * { box-sizing: border-box; }
-body { font: 16px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 0 auto; padding: 1.25rem 1rem 3rem; }
 h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 .5rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem; padding-top: .75rem; border-top: 1px solid var(--soft); }
-p, li, td, blockquote { overflow-wrap: break-word; }
-p { margin: .5rem 0; max-width: 46rem; }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .75rem; margin: 1.25rem 0; }
-.facts div { border: 1px solid var(--soft); border-radius: .5rem; padding: .6rem .8rem; }
-.facts b { display: block; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; }
-.facts small { display: block; font-variant-numeric: tabular-nums; }
-ul { padding-left: 1.25rem; }
-.facts span, figcaption, .note { font-size: .85rem; opacity: .8; }
+h2 { font-size: 1.15rem; margin: 1rem 0 .25rem; padding-top: .6rem; border-top: 1px solid var(--soft); }
+h3 { font-size: 1rem; margin: .5rem 0 .25rem; }
+nav { font-size: .85rem; margin: .25rem 0 1rem; }
+nav a { color: var(--a); margin-right: .9rem; white-space: nowrap; }
+.lead { display: grid; grid-template-columns: max-content 1fr; gap: .5rem 1.25rem; margin: .75rem 0; }
+.lead dt { font-weight: 600; }
+.lead dd { margin: 0; overflow-wrap: anywhere; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 0 2rem;
+  align-items: start; }
+.pair > * { min-width: 0; }
+.pair:has(details[open]) { grid-template-columns: 1fr; }
+p, li, td { overflow-wrap: break-word; }
+p { margin: .5rem 0; max-width: 56rem; }
+ul { padding-left: 1.25rem; margin: .25rem 0; }
+figcaption, .note { font-size: .85rem; opacity: .8; }
 .wide { overflow-x: auto; margin: .75rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .9rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--soft); }
 th { font-weight: 600; white-space: nowrap; }
 td.number, th.number { text-align: right; white-space: nowrap; }
-figure { margin: 1rem 0; }
+figure { margin: .5rem 0; }
 svg { display: block; width: 100%; height: auto; max-width: 46rem; font: 12px system-ui, sans-serif; }
+.pair svg { font-size: 16px; }
 .key { display: inline-flex; align-items: center; gap: .35rem; margin-right: 1rem; font-size: .85rem; }
 .key i { width: 1.2rem; height: 0; border-top: 3px solid; }
-blockquote { margin: .5rem 0 1rem; padding-left: 1rem; border-left: 3px solid var(--soft); max-width: 46rem; }
-summary { cursor: pointer; margin: .75rem 0; }
-@media screen and (max-width: 40rem) { svg { font-size: 18px; }
+summary { cursor: pointer; margin: .3rem 0; }
+details > details { margin-left: 1.25rem; }
+@media screen and (max-width: 40rem) { svg, .pair svg { font-size: 18px; }
+  .lead { grid-template-columns: 1fr; gap: .1rem; } .lead dd { margin-bottom: .6rem; }
   .stacked thead { display: none; }
   .stacked table, .stacked tbody, .stacked tr { display: block; }
   .stacked tr { border-bottom: 1px solid var(--soft); padding: .5rem 0; }
@@ -62,11 +70,18 @@ ENTITIES = {ord("\\"): "&#92;", ord("|"): "&#124;", ord("<"): "&lt;", ord("`"): 
 LEAD = re.compile(  # what begins a heading, quote, list, rule, code or definition at the start of a line
     r"(?P<mark>[#>+=~]|[-*](?=\s|$)|\[(?=[^\]]*\]:)|[-*_](?=(?:\s*[-*_])+\s*$))|(?P<number>\d{1,9})[.)](?=\s|$)"
 )
+TAGS = {"title": "h1", "heading": "h2", "subheading": "h3"}
+GROUPS = ("first", "pair", "column", "group")
 COLOURS = ("var(--a)", "var(--b)", "var(--c)", "currentColor")
 
 
 class Block(NamedTuple):
-    """One block: `kind` (title, heading, text, note, facts, table, folded, figure, list, sample) and its content."""
+    """One block of a page: its kind, its content, and where it is folded or a figure its caption.
+
+    title, heading, subheading, text, note: a text. lead: (name, value). table, folded: rows. figure: SVG. list: texts.
+    first (seen first), pair (side by side), column, group (folded): blocks. contents: anything true; it becomes links
+    to the headings.
+    """
 
     kind: str
     content: Any
@@ -80,7 +95,8 @@ def to_html(blocks: list[Block]) -> str:
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>"
     )
-    body = "\n".join(_html(block) for block in blocks)
+    headings = [str(block.content) for block in blocks if block.kind == "heading"]
+    body = "\n".join(_html(block, headings) for block in blocks)
     return f'<!doctype html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
 
 
@@ -122,21 +138,28 @@ def show(value: Any) -> str:
     return str(value)
 
 
-def _html(block: Block) -> str:
+def _html(block: Block, headings: Sequence[str] = ()) -> str:
     kind, content, caption = block
-    if kind in ("title", "heading"):
-        tag = "h1" if kind == "title" else "h2"
-        return f"<{tag}>{html.escape(content)}</{tag}>"
+    if kind in TAGS:
+        place = f' id="{_anchor(content, headings)}"' if content in headings and kind == "heading" else ""
+        return f"<{TAGS[kind]}{place}>{html.escape(content)}</{TAGS[kind]}>"
     if not content:
         return ""
+    if kind in GROUPS:
+        inner = "\n".join(_html(child, headings) for child in content)
+        if kind == "group":
+            return f"<details><summary>{html.escape(caption)}</summary>{inner}</details>"
+        return f'<header id="first">{inner}</header>' if kind == "first" else f'<div class="{kind}">{inner}</div>'
+    if kind == "contents":
+        links = (f'<a href="#{_anchor(name, headings)}">{html.escape(name)}</a>' for name in headings)
+        return f"<nav>{' '.join(links)}</nav>"
+    if kind == "lead":
+        rows = (f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in content)
+        return f'<dl class="lead">{"".join(rows)}</dl>'
     if kind in ("text", "note"):
         return f'<p class="{kind}">{html.escape(content)}</p>'
-    if kind == "facts":
-        return f'<div class="facts">{"".join(_fact(name, show(value)) for name, value in content)}</div>'
     if kind == "list":
         return "<ul>" + "".join(f"<li>{html.escape(item)}</li>" for item in content) + "</ul>"
-    if kind == "sample":
-        return "".join(f"<blockquote><b>{html.escape(a)}</b> {html.escape(b)}</blockquote>" for a, b in content)
     if kind == "figure":
         return f"<figure>{content}<figcaption>{html.escape(caption)}</figcaption></figure>"
     if kind == "folded":
@@ -144,11 +167,8 @@ def _html(block: Block) -> str:
     return _html_table(content)
 
 
-def _fact(name: str, value: str) -> str:
-    """A tile: the figure, its interval smaller below it, its name."""
-    figure, bracket, interval = value.partition("\u00a0[")
-    small = f"<small>{html.escape(f'[{interval}')}</small>" if bracket else ""
-    return f"<div><b>{html.escape(figure)}</b>{small}<span>{html.escape(name)}</span></div>"
+def _anchor(heading: str, headings: Sequence[str]) -> str:
+    return f"section-{headings.index(heading) + 1}"
 
 
 def _filled(rows: list[Row]) -> list[str]:
@@ -175,16 +195,19 @@ def _html_table(rows: list[Row]) -> str:
 
 def _markdown(block: Block) -> str:
     kind, content, caption = block
-    if kind in ("title", "heading"):
-        return ("# " if kind == "title" else "## ") + cell_text(str(content))
+    if kind in TAGS:
+        return "#" * int(TAGS[kind][1]) + " " + cell_text(str(content))
+    if kind in GROUPS:
+        inner = "\n\n".join(text for text in map(_markdown, content) if text)
+        return f"{cell_text(caption)}:\n\n{inner}" if kind == "group" and inner else inner
+    if kind == "contents":
+        return ""
+    if kind == "lead":
+        return "\n".join(f"- **{cell_text(name)}** {cell_text(value)}" for name, value in content)
     if kind in ("text", "note"):
         return cell_text(str(content))
-    if kind == "facts":
-        return "\n".join(f"- {cell_text(name)}: {cell_text(show(value))}" for name, value in content)
     if kind == "list":
         return "\n".join(f"- {cell_text(item)}" for item in content)
-    if kind == "sample":
-        return "\n\n".join(f"> **{cell_text(a)}** {cell_text(b)}" for a, b in content)
     if kind == "figure":
         return f"*{cell_text(caption)} (plot in the HTML page)*"
     if not content:

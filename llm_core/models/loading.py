@@ -14,12 +14,12 @@ from typing import Any, Literal, get_args
 import torch
 
 from llm_core.errors import UserError
-from llm_core.models.family import Kind, kind_of, register
+from llm_core.models.configs import ADAPTER, first_line, model_folder, read_config
+from llm_core.models.family import Kind, kind_of
 
 Purpose = Literal["language", "classification", "choices", "reward", "tagging", "answering", "encoder"]
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 HEADS = ("TokenClassification", "QuestionAnswering", "MultipleChoice")
-ADAPTER = "adapter_config.json"  # PEFT's file, in a folder that holds an adapter and not a whole model
 NEEDED: dict[Purpose, str] = {
     "language": "a language model is needed here",
     "classification": "a classifier is needed here; `llm-core finetune classification` makes one",
@@ -115,36 +115,7 @@ def load_tokenizer(folder: str | Path, trust_remote_code: bool = False) -> Any:
     try:
         return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
     except Exception as error:  # the library raises whatever the broken file makes its parser raise
-        raise UserError(f"{folder}: holds no tokenizer that can be read ({_first_line(error)})") from None
-
-
-def read_config(folder: str | Path, trust_remote_code: bool = False) -> Any:
-    """The config of a model folder. Raises UserError where there is none."""
-    from transformers import AutoConfig
-
-    register()
-    path = model_folder(folder)
-    if not (path / "config.json").is_file():
-        raise UserError(f"{folder}: holds no model (no config.json); give a folder in the Hugging Face layout")
-    try:
-        return AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
-    except Exception as error:  # the library raises whatever the broken file makes its parser raise
-        raise UserError(f"{folder}: config.json cannot be read ({_first_line(error)})") from None
-
-
-def model_folder(name: str | Path) -> Path:
-    """The local folder that `name` means: itself, or a hub's model that was downloaded before. Asks no network."""
-    path = Path(name)
-    if path.is_dir():
-        return path
-    if not path.exists() and str(name).count("/") <= 1 and not str(name).startswith(("/", ".", "~")):
-        from huggingface_hub import snapshot_download
-
-        try:
-            return Path(snapshot_download(str(name), local_files_only=True))
-        except Exception:  # not in the cache, or no name that a hub could have
-            pass
-    raise UserError(f"{name}: no such model folder (a folder in the Hugging Face layout is needed)")
+        raise UserError(f"{folder}: holds no tokenizer that can be read ({first_line(error)})") from None
 
 
 def context_of(config: Any) -> int | None:
@@ -179,7 +150,7 @@ def check_purpose(folder: str | Path, config: Any, purpose: Purpose, kinds: tupl
     labels = int(getattr(config, "num_labels", 0)) if "SequenceClassification" in found else 0
     task = getattr(config, "finetuned_for", None)  # a head of one number may be a score as well as a reward
     one = f"{found}, a model of {task}" if task else f"{found}, a reward model"
-    verbs = _verbs(found, kind, labels)
+    verbs = _verbs(found, kind, labels, bool(task))
     described = {0: found, 1: one}.get(labels, f"{found}, a classifier of {labels} labels")
     fits = {
         "language": labels == 0 and not found.endswith(HEADS),
@@ -200,9 +171,9 @@ def check_purpose(folder: str | Path, config: Any, purpose: Purpose, kinds: tupl
         raise UserError(f"{folder}: holds {described}, an {kind}; this needs {' or '.join(kinds)}{verbs}")
 
 
-def _verbs(architecture: str, kind: Kind, labels: int) -> str:
+def _verbs(architecture: str, kind: Kind, labels: int, task: bool) -> str:
     """What can be done with a model, for the end of a message; nothing of a head that only its method knows."""
-    if labels > 1:
+    if labels > 1 or (labels == 1 and task):
         use = "`llm-core classify` uses it"
     elif labels == 1:
         use = "`llm-core finetune rlhf` uses it, as its reward"
@@ -235,8 +206,19 @@ def _auto_class(config: Any, purpose: Purpose) -> Any:
     return transformers.AutoModelForCausalLM
 
 
-def read_network(cls: Any, folder: str | Path, config: Any, dtype: str, trust_remote_code: bool, **options: Any) -> Any:
-    """`cls.from_pretrained`, quietly, with every way in which it fails as one line."""
+def read_network(
+    cls: Any,
+    folder: str | Path,
+    config: Any,
+    dtype: str,
+    trust_remote_code: bool = False,
+    fresh_head: bool = False,
+    **options: Any,
+) -> Any:
+    """`cls.from_pretrained`, quietly, with every way in which it fails as one line.
+
+    A checkpoint may lack a pooler and, with `fresh_head`, the layers on top of the base network; these start random.
+    """
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
@@ -250,10 +232,12 @@ def read_network(cls: Any, folder: str | Path, config: Any, dtype: str, trust_re
     except MemoryError:
         raise
     except Exception as error:  # SafetensorError, OSError, RuntimeError (sizes), ValueError, KeyError: by the file
-        raise UserError(f"{folder}: the model cannot be loaded ({_first_line(error)})") from None
+        raise UserError(f"{folder}: the model cannot be loaded ({first_line(error)})") from None
     finally:
         logging.set_verbosity(verbosity)
     missing = [name for name in sorted(about["missing_keys"]) if "pooler" not in name]
+    if fresh_head:
+        missing = [name for name in missing if name.startswith(f"{network.base_model_prefix}.")]
     if missing:
         some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise UserError(f"{folder}: its checkpoint lacks weights of a {type(network).__name__} ({some})")
@@ -271,17 +255,13 @@ def _with_adapter(
     try:
         return PeftModel.from_pretrained(network, folder).merge_and_unload().to(device).eval()
     except Exception as error:
-        raise UserError(f"{folder}: the adapter does not fit its base {base} ({_first_line(error)})") from None
+        raise UserError(f"{folder}: the adapter does not fit its base {base} ({first_line(error)})") from None
 
 
 def _adapter_base(folder: Path) -> Path:
     try:
         name = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / ADAPTER}: cannot be read ({_first_line(error)})") from None
+        raise UserError(f"{folder / ADAPTER}: cannot be read ({first_line(error)})") from None
     near = folder / str(name)
     return model_folder(near if near.is_dir() else str(name))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

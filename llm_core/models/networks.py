@@ -62,8 +62,8 @@ def load_parent(folder: str, config: Any, attention: str, sequence_length: int) 
         attention = "eager" if capped else ""
     else:
         attention = choose_attention(attention, cls, sequence_length)
-    options = {"attn_implementation": attention} if attention else {}
-    return read_network(cls, folder, config, "float32", False, **options)
+    options: dict[str, Any] = {"attn_implementation": attention} if attention else {}
+    return read_network(cls, folder, config, "float32", **options)
 
 
 def choose_attention(asked: str, cls: Any, length: int) -> str:

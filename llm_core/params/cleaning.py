@@ -109,6 +109,24 @@ class QualityModel(Section):
     """Maximum number of documents of each side, chosen by hash; training needs about 50 KB of memory a document."""
 
 
+class PerplexityTraining(Section):
+    """The n-gram model of the rule `perplexity` (verb `train-perplexity`)."""
+
+    order: int = Field(5, ge=1, le=8)
+    """Length of the longest n-grams, in tokens; CCNet's is 5."""
+    max_words: int = Field(65_536, ge=1, le=1 << 24)
+    """Maximum number of words in the vocabulary, the most frequent ones; others are spelled character by character."""
+    min_count: int = Field(2, ge=1)
+    """Minimum number of times that a word or a character occurs in the reference to be in the vocabulary."""
+    max_characters: int = Field(1 << 25, ge=1)
+    """Maximum number of characters of reference text, by whole documents chosen by hash; training needs some 70 bytes
+    of memory for each."""
+    held_out: float = Field(0.05, gt=0, lt=1)
+    """Share of the reference documents that is held out of training, to measure the model."""
+    sample_documents: int = Field(10_000, ge=1)
+    """Maximum number of documents, chosen by hash, that the percentiles of head, middle and tail are taken from."""
+
+
 class Cleaning(Section):
     """Knobs of cleaning: which steps, in which order, and each step's own."""
 
@@ -131,6 +149,7 @@ class Cleaning(Section):
     """Lists of addresses whose documents are dropped (step `block_urls`)."""
     bad_words: BadWords = BadWords()
     quality_model: QualityModel = QualityModel()
+    perplexity: PerplexityTraining = PerplexityTraining()
     recipes: dict[str, list[AnyRule]] = Field(default_factory=dict)
     """Named sequences of quality rules beside the built-in ones (gopher_quality, gopher_repetition, c4,
     fineweb_quality, fineweb): `{gentle: [{rule: gopher_quality, min_doc_words: 20}]}`."""

@@ -37,6 +37,7 @@ def external_inputs(params: "Params") -> dict[str, list[str]]:
         *(listed.path for listed in cleaning.url_lists),
         *cleaning.bad_words.files,
         *([cleaning.quality_model.path] if cleaning.quality_model.path else []),
+        *dict.fromkeys(path for rules in cleaning.recipes.values() for rule in rules for path in rule.inputs()),
     ]
     for name, model in params.open_models.items():
         found[f"open_models/{name}"] = [model.from_] if Path(model.from_).is_dir() else []

@@ -25,13 +25,13 @@ class CleaningLaunch(Section):
     """Number of processes on this machine; 0 for one per core."""
 
 
-class DeduplicationLaunch(Section):
-    """Where `dedup` runs."""
+class BatchLaunch(Section):
+    """Where a stage processes its documents batch by batch."""
 
     runner: Runner = "local"
-    """Where signatures are computed: in threads of this machine, or as tasks of a Ray cluster."""
+    """Where the texts are processed: in threads of this machine, or as tasks of the Ray cluster at `RAY_ADDRESS`."""
     workers: int = Field(0, ge=0)
-    """Number of threads that compute signatures; 0 for one per core."""
+    """Number of threads on this machine; 0 for one per core."""
     memory_mb: int = Field(1024, ge=16)
     """Memory in MiB for batches and for comparing shingles. The program itself (130 MB) and the longest document are
     not counted."""
@@ -61,7 +61,12 @@ class Launch(Section):
     """Where work runs: workers, memory, processes, hosts. No stage depends on it."""
 
     cleaning: CleaningLaunch = CleaningLaunch()
-    deduplication: DeduplicationLaunch = DeduplicationLaunch()
+    deduplication: BatchLaunch = BatchLaunch()
+    """Where `dedup` computes signatures, and its memory."""
+    decontamination: BatchLaunch = BatchLaunch()
+    """Where `decontaminate` looks for items, and its memory."""
+    split: BatchLaunch = BatchLaunch()
+    """Where `split` computes signatures, and its memory."""
     text_deduplication: TextDeduplicationLaunch = TextDeduplicationLaunch()
     pretraining: TrainingLaunch = TrainingLaunch()
     scaling: TrainingLaunch = TrainingLaunch(threads=1)

@@ -28,6 +28,9 @@ class Rule(Section):
     THRESHOLDS: ClassVar[dict[str, str]] = {}
     """Reason in the ledger -> field with the threshold behind it."""
 
+    NOTE: ClassVar[str | None] = None
+    """Name under which the figure of each judged document is written to its metadata, kept ones too; None for no."""
+
     rule: str
     """Name of the rule."""
     language: str | None = "en"
@@ -38,6 +41,10 @@ class Rule(Section):
     @classmethod
     def _known_language(cls, value: str | None) -> str | None:
         return value if value is None else language_code(value)
+
+    def inputs(self) -> list[str]:
+        """Files and folders that the rule reads: a stage that runs it depends on their content."""
+        return []
 
     def threshold(self, reason: str) -> float | None:
         """The threshold behind a reason; None where the reason is not this rule's, or the threshold is off."""

@@ -100,7 +100,8 @@ class FilesSource(ListedSource):
     """Keep only documents whose URL this regular expression finds."""
     unit: Literal["file", "page", "chapter"] = "file"
     """What becomes a document: a whole file, a page (PDF) or slide (PPTX), or a chapter (EPUB: an entry of the
-    spine; DOCX and ODT: a heading of the first level). Files that have no such unit stay whole."""
+    spine; DOCX and ODT: a heading of the first level; PDF: an entry of the outline). Files that have no such unit stay
+    whole, and are counted in `kept_whole`."""
     document_seconds: int = Field(60, ge=1)
     """Maximum CPU time for parsing one PDF, office file or e-book (`quarantine_document_time`)."""
     document_memory_mb: int = Field(2048, ge=512)

@@ -21,7 +21,6 @@ def costs(params: Params) -> Iterator[Block]:
     rows = timings.last()
     if not rows:
         return
-    yield Block("heading", "Time, energy and money")
     yield Block("text", " ".join(_sums(rows, params.report)))
     table = [
         {
@@ -57,12 +56,11 @@ def _sums(rows: list[Row], report: Report) -> Iterator[str]:
         price = report.price_per_hour
         yield f"{hours * price:.2f} {report.currency} at {price:g} {report.currency} an hour by the clock."
     else:
-        yield "No price is set (report.price_per_hour)."
+        yield "No price of an hour is set."
 
 
 def versions(data: Path) -> Iterator[Block]:
     """Packages, and the outputs' hashes of dvc.lock, folded."""
-    yield Block("heading", "Versions and hashes")
     found = []
     for package in PACKAGES:
         try:
@@ -95,13 +93,13 @@ def licences(data: Path, params: Params) -> Iterator[Block]:
     for use, licence, origin, name in entries:
         groups.setdefault((use, licence, origin), []).append(name)
     if groups:
-        yield Block("heading", "Licences")
         yield Block(
-            "table",
+            "folded",
             [
                 {"names": ", ".join(names), "use": use, "licence": licence, "origin": origin}
                 for (use, licence, origin), names in groups.items()
             ],
+            f"Licences of the {len(entries)} sources and benchmarks",
         )
 
 
@@ -111,9 +109,9 @@ def limits(data: Path, evaluations: Mapping[str, Any], params: Params) -> Iterat
         if not (data / stage).exists():
             yield f"{data / stage} is missing, so its sections are left out."
     if params.evaluation.limit:
-        yield f"Benchmarks were scored on at most {params.evaluation.limit} items each (evaluation.limit)."
+        yield f"Benchmarks were scored on at most {params.evaluation.limit} items each."
     if evaluations:
         yield "Prompts are lm-eval-harness's own; items are the validation or test sets in the pinned package."
-        yield "Intervals cover the choice of items, not the seed of training (`llm-core compare` takes several seeds)."
+        yield "Intervals cover the choice of items, not the seed of training (llm-core compare takes several seeds)."
         yield "Held-out texts come from the sources of the training: bits per byte say nothing about other texts."
     yield "The model inherits the views and the gaps of its texts; by default they are old, formal English."

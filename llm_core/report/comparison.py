@@ -17,8 +17,12 @@ from llm_core.evaluation.results import average, read_results
 from llm_core.evaluation.statistics import Difference, student
 from llm_core.formats.pages import Block, number, score_text, to_html, to_markdown
 from llm_core.params.evaluation import Gate
+from llm_core.report import names
 from llm_core.report.plots import interval_plot
 from llm_core.runtime.storage import output_folder, read_json
+
+Differences = dict[str, Difference | str]
+"""metric -> its difference, or why there is none"""
 
 
 def compare(first: Sequence[Path], second: Sequence[Path], gate: Gate, seed: int) -> list[Block]:
@@ -27,13 +31,15 @@ def compare(first: Sequence[Path], second: Sequence[Path], gate: Gate, seed: int
     Raises UserError if a folder is not an evaluation, or the two have no item in common.
     """
     before, after = [read_results(folder) for folder in first], [read_results(folder) for folder in second]
-    names = _names(first, second)
-    told = list(difference_blocks(average(before), average(after), gate, seed))
+    sides = _names(first, second)
+    found = differences(average(before), average(after), gate, seed)
+    if not found:
+        raise UserError("no items in common, so nothing can be compared")
     blocks = [
-        Block("title", f"{names[1]} against {names[0]}"),
+        Block("title", f"{sides[1]} against {sides[0]}"),
         Block("text", "Differences on the items that both evaluations have, by the paired bootstrap. Positive is "
               "better: for bits per byte the sign is turned."),
-        *told,
+        *difference_blocks(found, gate.confidence),
     ]  # fmt: skip
     several = len(first) > 1 and len(second) > 1
     if several:
@@ -42,13 +48,13 @@ def compare(first: Sequence[Path], second: Sequence[Path], gate: Gate, seed: int
             Block("text", f"{len(first)} trainings against {len(second)}: the spread between seeds counts as well."),
             Block("table", seed_rows(before, after, gate, seed)),
         ]
-    for name, folders in zip(names, (first, second), strict=True):
+    for name, folders in zip(sides, (first, second), strict=True):
         if len(folders) > 1:
             blocks.append(
                 Block("note", f"{name}: {', '.join(map(str, folders))}; the scores below are the first one's.")
             )
     scores = [
-        {"metric": key, names[0]: one.get(key), names[1]: two.get(key)}
+        {"metric": key, sides[0]: one.get(key), sides[1]: two.get(key)}
         for one, two in [(_flat(first[0]), _flat(second[0]))]
         for key in one
         if key in two
@@ -67,31 +73,39 @@ def compare(first: Sequence[Path], second: Sequence[Path], gate: Gate, seed: int
     ]
 
 
-def difference_blocks(before: Results, after: Results, gate: Gate, seed: int) -> Iterator[Block]:
-    """Table and plot of the paired differences of all metrics that both have. Raises UserError where there is none."""
-    rows, marks = [], []
+def differences(before: Results, after: Results, gate: Gate, seed: int) -> Differences:
+    """Paired differences of all metrics that both have on common items; why not, where a score is no number."""
+    found: Differences = {}
     for metric in comparable(before, after):
         try:
-            found = difference(before, after, metric, gate, seed)
-        except UserError as error:  # a score that is no number: the other metrics are still compared
-            empty = dict.fromkeys(("items", "improvement", f"{gate.confidence:.0%} interval"))
-            rows.append({"metric": metric} | empty | {"verdict": str(error), "smallest difference shown": None})
+            found[metric] = difference(before, after, metric, gate, seed)
+        except UserError as error:  # the other metrics are still compared
+            found[metric] = str(error)
+    return found
+
+
+def difference_blocks(found: Differences, confidence: float) -> Iterator[Block]:
+    """Plot of paired differences, and their table."""
+    rows, marks = [], []
+    for metric, item in found.items():
+        name = names.measure(metric)
+        if isinstance(item, str):
+            empty = dict.fromkeys(("items", "improvement", f"{confidence:.0%} interval"))
+            rows.append({"metric": name} | empty | {"verdict": item, "smallest difference shown": None})
             continue
         rows.append(
             {
-                "metric": metric,
-                "items": found.items,
-                "improvement": f"{found.difference:+.4f}",
-                f"{gate.confidence:.0%} interval": f"{found.low:+.4f} to {found.high:+.4f}",
-                "verdict": verdict(found.low, found.high),
-                "smallest difference shown": number(found.detectable),
+                "metric": name,
+                "items": item.items,
+                "improvement": f"{item.difference:+.4f}",
+                f"{confidence:.0%} interval": f"{item.low:+.4f} to {item.high:+.4f}",
+                "verdict": verdict(item.low, item.high),
+                "smallest difference shown": number(item.detectable),
             }
         )
-        marks.append((metric, found.difference, found.low, found.high, 0.0))
-    if not rows:
-        raise UserError("no items in common, so nothing can be compared")
-    yield Block("table", rows)
+        marks.append((name, item.difference, item.low, item.high, 0.0))
     yield Block("figure", interval_plot(marks, "improvement"), "Improvement and its interval; the tick is zero.")
+    yield Block("table", rows)
 
 
 def verdict(low: float, high: float) -> str:
@@ -112,7 +126,7 @@ def seed_rows(before: list[Results], after: list[Results], gate: Gate, seed: int
         low, high = with_seeds(over_items, theirs, ours, gate.confidence)
         rows.append(
             {
-                "metric": metric,
+                "metric": names.measure(metric),
                 "improvement": f"{over_items.difference:+.4f}",
                 "sd between seeds": f"{math.sqrt(variance(theirs)):.4f} and {math.sqrt(variance(ours)):.4f}",
                 f"{gate.confidence:.0%} interval": f"{low:+.4f} to {high:+.4f}",
@@ -154,13 +168,13 @@ def _names(first: Sequence[Path], second: Sequence[Path]) -> list[str]:
 
 def _flat(folder: Path) -> dict[str, str]:
     metrics = read_json(folder / "metrics.json")
-    flat = {f"bits per byte, {source}": score_text(score, "bits_per_byte")
+    flat = {f"{names.figure('bits_per_byte')}, {source}": score_text(score, "bits_per_byte")
             for source, score in metrics.get("bits_per_byte", {}).items()}  # fmt: skip
     for task, score in metrics.get("benchmarks", {}).items():
         for key in score:
             untouched = key.endswith(("_clean", "_touched")) and not score.get("items_touched")
             if f"{key}_stderr" in score and not untouched:
-                flat[f"{task}, {key}"] = score_text(score, key)
+                flat[f"{names.benchmark(task)}, {names.figure(key)}"] = score_text(score, key)
     if "answers" in metrics:
-        flat["questions, exact_match"] = score_text(metrics["answers"], "exact_match")
+        flat["own questions, exact match"] = score_text(metrics["answers"], "exact_match")
     return flat

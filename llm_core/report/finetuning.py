@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.formats.pages import Block, Row
-from llm_core.report.plots import line_plot
+from llm_core.report import names
+from llm_core.report.plots import interval_plot, line_plot
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import read_json
 from llm_core.training.finetuning.method import Method
@@ -39,31 +40,67 @@ def _model(folder: Path, metrics: Row) -> Iterator[Block]:
     yield Block(
         "text",
         f"Method {metrics['method']} ({metrics['adapter']}, {share:.2%} of the weights trained, {training['steps']} "
-        f"steps) from {parent['path']} ({parent['digest'][:12]}).",
+        f"steps) from {Path(parent['path']).name} ({parent['digest'][:12]}).",
     )
     method = methods().get(metrics["method"])
     if method is None:
         yield Block("note", f"{metrics['method']} is a method that is not installed here; its figures have no titles.")
+    figures = []
+    if plot := interval_plot(list(_shares(metrics, method)), "%"):
+        figures.append(Block("figure", plot, f"{folder.name}: shares of its test rows, with 95 % intervals"))
+    figures += [Block("figure", plot, f"{folder.name}: {caption}") for plot, caption in _curves(folder, method)]
+    folded = [
+        Block("group", list(_figures(folder, metrics, method)), f"All figures of {folder.name}"),
+        Block("group", list(_samples(folder)), f"Answers of {folder.name} before and after finetuning"),
+    ]
+    yield Block("pair", [Block("column", [*figures[:1], *folded]), *figures[1:]])
+
+
+def _curves(folder: Path, method: Method | None) -> Iterator[tuple[str, str]]:
+    """(plot, caption) of the training loss, with the held-out loss where there is one, and of the method's curves."""
+    rows = json_lines.load_rows(folder / "training_log.jsonl", missing_ok=True)
+    curves = {key: [(row["step"], row[key]) for row in rows if key in row]
+              for key in ("loss", *(method.curves if method else ()))}  # fmt: skip
+    losses = {"training loss": curves.pop("loss"), "held-out loss": curves.pop("eval_loss", [])}
+    unit = f", {method.loss}" if method and method.loss else ""
+    if plot := line_plot({name: points for name, points in losses.items() if points}, "step", "loss", smooth=True):
+        yield plot, f"loss{unit}; the faint line is not smoothed"
+    for key, points in curves.items():
+        curve = method.curves[key] if method else None
+        if curve and len(points) > 1:
+            yield line_plot({curve.axis: points}, "step", curve.axis), curve.caption
+
+
+def _figures(folder: Path, metrics: Row, method: Method | None) -> Iterator[Block]:
     yield Block("table", list(_before_after(metrics, method)))
     if compared := list(_beside_baselines(metrics, method)):
         yield Block("text", "Beside baselines on the same test rows, with 95 % intervals.")
         yield Block("table", compared)
-    changes = list(_changes(metrics, method))
-    if changes:
+    if changes := list(_changes(metrics, method)):
         yield Block("table", changes)
         yield Block(
             "note", "p: one-sided sign test over the same test items, for the hypothesis that the rise is chance."
         )
     yield from _per_label(folder)
     yield from _classifier(folder)
-    log = folder / "training_log.jsonl"
-    rows = json_lines.load_rows(log, missing_ok=True)
-    for key, curve in method.curves.items() if method else ():
-        points = [(row["step"], row[key]) for row in rows if key in row]
-        if len(points) > 1:
-            plot = line_plot({curve.axis: points}, "step", curve.axis)
-            yield Block("figure", plot, f"{folder.name}: {curve.caption}")
-    yield from _samples(folder)
+
+
+def _shares(metrics: Row, method: Method | None) -> Iterator[tuple[str, float, float, float, None]]:
+    """Figures with an interval within 0 and 1, in percent: before and after finetuning, and of the baselines."""
+    sides = {side: metrics.get(side, {}) for side in ("before", "after")}
+    baselines = metrics.get("baseline", {})
+    sides |= {names.words(name): value for name, value in baselines.items() if _is_model(value)}
+    known = sides["after"]
+    main = [name for name in sorted(known) if name.rpartition("_")[0] not in known]  # not those of a kind of row
+    rows = [(f"{_title(method, name)}, {side}", value) for name in main
+            for side, figures in sides.items() if (value := figures.get(name))]  # fmt: skip
+    rows += [(_title(method, name), value) for name, value in baselines.items() if not _is_model(value)]
+    for title, value in rows:
+        if isinstance(value, dict):
+            found = [value.get("mean", value.get("value")), value.get("low"), value.get("high")]
+            shares = [100 * part for part in found if isinstance(part, int | float) and 0 <= part <= 1]
+            if len(shares) == 3:
+                yield title, shares[0], shares[1], shares[2], None
 
 
 def _title(method: Method | None, name: str) -> str:

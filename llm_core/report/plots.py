@@ -5,18 +5,23 @@ They need no library and no network, and suit light and dark colour schemes.
 
 import html
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_core.formats.pages import COLOURS
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 304, 52, 16, 10, 46
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 236, 52, 16, 10, 46
+VALUES = 66  # room on the right for values
+LETTER = 10  # width of a letter at the largest size of text
 MOST_POINTS = 400
 
 
-def line_plot(curves: Mapping[str, Sequence[tuple[float, float | None]]], x_label: str, y_label: str) -> str:
+def line_plot(
+    curves: Mapping[str, Sequence[tuple[float, float | None]]], x_label: str, y_label: str, smooth: bool = False
+) -> str:
     """Lines with a legend above; series beyond the number of colours are dashed. Points without a number are left
-    out."""
+    out. With `smooth` each line is the mean of its neighbours, over its own points drawn faintly."""
     drawn = {name: [(x, y) for x, y in points if y is not None and _finite(x, y)] for name, points in curves.items()}
     series = {name: _thin(points) for name, points in drawn.items() if points}
     if not series:
@@ -45,22 +50,43 @@ def line_plot(curves: Mapping[str, Sequence[tuple[float, float | None]]], x_labe
                 f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle" fill="currentColor">'
                 f"{_short(value)}</text>"
             )
-    for number, points in enumerate(series.values()):
+
+    def draw(points: Sequence[tuple[float, float]], number: int, more: str = "") -> None:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
         dash = ' stroke-dasharray="6 3"' if number >= len(COLOURS) else ""
         colour = COLOURS[number % len(COLOURS)]
-        parts.append(f'<polyline points="{path}" fill="none" style="stroke:{colour}" stroke-width="2"{dash}/>')
+        parts.append(f'<polyline points="{path}" fill="none" style="stroke:{colour}" stroke-width="2"{dash}{more}/>')
+
+    for number, points in enumerate(series.values()):
+        if smooth:
+            draw(points, number, ' opacity="0.3"')
+        draw(smoothed(points) if smooth else points, number)
     middle = LEFT + (WIDTH - LEFT - RIGHT) / 2
     parts.append(
         f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle" fill="currentColor">{html.escape(x_label)}</text>'
     )
-    return _key(list(series)) + _svg("".join(parts), HEIGHT, f"{y_label} over {x_label}")
+    return _key(list(series)) + svg("".join(parts), HEIGHT, f"{y_label} over {x_label}")
+
+
+def smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Each value as the mean of its neighbours, a twentieth of all on either side; fewer where the line begins or ends.
+
+    >>> smoothed([(0, 1.0), (1, 4.0), (2, 1.0)])
+    [(0, 1.0), (1, 2.0), (2, 1.0)]
+    """
+    reach = max(1, len(points) // 20)
+    found = []
+    for number, (x, _) in enumerate(points):
+        near = min(reach, number, len(points) - 1 - number)
+        values = [y for _, y in points[number - near : number + near + 1]]
+        found.append((x, sum(values) / len(values)))
+    return found
 
 
 def interval_plot(
     scores: Sequence[tuple[str, float | None, float | None, float | None, float | None]], label: str
 ) -> str:
-    """One line for each score: (name, value, low, high, mark); the mark (for example chance) is a hollow tick.
+    """One line for each score: (name, value, low, high, mark); the mark (for example chance) is an upright tick.
 
     A score whose value is not a finite number is left out; one without an interval is a dot.
     """
@@ -75,35 +101,42 @@ def interval_plot(
     values = [value for row in rows for value in (row[1], row[2], row[3], row[4]) if value is not None]
     scale = ticks(min(values), max(values))
     low, high = scale[0], max(scale[-1], scale[0] + 1e-9)
-    left, height = 190, 26 * len(rows) + 50
+    lines = [textwrap.wrap(name, 32)[:2] or [""] for name, *_ in rows]
+    left = 16 + LETTER * max(len(line) for wrapped in lines for line in wrapped)
+    pitch = 26 if max(map(len, lines)) == 1 else 44
+    height = pitch * len(rows) + 50
 
     def place(value: float) -> float:
-        return left + (value - low) / (high - low) * (WIDTH - left - RIGHT)
+        return left + (value - low) / (high - low) * (WIDTH - left - VALUES)
 
     parts = []
     for tick in scale:
         x = place(tick)
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="6" y2="{height - 42}" stroke="var(--soft)"/>')
         parts.append(f'<text x="{x:.1f}" y="{height - 26}" text-anchor="middle" fill="currentColor">{tick:g}</text>')
-    for number, (name, value, below, above, mark) in enumerate(rows):
-        y = 20 + 26 * number
-        parts.append(
-            f'<text x="{left - 10}" y="{y + 4}" text-anchor="end" fill="currentColor">{html.escape(name)}</text>'
-        )
+    for number, (_, value, below, above, mark) in enumerate(rows):
+        y = 20 + pitch * number
+        for line, words in enumerate(lines[number]):
+            under = y + 4 + 19 * (line - (len(lines[number]) - 1) / 2)
+            parts.append(
+                f'<text x="{left - 10}" y="{under}" text-anchor="end" fill="currentColor">{html.escape(words)}</text>'
+            )
         parts.append(
             f'<line x1="{place(below):.1f}" x2="{place(above):.1f}" y1="{y}" y2="{y}" '
             'style="stroke:var(--a)" stroke-width="3"/>'
         )
         parts.append(f'<circle cx="{place(value):.1f}" cy="{y}" r="5" style="fill:var(--a)"/>')
+        parts.append(f'<text x="{WIDTH}" y="{y + 4}" text-anchor="end" fill="currentColor">{value:.3g}</text>')
         if mark is not None:
             x = place(mark)
             parts.append(
                 f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y - 9}" y2="{y + 9}" style="stroke:var(--b)" stroke-width="2"/>'
             )
     parts.append(
-        f'<text x="{WIDTH / 2}" y="{height - 4}" text-anchor="middle" fill="currentColor">{html.escape(label)}</text>'
+        f'<text x="{(left + WIDTH - VALUES) / 2}" y="{height - 4}" text-anchor="middle" fill="currentColor">'
+        f"{html.escape(label)}</text>"
     )
-    return _svg("".join(parts), height, label)
+    return svg("".join(parts), height, label)
 
 
 def word_map(places: Sequence[Mapping[str, Any]]) -> str:
@@ -130,7 +163,7 @@ def word_map(places: Sequence[Mapping[str, Any]]) -> str:
         words.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" style="fill:{COLOURS[bool(other)]}"/>')
         name = html.escape(place["word"])
         words.append(f'<text x="{x + 5:.1f}" y="{y + 3:.1f}" font-size="10" fill="currentColor">{name}</text>')
-    return _svg("".join(lines + words), height, "a map of words")
+    return svg("".join(lines + words), height, "a map of words")
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
@@ -151,7 +184,7 @@ def _finite(*values: Any) -> bool:
     return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
 
 
-def _svg(inner: str, height: int, label: str) -> str:
+def svg(inner: str, height: int, label: str) -> str:
     return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{html.escape(label)}">{inner}</svg>'
 
 

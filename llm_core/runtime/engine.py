@@ -10,12 +10,15 @@ is shuffled. The scratch folder must be visible to all nodes.
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from llm_core.errors import UserError
+from llm_core.params.launch import BatchLaunch
 from llm_core.runtime.ray_cluster import ray_cluster
 
 Item = TypeVar("Item")
+Place = TypeVar("Place")
 Result = TypeVar("Result")
 Handle = TypeVar("Handle")
 AHEAD = 2  # pieces under way for each worker
@@ -38,6 +41,33 @@ def ahead(
     while waiting:
         first, handle = waiting.popleft()
         yield first, collect(handle)
+
+
+def on_batches(
+    function: Callable[..., Result],
+    batches: Iterable[tuple[Place, Item]],
+    shared: Sequence[Any],
+    launch: BatchLaunch,
+    stage: str,
+) -> Iterator[tuple[Place, Result]]:
+    """Apply `function(item, *shared)` to each (place, item), a few ahead; (place, result) in the same order.
+
+    In threads of this process, so `function` is worth it where it is compiled code without the interpreter's lock, or
+    on Ray, where `shared` is sent to each node once. `stage` names the section of `launch`.
+    """
+    if launch.runner == "ray":
+        with ray_cluster(f"launch.{stage}.runner", launch.workers) as (ray, cpus):
+            remote, sent = ray.remote(function), [ray.put(value) for value in shared]
+            on_ray = ahead(batches, lambda batch: remote.remote(batch[1], *sent), ray.get, AHEAD * cpus)
+            yield from ((place, result) for (place, _), result in on_ray)
+        return
+    workers = launch.workers or len(os.sched_getaffinity(0))
+    if workers == 1:
+        yield from ((place, function(item, *shared)) for place, item in batches)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        futures = ahead(batches, lambda batch: pool.submit(function, batch[1], *shared), Future.result, workers)
+        yield from ((place, result) for (place, _), result in futures)
 
 
 def run(

@@ -54,7 +54,7 @@ LAYOUTS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"metrics.json", "train.jsonl"}), r"(documents|metrics)\.json|(train|heldout|test|validation)\.jsonl"),
     (frozenset({"manifest.json"}), r"manifest\.json|[\w.-]+\.jsonl"),
     (frozenset({"dataset.md", "dataset.html"}), r"[\w.-]+\.(md|html)"),
-    (frozenset({"report.md", "report.html"}), r"report\.(md|html)|[\w-]+\.(png|svg)"),
+    (frozenset({"report.md", "report.html"}), r"report\.(md|html)|[\w-]+\.(png|svg)|plots/[\w-]+\.csv"),
 )
 
 

@@ -38,6 +38,20 @@ def say_lines(lines: Iterable[object]) -> None:
         say(" ".join(str(line).splitlines()))
 
 
+def say_table(rows: Iterable[tuple[object, object]]) -> None:
+    """Print (name, text) in two columns, the text wrapped at the terminal's width, made safe as `say` does."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    for row in rows:
+        table.add_row(*(Text(printable(redact(str(cell)), lines=False)) for cell in row))
+    Console(highlight=False).print(table)
+
+
 def say_json(value: Any, indent: int | None = None) -> None:
     """Print `value`, without passwords in addresses, as JSON in which what commands a terminal is escaped."""
     text = json.dumps(redact_values(value), indent=indent, ensure_ascii=False)

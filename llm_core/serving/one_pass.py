@@ -1,7 +1,7 @@
-"""The endpoints of models that read texts once and write none: embeddings, labels, entities.
+"""The endpoints of models that read texts once and write none: embeddings, labels, entities, marked answers.
 
-`/v1/embeddings` has OpenAI's form. `/classify` and `/tag` answer with the fields of `llm-core classify --json` and
-`llm-core tag --json`. A pass uses all cores, so one runs at a time.
+`/v1/embeddings` has OpenAI's form. `/classify`, `/tag` and `/answer` answer with the fields that `llm-core classify`,
+`tag` and `answer` print with `--json`. A pass uses all cores, so one runs at a time.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from llm_core.models.prompts import encode_text
 from llm_core.params.serving import Serving
 from llm_core.retrieval.encoders import Encoder
 from llm_core.serving.guard import Body, Guard, Message, RefusedError, Send, answer, refuse_unknown
-from llm_core.training.finetuning.use import Classifier, Tagger
+from llm_core.training.finetuning.use import Classifier, Reader, Tagger
 
 MAXIMUM_TEXTS = 256
 Count = Callable[[Sequence[str]], list[int]]
@@ -155,6 +155,35 @@ class Tagging(OnePass):
         """For each text its entities, as `llm-core tag --json` prints them."""
         found = self.tagger([text for (text,) in request["rows"]])
         return [{"index": number, "entities": one["entities"]} for number, one in enumerate(found)]
+
+
+class Answering(OnePass):
+    """The words of a context that answer a question; a context of any length is read by windows."""
+
+    posts: ClassVar = {"/answer": "input"}
+
+    def __init__(self, model: Path, device: str, limits: Serving) -> None:
+        self.reader = Reader(model, device)
+        super().__init__(model.resolve().name, None, partial(_lengths, self.reader.tokenizer), limits)
+
+    def row(self, item: Any, wanted: str) -> list[str]:
+        """A question, which must not be longer than the model was trained to read, and its context."""
+        if not (
+            isinstance(item, list) and len(item) == 2 and all(isinstance(one, str) and one.strip() for one in item)
+        ):
+            raise RefusedError(
+                400, f"'{wanted}' must be a list in which each item is a list of a question and a context"
+            )
+        (length,), longest = self.tokens(item[:1]), self.reader.limits.question
+        if length > longest:
+            message = f"the question {item[0][:40]!r} has {length} tokens; this model reads {longest}"
+            raise RefusedError(400, message, "context_length_exceeded")
+        return list(item)
+
+    def read(self, request: Body) -> list[Body]:
+        """For each question and context the fields of `llm-core answer --json`."""
+        questions, contexts = (list(column) for column in zip(*request["rows"], strict=True))
+        return [{"index": number, **found} for number, found in enumerate(self.reader(questions, contexts))]
 
 
 def _lengths(tokenizer: Any, texts: Sequence[str]) -> list[int]:

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +61,16 @@ def serve(model: Path, port: int, device: str, limits: Serving) -> int:
 
 
 def output_of(model: Path) -> str:
-    """What the model in a folder gives: `entities`, `labels`, `vectors` or `text`. UserError for any other model."""
+    """What the model in a folder gives: `entities`, `answers`, `labels`, `vectors`, `text`; UserError for any other."""
     config = read_config(model)
     architecture = (getattr(config, "architectures", None) or [""])[0]
     if architecture.endswith("TokenClassification"):
         return "entities"
+    if architecture.endswith("QuestionAnswering"):
+        return "answers"
     if architecture.endswith(("SequenceClassification", "MultipleChoice")):
         return "labels"
-    if kind_of(config) == "encoder" and not architecture.endswith("QuestionAnswering"):
+    if kind_of(config) == "encoder":
         return "vectors"
     check_purpose(model, config, "language")
     return "text"
@@ -82,7 +85,12 @@ def guarded_app(model: Path, device: str, limits: Serving) -> Guard:
 
     if output == "vectors":
         return one_pass.Embeddings(model, limits)
-    return (one_pass.Tagging if output == "entities" else one_pass.Classification)(model, device, limits)
+    heads: dict[str, Callable[[Path, str, Serving], Guard]] = {
+        "entities": one_pass.Tagging,
+        "answers": one_pass.Answering,
+        "labels": one_pass.Classification,
+    }
+    return heads[output](model, device, limits)
 
 
 def generation_app(model: Path, device: str, limits: Serving) -> Guard:

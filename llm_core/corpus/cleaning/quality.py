@@ -38,6 +38,7 @@ class QualityStep:
         self.words = shared_words(memo_entries)
         self.languages = [None if others == "judge" else rule.language for rule in rules]
         self.judges = [rule.judge(self.words) for rule in rules]
+        self.notes = [rule.NOTE for rule in rules]
 
     def __call__(self, batch: Batch) -> None:
         """Judge the living documents that are not exempt, each by the rules for its language."""
@@ -55,15 +56,24 @@ class QualityStep:
                 if self.others == "drop" or not any(mine):
                     continue
             for rows in _groups(batch, chosen):
-                verdicts = self.judge([batch.texts[row] for row in rows], mine)
+                notes: list[dict[str, float]] = [{} for _ in rows]
+                verdicts = self.judge([batch.texts[row] for row in rows], mine, notes)
+                for row, noted in zip(rows, notes, strict=True):
+                    if noted:
+                        batch.update_metadata(row, **noted)
                 for row, (reason, score, text) in zip(rows, verdicts, strict=True):
                     if text is not None:
                         batch.change(row, text, self.name)
                     if reason:
                         batch.drop(row, reason, None if np.isnan(score) else score)
 
-    def judge(self, texts: list[str], chosen: Sequence[bool] | None = None) -> list[Verdict]:
-        """Reason, figure and changed text of each text, by all rules or those chosen, whatever its language."""
+    def judge(
+        self, texts: list[str], chosen: Sequence[bool] | None = None, notes: list[dict[str, float]] | None = None
+    ) -> list[Verdict]:
+        """Reason, figure and changed text of each text, by all rules or those chosen, whatever its language.
+
+        The figures that rules have noted with each document are added to `notes` [texts].
+        """
         verdicts: list[Verdict] = [(None, np.nan, None)] * len(texts)
         rows = list(range(len(texts)))
         tokens: Tokens | None = None
@@ -76,6 +86,11 @@ class QualityStep:
                 current = [text if text is not None else texts[row] for row in rows for text in [verdicts[row][2]]]
                 tokens = self.words.tokens(*join(current))
             reasons, scores, changed = judge(tokens)
+            name = self.notes[place]
+            if name and notes is not None:
+                for row, score in zip(rows, scores.tolist(), strict=True):
+                    if np.isfinite(score):
+                        notes[row][name] = float(f"{score:.6g}")
             kept: list[int] = []
             for index, row in enumerate(rows):
                 if reasons[index]:

@@ -5,7 +5,6 @@ Averaged stochastic gradient descent in one thread: the bytes do not depend on t
 number of cores, as those of solvers on BLAS may.
 """
 
-import heapq
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from llm_core.corpus.cleaning.quality_model import Classifier, features, passages
+from llm_core.corpus.cleaning.sampling import sample_texts
 from llm_core.errors import UserError
-from llm_core.formats.documents import read_documents
 from llm_core.params.cleaning import QualityModel
-from llm_core.runtime.digests import short_hash
-from llm_core.runtime.progress import log, report, task
+from llm_core.runtime.progress import log, report
 from llm_core.runtime.storage import output_folder, write_json
 
 THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -46,26 +44,11 @@ def train_quality(
 
 
 def _read(name: str, paths: Sequence[str | Path], params: QualityModel, seed: int) -> Side:
-    """Beginnings of at most `max_documents` documents, those with the smallest hashes, whatever the order of the
-    files."""
     length = 2 * params.passage_characters * params.max_passages
-    chosen: list[tuple[int, str]] = []  # a heap with the largest hash first
-    seen: set[int] = set()
-    with task(f"read {name} documents", unit="documents") as progress:
-        for batch in read_documents(paths, columns=["text"]):
-            for text in batch.column("text").to_pylist():
-                key = int(short_hash(str(seed), text or ""), 16)
-                if not text or not text.strip() or key in seen:
-                    continue
-                heapq.heappush(chosen, (-key, text[:length]))
-                seen.add(key)
-                if len(chosen) > params.max_documents:
-                    seen.discard(-heapq.heappop(chosen)[0])
-            progress.update(batch.num_rows)
-    held = max(1, round(len(chosen) * params.held_out))
-    if len(chosen) - held < 2:
-        raise UserError(f"--{name} {', '.join(map(str, paths))}: {len(chosen)} distinct documents are too few to train")
-    texts = [text for _, text in sorted(chosen, reverse=True)]
+    texts = sample_texts(name, paths, seed, length, params.max_documents)
+    held = max(1, round(len(texts) * params.held_out))
+    if len(texts) - held < 2:
+        raise UserError(f"--{name} {', '.join(map(str, paths))}: {len(texts)} distinct documents are too few to train")
     return texts[held:], texts[:held]
 
 

@@ -24,12 +24,12 @@ from llm_core.checks.duplicates import dropped_shares, duplicate_bounds
 from llm_core.corpus import takedowns
 from llm_core.corpus.deduplication.audit import audit, drawn
 from llm_core.corpus.deduplication.corpus import Corpus, copy_store
-from llm_core.corpus.deduplication.signing import Signed, sign_all
+from llm_core.corpus.deduplication.signing import Signed, sign
 from llm_core.corpus.deduplication.survivors import Survivors, Verdicts
-from llm_core.corpus.similarity.clusters import Near, Shingles, ShingleStore, labels, unite_equal
+from llm_core.corpus.similarity.clusters import Near, Shingles, ShingleStore, labels, new_forest, unite_equal
 from llm_core.errors import UserError, require_known
 from llm_core.formats import ledger
-from llm_core.formats.disk_columns import ROWS_AT_ONCE, Column
+from llm_core.formats.disk_columns import Column
 from llm_core.formats.documents import (
     SHARD_BYTES,
     DocumentWriter,
@@ -39,8 +39,9 @@ from llm_core.formats.documents import (
 )
 from llm_core.formats.urls import plain_url
 from llm_core.params.deduplication import Deduplication
-from llm_core.params.launch import DeduplicationLaunch
+from llm_core.params.launch import BatchLaunch
 from llm_core.runtime import progress
+from llm_core.runtime.engine import on_batches
 from llm_core.runtime.memory import batch_bytes
 from llm_core.runtime.outputs import MARK, check_output
 from llm_core.runtime.storage import output_folder, write_json
@@ -61,7 +62,7 @@ def dedup(
     tombstones: Path = Path(takedowns.FILE),
     known: Path | None = None,
     shard_bytes: int = SHARD_BYTES,
-    launch: DeduplicationLaunch = DeduplicationLaunch(),  # noqa: B008 - frozen
+    launch: BatchLaunch = BatchLaunch(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Drop duplicates among the documents at `inputs`; the metrics.
 
@@ -136,7 +137,7 @@ def _read(
     corpus: Corpus,
     near: Near,
     params: Deduplication,
-    launch: DeduplicationLaunch,
+    launch: BatchLaunch,
     tombstones: takedowns.Takedowns,
 ) -> None:
     """First pass: facts of every document, signature of each distinct text."""
@@ -146,7 +147,7 @@ def _read(
     )
     signed: Signed
     with progress.task("dedup: signatures", total=count_documents(inputs)) as work:
-        for batch, signed in sign_all(batches, near, params.near, launch.runner, launch.workers):
+        for batch, signed in on_batches(sign, batches, (near, params.near), launch, "deduplication"):
             removed = np.zeros(batch.num_rows, np.int8)
             if tombstones:
                 removed[:] = [takedowns.MATCHES.index(kind) + 1 if kind else 0 for kind in tombstones.match(batch)]
@@ -158,29 +159,14 @@ def _cluster(
     corpus: Corpus, shingles: Shingles, params: Deduplication, folder: Path, memory_mb: int
 ) -> npt.NDArray[np.int64]:
     """Cluster of each distinct text: int64 [texts]."""
-    forest = Column(folder, np.int64)
-    for start in range(0, len(corpus.texts), ROWS_AT_ONCE):
-        forest.append(np.arange(start, min(start + ROWS_AT_ONCE, len(corpus.texts))))
+    forest = new_forest(folder, len(corpus.texts))
     if params.near:
         with progress.timed("dedup: candidate pairs"):
-            shingles.join(corpus.texts.digests, forest.values)  # ranked by the texts alone, whoever came first
+            digests = corpus.texts.digests  # ranked by the texts alone, whoever came first
+            shingles.join(lambda texts: np.lexsort(digests[texts].T[::-1]), forest)
     if params.url:
-        parts = 1 + len(corpus) * 64 // (memory_mb << 20)
-        for part in range(parts):
-            unite_equal(forest.values, *_addressed(corpus, part, parts))
-    return labels(forest.values)
-
-
-def _addressed(corpus: Corpus, part: int, parts: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """Digests of the addresses in one part of the key space, with the texts found there."""
-    urls, stored = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
-    for start in range(0, len(corpus), ROWS_AT_ONCE):
-        here = slice(start, start + ROWS_AT_ONCE)
-        url = corpus.url.values[here]
-        mine = (url != 0) & (url % np.uint64(parts) == part) & (corpus.stored.values[here] >= 0)
-        urls.append(url[mine])
-        stored.append(corpus.stored.values[here][mine])
-    return np.concatenate(urls), np.concatenate(stored)
+        unite_equal(forest, corpus.url.values, corpus.stored.values, memory_mb)
+    return labels(forest)
 
 
 def _reasons(numbers: npt.NDArray[np.int64], corpus: Corpus, survivor: npt.NDArray[np.int64]) -> Codes:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from llm_core.corpus.deduplication.corpus import Corpus
 from llm_core.formats.disk_columns import Column
 from llm_core.kernels.arrays import Bytes, Ints
+from llm_core.kernels.order import string_before
 from llm_core.runtime.compilation import njit
 
 
@@ -93,9 +94,9 @@ def _elect(
         order = _rank(document, was_kept, ranks, sources) - _rank(best, was_kept, ranks, sources)
         if order == 0:
             order = lengths[best] - lengths[document]
-        if order < 0 or (order == 0 and _id_before(starts, ids, document, best)):
+        if order < 0 or (order == 0 and string_before(starts, ids, document, best)):
             survivor[cluster] = document
-        if _id_before(starts, ids, document, label[cluster]):
+        if string_before(starts, ids, document, label[cluster]):
             label[cluster] = document
 
 
@@ -105,13 +106,3 @@ def _rank(document: int, was_kept: npt.NDArray[np.bool_], ranks: Ints, sources: 
     if document < len(was_kept):
         return -2 if was_kept[document] else -1
     return int(ranks[sources[document]])
-
-
-@njit()
-def _id_before(starts: Ints, ids: Bytes, one: int, other: int) -> bool:
-    """Whether the id of document `one` sorts before that of `other`, by code points."""
-    first, second = ids[starts[one] : starts[one + 1]], ids[starts[other] : starts[other + 1]]
-    for place in range(min(len(first), len(second))):
-        if first[place] != second[place]:
-            return bool(first[place] < second[place])
-    return len(first) < len(second)

@@ -10,16 +10,15 @@ is compared with the `ALL_PAIRS` smallest ids in it: linear, and still independe
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from llm_core.corpus.similarity.minhash import band_keys, distinct, permutations
 from llm_core.corpus.similarity.word_hashes import jaccard, ngrams
-from llm_core.formats.disk_columns import Column
+from llm_core.formats.disk_columns import Column, numbers
 from llm_core.kernels.arrays import Hashes, Ints
 from llm_core.runtime.compilation import njit
 
@@ -105,18 +104,13 @@ class ShingleStore:
 
     def __init__(self, folder: Path, near: Near, memory_mb: int = 1024) -> None:
         self.near, self.memory_mb = near, memory_mb
-        self.signer = Signer(near)
         self._shingles = open(folder / "shingles.u64", "ab")  # noqa: SIM115 - closed by `finish`
         self._keys = [open(folder / f"keys-{band:02}.u64", "ab") for band in range(near.bands)]  # noqa: SIM115
         self._sizes = open(folder / "sizes.i64", "ab")  # noqa: SIM115
         self.count = self._sizes.tell() // 8
 
-    def add(self, words: Hashes) -> None:
-        """Append the text of these word hashes."""
-        self.append(self.signer(words, np.array([len(words)])))
-
     def append(self, signatures: Signatures) -> None:
-        """Append signatures made elsewhere."""
+        """Append the signatures of a batch."""
         signatures.shingles.tofile(self._shingles)
         for keys, file in zip(np.ascontiguousarray(signatures.keys.T), self._keys, strict=True):
             keys.tofile(file)
@@ -161,17 +155,17 @@ class Shingles:
         """True Jaccard similarity of two texts."""
         return float(jaccard(self.of(first), self.of(second)))
 
-    def join(self, ranks: npt.NDArray[Any], forest: Ints) -> None:
+    def join(self, order: Callable[[Ints], Ints], forest: Ints) -> None:
         """Join in `forest` the texts that share a band and are at least as alike as the threshold.
 
-        `ranks` ([texts], or [texts, columns] read from left to right) orders the texts by what they are;
-        it decides whom members of large buckets are compared with.
+        `order` returns the places that sort the given texts by what they are, like `np.argsort`; it decides whom
+        members of large buckets are compared with.
         """
         for band in range(self.near.bands):
             for keys, members in self._parts(band):
                 placed = np.argsort(keys, kind="stable")
                 keys, members = keys[placed], members[placed]
-                _order_large_buckets(keys, members, ranks)
+                _order_large_buckets(keys, members, order)
                 place = np.zeros(2, np.int64)  # where `_candidates` stopped: second of the pair, first
                 while place[0] < len(members):
                     pairs = _candidates(keys, members, self.starts, self.near.threshold, forest, place, PAIRS_AT_ONCE)
@@ -208,9 +202,9 @@ class Shingles:
         _join_alike(pairs, np.searchsorted(texts, pairs), flat, starts, self.near.threshold, forest)
 
 
-def new_forest(count: int) -> Ints:
-    """A union-find forest in which each of `count` texts is a tree of its own: int64 [count], parents."""
-    return np.arange(count, dtype=np.int64)
+def new_forest(folder: Path, count: int) -> Ints:
+    """A union-find forest in which each of `count` texts is a tree of its own: int64 [count], parents, on disk."""
+    return numbers(folder, count).values
 
 
 @njit()
@@ -245,19 +239,31 @@ def labels(forest: Ints) -> Ints:
     return forest
 
 
-def unite_equal(forest: Ints, keys: Hashes, numbers: Ints) -> None:
-    """Join the texts `numbers` (int64 [n]) whose `keys` (uint64 [n]) are equal."""
-    order = np.argsort(keys, kind="stable")
-    same = keys[order[1:]] == keys[order[:-1]]
-    unite(forest, numbers[order[:-1]][same], numbers[order[1:]][same])
+def unite_equal(forest: Ints, keys: Hashes, texts: Ints, memory_mb: int) -> None:
+    """Join the texts whose documents have equal keys, by parts of the key space that fit the memory.
+
+    `keys`: uint64 [documents], 0 for none; `texts`: int64 [documents], -1 for none.
+    """
+    parts = 1 + len(keys) * 64 // (memory_mb << 20)
+    for part in range(parts):
+        chosen, found = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            here, there = keys[start : start + KEYS_AT_ONCE], texts[start : start + KEYS_AT_ONCE]
+            mine = (here != 0) & (here % np.uint64(parts) == part) & (there >= 0)
+            chosen.append(here[mine])
+            found.append(there[mine])
+        flat, joined = np.concatenate(chosen), np.concatenate(found)
+        order = np.argsort(flat, kind="stable")
+        same = flat[order[1:]] == flat[order[:-1]]
+        unite(forest, joined[order[:-1]][same], joined[order[1:]][same])
 
 
-def _order_large_buckets(keys: Hashes, members: Ints, ranks: npt.NDArray[Any]) -> None:
+def _order_large_buckets(keys: Hashes, members: Ints, order: Callable[[Ints], Ints]) -> None:
     """Sort the members of every bucket in which not all pairs are compared; `keys` are sorted."""
     bounds = np.flatnonzero(np.diff(keys, prepend=~keys[:1], append=~keys[-1:]))
     for bucket in np.flatnonzero(np.diff(bounds) > ALL_PAIRS):
         here = slice(bounds[bucket], bounds[bucket + 1])
-        members[here] = members[here][np.lexsort(np.atleast_2d(ranks[members[here]].T)[::-1])]
+        members[here] = members[here][order(members[here])]
 
 
 @njit()

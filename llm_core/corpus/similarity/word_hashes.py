@@ -11,7 +11,10 @@ import hashlib
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from llm_core.formats.disk_columns import string_buffers
 from llm_core.kernels.arrays import Bytes, Hashes
 from llm_core.kernels.hashing import GOLDEN, mix, siphash
 from llm_core.kernels.utf8 import decode
@@ -44,6 +47,21 @@ class WordHasher:
         The texts are ASCII or in `normal_form`; text i is `data[starts[i]:starts[i + 1]]`.
         """
         return _hash_texts(data, starts, self._classes, self._key[0], self._key[1])  # type: ignore[no-any-return]
+
+    def of_strings(self, texts: pa.Array) -> tuple[Hashes, npt.NDArray[np.int64]]:
+        """The same for texts (large_string) in any form."""
+        ascii_only = pc.string_is_ascii(texts)
+        if not pc.all(ascii_only).as_py():
+            texts = _in_normal_form(texts, ascii_only.to_numpy(zero_copy_only=False))
+        starts, data = string_buffers(texts)
+        return self.of_texts(data, starts)
+
+
+def _in_normal_form(texts: pa.Array, ascii_only: npt.NDArray[np.bool_]) -> pa.Array:
+    """The texts, those that are not ASCII in the normal form in which words are compared."""
+    rows = np.flatnonzero(~ascii_only)
+    values = [normal_form(text) for text in texts.take(pa.array(rows)).to_pylist()]
+    return pc.replace_with_mask(texts, pa.array(~ascii_only), pa.array(values, texts.type))
 
 
 @njit(nogil=True)

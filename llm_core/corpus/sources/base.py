@@ -30,6 +30,7 @@ class Document:
     id: str | None = None  # the source's own id, where it brings ids; its name in the project is made of it
     offset: int = 0  # row or byte in the file
     file: str | None = None  # where it was read; None: the shard is one file, and its name says which
+    note: str | None = None  # the ledger's reason beside "kept"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Rejected:
 
 
 Record = Document | Rejected
+KEPT_WHOLE = {"page": "no_pages", "chapter": "no_chapters"}
+"""The note of a file that is one document because it lacks the parts that the unit asks for."""
 
 
 @dataclass(frozen=True)

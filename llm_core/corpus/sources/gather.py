@@ -20,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from llm_core.corpus.sources.base import KEPT_WHOLE
 from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter, document_id
 from llm_core.formats.ledger import LedgerWriter, read_ledger, summarize
@@ -63,6 +64,8 @@ def gather(source: str, folders: list[Path], out: Path, extra: dict[str, Any] | 
         summary |= {"shards": len(folders), "records_skipped": dict(sorted(skipped.items())), **(extra or {})}
         told_apart = sum(count for key, count in counts.items() if key[2] == TOLD_APART)
         summary |= {"ids_told_apart": told_apart} if told_apart else {}
+        whole = {key[2]: count for key, count in sorted(counts.items()) if key[2] in KEPT_WHOLE.values() and count}
+        summary |= {"kept_whole": whole} if whole else {}
         write_json(folder / "metrics.json", summary)
     return summary
 

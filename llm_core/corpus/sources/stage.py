@@ -99,6 +99,9 @@ def fetch(source: str, params: Source, network: Network, out: Path, scratch: Pat
     if metrics["records_skipped"]:
         skipped = counts_of(Counter(metrics["records_skipped"]))
         log(f"fetch {source}: records and members of archives that are no documents: {skipped}")
+    if metrics.get("kept_whole"):
+        whole = counts_of(Counter(metrics["kept_whole"]))
+        log(f"fetch {source}: files without the parts that sources.{source}.unit asks for, kept whole: {whole}")
     if room.not_read:
         log(f"fetch {source}: files not read: {counts_of(room.not_read)}")
     report({"source": source, **metrics})
@@ -219,7 +222,7 @@ def _judge(
         dropped: Row = {"verdict": "dropped", "reason": "repeated_id", "bytes": size, "survivor_id": name}
         return None, {**where, "id": name, **dropped}
     seen[name] = digest
-    reason = reason or ("surrogates_replaced" if replaced else None)
+    reason = reason or ("surrogates_replaced" if replaced else record.note)
     verdict: Verdict = "changed" if replaced else "kept"
     return {"id": name, **row}, {**where, "id": name, "verdict": verdict, "reason": reason, "bytes": size}
 

@@ -13,6 +13,7 @@ import torch
 
 from llm_core.errors import UserError, require_known
 from llm_core.models.family import Kind
+from llm_core.models.loading import read_config, read_network
 from llm_core.params.finetuning import Training
 from llm_core.runtime.memory import map_large_blocks
 from llm_core.training.finetuning.heads import Head
@@ -25,8 +26,9 @@ def load(folder: Path, head: Head, kind: Kind, labels: list[str] | None = None, 
     import transformers
 
     cls = head.model_class(kind)
-    options: dict[str, Any] = {"dtype": torch.float32} | (head.options(labels) if labels is not None else {})
+    config = read_config(folder, **(head.options(labels) if labels is not None else {}))
     fresh = fresh_layers(folder, cls) if head.fresh else []
+    options: dict[str, Any] = {}
     if four_bit:
         options["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=True,
@@ -37,15 +39,7 @@ def load(folder: Path, head: Head, kind: Kind, labels: list[str] | None = None, 
         # Each step dequantises each layer for a moment. By default the heap grows around these blocks until a 4-bit
         # model needs more memory than the float32 one (measured).
         map_large_blocks()
-    verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()  # the report of a missing head, which is expected
-    transformers.logging.disable_progress_bar()
-    try:
-        model = cls.from_pretrained(folder, **options)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: cannot be loaded for {head.name} ({str(error).splitlines()[0]})") from None
-    finally:
-        transformers.logging.set_verbosity(verbosity)
+    model = read_network(cls, folder, config, "float32", fresh_head=head.fresh, **options)
     model.fresh_layers = fresh
     head.adjust(model)
     if four_bit:

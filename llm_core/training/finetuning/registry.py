@@ -3,10 +3,10 @@
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.models.configs import read_config
 from llm_core.models.family import Kind, kind_of
 from llm_core.params import finetuning
 from llm_core.training.finetuning.method import Method
-from llm_core.training.finetuning.model_kinds import read_config
 
 
 def methods() -> dict[str, Method]:

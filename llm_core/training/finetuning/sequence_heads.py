@@ -6,7 +6,7 @@ A row has `text`, and `text_pair` where it is about two texts.
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from llm_core.training.finetuning.model_kinds import read_config
+from llm_core.models.configs import read_config
 
 if TYPE_CHECKING:
     from llm_core.models.loading import LoadedModel

@@ -17,6 +17,7 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.evaluation.finetuned import TESTED
+from llm_core.models.configs import read_config
 from llm_core.params import Params
 from llm_core.runtime import json_lines
 from llm_core.runtime.digests import content_digest, short_hash
@@ -26,7 +27,6 @@ from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tracking.runs import Run, run
 from llm_core.training.finetuning.conversation import load_tokenizer
 from llm_core.training.finetuning.heads import ENCODER, GENERATION
-from llm_core.training.finetuning.model_kinds import read_config
 from llm_core.training.finetuning.registry import check_applies
 from llm_core.training.finetuning.registry import method as find_method
 from llm_core.training.finetuning.rows import TRAINED, Row, names, read_rows

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -95,29 +96,34 @@ class Tagger:
 
 
 class Reader:
-    """A model of question answering, loaded to find answers in texts."""
+    """A model of question answering, loaded to find answers in texts; `limits` are those of its training."""
 
     def __init__(self, folder: Path, device: str | None = None) -> None:
+        from llm_core.training.finetuning.span_answers import Limits
+
         self.loaded = loading.load(folder, "answering", device=device)
         self.tokenizer = load_tokenizer(str(folder), chat=False)
-
-    def __call__(self, question: str, contexts: list[str]) -> list[dict[str, Any]]:
-        """For each context `answer, start, end` (characters) and `difference`: the score of no answer minus its score.
-
-        Where no answer is better, by the threshold that training found, `answer` is empty and has no place.
-        """
-        from llm_core.training.finetuning.span_answers import Limits, decide, predict
-
         known = dict(getattr(self.loaded.network.config, "answering", {}))
-        threshold = known.pop("threshold", None)
-        limits = Limits(**known) if known else Limits(min(self.loaded.context or 384, 384), 128, 64, 30)
-        rows = [{"question": question, "context": context} for context in contexts]
+        self.threshold = known.pop("threshold", None)
+        self.limits = Limits(**known) if known else Limits(min(self.loaded.context or 384, 384), 128, 64, 30)
+
+    def __call__(self, questions: list[str], contexts: list[str]) -> list[dict[str, Any]]:
+        """For each question and its context `answer, start, end` (characters) and `difference`.
+
+        `difference` is the score of no answer minus the answer's; None where no token of the context can be one. Where
+        no answer is better, by the threshold that training found, `answer` is empty and has no place.
+        """
+        from llm_core.training.finetuning.span_answers import decide, predict
+
+        pairs = zip(questions, contexts, strict=True)
+        rows = [{"question": question, "context": context} for question, context in pairs]
         answers = []
-        for found in predict(self.loaded.network, self.tokenizer, rows, self.loaded.kind, limits):
-            said = decide(found, threshold)
+        for found in predict(self.loaded.network, self.tokenizer, rows, self.loaded.kind, self.limits):
+            said = decide(found, self.threshold)
             start = found.start + found.text.find(said) if said else None
             end = None if start is None else start + len(said)
-            answers.append({"answer": said, "start": start, "end": end, "difference": found.difference})
+            difference = found.difference if isfinite(found.difference) else None
+            answers.append({"answer": said, "start": start, "end": end, "difference": difference})
         return answers
 
 

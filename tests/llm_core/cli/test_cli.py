@@ -22,6 +22,7 @@ WITHOUT_KNOBS = {
     "tag",
     "answer",
     "export-gguf",
+    "inspect",
     "preset",
     "documents",
 }  # what they do depends on no param

@@ -43,6 +43,9 @@ UNKNOWN: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "cleaning.bad_words.files": ({"cleaning": {"steps": ["bad_words"], "bad_words": {"files": ["zz"]}}}, CLEAN),
     "cleaning.quality_model.path": ({"cleaning": {"steps": ["model"], "quality_model": {"path": "zz"}}}, CLEAN),
+    "cleaning.recipes.path": (
+        {"cleaning": {"steps": ["a"], "recipes": {"a": [{"rule": "perplexity", "path": "zz"}]}}}, CLEAN,
+    ),
     "cleaning.exempt": ({"cleaning": {"exempt": ["zz"]}}, CLEAN),
     "deduplication.priority": ({"deduplication": {"priority": ["zz"]}}, ["dedup", "--in", "a.jsonl", "--out", "out"]),
     "deduplication.max_dropped_share_by_source": (
@@ -129,6 +132,7 @@ ELSEWHERE = {
     "tokenizer.from_": "params/open_models.py: a model that must be there",
     "checks.retention_min_by_source": "tests/llm_core/checks/test_checks.py",
     "cleaning.recipes.rule": "the type of a recipe",
+    "cleaning.recipes.keep": "the type: head, middle, tail",
 }
 """param -> where the name is checked, and tested"""
 

@@ -3,7 +3,10 @@
 import json
 import re
 import shutil
+from collections.abc import Iterable, Iterator
+from functools import partial
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +14,27 @@ import pytest
 
 from llm_core.errors import UserError
 from llm_core.evaluation.chat_answers import summarize_answers
+from llm_core.evaluation.gate import decide, judge
 from llm_core.evaluation.harness import summarize
 from llm_core.evaluation.language_modelling import summarize_texts
 from llm_core.evaluation.results import average, read_results
 from llm_core.evaluation.stage import rounded
-from llm_core.formats.pages import Block, number, score_text, to_html
+from llm_core.formats.pages import GROUPS, Block, number, score_text, to_html
 from llm_core.params import Params
 from llm_core.params.evaluation import Gate
 from llm_core.params.report import Report
 from llm_core.report.account import energy_kwh
-from llm_core.report.comparison import seed_rows, write_comparison
-from llm_core.report.scores import in_short, scores
-from llm_core.report.stage import write_report
+from llm_core.report.champion import Champion, against_champions
+from llm_core.report.comparison import differences, seed_rows, write_comparison
+from llm_core.report.documents import Account, account
+from llm_core.report.headline import headline, headline_figures
+from llm_core.report.scores import scores
+from llm_core.report.stage import in_short, write_report
+from llm_core.runtime.digests import content_digest
 from llm_core.runtime.storage import write_json
+from llm_core.tracking import registry
 
+NOTHING = Account({}, {}, [], [], {}, {})
 A4 = 718  # CSS pixels between margins of a centimetre
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -81,12 +91,25 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "data"
 
 
+def flat(blocks: Iterable[Block]) -> Iterator[Block]:
+    """All blocks, those in groups in the place of their group."""
+    for block in blocks:
+        yield from flat(block.content) if block.kind in GROUPS else [block]
+
+
+def answers(metrics: dict[str, Any]) -> str:
+    """What the headline says of one evaluated model named m."""
+    return " ".join(answer for _, answer in headline({"m": metrics}, {}, {}, {}, NOTHING))
+
+
 class Page(HTMLParser):
-    """Cells of all tables, and every address that the page would load."""
+    """Cells of all tables, the text of what is seen first, and every address that the page would load or lead to."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.cells: list[str] = []
+        self.first = ""
+        self._opened: list[str] = []
         self.addresses: list[str] = []
         self._inside = False
         self.feed(text)
@@ -94,14 +117,19 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.addresses += [value or "" for name, value in attributes if name in ("src", "href", "data", "srcset")]
         assert tag not in ("script", "link", "iframe", "object")
+        self._opened += [tag] if tag == "header" else []
         self._inside = tag == "td"
         if self._inside:
             self.cells.append("")
 
     def handle_endtag(self, tag: str) -> None:
         self._inside = False
+        if tag == "header":
+            self._opened.remove(tag)
 
     def handle_data(self, data: str) -> None:
+        if self._opened:
+            self.first += data + " "
         if self._inside:
             self.cells[-1] += data
 
@@ -120,14 +148,86 @@ def test_the_pages_numbers_are_those_of_the_files(data: Path) -> None:
     for part in ("", "_clean", "_touched"):
         assert score_text(task, f"acc{part}") in cells
     assert (task["items_clean"], task["items_touched"]) == (27, 3)
-    assert "4" in cells and "8.00%" in cells and "too_short" in cells  # 4 of 50 dropped
+    assert "4" in cells and "8 %" in cells and "too short" in cells  # 4 of 50 dropped
     assert "30.0 minutes by the clock and 60.0 of CPU time" in text
     assert "About 0.1 kWh (200 W by the clock; an estimate, not measured)." in text  # half an hour
     assert "1.50 EUR at 3 EUR an hour" in text
     assert "What is 0 &lt;b&gt;?" in text and "<b>?" not in text
-    assert "language-model-base has had no champion before it" in text
+    assert "There has been no champion before base to compare with." in text
     markdown = (data / "report/report.md").read_text()
     assert score_text(task, "acc") in markdown
+
+
+QUESTIONS = ["What it can do", "Better than the last?", "What it cannot do", "Its data", "What was dropped"]
+
+
+def test_the_first_screen_answers_a_readers_five_questions(
+    data: Path, gpt2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{data.parent}/mlflow.db")
+    monkeypatch.setenv("LLM_CORE_TRACKING", "on")
+    old = data.parent / "old"
+    evaluation(old / "evaluation", -0.1, right=12)
+    shutil.copytree(gpt2, old / "model")
+    about = {"model": "data/models/base", "digest": content_digest(old / "model")}
+    (old / "evaluation/about.json").write_text(json.dumps(about))
+    judged = partial(judge, gate=Gate(), seed=0)
+    registry.register(old / "model", old / "evaluation", {}, judged, old / "record.json", "language-model-base")
+    assert registry.promote_record(old / "record.json", old / "champion.json")
+    write_report(data, data / "report", Params(seed=0))
+    first = Page((data / "report/report.html").read_text()).first
+    places = [first.index(question) for question in QUESTIONS]
+    assert places == sorted(places)
+    told = dict(zip(QUESTIONS, (first[a:b] for a, b in pairwise([*places, len(first)])), strict=True))
+    whole = json.loads((data / "evaluation/base/metrics.json").read_text())["bits_per_byte"]["all"]
+    low, high = number(whole["bits_per_byte_low"], 3), number(whole["bits_per_byte_high"], 3)
+    assert f"base needs {number(whole['bits_per_byte'], 3)} ({low} to {high}) bits" in told["What it can do"]
+    assert "xz -9 2.5" in told["What it can do"]
+    better = told["Better than the last?"]
+    assert "base against version 1, the champion before it: better at bits per byte of held-out text by 0.1 (" in better
+    assert "worse at nothing that was measured" in better and "not distinguishable at ARC-Easy" in better
+    assert "(95 % intervals). It may become champion by its gate." in better
+    assert "base is above chance" not in first
+    assert "not distinguishable from chance or the most frequent answer on ARC-Easy" in told["What it cannot do"]
+    assert "50 documents (0.009 MB) of 1 sources; of the training text: a 100 %." in told["Its data"]
+    assert "base (1,234 parameters) was trained on 5,678 tokens." in told["Its data"]
+    assert "4 of 50 documents (8 %): 4 too short." in told["What was dropped"]
+
+    evaluation(data / "evaluation/other", -0.5)  # not the champion's name, so there is nothing to compare it with
+    shutil.rmtree(data / "evaluation/base")
+    evaluation(data / "evaluation/base", -0.5)
+    worse = dict(in_short(data, Params(seed=0)))["Better than the last?"]
+    assert "There has been no champion before other to compare with." in worse
+    assert "worse at bits per byte of held-out text by 0.4 (" in worse and "stays challenger" in worse
+
+
+def test_what_finetuning_made_worse_is_said_first(data: Path) -> None:
+    evaluation(data / "evaluation/tuned", -0.3)
+    (data / "models/tuned").mkdir()
+    (data / "models/tuned/config.json").write_text("{}")
+    parent = {"path": "data/models/base", "digest": "0"}
+    (data / "models/tuned/metrics.json").write_text(json.dumps({"parent": parent, "parameters": 1}))
+    told = dict(in_short(data, Params(seed=0)))["Better than the last?"]
+    assert "Finetuning made tuned worse than base at bits per byte of held-out text by 0.3 (" in told
+
+
+def test_a_champion_of_other_items_is_no_error(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = data.parent / "old"
+    other.mkdir()
+    (other / "results.jsonl").write_text(json.dumps({"task": "piqa", "id": "x", "acc": 1.0}) + "\n")
+    decision = decide(read_results(other), read_results(data / "evaluation/base"), Gate(), 0)
+    found = differences(read_results(other), read_results(data / "evaluation/base"), Gate(), 0)
+    metrics = json.loads((data / "evaluation/base/metrics.json").read_text())
+    before = {"base": Champion("m", "7", other, found, decision, 0.95)}
+    told = dict(headline({"base": metrics}, {}, before, {}, account(data)))["Better than the last?"]
+    assert "base and version 7, the champion before it, were evaluated on other items" in told
+    assert to_html(list(against_champions({"base": metrics}, before)))
+
+
+def test_the_page_names_no_raw_key(data: Path) -> None:
+    write_report(data, data / "report", Params())
+    text = re.sub(r"<style>.*?</style>|<[^>]+>", " ", (data / "report/report.html").read_text(), flags=re.S)
+    assert re.findall(r"\b[a-z]+_[a-z_]+\b", text) == []
 
 
 def test_energy_is_by_core_where_the_machines_power_is_not_known() -> None:
@@ -143,7 +243,7 @@ def test_pages_load_nothing_and_know_dark_mode_and_print(data: Path) -> None:
     write_comparison([data / "evaluation/base"], [data / "evaluation/new"], data / "compare", Gate(), 0)
     for file in (data / "report/report.html", data / "compare/compare.html"):
         text = file.read_text()
-        assert Page(text).addresses == []
+        assert all(re.fullmatch(r"#section-\d", address) for address in Page(text).addresses)
         assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org)", text)
         assert "prefers-color-scheme: dark" in text and "@media print" in text
         assert not re.search(r'(fill|stroke)="(black|#)', text), "a colour that one of the schemes hides"
@@ -155,10 +255,13 @@ def test_a_comparison_tells_better_worse_and_unclear(data: Path) -> None:
     rows = {
         row["metric"]: row for block in blocks if block.kind == "table" for row in block.content if "verdict" in row
     }
-    assert rows["bits_per_byte"]["improvement"] == "+0.1000" and rows["bits_per_byte"]["verdict"] == "better"
-    assert rows["arc_easy"]["improvement"] == "+0.6000" and rows["arc_easy"]["verdict"] == "better"
-    assert rows["exact_match"]["verdict"] == "not distinguishable"
-    assert rows["exact_match"]["smallest difference shown"] != "0"
+    assert (
+        rows["bits per byte of held-out text"]["improvement"] == "+0.1000"
+        and rows["bits per byte of held-out text"]["verdict"] == "better"
+    )
+    assert rows["ARC-Easy"]["improvement"] == "+0.6000" and rows["ARC-Easy"]["verdict"] == "better"
+    assert rows["own questions"]["verdict"] == "not distinguishable"
+    assert rows["own questions"]["smallest difference shown"] != "0"
     other = data / "other"
     other.mkdir()
     (other / "results.jsonl").write_text(json.dumps({"task": "piqa", "id": "x", "acc": 1.0}) + "\n")
@@ -174,7 +277,7 @@ def test_seeds_widen_the_interval(data: Path) -> None:
     old, new = ([read_results(folder) for folder in folders[side]] for side in ("old", "new"))
     merged = average(old)["bits_per_byte"][0]["bits"]
     assert merged == pytest.approx(sum(one["bits_per_byte"][0]["bits"] for one in old) / 3)
-    row = next(row for row in seed_rows(old, new, Gate(), 0) if row["metric"] == "bits_per_byte")
+    row = next(row for row in seed_rows(old, new, Gate(), 0) if row["metric"] == "bits per byte of held-out text")
     assert row["verdict"] == "not distinguishable"
     # Welch by hand: sd 0.03 on both sides (the noise adds next to nothing), 3 seeds each, 4 degrees of freedom
     low, high = (float(bound) for bound in row["95% interval"].split(" to "))
@@ -211,6 +314,11 @@ def test_pages_fit_a_phone_and_a_desk_in_light_and_dark(data: Path) -> None:
                     page.goto(file.as_uri())
                     assert asked == [file.as_uri()]
                     assert page.evaluate("document.documentElement.scrollWidth") <= width
+                    if file.name == "report.html":
+                        assert (
+                            page.evaluate("document.querySelector('#first .lead').getBoundingClientRect().bottom") < 900
+                        )
+                    page.evaluate("document.querySelectorAll('details').forEach(folded => folded.open = true)")
                     hidden = page.evaluate(
                         "[...document.querySelectorAll('.wide')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
                     )
@@ -230,7 +338,7 @@ def test_pages_fit_a_phone_and_a_desk_in_light_and_dark(data: Path) -> None:
 
 def test_word_vectors_and_search_are_shown_where_they_were_made(data: Path) -> None:
     out = data / "report"
-    headings = {str(block.content) for block in write_report(data, out, Params())}
+    headings = {str(block.content) for block in write_report(data, out, Params()) if block.kind == "heading"}
     assert not headings & {"Word vectors", "Search, and answers with it"}
     analogies = {"asked": 40, "questions": 50, "accuracy": 0.25, "low": 0.14, "high": 0.4}
     worth = {"analogies": {"all": analogies}, "wordsim353": {"pairs": 7, "spearman": 0.31}}
@@ -264,7 +372,7 @@ def test_sampled_drops_stand_folded_by_source_and_reason(data: Path) -> None:
     assert "A <b>| short one" in page.cells and "http://b.org/" in page.cells
     assert max(map(len, page.cells)) <= 302
     text = (data / "report/report.md").read_text()
-    assert "Sampled drops of a: too_short (1):\n\n| score |" in text and "| A &lt;b>&#124; short one |" in text
+    assert "a: too short (1):\n\n| score |" in text and "| A &lt;b>&#124; short one |" in text
 
 
 def floats(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -285,8 +393,8 @@ def test_any_score_of_an_old_file_may_be_no_number(data: Path, bad: float | None
         for key in path[:-1]:
             inner = inner[key]
         inner[path[-1]] = bad
-        told = list(in_short({"base": metrics}))
-        page = to_html([*scores({"base": metrics}), Block("list", told), Block("facts", [])])
+        told = headline({"base": metrics}, {}, {}, {}, NOTHING)
+        page = to_html([*scores({"base": metrics}), Block("lead", told), *headline_figures({"base": metrics})])
         assert not re.search(r'="(nan|inf)', page), path
     log = data / "models/base/training_log.jsonl"
     log.write_text('{"step": 1, "loss": null}\n{"step": 2, "loss": NaN}\n{"step": 3, "loss": 2.0}\n')
@@ -300,10 +408,10 @@ def test_any_score_of_an_old_file_may_be_no_number(data: Path, bad: float | None
 
 def test_rounding_is_not_above_chance() -> None:
     score = {"acc": 0.0, "acc_low": 1.4e-17, "acc_high": 0.16, "items": 20}
-    assert list(in_short({"m": {"benchmarks": {"arc_easy": score}}})) == [
-        "m is not distinguishable from chance or the most frequent answer on arc_easy."
-    ]
-    assert "above chance" in next(in_short({"m": {"benchmarks": {"arc_easy": score | {"acc_low": 0.01}}}}))
+    wording = "m is {} chance {} the most frequent answer on ARC-Easy."
+    assert wording.format("not distinguishable from", "or") in answers({"benchmarks": {"arc_easy": score}})
+    above = score | {"acc_low": 0.01}
+    assert wording.format("above", "and") in answers({"benchmarks": {"arc_easy": above}})
 
 
 def test_bits_of_the_right_answer_come_first_where_accuracy_is_at_its_baselines() -> None:
@@ -313,13 +421,12 @@ def test_bits_of_the_right_answer_come_first_where_accuracy_is_at_its_baselines(
 
     def shown(**changes: float) -> list[str]:
         blocks = scores({"m": {"benchmarks": {"quiz": {**score, **changes}}}})
-        table = next(block.content for block in blocks if block.kind == "table")
+        table = next(block.content for block in flat(blocks) if block.kind == "table")
         assert table[0]["baseline"] in (None, changes.get("majority", 0.45))
         return [row["benchmark"] for row in table]
 
-    assert shown() == ["quiz, gold_bpb", "quiz, margin", "quiz, acc"], (
-        "0.4 is not above the most frequent answer's 0.45"
-    )
-    assert shown(majority=0.3) == ["quiz, acc", "quiz, gold_bpb", "quiz, margin"]
-    told = " ".join(in_short({"m": {"benchmarks": {"quiz": score, "other": {**score, "margin_low": -0.1}}}}))
+    bits = ["quiz, bits per byte of the right answer", "quiz, lead of the right answer in bits per byte"]
+    assert shown() == [*bits, "quiz, accuracy"], "0.4 is not above the most frequent answer's 0.45"
+    assert shown(majority=0.3) == ["quiz, accuracy", *bits]
+    told = answers({"benchmarks": {"quiz": score, "other": {**score, "margin_low": -0.1}}})
     assert "fewer bits per byte than the best wrong one, on average, on quiz." in told

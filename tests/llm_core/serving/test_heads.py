@@ -1,4 +1,4 @@
-"""Models with a head, served as a user starts them: the answers of `classify` and `tag`, and what is refused."""
+"""Models with a head, served as a user starts them: what `classify`, `tag` and `answer` say, and what is refused."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm_core.training.finetuning.use import Classifier, Tagger
+from llm_core.training.finetuning.use import Classifier, Reader, Tagger
 from tests.llm_core.open_model_folders import make
 from tests.llm_core.serving.conftest import ask, started
 
@@ -80,3 +80,33 @@ def test_entities(headed: Callable[..., Path]) -> None:
         status, text = ask(port, "/tag", {"input": texts})
         assert status == 200
         assert same([one["entities"] for one in json.loads(text)["data"]], [one["entities"] for one in expected])
+
+
+@pytest.mark.slow
+def test_answers(headed: Callable[..., Path]) -> None:
+    limits = {"length": 24, "overlap": 6, "question": 8, "answer": 6, "threshold": None}
+    folder = headed("BertForQuestionAnswering", ["start", "end"], answering=limits)
+    contexts = [*TEXTS, "river sea iron " * 100]  # the last one is longer than the model's positions
+    questions = ["What rusts?", "Who keeps counsel?", "What is full?", "Where is iron?"]
+    differences = [one["difference"] for one in Reader(folder)(questions, contexts)]
+    config = json.loads((folder / "config.json").read_text())
+    config["answering"]["threshold"] = sorted(differences)[2]  # one context does not hold its answer
+    (folder / "config.json").write_text(json.dumps(config))
+    expected = Reader(folder)(questions, contexts)
+    assert {bool(one["answer"]) for one in expected} == {True, False}
+    for one, context in zip(expected, contexts, strict=True):
+        assert not one["answer"] or context[one["start"] : one["end"]] == one["answer"]
+    with started(folder) as (port, _):
+        status, text = ask(port, "/answer", {"input": [list(pair) for pair in zip(questions, contexts, strict=True)]})
+        answer = json.loads(text)
+        assert status == 200 and [one.pop("index") for one in answer["data"]] == [0, 1, 2, 3]
+        assert same(answer["data"], expected)
+        for wrong in (["a", "b"], [["a"]], [["a", "b", "c"]], [["a", " "]], [["a", 1]], [], {"a": "b"}, "a"):
+            status, text = ask(port, "/answer", {"input": wrong})
+            assert status == 400 and "'input' " in text
+        status, text = ask(port, "/answer", {"input": [["river " * 20, "The sea"]]})
+        assert status == 400 and json.loads(text)["error"]["code"] == "context_length_exceeded"
+        status, text = ask(
+            port, "/answer", {"input": [["What rusts?", "\u200b\x00"]]}
+        )  # no token of it can be an answer
+        assert status == 200 and json.loads(text)["data"][0]["answer"] == ""

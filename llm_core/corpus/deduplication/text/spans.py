@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llm_core.corpus.deduplication.signing import words_of
+from llm_core.corpus.deduplication.signing import digests_of
 from llm_core.corpus.similarity.word_hashes import WordHasher
 from llm_core.formats.disk_columns import Column, string_buffers
 from llm_core.kernels.arrays import Ints
@@ -90,7 +90,8 @@ class SpanFinder:
         starts = starts[starts < bounds[-1]]
         edges = np.append(starts, bounds[-1])
         spans = pa.LargeStringArray.from_buffers(len(starts), pa.py_buffer(edges), pa.py_buffer(data))
-        _, counts, digests = words_of(spans, self._hasher)
+        words, counts = self._hasher.of_strings(spans)
+        digests = digests_of(words, counts)
         before = np.searchsorted(starts, bounds)
         owner = np.repeat(np.arange(len(texts)), np.diff(before))
         number = int(self._cuts.first.values[-1]) + np.arange(len(starts))

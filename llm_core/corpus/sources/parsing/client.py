@@ -48,7 +48,8 @@ class Parser:
         with open_unchanged(path):
             reply = self._judged({"path": str(path.absolute()), "kind": kind}, name)
         sections = [Section(*section) for section in reply["sections"]]
-        return Parsed(sections, reply["title"], reply["total"], tuple(reply["broken"]))
+        chapters = tuple((title, page) for title, page in reply["chapters"])
+        return Parsed(sections, reply["title"], reply["total"], tuple(reply["broken"]), chapters)
 
     def wikitext(self, text: str, name: str, namespaces: list[str]) -> str:
         """The plain text of a page (`parsing.wikitext`). Raises BrokenInputError, as for files."""

@@ -43,6 +43,7 @@ class Parsed(NamedTuple):
     title: str | None = None  # of the whole document
     total: int = 0  # sections, those without text included
     broken: tuple[int, ...] = ()  # numbers of those that cannot be read
+    chapters: tuple[tuple[str, int], ...] = ()  # of a file with pages and an outline: title, first page
 
 
 class Limits(NamedTuple):

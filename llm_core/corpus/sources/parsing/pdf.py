@@ -7,6 +7,7 @@ from typing import Any
 from llm_core.corpus.sources.parsing.kinds import Limits, NotParsedError, Parsed, Section
 
 # PDFium puts U+FFFE (or U+0002) in place of a hyphen that divides a word at the end of a line.
+OUTLINE_LEVELS = 3  # a book's title, its parts, their chapters
 DIVIDED = re.compile("[\ufffe\x02](?:\r?\n)?")
 
 
@@ -38,9 +39,24 @@ def parse(path: Path, limits: Limits) -> Parsed:
         if not sections:
             raise NotParsedError("quarantine_no_text_layer", f"{len(document)} pages without text: scanned?")
         title = " ".join(document.get_metadata_value("Title").split())
-        return Parsed(sections, title or None, len(document), tuple(broken))
+        return Parsed(sections, title or None, len(document), tuple(broken), _chapters(document))
     finally:
         document.close()
+
+
+def _chapters(document: Any) -> tuple[tuple[str, int], ...]:
+    """(title, first page) of the entries of the outline's highest level that divides the pages, in their order.
+
+    A level with one entry is the title of the whole. Titles of chapters that begin on one page are put together.
+    """
+    levels: list[dict[int, list[str]]] = [{} for _ in range(OUTLINE_LEVELS)]
+    for bookmark in document.get_toc(max_depth=OUTLINE_LEVELS):
+        place = bookmark.get_dest()
+        page = place.get_index() if place else None
+        if page is not None and 0 <= page < len(document):
+            levels[bookmark.level].setdefault(page + 1, []).append(" ".join(bookmark.get_title().split()))
+    chosen = next((level for level in levels if len(level) > 1), next(filter(None, levels), {}))
+    return tuple((" / ".join(filter(None, titles)), page) for page, titles in sorted(chosen.items()))
 
 
 def _text(page: Any) -> str:

@@ -9,6 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm_core.errors import UserError
+from llm_core.formats.choices import READINGS, Readings, choice_texts, common_reading, readings
 from llm_core.models.family import Kind
 from llm_core.params.finetuning import Data, Training
 from llm_core.runtime.digests import short_hash
@@ -25,7 +27,6 @@ QUESTION_FIELDS = ("question", "question_stem", "premise", "goal", "text", "ctx"
 CHOICE_FIELDS = ("choices", "options", "answers", "endings")
 ANSWER_FIELDS = ("answerKey", "answer", "label", "correct")
 COPA = {"cause": "What was the cause?", "effect": "What happened as a result?"}
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class _ChoiceModel:
@@ -69,22 +70,29 @@ def has_list(raw: Row, data: Data) -> bool:
     """Whether a raw row has a question, a list of choices and the right one."""
     return (
         any(key in raw for key in QUESTION_FIELDS)
-        and isinstance(first(raw, CHOICE_FIELDS), list | dict)
+        and _is_list(first(raw, CHOICE_FIELDS))
         and any(key in raw for key in ANSWER_FIELDS)
     )
+
+
+def _is_list(value: Any) -> bool:
+    """A list, ARC's lists of texts and labels, or a list written as JSON, as a table has it."""
+    return isinstance(value, list | dict) or (isinstance(value, str) and value.lstrip().startswith("["))
 
 
 def convert_list(raw: Row, data: Data) -> Row:
     """A raw row as `question, choices, answer`.
 
-    `choices` is a list of texts, or ARC's `{text: […], label: […]}`; the answer is the position from 0, the letter or
-    label, or the text of the right choice.
+    `choices` is a list of texts, or ARC's `{text: […], label: […]}`; the answer is the text, the letter or the position
+    from 0 of the right choice, the same in the whole data set (`settle_answers`), or its label.
     """
     given: Any = first(raw, CHOICE_FIELDS)
     names: list[str] = []
     if isinstance(given, dict):
         given, names = given.get("text"), [str(name) for name in given.get("label", [])]
-    choices = _choices(given)
+    choices = choice_texts(given)
+    if names and len(names) != len(choices):
+        raise ValueError(f"{len(choices)} choices and {len(names)} labels of choices")
     return {"question": _question(raw), "choices": choices, "answer": _answer(raw, choices, names)}
 
 
@@ -95,7 +103,9 @@ def has_columns(raw: Row, data: Data) -> bool:
 
 def convert_columns(raw: Row, data: Data) -> Row:
     """A raw row of columns as `question, choices, answer`; COPA's `question: cause` becomes a question in words."""
-    choices = _choices([raw[f"choice{number}"] for number in range(1, 27) if raw.get(f"choice{number}") is not None])
+    choices = choice_texts(
+        [raw[f"choice{number}"] for number in range(1, 27) if raw.get(f"choice{number}") is not None]
+    )
     asked = raw.get("question")
     of_copa = "premise" in raw and asked in COPA
     shown = f"{text(raw['premise'], 'premise')} {COPA[str(asked)]}" if of_copa else _question(raw)
@@ -109,11 +119,11 @@ def has_distractors(raw: Row, data: Data) -> bool:
 
 def convert_distractors(raw: Row, data: Data) -> Row:
     """A raw row of SciQ as `question, choices, answer`, the choices in an order that the question's hash draws."""
-    right = text(raw["correct_answer"], "correct_answer")
+    right = text(raw["correct_answer"], "correct_answer").strip()
     wrong = [text(raw[name], name) for name in (f"distractor{number}" for number in range(1, 26)) if raw.get(name)]
     question = _question(raw, raw.get("support"))
-    choices = _choices(sorted([right, *wrong], key=lambda choice: short_hash(question, choice)))
-    return {"question": question, "choices": choices, "answer": choices.index(right)}
+    choices = choice_texts(sorted([right, *wrong], key=lambda choice: short_hash(question, choice)))
+    return {"question": question, "choices": choices, "answer": dict.fromkeys(READINGS, choices.index(right))}
 
 
 def _question(raw: Row, context: Any = None) -> str:
@@ -123,35 +133,35 @@ def _question(raw: Row, context: Any = None) -> str:
     return f"{text(context, 'context')}\n{asked}" if context else asked
 
 
-def _choices(given: Any) -> list[str]:
-    if not isinstance(given, list) or len(given) < 2:
-        raise ValueError("field 'choices' is no list of two choices or more")
-    choices = [text(one, "choices") for one in given]
-    if twice := [one for one, count in Counter(choices).items() if count > 1]:
-        raise ValueError(f"the choice '{twice[0]:.40}' occurs twice")
-    return choices
-
-
-def _answer(raw: Row, choices: list[str], names: list[str]) -> int:
-    """The position of the right choice, which may be given as a position, a letter or label, or its text."""
+def _answer(raw: Row, choices: list[str], names: list[str]) -> Readings:
+    """The positions that the right choice may have; a label of its row's choices (ARC's) has one position."""
     name = next((key for key in ANSWER_FIELDS if key in raw), "answer")
     value = raw.get(name)
-    if isinstance(value, str):
-        if value in choices:
-            return choices.index(value)
-        if value.strip() in names:
-            return names.index(value.strip())
-        letter = value.strip().upper()
-        if len(letter) == 1 and letter in LETTERS[: len(choices)]:
-            return LETTERS.index(letter)
-        if letter.isdecimal():
-            value = int(letter)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(choices):
-        return value
+    if str(value).strip() in names:
+        return dict.fromkeys(READINGS, names.index(str(value).strip()))
+    if found := readings(value, choices):
+        return found
     raise ValueError(
         f"field '{name}' is {value!r:.40}; give the right one of {len(choices)} choices by its position from 0, its "
         "letter or its text"
     )
+
+
+def settle_answers(split: dict[str, list[Row]]) -> dict[str, Any]:
+    """Replace each `answer` by the position of the right choice, by one reading for the whole data set.
+
+    Raises UserError for a row that has no answer by it.
+    """
+    common = common_reading([row["answer"] for rows in split.values() for row in rows])
+    for rows in split.values():
+        for row in rows:
+            if common not in row["answer"]:
+                raise UserError(
+                    f"the answer to {row['question']!r:.60} is {' or '.join(row['answer'])}, most rows have {common}; "
+                    "write the same in all rows"
+                )
+            row["answer"] = row["answer"][common]
+    return {"answers_are": common}
 
 
 def flat(rows: list[Row]) -> list[Row]:
@@ -170,7 +180,7 @@ def encode(tokenizer: Any, config: Any, rows: list[Row], limit: int) -> tuple[li
 
 def encode_side(job: "Job", side: str) -> tuple[list[list[dict[str, list[int]]]], int]:
     """`encode` of a side's rows."""
-    from llm_core.training.finetuning.model_kinds import read_config
+    from llm_core.models.configs import read_config
 
     return encode(job.tokenizer, read_config(job.base), job.rows[side], job.params.max_length)
 
@@ -307,7 +317,11 @@ METHOD = Method(
     layouts={
         "columns": Layout("question (or premise), choice1, choice2, …, label", has_columns, convert_columns),
         "distractors": Layout("question, correct_answer, distractor1, …", has_distractors, convert_distractors),
-        "choices": Layout("question, choices (a list), answer (position, letter or text)", has_list, convert_list),
+        "choices": Layout(
+            "question, choices (a list), answer (position, letter or text, one of them in all rows)",
+            has_list,
+            convert_list,
+        ),
     },
     finetune=finetune,
     measure=measure,
@@ -315,6 +329,7 @@ METHOD = Method(
     labels=lambda job: ["choice"],
     finish=finish,
     baseline=baseline,
+    arrange=settle_answers,
     answer=answer,
     other_data="fetch `sciq`, `arc_easy`, `openbookqa`, `commonsense_qa` or `copa` by `llm-core fetch-dataset`",
     compared=lambda row: str(row["question"]),

@@ -165,11 +165,14 @@ def _length(job: "Job", row: Row) -> int:
 
 
 def _reward_function(job: "Job") -> Any:
-    """A function with TRL's signature: a verifiable reward, or a learned one that reads rows in its training layout."""
+    """A function with TRL's signature: a verifiable reward, or a learned one that reads rows in its training layout.
+
+    Raises UserError where the learned one is no reward model: a score of a text, such as regression trains, is not
+    trained on conversations, and more of it is not better.
+    """
+    from llm_core.models.loading import load_network
     from llm_core.training.finetuning.conversation import encode_conversation, load_tokenizer
-    from llm_core.training.finetuning.heads import CLASSIFICATION
     from llm_core.training.finetuning.methods.reward import rewards
-    from llm_core.training.finetuning.models import load
     from llm_core.training.finetuning.registry import check_applies
     from llm_core.training.finetuning.scoring import REWARDS, verifiable_reward
 
@@ -186,11 +189,8 @@ def _reward_function(job: "Job") -> Any:
         raise UserError(
             f"finetuning.rlhf.reward '{name}': neither {', '.join(REWARDS)}, pattern:REGEX nor a model folder"
         )
-    model, tokenizer = load(Path(name), CLASSIFICATION, check_applies("reward", name)), load_tokenizer(name)
-    if model.config.num_labels != 1:
-        raise UserError(
-            f"finetuning.rlhf.reward '{name}': has {model.config.num_labels} labels; a reward model has one"
-        )
+    check_applies("reward", name)
+    model, tokenizer = load_network(name, "reward"), load_tokenizer(name)
 
     def learned(prompts: list[Any], completions: list[Any], **rest: Any) -> list[float]:
         talks = [

@@ -21,7 +21,8 @@ from llm_core.corpus.cleaning.token_memo import Words, hash_token, join, shared_
 from llm_core.params.quality import built_in
 
 GOLDEN = [json.loads(line) for line in Path(__file__).with_name("quality_golden.jsonl").read_text().splitlines()]
-RECIPES = built_in() | {"c4_fineweb": [C4(filter_no_terminal_punct=False)]}
+PEERS = {name: rules for name, rules in built_in().items() if name != "perplexity"}  # datatrove has no such filter
+RECIPES = PEERS | {"c4_fineweb": [C4(filter_no_terminal_punct=False)]}
 MEMO = 1 << 16
 
 

@@ -10,7 +10,7 @@ from llm_core.corpus.deduplication.stage import dedup
 from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter
 from llm_core.params.deduplication import Deduplication
-from llm_core.params.launch import DeduplicationLaunch
+from llm_core.params.launch import BatchLaunch
 
 BOUNDS = {"max_dropped_share": 1.0, "max_false_positive_rate": 1.0}
 
@@ -27,9 +27,7 @@ def run(folder: Path, texts: list[str], **changes) -> dict:
                 "text": pa.array(part, pa.large_string()),
             }
             writer.write(pa.RecordBatch.from_arrays(list(columns.values()), schema=writer.schema))
-    launch = DeduplicationLaunch(
-        **{name: changes.pop(name) for name in DeduplicationLaunch.model_fields if name in changes}
-    )
+    launch = BatchLaunch(**{name: changes.pop(name) for name in BatchLaunch.model_fields if name in changes})
     params = Deduplication(**{**BOUNDS, **changes})
     return dedup([str(folder / "in")], folder / "out", params, 7, ["a"], folder / "none", launch=launch)
 

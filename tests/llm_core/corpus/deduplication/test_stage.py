@@ -17,7 +17,7 @@ from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter, read_documents
 from llm_core.formats.ledger import read_ledger
 from llm_core.params.deduplication import Deduplication
-from llm_core.params.launch import DeduplicationLaunch
+from llm_core.params.launch import BatchLaunch
 
 UNBOUND = {"max_dropped_share": 1.0, "max_false_positive_rate": 1.0}
 WORDS = [f"word{number}" for number in range(400)]
@@ -42,9 +42,7 @@ def write(folder: Path, rows: list[dict], shards: int = 1) -> list[str]:
 
 
 def run(folder: Path, inputs: list[str], **changes) -> tuple[set[str], dict[str, dict], dict]:
-    launch = DeduplicationLaunch(
-        **{name: changes.pop(name) for name in DeduplicationLaunch.model_fields if name in changes}
-    )
+    launch = BatchLaunch(**{name: changes.pop(name) for name in BatchLaunch.model_fields if name in changes})
     params = Deduplication(**{**UNBOUND, **changes})
     metrics = dedup(inputs, folder, params, 7, ["a", "b"], folder.parent / "takedowns.jsonl", launch=launch)
     kept = {name for batch in read_documents(folder) for name in batch.column("id").to_pylist()}

@@ -4,12 +4,14 @@ import math
 import random
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llm_core.corpus.similarity.clusters import Near, ShingleStore, labels, new_forest
 from llm_core.corpus.similarity.minhash import band_keys, permutations
+from llm_core.corpus.similarity.signing import sign
 from llm_core.corpus.similarity.word_hashes import WordHasher, jaccard, ngrams
 from llm_core.kernels.hashing import siphash
 from llm_core.kernels.words import words
@@ -79,11 +81,11 @@ def test_pairs_are_those_at_least_as_alike_as_the_threshold(tmp_path):
         " ".join([*base[:96], *"stuvw"]),
         " ".join(base[:50] + random.Random(1).choices(words, k=50)),
     ]
-    store, hasher = ShingleStore(tmp_path, Near(5, 20, 4, 0.8, 1)), WordHasher()
-    for text in texts:
-        store.add(hasher(text))
+    near = Near(5, 20, 4, 0.8, 1)
+    store = ShingleStore(tmp_path, near)
+    store.append(sign(pa.array(texts, pa.large_string()), near))
     shingles = store.finish()
     assert shingles.similarity(0, 1) == pytest.approx(92 / (96 + 97 - 92), abs=0.02)
-    forest = new_forest(3)
-    shingles.join(np.arange(3), forest)
+    forest = new_forest(tmp_path, 3)
+    shingles.join(np.argsort, forest)
     assert labels(forest).tolist() == [0, 0, 1]

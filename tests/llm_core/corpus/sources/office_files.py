@@ -19,8 +19,13 @@ CONTAINER = """<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container
 <rootfile full-path="OEBPS/book.opf" media-type="application/oebps-package+xml"/></rootfiles></container>"""
 
 
-def pdf(pages: Sequence[str], title: str = "", password: str = "") -> bytes:
-    """A PDF with a page for each text; an empty text gives a page with a drawing only, as a scanned page has."""
+def pdf(
+    pages: Sequence[str], title: str = "", password: str = "", outline: Sequence[tuple[int, int, str]] = ()
+) -> bytes:
+    """A PDF with a page for each text; an empty text gives a page with a drawing only, as a scanned page has.
+
+    `outline`: (page, level, title) of each entry, in order, with pages and levels from 1 and 0.
+    """
     import fpdf
 
     made = fpdf.FPDF()
@@ -29,8 +34,11 @@ def pdf(pages: Sequence[str], title: str = "", password: str = "") -> bytes:
     if password:
         made.set_encryption(owner_password="owner", user_password=password)
     made.set_font("helvetica", size=11)
-    for text in pages:
+    for number, text in enumerate(pages, start=1):
         made.add_page()
+        for page, level, name in outline:
+            if page == number:
+                made.start_section(name, level)
         if text:
             made.multi_cell(0, 6, text)
         else:

@@ -92,6 +92,38 @@ def test_a_document_for_each_chapter(folder, run):
     assert len(found["a.pdf"]) == len(found["c.PPTX"]) == 1
 
 
+def test_a_pdf_is_divided_by_its_outline(tmp_path, run):
+    pages = ["Contents", "The river is long.", "It ends in the sea.", "", "The town lies on the hill.", "An index."]
+    outline = [
+        (1, 0, "Atlas"),
+        (2, 1, "Rivers"),
+        (2, 2, "Sources"),
+        (4, 1, "Pictures"),
+        (5, 1, "Towns"),
+        (5, 1, "Hills"),
+    ]
+    (tmp_path / "a.pdf").write_bytes(make.pdf(pages, "Atlas", outline=outline))
+    result = run(source(tmp_path / "a.pdf", unit="chapter"))
+    found = by_file(result)["a.pdf"]
+    assert [(row["chapter"], row["title"], row["page"], row["last_page"], row["text"]) for row in found] == [
+        (1, "Atlas", 1, 1, "Contents"),
+        (2, "Atlas: Rivers", 2, 3, "The river is long.\n\nIt ends in the sea."),
+        (4, "Atlas: Towns / Hills", 5, 6, "The town lies on the hill.\n\nAn index."),
+    ]
+    (empty,) = [row for row in result.ledger if row["verdict"] == "dropped"]
+    assert (empty["reason"], empty["offset"]) == ("quarantine_no_text_layer", 3)
+    assert len({row["id"] for row in result.documents}) == 3 and "kept_whole" not in result.metrics
+
+
+def test_files_without_the_unit_stay_whole_and_are_counted(folder, run):
+    chapters = run(source(folder, unit="chapter"))
+    assert chapters.metrics["kept_whole"] == {"no_chapters": 2}
+    noted = {Path(row["shard"]).name for row in chapters.ledger if row["reason"] == "no_chapters"}
+    assert noted == {"a.pdf", "c.PPTX"} and chapters.dropped == []
+    assert run(source(folder, unit="page"), out="pages").metrics["kept_whole"] == {"no_pages": 3}
+    assert "kept_whole" not in run(source(folder), out="files").metrics
+
+
 def test_a_broken_page_is_named_and_the_others_are_read(tmp_path, run):
     data = make.pdf(["one", "two", "three"])
     place = data.index(b"/Type /Page\n", data.index(b"/Type /Page\n") + 1)

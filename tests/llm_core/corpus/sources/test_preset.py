@@ -139,7 +139,7 @@ def test_the_web_recipe_from_the_network_to_tokens(site: Loopback, tmp_path: Pat
     assert metrics("tokens")["train"]["documents"] + metrics("tokens")["heldout"]["documents"] == len(seeds)
 
     page = (tmp_path / "data/report/report.md").read_text(encoding="utf-8")
-    assert "Sampled drops of common_crawl: language (4):" in page and "| Brücke Der Hafenmeister schrieb" in page
+    assert "common_crawl: in a language not wanted (4):" in page and "| Brücke Der Hafenmeister schrieb" in page
     shown = sampled_drops(tmp_path / "data/clean/dolma/drops.jsonl")
     assert list(shown) == ["drops: language_score", "drops: top_2_gram"]
     assert "the same words of no use" in str(shown["drops: top_2_gram"].value)

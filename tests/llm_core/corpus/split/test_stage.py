@@ -3,9 +3,14 @@
 import json
 import random
 
+import pytest
+
 from llm_core.corpus.split.stage import split
+from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter, read_documents
+from llm_core.params.launch import BatchLaunch
 from llm_core.params.split import Split
+from llm_core.runtime.digests import content_digest
 
 WORDS = [f"word{number}" for number in range(500)]
 
@@ -59,3 +64,24 @@ def test_the_seed_decides_and_adding_documents_moves_few(tmp_path):
     assert run(tmp_path, rows, seed=2, heldout_share=0.1)[1] != first
     more = run(tmp_path, rows + documents(10, "t"), heldout_share=0.1)[1]
     assert {name for name in more if name.startswith("s")} == first
+
+
+LOCAL = [{"workers": 1, "memory_mb": 16}, {"workers": 3}]
+ON_RAY = pytest.param({"runner": "ray", "workers": 1}, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("launch", [*LOCAL, ON_RAY])
+def test_where_it_runs_changes_no_bytes(tmp_path, launch):
+    rows = documents(2500)
+    for number, row in enumerate(rows):
+        row["metadata"] = json.dumps({"part": number // 7})
+    run(tmp_path, rows, group_by={"s": "part"})
+    split([str(tmp_path / "in")], tmp_path / "other", Split(group_by={"s": "part"}), 1, launch=BatchLaunch(**launch))
+    assert content_digest(tmp_path / "other") == content_digest(tmp_path / "out")
+
+
+def test_a_group_that_no_document_has_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="no document of s has the metadata field 'part'"):
+        run(tmp_path, documents(5), group_by={"s": "part"})
+    with pytest.raises(UserError, match=r"split\.group_by"):
+        run(tmp_path, documents(5), group_by={"nowhere": "part"})

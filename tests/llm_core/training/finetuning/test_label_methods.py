@@ -12,6 +12,8 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, mean_ab
 
 from llm_core.cli import main
 from llm_core.errors import UserError
+from llm_core.evaluation.own import read_questions
+from llm_core.params.evaluation import OwnBenchmark
 from llm_core.params.finetuning import Data
 from llm_core.runtime import json_lines
 from llm_core.training.finetuning import baselines
@@ -113,16 +115,38 @@ CHOICE = {"question": "Which is red?", "choices": ["sky", "rose"], "answer": 1}
     ],
 )
 def test_questions_with_choices_are_read_in_the_layouts_of_the_data_sets(raw, row):
-    assert convert("multiple_choice", raw, Data()) == row
+    assert settled([raw]) == [row]
+
+
+def settled(raws):
+    """Raw rows of one data set as rows of multiple choice."""
+    rows = [convert("multiple_choice", raw, Data()) for raw in raws]
+    multiple_choice.settle_answers({"train": rows})
+    return rows
+
+
+def test_choices_that_are_numbers_have_one_reading_in_the_whole_data_set(tmp_path):
+    table = {"question": ["1 and 1?", "2 and 0?", "Red?"], "choices": ['["1", "2"]', '["2", "0", "1"]', '["a", "b"]']}
+    for answers, wanted in ((["1", "0", "1"], [1, 0, 1]), (["2", "2", "b"], [1, 0, 1]), (["B", "A", "b"], [1, 0, 1])):
+        raws = [dict(zip([*table, "answer"], row, strict=True)) for row in zip(*table.values(), answers, strict=True)]
+        assert [row["answer"] for row in settled(raws)] == wanted, answers
+        file = tmp_path / "own.jsonl"  # a benchmark of one's own reads them alike
+        json_lines.write_rows(file, raws)
+        own = OwnBenchmark(path=str(file), kind="multiple_choice")
+        assert [item["answer"] for item in read_questions("own", own)] == wanted, answers
+    by_position = raws[0] | {"answer": 0}
+    by_text = raws[2] | {"choices": ["sky", "sea"], "answer": "sky"}
+    with pytest.raises(UserError, match=r"'Red\?' is a choice's text, most rows have a position from 0"):
+        settled([by_position, by_position, by_text])
 
 
 def test_wrong_answers_beside_the_right_one_are_put_in_an_order_of_their_own():
     raw = QUESTION | {"correct_answer": "rose", "distractor1": "sky", "distractor2": "sea", "support": "Roses are red."}
-    row = convert("multiple_choice", raw, Data())
+    (row,) = settled([raw])
     assert row["question"] == "Roses are red.\nWhich is red?"
     assert row["choices"][row["answer"]] == "rose"
     assert sorted(row["choices"]) == ["rose", "sea", "sky"]
-    places = {convert("multiple_choice", raw | {"question": f"Which {at}?"}, Data())["answer"] for at in range(20)}
+    places = {settled([raw | {"question": f"Which {at}?"}])[0]["answer"] for at in range(20)}
     assert places == {0, 1, 2}
 
 
@@ -130,8 +154,8 @@ def test_wrong_answers_beside_the_right_one_are_put_in_an_order_of_their_own():
     ("method", "raw", "why"),
     [
         ("multiple_choice", QUESTION | {"choices": ["sky", "rose"], "answer": 2}, "'answer' is 2; give the right one"),
-        ("multiple_choice", QUESTION | {"choices": ["sky", "sky"], "answer": 1}, "'sky' occurs twice"),
-        ("multiple_choice", QUESTION | {"choices": ["sky"], "answer": 0}, "no list of two choices"),
+        ("multiple_choice", QUESTION | {"choices": ["sky", "sky"], "answer": 1}, "'sky' is there twice"),
+        ("multiple_choice", QUESTION | {"choices": ["sky"], "answer": 0}, r"1 choice\(s\)"),
         ("multi_label", {"text": "a", "labels": 3}, "'labels' is no list of labels but int"),
         ("multi_label", {"text": "a", "labels": ["x", None]}, "'labels' is missing or empty"),
         ("regression", {"text": "a", "score": "many"}, "'score' is 'many', which is no finite number"),
@@ -242,6 +266,7 @@ def test_classify_says_of_a_test_row_what_was_measured(method, family, tmp_path,
     assert metrics["baseline"]
     tested = {row["id"]: row[methods()[method].score] for row in json_lines.load_rows(Path("out/test_items.jsonl"))}
     capsys.readouterr()
+    labels: list[tuple[str, str]] = []
     for row in json_lines.load_rows(Path(f"rows-{method}/test.jsonl")):
         given = ["--text", row.get("text", row.get("question"))]
         given += ["--second", row["text_pair"]] if "text_pair" in row else []
@@ -255,8 +280,14 @@ def test_classify_says_of_a_test_row_what_was_measured(method, family, tmp_path,
         elif method == "regression":
             score = -abs(said["score"] - row["score"])
         else:
-            score = float(said["label"] == (row["choices"][row["answer"]] if "choices" in row else row["label"]))
+            labels.append((row["choices"][row["answer"]] if "choices" in row else row["label"], said["label"]))
+            score = float(labels[-1][0] == labels[-1][1])
         assert tested[row["id"]] == pytest.approx(score, abs=1e-4)
+    if labels:
+        truth, decided = zip(*labels, strict=True)
+        assert metrics["after"]["accuracy"]["mean"] == pytest.approx(accuracy_score(truth, decided))
+    if method == "sentence_pairs":
+        assert metrics["after"]["macro_f1"]["value"] == pytest.approx(f1_score(truth, decided, average="macro"))
     wrong = {"multi_label": {"seconds": ["x"]}, "regression": {"choices": [["x", "y"]]}}.get(method, {})
     with pytest.raises(UserError, match=r"needs|reads one text"):
         Classifier(Path("out"))(["a text"], **wrong)

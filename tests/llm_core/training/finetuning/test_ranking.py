@@ -1,15 +1,19 @@
 """Rankings: what a person types, what a reward model prefers, resumption, and rows that dpo and reward read."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from llm_core.errors import UserError
 from llm_core.models.generation import Decoding
 from llm_core.training.finetuning import ranking
+from llm_core.training.finetuning.methods import rlhf
 from tests.llm_core.open_model_folders import make
 
 ROOT = Path(__file__).parents[4]
@@ -84,6 +88,23 @@ def test_a_person_sees_answers_in_either_order() -> None:
     choose = ranking.person(lambda _: "s", said.append, 1)
     assert choose({"id": "a", "prompt": "?"}, ("one", "two")) is None
     assert "user: ?" in said
+
+
+def test_a_score_of_another_task_is_no_reward(model: Path, tmp_path: Path) -> None:
+    import transformers
+
+    network = transformers.AutoModelForSequenceClassification.from_pretrained(model, num_labels=1)
+    shutil.copytree(model, tmp_path / "judge")
+    for task in (None, "regression", "multiple_choice"):
+        network.config.finetuned_for = task
+        network.save_pretrained(tmp_path / "judge")
+        job: Any = SimpleNamespace(params=SimpleNamespace(reward=str(tmp_path / "judge")))
+        if task is None:
+            assert callable(rlhf._reward_function(job)) and callable(ranking.judge(tmp_path / "judge"))
+            continue
+        for use, given in ((rlhf._reward_function, job), (ranking.judge, tmp_path / "judge")):
+            with pytest.raises(UserError, match=rf"a model of {task}; a reward model is needed.*classify` uses it"):
+                use(given)
 
 
 def test_rows_of_others_are_not_appended_to(model: Path, prompts: Path, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from llm_core.cli import main
 from llm_core.evaluation.language_modelling import read_texts
-from llm_core.evaluation.ngram import NgramModel
 from llm_core.evaluation.stage import evaluate
+from llm_core.kernels.ngram import NgramModel
 from llm_core.models.loading import load_tokenizer
 from llm_core.params import Params
 from tests.llm_core.open_model_folders import SENTENCES, make
@@ -56,7 +56,7 @@ def probability(trained, order, history, token):
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_probabilities_are_those_of_the_definition(order):
     trained, held = documents(30, 1), documents(4, 2)
-    model = NgramModel(trained, order, VOCABULARY)
+    model = NgramModel.of(trained, order, VOCABULARY)
     for document in held:
         padded = [0] * max(order - 2, 0) + document
         start = max(order - 1, 1)
@@ -67,13 +67,13 @@ def test_probabilities_are_those_of_the_definition(order):
 @pytest.mark.parametrize("order", [1, 3])
 @pytest.mark.parametrize("history", [[0], [0, 3, 2], [0, 5, 5, 5, 5]])
 def test_the_probabilities_of_all_tokens_sum_to_one(order, history):
-    model = NgramModel(documents(30, 3), order, VOCABULARY)
+    model = NgramModel.of(documents(30, 3), order, VOCABULARY)
     assert sum(2 ** -model.bits([*history, token])[-1] for token in range(VOCABULARY)) == pytest.approx(1)
 
 
 def test_more_context_helps_on_text_that_repeats_itself():
     trained = [[0, 1, 2, 3, 1, 2, 4, 6]] * 5 + documents(5, 4)
-    bits = [NgramModel(trained, order, VOCABULARY).bits([0, 1, 2, 3, 1, 2, 4, 6]).sum() for order in (1, 2, 3, 4)]
+    bits = [NgramModel.of(trained, order, VOCABULARY).bits([0, 1, 2, 3, 1, 2, 4, 6]).sum() for order in (1, 2, 3, 4)]
     assert bits == sorted(bits, reverse=True)
 
 
@@ -88,7 +88,7 @@ def test_evaluate_gives_the_n_gram_models_bits_per_byte_beside_the_networks(tmp_
     metrics = evaluate(folder, Path("out"), params, inputs=["held.txt"], trained_on=["train.txt"])
     tokenizer = load_tokenizer(folder)
     train, held = (read_texts([file], tokenizer, None) for file in ("train.txt", "held.txt"))
-    wanted = NgramModel([train[0].ids], 3, len(tokenizer)).bits(held[0].ids).sum() / 44
+    wanted = NgramModel.of([train[0].ids], 3, len(tokenizer)).bits(held[0].ids).sum() / 44
     for source in ("all", "held"):
         assert metrics["bits_per_byte"][source]["ngram"] == pytest.approx(wanted)
     with pytest.raises(SystemExit):

@@ -1,0 +1,286 @@
+"""What a run means, in a few sentences: the report's first screen, and the terminal's summary.
+
+They answer five questions: what can the models do, and against what; are they better than the last, by how much, and
+how sure is that; what can they not do; from which data are they; what was dropped. Intervals are the evaluation's own.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from llm_core.evaluation.catalog import main_metric
+from llm_core.evaluation.statistics import Difference
+from llm_core.formats.pages import Block, Row, number
+from llm_core.report import names
+from llm_core.report.champion import Champion, Differences
+from llm_core.report.documents import Account
+from llm_core.report.plots import interval_plot
+from llm_core.training.finetuning.registry import methods
+
+ROUNDING = 1e-9
+MOST = 3  # differences named in a sentence
+Models = Mapping[str, Row]
+Statement = tuple[str, str]
+
+
+class Parent(NamedTuple):
+    """The model that another was finetuned from, and how the finetuned one differs from it; positive is better."""
+
+    name: str
+    differences: Differences
+    confidence: float
+
+
+def headline(
+    evaluations: Models,
+    models: Models,
+    champions: Mapping[str, Champion],
+    parents: Mapping[str, Parent],
+    counted: Account,
+) -> list[Statement]:
+    """(question, answer) for everything that was measured."""
+    found = [
+        (
+            "What it can do",
+            [*_held_out(evaluations), *(told for name in evaluations for told in _can(name, evaluations[name]))],
+        ),
+        ("Better than the last?", list(_better(evaluations, champions, parents))),
+        ("What it cannot do", list(_cannot(evaluations))),
+        ("Its data", list(_data(counted, models))),
+        ("What was dropped", list(_dropped(counted))),
+    ]
+    return [(question, " ".join(answer)) for question, answer in found if answer]
+
+
+def headline_figures(evaluations: Models) -> Iterator[Block]:
+    """Each model's main scores with their intervals, drawn: held-out text, and shares of right answers."""
+    text = [
+        (name, *ends(whole, "bits_per_byte"), whole.get("xz"))
+        for name, metrics in evaluations.items()
+        if (whole := metrics.get("bits_per_byte", {}).get("all"))
+    ]
+    rows = []
+    for name, metrics in evaluations.items():
+        for task, score in metrics.get("benchmarks", {}).items():
+            metric = main_metric(task, score)
+            if metric != "perplexity":
+                rows.append((names.benchmark(task), name, ends(score, metric), score.get("chance")))
+        if answers := metrics.get("answers"):
+            rows.append(("own questions", name, ends(answers, "exact_match"), answers["most_frequent_answer"]))
+        own = metrics.get("finetuned")
+        if own and own["score"] != "exact_match":
+            rows.append((_score_title(own), name, ends(own, own["score"]), _best(own["baselines"].values())))
+    shares = []
+    for task, name, found, mark in sorted(rows, key=lambda row: row[0]):
+        if all(value is None or -1 <= value <= 1 for value in (*found, mark)):
+            value, low, high, tick = (None if value is None else 100 * value for value in (*found, mark))
+            shares.append((f"{task}, {name}", value, low, high, tick))
+    yield Block(
+        "pair",
+        [
+            Block("figure", plot, caption)
+            for plot, caption in (
+                (interval_plot(text, "bits per byte"), "Held-out text, less is better. The upright tick is xz -9."),
+                (
+                    interval_plot(shares, "right answers, %"),
+                    "More is better. The upright tick is chance; for own questions, the most frequent answer.",
+                ),
+            )
+            if plot
+        ],
+    )
+
+
+def ends(score: Row, metric: str) -> tuple[float | None, float | None, float | None]:
+    """A score with the ends of its interval; None for what is not known, of old files from the standard error."""
+    value, error = score.get(metric), score.get(f"{metric}_stderr")
+    low, high = score.get(f"{metric}_low"), score.get(f"{metric}_high")
+    if low is None and value is not None and error is not None:
+        low, high = value - 1.96 * error, value + 1.96 * error
+    return value, low, high
+
+
+def above_chance(task: str, score: Row) -> bool:
+    """Whether the interval's low end is above both baselines by more than rounding: old files have 1.4e-17 for 0."""
+    _, low, _ = ends(score, main_metric(task, score))
+    return low is not None and low > max(score.get("chance") or 0, score.get("majority") or 0) + ROUNDING
+
+
+def _held_out(evaluations: Models) -> Iterator[str]:
+    """Bits per byte of every model in one sentence; the baselines are those beside the first."""
+    scored = {name: whole for name, metrics in evaluations.items()
+              if (whole := metrics.get("bits_per_byte", {}).get("all"))}  # fmt: skip
+    if not scored:
+        return
+    first, *others = [f"{name} needs {_interval(whole, 'bits_per_byte')}" for name, whole in scored.items()]
+    told = [f"{first} bits for each byte of held-out text"]
+    whole = next(iter(scored.values()))
+    known = (("xz", "xz -9"), ("ngram", "an n-gram model"), ("untrained", "random weights"))
+    if beside := [f"{label} {number(whole[key], 3)}" for key, label in known if whole.get(key) is not None]:
+        told[-1] += f" ({', '.join(beside)})"
+    told += [one.replace(" needs ", " ", 1) for one in others[:MOST]]
+    if len(others) > MOST:
+        told.append(f"{len(others) - MOST} more models below")
+    yield f"{'; '.join(told)}."
+
+
+def _can(name: str, metrics: Row) -> Iterator[str]:
+    tasks = metrics.get("benchmarks", {})
+    if above := [names.benchmark(task) for task, score in tasks.items() if above_chance(task, score)]:
+        yield f"{name} is above chance and the most frequent answer on {names.joined(above)}."
+    if preferred := [names.benchmark(task) for task, score in tasks.items() if (score.get("margin_low") or 0) > 0]:
+        yield (
+            f"{name} gives the right answer fewer bits per byte than the best wrong one, on average, on "
+            f"{names.joined(preferred)}."
+        )
+    if answers := metrics.get("answers"):
+        right, guess = _interval(answers, "exact_match", share=True), answers["most_frequent_answer"]
+        against = _against(answers, "exact_match", guess)
+        yield (
+            f"{name} answers {right} of {answers['items']} questions exactly, {against} the most frequent answer "
+            f"({names.percent(guess)})."
+        )
+    own = metrics.get("finetuned")
+    if own and not (answers and own["score"] == "exact_match"):
+        best = _best(own["baselines"].values())
+        beside = [f"{names.words(label)} {number(value)}" for label, value in own["baselines"].items()]
+        told = f"{name}: {_score_title(own)} {_interval(own, own['score'])} on {own['items']} test rows"
+        if best is None:
+            yield f"{told}."
+        else:
+            yield f"{told}, {_against(own, own['score'], best)} its best baseline ({', '.join(beside)})."
+
+
+def _better(evaluations: Models, champions: Mapping[str, Champion], parents: Mapping[str, Parent]) -> Iterator[str]:
+    if alone := [name for name in evaluations if name not in champions]:
+        yield f"There has been no champion before {names.joined(alone)} to compare with."
+    for name, champion in champions.items():
+        if not champion.differences:
+            yield f"{name} and version {champion.version}, the champion before it, were evaluated on other items."
+            continue
+        verdict = "It may become champion" if champion.decision.passed else "It stays challenger"
+        told = _differences(champion.differences, champion.confidence)
+        yield f"{name} against version {champion.version}, the champion before it: {told}. {verdict} by its gate."
+    for name, parent in parents.items():
+        if told := _differences(parent.differences, parent.confidence, only_worse=True):
+            yield f"Finetuning made {name} worse than {parent.name} at {told}."
+
+
+def _differences(found: Differences, confidence: float, only_worse: bool = False) -> str:
+    """Better, worse and undecided measures; those by figure of a benchmark are left to the section below."""
+    known = {key: item for key, item in found.items() if isinstance(item, Difference) and "/" not in key}
+    sides = {
+        "better": {key: item for key, item in known.items() if item.low > 0},
+        "worse": {key: item for key, item in known.items() if item.high < 0},
+    }
+    told = []
+    for side, items in sides.items():
+        named = [f"{names.measure(key)} by {_by(key, item)}" for key, item in list(items.items())[:MOST]]
+        more = [f"{len(items) - MOST} more"] if len(items) > MOST else []
+        if named and (side == "worse" or not only_worse):
+            told.append(f"{'' if only_worse else f'{side} at '}{'; '.join(named + more)}")
+        elif side == "worse" and not only_worse:
+            told.append("worse at nothing that was measured")
+    if only_worse:
+        return "; ".join(told) + (f" ({names.percent(confidence)} intervals)" if told else "")
+    undecided = [names.measure(key) for key in known if not any(key in items for items in sides.values())]
+    if undecided:
+        told.append(f"not distinguishable at {names.joined(undecided)}")
+    return "; ".join(told) + f" ({names.percent(confidence)} intervals)"
+
+
+def _by(key: str, item: Difference) -> str:
+    values = [abs(item.difference), *sorted((abs(item.low), abs(item.high)))]
+    if key == "bits_per_byte" or max(values) > 1:
+        return f"{number(values[0], 2)} ({number(values[1], 2)} to {number(values[2], 2)})"
+    shares = [f"{100 * value:.1f}" for value in values]
+    return f"{shares[0]} points ({shares[1]} to {shares[2]})"
+
+
+def _cannot(evaluations: Models) -> Iterator[str]:
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name, metrics in evaluations.items():
+        tasks = metrics.get("benchmarks", {})
+        unclear = tuple(names.benchmark(task) for task, score in tasks.items() if not above_chance(task, score))
+        if unclear:
+            groups.setdefault(unclear, []).append(name)
+    for unclear, models in groups.items():
+        verb = "is" if len(models) == 1 else "are"
+        yield (
+            f"{names.joined(models)} {verb} not distinguishable from chance or the most frequent answer on "
+            f"{names.joined(list(unclear))}."
+        )
+    if not any(metrics.get("benchmarks") for metrics in evaluations.values()) and evaluations:
+        yield "No benchmark was scored."
+    if evaluations:
+        yield "Nothing is known about other texts and tasks than those measured here."
+
+
+def _data(counted: Account, models: Models) -> Iterator[str]:
+    count = len(counted.documents)
+    if not count:
+        return
+    size = sum(counted.megabytes.values())
+    told = f"{sum(counted.documents.values()):,} documents ({number(size, 3)} MB) of {count} sources"
+    mix = [f"{source} {names.percent(share)}" for source, share in list(counted.mix.items())[:6]]
+    if len(counted.mix) > 6:
+        mix.append(f"{len(counted.mix) - 6} more")
+    yield f"{told}; of the training text: {', '.join(mix)}." if mix else f"{told}."
+    for name, metrics in models.items():
+        if "tokens" in metrics and "method" not in metrics:
+            available = counted.tokens.get("train")
+            of = f" of {names.large(available)} there are" if available else ""
+            yield (
+                f"{name} ({names.large(metrics['parameters'])} parameters) was trained on "
+                f"{names.large(metrics['tokens'])} tokens{of}."
+            )
+
+
+def _dropped(counted: Account) -> Iterator[str]:
+    total = sum(counted.documents.values())
+    if not total:
+        return
+    reasons = counted.dropped
+    if not reasons:
+        yield "Nothing was dropped."
+        return
+    shown = [f"{count:,} {names.reason(reason)}" for reason, count in list(reasons.items())[:4]]
+    if len(reasons) > 4:
+        shown.append(f"{sum(list(reasons.values())[4:]):,} for other reasons")
+    count = sum(reasons.values())
+    yield f"{count:,} of {total:,} documents ({names.percent(count / total)}): {', '.join(shown)}."
+
+
+def parents_of(evaluations: Models, models: Models) -> dict[str, str]:
+    """Model -> the model it was finetuned from, where both were evaluated."""
+    found = {name: Path(metrics["parent"]["path"]).name for name, metrics in models.items() if "parent" in metrics}
+    return {name: parent for name, parent in found.items() if name in evaluations and parent in evaluations}
+
+
+def _interval(score: Row, metric: str, share: bool = False) -> str:
+    """`1.68 (1.49 to 1.86)`; a share in percent."""
+    shown = [names.percent(value) if share else number(value, 3) for value in ends(score, metric)]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})" if "no number" not in shown else shown[0]
+
+
+def _against(score: Row, metric: str, baseline: float | None) -> str:
+    _, low, high = ends(score, metric)
+    if baseline is None:
+        return "beside"
+    if low is not None and low > baseline + ROUNDING:
+        return "more than"
+    if high is not None and high < baseline - ROUNDING:
+        return "less than"
+    return "not distinguishable from"
+
+
+def _best(baselines: Iterable[Any]) -> float | None:
+    return max((value for value in baselines if value is not None), default=None)
+
+
+def _score_title(own: Row) -> str:
+    """Title of a finetune's score: of its method where one describes it."""
+    for method in methods().values():
+        if method.score == own["score"] and own["score"] in method.figures:
+            return method.figure(own["score"]).title
+    return names.words(own["score"])
