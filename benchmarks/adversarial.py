@@ -26,12 +26,11 @@ from llm_core.corpus.cleaning.perplexity import PerplexityModel
 from llm_core.corpus.cleaning.perplexity_training import count_model
 from llm_core.corpus.cleaning.quality_model import Classifier
 from llm_core.corpus.cleaning.steps import build_step
-from llm_core.corpus.decontamination.stage import read_items
+from llm_core.corpus.decontamination.items import overlaps, read_items
 from llm_core.corpus.deduplication.signing import sign
 from llm_core.corpus.deduplication.text.spans import SpanFinder
 from llm_core.corpus.deduplication.text.substrings import SubstringFinder
 from llm_core.corpus.similarity.clusters import Near
-from llm_core.corpus.similarity.word_hashes import WordHasher
 from llm_core.formats.urls import plain_url
 from llm_core.kernels.words import pieces, words
 from llm_core.params.cleaning import BadWords, Cleaning, PerplexityTraining, QualityModel, UrlList
@@ -167,8 +166,8 @@ def later(name: str, folder: Path) -> Callable[[str], None]:
         return lambda text: (sign(pa.array([text], pa.large_string()), near, True), None)[1]
     if name == "decontaminate":
         (folder / "items.txt").write_text("".join(f"{part * 40}\n" for _, part, _ in SHAPES.values()), encoding="utf-8")
-        items, hasher = read_items([str(folder / "items.txt")], Decontamination(min_words=1)), WordHasher()
-        return lambda text: (list(items.overlaps(hasher(text))), None)[1]
+        items = read_items([str(folder / "items.txt")], Decontamination(min_words=1))
+        return lambda text: (overlaps(pa.array([text], pa.large_string()), items), None)[1]
     if name == "train-tokenizer":
         return lambda text: (merges_of([pa.record_batch({"text": pa.array([text], pa.large_string())})]), None)[1]
     if name == "tokenize":

@@ -1,9 +1,10 @@
 """The documentation holds: commands parse, links lead somewhere, examples are valid params, tutorials run.
 
 Each `sh` block says above it whether it is run: `<!-- run -->`, or `<!-- not run: reason -->`. A page whose blocks all
-share one reason says `<!-- not run on this page: reason -->` once. The blocks to run are executed by a slow test, page
-by page in the order of mkdocs.yml, in one temporary folder; the lines of a `text` block below `<!-- output -->` are
-looked for, in order, in what the block before it printed (`...` matches anything).
+share one reason says `<!-- not run on this page: reason -->` once. The blocks to run are executed by slow tests: those
+of the tutorials page by page in the order of mkdocs.yml in one temporary folder, those of another page in its own. The
+lines of a `text` block below `<!-- output -->` are looked for, in order, in what the block before it printed (`...`
+matches anything).
 """
 
 import importlib
@@ -31,6 +32,7 @@ from llm_core.params import quality
 
 ROOT = Path(__file__).parents[1]
 DECISIONS = sorted((ROOT / "docs" / "explanation" / "decisions").glob("*.md"))
+TUTORIALS = set((ROOT / "docs" / "tutorials").glob("*.md"))
 PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")} - set(DECISIONS))
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<body>.*?)^ *```$", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- (run|not run: .{10,}|output) -->\s*\Z")
@@ -321,17 +323,33 @@ def tutorial_blocks() -> list[Block]:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # two CPU minutes; eight minutes were seen beside other work
 def test_the_tutorials_run_in_order_and_print_what_they_say(tmp_path: Path) -> None:
+    run_blocks(tutorial_blocks(), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "page",
+    sorted({page for page in PAGES if any(block.mark == "run" for block in blocks(page))} - TUTORIALS),
+    ids=named,
+)
+def test_another_page_runs_by_itself_and_prints_what_it_says(page: Path, tmp_path: Path) -> None:
+    run_blocks([block for block in blocks(page) if block.mark == "run"], tmp_path)
+
+
+def run_blocks(chosen: list[Block], folder: Path) -> None:
+    """Run each block in `folder`; a failure, or a line of output that is missing, names the block."""
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
         "OMP_NUM_THREADS": "1",
         "COLUMNS": "120",
     }
-    for block in tutorial_blocks():
+    for block in chosen:
         language = ["bash", "-euo", "pipefail"] if block.language == "sh" else [sys.executable]
         ran = subprocess.run(
-            language, input=block.text, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
+            language, input=block.text, cwd=folder, env=environment, capture_output=True, text=True, timeout=600
         )
         assert ran.returncode == 0, f"{block.place}\n{ran.stdout}\n{ran.stderr}"
         for expected in block.outputs:

@@ -23,7 +23,11 @@ def decontaminate(
     touched_items.jsonl lists every item that shares an n-gram with a document, and how much
     of it was found, so that scores can be reported with and without them.
     """
+    from llm_core.runtime.memory import return_what_is_freed
+
+    return_what_is_freed()
     from llm_core.corpus.decontamination.stage import decontaminate as run
 
     params = read_params(params_file, overrides)
-    run(expand_sources(inputs, params), benchmarks, out, params.decontamination, params.shards.bytes)
+    paths, launch = expand_sources(inputs, params), params.launch.decontamination
+    run(paths, benchmarks, out, params.decontamination, params.shards.bytes, launch)

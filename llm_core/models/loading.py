@@ -217,7 +217,7 @@ def read_network(
 ) -> Any:
     """`cls.from_pretrained`, quietly, with every way in which it fails as one line.
 
-    A checkpoint may lack a pooler and, with `fresh_head`, what stands on the base network, which then starts random.
+    A checkpoint may lack a pooler and, with `fresh_head`, the layers on top of the base network; these start random.
     """
     from transformers.utils import logging
 

@@ -52,7 +52,7 @@ class TrainingLaunch(Section):
     hostfile: str | None = None
     """For several hosts: a file with lines `HOST slots=N`, which is given to DeepSpeed's launcher."""
     launcher: Literal["deepspeed", "torchrun"] = "deepspeed"
-    """The program that starts the processes of one host."""
+    """The program that starts the processes of one host; a single process needs none."""
     threads: int = Field(0, ge=0)
     """Number of CPU threads per process; 0 divides the cores among the processes."""
 
@@ -63,6 +63,8 @@ class Launch(Section):
     cleaning: CleaningLaunch = CleaningLaunch()
     deduplication: BatchLaunch = BatchLaunch()
     """Where `dedup` computes signatures, and its memory."""
+    decontamination: BatchLaunch = BatchLaunch()
+    """Where `decontaminate` looks for items, and its memory."""
     split: BatchLaunch = BatchLaunch()
     """Where `split` computes signatures, and its memory."""
     text_deduplication: TextDeduplicationLaunch = TextDeduplicationLaunch()

@@ -3,15 +3,19 @@
 import json
 import random
 
+import pyarrow as pa
 import pytest
 
 from benchmarks.decontamination import BOILERPLATE as BOILERPLATE_OF_ITEMS
 from benchmarks.decontamination import judge, plant
+from llm_core.corpus.decontamination.items import overlaps, read_items
 from llm_core.corpus.decontamination.stage import decontaminate
 from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter, read_documents
 from llm_core.formats.ledger import read_ledger
 from llm_core.params.decontamination import Decontamination
+from llm_core.params.launch import BatchLaunch
+from llm_core.runtime.digests import content_digest
 
 ITEM = " ".join(f"w{number}" for number in range(30))  # 18 13-grams
 BOILERPLATE = " ".join(f"read{number}" for number in range(14))
@@ -118,3 +122,42 @@ def test_precision_and_recall_on_the_labelled_set(labelled, tmp_path, threshold,
     # Half of the items have an instruction before them, which was not planted: they are never held in full.
     assert (dropped["exact"], dropped["edited"]) == (exact, edited)
     assert len(found["touched"]) == 60, "every planted item is listed, dropped or not"
+
+
+def test_the_compiled_search_finds_what_the_definition_finds(tmp_path):
+    """Shares of overlap against sets of 13-grams in plain Python; words of several scripts, short and empty texts."""
+    draw = random.Random(3)
+    words = ["ünder", "Δέλτα", "вода", "plain", *(f"w{number}" for number in range(40))]
+    texts = [" ".join(draw.choices(words, k=draw.choice([0, 5, 9, 12, 13, 14, 60]))) for _ in range(120)]
+    lines = [" ".join(text.split()[:length]) for text in texts[:60] for length in (8, 10, 13, 40)]
+    (tmp_path / "items.txt").write_text("\n".join(lines))
+    items = read_items([str(tmp_path / "items.txt")], Decontamination(common=1000))
+
+    def grams(text, length):
+        found = text.casefold().split()
+        return {tuple(found[start : start + length]) for start in range(len(found) - length + 1)}
+
+    wanted = {}
+    for row, text in enumerate(texts):
+        for number, (_, line) in enumerate(items.names):
+            item = lines[int(line) - 1]
+            length = min(13, len(item.split()))
+            own = grams(item, length)
+            if hits := own & grams(text, length):
+                wanted[row, number] = len(hits) / len(own)
+    found = overlaps(pa.array(texts, pa.large_string()), items)
+    assert list(zip(found.text.tolist(), found.item.tolist(), strict=True)) == sorted(wanted)
+    assert found.share.tolist() == [wanted[pair] for pair in sorted(wanted)]
+
+
+LOCAL = [{"workers": 1, "memory_mb": 16}, {"workers": 3}]
+ON_RAY = pytest.param({"runner": "ray", "workers": 1}, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("launch", [*LOCAL, ON_RAY])
+def test_where_it_runs_changes_no_bytes(tmp_path, benchmarks, launch):
+    texts = [f"{FILLER[:300]} {' '.join(ITEM.split()[: number % 40])}" for number in range(2500)]
+    run(tmp_path, benchmarks, texts)
+    paths = [str(tmp_path / "in")], [str(benchmarks)]
+    decontaminate(*paths, tmp_path / "other", Decontamination(), launch=BatchLaunch(**launch))
+    assert content_digest(tmp_path / "other") == content_digest(tmp_path / "out")

@@ -266,6 +266,7 @@ def test_classify_says_of_a_test_row_what_was_measured(method, family, tmp_path,
     assert metrics["baseline"]
     tested = {row["id"]: row[methods()[method].score] for row in json_lines.load_rows(Path("out/test_items.jsonl"))}
     capsys.readouterr()
+    labels: list[tuple[str, str]] = []
     for row in json_lines.load_rows(Path(f"rows-{method}/test.jsonl")):
         given = ["--text", row.get("text", row.get("question"))]
         given += ["--second", row["text_pair"]] if "text_pair" in row else []
@@ -279,8 +280,14 @@ def test_classify_says_of_a_test_row_what_was_measured(method, family, tmp_path,
         elif method == "regression":
             score = -abs(said["score"] - row["score"])
         else:
-            score = float(said["label"] == (row["choices"][row["answer"]] if "choices" in row else row["label"]))
+            labels.append((row["choices"][row["answer"]] if "choices" in row else row["label"], said["label"]))
+            score = float(labels[-1][0] == labels[-1][1])
         assert tested[row["id"]] == pytest.approx(score, abs=1e-4)
+    if labels:
+        truth, decided = zip(*labels, strict=True)
+        assert metrics["after"]["accuracy"]["mean"] == pytest.approx(accuracy_score(truth, decided))
+    if method == "sentence_pairs":
+        assert metrics["after"]["macro_f1"]["value"] == pytest.approx(f1_score(truth, decided, average="macro"))
     wrong = {"multi_label": {"seconds": ["x"]}, "regression": {"choices": [["x", "y"]]}}.get(method, {})
     with pytest.raises(UserError, match=r"needs|reads one text"):
         Classifier(Path("out"))(["a text"], **wrong)
