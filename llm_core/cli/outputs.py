@@ -9,7 +9,7 @@ import typer
 
 from llm_core.errors import UserError
 from llm_core.runtime.inputs import irregular
-from llm_core.runtime.outputs import check_output, check_output_file, check_place
+from llm_core.runtime.outputs import check_local, check_output, check_output_file, check_place
 from llm_core.runtime.storage import is_remote
 
 ADDED_TO = frozenset({"ablate", "scaling"})
@@ -36,8 +36,13 @@ def guarded(app: typer.Typer, verb: str) -> Any:
 def check_inputs(values: dict[str, Any]) -> None:
     """Raise UserError where an option's value is a path of something whose opening may wait for ever, or of no file.
 
-    A pipe that the shell made (`<(...)`, /dev/stdin) is allowed.
+    A pipe that the shell made (`<(...)`, /dev/stdin) is allowed. An option that is a `Path` reads local files only: an
+    address there is an error. Those whose values are text may be read through fsspec.
     """
+    for name, value in values.items():
+        for path in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(path, Path) and name not in ("out", "out_file"):
+                check_local(path)
     for path in (path for name, value in values.items() if name != "overrides" for path in _paths(value)):
         if is_remote(path) or path.startswith(("/dev/", "/proc/")):
             continue

@@ -24,7 +24,7 @@ from llm_core.formats.document_tables import read_parquet
 from llm_core.formats.parquet import open_parquet
 from llm_core.formats.schema import COLUMNS, SCHEMA, document_id
 from llm_core.runtime.inputs import COMPRESSED
-from llm_core.runtime.storage import file_system, list_files
+from llm_core.runtime.storage import is_folder, list_files
 
 __all__ = ["COLUMNS", "SCHEMA", "document_id"]  # of `schema`, for those who import them from here
 Paths = str | Path | Iterable[str | Path]  # files and folders
@@ -48,9 +48,8 @@ def document_files(paths: Paths) -> list[str]:
         paths = [paths]
     files: list[str] = []
     for path in paths:
-        filesystem, root = file_system(path)
         inner = f"{str(path).rstrip('/')}/documents"
-        place = inner if filesystem.isdir(f"{root.rstrip('/')}/documents") else path
+        place = inner if is_folder(inner) else path
         found = list_files(place, ENDINGS)
         if not found:
             raise UserError(f"{path}: holds no documents ({', '.join(ENDINGS)})")

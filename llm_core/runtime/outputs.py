@@ -161,6 +161,14 @@ def check_output_file(out: str | Path, inputs: Iterable[str | Path] = ()) -> Pat
     return target
 
 
+def check_local(path: str | Path) -> None:
+    """Raise UserError for an address where only local files and folders are read."""
+    if ADDRESS.match(str(path)) and not Path(path).exists():
+        raise UserError(
+            f"{path}: only local files and folders are read here; copy it to one first (`dvc pull`, rclone)"
+        )
+
+
 def check_place(out: str | Path) -> None:
     """Raise UserError where nothing can be written at `out`: an address, no name, below a file."""
     target = Path(out)

@@ -7,6 +7,8 @@ appear whole or not at all: see `llm_core.runtime.outputs`.
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,10 +38,31 @@ def file_system(path: str | Path) -> tuple[Any, str]:
     return found, str(place)
 
 
+@contextmanager
+def reached(path: str | Path) -> Iterator[None]:
+    """Raise UserError where another file system cannot be reached: each has errors of its own (no credentials, …)."""
+    try:
+        yield
+    except (OSError, UserError):
+        raise
+    except Exception as error:
+        if not is_remote(path):
+            raise
+        raise UserError(f"{redact(str(path))}: cannot be read ({redact(str(error))})") from error
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether there is a folder at a path or an address. Raises UserError as `file_system` and `reached` do."""
+    filesystem, place = file_system(path)
+    with reached(path):
+        return bool(filesystem.isdir(place))
+
+
 def open_file(path: str | Path, mode: str = "rb") -> IO[Any]:
     """Open a local path or an fsspec address, uncompressed. Raises UserError as `file_system` does."""
     file_system(path)
-    return fsspec.open(str(path), mode).open()  # type: ignore[no-any-return]
+    with reached(path):
+        return fsspec.open(str(path), mode).open()  # type: ignore[no-any-return]
 
 
 def require_writable_name(path: str) -> None:
@@ -58,9 +81,10 @@ def list_files(path: str | Path, endings: tuple[str, ...]) -> list[str]:
     """
     require_writable_name(str(path))
     filesystem, root = file_system(path)
-    if filesystem.isfile(root):
-        return [str(path)]
-    if not filesystem.isdir(root):
+    with reached(path):
+        if filesystem.isfile(root):
+            return [str(path)]
+    if not is_folder(path):
         there = filesystem.exists(root)
         raise UserError(f"{path}: {'neither a regular file nor a folder' if there else 'no such file or folder'}")
     found = []

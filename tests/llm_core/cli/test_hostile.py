@@ -174,6 +174,18 @@ def test_every_verb_refuses_params_that_are_none(ran: Run, files: list[Path]) ->
     check(ran(lines), EMPTY_FILES)
 
 
+def test_no_verb_takes_an_address_for_a_local_path(ran: Run, work: Path) -> None:
+    """What is read through fsspec takes `memory://…` as an address, where nothing is; every other option refuses it."""
+    verbs = [(verb, name) for verb in VERBS for name, _, is_path in options(verb) if is_path]
+    results = ran([command_line(verb, name, "memory://bucket/folder") for verb, name in verbs])
+    check(results)
+    for (_, name), (line, outcome) in zip(verbs, results, strict=True):
+        told = outcome["stderr"].splitlines()[-1]
+        if name in ("--out", "--out-file", "--params", "--model", "--tokenizer", "--tokens", "--data"):
+            assert "memory:/" in told and "local" in told, (line, told)
+    assert not (work / "memory:").exists()
+
+
 def test_every_verb_refuses_an_output_below_a_file(ran: Run, work: Path) -> None:
     outputs = [(v, name) for v in VERBS for name, *_ in options(v) if name in ("--out", "--out-file")]
     check(ran([command_line(verb, name, "params.yaml/out") for verb, name in outputs]))

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from llm_core.runtime.storage import output_file, output_folder
+from llm_core.errors import UserError
+from llm_core.runtime.storage import is_folder, list_files, open_file, output_file, output_folder
 
 
 def test_an_output_folder_appears_when_the_block_ends(tmp_path):
@@ -56,3 +57,14 @@ def test_an_output_file_is_replaced_whole(tmp_path):
         raise ValueError("stop")
     assert (tmp_path / "f").read_text() == "one"
     assert os.listdir(tmp_path) == ["f"]
+
+
+def test_object_storage_without_credentials_is_an_error_of_one_kind(monkeypatch, tmp_path):
+    pytest.importorskip("s3fs")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    for read in (is_folder, open_file, lambda path: list_files(path, (".parquet",))):
+        with pytest.raises(UserError, match=r"s3://bucket/folder: cannot be read \(Unable to locate credentials\)"):
+            read("s3://bucket/folder")
