@@ -24,7 +24,7 @@ def duplicate_bounds(metrics: Mapping[str, Any], params: Deduplication) -> Verdi
     """No source loses more than its allowed share, and the audit found few enough false positives."""
     shares = dropped_shares(metrics)
     figures: dict[str, Any] = {f"dropped {source}": round(share, 4) for source, share in shares.items()}
-    found = []
+    found, alike = [], False
     for source, share in shares.items():
         named = source in params.max_dropped_share_by_source
         most = params.max_dropped_share_by_source.get(source, params.max_dropped_share)
@@ -32,12 +32,14 @@ def duplicate_bounds(metrics: Mapping[str, Any], params: Deduplication) -> Verdi
             reasons = metrics["by_source"][source]["dropped_by_reason"]
             worst = max(reasons, key=lambda reason: reasons[reason])
             knob = "max_dropped_share_by_source" if named else "max_dropped_share"
+            alike |= worst != "exact_duplicate"
             found.append(f"{source} loses {share:.1%} of its documents, most as {worst}; {knob} is {most:.1%}")
     audit = metrics.get("audit")
     if audit:
         rate = audit["false_positive_rate"]
         figures["false positive rate"] = round(rate, 4)
         if rate > params.max_false_positive_rate:
+            alike = True
             found.append(
                 f"{audit['false_positives']} of {audit['audited']} audited near-duplicates are less alike than "
                 f"{params.threshold:g} with what was kept; max_false_positive_rate is "
@@ -46,8 +48,8 @@ def duplicate_bounds(metrics: Mapping[str, Any], params: Deduplication) -> Verdi
     if found:
         return Verdict(
             False,
-            f"deduplication: {'; '.join(found)}: read the ledger, then mend the source, raise "
-            "deduplication.threshold, or allow more (max_dropped_share_by_source)",
+            f"deduplication: {'; '.join(found)}: read the ledger, then give the source other documents, "
+            f"{'raise deduplication.threshold, ' if alike else ''}or allow more (max_dropped_share_by_source)",
             figures,
         )
     return Verdict(True, ", ".join(f"{source} loses {share:.1%}" for source, share in shares.items()), figures)

@@ -74,7 +74,7 @@ def init(
     if out_file.exists():
         kept = out_file.with_name(f"{out_file.name}.before")
         if kept.exists():
-            raise UserError(f"{out_file} and {kept} are both there; move one of them away first")
+            raise UserError(f"{out_file} and {kept} are both there; move one of them away first, or set --out-file")
         out_file.rename(kept)
         say(f"{out_file} is now {kept}")
     with output_file(out_file) as stream:
@@ -114,6 +114,10 @@ def _columns(texts: list[str]) -> dict[str, dict[str, str]]:
     return mapped
 
 
+def _columns_hint(error: UserError, name: str) -> str:
+    return f" (--columns {name}:NEEDED=YOURS,…)" if "column" in str(error) else ""
+
+
 def _finetunes(texts: list[str], columns: dict[str, dict[str, str]]) -> list[Finetune]:
     """The finetunes, each checked against the first row of its file."""
     from llm_core.training.finetuning.data.dataset import check_source
@@ -124,7 +128,7 @@ def _finetunes(texts: list[str], columns: dict[str, dict[str, str]]) -> list[Fin
         try:
             check_source(one.method, Data(path=one.path, columns=dict(one.columns)))
         except UserError as error:
-            raise UserError(f"--finetune {one.name}: {error} (--columns {one.name}:NEEDED=YOURS,…)") from None
+            raise UserError(f"--finetune {one.name}: {error}{_columns_hint(error, one.name)}") from None
     return found
 
 
@@ -154,7 +158,7 @@ def _benchmarks(texts: list[str], columns: dict[str, dict[str, str]]) -> dict[st
             else:
                 list(read_questions(name, own, CHECKED_ROWS))
         except UserError as error:
-            raise UserError(f"--benchmark {name}: {error} (--columns {name}:NEEDED=YOURS,…)") from None
+            raise UserError(f"--benchmark {name}: {error}{_columns_hint(error, name)}") from None
         found[name] = own
     return found
 

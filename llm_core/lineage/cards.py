@@ -46,9 +46,9 @@ def dataset_card(data: Path, params: Params, tombstones: Path = Path(takedowns.F
         Block("table", _query(database, final, "coalesce(language, 'not identified') AS language")),
         Block("heading", "Processing"),
         Block("list", _processing(params)),
-        Block("table", _stages(database, data)),
+        Block("table", _stages(database, data, params)),
         Block("text", "What was dropped, by reason:"),
-        Block("table", _reasons(database, data)),
+        Block("table", _reasons(database, data, params)),
         Block("heading", "Removals"),
         *_removals(tombstones),
         Block("heading", "Held out, and benchmarks"),
@@ -257,21 +257,21 @@ def _query(database: duckdb.DuckDBPyConnection, files: list[str], column: str) -
     )
 
 
-def _stages(database: duckdb.DuckDBPyConnection, data: Path) -> list[dict[str, Any]]:
+def _stages(database: duckdb.DuckDBPyConnection, data: Path, params: Params) -> list[dict[str, Any]]:
     places = ", ".join(f"'{stage}'" for stage in STAGES)
     return rows_of(
         database.sql(
             f"SELECT stage, count(*) AS 'in', count(*) FILTER (verdict <> 'dropped') AS kept, "
             f"count(*) FILTER (verdict = 'changed') AS changed, count(*) FILTER (verdict = 'dropped') AS dropped "
-            f"FROM {_ledgers(data)} GROUP BY stage ORDER BY list_position([{places}], stage)"
+            f"FROM {_ledgers(data, params)} GROUP BY stage ORDER BY list_position([{places}], stage)"
         )
     )
 
 
-def _reasons(database: duckdb.DuckDBPyConnection, data: Path) -> list[dict[str, Any]]:
+def _reasons(database: duckdb.DuckDBPyConnection, data: Path, params: Params) -> list[dict[str, Any]]:
     return rows_of(
         database.sql(
-            f"SELECT stage, source, reason, count(*) AS documents FROM {_ledgers(data)} "
+            f"SELECT stage, source, reason, count(*) AS documents FROM {_ledgers(data, params)} "
             f"WHERE verdict = 'dropped' GROUP BY ALL ORDER BY documents DESC, stage, source, reason LIMIT 40"
         )
     )
@@ -287,8 +287,14 @@ def _removals(file: Path) -> list[Block]:
     return [Block("text", summed), Block("table", shown)]
 
 
-def _ledgers(data: Path) -> str:
-    """SQL for the ledgers of those document stages that have run."""
+def _ledgers(data: Path, params: Params) -> str:
+    """SQL for the ledgers of those document stages that have run; of sources that params name, where they name any."""
     folders = ("raw/*", "clean/*", "dedup", "decontaminated", "split", "mix")
-    found = [str(file) for folder in folders for file in sorted(data.glob(f"{folder}/ledger/*.parquet"))]
+    files = [file for folder in folders for file in sorted(data.glob(f"{folder}/ledger/*.parquet"))]
+    of_source = {file for file in files if file.relative_to(data).parts[0] in ("raw", "clean")}
+    found = [
+        str(file)
+        for file in files
+        if file not in of_source or not params.sources or file.parent.parent.name in params.sources
+    ]
     return f"read_parquet({found!r})"

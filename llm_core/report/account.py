@@ -108,6 +108,7 @@ def limits(data: Path, evaluations: Mapping[str, Any], params: Params) -> Iterat
     for stage in ("split", "tokens", "models/base", "evaluation"):
         if not (data / stage).exists():
             yield f"{data / stage} is missing, so its sections are left out."
+    yield from _left_behind(data, params)
     if params.evaluation.limit:
         yield f"Benchmarks were scored on at most {params.evaluation.limit} items each."
     if evaluations:
@@ -115,3 +116,16 @@ def limits(data: Path, evaluations: Mapping[str, Any], params: Params) -> Iterat
         yield "Intervals cover the choice of items, not the seed of training (llm-core compare takes several seeds)."
         yield "Held-out texts come from the sources of the training: bits per byte say nothing about other texts."
     yield "The model inherits the views and the gaps of its texts; by default they are old, formal English."
+
+
+def _left_behind(data: Path, params: Params) -> Iterator[str]:
+    """Folders of sources and models that params do not name, as after a removal or a new name."""
+    runs = params.finetuning
+    models = {"base", *params.evaluation.models, *params.open_models, *runs.runs, *runs.on_demand, *runs.retrieval}
+    known = {"raw": set(params.sources), "clean": set(params.sources), "models": models, "evaluation": models}
+    for stage, names in known.items():
+        unknown = [path for path in sorted((data / stage).glob("*")) if path.is_dir() and path.name not in names]
+        if names and unknown:
+            found = ", ".join(map(str, unknown))
+            what = "left out above" if stage in ("raw", "clean") else "shown above all the same"
+            yield f"params.yaml does not name {found}, {what}; delete what a removal or a new name left behind."

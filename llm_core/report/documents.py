@@ -1,6 +1,6 @@
 """The report's section about data: the way of the documents, the table of sources, and what was dropped and why."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,9 +45,13 @@ class Account(NamedTuple):
         return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
-def account(data: Path) -> Account:
-    """What the metrics of cleaning, deduplication, decontamination, split and tokenization below `data` say."""
-    cleaned = {path.name: _by_source(path) for path in sorted((data / "clean").glob("*"))}
+def account(data: Path, sources: Collection[str] = ()) -> Account:
+    """What the metrics of cleaning, deduplication, decontamination, split and tokenization below `data` say.
+
+    Of cleaned documents those of `sources` count (of all, where it is empty): a source that params no longer name has
+    left its folder behind.
+    """
+    cleaned = {path.name: _by_source(path) for path in _cleaned(data, sources)}
     rows = {source: row for found in cleaned.values() for source, row in found.items()}
     stages, drops = [], []
     for name, found in (("cleaned", rows), *((name, _by_source(data / folder)) for folder, name in STAGES.items())):
@@ -72,7 +76,7 @@ def account(data: Path) -> Account:
     )
 
 
-def documents(data: Path, counted: Account) -> Iterator[Block]:
+def documents(data: Path, counted: Account, sources: Collection[str]) -> Iterator[Block]:
     """The section's blocks."""
     if not counted.documents:
         return
@@ -92,7 +96,7 @@ def documents(data: Path, counted: Account) -> Iterator[Block]:
     drops = [drop | {"reason": names.reason(drop["reason"]), "share": names.percent(drop["share"])}
              for drop in sorted(counted.drops, key=lambda drop: -drop["documents"])]  # fmt: skip
     beside.append(Block("folded", drops, "What was dropped, by source and reason"))
-    beside.append(Block("group", list(_sampled_drops(data)), "Samples of dropped documents"))
+    beside.append(Block("group", list(_sampled_drops(data, sources)), "Samples of dropped documents"))
     yield Block("pair", [Block("figure", plot, caption), Block("column", beside)])
 
 
@@ -116,11 +120,15 @@ def _sources(counted: Account) -> Iterator[Row]:
         yield row | {"share of training bytes": names.percent(mix[source]) if source in mix else None}
 
 
-def _sampled_drops(data: Path) -> Iterator[Block]:
+def _cleaned(data: Path, sources: Collection[str]) -> list[Path]:
+    return [path for path in sorted((data / "clean").glob("*")) if not sources or path.name in sources]
+
+
+def _sampled_drops(data: Path, sources: Collection[str]) -> Iterator[Block]:
     """The drops that `clean` sampled, a folded table for each source and reason."""
     groups: dict[tuple[str, str], list[Row]] = {}
-    for file in sorted((data / "clean").glob("*/drops.jsonl")):
-        for drop in json_lines.load_rows(file):
+    for folder in _cleaned(data, sources):
+        for drop in json_lines.load_rows(folder / "drops.jsonl", missing_ok=True):
             excerpt = " ".join(drop["excerpt"].split())
             row = {name: drop[name] for name in ("score", "characters", "language")}
             row["begins"] = excerpt if len(excerpt) <= EXCERPT else excerpt[:EXCERPT] + " …"

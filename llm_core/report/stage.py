@@ -36,18 +36,18 @@ def write_report(data: Path, out: Path, params: Params) -> list[Block]:
     with output_folder(out) as folder:
         (folder / "report.html").write_text(to_html(blocks), encoding="utf-8")
         (folder / "report.md").write_text(to_markdown(blocks), encoding="utf-8")
-        write_plot_data(folder / "plots", data, _evaluations(data), account(data))
+        write_plot_data(folder / "plots", data, _evaluations(data), account(data, params.sources))
     return blocks
 
 
 def report(data: Path, params: Params) -> Iterator[Block]:
     """The page's blocks, from top to bottom."""
-    evaluations, models, counted = _evaluations(data), _models(data), account(data)
+    evaluations, models, counted = _evaluations(data), _models(data), account(data, params.sources)
     before = champions(data, evaluations, params)
     told = _headline(data, params, evaluations, models, before, counted)
     first = [Block("title", "Report card: from text to an evaluated model"), Block("note", _written())]
     yield Block("first", [*first, Block("contents", True), Block("lead", told), *headline_figures(evaluations)])
-    yield from documents(data, counted)
+    yield from documents(data, counted, params.sources)
     yield from _training(data, models)
     yield from finetuned(data)
     yield from scores(evaluations)
@@ -64,7 +64,9 @@ def report(data: Path, params: Params) -> Iterator[Block]:
 def in_short(data: Path, params: Params) -> list[Statement]:
     """The report's first answers, as (question, answer); empty before any stage has run."""
     evaluations, models = _evaluations(data), _models(data)
-    return _headline(data, params, evaluations, models, champions(data, evaluations, params), account(data))
+    return _headline(
+        data, params, evaluations, models, champions(data, evaluations, params), account(data, params.sources)
+    )
 
 
 def _headline(

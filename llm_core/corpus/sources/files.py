@@ -169,7 +169,10 @@ def inventory(path: str) -> tuple[Counter[str], Counter[str]]:
         else:
             read[max((ending for ending in READ if fits(file, (ending,))), key=len)] += 1
     if not read:
-        raise UserError(f"{path}: holds no file that is read ({counts_of(not_read) or 'it is empty'})")
+        raise UserError(
+            f"{path}: holds no file that is read ({counts_of(not_read) or 'it is empty'}); "
+            "docs/how-to/sources.md lists the kinds that are"
+        )
     return read, not_read
 
 

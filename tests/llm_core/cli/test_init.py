@@ -29,7 +29,9 @@ def test_a_folder_of_which_nothing_is_read_is_refused_before_a_file_is_written(t
     (tmp_path / "sheets").mkdir()
     (tmp_path / "sheets/a.xlsx").write_text("x")
     out = tmp_path / "params.yaml"
-    with pytest.raises(UserError, match=r"sheets: holds no file that is read \(1 other_ending \.xlsx\)"):
+    with pytest.raises(
+        UserError, match=r"sheets: holds no file that is read \(1 other_ending \.xlsx\); docs/how-to/sources\.md lists"
+    ):
         CliRunner().invoke(
             app, ["--documents", str(tmp_path / "sheets"), "--out-file", str(out)], catch_exceptions=False
         )

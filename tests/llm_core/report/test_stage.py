@@ -230,6 +230,21 @@ def test_the_page_names_no_raw_key(data: Path) -> None:
     assert re.findall(r"\b[a-z]+_[a-z_]+\b", text) == []
 
 
+def test_what_params_no_longer_name_is_left_out_or_said(data: Path) -> None:
+    shutil.copytree(data / "clean/a", data / "clean/gone")
+    metrics = json.loads((data / "clean/a/metrics.json").read_text())
+    (data / "clean/gone/metrics.json").write_text(json.dumps({"by_source": {"gone": metrics["by_source"]["a"]}}))
+    shutil.copytree(data / "models/base", data / "models/mood")
+    params = Params.model_validate({"sources": {"a": {"kind": "files", "paths": ["a"], "license": "x"}}})
+    assert account(data, params.sources).documents == {"a": 50}
+    assert account(data).documents == {"a": 50, "gone": 50}
+    write_report(data, data / "report", params)
+    page = (data / "report/report.md").read_text()
+    assert f"does not name {data / 'clean/gone'}, left out above; delete what" in page
+    assert f"does not name {data / 'models/mood'}, shown above all the same; delete what" in page
+    assert page.count("gone") == 1
+
+
 def test_energy_is_by_core_where_the_machines_power_is_not_known() -> None:
     rows = [{"seconds": 3600.0, "cpu_seconds": 7200.0}]
     assert energy_kwh(rows, Report(watts_per_core=10)) == 0.02

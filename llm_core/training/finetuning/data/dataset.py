@@ -81,9 +81,10 @@ def from_dataset(
         rows.append(row)
     for line in bad[:5]:
         log(f"finetune-data: bad row {line}")
+    if not total:
+        raise UserError(f"{source}: holds no row; put rows into it, or name another file in data.path")
     if len(bad) > data.maximum_bad_rows * total or not rows:
-        first = bad[0] if bad else f"{source}: no rows"
-        raise UserError(f"{len(bad)} of {total} rows are bad (data.maximum_bad_rows {data.maximum_bad_rows}); {first}")
+        raise UserError(f"{len(bad)} of {total} rows are bad (data.maximum_bad_rows {data.maximum_bad_rows}); {bad[0]}")
     check_classes(labels)
     kept = len(rows)
     if data.maximum_rows and len(rows) > data.maximum_rows:
@@ -91,6 +92,11 @@ def from_dataset(
     split = split_rows(rows, own, data, seed)
     twins = remove_twins(split, method.compared, data.near_duplicate_similarity)
     check_sides(split, dict.fromkeys(SIDES, 1) | dict(method.minimum), data, twins)
+    if len({label for _, _, label in labels}) == 1:
+        raise UserError(
+            f"{source}: all {len(labels)} rows have the label '{labels[0][2]}', and {name} needs two: give rows of "
+            "another label, or name the column of the labels in data.columns ({label: YOURS})"
+        )
     for what, count in counts.items():
         log(f"finetune-data: {count} {what.replace('_', ' ')} in {source} were not read")
     metrics = {"rows_in": total, "bad_rows": len(bad), "exact_duplicates": duplicates, "near_duplicates": twins}
@@ -113,7 +119,7 @@ def check_source(name: str, data: Data) -> None:
             f"{data.path}: has the columns {', '.join(raw)}; {name} needs {shapes}. Say which is which by data.columns "
             "{NEEDED: YOURS}"
         )
-    raise UserError(f"{data.path}: no row that can be read")
+    raise UserError(f"{data.path}: no row that can be read; a file with at least one row is needed")
 
 
 def convert(name: str, raw: Row, data: Data) -> Row:

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 from llm_core.errors import UserError
@@ -38,6 +38,13 @@ def check_sides(split: Split, minimum: dict[str, int], data: Data, removed: dict
         twins = sum(removed.values())
         note = f" ({twins} more were near-duplicates of rows in another side)" if twins else ""
         needed = math.floor(0.5 / min(data.heldout_share, data.test_share)) + 1
+        labels = Counter(row["label"] for rows in split.values() for row in rows if "label" in row)
+        if labels and total >= needed:
+            raise UserError(
+                f"too few rows of each label for a split: {counts} of {total}{note}; {len(labels)} labels, the most "
+                f"frequent with {max(labels.values())} rows, and one row of each is left for training: name the column "
+                "of the labels in data.columns ({label: YOURS}), or give more rows of each label"
+            )
         raise UserError(
             f"too few rows for a split: {counts} of {total}{note}; a minimum of {needed} rows is needed "
             f"with data.heldout_share {data.heldout_share} "

@@ -41,7 +41,8 @@ def test_hh_rlhf_dialogues_part_at_the_last_answer():
 
 def test_bad_rows_are_named_by_file_and_line_and_counted(tmp_path):
     file = tmp_path / "rows.jsonl"
-    good = [json.dumps({"text": f"message number {at} of its kind {at * 7}", "label": "ham"}) for at in range(20)]
+    rows = ({"text": f"message number {at} of its kind {at * 7}", "label": ("ham", "spam")[at % 2]} for at in range(20))
+    good = list(map(json.dumps, rows))
     file.write_text("\n".join([*good[:3], "{broken", json.dumps({"text": "no label"}), *good[3:]]) + "\n")
     with pytest.raises(UserError, match=r"2 of 22 rows are bad .*rows.jsonl:4: not valid JSON"):
         from_dataset("classification", str(file), Data(), 1)

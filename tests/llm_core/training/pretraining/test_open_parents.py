@@ -53,8 +53,9 @@ def test_a_parent_learns_exports_and_reloads_with_equal_logits(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_the_verbs_continue_a_gemma_and_say_what_it_saw(tmp_path: Path) -> None:
-    folder = prepare("gemma3", tmp_path / "run")
+@pytest.mark.parametrize("kind", DECODERS)
+def test_the_verbs_continue_a_model_and_say_what_it_saw(kind: str, tmp_path: Path) -> None:
+    folder = prepare(kind, tmp_path / "run")
     settings = {key: value for key, value in tiny.SETTINGS.items() if not key.startswith("model.")}
     sets = [part for key, value in settings.items() for part in ("--set", f"{key}={json.dumps(value)}")]
 
@@ -68,7 +69,7 @@ def test_the_verbs_continue_a_gemma_and_say_what_it_saw(tmp_path: Path) -> None:
 
     verb("pretrain", "--tokens", "tokens", "--tokenizer", "tokenizer", "--out", "out", *sets,
          "--set", "pretraining.parent=parent", "--set", "tokenizer={from: parent}")  # fmt: skip
-    assert read_json(folder / "out" / "config.json")["model_type"] == "gemma3_text"
+    assert read_json(folder / "out" / "config.json")["model_type"] == {"gemma3": "gemma3_text"}.get(kind, kind)
     assert (folder / "out" / "tokenizer.json").exists()
     listed = verb("documents", "--model", "out", "--out-file", "seen.parquet")
     import pyarrow.parquet as pq
@@ -98,6 +99,7 @@ def test_the_architecture_is_the_parents(kind: str, parents: dict[str, Path]) ->
     [
         ("gemma3", {"family": "llama"}, "model.family is llama, the parent is a gemma3_text"),
         ("qwen3", {"family": "llama"}, "model.family is llama, the parent is a qwen3"),
+        ("gpt2", {"family": "llama"}, "model.family is llama, the parent is a gpt2"),
         ("llama", {"family": "gpt2"}, "model.family is gpt2, the parent is a llama"),
         ("llama", {"key_value_heads": 2}, "model.key_value_heads is 2, the parent's 1"),
         ("llama", {"rope_theta": 10_000.0}, "model.rope_theta is 10000, the parent's 500000"),

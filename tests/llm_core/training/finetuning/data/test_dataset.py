@@ -117,6 +117,25 @@ def test_the_format_is_the_stated_one_or_that_of_the_first_row(tmp_path):
         Params.model_validate({"finetuning": {"runs": {"dpo": {"data": {"format": "alpacca"}}}}})
 
 
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ([], r"rows.csv: holds no row; put rows into it, or name another file in data.path"),
+        (["good"] * 20, r"all 20 rows have the label 'good', and classification needs two: .* data.columns"),
+        ([f"label {at}" for at in range(20)], r"20 labels, the most frequent with 1 rows.* data.columns"),
+        (
+            ["good", "bad"],
+            r"a minimum of 6 rows is needed with data.heldout_share 0.1 .*raise these, or give more rows",
+        ),
+    ],
+)
+def test_too_little_of_a_kind_names_what_to_change(tmp_path, labels, told):
+    rows = "".join(f"text number {at} with its own words {at * 7},{label}\n" for at, label in enumerate(labels))
+    (tmp_path / "rows.csv").write_text(f"text,label\n{rows}")
+    with pytest.raises(UserError, match=told):
+        from_dataset("classification", str(tmp_path / "rows.csv"), Data(), SEED)
+
+
 def turn(role, content):
     return {"role": role, "content": content}
 
