@@ -1,5 +1,5 @@
 # make run    the environment, then the whole pipeline on the embedded corpus (again: only what changed)
-# make test   lint, types, import contracts, and the tests that gate a change (make test-all: every test)
+# make test   lint, types, import contracts, and every test
 # make check  the inner loop: lint, types and the fastest tests, in under a minute
 # make ui     Dagster and MLflow on loopback
 #
@@ -26,7 +26,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui check lint test test-all test-fast docs clean
+.PHONY: help install run ui check lint test test-fast docs clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -72,16 +72,10 @@ check: $(INSTALLED_DEV) ## the inner loop: lint, types, and the tests of params,
 	mypy
 	pytest -m 'not slow' -n 2 -x $(CHECKED) $(UNCHECKED:%=--ignore=%)
 
-# Slow tests that do not gate, because the rest fills the time that a change may take: every verb with each kind of
-# hostile input (its fast half gates).
-UNGATED := tests/llm_core/cli/test_hostile.py
-
-test: lint ## lint, the fast tests, then the slow ones that gate a change
+# By files, which share fixtures; of the slow ones the longest first (tests/conftest.py).
+test: lint ## lint, the fast tests, then the slow ones
 	pytest -m 'not slow' -n 2 --dist loadfile
-	pytest -m slow -n 2 --dist loadfile $(UNGATED:%=--ignore=%)
-
-test-all: test ## the slow tests that do not gate, too
-	pytest -m slow $(UNGATED)
+	pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(INSTALLED_DEV) ## the fast tests alone
 	pytest -m 'not slow' -n 2 --dist loadfile

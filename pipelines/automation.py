@@ -47,7 +47,7 @@ def automation(project: DvcProject) -> dg.Definitions:
     experiments = {stage.experiment: stage.file for stage in project.stages.values() if stage.experiment}
     on_demand = [
         dg.define_asset_job(
-            f"whole_{identifier(experiment)}",
+            f"whole_graph_{identifier(experiment)}",
             dg.AssetSelection.assets(*(project.stages[name].key for name in sorted(targeted(project, [file])))),
             description=f"`dvc repro {file}`: its stages and all that they read from; DVC skips what did not change.",
         )

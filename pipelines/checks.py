@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from pydantic import BaseModel
 
 from llm_core.checks import Verdict
 from pipelines.dvc_project import DvcProject
@@ -112,24 +113,73 @@ class Check:
     description: str
     of_new_alone: bool = False
     """A failure blocks only if the stage has run; a stage that DVC skipped was judged before, so it is a warning."""
+    thresholds: tuple[str, ...] = ()
+    """The params that it judges by, as dotted keys of params.yaml; shown with each verdict."""
 
 
 CHECKS = (
     Check("licence_present", ("download", "clean"), _licence, True, "Every document names its licence."),
-    Check("retention", ("clean",), _retention, True, "Cleaning keeps enough of each source."),
-    Check("drift", ("clean",), _drift, True, "Lengths and languages stay near the last accepted version."),
+    Check(
+        "retention",
+        ("clean",),
+        _retention,
+        True,
+        "Cleaning keeps enough of each source.",
+        thresholds=("checks.retention_min", "checks.retention_min_by_source"),
+    ),
+    Check(
+        "drift",
+        ("clean",),
+        _drift,
+        True,
+        "Lengths and languages stay near the last accepted version.",
+        thresholds=("checks.length_drift_max", "checks.language_drift_max"),
+    ),
     Check(
         "false_duplicates",
         ("dedup",),
         _false_duplicates,
         True,
         "Documents dropped as duplicates are similar to those kept.",
+        thresholds=("checks.false_positives_max", "checks.similarity_min", "checks.sample"),
     ),
-    Check("duplicate_bounds", ("dedup",), _duplicate_bounds, True, "No source loses more than its allowed share."),
-    Check("contamination", ("decontaminate",), _contamination, True, "Few documents overlap with benchmarks."),
-    Check("round_trip", ("tokenizer",), _round_trip, True, "Decoding what was encoded gives the same text."),
+    Check(
+        "duplicate_bounds",
+        ("dedup",),
+        _duplicate_bounds,
+        True,
+        "No source loses more than its allowed share.",
+        thresholds=(
+            "deduplication.max_dropped_share",
+            "deduplication.max_dropped_share_by_source",
+            "deduplication.max_false_positive_rate",
+        ),
+    ),
+    Check(
+        "contamination",
+        ("decontaminate",),
+        _contamination,
+        True,
+        "Few documents overlap with benchmarks.",
+        thresholds=("checks.contamination_max",),
+    ),
+    Check(
+        "round_trip",
+        ("tokenizer",),
+        _round_trip,
+        True,
+        "Decoding what was encoded gives the same text.",
+        thresholds=("checks.sample",),
+    ),
     Check("conservation", ("tokenize",), _conservation, True, "Each document of the split is in the tokens, once."),
-    Check("loss", ("pretrain",), _loss, True, "Losses are finite, and near the best accepted model's."),
+    Check(
+        "loss",
+        ("pretrain",),
+        _loss,
+        True,
+        "Losses are finite, and near the best accepted model's.",
+        thresholds=("checks.loss_margin",),
+    ),
     Check(
         "gate",
         ("register", "register-run"),
@@ -193,7 +243,11 @@ def run_check(
         passed=verdict.passed,
         severity=dg.AssetCheckSeverity.ERROR if blocks else dg.AssetCheckSeverity.WARN,
         description=verdict.message,
-        metadata={"figures": dg.MetadataValue.json(verdict.figures), **figures(verdict.figures)},
+        metadata={
+            **figures(verdict.figures),
+            **_limits(root, check.thresholds),
+            "figures": dg.MetadataValue.json(verdict.figures),
+        },
     )
 
 
@@ -213,6 +267,21 @@ def thresholds(root: Path) -> "Checks":
     from llm_core.params.checks import Checks
 
     return Checks.model_validate(_section(root, "checks"))
+
+
+def _limits(root: Path, keys: tuple[str, ...]) -> dict[str, str]:
+    """Each threshold as it is in params.yaml or by default, with its meaning."""
+    from llm_core.params import Params
+
+    found = {}
+    for key in keys:
+        section, _, name = key.partition(".")
+        defaults: BaseModel = getattr(Params(), section)
+        field = type(defaults).model_fields[name]
+        value = _section(root, section).get(name, getattr(defaults, name))
+        meaning = " ".join((field.description or "").split())
+        found[f"threshold {key}"] = f"{'none' if value == {} else value}. {meaning}"
+    return found
 
 
 def _section(root: Path, name: str) -> dict[str, Any]:

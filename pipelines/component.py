@@ -10,6 +10,7 @@ values are in dvc.yaml under `meta:` (`group`, `kinds`, `owners`, `pool`, `retri
 
 import os
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,7 @@ class DvcProjectComponent(dg.Component, dg.Model, dg.Resolvable):
                 "reads": ", ".join(stage.deps) or "nothing",
                 "writes": ", ".join(out.path for out in stage.outs) or "nothing",
                 "a run takes": cost(expectation(project, stage.name), price_of_cpu_hour()),
+                "dagster/code_references": source_link(project, stage),
             },
         )
 
@@ -136,6 +138,17 @@ def kind_of(stage: Stage) -> str:
     return next((kind for kind, stages in GROUPS.items() if stage.group in stages), "pipeline")
 
 
+def source_link(project: DvcProject, stage: Stage) -> dg.CodeReferencesMetadataValue:
+    """The stage's lines in its dvc.yaml, which Dagster opens in an editor."""
+    with warnings.catch_warnings(action="ignore", category=dg.BetaWarning):
+        place = dg.LocalFileCodeReference(
+            file_path=str(project.root / stage.file),
+            line_number=project.lines[stage.name],
+            label=f"{stage.group} in {stage.file}",
+        )
+        return dg.CodeReferencesMetadataValue(code_references=[place])
+
+
 def materialize_stage(
     context: dg.AssetExecutionContext, root: Path, name: str, key: dg.AssetKey
 ) -> dg.MaterializeResult[Any]:
@@ -166,10 +179,10 @@ def result(
     if version is None:
         raise dg.Failure(f"dvc.lock has no entry for {name} after its run; see `dvc status {name}`")
     metadata = {
+        **stage_metadata(project, project.stages[name]),
+        **mlflow_metadata(run.reported, os.environ.get("MLFLOW_UI_URL", MLFLOW_UI)),
         "seconds": round(run.seconds, 2),
         SKIPPED: run.skipped,
         **(plan or {}),
-        **stage_metadata(project, project.stages[name]),
-        **mlflow_metadata(run.reported, os.environ.get("MLFLOW_UI_URL", MLFLOW_UI)),
     }
     return dg.MaterializeResult(asset_key=key, metadata=metadata, data_version=dg.DataVersion(version))

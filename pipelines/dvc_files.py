@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from pipelines.graph import DVC_FILE
 
 LOCK_FILE = "dvc.lock"
@@ -51,6 +53,16 @@ def nobody_writes(repo: Any, root: Path) -> Iterator[None]:
         yield
     finally:
         repo.lock.unlock()
+
+
+def stage_lines(file: Path) -> dict[str, int]:
+    """Line of each stage in a dvc.yaml, by its name before `@`; lines count from 1."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C, where PyYAML was built with it
+    root = yaml.compose(file.read_text(encoding="utf-8"), Loader=loader)
+    sections = {key.value: value for key, value in root.value} if isinstance(root, yaml.MappingNode) else {}
+    stages = sections.get("stages")
+    found = stages.value if isinstance(stages, yaml.MappingNode) else []
+    return {key.value: key.start_mark.line + 1 for key, _ in found}
 
 
 def read_locks(root: Path, files: list[str]) -> dict[str, dict[str, Any]]:

@@ -8,11 +8,11 @@ database remembers unchanged files, .dvcignore is respected), so both tools have
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import reduce
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
-from pipelines.dvc_files import nobody_writes, open_repository, paths_being_written, read_locks
+from pipelines.dvc_files import nobody_writes, open_repository, paths_being_written, read_locks, stage_lines
 from pipelines.graph import DVC_FILE, EXPERIMENTS, Graph, Output, Stage, overlap
 from pipelines.versions import BEFORE, NOTHING, code_version, data_version, workspace_hash
 
@@ -72,6 +72,12 @@ class DvcProject(Graph):
             outs=tuple(Output(self._relative(out), _kind(out), out.use_cache) for out in stage.outs),
             meta=dict(stage.meta or {}),
         )
+
+    @cached_property
+    def lines(self) -> dict[str, int]:
+        """The line of each stage in its own dvc.yaml."""
+        lines = {file: stage_lines(self.root / file) for file in self.files}
+        return {name: lines[stage.file][stage.group] for name, stage in self.stages.items()}
 
     def _relative(self, item: Any) -> str:
         path = Path(item.fs_path)

@@ -6,7 +6,7 @@ lists are cut, because the event log is a database and not a file store.
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from typing import Any
 import dagster as dg
 
 from llm_core.formats.pages import cell_text
+from llm_core.report.names import reason, words
 from llm_core.runtime import json_lines
 from pipelines.dvc_project import DvcProject
 from pipelines.graph import Stage
+from pipelines.headlines import headlines
 
 MAX_FIGURES = 60
 MAX_ROWS = 40
@@ -27,12 +29,13 @@ MLFLOW_UI = "http://127.0.0.1:5000"
 
 
 def stage_metadata(project: DvcProject, stage: Stage) -> dict[str, Any]:
-    """Metadata of the present content of a stage's outputs."""
-    metadata: dict[str, Any] = dict(_sizes(project, stage.name))
-    for name, values in read_metrics(project.root, stage).items():
-        metadata |= figures(values, prefix=name)
-    for file in _files(project.root, stage, "drops.jsonl"):
-        metadata |= sampled_drops(file)
+    """Metadata of the present content of a stage's outputs: its headline figures, what to open, and folded tables."""
+    metrics = read_metrics(project.root, stage)
+    metadata: dict[str, Any] = {}
+    for values in metrics.values():
+        metadata |= headlines(stage.group, values)
+    for page in _files(project.root, stage, "*.html"):
+        metadata[page.stem] = dg.MetadataValue.path(str(page))
     for picture in _pictures(project.root, stage):
         data = base64.b64encode(picture.read_bytes()).decode()
         metadata[picture.stem] = dg.MetadataValue.md(f"![{picture.stem}](data:image/png;base64,{data})")
@@ -40,10 +43,27 @@ def stage_metadata(project: DvcProject, stage: Stage) -> dict[str, Any]:
         chart = loss_chart(log)
         if chart:
             metadata["loss curve"] = dg.MetadataValue.md(f"![loss](data:image/png;base64,{chart})")
-    for page in _files(project.root, stage, "*.html"):
-        metadata[page.stem] = dg.MetadataValue.path(str(page))
+    if metrics:
+        metadata["all figures"] = dg.MetadataValue.md(all_figures(metrics))
+    drops = [sampled_drops(file) for file in _files(project.root, stage, "drops.jsonl")]
+    if any(drops):
+        metadata["samples of dropped documents"] = dg.MetadataValue.md("\n\n".join(filter(None, drops)))
+    metadata |= _outputs(project, stage.name)
     metadata |= _documents(project.root, stage)
     return metadata
+
+
+def all_figures(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """Every figure of a stage's metrics.json files as Markdown, in the order of their names: single ones in one table,
+    then the tables."""
+    single, tables = [], []
+    for name, values in sorted(metrics.items()):
+        for key, value in sorted(figures(values, prefix=name).items()):
+            if isinstance(value, dg.MarkdownMetadataValue):
+                tables.append(f"**{cell_text(words(key))}**\n\n{value.value}")
+            else:
+                single.append((words(key), value))
+    return "\n\n".join([table(("figure", "value"), single, MAX_FIGURES), *tables])
 
 
 def read_metrics(root: Path, stage: Stage) -> dict[str, dict[str, Any]]:
@@ -83,24 +103,26 @@ def figures(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return metadata
 
 
-def table(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    """Rows as a markdown table, cut after MAX_ROWS."""
+def table(columns: tuple[str, ...], rows: list[tuple[Any, ...]], most: int = MAX_ROWS) -> str:
+    """Rows as a markdown table, cut after `most`."""
     lines = [" | ".join(map(cell_text, columns)), " | ".join("---" for _ in columns)]
-    lines += [" | ".join(_cell(value) for value in row) for row in rows[:MAX_ROWS]]
-    if len(rows) > MAX_ROWS:
-        lines.append(f"… {len(rows) - MAX_ROWS} more")
+    lines += [" | ".join(_cell(value) for value in row) for row in rows[:most]]
+    if len(rows) > most:
+        lines.append(f"… {len(rows) - most} more")
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def sampled_drops(file: Path) -> dict[str, Any]:
-    """The sampled drops of a cleaning stage, a table for each reason."""
+def sampled_drops(file: Path) -> str:
+    """The sampled drops of a cleaning stage as Markdown, a table for each reason."""
     rows: dict[str, list[tuple[Any, ...]]] = {}
     for drop in json_lines.load_rows(file):
         excerpt = " ".join(drop["excerpt"].split())[:MAX_EXCERPT]
         score = "" if drop["score"] is None else drop["score"]
         rows.setdefault(drop["reason"], []).append((score, drop["characters"], excerpt, drop["url"] or ""))
     columns = ("score", "characters", "begins", "url")
-    return {f"drops: {reason}": dg.MetadataValue.md(table(columns, found)) for reason, found in sorted(rows.items())}
+    return "\n\n".join(
+        f"**{cell_text(reason(key))}**\n\n{table(columns, found)}" for key, found in sorted(rows.items())
+    )
 
 
 def loss_chart(log: Path) -> str | None:
@@ -136,13 +158,16 @@ def mlflow_metadata(reported: Mapping[str, Any], ui: str = MLFLOW_UI) -> dict[st
     return {"MLflow run": dg.MetadataValue.url(url)}
 
 
-def _sizes(project: DvcProject, name: str) -> Iterator[tuple[str, Any]]:
+def _outputs(project: DvcProject, name: str) -> dict[str, Any]:
+    """Size of a stage's outputs, and a table of them as dvc.lock has them."""
     outs = project.lock.get(name, {}).get("outs", [])
-    if outs:
-        yield "bytes", sum(out.get("size", 0) for out in outs)
-        yield "files", sum(out.get("nfiles", 1) for out in outs)
-        hashes = [(out["path"], out.get("md5", "")) for out in outs]
-        yield "dvc.lock", dg.MetadataValue.md(table(("output", "md5"), hashes))
+    if not outs:
+        return {}
+    rows = [(out["path"], out.get("size", 0), out.get("nfiles", 1), out.get("md5", "")) for out in outs]
+    return {
+        "size of the outputs, MB": round(sum(size for _, size, _, _ in rows) / 1e6, 6),
+        "outputs in dvc.lock": dg.MetadataValue.md(table(("output", "bytes", "files", "md5"), rows)),
+    }
 
 
 def _documents(root: Path, stage: Stage) -> dict[str, Any]:

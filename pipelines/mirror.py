@@ -112,8 +112,8 @@ def described(project: DvcProject, name: str, tags: dict[str, str]) -> dg.AssetM
     """
     key = dg.AssetKey(project.stages[name].key)
     if made_anew(tags):
-        metadata: dict[str, Any] = {"mirrored from": "dvc.lock (the stage ran outside Dagster)"}
-        metadata |= ran_at(project, name) | stage_metadata(project, project.stages[name])
+        metadata = stage_metadata(project, project.stages[name]) | ran_at(project, name)
+        metadata["mirrored from"] = "dvc.lock (the stage ran outside Dagster)"
         return dg.AssetMaterialization(key, tags=tags, metadata=metadata)
     gone = ", ".join(project.spoiled_outputs(name)) if name in project.lock else "its entry in dvc.lock"
     reason = f"Nothing was made. Deleted or changed by hand: {gone}; `dvc repro {name}` restores it."

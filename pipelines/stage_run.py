@@ -10,6 +10,7 @@ fails at once with "is busy"; such a run is tried again after a pause.
 """
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -33,6 +34,7 @@ BUSY_WAIT_SECONDS = 5.0
 BUSY_PATIENCE_SECONDS = 600.0
 SKIPPED = ("didn't change, skipping", "is cached - skipping run")
 TAIL_LINES = 40
+RUN_ID = "LLM_CORE_DAGSTER_RUN_ID"  # variable in the environment of the dvc commands of a run
 
 
 class StageMessageReader(dg.PipesTempFileMessageReader):
@@ -97,13 +99,13 @@ def run_dvc(
     command = [sys.executable, "-m", "dvc", *arguments]
     started = time.monotonic()
     with dg.open_pipes_session(context, dg.PipesEnvContextInjector(), StageMessageReader()) as session:
-        variables = {**os.environ, **session.get_bootstrap_env_vars(), "LLM_CORE_DAGSTER_RUN_ID": context.run_id}
+        variables = {**os.environ, **session.get_bootstrap_env_vars(), RUN_ID: context.run_id}
         while True:
             code, tail = run_process(command, root, variables)
             waited = time.monotonic() - started
             if code == 0 or not any(BUSY in line for line in tail) or waited > BUSY_PATIENCE_SECONDS:
                 break
-            context.log.info(f"another run works on the same paths; trying again in {BUSY_WAIT_SECONDS:.0f} s")
+            context.log.info(f"blocked by {blockers(tail)}; trying again in {BUSY_WAIT_SECONDS:.0f} s")
             time.sleep(BUSY_WAIT_SECONDS)
     if code != 0:
         text = "\n".join(tail)
@@ -119,6 +121,24 @@ def run_dvc(
     messages = [message for message in session.get_custom_messages() if isinstance(message, dict)]
     skipped = any(phrase in line for line in tail for phrase in SKIPPED)
     return StageRun(time.monotonic() - started, skipped, messages)
+
+
+def blockers(lines: Sequence[str]) -> str:
+    """Who holds the paths that DVC's message in `lines` is about: command, process, and Dagster run where it is one's.
+
+    >>> blockers(["'data/raw' is busy, it is being blocked by:", "  (PID 4000000000): dvc repro clean"])
+    '`dvc repro clean` (process 4000000000)'
+    """
+    import psutil
+
+    found = []
+    for process, command in dict.fromkeys(re.findall(r"\(PID (\d+)\): (.*)", "\n".join(lines))):
+        who = f"`{command}` (process {process})"
+        with suppress(psutil.Error, OverflowError, OSError):  # it has ended, or belongs to another user
+            if run := psutil.Process(int(process)).environ().get(RUN_ID):
+                who += f" of Dagster's run {run.partition('-')[0]}"
+        found.append(who)
+    return ", ".join(found) or "another dvc command that works on the same paths"
 
 
 def run_process(command: list[str], root: Path, environment: dict[str, str]) -> tuple[int, list[str]]:

@@ -1,4 +1,4 @@
-"""For all tests: copies of the project share compiled kernels; imported modules are exempt from garbage collection."""
+"""For all tests: shared compiled kernels, one thread, short garbage collections, the longest modules first."""
 
 import gc
 import os
@@ -9,6 +9,15 @@ import pytest
 
 # Before anything imports numba. A copy of the project in a temporary folder would compile every kernel anew.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache/kernels"))
+# Before anything imports numpy. In small problems a second thread of a BLAS only waits, and takes CPU time for that.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+LONGEST = (
+    "test_journey.py", "test_stage_truth.py", "test_graph.py", "test_docs.py", "pipelines/test_servers.py",
+    "pipelines/test_staleness.py", "llm_core/cli/test_hostile.py", "llm_core/training/pretraining/test_resume.py",
+    "llm_core/training/pretraining/test_zero.py", "llm_core/training/finetuning/test_methods.py",
+    "llm_core/training/finetuning/test_zero.py", "llm_core/serving/test_server.py",
+)  # fmt: skip
+"""Modules of more than a minute of CPU time. A process that begins one of them last works alone at the end."""
 NEW_MODULES = 50
 frozen = 0  # how many modules were imported when they were last exempted
 
@@ -25,6 +34,12 @@ def pytest_runtest_setup() -> None:
         gc.collect()
         gc.freeze()
         frozen = len(sys.modules)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest modules first (`--no-loadscope-reorder` keeps pytest-xdist from ordering by number of tests)."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_sessionfinish() -> None:

@@ -52,7 +52,7 @@ class TrainingLaunch(Section):
     hostfile: str | None = None
     """For several hosts: a file with lines `HOST slots=N`, which is given to DeepSpeed's launcher."""
     launcher: Literal["deepspeed", "torchrun"] = "deepspeed"
-    """The program that starts the processes of one host."""
+    """The program that starts the processes of one host; a single process needs none."""
     threads: int = Field(0, ge=0)
     """Number of CPU threads per process; 0 divides the cores among the processes."""
 

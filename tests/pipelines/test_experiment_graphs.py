@@ -44,7 +44,7 @@ def test_nothing_runs_them_unasked(experiment: Path, definitions: Build) -> None
     }  # fmt: skip
     own = dg.AssetKey(["side", "report"])
     jobs = {job.name for job in repository.get_all_jobs() if own in job.asset_layer.executable_asset_keys}
-    assert jobs == {"__ASSET_JOB", "whole_side"}, "no sensor's either"
+    assert jobs == {"__ASSET_JOB", "whole_graph_side"}, "no sensor's either"
     sensor = repository.get_sensor_def("rebuild_stale")
     assert not [k for k in sensor.asset_selection.resolve(repository.asset_graph) if k.has_prefix(["side"])]
 
@@ -68,7 +68,7 @@ def test_materialize_is_dvc_repro_of_that_stage(
 
 def test_its_job_is_dvc_repro_of_its_file(experiment: Path, instance: dg.DagsterInstance, definitions: Build) -> None:
     toy.edit(experiment, "params.yaml", "title: toy", "title: game")
-    job = definitions(experiment).resolve_job_def("whole_side")
+    job = definitions(experiment).resolve_job_def("whole_graph_side")
     assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == {
         "words_a", "words_b", "long_a", "long_b", "side/sorted_a", "side/sorted_b", "side/report",
     }  # fmt: skip

@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
+from llm_core.params import Params
+from pipelines.checks import CHECKS, run_check
+from pipelines.component import DvcProjectComponent
 from pipelines.dvc_project import DvcProject
+from pipelines.headlines import headlines
 from pipelines.metadata import figures, stage_metadata, table
 
 DVC = """stages:
@@ -26,14 +30,15 @@ def test_sampled_drops_are_a_table_for_each_reason(tmp_path: Path) -> None:
     (tmp_path / "clean/drops.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (drop, drop, other)))
     project = DvcProject(tmp_path)
     metadata = stage_metadata(project, project.stages["clean"])
-    shown = str(metadata["drops: gopher_short_doc"].value).splitlines()
-    assert shown == [
+    shown = str(metadata["samples of dropped documents"].value).splitlines()
+    assert shown[:6] == [
+        "**too few words**",
+        "",
         "| score | characters | begins | url |",
         "| --- | --- | --- | --- |",
         *["| 3 | 17 | three &#124; &lt;i> words |  |"] * 2,
     ]
-    assert "http://b.org/" in metadata["drops: language"].value
-    assert len(str(metadata["drops: language"].value).splitlines()[2]) < 200
+    assert shown[7] == "**in a language not wanted**" and "http://b.org/" in shown[-1] and len(shown[-1]) < 200
 
 
 @pytest.mark.parametrize("text", ["a | b", "x\n\n# heading", "![x](http://evil)", "<script>1</script>",
@@ -51,3 +56,77 @@ def test_the_scores_of_a_benchmark_are_one_table_with_the_name_of_the_first_metr
     assert list(shown) == ["benchmarks.quiz", "benchmarks.other"]
     assert str(shown["benchmarks.quiz"].value).splitlines()[2] == "| acc_8 | 0.8 |"
     assert str(shown["benchmarks.other"].value).splitlines()[-1] == "| metric | f1 |"
+
+
+def test_a_stages_headline_figures_come_first_and_all_others_are_one_table(tmp_path: Path) -> None:
+    Repo.init(tmp_path, no_scm=True).close()
+    (tmp_path / "dvc.yaml").write_text("stages:\n  clean:\n    cmd: 'true'\n    metrics: [clean/metrics.json]\n")
+    (tmp_path / "clean").mkdir()
+    counts = {"documents_in": 8, "documents_kept": 6, "documents_dropped": 2, "bytes_kept": 3_500_000}
+    (tmp_path / "clean/metrics.json").write_text(json.dumps({**counts, "dropped_by_reason": {"too_short": 2}}))
+    project = DvcProject(tmp_path)
+    metadata = stage_metadata(project, project.stages["clean"])
+    first = {"documents kept": 6.0, "documents dropped": 2.0, "documents dropped, %": 25.0, "text kept, MB": 3.5}
+    assert dict(list(metadata.items())[:4]) == first and all(type(metadata[name]) is float for name in first)
+    assert list(metadata)[4:] == ["all figures"]
+    assert str(metadata["all figures"].value).splitlines() == [
+        "| figure | value |",
+        "| --- | --- |",
+        "| bytes kept | 3500000 |",
+        "| documents dropped | 2 |",
+        "| documents in | 8 |",
+        "| documents kept | 6 |",
+        "",
+        "**dropped by reason**",
+        "",
+        "|  | value |",
+        "| --- | --- |",
+        "| too_short | 2 |",
+    ]
+
+
+def test_headlines_have_names_and_units_for_people() -> None:
+    score = {"acc_norm": 0.5, "metric": "acc_norm"}
+    evaluation = {"bits_per_byte": {"all": {"bits_per_byte": 1.5}}, "benchmarks": {"piqa": score}}
+    evaluation |= {"answers": {"exact_match": 0.25}}
+    assert headlines("evaluate-run", evaluation) == {
+        "held-out text, bits per byte": 1.5,
+        "own questions, right answers, %": 25.0,
+        "PIQA, right answers, %": 50.0,
+    }
+    tuned = {"method": "instruction", "after": {"exact_match": {"mean": 0.25, "low": 0.1}, "heldout_loss": 2.0}}
+    assert headlines("finetune", tuned) == {
+        "exact match on test questions": 0.25,
+        "loss on held-out answers, nats per token": 2.0,
+    }
+    assert headlines("pretrain", {"heldout_bits_per_byte": None, "final_loss": float("nan"), "tokens": 2_000_000}) == {
+        "tokens trained on, millions": 2.0
+    }
+    assert headlines("a stage of a user", {"tokens": 3}) == {}
+
+
+def test_a_stage_links_to_its_lines_in_dvc_yaml(tmp_path: Path) -> None:
+    Repo.init(tmp_path, no_scm=True).close()
+    (tmp_path / "dvc.yaml").write_text(
+        "# a graph\nstages:\n  first: {cmd: 'true', outs: [a]}\n\n  many:\n    foreach: [x, y]\n    do: {cmd: 'true'}\n"
+    )
+    project = DvcProject(tmp_path)
+    assert project.lines == {"first": 3, "many@x": 5, "many@y": 5}
+    spec = DvcProjectComponent().get_asset_spec(project, project.stages["many@y"])
+    (reference,) = spec.metadata["dagster/code_references"].code_references
+    assert (reference.file_path, reference.line_number) == (str(tmp_path / "dvc.yaml"), 5)
+
+
+def test_a_verdict_shows_the_thresholds_that_it_was_judged_by(tmp_path: Path) -> None:
+    Repo.init(tmp_path, no_scm=True).close()
+    (tmp_path / "dvc.yaml").write_text("stages:\n  pretrain: {cmd: 'true', outs: [model]}\n")
+    (tmp_path / "params.yaml").write_text("checks: {loss_margin: 0.25}\n")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/training_log.jsonl").write_text('{"step": 1, "loss": 3.0}\n')
+    (tmp_path / "model/metrics.json").write_text('{"final_loss": 3.0, "heldout_bits_per_byte": 1.0}')
+    check = next(check for check in CHECKS if check.name == "loss")
+    shown = str(run_check(tmp_path, "pretrain", check, None).metadata["threshold checks.loss_margin"].value)
+    assert shown.startswith("0.25. Maximum excess of a model's held-out loss")
+    known = {name: set(getattr(Params(), name).model_dump()) for name in ("checks", "deduplication")}
+    for section, _, name in (key.partition(".") for check in CHECKS for key in check.thresholds):
+        assert name in known[section]

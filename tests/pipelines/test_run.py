@@ -1,6 +1,7 @@
 """Running a stage: streaming, cancelling, failing, two at once, and the pair of parsers that DVC and Dagster need."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -124,7 +125,7 @@ def test_dagster_waits_for_a_run_in_a_shell(reproduced: Path, tmp_path: Path, de
 
 def waits(instance: dg.DagsterInstance) -> bool:
     events = [event for run in instance.get_runs() for event in instance.all_logs(run.run_id)]
-    return any("another run works on the same paths" in event.user_message for event in events)
+    return any(re.match(r"blocked by `.*dvc.* slow` \(process \d+\); trying", event.user_message) for event in events)
 
 
 def test_string_selection_and_exp_run_share_one_antlr(reproduced: Path, definitions: Build) -> None:

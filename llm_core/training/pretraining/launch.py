@@ -1,8 +1,9 @@
 """Starts the training processes, and ensures that none outlives the verb.
 
 The verb checks its inputs, then starts itself again under DeepSpeed's launcher (or torchrun),
-one process per rank. If the verb is killed, even by `kill -9`, the kernel tells the launcher
-(parent-death signal) and every worker (a pidfd on the verb); a dead worker ends the others.
+one process per rank. A single process is started without a launcher, whose own start takes 4 s.
+If the verb is killed, even by `kill -9`, the kernel tells the launcher (parent-death signal) and
+every worker (a pidfd on the verb); a dead worker ends the others.
 Where another launcher has started it (RANK and WORLD_SIZE are set: torchrun, Slurm), the verb is
 a worker at once.
 """
@@ -49,7 +50,13 @@ def launch(params: TrainingLaunch, arguments: list[str]) -> int:
     cores = len(os.sched_getaffinity(0))
     if params.threads or "OMP_NUM_THREADS" not in environment:
         environment["OMP_NUM_THREADS"] = str(params.threads or max(cores // params.processes, 1))
-    launcher = subprocess.Popen(_command(params, arguments), env=environment, preexec_fn=_die_with_parent)
+    if params.processes == 1 and not params.hostfile:
+        command = [sys.executable, "-m", "llm_core.cli", *arguments]
+        environment |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+        environment["MASTER_PORT"] = str(_free_port())
+    else:
+        command = _command(params, arguments)
+    launcher = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: launcher.terminate())
     try:

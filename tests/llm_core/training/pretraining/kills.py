@@ -67,14 +67,21 @@ def _checkpoint(folder: Path) -> int:
 
 
 def _worker(pid: int) -> int | None:
-    """The last process below `pid`, a training process."""
+    """The last process below `pid` that is no launcher: a training process."""
     found, waiting = [], [pid]
     while waiting:
         children = Path(f"/proc/{waiting.pop()}/task").glob("*/children")
         below = [int(child) for file in children for child in file.read_text().split()]
         found += below
         waiting += below
-    return found[-1] if len(found) > 1 else None
+    return next((child for child in reversed(found) if not _is_launcher(child)), None)
+
+
+def _is_launcher(pid: int) -> bool:
+    try:
+        return b"deepspeed.launcher" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended
+        return True
 
 
 def _wait_until_gone(folder: Path) -> None:
