@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -136,20 +138,33 @@ class DocumentWriter:
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append `batch`; its columns must be those of the schema."""
-        start = 0
-        for row, (size, ends) in enumerate(zip(*self._boundaries(batch), strict=True)):
+        sizes = self._sizes(batch)
+        total = np.cumsum(sizes)
+        ends: npt.NDArray[np.bool_] | None = None
+        start, before = 0, 0
+        while start < batch.num_rows:
+            last = start + BATCH_ROWS - self._pending_rows - 1  # the row at which the row group is full
+            last = min(last, _reached(total, before + BATCH_BYTES - self._pending_bytes, start))
+            half = _reached(total, before + (self.shard_bytes + 1) // 2 - self._shard_size, start)
+            full = False
+            if half <= min(last, batch.num_rows - 1):
+                ends = self._ends(batch, sizes) if ends is None else ends
+                marked = half + np.flatnonzero(ends[half : last + 1])[:1]
+                first = min(
+                    [_reached(total, before + 2 * self.shard_bytes - self._shard_size, start), *marked.tolist()]
+                )
+                last, full = min(first, last), first <= min(last, batch.num_rows - 1)
+            stop = min(last + 1, batch.num_rows)
+            size = int(total[stop - 1]) - before
+            self._pending.append(batch.slice(start, stop - start))
+            self._pending_rows += stop - start
             self._pending_bytes += size
-            self._pending_rows += 1
             self._shard_size += size
-            full = self._shard_size * 2 >= self.shard_bytes and (ends or self._shard_size >= 2 * self.shard_bytes)
-            if full or self._pending_rows >= BATCH_ROWS or self._pending_bytes >= BATCH_BYTES:
-                self._pending.append(batch.slice(start, row + 1 - start))
+            if last < batch.num_rows:
                 self._flush()
-                start = row + 1
             if full:
                 self._close_shard()
-        if start < batch.num_rows:
-            self._pending.append(batch.slice(start))
+            start, before = stop, before + size
 
     def write_rows(self, rows: list[dict[str, Any]]) -> None:
         """Append plain dictionaries (missing columns become null)."""
@@ -172,17 +187,20 @@ class DocumentWriter:
         elif self._writer:
             self._writer.close()
 
-    def _boundaries(self, batch: pa.RecordBatch) -> tuple[list[int], list[bool]]:
-        """Each row's size in bytes, and whether a shard past half its size may end behind it."""
+    def _sizes(self, batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
+        """Each row's size in bytes: int64 [rows]."""
         if "text" in self.schema.names:
-            sizes = pc.binary_length(batch.column("text")).fill_null(0).to_pylist()
-        else:
-            sizes = [LEDGER_ROW_BYTES] * batch.num_rows
-        ids = batch.column("id").to_pylist()
-        # A boundary is as likely as the document is large, so that shards average `shard_bytes`.
-        return sizes, [
-            zlib.crc32(name.encode()) * self.shard_bytes < size << 33 for name, size in zip(ids, sizes, strict=True)
-        ]
+            return np.asarray(pc.binary_length(batch.column("text")).fill_null(0), np.int64)
+        return np.full(batch.num_rows, LEDGER_ROW_BYTES, np.int64)
+
+    def _ends(self, batch: pa.RecordBatch, sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Whether a shard past half its size may end behind each row: bool [rows].
+
+        A boundary is as likely as the document is large, so that shards average `shard_bytes`.
+        """
+        rows = zip(batch.column("id").to_pylist(), sizes.tolist(), strict=True)
+        marks = (zlib.crc32(name.encode()) * self.shard_bytes < size << 33 for name, size in rows)
+        return np.fromiter(marks, np.bool_, batch.num_rows)
 
     def _flush(self) -> None:
         if not self._pending:
@@ -207,3 +225,8 @@ class DocumentWriter:
             self._writer.close()
             self._writer = None
         self._shard_size = 0
+
+
+def _reached(total: npt.NDArray[np.int64], size: int, start: int) -> int:
+    """The first row from `start` on whose running total (int64 [rows]) is `size` or more; for none their number."""
+    return max(start, int(np.searchsorted(total, size)))

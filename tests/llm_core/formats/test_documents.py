@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import random
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -235,3 +237,38 @@ def test_files_whose_names_cannot_be_written_down_are_named(tmp_path):
     for path in (tmp_path, f"{tmp_path}/\udcff.jsonl"):
         with pytest.raises(UserError, match=r"\\udcff.* not UTF-8"):
             document_files(path)
+
+
+def defined_shards(rows, shard_bytes):
+    """Rows of each row group of each shard, by the rule, document by document."""
+    shards, groups, pending, pending_bytes, size = [], [], 0, 0, 0
+    for row in rows:
+        own = len(row["text"].encode())
+        pending, pending_bytes, size = pending + 1, pending_bytes + own, size + own
+        ends = zlib.crc32(row["id"].encode()) * shard_bytes < own << 33
+        full = size * 2 >= shard_bytes and (ends or size >= 2 * shard_bytes)
+        if full or pending >= 1024 or pending_bytes >= 32 << 20:
+            groups.append(pending)
+            pending = pending_bytes = 0
+        if full:
+            shards.append(groups)
+            groups, size = [], 0
+    groups += [pending] if pending else []
+    return [*shards, groups] if groups or not shards else shards
+
+
+@pytest.mark.parametrize("shard_bytes", [1, 64, 5_000, 40_000, 1 << 27])
+def test_shards_and_row_groups_end_where_the_rule_says(tmp_path, shard_bytes):
+    draw = random.Random(shard_bytes)
+    rows = [
+        {"id": f"d{number}", "source": "s", "text": "x" * draw.choice([0, 1, 7, 60, 900])} for number in range(3000)
+    ]
+    with DocumentWriter(tmp_path / "documents", shard_bytes) as writer:
+        start = 0
+        while start < len(rows):
+            size = draw.randint(1, 1500)
+            writer.write_rows(rows[start : start + size])
+            start += size
+    found = [pq.ParquetFile(file).metadata for file in sorted((tmp_path / "documents").iterdir())]
+    groups = [[shard.row_group(number).num_rows for number in range(shard.num_row_groups)] for shard in found]
+    assert groups == defined_shards(rows, shard_bytes)
