@@ -59,6 +59,8 @@ def init(
         if not sys.stdin.isatty():
             raise UserError("--documents is missing: the folder (or file) of your documents")
         documents = [typer.prompt("Folder or file of your documents")]
+    if twice := sorted({path for path in documents if documents.count(path) > 1}):
+        raise UserError(f"--documents {twice[0]}: is given twice, so that each document would come twice; give it once")
     if not license:
         license = typer.prompt("Their licence", "private") if sys.stdin.isatty() else "private"
     mapped = _columns(columns or [])

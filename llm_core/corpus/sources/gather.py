@@ -27,6 +27,15 @@ from llm_core.formats.ledger import LedgerWriter, read_ledger, summarize
 from llm_core.runtime.storage import output_folder, read_json, write_json
 
 TOLD_APART = "id_told_apart"
+HINTS = {
+    "empty_file": "put texts into the files, or take {source} out of params.yaml",
+    "quarantine_no_text": "name the column of the texts: {source}.columns {{text: YOURS}}",
+    "quarantine_no_text_layer": "scans are not read: recognise their text (OCR) first",
+    "quarantine_encrypted": "give files without a password",
+    "quarantine_document_time": "allow more by {source}.document_seconds",
+    "quarantine_document_memory": "allow more by {source}.document_memory_mb",
+}
+"""what a person can do about the commonest reasons for which a source has no document"""
 Changes = dict[str, str | None]  # id -> the id that the document gets instead; None: it is dropped
 Counts = Counter[tuple[str, str, str]]  # (source, verdict, reason) -> documents, or bytes
 
@@ -60,7 +69,10 @@ def gather(source: str, folders: list[Path], out: Path, extra: dict[str, Any] | 
             reasons = ", ".join(f"{reason}: {count}" for reason, count in summary["dropped_by_reason"].items())
             found = f"not one document in {len(folders)} shards ({reasons or 'they are empty'})"
             first = _first_detail(folder)
-            raise UserError(f"source '{source}': {found}{f'; the first: {first}' if first else ''}")
+            worst = max(summary["dropped_by_reason"], key=lambda name: summary["dropped_by_reason"][name], default="")
+            hint = HINTS.get(worst, "").format(source=f"sources.{source}")
+            first = f"; the first: {first}" if first else ""
+            raise UserError(f"source '{source}': {found}{first}{f'; {hint}' if hint else ''}")
         summary |= {"shards": len(folders), "records_skipped": dict(sorted(skipped.items())), **(extra or {})}
         told_apart = sum(count for key, count in counts.items() if key[2] == TOLD_APART)
         summary |= {"ids_told_apart": told_apart} if told_apart else {}

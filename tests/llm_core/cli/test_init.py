@@ -59,6 +59,7 @@ def test_a_path_and_a_licence_of_any_letters_add_nothing_to_the_params(tmp_path:
     [
         (["--model", "{0}/a.txt"], "is no model's folder"),
         (["--model", "{0}"], r"has no config\.json"),
+        (["--documents", "{0}/a.txt"], "given twice"),
         (["--finetune", "base=classification:{0}/rows.csv"], "'base' is the pretrained model"),
     ],
 )

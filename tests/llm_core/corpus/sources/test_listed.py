@@ -154,8 +154,12 @@ def test_file_that_is_not_what_its_name_says(tmp_path, run, name):
 
 def test_sources_without_a_document_are_errors(tmp_path, run):
     (tmp_path / "a.jsonl").write_bytes(lines({"no": "text"}))
-    with pytest.raises(UserError, match=r"not one document in 1 shards \(quarantine_no_text: 1\)"):
+    told = r"not one document in 1 shards \(quarantine_no_text: 1\).*; name the column .* sources.corpus.columns"
+    with pytest.raises(UserError, match=told):
         run(FilesSource(kind="files", paths=[str(tmp_path / "a.jsonl")]))
+    (tmp_path / "header.csv").write_text("text,label\n")
+    with pytest.raises(UserError, match=r"empty_file: 1\).*put texts into the files, or take sources.corpus out"):
+        run(FilesSource(kind="files", paths=[str(tmp_path / "header.csv")]))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="names no file ending in"):
         run(FilesSource(kind="files", paths=[str(tmp_path / "empty")]))
