@@ -20,7 +20,7 @@ STYLE = """
   --soft: color-mix(in srgb, currentColor 18%, transparent); }
 @media screen and (prefers-color-scheme: dark) { :root { --a: #79b8ff; --b: #fdba74; --c: #86efac; } }
 * { box-sizing: border-box; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 0 auto; padding: 1.25rem 1rem 3rem; }
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 70rem; margin: 0 auto; padding: 1.25rem 1rem; }
 h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 .5rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 1rem 0 .25rem; padding-top: .6rem; border-top: 1px solid var(--soft); }
 h3 { font-size: 1rem; margin: .5rem 0 .25rem; }

@@ -1,5 +1,6 @@
 """The models of a run beside the champions before them, on the same items, with the gate's decisions."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ from llm_core.evaluation.gate import Decision, decide, gate_of
 from llm_core.evaluation.results import read_results
 from llm_core.formats.pages import Block
 from llm_core.params import Params
+from llm_core.report import names
 from llm_core.report.comparison import Differences, difference_blocks, differences
 from llm_core.runtime.storage import read_json
 from llm_core.tracking.registry import previous_champion, registered_name
@@ -16,7 +18,6 @@ from llm_core.tracking.registry import previous_champion, registered_name
 class Champion(NamedTuple):
     """A champion before a model, and how the model differs from it; positive is better."""
 
-    registered: str
     version: str
     evaluation: Path
     differences: Differences
@@ -35,7 +36,7 @@ def champions(data: Path, evaluations: Mapping[str, Any], params: Params) -> dic
             before, after = read_results(previous[1]), read_results(folder)
             compared = differences(before, after, gate, params.seed)
             decision = decide(before, after, gate, params.seed)
-            found[name] = Champion(registered, *previous, compared, decision, gate.confidence)
+            found[name] = Champion(*previous, compared, decision, gate.confidence)
     return found
 
 
@@ -44,18 +45,26 @@ def against_champions(evaluations: Mapping[str, Any], found: Mapping[str, Champi
     if not found:  # the first screen says so
         return
     yield Block("heading", "Against the previous champion")
-    for name in evaluations:
-        champion = found.get(name)
-        if champion is None:
-            yield Block("text", f"{name} has had no champion before it.")
-            continue
-        told = f"{name} against version {champion.version} of {champion.registered}, on the items that both have:"
-        yield Block("text", told)
-        if not champion.differences:
-            yield Block("text", f"{name} and its champion before were evaluated on other items.")
-            continue
-        plot, table = difference_blocks(champion.differences, champion.confidence)
-        yield plot
-        yield Block("group", [table], f"The differences of {name} in figures")
-        verdict = "may become champion" if champion.decision.passed else "stays challenger"
-        yield Block("text", f"By its gate {name} {verdict}: {champion.decision.reason}.")
+    columns = [Block("column", list(_against(name, champion))) for name, champion in found.items()]
+    if alone := [name for name in evaluations if name not in found]:
+        columns.append(Block("text", f"{names.joined(alone)}: no champion before."))
+    yield Block("pair", columns)
+
+
+def _against(name: str, champion: Champion) -> Iterator[Block]:
+    if not champion.differences:
+        yield Block("text", f"{name} and its champion before were evaluated on other items.")
+        return
+    main = {metric: item for metric, item in champion.differences.items() if "/" not in metric}
+    plot, _ = difference_blocks(main or champion.differences, champion.confidence)
+    told = f"{name} against version {champion.version}, on common items; the tick is zero"
+    yield plot._replace(caption=told)
+    _, table = difference_blocks(champion.differences, champion.confidence)
+    reason = re.sub(
+        r"[a-z]\w*(/\w+)?",
+        lambda word: names.measure(word[0]) if "_" in word[0] or word[0] in champion.differences else word[0],
+        champion.decision.reason,
+    )
+    verdict = "may become champion" if champion.decision.passed else "stays challenger"
+    judged = Block("text", f"By its gate {name} {verdict}: {reason}.")
+    yield Block("group", [judged, table], f"The gate's reason, and all differences of {name} in figures")

@@ -88,7 +88,7 @@ def documents(data: Path, counted: Account, sources: Collection[str]) -> Iterato
         if counted.split:
             ends.append((name, total, told))
     plot = flow_plot(counted.documents, counted.stages, ends)
-    caption = "Documents from their sources to tokens; below, what each stage dropped, by reason"
+    caption = "Documents from sources to tokens; below, the dropped ones by reason"
     rows = list(_sources(counted))
     shown = {"documents": "documents", "MB": "MB", "for training": "for training", "share of training bytes": "mix"}
     table = [{"source": row["source"]} | {title: row[name] for name, title in shown.items()} for row in rows]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from llm_core.formats.pages import COLOURS
 from llm_core.report.plots import LETTER, WIDTH, svg
 
-LEFT, RIGHT, TOP, TALL, PITCH = 150.0, 416.0, 52.0, 150.0, 24.0
+LEFT, RIGHT, TOP, TALL, PITCH = 150.0, 416.0, 52.0, 130.0, 22.0
 SOURCES, REASONS = 8, 4  # more are one
 THIN = 1.5
 

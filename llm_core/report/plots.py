@@ -11,7 +11,7 @@ from typing import Any
 
 from llm_core.formats.pages import COLOURS
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 236, 52, 16, 10, 46
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 210, 52, 16, 10, 46
 VALUES = 66  # room on the right for values
 LETTER = 10  # width of a letter at the largest size of text
 MOST_POINTS = 400
@@ -103,7 +103,7 @@ def interval_plot(
     low, high = scale[0], max(scale[-1], scale[0] + 1e-9)
     lines = [textwrap.wrap(name, 32)[:2] or [""] for name, *_ in rows]
     left = 16 + LETTER * max(len(line) for wrapped in lines for line in wrapped)
-    pitch = 26 if max(map(len, lines)) == 1 else 44
+    pitch = 23 if max(map(len, lines)) == 1 else 42
     height = pitch * len(rows) + 50
 
     def place(value: float) -> float:

@@ -19,7 +19,7 @@ from llm_core.runtime import json_lines
 from llm_core.runtime.storage import read_json
 
 Evaluations = Mapping[str, Any]
-QUESTIONS, SHOWN = 6, 2
+QUESTIONS, SHOWN, EXCERPT = 6, 3, 90
 
 
 def scores(evaluations: Evaluations) -> Iterator[Block]:
@@ -47,7 +47,7 @@ def scores(evaluations: Evaluations) -> Iterator[Block]:
     inner = [Block("group", list(_tables(metrics)), f"All scores of {name}") for name, metrics in evaluations.items()]
     if clean := _clean_everywhere(evaluations):
         told = f"No scored item of {names.joined(clean)} shares an n-gram with a training document."
-        inner.append(Block("text", told))
+        inner.append(Block("note", told))
     yield Block("pair", [*figures[:1], Block("column", [*figures[1:], *inner])])
 
 
@@ -101,11 +101,15 @@ def samples(data: Path, before: Mapping[str, Champion]) -> Iterator[Block]:
         yield Block("heading", "Samples")
     if spoken:
         rows = [{column: row.get(column) for column in columns} for row in spoken.values()]
-        yield Block("table", rows[:SHOWN])
-        if rows[SHOWN:]:
-            yield Block("folded", rows[SHOWN:], f"{len(rows) - SHOWN} more")
+        shown = rows[: SHOWN if len(columns) < 4 else 1]
+        yield Block("table", [{name: _begin(text) for name, text in row.items()} for row in shown])
+        yield Block("folded", rows, f"All {len(rows)} prompts, with whole continuations")
     for name, rows in asked:
         yield Block("group", [Block("table", rows)], f"Questions that {name} answered")
+
+
+def _begin(text: str | None) -> str | None:
+    return text if text is None or len(text) <= EXCERPT else f"{text[:EXCERPT].rstrip()} …"
 
 
 def _answers(folder: Path, before: Mapping[str, Champion]) -> tuple[str, list[Row]] | None:

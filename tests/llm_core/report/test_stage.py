@@ -175,7 +175,9 @@ def test_the_first_screen_answers_a_readers_five_questions(
     registry.register(old / "model", old / "evaluation", {}, judged, old / "record.json", "language-model-base")
     assert registry.promote_record(old / "record.json", old / "champion.json")
     write_report(data, data / "report", Params(seed=0))
-    first = Page((data / "report/report.html").read_text()).first
+    page = (data / "report/report.html").read_text()
+    assert "By its gate base may become champion: better: bits per byte of held-out text +0.1" in page
+    first = Page(page).first
     places = [first.index(question) for question in QUESTIONS]
     assert places == sorted(places)
     told = dict(zip(QUESTIONS, (first[a:b] for a, b in pairwise([*places, len(first)])), strict=True))
@@ -218,7 +220,7 @@ def test_a_champion_of_other_items_is_no_error(data: Path, monkeypatch: pytest.M
     decision = decide(read_results(other), read_results(data / "evaluation/base"), Gate(), 0)
     found = differences(read_results(other), read_results(data / "evaluation/base"), Gate(), 0)
     metrics = json.loads((data / "evaluation/base/metrics.json").read_text())
-    before = {"base": Champion("m", "7", other, found, decision, 0.95)}
+    before = {"base": Champion("7", other, found, decision, 0.95)}
     told = dict(headline({"base": metrics}, {}, before, {}, account(data)))["Better than the last?"]
     assert "base and version 7, the champion before it, were evaluated on other items" in told
     assert to_html(list(against_champions({"base": metrics}, before)))
