@@ -206,6 +206,7 @@ class DocumentWriter:
         if not self._pending:
             return
         table = pa.Table.from_batches(self._pending).select(self.schema.names).cast(self.schema)
+        table = table.combine_chunks()  # a page ends with a chunk: the bytes would depend on how rows were batched
         writer = self._writer or self._open_shard()
         writer.write_table(table, row_group_size=max(table.num_rows, 1))
         self.rows += table.num_rows

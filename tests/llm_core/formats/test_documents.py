@@ -272,3 +272,16 @@ def test_shards_and_row_groups_end_where_the_rule_says(tmp_path, shard_bytes):
     found = [pq.ParquetFile(file).metadata for file in sorted((tmp_path / "documents").iterdir())]
     groups = [[shard.row_group(number).num_rows for number in range(shard.num_row_groups)] for shard in found]
     assert groups == defined_shards(rows, shard_bytes)
+
+
+def test_the_bytes_do_not_depend_on_how_the_rows_were_batched(tmp_path):
+    """Row groups of several pages: a page is some megabyte."""
+    rows = [{"id": f"d{n}", "source": "s", "text": random.Random(n).randbytes(1500).hex()} for n in range(1500)]
+    batch = pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
+    written = set()
+    for size in (1500, 700, 1):
+        with DocumentWriter(tmp_path / str(size)) as writer:
+            for start in range(0, len(rows), size):
+                writer.write(batch.slice(start, size))
+        written.add((tmp_path / str(size) / "00000.parquet").read_bytes())
+    assert len(written) == 1
