@@ -60,7 +60,12 @@ def launch(params: TrainingLaunch, arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: launcher.terminate())
     try:
-        return launcher.wait()
+        code = launcher.wait()
+        if code < 0:
+            ended = "the training was" if params.processes == 1 and not params.hostfile else "the launcher was"
+            name = signal.Signals(-code).name
+            print(f"pretrain: {ended} ended by {name}; the next run goes on from its last checkpoint", file=sys.stderr)
+        return code
     except KeyboardInterrupt:
         launcher.terminate()
         launcher.wait()
