@@ -219,8 +219,13 @@ def read_network(
 
     A checkpoint may lack a pooler and, with `fresh_head`, the layers on top of the base network; these start random.
     """
+    import transformers
     from transformers.utils import logging
 
+    own, general = _prefix(cls, config), _prefix(transformers.AutoModel, config)
+    renamed = bool(own and general and own != general)
+    if renamed:  # LLaMA's class for question answering names the network `transformer`, LLaMA's checkpoints `model`
+        options["key_mapping"] = {rf"^{general}\.": f"{own}."}
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # the report of weights that are missing becomes an error below
     logging.disable_progress_bar()
@@ -235,6 +240,8 @@ def read_network(
         raise UserError(f"{folder}: the model cannot be loaded ({first_line(error)})") from None
     finally:
         logging.set_verbosity(verbosity)
+    if renamed:
+        network._weight_conversions = None  # else it is saved with names that the class does not read
     missing = [name for name in sorted(about["missing_keys"]) if "pooler" not in name]
     if fresh_head:
         missing = [name for name in missing if name.startswith(f"{network.base_model_prefix}.")]
@@ -242,6 +249,13 @@ def read_network(
         some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise UserError(f"{folder}: its checkpoint lacks weights of a {type(network).__name__} ({some})")
     return network
+
+
+def _prefix(auto: Any, config: Any) -> str:
+    """The name of the base network in the class that transformers' `auto` class makes of `config`; "" for others."""
+    if not hasattr(auto, "_model_mapping"):
+        return ""
+    return str(getattr(auto._model_mapping.get(type(config), None), "base_model_prefix", ""))
 
 
 def _with_adapter(

@@ -217,15 +217,14 @@ def _cannot(evaluations: Models) -> Iterator[str]:
 
 
 def _data(counted: Account, models: Models) -> Iterator[str]:
-    count = len(counted.documents)
-    if not count:
-        return
-    size = sum(counted.megabytes.values())
-    told = f"{sum(counted.documents.values()):,} documents ({number(size, 3)} MB) of {count} sources"
-    mix = [f"{source} {names.percent(share)}" for source, share in list(counted.mix.items())[:6]]
-    if len(counted.mix) > 6:
-        mix.append(f"{len(counted.mix) - 6} more")
-    yield f"{told}; of the training text: {', '.join(mix)}." if mix else f"{told}."
+    if count := len(counted.documents):
+        size = number(sum(counted.megabytes.values()), 3)
+        sources = f"{count} source{'s' if count > 1 else ''}"
+        told = f"{sum(counted.documents.values()):,} documents ({size} MB) of {sources}"
+        mix = [f"{source} {names.percent(share)}" for source, share in list(counted.mix.items())[:6]]
+        if len(counted.mix) > 6:
+            mix.append(f"{len(counted.mix) - 6} more")
+        yield f"{told}; of the training text: {', '.join(mix)}." if mix else f"{told}."
     for name, metrics in models.items():
         if "tokens" in metrics and "method" not in metrics:
             available = counted.tokens.get("train")

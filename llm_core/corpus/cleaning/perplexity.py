@@ -55,19 +55,12 @@ class PerplexityModel:
     @classmethod
     def load(cls, folder: str | Path) -> "PerplexityModel":
         """Read what `save` wrote, local or remote; UserError on anything else."""
-        config = read_json(f"{folder}/config.json")
-        if not isinstance(config, dict) or config.get("kind") != KIND or not isinstance(config.get("order"), int):
-            raise UserError(
-                f"{folder}/config.json: no perplexity model (`kind` is not {KIND}); `train-perplexity` writes one"
-            )
-        percentiles = config.get("percentiles")
-        if not isinstance(percentiles, list) or len(percentiles) not in (0, 99):
-            raise UserError(f"{folder}/config.json: percentiles must be 99 numbers, or none")
+        longest, percentiles = read_config(folder)
         try:
             with open_file(f"{folder}/model.safetensors") as stream:
                 tensors: dict[str, Any] = load(stream.read())
             vocabulary = Vocabulary(tensors["words"], tensors["characters"])
-            orders = [Order(*(tensors[f"{k}.{part}"] for part in PARTS)) for k in range(1, config["order"] + 1)]
+            orders = [Order(*(tensors[f"{k}.{part}"] for part in PARTS)) for k in range(1, longest + 1)]
         except (OSError, SafetensorError, KeyError) as error:
             raise UserError(f"{folder}/model.safetensors: no n-gram model can be read ({error})") from None
         contexts = 1
@@ -77,7 +70,7 @@ class PerplexityModel:
             if not whole or starts[0] != 0 or starts[-1] != grams or (np.diff(starts) < 0).any():
                 raise UserError(f"{folder}/model.safetensors: its arrays do not belong together; train it again")
             contexts = grams
-        return cls(vocabulary, NgramModel(orders, vocabulary.size), tuple(map(float, percentiles)))
+        return cls(vocabulary, NgramModel(orders, vocabulary.size), percentiles)
 
 
 class Vocabulary:
@@ -99,3 +92,16 @@ class Vocabulary:
     def encode(self, data: Bytes, bounds: Ints) -> tuple[Small, Ints, Ints, Ints]:
         """Tokens, bounds of lines, first line of each text, words of each text; see `kernels_perplexity.encode`."""
         return encode(data, bounds, *tables(), self.spelling, self.keys, self.ids)  # type: ignore[no-any-return]
+
+
+def read_config(folder: str | Path) -> tuple[int, tuple[float, ...]]:
+    """Order and percentiles of the model in `folder`; UserError where there is no such model."""
+    config = read_json(f"{folder}/config.json")
+    if not isinstance(config, dict) or config.get("kind") != KIND or not isinstance(config.get("order"), int):
+        raise UserError(
+            f"{folder}/config.json: no perplexity model (`kind` is not {KIND}); `train-perplexity` writes one"
+        )
+    percentiles = config.get("percentiles")
+    if not isinstance(percentiles, list) or len(percentiles) not in (0, 99):
+        raise UserError(f"{folder}/config.json: percentiles must be 99 numbers, or none")
+    return config["order"], tuple(map(float, percentiles))

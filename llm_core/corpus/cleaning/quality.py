@@ -61,6 +61,7 @@ class QualityStep:
                 for row, noted in zip(rows, notes, strict=True):
                     if noted:
                         batch.update_metadata(row, **noted)
+                        batch.scores[row] = next(reversed(noted.values()))  # in the ledger of what is kept, too
                 for row, (reason, score, text) in zip(rows, verdicts, strict=True):
                     if text is not None:
                         batch.change(row, text, self.name)

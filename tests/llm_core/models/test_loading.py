@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from llm_core.errors import UserError
-from llm_core.models.loading import choose_device, load, load_network, load_tokenizer
+from llm_core.models.loading import choose_device, load, load_network, load_tokenizer, read_network
 from tests.llm_core.training.finetuning import tiny
 
 
@@ -144,3 +144,17 @@ def test_an_adapter_is_loaded_on_its_base(llama: Path, tmp_path: Path) -> None:
 def test_a_device_that_is_absent_is_one_line(name: str) -> None:
     with pytest.raises(UserError, match="--device"):
         choose_device(name)
+
+
+def test_question_answering_starts_from_llamas_weights_and_is_saved_as_transformers_reads_it(tmp_path):
+    """transformers names the network otherwise in this class, and without a word would start from random weights."""
+    config = transformers.LlamaConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=20
+    )
+    parent = transformers.LlamaForCausalLM(config)
+    parent.save_pretrained(tmp_path / "parent")
+    auto = transformers.AutoModelForQuestionAnswering
+    read_network(auto, tmp_path / "parent", config, "float32", fresh_head=True).save_pretrained(tmp_path / "child")
+    found, about = auto.from_pretrained(tmp_path / "child", output_loading_info=True)
+    assert not about["missing_keys"]
+    assert torch.equal(found.transformer.embed_tokens.weight, parent.model.embed_tokens.weight)

@@ -191,7 +191,7 @@ def test_the_first_screen_answers_a_readers_five_questions(
     assert "(95 % intervals). It may become champion by its gate." in better
     assert "base is above chance" not in first
     assert "not distinguishable from chance or the most frequent answer on ARC-Easy" in told["What it cannot do"]
-    assert "50 documents (0.009 MB) of 1 sources; of the training text: a 100 %." in told["Its data"]
+    assert "50 documents (0.009 MB) of 1 source; of the training text: a 100 %." in told["Its data"]
     assert "base (1,234 parameters) was trained on 5,678 tokens." in told["Its data"]
     assert "4 of 50 documents (8 %): 4 too short." in told["What was dropped"]
 
@@ -211,6 +211,14 @@ def test_what_finetuning_made_worse_is_said_first(data: Path) -> None:
     (data / "models/tuned/metrics.json").write_text(json.dumps({"parent": parent, "parameters": 1}))
     told = dict(in_short(data, Params(seed=0)))["Better than the last?"]
     assert "Finetuning made tuned worse than base at bits per byte of held-out text by 0.3 (" in told
+
+
+def test_a_model_alone_has_a_report(data: Path) -> None:
+    for stage in ("clean", "split", "evaluation"):
+        shutil.rmtree(data / stage)
+    assert in_short(data, Params()) == [("Its data", "base (1,234 parameters) was trained on 5,678 tokens.")]
+    shutil.rmtree(data / "models")
+    assert in_short(data, Params()) == []
 
 
 def test_a_champion_of_other_items_is_no_error(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,11 +60,17 @@ class Perplexity(Rule):
         return [self.path] if self.path else []
 
     def threshold(self, reason: str) -> float | None:
-        """See `Rule.threshold`; for a part, the sample's perplexity at the percentile."""
+        """See `Rule.threshold`; for a part, the sample's perplexity at the percentile, None where the model is gone."""
+        from llm_core.corpus.cleaning.perplexity import read_config
+
         value = super().threshold(reason)
         if value is None or reason in ("perplexity_low", "perplexity_high"):
             return value
-        return self._model().percentiles[int(value) - 1]
+        try:
+            _, percentiles = read_config(self.path or "")
+        except UserError:
+            return None
+        return percentiles[int(value) - 1] if percentiles else None
 
     def judge(self, words: Words) -> Judge:
         """See `Rule.judge`."""

@@ -122,6 +122,8 @@ def test_parts_are_kept_and_dropped_with_the_figure(
         name: {"page": 3, "perplexity": pytest.approx(figures[name], rel=1e-5)} for name in kept
     }
     dropped = drops(tmp_path / "out")
+    scores = {row["id"]: row["score"] for batch in read_ledger(tmp_path / "out") for row in batch.to_pylist()}
+    assert scores == pytest.approx(figures, rel=1e-5)  # kept ones too
     assert {name: row["reason"] for name, row in dropped.items()} == reasons
     percentiles = json.loads((folder / "config.json").read_text())["percentiles"]
     for name, reason in reasons.items():
@@ -196,5 +198,7 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
     assert clean([two], tmp_path / "all", recipe(tmp_path / "model"))["documents_kept"] == 2
     with pytest.raises(UserError, match=r"train-perplexity` with --sample, or set max_perplexity"):
         clean([two], tmp_path / "out", recipe(tmp_path / "model", keep=["head"]))
+    gone = recipe(tmp_path / "gone", keep=["head"]).recipes["likely"]
+    assert threshold("perplexity_tail", gone) is None  # `trace` goes on without the model
     with pytest.raises(ValueError, match="exchange them"):
         recipe(tmp_path / "model", head_percentile=70)
