@@ -17,7 +17,7 @@ LONGEST = (
     "llm_core/training/pretraining/test_zero.py", "llm_core/training/finetuning/test_methods.py",
     "llm_core/training/finetuning/test_zero.py", "llm_core/serving/test_server.py",
 )  # fmt: skip
-"""Modules of more than a minute of CPU time. A process that begins one of them last works alone at the end."""
+"""Modules whose slow tests take long. A process that begins one of them last works alone at the end."""
 NEW_MODULES = 50
 frozen = 0  # how many modules were imported when they were last exempted
 
