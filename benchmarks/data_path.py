@@ -4,8 +4,9 @@
         --benchmarks data/benchmarks --work WORK
 
 The documents are those of `deduplication_scaling.py`: runs of 20 words of real text, a tenth of them near-duplicates.
-Each verb is a process of its own with the default params. Private memory is what cannot be taken from the process
-(RssAnon); the peak of all resident memory counts the mapped files too, which the kernel may write out.
+Each verb is a process of its own with the default params and buffers of `--memory-mb`. Private memory is what cannot be
+taken from the process (RssAnon); the peak of all resident memory counts the mapped files too, which the kernel may
+write out.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from benchmarks.deduplication_scaling import make
 
+BOUNDED = {"dedup": "deduplication", "decontaminate": "decontamination", "split": "split"}
 ANONYMOUS = re.compile(r"RssAnon:\s+(\d+)")
 
 
@@ -46,6 +48,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--documents", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--words", type=int, default=100)
+    parser.add_argument("--memory-mb", type=int, default=64, help="launch.*.memory_mb of the verbs that have it")
     chosen = parser.parse_args()
     for count in chosen.documents:
         folder = (chosen.work / f"{count}-{chosen.words}").resolve()
@@ -62,6 +65,8 @@ def main() -> None:
         print(f"| {count:,} documents | CPU s | private MB | resident MB |\n|---|---|---|---|")
         total = 0.0
         for arguments in verbs:
+            if section := BOUNDED.get(arguments[0]):
+                arguments += ["--set", f"launch.{section}.memory_mb={chosen.memory_mb}"]
             seconds, private, resident = measure(arguments, folder)
             total += seconds
             print(f"| `{arguments[0]}` | {seconds:.1f} | {private} | {resident} |", flush=True)

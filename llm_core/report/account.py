@@ -119,13 +119,13 @@ def limits(data: Path, evaluations: Mapping[str, Any], params: Params) -> Iterat
 
 
 def _left_behind(data: Path, params: Params) -> Iterator[str]:
-    """Folders of sources and models that params do not name, as after a removal or a new name."""
+    """Folders of cleaned sources and of models that params do not name, as after a removal or a new name."""
     runs = params.finetuning
     models = {"base", *params.evaluation.models, *params.open_models, *runs.runs, *runs.on_demand, *runs.retrieval}
-    known = {"raw": set(params.sources), "clean": set(params.sources), "models": models, "evaluation": models}
+    known = {"clean": set(params.sources), "models": models, "evaluation": models}
     for stage, names in known.items():
         unknown = [path for path in sorted((data / stage).glob("*")) if path.is_dir() and path.name not in names]
         if names and unknown:
             found = ", ".join(map(str, unknown))
-            what = "left out above" if stage in ("raw", "clean") else "shown above all the same"
+            what = "left out above" if stage == "clean" else "shown above all the same"
             yield f"params.yaml does not name {found}, {what}; delete what a removal or a new name left behind."
