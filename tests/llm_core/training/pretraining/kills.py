@@ -29,9 +29,11 @@ def survive(folder: Path, kills: int, seed: int, out: str = "killed", **settings
                 if victim:
                     os.kill(victim, signal.SIGKILL)
             time.sleep(0.02)
-        process.communicate()
+        errors = process.communicate()[1]
         if victim is None:
             raise AssertionError(f"ended with {process.returncode} before kill {kill + 1}")
+        if victim != process.pid and settings.get("launch__pretraining__processes", 1) == 1:
+            assert "the training was ended by SIGKILL" in errors
         told.append(f"kill {kill + 1}: {'verb' if kill % 2 else 'worker'} near step {_step(folder)}")
         _wait_until_gone(folder)
         done = _checkpoint(folder)
