@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import Out, Overrides, ParamsFile, expand_sources, read_params, verb_app
+from llm_core.cli.options import Out, Overrides, ParamsFile, expand_sources, option, read_params, verb_app
 
 app = verb_app()
 
 
 @app.command("train-perplexity")
 def train_perplexity(
-    reference: Annotated[list[str], typer.Option("--reference", help="Documents as they should read. Repeatable.")],
+    reference: Annotated[list[str], option("--in", "documents as they should read. Repeatable.")],
     out: Out,
     sample: Annotated[
         list[str] | None,

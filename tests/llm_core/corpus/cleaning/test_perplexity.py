@@ -149,7 +149,7 @@ def test_same_documents_same_bytes_in_any_order_and_by_the_verb(tmp_path: Path, 
     backwards = write(tmp_path / "backwards.jsonl", [prose(seed) for seed in reversed(range(80))])
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text("seed: 7\n")
-    verb = ["train-perplexity", "--reference", str(backwards), "--sample", "sample.jsonl", "--out"]
+    verb = ["train-perplexity", "--in", str(backwards), "--sample", "sample.jsonl", "--out"]
     with pytest.raises(SystemExit) as ended:
         main([*verb, "again"])
     assert ended.value.code == 0
