@@ -15,7 +15,7 @@ from llm_core.runtime.storage import is_remote
 ADDED_TO = frozenset({"ablate", "scaling"})
 """verbs that keep the finished runs in `--out` and replace single folders below it"""
 
-READ_WHOLE = frozenset({"inputs", "good", "random"})
+READ_WHOLE = frozenset({"inputs", "good", "random", "sample"})
 """options whose folders are read with all that is below them"""
 
 

@@ -12,7 +12,7 @@ app = verb_app()
 
 @app.command("train-perplexity")
 def train_perplexity(
-    reference: Annotated[list[str], option("--in", "documents as they should read. Repeatable.")],
+    inputs: Annotated[list[str], option("--in", "documents as they should read. Repeatable.")],
     out: Out,
     sample: Annotated[
         list[str] | None,
@@ -28,7 +28,7 @@ def train_perplexity(
 
     params = read_params(params_file, overrides)
     run(
-        expand_sources(reference, params),
+        expand_sources(inputs, params),
         expand_sources(sample or [], params),
         out,
         params.cleaning.perplexity,

@@ -114,8 +114,8 @@ def test_a_port_that_is_none_is_one_line(wrong: int, tmp_path: Path) -> None:
 def test_a_model_that_no_endpoint_fits_is_refused(tmp_path: Path) -> None:
     import transformers
 
-    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = transformers.LlamaConfig(vocab_size=320, pad_token_id=2, **sizes)
-    transformers.LlamaForQuestionAnswering(config).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="LlamaForQuestionAnswering; a language model is needed here"):
-        serve(tmp_path, 18_999, "cpu", Serving())
+    folder = tiny.model("llama", tmp_path / "reward")
+    config = transformers.AutoConfig.from_pretrained(folder, num_labels=1)
+    transformers.LlamaForSequenceClassification(config).save_pretrained(folder)
+    with pytest.raises(UserError, match="a reward model; a classifier is needed here"):
+        serve(folder, 18_999, "cpu", Serving())

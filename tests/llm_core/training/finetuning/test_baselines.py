@@ -15,6 +15,7 @@ from llm_core.report.finetuning import finetuned
 from llm_core.training.finetuning.baselines import most_frequent, tfidf
 from llm_core.training.finetuning.calibration import macro_f1
 from llm_core.training.finetuning.methods import classification
+from tests.llm_core.training.finetuning.test_report import leaves
 
 WORDS = {"good": ("fine", "warm", "kind"), "bad": ("cold", "sour", "grim")}
 
@@ -97,7 +98,7 @@ def test_the_report_and_the_evaluation_show_the_model_beside_its_baselines(tmp_p
         "baseline": {"most_frequent_label": figures(0.5), "tfidf_logistic_regression": figures(0.7)},
     }
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    blocks = list(finetuned(tmp_path))
+    blocks = leaves(finetuned(tmp_path))
     beside = next(block.content for block in blocks if block.kind == "table" and "model" in block.content[0])
     assert [row["model"] for row in beside] == [
         "most frequent label", "TF-IDF with logistic regression", "before finetuning", "after finetuning",

@@ -2,6 +2,7 @@
 
 import json
 
+from llm_core.formats.pages import GROUPS
 from llm_core.report.finetuning import finetuned
 
 CHANGE = {"before": 0.5, "after": 0.75, "change": 0.25, "change_standard_error": 0.1, "p_value": 0.01, "items": 8}
@@ -18,6 +19,11 @@ def model(folder, method, **metrics):
     (folder / "metrics.json").write_text(json.dumps(common | metrics))
 
 
+def leaves(blocks):
+    """The blocks of a section in reading order, those of groups and columns in place of these."""
+    return [leaf for block in blocks for leaf in (leaves(block.content) if block.kind in GROUPS else [block])]
+
+
 def tables(blocks):
     return [block.content for block in blocks if block.kind == "table"]
 
@@ -28,7 +34,7 @@ def test_a_classifier_shows_before_and_after_confusions_and_reliability(tmp_path
     model(folder, "classification", before={"macro_f1": score, "accuracy": 0.5}, after={"accuracy": 0.75})
     (folder / "confusion.csv").write_text("actual,predicted\nham,ham\nham,spam\nspam,spam\nspam,spam\n")
     (folder / "reliability.csv").write_text("confidence,accuracy,rows\n0.6,0.5,2\n0.9,1.0,2\n")
-    blocks = list(finetuned(tmp_path))
+    blocks = leaves(finetuned(tmp_path))
     before_after, confusion = tables(blocks)
     assert before_after[0] == {"figure": "accuracy", "before": "0.5", "after": "0.75", "baseline": None}
     assert before_after[1]["before"] == "0.5000 (0.4000 to 0.6000)"
@@ -48,7 +54,7 @@ def test_reinforcement_shows_its_rise_and_the_curves_of_reward_and_kl(tmp_path):
     (folder / "training_log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     shown = [{"prompt": "a?", "answer": text, "right_answer": "yes"} for text in ("no", "yes")]
     (folder / "samples.json").write_text(json.dumps({"before": shown[:1], "after": shown[1:]}))
-    blocks = list(finetuned(tmp_path))
+    blocks = leaves(finetuned(tmp_path))
     changes, samples = tables(blocks)[-2:]
     assert changes[0] == {
         "change of": "word F1 of the answer with the right one",
@@ -76,7 +82,7 @@ def test_figures_of_each_label_and_baselines_of_a_tagger(tmp_path):
     baseline = {"linear": {"f1": {"value": 0.25, "low": 0.2, "high": 0.3}}}
     model(folder, "token_classification", before={"f1": score}, after={"f1": score}, baseline=baseline)
     (folder / "per_label.csv").write_text("entity,precision,recall,f1,entities\nPLACE,0.123456,1.0,0.5,12\n")
-    compared, labels = tables(finetuned(tmp_path))[-2:]
+    compared, labels = tables(leaves(finetuned(tmp_path)))[-2:]
     assert labels == [{"entity": "PLACE", "precision": "0.1235", "recall": "1.0000", "f1": "0.5000", "entities": "12"}]
     assert compared[0] == {
         "model": "linear model of words",
