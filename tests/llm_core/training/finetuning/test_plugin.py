@@ -60,10 +60,11 @@ from llm_core.params import load
 from llm_core.training.finetuning import stage
 from llm_core.training.finetuning.data.stage import prepare
 from llm_core.report.finetuning import finetuned
+from tests.llm_core.training.finetuning.test_report import leaves
 params = load("params.yaml")
 prepare("echo", Path("rows"), params, "said.jsonl")
 stage.finetune("echo", Path("base"), Path("rows"), Path("data/models/echo"), params)
-rows = [row for block in finetuned(Path("data")) if block.kind == "table" for row in block.content]
+rows = [row for block in leaves(finetuned(Path("data"))) if block.kind == "table" for row in block.content]
 assert {"figure": "echoes that were heard, echoes", "before": "3", "after": "3", "baseline": None} in rows, rows
 """
     environment = tiny.environment() | {"LLM_CORE_TRACKING": "off", "COLUMNS": "1000"}
