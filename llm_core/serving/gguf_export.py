@@ -122,7 +122,8 @@ def _tensors(network: Any, architecture: str, model: Path) -> Iterator[tuple[str
 
     config = network.config
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[architecture.upper()], config.num_hidden_layers)
-    tied = getattr(config, "tie_word_embeddings", False)
+    # An older llama.cpp knows tied embeddings for its other architectures only, and refuses a gpt2 without `output`.
+    tied = getattr(config, "tie_word_embeddings", False) and architecture != "gpt2"
     for name, weight in network.state_dict().items():
         if (tied and name == "lm_head.weight") or name.endswith((".attn.bias", ".attn.masked_bias")):
             continue
