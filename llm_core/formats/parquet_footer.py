@@ -18,6 +18,7 @@ MAGIC_BYTES, TAIL_BYTES = 4, 8  # "PAR1" before the footer; its length and "PAR1
 TRUE, FALSE, BYTE, SHORT, INT, LONG, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
 DICTIONARY_ENCODINGS = {2, 8}  # PLAIN_DICTIONARY, RLE_DICTIONARY
 MAX_DEPTH = 32
+VARINT_BITS = 70  # ten bytes, as for 64 bits
 HEADER_BYTES, MAX_HEADER_BYTES = 1 << 12, 1 << 24  # of a page; it holds the smallest and largest value of the page
 MAX_PAGE_BYTES = 1 << 30  # decoded; writers make pages of about 1 MB, and one value alone may be a page
 
@@ -169,8 +170,11 @@ class _Reader:
         return (value >> 1) ^ -(value & 1)
 
     def skip(self, kind: int, depth: int = 0) -> None:
-        """Leave out a value of a type."""
-        if depth > MAX_DEPTH or kind > STRUCT:
+        """Leave out a value of a type.
+
+        Type 0, which ends a struct, is none: a list of a billion of them would take no byte, and hours.
+        """
+        if depth > MAX_DEPTH or not 0 < kind <= STRUCT:
             raise pa.ArrowInvalid("the footer is damaged")
         if kind in (SHORT, INT, LONG):
             self._varint()
@@ -201,13 +205,13 @@ class _Reader:
         return (self._varint() if head >> 4 == 15 else head >> 4), head & 15
 
     def _varint(self) -> int:
-        value = shift = 0
-        while True:
+        value = 0
+        for shift in range(0, VARINT_BITS, 7):
             byte = self._byte()
             value |= (byte & 127) << shift
             if byte < 128:
                 return value
-            shift += 7
+        raise pa.ArrowInvalid("the footer is damaged")
 
     def _byte(self) -> int:
         byte = self.data[self.place]

@@ -13,7 +13,7 @@ from llm_core.errors import UserError
 from llm_core.formats.documents import read_documents
 from llm_core.formats.parquet_footer import row_groups
 
-SEED = Path(__file__).parents[2] / "fuzz/seeds/histogram-of-wrong-length.parquet"
+SEEDS = Path(__file__).parents[2] / "fuzz/seeds"
 VALUES = st.sampled_from(
     [pa.array(["a", "b", None]), pa.array([1, 2, 3]), pa.array([[True], [], None]), pa.array([{"x": 1.5}] * 3)]
 )
@@ -52,4 +52,10 @@ def test_it_says_what_arrow_says(
 def test_a_footer_that_contradicts_itself_is_one_line() -> None:
     """Arrow ends the process with a signal when it is asked for a column of this footer."""
     with pytest.raises(UserError, match="cannot be read as Parquet"):
-        list(read_documents(str(SEED)))
+        list(read_documents(str(SEEDS / "histogram-of-wrong-length.parquet")))
+
+
+@pytest.mark.timeout(30)
+def test_a_page_header_with_a_list_of_a_billion_values_without_bytes_is_damaged() -> None:
+    with pytest.raises(UserError, match="the footer is damaged"):
+        list(read_documents(str(SEEDS / "list-of-a-billion-nothings.parquet")))
