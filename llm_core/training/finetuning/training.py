@@ -8,7 +8,6 @@ checkpoint.
 import math
 import os
 import random
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from llm_core.tracking.runs import Run
 from llm_core.training.deepspeed_ops import ensure_ops, unname_buffer
 from llm_core.training.finetuning.models import add_adapter, count_parameters, load
 from llm_core.training.finetuning.registry import method as find_method
+from llm_core.training.processes import single_process
 
 Row = dict[str, Any]
 Loss = Callable[[Any, dict[str, Any]], Any]  # of a model and its inputs, a scalar tensor
@@ -184,11 +184,7 @@ def deepspeed_config(params: Training) -> dict[str, Any]:
 def single_process_environment() -> None:
     """The environment that DeepSpeed expects from a launcher, for one process started without one."""
     if "RANK" not in os.environ:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        values = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        os.environ.update({key: str(value) for key, value in values.items()})
+        os.environ.update(single_process())
 
 
 def train(job: Job, trainer: Any, names: list[str] | None = None) -> dict[str, Any]:

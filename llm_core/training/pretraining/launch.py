@@ -22,6 +22,7 @@ from pathlib import Path
 
 from llm_core.errors import UserError
 from llm_core.params.launch import TrainingLaunch
+from llm_core.training.processes import free_port, single_process
 
 GUARD = "LLM_CORE_GUARD"  # "host:pid" of the verb that started the workers
 PR_SET_PDEATHSIG = 1
@@ -50,10 +51,10 @@ def launch(params: TrainingLaunch, arguments: list[str]) -> int:
     cores = len(os.sched_getaffinity(0))
     if params.threads or "OMP_NUM_THREADS" not in environment:
         environment["OMP_NUM_THREADS"] = str(params.threads or max(cores // params.processes, 1))
-    if params.processes == 1 and not params.hostfile:
+    alone = params.processes == 1 and not params.hostfile
+    if alone:
         command = [sys.executable, "-m", "llm_core.cli", *arguments]
-        environment |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-        environment["MASTER_PORT"] = str(_free_port())
+        environment |= single_process()
     else:
         command = _command(params, arguments)
     launcher = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)
@@ -62,7 +63,7 @@ def launch(params: TrainingLaunch, arguments: list[str]) -> int:
     try:
         code = launcher.wait()
         if code < 0:
-            ended = "the training was" if params.processes == 1 and not params.hostfile else "the launcher was"
+            ended = "the training was" if alone else "the launcher was"
             name = signal.Signals(-code).name
             print(f"pretrain: {ended} ended by {name}; the next run goes on from its last checkpoint", file=sys.stderr)
         return code
@@ -96,7 +97,7 @@ def _command(params: TrainingLaunch, arguments: list[str]) -> list[str]:
             raise UserError(f"launch.pretraining.hostfile {params.hostfile}: no such file (lines `HOST slots=N`)")
         return [sys.executable, "-m", "deepspeed.launcher.runner", "--hostfile", params.hostfile,
                 "--no_local_rank", "--module", *program]  # fmt: skip
-    port = _free_port()
+    port = free_port()
     if params.launcher == "torchrun":
         return [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(params.processes),
                 "--master-addr", "127.0.0.1", "--master-port", str(port), "--module", *program]  # fmt: skip
@@ -104,12 +105,6 @@ def _command(params: TrainingLaunch, arguments: list[str]) -> list[str]:
     return [sys.executable, "-m", "deepspeed.launcher.launch", "--world_info",
             base64.urlsafe_b64encode(hosts).decode(), "--master_addr", "127.0.0.1", "--master_port", str(port),
             "--log_level", "critical", "--no_local_rank", "--module", *program]  # fmt: skip
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _die_with_parent() -> None:
