@@ -96,11 +96,12 @@ EDIT_AND_REPRO = """
 import subprocess, sys
 from pathlib import Path
 
-params = Path("params.yaml")
+params, edited = Path("params.yaml"), Path("edited.yaml")
 text = params.read_text()
 for turn in range(8):
     slow = "steps: 1" if turn == 3 else "steps: 0"
-    params.write_text(text.replace("title: toy", f"title: toy {turn}").replace("steps: 0", slow))
+    edited.write_text(text.replace("title: toy", f"title: toy {turn}").replace("steps: 0", slow))
+    edited.replace(params)  # as editors save: whoever reads meanwhile never sees half of it
     subprocess.run([sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-q"], check=True)
 """
 
