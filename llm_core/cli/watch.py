@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import option, verb_app
+from llm_core.cli.options import MEANINGS, option, verb_app
 
 app = verb_app()
 PATIENCE = 3.0  # seconds in which the page may end after Ctrl-C, which the terminal sends to both processes
@@ -19,9 +19,7 @@ PATIENCE = 3.0  # seconds in which the page may end after Ctrl-C, which the term
 
 @app.command()
 def watch(
-    targets: Annotated[
-        list[str] | None, typer.Argument(help="Stages or dvc.yaml files, as for `dvc repro`; none: the default graph.")
-    ] = None,
+    targets: Annotated[list[str] | None, typer.Argument(help=MEANINGS["targets"])] = None,
     once: Annotated[bool, typer.Option(help="Print one look and end.")] = False,
     as_json: Annotated[bool, option("--json", "One object for each look.")] = False,
     every: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.2)] = 2.0,
