@@ -94,7 +94,8 @@ class Training:
             if self.step % self.params.log_every == 0 or self.step == self.steps:
                 self._record(figures, clock)
             if show:
-                show.update(self.tokens() - done, loss=round(figures["loss"], 4))
+                rate = f"{figures['learning_rate']:.3g}"
+                show.update(self.tokens() - done, loss=round(figures["loss"], 4), learning_rate=rate)
                 done = self.tokens()
             self._between_steps()
         if show:
