@@ -143,10 +143,13 @@ class PhasedBatches:
             mixture = phase.mixture or settings.mixture
             length = phase.sequence_length
             tokens = (phase.tokens if own else shared) if mixture else 0
-            batches = Batches(
-                shards, sequence_length=length, sequences_per_step=phase.batch_tokens // length, seed=seed,
-                pad_id=pad_id, packing=settings.packing, mixture=mixture, mixture_tokens=tokens,
-            )  # fmt: skip
+            try:
+                batches = Batches(
+                    shards, sequence_length=length, sequences_per_step=phase.batch_tokens // length, seed=seed,
+                    pad_id=pad_id, packing=settings.packing, mixture=mixture, mixture_tokens=tokens,
+                )  # fmt: skip
+            except UserError as error:
+                raise UserError(f"phase {phase.name}: {error}") from None
             if not own:
                 batches.first_sequence = round(epochs * batches.sequences)
                 epochs += Fraction(phase.steps * batches.sequences_per_step, batches.sequences)

@@ -122,5 +122,8 @@ def test_phases_that_cannot_be_filled_are_refused(shards: TokenShards) -> None:
     with pytest.raises(UserError, match=r"batch_tokens 40 \(phase odd\) must be a multiple"):
         plan_phases(settings([{"name": "odd", "steps": 5, "batch_tokens": 40}]), 32, 9, 1)
     greedy = settings([{"name": "long", "steps": 900, "mixture": {"weights": {"y": 1}}}])
-    with pytest.raises(UserError, match=r"28,800 tokens .* tokens of source y"):
+    with pytest.raises(UserError, match=r"phase long: .* 28,800 tokens .* tokens of source y"):
         PhasedBatches.of_plan(shards, plan_phases(greedy, 32, 9, 1), greedy, seed=5, pad_id=PAD)
+    unknown = settings([{"name": "late", "steps": 2, "mixture": {"weights": {"zz": 1}}}])
+    with pytest.raises(UserError, match=r"phase late: .*zz.*x.*y"):
+        PhasedBatches.of_plan(shards, plan_phases(unknown, 32, 9, 1), unknown, seed=5, pad_id=PAD)
