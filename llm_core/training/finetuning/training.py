@@ -292,7 +292,8 @@ def _watcher(job: Job) -> Any:
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **rest: Any) -> None:
             numbers = {key: value for key, value in (logs or {}).items() if isinstance(value, int | float)}
             if self.work and "loss" in numbers:
-                self.work.update(0, loss=f"{numbers['loss']:.4g}")
+                shown = {key: f"{numbers[key]:.4g}" for key in ("loss", "learning_rate") if key in numbers}
+                self.work.update(0, **shown)
             if job.main:
                 job.run.metrics(
                     {key.replace("eval_", "heldout_"): value for key, value in numbers.items()}, state.global_step

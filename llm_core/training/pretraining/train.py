@@ -85,7 +85,7 @@ class Training:
             if self.step % self.params.log_every == 0 or self.step == self.steps:
                 self._record(figures, clock)
             if show:
-                show.update(per_step, loss=round(figures["loss"], 4))
+                show.update(per_step, loss=round(figures["loss"], 4), learning_rate=f"{figures['learning_rate']:.3g}")
             self._between_steps()
         if show:
             show.close()
