@@ -60,7 +60,7 @@ class Training:
 
     def run(self) -> None:
         """Train from the newest checkpoint, or from the start, to the last step."""
-        found = self.checkpoints.newest()
+        found = self.checkpoints.agreed(self.engine.device)
         if found:
             self.batches.check_state(found[1]["loader"])
             self.checkpoints.load(self.engine, found, self.world.size, self.params.zero_stage)
@@ -85,7 +85,7 @@ class Training:
             if self.step % self.params.log_every == 0 or self.step == self.steps:
                 self._record(figures, clock)
             if show:
-                show.update(per_step, loss=round(figures["loss"], 4))
+                show.update(per_step, loss=round(figures["loss"], 4), learning_rate=f"{figures['learning_rate']:.3g}")
             self._between_steps()
         if show:
             show.close()
