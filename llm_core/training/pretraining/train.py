@@ -68,7 +68,7 @@ class Training:
 
     def run(self) -> None:
         """Train from the newest checkpoint, or from the start, to the last step."""
-        found = self.checkpoints.newest()
+        found = self.checkpoints.agreed(self.engine.device)
         if found:
             self.batches.check_state(found[1]["loader"])
             self.checkpoints.load(self.engine, found, self.world.size, self.params.zero_stage)
