@@ -1,6 +1,7 @@
 """The script of `make check-gpu` runs here as far as it goes without a GPU."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,16 @@ def test_it_trains_resumes_and_finetunes() -> None:
     assert "first loss" in rows[0][-1] and float(rows[0][3].replace(",", "")) > 0
 
 
-@pytest.mark.slow
-def test_what_is_not_reached_or_fails_is_a_failure() -> None:
-    done = check("--device", "cpu", "--tiny", "--seconds", "0", "--only", "pretraining, fp32")
-    assert done.returncode == 1 and "NOT RUN" in done.stdout and "1 failed" in done.stdout
+def test_what_is_not_reached_or_fails_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    script = runpy.run_path(str(ROOT / "benchmarks/check_gpu.py"))
+
+    def fails() -> dict[str, float]:
+        raise ValueError("a reason")
+
+    late, wrong = script["Checks"]("cpu", True, 0, []), script["Checks"]("cpu", True, 60, [])
+    late("one", fails)
+    wrong("two", fails)
+    wrong("three", lambda: {"figure": 1.0})
+    said = capsys.readouterr().out
+    assert (late.failed, wrong.failed) == (1, 1)
+    assert "| one | NOT RUN" in said and "| two | FAILED: ValueError: a reason" in said and "| three | ok" in said

@@ -111,6 +111,7 @@ ELSEWHERE = {
     "launch.pretraining.hostfile": "a file that must be there (training/pretraining/launch.py)",
     "launch.scaling.hostfile": "the same",
     "launch.ablation.hostfile": "the same",
+    "pretraining.deepspeed": "tests/llm_core/training/pretraining/test_deepspeed_keys.py",
     "pretraining.mixture.weights": "tests/llm_core/training/pretraining/test_mixture.py",
     "pretraining.parent": "tests/llm_core/training/pretraining/test_origins.py",
     "finetuning.RUNS.parent": "a folder that must be there, by DVC's dependency and by the verb",
