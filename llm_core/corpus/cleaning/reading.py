@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from llm_core.corpus.cleaning.batch import Batch, from_arrow, from_columns
 from llm_core.formats.document_lines import is_half_surrogate, parse_line
 from llm_core.formats.document_tables import complete, document_columns
-from llm_core.formats.parquet import bounded_batches, open_parquet
+from llm_core.formats.parquet import bounded_batches, open_parquet, read_footer
 from llm_core.formats.parquet_footer import row_groups
 from llm_core.formats.schema import SCHEMA, row_id, source_of
 from llm_core.runtime.json_lines import SURROGATE, JsonLineError, TooLong, raw_lines
@@ -41,8 +41,7 @@ def divide(files: list[str]) -> list[Piece]:
             filesystem, root = file_system(file)
             pieces.append(Piece(file, size=filesystem.size(root) or 0))
             continue
-        with open_parquet(file) as parquet:
-            groups = row_groups(parquet.metadata)
+        groups = row_groups(read_footer(file))
         first = row = size = rows = 0
         for group, (group_rows, decoded, _) in enumerate(groups):
             size += decoded

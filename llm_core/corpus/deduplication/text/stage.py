@@ -50,7 +50,7 @@ def dedup_text(
     input is missing or broken, or too large for the substrings of it to be found in `memory_mb`.
     """
     ranks = source_ranks(priority)
-    with output_folder(out, inputs) as folder:
+    with output_folder(out, inputs, stored=True) as folder:
         finder = (
             SubstringFinder(folder, params.min_bytes, launch.memory_mb)
             if params.unit == "substring"
