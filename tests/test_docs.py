@@ -292,8 +292,9 @@ def leaves(section: Any, prefix: str = "") -> list[str]:
     return names
 
 
-def test_decisions_are_numbered_without_gaps_and_all_in_the_index() -> None:
-    assert [file.name[:5] for file in DECISIONS] == [f"{number:04d}-" for number in range(1, len(DECISIONS) + 1)]
+def test_decisions_have_numbers_of_their_own_and_are_all_in_the_index() -> None:
+    numbers = [file.name[:5] for file in DECISIONS]  # works beside each other have ranges, so there may be gaps
+    assert len(set(numbers)) == len(numbers) and all(re.fullmatch(r"\d{4}-", number) for number in numbers)
     index = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
     listed = re.findall(r"\| (\d{4}) \| (\S+) \| \[(.+)\]\(explanation/decisions/(.+)\) \|", index)
     assert sorted(name for _, _, _, name in listed) == [file.name for file in DECISIONS]

@@ -24,7 +24,7 @@ from typing import NoReturn
 from llm_core import __version__
 from llm_core.cli.renamed import present
 from llm_core.errors import UserError
-from llm_core.runtime import timings
+from llm_core.runtime import running, timings
 from llm_core.runtime.redaction import redact
 from llm_core.runtime.terminal import printable
 
@@ -115,6 +115,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "preset": ("preset", "Make a params.yaml of a preset, comments kept, or list how presets differ."),
         "inputs": ("inputs", "Write digests of the local files that params.yaml names; stages depend on them."),
         "plan": ("plan", "Print what is stale, why, and what bringing it up to date would cost; runs nothing."),
+        "watch": ("watch", "Show what runs now, in a shell or under Dagster: progress, time left, loss, memory."),
     },
 }
 VERBS = {verb: entry for verbs in GROUPS.values() for verb, entry in verbs.items()}
@@ -181,7 +182,8 @@ def _main(arguments: list[str]) -> None:
         outputs = importlib.import_module("llm_core.cli.outputs")  # imports typer, which `--help` does without
         module = importlib.import_module(f"llm_core.cli.{VERBS[verb][0]}")
         arguments = [verb, *present(verb, arguments[1:])]
-        outputs.guarded(module.app, verb)(args=arguments[1:], prog_name=f"llm-core {verb}")
+        with running.running(verb, arguments):
+            outputs.guarded(module.app, verb)(args=arguments[1:], prog_name=f"llm-core {verb}")
         failed = False
     except SystemExit as end:
         failed = bool(end.code)

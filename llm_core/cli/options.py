@@ -37,6 +37,7 @@ MEANINGS = {
     "--url": "Address that a document was fetched from.",
     "question": "A question in plain words.",
     "name": "Name in params.yaml:",
+    "targets": "Stages or dvc.yaml files, as for `dvc repro`; none: the default graph.",
 }
 """The meaning of each option or argument that more than one verb takes; a test walks all verbs and holds them to it."""
 

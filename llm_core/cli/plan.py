@@ -9,16 +9,14 @@ from typing import Annotated
 
 import typer
 
-from llm_core.cli.options import option, verb_app
+from llm_core.cli.options import MEANINGS, option, verb_app
 
 app = verb_app()
 
 
 @app.command()
 def plan(
-    targets: Annotated[
-        list[str] | None, typer.Argument(help="Stages or dvc.yaml files, as for `dvc repro`; none: the default graph.")
-    ] = None,
+    targets: Annotated[list[str] | None, typer.Argument(help=MEANINGS["targets"])] = None,
     as_json: Annotated[bool, option("--json")] = False,
     price: Annotated[float, typer.Option(help="Money per CPU hour, in whatever currency.", min=0)] = 0.0,
 ) -> None:

@@ -1,7 +1,8 @@
 """What a person sees while a stage works: a bar on a terminal, plain lines in a log.
 
 Under Dagster the environment carries a Pipes context (through `dvc repro` too); then the
-same lines and the stage's metadata stream to Dagster as Pipes messages.
+same lines and the stage's metadata stream to Dagster as Pipes messages. `llm-core watch` reads the same from the
+verb's file (`running.py`).
 """
 
 import os
@@ -14,10 +15,12 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
+from llm_core.runtime import running
 from llm_core.runtime.redaction import redact
 from llm_core.runtime.terminal import printable
 
 LINE_EVERY_SECONDS = 10.0
+LOSSES = 240  # points of a loss curve that are kept for `llm-core watch`; of more, every second one
 
 
 class Task:
@@ -27,7 +30,9 @@ class Task:
         self.description, self.total, self.unit = description, total, unit
         self.done = self.before = done
         self.started = time.monotonic()
+        self._began = time.time()
         self._figures: dict[str, Any] = {}
+        self._losses: list[float] = []
         self._next_line = self.started + LINE_EVERY_SECONDS
         self._bar: Any = None
         if sys.stderr.isatty():
@@ -46,6 +51,24 @@ class Task:
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_EVERY_SECONDS
             log(self.line())
+        if "loss" in figures:
+            self._losses.append(float(figures["loss"]))
+            if len(self._losses) > LOSSES:
+                del self._losses[::2]
+        running.tell(self.state)
+
+    def state(self) -> dict[str, Any]:
+        """What `llm-core watch` shows of it."""
+        return {
+            "description": self.description,
+            "done": self.done,
+            "before": self.before,
+            "total": self.total,
+            "unit": self.unit,
+            "began": self._began,
+            "figures": self._figures,
+            "losses": self._losses,
+        }
 
     def line(self) -> str:
         """The state as one plain line."""
@@ -61,6 +84,7 @@ class Task:
             self._bar.close()
         else:
             log(self.line())
+        running.tell(None)
 
     def __enter__(self) -> Self:
         return self
@@ -84,6 +108,7 @@ def log(message: str) -> None:
     message = printable(redact(message))
     tqdm.write(message, file=sys.stderr)
     sys.stderr.flush()
+    running.say(message)
     pipes = _pipes()
     if pipes is not None:
         pipes.log.info(message)

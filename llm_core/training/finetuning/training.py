@@ -47,13 +47,18 @@ class Job:
         """Whether this process is the one that measures and writes."""
         return os.environ.get("RANK", "0") == "0"
 
-    def load_base(self) -> Any:
-        """The base model with the method's head, before adapters; fresh weights (a head) follow the seed."""
+    def load_base(self, device: Any = None) -> Any:
+        """The base model with the method's head, before adapters; fresh weights (a head) follow the seed.
+
+        For use it is put on `device`; for training (None) the trainer moves it.
+        """
         import transformers
 
         room = find_method(self.method)
         transformers.set_seed(self.seed)
-        model = load(self.base, room.head, self.kind, room.labels(self), four_bit=self.adapter == "qlora")
+        model = load(
+            self.base, room.head, self.kind, room.labels(self), four_bit=self.adapter == "qlora", device=device
+        )
         model.config.pad_token_id = self.tokenizer.pad_token_id
         return model
 
@@ -287,7 +292,8 @@ def _watcher(job: Job) -> Any:
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **rest: Any) -> None:
             numbers = {key: value for key, value in (logs or {}).items() if isinstance(value, int | float)}
             if self.work and "loss" in numbers:
-                self.work.update(0, loss=f"{numbers['loss']:.4g}")
+                shown = {key: f"{numbers[key]:.4g}" for key in ("loss", "learning_rate") if key in numbers}
+                self.work.update(0, **shown)
             if job.main:
                 job.run.metrics(
                     {key.replace("eval_", "heldout_"): value for key, value in numbers.items()}, state.global_step

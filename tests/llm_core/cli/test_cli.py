@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[3]
 WITHOUT_KNOBS = {
     "init",
     "plan",
+    "watch",
     "classify",
     "chat",
     "rewrite",

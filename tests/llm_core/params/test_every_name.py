@@ -112,6 +112,8 @@ ELSEWHERE = {
     "launch.scaling.hostfile": "the same",
     "launch.ablation.hostfile": "the same",
     "pretraining.mixture.weights": "tests/llm_core/training/pretraining/test_mixture.py",
+    "pretraining.phases": "the section's own keys, which pydantic checks",
+    "pretraining.phases.mixture.weights": "tests/llm_core/training/pretraining/test_phases.py",
     "pretraining.parent": "tests/llm_core/training/pretraining/test_origins.py",
     "finetuning.RUNS.parent": "a folder that must be there, by DVC's dependency and by the verb",
     "finetuning.RUNS.data.path": "a file or folder that must be there, by DVC's dependency and by the verb",
@@ -137,6 +139,7 @@ ELSEWHERE = {
 """param -> where the name is checked, and tested"""
 
 FREE = {
+    "pretraining.phases.name": "the name of a phase, in the log and in figures",
     "finetuning.RUNS.data.label_separator": "any text may stand between labels",
     "network.cache": "a folder that is made",
     "sources.package": "pinned by sha256", "sources.version": "pinned by sha256", "sources.filename": "a pattern",
