@@ -103,8 +103,9 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
                 value.numel() for name, value in state.items() if name in dict(network.named_parameters())
             ),
             "steps": training.steps,
-            "tokens": training.steps * training.step_tokens(),
+            "tokens": training.tokens(),
             "epochs": round(training.batches.epoch(training.steps), 4),
+            **{f"phase/{phase.name}/tokens": phase.tokens for phase in training.plan.phases if phase.name},
             **training.batches.mixture_figures(training.steps),
             "precision": precision,
             "final_loss": losses[-1],
@@ -117,6 +118,7 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
             "loader": training.batches.state_dict(),
             "steps": training.steps,
             "parent": parent,
+            **({"parent_digest": content_digest(Path(parent))} if parent else {}),
         }
         with storage.output_folder(out) as partial:
             export(network, state, training.tokenizer, partial, continued=bool(parent))
