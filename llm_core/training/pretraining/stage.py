@@ -41,7 +41,7 @@ def pretrain(params: Params, tokens: Path, tokenizer: Path, out: Path, arguments
 def train_tokens(tokens: Path) -> Path:
     """The folder of training shards in a folder that `llm-core tokenize` wrote, or that folder itself."""
     folder = tokens / "train" if (tokens / "train").is_dir() else tokens
-    if not any(folder.glob("*.arrow")):
+    if not storage.glob_files(folder, "*.arrow"):
         raise UserError(f"{folder}: holds no token shards (*.arrow); `llm-core tokenize` writes them")
     return folder
 
@@ -103,8 +103,9 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
                 value.numel() for name, value in state.items() if name in dict(network.named_parameters())
             ),
             "steps": training.steps,
-            "tokens": training.steps * training.step_tokens(),
+            "tokens": training.tokens(),
             "epochs": round(training.batches.epoch(training.steps), 4),
+            **{f"phase/{phase.name}/tokens": phase.tokens for phase in training.plan.phases if phase.name},
             **training.batches.mixture_figures(training.steps),
             "precision": precision,
             "final_loss": losses[-1],
@@ -117,6 +118,7 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
             "loader": training.batches.state_dict(),
             "steps": training.steps,
             "parent": parent,
+            **({"parent_digest": content_digest(Path(parent))} if parent else {}),
         }
         with storage.output_folder(out) as partial:
             export(network, state, training.tokenizer, partial, continued=bool(parent))
