@@ -75,8 +75,8 @@ def starting_params(
         _CLEANING,
         _open_model(model) if model else _OWN_MODEL.format(**_sizes(size)),
         _pretraining(size, model),
-        _evaluation(benchmarks or {}),
-        _finetuning(finetunes),
+        _evaluation(benchmarks or {}, _is_encoder(model)),
+        _finetuning(finetunes, _length(model)),
     ]
     text = "\n".join(parts)
     return _with_preset(text, preset, model is not None) if preset else text
@@ -89,8 +89,8 @@ def _bytes(path: str) -> int:
 
 
 def slug(path: str) -> str:
-    """A name of letters, digits and - made of a path's last part: `My Notes.pdf` is `my-notes`."""
-    plain = unicodedata.normalize("NFKD", Path(path).expanduser().absolute().name.split(".")[0])
+    """A name of letters, digits and - made of a path's last part: `My Notes.pdf` is `my-notes`, `Größe` `grosse`."""
+    plain = unicodedata.normalize("NFKD", Path(path).expanduser().absolute().name.split(".")[0].casefold())
     return re.sub(r"[^a-z0-9]+", "-", plain.encode("ascii", "ignore").decode().lower()).strip("-") or "documents"
 
 
@@ -136,7 +136,7 @@ def _pretraining(size: int, model: str | None) -> str:
     optimizer = "adamw" if model else "muon"
     return f"""pretraining:
 {parent}  steps: {steps} # about four passes over the corpus, at most 320 steps
-  sequence_length: 256
+  sequence_length: {_length(model)}
   batch_tokens: 4096
   micro_batch: 8
   optimizer: {{name: {optimizer}, learning_rate: {rate}, warmup_steps: 20}}
@@ -144,6 +144,27 @@ def _pretraining(size: int, model: str | None) -> str:
   evaluate_every: 100
   sample_prompts: []
 """
+
+
+def _config(model: str) -> dict[str, Any]:
+    """The config of a model's folder; of one that reads images too, that of its text."""
+    try:
+        config = json.loads((Path(model).expanduser() / "config.json").read_text(encoding="utf-8"))
+        return dict(config | config.get("text_config", {}))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"--model {model}: its config.json is no model's ({error})") from None
+
+
+def _length(model: str | None) -> int:
+    """Tokens of a row: 256, or as many as a model has positions for, rounded down to a power of two."""
+    config = _config(model) if model else {}
+    positions = config.get("max_position_embeddings") or config.get("n_positions") or 256
+    return min(256, 1 << (int(positions).bit_length() - 1))
+
+
+def _is_encoder(model: str | None) -> bool:
+    """Whether a model fills gaps and continues no text."""
+    return model is not None and any("MaskedLM" in str(name) for name in _config(model).get("architectures") or [])
 
 
 def _open_model(model: str) -> str:
@@ -158,17 +179,23 @@ model: {{}} # the parent's architecture
 """
 
 
-def _evaluation(benchmarks: Mapping[str, OwnBenchmark]) -> str:
+def _evaluation(benchmarks: Mapping[str, OwnBenchmark], encoder: bool) -> str:
     lines = ["    own: # scored by being named in `tasks` below; decontaminated against in any case"]
     for name, own in benchmarks.items():
         values = own.model_dump(exclude_defaults=True)
         lines.append(f"      {name}: {_quoted(values)}")
     if not benchmarks:
         lines = ["    own: {} # NAME: {path: FILE, kind: multiple_choice} of questions with choices and the answer"]
-    return _EVALUATION.format(own="\n".join(lines), tasks=", ".join([*benchmarks, *_TASKS]), fetched=", ".join(_TASKS))
+    models = (
+        "[] # base is an encoder, which continues no text; the finetunes below are evaluated"
+        if encoder
+        else "[base] # beside them the finetunes below"
+    )
+    tasks = ", ".join([*benchmarks, *_TASKS])
+    return _EVALUATION.format(own="\n".join(lines), tasks=tasks, fetched=", ".join(_TASKS), models=models)
 
 
-def _finetuning(finetunes: Sequence[Finetune]) -> str:
+def _finetuning(finetunes: Sequence[Finetune], length: int) -> str:
     if not finetunes:
         return _NO_FINETUNES
     lines = ["finetuning:", "  runs: # each is a chain of stages: rows, model, evaluation, registry"]
@@ -180,7 +207,7 @@ def _finetuning(finetunes: Sequence[Finetune]) -> str:
             "      parent: base",
             f"      data: {_quoted(data)}",
             "      max_steps: 120",
-            "      max_length: 256",
+            f"      max_length: {length}",
         ]
     return "\n".join([*lines, "  on_demand: {}", "  datasets: {}", ""])
 
@@ -238,7 +265,7 @@ model: # llama of a size for this corpus and two CPU cores; `scale` counts the l
 
 _TASKS = ("arc_easy", "lambada_openai", "piqa")
 _EVALUATION = """evaluation:
-  models: [base] # beside them the finetunes below
+  models: {models}
   benchmarks:
 {own}
     tasks: [{fetched}] # English; `llm-core params evaluation` says which there are

@@ -82,7 +82,7 @@ def clean(
     steps_of(params, names)  # a wrong name is an error before any work is done
     pieces = divide(document_files(paths)) if pieces is None else pieces
     workers = 1 if launch.workers == 0 and sum(piece.size for piece in pieces) < SMALL_BYTES else launch.workers
-    with output_folder(out, paths) as folder:
+    with output_folder(out, paths, stored=True) as folder:
         scratch = folder / ".pieces"
         works = [Work(piece, number, params, names, stage, str(scratch), read) for number, piece in enumerate(pieces)]
         metrics = _gather(works, folder, params, launch.runner, workers, stage, sources, ", ".join(map(str, paths)))
