@@ -3,7 +3,6 @@
 SCREENSHOTS=folder keeps a picture of each step.
 """
 
-import json
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from pipelines.dvc_project import DvcProject
+from pipelines.ui import comparison
 from tests.pipelines import toy_project as toy
 from tests.pipelines.browser_project import extend
 from tests.pipelines.live import Live, serve
@@ -136,10 +136,13 @@ def test_launchpad_and_comparison_in_mlflow(page: Any, live: Live) -> None:
     experiment = client.get_experiment_by_name("llm-pipeline").experiment_id
     trainings = client.search_runs([experiment], "tags.stage = 'pretrain'", order_by=["attributes.start_time"])
     assert [training.data.tags.get("changed.title") for training in trainings] == [None, "game"]
-    ids = quote(json.dumps([training.info.run_id for training in trainings]))
-    page.goto(f"{live.mlflow}/#/compare-runs?runs={ids}&experiments={quote(json.dumps([experiment]))}")
+    assert [training.info.run_name for training in trainings] == ["pretrain", "pretrain game title=game"]
+    page.goto(comparison(live.mlflow))
     page.get_by_text("Comparing 2 Runs").first.wait_for()
     page.get_by_text("loss", exact=True).first.wait_for()
+    page.get_by_label("Show diff only").first.click()  # the only click from the address that `make ui` prints
+    page.get_by_role("cell", name="title", exact=True).first.wait_for()
+    assert page.get_by_role("cell", name="steps", exact=True).count() == 0
     shoot(page, "mlflow-compare")
 
 
