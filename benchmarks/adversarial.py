@@ -28,7 +28,7 @@ from llm_core.corpus.cleaning.quality_model import Classifier
 from llm_core.corpus.cleaning.steps import build_step
 from llm_core.corpus.decontamination.items import overlaps, read_items
 from llm_core.corpus.deduplication.signing import sign
-from llm_core.corpus.deduplication.text.spans import SpanFinder
+from llm_core.corpus.deduplication.text.spans import SpanFinder, find_spans
 from llm_core.corpus.deduplication.text.substrings import SubstringFinder
 from llm_core.corpus.similarity.clusters import Near
 from llm_core.formats.urls import plain_url
@@ -178,11 +178,15 @@ def later(name: str, folder: Path) -> Callable[[str], None]:
 
     def cut(text: str) -> None:
         with tempfile.TemporaryDirectory() as place:
-            finder: SpanFinder | SubstringFinder = SubstringFinder(Path(place), 50, 1 << 12)
-            if unit != "substring":
-                finder = SpanFinder(Path(place), unit, 1, 1, 64)
-            finder.add(pa.array([text, text], pa.large_string()), np.array([[0, 1], [0, 2]], np.uint64))
-            finder.finish()
+            texts, keys = pa.array([text, text], pa.large_string()), np.array([[0, 1], [0, 2]], np.uint64)
+            if unit == "substring":
+                substrings = SubstringFinder(Path(place), 50, 1 << 12)
+                substrings.add(texts, keys)
+                substrings.finish()
+            else:
+                spans = SpanFinder(Path(place), 64)
+                spans.add(find_spans(texts, keys, unit, 1, 1))
+                spans.finish()
 
     return cut
 

@@ -3,6 +3,13 @@
     git clone https://github.com/karpathy/nanochat
     PYTHONPATH=. python benchmarks/pretraining_budget.py --tokens data/tokens --tokenizer data/tokenizer \
         --nanochat nanochat --seconds 300
+    PYTHONPATH=. python benchmarks/pretraining_budget.py --seconds 200 --contenders ours-llama-muon \
+        --phases '[{"name": "short", "share": 0.8, "sequence_length": 128, "batch_tokens": 2048},
+                   {"name": "long", "share": 0.2, "sequence_length": 512, "batch_tokens": 4096}]' \
+        --change pretraining.optimizer.schedule=linear
+
+`--phases` are those of our contenders, each with its share of the budget in place of its steps; `--change` sets one of
+their params. `--context` is the length at which nanochat's held-out text is read; ours read it at their longest phase.
 
 The same texts in the same batches, vocabulary, size of blocks and head, precision and one thread. Each contender is
 first timed for a few steps from an empty compiler cache; its schedule then has as many steps as the budget allows, and
@@ -12,10 +19,13 @@ large; measuring held-out text costs neither anything.
 """
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from benchmarks.pretraining_peers import WARM, run, settings_of
 
@@ -24,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", default="data/tokens")
     parser.add_argument("--tokenizer", default="data/tokenizer")
-    parser.add_argument("--nanochat", required=True, help="a checkout of it")
+    parser.add_argument("--nanochat", help="a checkout of it")
     parser.add_argument("--seconds", type=float, nargs="+", default=[300.0])
     parser.add_argument("--contenders", nargs="+", default=["ours-llama-muon", "nanochat+compile", "nanochat"])
     parser.add_argument("--nanochat-rates", type=float, nargs="*", default=[0.25, 0.5, 1.0])
@@ -33,8 +43,13 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--phases", type=json.loads, default=[])
+    parser.add_argument("--change", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--context", type=int)
     parser.add_argument("--heldout-tokens", type=int, default=100_000, help="of each source")
     chosen = vars(parser.parse_args())
+    chosen["changes"] = {key: yaml.safe_load(value) for key, value in (one.split("=", 1) for one in chosen["change"])}
+    wanted, chosen["phases"] = chosen["phases"], []
     print("| budget, CPU s | contender | rates | steps | CPU s to the first step | CPU s | held-out bits per byte |")
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -45,20 +60,40 @@ def main() -> None:
             )
             if not probe:
                 continue
-            typical = sorted(probe["steps"][WARM:])[len(probe["steps"][WARM:]) // 2]
+            ours = wanted if name.startswith("ours") else []
+            per_step = [_typical(_probe(name, settings, phase, Path(folder))) for phase in ours] or [_typical(probe)]
             for seconds in chosen["seconds"]:
-                steps = int((seconds - probe["first"]) / typical)
+                left = seconds - probe["first"]
+                shares = [phase["share"] for phase in ours] or [1.0]
+                counts = [int(left * share / typical) for share, typical in zip(shares, per_step, strict=True)]
+                steps = sum(counts)
+                phases = [
+                    {key: value for key, value in phase.items() if key != "share"} | {"steps": count}
+                    for phase, count in zip(ours, counts, strict=False)
+                ]
                 if steps < WARM:
                     print(f"| {seconds:.0f} | {name} | | 0 | {probe['first']:.0f} | | |", flush=True)
                     continue
                 rates = [None, *chosen["nanochat_rates"]] if name.startswith("nanochat") else [None]
                 for rate in rates:
                     place = Path(folder) / f"{name}-{seconds:.0f}-{rate}"
-                    found = _fresh(name, settings | {"steps": steps, "nanochat_rate": rate}, place)
+                    found = _fresh(name, settings | {"steps": steps, "nanochat_rate": rate, "phases": phases}, place)
                     if found:
                         told = f"{rate:g}" if rate else "its own"
                         print(f"| {seconds:.0f} | {name} | {told} | {steps} | {found['first']:.0f} | "
                               f"{found['spent']:.0f} | {found['heldout_bits_per_byte']:.4f} |", flush=True)  # fmt: skip
+
+
+def _probe(name: str, settings: dict[str, Any], phase: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A few steps of one phase."""
+    rows = phase["batch_tokens"] // phase["sequence_length"]
+    shape = {"length": phase["sequence_length"], "rows": rows, "steps": 2 * WARM + 6, "heldout_tokens": 0}
+    return _fresh(name, settings | shape, folder / f"{name}-probe-{phase['name']}")
+
+
+def _typical(probe: dict[str, Any]) -> float:
+    """Median CPU seconds of a step."""
+    return float(sorted(probe["steps"][WARM:])[len(probe["steps"][WARM:]) // 2])
 
 
 def _fresh(name: str, settings: dict[str, Any], folder: Path) -> dict[str, Any]:

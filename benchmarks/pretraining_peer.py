@@ -60,6 +60,9 @@ def ours(settings: dict[str, Any], family: str, optimizer: str, compiled: bool) 
         chosen["pretraining.packing"] = "best_fit"
     if family == "llama":
         chosen["model.feed_forward"] = settings["feed_forward"]
+    if settings.get("phases"):
+        chosen |= {"pretraining.steps": None, "pretraining.phases": settings["phases"]}
+    chosen |= settings.get("changes") or {}
     overrides = [part for key, value in chosen.items() for part in ("--set", f"{key}={json.dumps(value)}")]
     sys.argv = ["llm-core", "pretrain", "--tokens", settings["tokens"], "--tokenizer", settings["tokenizer"], "--out",
                 "out", *overrides]  # fmt: skip
@@ -225,8 +228,8 @@ def _bits_per_byte(model: Any, settings: dict[str, Any]) -> float:
     documents = heldout.sample_documents(shards, settings["heldout_tokens"], 1)
     nats = dict.fromkeys(documents, 0.0)
     for batch, owners in heldout.heldout_batches(
-        shards, sequence_length=settings["length"], batch_size=settings["rows"], pad_id=settings["pad"],
-        documents=documents,
+        shards, sequence_length=settings.get("context") or settings["length"], batch_size=settings["rows"],
+        pad_id=settings["pad"], documents=documents,
     ):  # fmt: skip
         targets = torch.from_numpy(np.where(batch.targets < 0, -1, batch.targets))
         losses = model(torch.from_numpy(batch.input_ids), targets, loss_reduction="none").view(targets.shape)

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from llm_core.formats.documents import read_documents
 from llm_core.formats.token_shards import TokenShards, TokenWriter, token_schema
+from llm_core.params.launch import PieceLaunch
 from llm_core.params.tokenizer import Tokenizer as TokenizerParams
 from llm_core.tokenization import layout
 from llm_core.tokenization.pattern import pattern
@@ -61,11 +62,10 @@ def train_tokenizers(corpus: str, folder: Path) -> str:
 
 
 def train_ours(corpus: str, folder: Path) -> str:
-    from llm_core.tokenization.training.sample import draw, weigh
-    from llm_core.tokenization.training.stage import _train
+    from llm_core.formats.documents import read_documents
+    from llm_core.tokenization.training.stage import learn
 
-    sizes = weigh([corpus])
-    merges = _train(draw([corpus], dict.fromkeys(sizes, 1.0), 0, sum(sizes.values())), PARAMS)
+    merges = learn(read_documents([corpus], ["text"]), PARAMS)
     alphabet = layout.byte_alphabet()
     return digest([["".join(alphabet[byte] for byte in half) for half in merge] for merge in merges])
 
@@ -98,7 +98,7 @@ def encode_tiktoken(corpus: str, folder: Path) -> str:
 def encode_ours(corpus: str, folder: Path) -> str:
     from llm_core.tokenization.stage import tokenize
 
-    tokenize([corpus], folder / "tokenizer", folder / "shards", workers=2)
+    tokenize([corpus], folder / "tokenizer", folder / "shards", PieceLaunch(workers=2))
     return str(folder / "shards")
 
 

@@ -5,14 +5,17 @@ does: the run stays "started" indefinitely and blocks the queue. With the check 
 it as failed. An uncertain case counts as alive, so that no training is marked as failed by mistake.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any, Self
 
 import grpc
-from dagster import DagsterRun
+from dagster import DagsterRun, IntSource, StringSource
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
 from dagster._core.remote_representation.code_location import GrpcServerCodeLocation
 from dagster._grpc.client import DagsterGrpcClient
+from dagster._serdes import ConfigurableClassData
 
 SERVER_ID = "pipelines/code_server_id"
 TIMEOUT_SECONDS = 10
@@ -34,10 +37,13 @@ class CheckedRunLauncher(DefaultRunLauncher):
         """
         client = _client(context)
         if client and client.port:
-            with suppress(DagsterUserCodeUnreachableError):  # the launch itself reports the reason
-                server_id = client.get_server_id(timeout=TIMEOUT_SECONDS)
-                self._instance.add_run_tags(context.dagster_run.run_id, {SERVER_ID: server_id})
+            self._note_server(context.dagster_run, client)
         super().launch_run(context)
+
+    def _note_server(self, run: DagsterRun, client: DagsterGrpcClient) -> None:
+        with suppress(DagsterUserCodeUnreachableError):  # the launch itself reports the reason
+            server_id = client.get_server_id(timeout=TIMEOUT_SECONDS)
+            self._instance.add_run_tags(run.run_id, {SERVER_ID: server_id})
 
     @property
     def supports_check_run_worker_health(self) -> bool:
@@ -59,6 +65,34 @@ class CheckedRunLauncher(DefaultRunLauncher):
         if run.tags.get(SERVER_ID, server_id) != server_id:
             return CheckRunHealthResult(WorkerStatus.FAILED, "the code server of the run has been restarted")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+
+class RunnerLauncher(CheckedRunLauncher):
+    """Runs everything in one code server that does nothing else, `host:port`; deploy/dagster.yaml names it.
+
+    The code location, the webserver and the daemon can then be restarted or replaced while a training goes on. The
+    run's worker loads the definitions anew from the working copy, as it does under a code location.
+    """
+
+    def __init__(self, host: str, port: int, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(inst_data)
+        self._runner = DagsterGrpcClient(host=host, port=port)
+
+    @classmethod
+    def config_type(cls) -> Any:
+        """Address of the runner."""
+        return {"host": StringSource, "port": IntSource}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
+        """The launcher of the `run_launcher` section of a dagster.yaml."""
+        return cls(**config_value, inst_data=inst_data)
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Note the id of the runner, then launch in it."""
+        self._note_server(context.dagster_run, self._runner)
+        self.launch_run_from_grpc_client(self._instance, context.dagster_run, self._runner)
+        self._run_ids.add(context.dagster_run.run_id)
 
 
 def _client(context: LaunchRunContext) -> DagsterGrpcClient | None:

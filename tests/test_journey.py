@@ -98,14 +98,17 @@ def write_tasks(folder: Path) -> None:
         words = draw.sample(WORDS, 4)
         quiz.append({"question": sentence(draw), "options": words, "right": words[at % 4 if at % 3 else 0]})
     (folder / "quiz.jsonl").write_text("".join(json.dumps(row) + "\n" for row in quiz))
+    open_questions = [{"question": one["question"], "answer": one["right"]} for one in quiz[:8]]
+    (folder / "open.jsonl").write_text("".join(json.dumps(row) + "\n" for row in open_questions))
     with open(folder / "my notes/part 2/note-002.html", "a", encoding="utf-8") as stream:
         stream.write(f"<article><p>{' '.join(sentence(draw) for _ in range(6))} {quiz[0]['question']}</p></article>")
 
 
-def write_model(folder: Path) -> None:
+def write_model(folder: Path, seed: int = 0) -> None:
     """A LLaMA with random weights and a tokenizer of its own, trained on other words."""
     script = """
 import sys
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 tokenizer = Tokenizer(models.BPE())
@@ -118,9 +121,10 @@ fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_
 fast.save_pretrained(sys.argv[1])
 config = LlamaConfig(vocab_size=len(fast), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
     num_attention_heads=2, max_position_embeddings=256, bos_token_id=0, eos_token_id=1)
+torch.manual_seed(int(sys.argv[2]))
 LlamaForCausalLM(config).save_pretrained(sys.argv[1])
 """
-    subprocess.run([sys.executable, "-c", script, str(folder)], check=True, env=environment(folder.parent))
+    subprocess.run([sys.executable, "-c", script, str(folder), str(seed)], check=True, env=environment(folder.parent))
 
 
 def changed(text: str) -> set[str]:
@@ -136,6 +140,7 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_documents(folder / "my notes")
     write_tasks(folder)
     write_model(folder / "open")
+    write_model(folder / "judge", seed=1)
     arguments = ["--documents", "my notes", "--license", "CC0-1.0", "--model", "open"]
     for text in (
         "mood=classification:reviews.csv",
@@ -151,6 +156,9 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = yaml.safe_load((folder / "params.yaml").read_text())
     for run in params["finetuning"]["runs"].values():
         run |= {"max_steps": 3, "max_length": 64, "zero_stage": None, "evaluations": 1}
+    judged = {"path": "open.jsonl", "kind": "judge", "judge": {"model": "judge"}, "max_new_tokens": 4}
+    params["evaluation"]["benchmarks"]["own"]["said"] = judged
+    params["evaluation"]["tasks"].append("said")
     for key, value in SMALL.items():
         section, _, last = key.partition(".")
         params[section][last] = value
@@ -180,6 +188,15 @@ def test_the_own_benchmark_is_scored_reported_and_kept_out_of_the_training_text(
     cleaned = json.loads((journey / "data/decontaminated/metrics.json").read_text())
     assert cleaned["items"]["quiz"] == {"items": 20, "touched": 1, "held": 1}
     assert cleaned["dropped_by_reason"] == {"contaminated": 1}
+
+
+def test_another_model_judges_answers_and_is_named(journey: Path) -> None:
+    for name in ("base", "chat"):
+        score = json.loads((journey / f"data/evaluation/{name}/metrics.json").read_text())["benchmarks"]["said"]
+        assert score["metric"] == "judge" and score["judge_low"] < score["judge"] < score["judge_high"], name
+        assert score["judged_by"].startswith("judge (weights ") and "say nothing" in score["judge_doubt"], name
+    report = (journey / "data/report/report.html").read_text(encoding="utf-8")
+    assert f"said was judged by the model {score['judged_by']}" in report
 
 
 def test_nothing_of_the_demonstration_is_in_any_output(journey: Path) -> None:

@@ -193,7 +193,7 @@ def project(folder: Path) -> Path:
     params["sources"] = {"factbook": {"kind": "files", "paths": ["corpus"], "license": "public-domain"}}
     params["launch"] = {"cleaning": {"workers": 1}}
     tiny = {**TINY, "pretraining.steps": 2, "finetuning.runs.instruction.max_steps": 2, "evaluation.limit": 2}
-    tiny |= {"evaluation.tasks": ["arc_easy"], **EXPERIMENTS}
+    tiny |= {"evaluation.tasks": ["arc_easy"], "evaluation.language_modelling.ngram": {"order": 2}, **EXPERIMENTS}
     for key, value in tiny.items():
         section = params
         *parents, last = key.split(".")

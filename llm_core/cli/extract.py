@@ -16,7 +16,7 @@ from llm_core.cli.options import Out, Overrides, ParamsFile, option, read_params
 
 if TYPE_CHECKING:
     from llm_core.corpus.cleaning.batch import Batch
-    from llm_core.corpus.cleaning.reading import Piece
+    from llm_core.formats.pieces import Piece
 
 app = verb_app()
 BATCH_RECORDS = 256
@@ -32,10 +32,10 @@ def extract(
 ) -> None:
     """Read WARC records and extract their text; write documents, a ledger row for every page, and metrics.json."""
 
-    from llm_core.corpus.cleaning.reading import Piece
     from llm_core.corpus.cleaning.stage import clean
     from llm_core.corpus.sources.files import WARC
     from llm_core.errors import UserError
+    from llm_core.formats.pieces import Piece
     from llm_core.runtime.storage import file_system, list_files
 
     params = read_params(params_file, overrides)

@@ -13,4 +13,4 @@ def fetch_benchmarks(out: Out, params_file: ParamsFile = Path("params.yaml"), ov
     from llm_core.evaluation.items import fetch_benchmarks as run
 
     params = read_params(params_file, overrides)
-    run(params.evaluation.benchmarks, params.network, out)
+    run(params.evaluation.benchmarks, params.network, out, params.open_models)

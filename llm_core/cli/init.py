@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 from pydantic import ValidationError
@@ -39,6 +39,9 @@ def init(
         list[str] | None,
         typer.Option("--benchmark", help="NAME=FILE or NAME=KIND:FILE of questions, or NAME=TASK.yaml; repeat."),
     ] = None,
+    judge: Annotated[
+        str | None, typer.Option("--judge", help="Folder of the model that judges benchmarks of the kind judge.")
+    ] = None,
     model: Annotated[Path | None, option("--model", "Training continues from it, with its own tokenizer.")] = None,
     preset: Annotated[
         str | None, typer.Option("--preset", help="Sizes and machines of a preset; `llm-core preset` lists them.")
@@ -65,7 +68,7 @@ def init(
         license = typer.prompt("Their licence", "private") if sys.stdin.isatty() else "private"
     mapped = _columns(columns or [])
     asked = _finetunes(finetune or [], mapped)
-    benchmarks = _benchmarks(benchmark or [], mapped)
+    benchmarks = _benchmarks(benchmark or [], mapped, judge)
     if strange := sorted(mapped.keys() - {one.name for one in asked} - benchmarks.keys()):
         raise UserError(f"--columns {strange[0]}: no --finetune and no --benchmark has this name")
     text = starting_params(
@@ -134,8 +137,10 @@ def _finetunes(texts: list[str], columns: dict[str, dict[str, str]]) -> list[Fin
     return found
 
 
-def _benchmarks(texts: list[str], columns: dict[str, dict[str, str]]) -> dict[str, OwnBenchmark]:
-    """The own benchmarks, each checked against the first rows of its file."""
+def _benchmarks(
+    texts: list[str], columns: dict[str, dict[str, str]], judge: str | None = None
+) -> dict[str, OwnBenchmark]:
+    """The own benchmarks, each checked against the first rows of its file; `judge` judges those of that kind."""
     from llm_core.evaluation.own import CHECKED_ROWS, read_questions
     from llm_core.params.task_files import read_task_file
 
@@ -148,12 +153,17 @@ def _benchmarks(texts: list[str], columns: dict[str, dict[str, str]]) -> dict[st
             needed: yours.split("+") if needed == "choices" and "+" in yours else yours
             for needed, yours in columns.get(name, {}).items()
         }
-        values = {"path": path, "kind": kind or _kind_of(path, mapped), "columns": mapped}
+        values: dict[str, Any] = {"path": path, "kind": kind or _kind_of(path, mapped), "columns": mapped}
+        if kind == "judge":
+            if judge is None or not Path(judge).expanduser().is_dir():
+                raise UserError(f"--benchmark {name}: of the kind judge needs --judge FOLDER, the model that judges")
+            values["judge"] = {"model": judge}
         try:
             own = OwnBenchmark.model_validate(values)
             Benchmarks(own={name: own})
         except ValidationError as error:
-            raise UserError(f"--benchmark {name}: {error.errors()[0]['msg']}") from None
+            told = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise UserError(f"--benchmark {name}: {told}") from None
         try:
             if own.is_task_file:
                 read_task_file(Path(path))
@@ -162,6 +172,8 @@ def _benchmarks(texts: list[str], columns: dict[str, dict[str, str]]) -> dict[st
         except UserError as error:
             raise UserError(f"--benchmark {name}: {error}{_columns_hint(error, name)}") from None
         found[name] = own
+    if judge and not any(own.judge for own in found.values()):
+        raise UserError(f"--judge {judge}: no --benchmark NAME=judge:FILE uses it")
     return found
 
 

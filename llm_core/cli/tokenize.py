@@ -1,6 +1,5 @@
 """`llm-core tokenize`: documents to memory-mapped token shards."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +15,7 @@ def tokenize(
     inputs: In,
     tokenizer: Annotated[Path, option("--tokenizer")],
     out: Out,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Number of threads; 0 is one for each core.")] = 0,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Number of threads; 0: launch.tokenization.")] = 0,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
@@ -24,4 +23,7 @@ def tokenize(
     from llm_core.tokenization.stage import tokenize as run
 
     params = read_params(params_file, overrides)
-    run(expand_sources(inputs, params), tokenizer, out, workers or len(os.sched_getaffinity(0)), params.shards.tokens)
+    launch = params.launch.tokenization
+    if workers:
+        launch = launch.model_copy(update={"workers": workers})
+    run(expand_sources(inputs, params), tokenizer, out, launch, params.shards.tokens)

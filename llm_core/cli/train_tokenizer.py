@@ -18,11 +18,12 @@ def train_tokenizer(
     """
     params = read_params(params_file, overrides)
     paths = expand_sources(inputs, params)
+    launch = params.launch.tokenizer
     if params.tokenizer.from_ != TRAINED:
         from llm_core.tokenization.taking import take_tokenizer
 
-        take_tokenizer(paths, out, params.tokenizer, params.seed)
+        take_tokenizer(paths, out, params.tokenizer, params.seed, launch)
         return
     from llm_core.tokenization.training import stage
 
-    stage.train_tokenizer(paths, out, params.tokenizer, params.seed)
+    stage.train_tokenizer(paths, out, params.tokenizer, params.seed, launch)

@@ -1,7 +1,6 @@
 """Benchmarks scored by lm-eval-harness itself, item by item, on local items."""
 
 import contextlib
-import copy
 import io
 import logging
 import os
@@ -16,8 +15,9 @@ import numpy as np
 from llm_core.evaluation.baselines import BASELINES, baselines
 from llm_core.evaluation.catalog import Benchmark, catalog, main_metric
 from llm_core.evaluation.gold import measured
-from llm_core.evaluation.harness_model import harness_model
+from llm_core.evaluation.harness_model import harness_model, with_begin_token
 from llm_core.evaluation.journal import Journal
+from llm_core.evaluation.judge import FIGURES, judge_rows, judges
 from llm_core.evaluation.own import own_benchmarks, scored_by
 from llm_core.evaluation.results import average
 from llm_core.evaluation.statistics import detectable_difference, mean_and_error, scored
@@ -84,7 +84,7 @@ def score_benchmarks(
             )
     assert found is not None
     rows: list[Row] = []
-    own = own_benchmarks(benchmarks)
+    own, judged = own_benchmarks(benchmarks), judges(benchmarks)
     for task, items in found["samples"].items():
         entry = scored_by(names[task], own)
         beside = baselines(loaded[task], items, isinstance(own.get(names[task]), Benchmark))
@@ -99,6 +99,15 @@ def score_benchmarks(
                 rows[-1] |= row  # another filter's reading of the same answer
             else:
                 rows.append(row)
+        name = names[task]
+        if name in judged:
+            items = sorted(items, key=lambda item: item["doc_id"])
+            docs, given = [item["doc"] for item in items], [item["filtered_resps"][0] for item in items]
+            verdicts = judge_rows(name, judged[name], docs, given, params, journal or Journal())
+            for row, verdict in zip([row for row in rows if row["task"] == name], verdicts, strict=True):
+                merged = row | verdict  # the first metric is the one that is shown and compared
+                row.clear()
+                row |= {key: merged[key] for key in ("task", "id", *FIGURES, "majority") if key in merged}
     return rows
 
 
@@ -124,25 +133,6 @@ def score_over_seeds(
             means = [mean_and_error([row[metric] for row in one[task]])[0] for one in by_task]
             spread[task][f"{metric}_seed_sd"] = stdev(means)
     return rows, spread
-
-
-def with_begin_token(tokenizer: Any, asked: bool | None) -> tuple[Any, bool | None]:
-    """(tokenizer, lm-eval's add_bos_token): prompts begin as training documents did.
-
-    By default they do where the begin token is one of its own (it is not in GPT-2). A tokenizer that adds none
-    by itself is copied and taught to; lm-eval's switch alone would do nothing with it.
-    """
-    if asked is False or (asked is None and tokenizer.bos_token_id in (None, tokenizer.eos_token_id)):
-        return tokenizer, asked
-    if tokenizer("a")["input_ids"][0] != tokenizer.bos_token_id:
-        from tokenizers.processors import TemplateProcessing
-
-        tokenizer = copy.deepcopy(tokenizer)
-        bos = tokenizer.bos_token
-        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-            single=f"{bos} $A", pair=f"{bos} $A $B", special_tokens=[(bos, tokenizer.bos_token_id)]
-        )
-    return tokenizer, True
 
 
 def summarize(rows: list[Row], touched: dict[str, set[str]] | None = None) -> dict[str, dict[str, Any]]:

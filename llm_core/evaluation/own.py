@@ -17,8 +17,10 @@ from llm_core.evaluation.definitions import Definition, definitions, is_task, ta
 from llm_core.evaluation.hub import Item, identified
 from llm_core.formats.choices import READINGS, choice_text, choice_texts, common_reading, readings
 from llm_core.formats.row_files import read_file
-from llm_core.params.evaluation import OwnBenchmark
+from llm_core.params.evaluation import Judge, OwnBenchmark
+from llm_core.params.open_models import OpenModel, opened
 from llm_core.params.task_files import data_files, read_task_file
+from llm_core.runtime.digests import file_digest, short_hash
 from llm_core.runtime.storage import read_json
 
 CHECKED_ROWS = 100  # rows of a file that `llm-core init` looks at
@@ -28,8 +30,9 @@ METRICS = {
     "exact_match": ("exact_match", "f1"),
     "f1": ("f1", "exact_match"),
     "regex": ("exact_match",),
+    "judge": ("exact_match", "f1"),
 }
-"""Metrics of each kind; the first one is shown first and compared."""
+"""Metrics of each kind that lm-eval-harness computes; the first one is shown first and compared, behind a judge's."""
 
 
 class OwnItems(NamedTuple):
@@ -89,7 +92,7 @@ def definition_of(own: OwnBenchmark) -> dict[str, Any]:
         "doc_to_target": "answers",
         "generation_kwargs": {"until": ["\n"], "max_gen_toks": own.max_new_tokens, "do_sample": False},
         "filter_list": [{"name": "none", "filter": [*found, {"function": "take_first"}]}],
-        "process_results": f"{SCORING}.{own.kind}",
+        "process_results": f"{SCORING}.{'exact_match' if own.kind == 'judge' else own.kind}",
         **common,
     }
 
@@ -205,6 +208,59 @@ def _check_prompt(own: OwnBenchmark, item: Item, place: str) -> None:
         raise UserError(f"{place}: the prompt cannot be filled ({error})") from None
     if text.strip().isdigit():
         raise UserError(f"{place}: the prompt is the number {text.strip()} alone; add words to `prompt`")
+
+
+def check_judge_prompt(name: str, own: OwnBenchmark, item: Item) -> None:
+    """Raise UserError where the judge's prompt cannot be filled from an item, or has no place for the answer."""
+    import jinja2
+    from jinja2.meta import find_undeclared_variables
+
+    assert own.judge
+    place = f"evaluation.benchmarks.own.{name}.judge.prompt"
+    try:
+        used = find_undeclared_variables(jinja2.Environment().parse(own.judge.prompt))
+    except jinja2.TemplateError as error:
+        raise UserError(f"{place}: {error}") from None
+    if "answer" not in used:
+        raise UserError(f"{place}: holds no {{{{answer}}}}, the answer to be judged")
+    if unknown := sorted(used - item.keys() - {"answer", "reference"}):
+        raise UserError(
+            f"{place}: there is no '{unknown[0]}' (there are question, answer, reference, and the columns that the "
+            "benchmark's own prompt names)"
+        )
+
+
+def judge_record(name: str, judge: Judge, models: Mapping[str, OpenModel]) -> dict[str, Any]:
+    """The manifest's entry of the judge of the benchmark `name`: its params, `place`, `weights`, `license`.
+
+    Raises UserError where it cannot judge.
+    """
+    from llm_core.models import loading
+    from llm_core.models.open_models import check_folder, license_of, source_of
+
+    where = f"evaluation.benchmarks.own.{name}.judge.model"
+    known = opened(models, judge.model)
+    if known is None and not Path(judge.model).expanduser().is_dir():
+        named = f"the open models are {', '.join(models)}" if models else "open_models has none"
+        raise UserError(f"{where}: {judge.model} is no folder and no name in open_models ({named})")
+    place, commit = source_of(known, models[known]) if known else (Path(judge.model).expanduser(), None)
+    try:
+        check_folder(place, judge.model)
+        config = loading.read_config(place)
+        loading.check_purpose(judge.model, config, "language")
+        template = loading.load_tokenizer(place).chat_template
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    if judge.chat and not template:
+        raise UserError(f"evaluation.benchmarks.own.{name}.judge.chat: {judge.model} has no chat template")
+    record = judge.model_dump() | {"place": str(place), "weights": weights_digest(place), "license": license_of(place)}
+    return record | ({"revision": commit} if commit else {})
+
+
+def weights_digest(folder: Path) -> str:
+    """Hash of the weights' files alone: a copy with another card or tokenizer is the same model."""
+    files = sorted(folder.glob("*.safetensors"))
+    return short_hash(*(part for file in files for part in (file.name, file_digest(file, "sha256"))))
 
 
 def _of_task_file(name: str, own: OwnBenchmark) -> OwnItems:

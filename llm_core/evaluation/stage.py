@@ -6,6 +6,7 @@ params. Seeds and clocks leave no trace: the same model, items and params give t
 goes on with the next batch (`journal.py`), and gives the same bytes, too.
 """
 
+import json
 import math
 import time
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from llm_core.evaluation.chat_answers import answer_questions, generate, summari
 from llm_core.evaluation.finetuned import read_tested, summarize_tested
 from llm_core.evaluation.harness import score_over_seeds, summarize
 from llm_core.evaluation.journal import Journal
+from llm_core.evaluation.judge import described, doubts, judges, refuse_itself
 from llm_core.evaluation.language_modelling import (
     Row,
     Text,
@@ -34,7 +36,7 @@ from llm_core.models.prompts import encode_prompt
 from llm_core.params import Params
 from llm_core.params.evaluation import Ngram
 from llm_core.runtime import json_lines
-from llm_core.runtime.digests import content_digest
+from llm_core.runtime.digests import content_digest, short_hash
 from llm_core.runtime.nested import flatten
 from llm_core.runtime.progress import log, report, timed
 from llm_core.runtime.storage import output_folder, read_json, write_json
@@ -42,6 +44,9 @@ from llm_core.tracking import runs
 
 Metrics = dict[str, Any]
 BASELINE_WORDS = {"chance": "chance", "majority": "most frequent answer"}
+UNTRAINED = Path(".scratch/untrained")
+NO_SHAPE = ("_name_or_path", "architectures", "dtype", "transformers_version", "use_cache")
+"""Entries of a config that do not decide what a network with random weights computes."""
 READ = ("tasks", "limit", "num_fewshot", "fewshot_seeds", "batch_size", "dtype", "add_bos_token", "chat", "prompts")
 ANSWERED = ("answers", "answer_tokens")
 """Params of `evaluation` that are read here, beside language_modelling; the tracker notes these alone."""
@@ -70,6 +75,8 @@ def evaluate(
     if tested and not continues_text(model):
         return _write(model, out, params, {"finetuned": summarize_tested(model, *tested)}, tested[1], [], {}, started)
     chosen = params.evaluation
+    if benchmarks:
+        refuse_itself(model, benchmarks, chosen.tasks)
     network, tokenizer = load(model, chosen.dtype)
     journal = _journal(model, chosen.dtype, params.seed)
     metrics: Metrics = {"parameters": sum(parameter.numel() for parameter in network.parameters())}
@@ -92,6 +99,12 @@ def evaluate(
         rows += items
         scores = summarize(items, read_touched(touched) if touched else None)
         metrics["benchmarks"] = {task: score | spread.get(task, {}) for task, score in scores.items()}
+        for task, judge in judges(benchmarks).items():
+            if score := metrics["benchmarks"].get(task):
+                score["judged_by"] = described(judge)
+                if doubt := doubts(score):
+                    score["judge_doubt"] = doubt
+                    log(f"evaluate: {task}: {doubt}")
     if answers and tokenizer.chat_template:
         with timed("answers"):
             items = answer_questions(
@@ -191,7 +204,8 @@ def lines(metrics: Metrics) -> list[str]:
         chance = "".join(f", {words} {score[name]:.3f}" for name, words in BASELINE_WORDS.items() if name in score)
         values = ", ".join(f"{key} {with_error(score, key)}" for key in shown)
         seeds = f", {score['seeds']:.0f} draws of examples" if "seeds" in score else ""
-        told.append(f"{task}: {values}{chance} ({score['items']} items{seeds})")
+        judge = f", judged by {score['judged_by']}" if "judged_by" in score else ""
+        told.append(f"{task}: {values}{chance} ({score['items']} items{seeds}{judge})")
     if answer := metrics.get("answers"):
         baseline = f"most frequent answer {answer['most_frequent_answer']:.4f}"
         told.append(f"exact match: {with_error(answer, 'exact_match')}, {baseline} ({answer['items']} questions)")
@@ -227,14 +241,34 @@ def _language_modelling(rows: list[Row], texts: list[Text], model: Path, params:
     for source, value in xz_bits_per_byte(texts).items():
         scores[source]["xz"] = value
     if params.evaluation.language_modelling.untrained:
-        random = loading.untrained(model, params.seed)
-        settings = params.evaluation.language_modelling
-        blank = summarize_texts(
-            score_texts(random, texts, settings, params.evaluation.batch_size, "untrained", journal)
-        )
-        for source, score in blank.items():
-            scores[source]["untrained"] = score["bits_per_byte"]
+        for source, value in untrained_bits_per_byte(model, texts, params, journal).items():
+            scores[source]["untrained"] = value
     return scores
+
+
+def untrained_bits_per_byte(model: Path, texts: list[Text], params: Params, journal: Journal) -> dict[str, float]:
+    """Bits per byte, by source and for all, of the model's network with random weights.
+
+    A finetune has its parent's network, so the figures are the same for both. They are kept in `.scratch` under what
+    decides them, and computed once.
+    """
+    import torch
+
+    settings, batch = params.evaluation.language_modelling, params.evaluation.batch_size
+    config = {key: value for key, value in loading.read_config(model).to_dict().items() if key not in NO_SHAPE}
+    versions = [f"{package} {version(package)}" for package in ("torch", "transformers")]
+    numbers = [params.seed, settings.context, settings.stride, batch, torch.get_num_threads()]
+    key = short_hash(
+        json.dumps(config, sort_keys=True, default=str), json.dumps(numbers), str(loading.choose_device()), *versions,
+        *(json.dumps([text.id, text.source, text.ids]) for text in texts),
+    )  # fmt: skip
+    file = UNTRAINED / f"{key}.json"
+    if not file.is_file():
+        rows = score_texts(loading.untrained(model, params.seed), texts, settings, batch, "untrained", journal)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, {source: score["bits_per_byte"] for source, score in summarize_texts(rows).items()})
+    found: dict[str, float] = read_json(file)
+    return found
 
 
 def _add_ngram(scores: Metrics, texts: list[Text], tokenizer: Any, trained_on: list[str], settings: Ngram) -> None:

@@ -1,6 +1,6 @@
 """Documents in Parquet files of any maker, brought to the schema of documents."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,15 +11,17 @@ from llm_core.formats.schema import SCHEMA, as_text, row_id, source_of
 from llm_core.runtime.inputs import BrokenInputError
 
 
-def read_parquet(file: str, wanted: list[str], batch_bytes: int) -> Iterator[pa.RecordBatch]:
+def read_parquet(
+    file: str, wanted: list[str], batch_bytes: int, groups: Sequence[int] | None = None, row: int = 0
+) -> Iterator[pa.RecordBatch]:
     """Stream the documents of a Parquet file with the columns `wanted`; other columns of the file are not read.
 
+    `groups` are the numbers of the row groups to read (default: all), and `row` that of their first row in the file.
     Raises UserError: no column of texts, a row without a text, bytes that are not UTF-8, a file that cannot be read.
     """
     with open_parquet(file, dictionaries=True) as parquet:
         names = [name for name in wanted if name in document_columns(parquet.schema_arrow, file, "text" in wanted)]
-        row = 0
-        for batch in bounded_batches(parquet, file, names, max_rows=BATCH_ROWS, batch_bytes=batch_bytes):
+        for batch in bounded_batches(parquet, file, names, groups, BATCH_ROWS, batch_bytes):
             found = complete(batch, wanted, file, row)
             if "text" in wanted and found["text"].null_count:
                 missing = row + pc.index(found["text"].is_null(), True).as_py()

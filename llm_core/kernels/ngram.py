@@ -10,8 +10,7 @@ next one (the trie of Heafield 2011). Two arrays of tokens and bounds hold many 
 """
 
 from collections.abc import Sequence
-from functools import cached_property
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -19,25 +18,65 @@ from llm_core.kernels.arrays import Flags, Floats, Ints, Small
 from llm_core.runtime.compilation import njit
 
 
-class Order(NamedTuple):
-    """What an n-gram model knows of one order."""
+class Grams(NamedTuple):
+    """What an n-gram model knows: its arrays, those of the order 1, 2, … one after the other."""
 
+    begins: Ints
+    """int64 [orders + 1]: where the n-grams of each order begin, and the number of all"""
+    contexts: Ints
+    """int64 [orders + 1]: where the contexts of each order begin, and the number of all; a context of an order is an
+    n-gram of the order below, that of order 1 is empty"""
     tokens: Small
     """int32 [grams]: last token of each n-gram, sorted by context, then by token"""
     starts: Ints
-    """int64 [contexts + 1]: the first n-gram of each context (an n-gram of the order below), and the number of all"""
+    """int64 [contexts + 1]: the first n-gram of each context, and the number of all"""
     discounted: Floats
     """float64 [grams]: count without the discount, divided by the context's count"""
     rest: Floats
     """float64 [contexts]: share of the probability that is left to the order below; 1 for a context without a count"""
 
+    def check(self) -> None:
+        """Raise ValueError where an array does not fit the others: compiled code would read beyond its end."""
+        kinds = (np.int64, np.int64, np.int32, np.int64, np.float64, np.float64)
+        arrays: tuple[Any, ...] = self
+        if any(array.dtype != kind or array.ndim != 1 for array, kind in zip(arrays, kinds, strict=True)):
+            raise ValueError("an array has another type")
+        sizes, above = np.diff(self.begins), np.diff(self.contexts)
+        grams, contexts = len(self.tokens), len(self.rest)
+        whole = (
+            len(sizes) == len(above) > 0
+            and self.begins[0] == self.contexts[0] == 0
+            and (sizes >= 0).all()
+            and above.tolist() == [1, *sizes[:-1].tolist()]
+            and self.begins[-1] == len(self.discounted) == grams
+            and self.contexts[-1] == contexts == len(self.starts) - 1
+            and (self.starts[self.contexts] == self.begins).all()
+            and (self.starts[1:] >= self.starts[:-1]).all()
+        )
+        if not whole:
+            raise ValueError("its arrays do not belong together")
+
+
+class _Order(NamedTuple):
+    """The arrays of one order, as `Grams` has them, with positions that begin at 0."""
+
+    tokens: Small
+    starts: Ints
+    discounted: Floats
+    rest: Floats
+
 
 class NgramModel:
     """Interpolated Kneser-Ney over token ids; an n-gram does not reach into the sequence before."""
 
-    def __init__(self, orders: Sequence[Order], vocabulary: int) -> None:
-        """`orders`: those of 1, 2, … tokens. `vocabulary`: number of possible tokens."""
-        self.orders, self.vocabulary = tuple(orders), vocabulary
+    def __init__(self, grams: Grams, vocabulary: int) -> None:
+        """`grams`: arrays in memory or mapped from a file. `vocabulary`: number of possible tokens."""
+        self.grams, self.vocabulary = grams, vocabulary
+
+    @property
+    def order(self) -> int:
+        """Tokens of the longest n-grams."""
+        return len(self.grams.begins) - 1
 
     @classmethod
     def count(cls, tokens: Ints | Small, bounds: Ints, order: int, vocabulary: int) -> Self:
@@ -52,7 +91,7 @@ class NgramModel:
             keys.append(found)
             first.append(places)
             numbers.append(number.reshape(-1))
-        orders: list[Order] = []
+        orders: list[_Order] = []
         counts = np.bincount(numbers[order][predicted], minlength=len(keys[-1]))
         for k in range(order, 0, -1):
             contexts = 1 if k == 1 else len(keys[k - 2])
@@ -60,7 +99,7 @@ class NgramModel:
             if k > 1:  # different tokens before each n-gram of the order below
                 seen = first[k - 1][counts > 0]
                 counts = np.bincount(numbers[k - 1][seen], minlength=len(keys[k - 2]))
-        return cls(orders, vocabulary)
+        return cls(_joined(orders), vocabulary)
 
     @classmethod
     def of(cls, documents: Sequence[Sequence[int]], order: int, vocabulary: int) -> Self:
@@ -77,19 +116,18 @@ class NgramModel:
 
         It takes time in proportion to the tokens, times the logarithm of the tokens that may follow a context.
         """
-        return _bits(tokens, bounds, *self._flat, self.vocabulary)  # type: ignore[no-any-return]
+        return _bits(tokens, bounds, *self.grams, self.vocabulary)  # type: ignore[no-any-return]
 
-    @cached_property
-    def _flat(self) -> tuple[Ints, Ints, Small, Ints, Floats, Floats]:
-        """The arrays of all orders, one after the other, as the kernel takes them."""
-        begins = np.cumsum([0, *(len(order.tokens) for order in self.orders)])
-        contexts = np.cumsum([0, *(len(order.rest) for order in self.orders)])
-        starts = [order.starts[:-1] + begin for order, begin in zip(self.orders, begins, strict=False)]
-        return (
-            begins, contexts, np.concatenate([order.tokens for order in self.orders]),
-            np.concatenate([*starts, begins[-1:]]), np.concatenate([order.discounted for order in self.orders]),
-            np.concatenate([order.rest for order in self.orders]),
-        )  # fmt: skip
+
+def _joined(orders: Sequence[_Order]) -> Grams:
+    begins = np.cumsum([0, *(len(order.tokens) for order in orders)])
+    contexts = np.cumsum([0, *(len(order.rest) for order in orders)])
+    starts = [order.starts[:-1] + begin for order, begin in zip(orders, begins, strict=False)]
+    return Grams(
+        begins, contexts, np.concatenate([order.tokens for order in orders]),
+        np.concatenate([*starts, begins[-1:]]), np.concatenate([order.discounted for order in orders]),
+        np.concatenate([order.rest for order in orders]),
+    )  # fmt: skip
 
 
 def _padded(tokens: Ints | Small, bounds: Ints, order: int) -> tuple[Ints, Flags]:
@@ -99,7 +137,7 @@ def _padded(tokens: Ints | Small, bounds: Ints, order: int) -> tuple[Ints, Flags
     return np.repeat(tokens, times).astype(np.int64), ~np.repeat(given, times)
 
 
-def _order(keys: Ints, counts: Ints, contexts: int, vocabulary: int) -> Order:
+def _order(keys: Ints, counts: Ints, contexts: int, vocabulary: int) -> _Order:
     once, twice = int((counts == 1).sum()), int((counts == 2).sum())
     discount = once / (once + 2 * twice) if once else 0.5
     of = keys // vocabulary
@@ -109,7 +147,7 @@ def _order(keys: Ints, counts: Ints, contexts: int, vocabulary: int) -> Order:
         discounted = np.where(counts > 0, np.maximum(counts - discount, 0) / totals[of], 0.0)
         rest = np.where(totals > 0, discount * different / totals, 1.0)
     starts = np.searchsorted(of, np.arange(contexts + 1))
-    return Order((keys % vocabulary).astype(np.int32), starts, discounted, rest)
+    return _Order((keys % vocabulary).astype(np.int32), starts, discounted, rest)
 
 
 @njit(nogil=True)
@@ -117,8 +155,7 @@ def _bits(
     tokens: Small, bounds: Ints, begins: Ints, contexts: Ints, grams: Small, starts: Ints, discounted: Floats,
     rest: Floats, vocabulary: int,
 ) -> Floats:  # fmt: skip
-    """See `NgramModel.bits_of`; the arrays of all orders one after the other, those of order k from `begins[k - 1]`
-    (n-grams) and `contexts[k - 1]` (contexts) on."""
+    """See `NgramModel.bits_of` and `Grams`."""
     order = len(begins) - 1
     out = np.zeros(len(tokens), np.float64)
     numbers = np.empty(order + 1, np.int64)  # of the k-gram that ends at the place before; -1 for one not seen

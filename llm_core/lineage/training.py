@@ -22,6 +22,7 @@ from llm_core.training.finetuning.rows import DOCUMENTS, TRAINED
 
 if TYPE_CHECKING:
     from llm_core.training.pretraining.batches import Batches
+    from llm_core.training.pretraining.phases import PhasedBatches
 
 RECORD = "training_data.json"
 SCHEMA = pa.schema(
@@ -48,17 +49,19 @@ class TrainingData:
     parent: Path | None
     digest: str | None = None
     """digest of the token shards, as in dvc.lock at that time"""
+    parent_digest: str | None = None
+    """digest of the parent model that training started from; None where it was not recorded"""
 
-    def batches(self) -> "Batches":
+    def batches(self) -> "Batches | PhasedBatches":
         """The loader of that training; UserError where the shards have changed since and are not in DVC's cache."""
-        from llm_core.training.pretraining.batches import Batches  # imports numba, which most questions do not need
+        from llm_core.training.pretraining.phases import loader_from_state  # imports numba, which few questions need
 
         try:
-            return Batches.from_state(self.tokens, self.loader)
+            return loader_from_state(self.tokens, self.loader)
         except UserError as error:
             kept = kept_folder(self.digest) if self.digest else None
             if kept:
-                return Batches.from_state(kept, self.loader)
+                return loader_from_state(kept, self.loader)
             raise UserError(f"{self.model}: its token shards are not here as they were ({error})") from None
 
 
@@ -75,6 +78,7 @@ def training_data(model: Path) -> TrainingData | None:
         int(record["steps"]),
         parent,
         record.get("tokens_digest"),
+        record.get("parent_digest"),
     )
 
 
@@ -194,7 +198,7 @@ def _parent(model: Path) -> tuple[Path, str | None] | None:
     """The model that a model started from, and its digest, as pretrain or finetune recorded them."""
     record = training_data(model)
     if record:
-        return (record.parent, None) if record.parent else None
+        return (record.parent, record.parent_digest) if record.parent else None
     file = model / "metrics.json"
     parent = read_json(file).get("parent") if file.is_file() else None
     return (locate(model, parent["path"]), parent.get("digest")) if parent else None

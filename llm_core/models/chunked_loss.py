@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llm_core.models.precision import autocast_dtype, without_autocast
+
 IGNORED = -100
 
 
@@ -22,7 +24,7 @@ def chunked_loss(
     `hidden` [N, D], `weight` [V, D], `bias` [V] or None, `targets` int64 [N] with -100 where nothing is
     predicted. `chunk` tokens at a time, 0 for all. Second derivatives are not supported.
     """
-    dtype = torch.get_autocast_dtype(hidden.device.type) if torch.is_autocast_enabled(hidden.device.type) else None
+    dtype = autocast_dtype(hidden.device)
     return _ChunkedLoss.apply(hidden, weight, bias, targets, chunk or len(targets) or 1, z_loss, dtype)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -59,7 +61,7 @@ class _ChunkedLoss(torch.autograd.Function):
         dtype: torch.dtype | None,
     ) -> tuple[Tensor, Tensor]:
         dtype = dtype or hidden.dtype
-        with torch.autocast(hidden.device.type, enabled=False):
+        with without_autocast(hidden.device):
             return _forward(ctx, hidden, weight, bias, targets, chunk, z_loss, dtype)
 
     @staticmethod

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llm_core.models.precision import autocast_dtype
+
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
@@ -65,5 +67,4 @@ def _rotary_tables(module: Any, _: Any, tables: tuple[Tensor, Tensor]) -> tuple[
 
 
 def _product_dtype(x: Tensor) -> torch.dtype:
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    return autocast_dtype(x.device) or x.dtype

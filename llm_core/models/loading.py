@@ -7,6 +7,7 @@ lacks weights is refused, because the library would fill them with random number
 """
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -125,9 +126,14 @@ def context_of(config: Any) -> int | None:
 
 
 def choose_device(asked: str | torch.device | None = None) -> torch.device:
-    """The device that was asked for; else a GPU where there is one, else the CPU. UserError for one that is absent."""
+    """The device that was asked for; else this process's GPU where there is one, else the CPU.
+
+    Of several training processes of a machine each has the GPU of its local rank. UserError for one that is absent.
+    """
     if asked is None or asked == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     try:
         device = torch.device(asked)
     except RuntimeError:

@@ -40,7 +40,7 @@ def fetch_model(name: str, params: OpenModel, out: Path) -> dict[str, Any]:
     Raises UserError: nothing at that place, no pinned commit, pickled weights, an architecture that transformers does
     not have, a broken file, no fast tokenizer.
     """
-    source, commit = _source(name, params)
+    source, commit = source_of(name, params)
     check_folder(source, params.from_)
     files = sorted(file for file in source.iterdir() if file.is_file() and _is(file.name, TAKEN))
     with output_folder(out, [source]) as folder:
@@ -139,8 +139,8 @@ def _check_index(folder: Path) -> None:
             raise UserError(f"{index.name} names {', '.join(missing[:3])}, which is not there; the copy is incomplete")
 
 
-def _source(name: str, params: OpenModel) -> tuple[Path, str | None]:
-    """The folder to copy from, and the commit of a hub's model."""
+def source_of(name: str, params: OpenModel) -> tuple[Path, str | None]:
+    """The folder that holds an open model, and the commit of a hub's model. Raises UserError where there is none."""
     place = Path(params.from_).expanduser()
     if place.is_dir():
         if params.revision:

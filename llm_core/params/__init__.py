@@ -25,7 +25,7 @@ from llm_core.params.finetuning import Finetuning
 from llm_core.params.launch import Launch
 from llm_core.params.mix import Mix
 from llm_core.params.model import Model
-from llm_core.params.open_models import OpenModel, check_names, check_own_tokenizer, parent_by_name
+from llm_core.params.open_models import OpenModel, check_judge, check_names, check_own_tokenizer, parent_by_name
 from llm_core.params.presets import values_of
 from llm_core.params.pretraining import Pretraining
 from llm_core.params.reading import check_moved, explain, override
@@ -85,6 +85,13 @@ class Params(Section):
     @model_validator(mode="after")
     def _own_tokenizer(self) -> Self:
         check_own_tokenizer(self.open_models, self.pretraining.parent, self.tokenizer.from_)
+        return self
+
+    @model_validator(mode="after")
+    def _judges(self) -> Self:
+        for name, own in self.evaluation.benchmarks.own.items():
+            if own.judge:
+                check_judge(self.open_models, own.judge.model, self.evaluation.models, name)
         return self
 
     @model_validator(mode="after")

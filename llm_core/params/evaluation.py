@@ -1,7 +1,8 @@
 """Params of evaluation."""
 
+import math
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,7 +21,48 @@ ROUGE: list[Rouge] = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
 BENCHMARK_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 NOT_BENCHMARKS = ("manifest", "bits_per_byte", "exact_match")
 """Names that a file of the items, or a score that is no benchmark's, has already."""
-Kind = Literal["multiple_choice", "exact_match", "f1", "regex"]
+Kind = Literal["multiple_choice", "exact_match", "f1", "regex", "judge"]
+VERDICT_PROMPT = (
+    "Question: {{question}}\nRight answer: {{reference}}\nGiven answer: {{answer}}\n"
+    "Does the given answer say the same as the right answer? Write yes or no.\nVerdict:"
+)
+
+
+class Judge(Section):
+    """A language model that judges the answers to the questions of an own benchmark."""
+
+    model: str = Field(min_length=1)
+    """A name in `open_models`, or a folder in the Hugging Face layout. It must not be one of the models that are
+    evaluated, and none that the graph makes."""
+    prompt: str = Field(VERDICT_PROMPT, min_length=1)
+    """What the judge reads (Jinja): `question`, `answer` (the evaluated model's), `reference` (the right answers, with
+    ` / ` between them), and any column that the benchmark's own prompt names."""
+    verdicts: dict[str, float] = Field(default_factory=lambda: {"yes": 1.0, "no": 0.0}, min_length=2)
+    """Verdict -> its value. The score of an answer is the mean of the values, weighted by the probabilities that the
+    judge gives to the verdicts after the prompt."""
+    chat: bool = False
+    """Wrap the prompt in the judge's chat template; its verdict is then the beginning of its answer."""
+
+    @field_validator("verdicts", mode="before")
+    @classmethod
+    def _as_written(cls, verdicts: Any) -> Any:
+        """YAML reads unquoted numbers as such, and an unquoted yes as true."""
+        if not isinstance(verdicts, dict):
+            return verdicts
+        if any(isinstance(word, bool) for word in verdicts):
+            raise ValueError('write yes and no in quotes ({"yes": 1, "no": 0}); without them YAML reads true and false')
+        return {str(word) if isinstance(word, int | float) else word: value for word, value in verdicts.items()}
+
+    @model_validator(mode="after")
+    def _tells(self) -> Self:
+        for word in self.verdicts:
+            if not word or word != word.strip():
+                raise ValueError(f"verdicts: {word!r} must be text without blanks at its ends")
+            if longer := [other for other in self.verdicts if other != word and other.startswith(word)]:
+                raise ValueError(f"verdicts: {longer[0]!r} begins with {word!r}, so that their probabilities overlap")
+        if not all(math.isfinite(value) for value in self.verdicts.values()) or len(set(self.verdicts.values())) < 2:
+            raise ValueError("verdicts: give at least two different finite values")
+        return self
 
 
 class OwnBenchmark(Section):
@@ -32,7 +74,7 @@ class OwnBenchmark(Section):
     kind: Kind | None = None
     """How an answer is judged. multiple_choice: the choice with the highest likelihood. The others generate a line:
     exact_match compares it with the answers in SQuAD's normal form, f1 by its words, regex compares what `pattern`
-    finds in it. A `.yaml` says it by itself, so it has null."""
+    finds in it, judge asks the model of `judge`. A `.yaml` says it by itself, so it has null."""
     columns: dict[str, str | list[str]] = Field(default_factory=dict)
     """question, choices, answer or id -> the column of the file that holds it, where that is called otherwise. Choices
     may be several columns: `[a, b, c]`."""
@@ -40,6 +82,8 @@ class OwnBenchmark(Section):
     """What the model reads (Jinja). Besides `question` it may name any column of the file."""
     pattern: str | None = None
     """Regular expression of the kind regex; its first group, or the whole match, is the answer."""
+    judge: Judge | None = None
+    """The judging model of the kind judge, and what it is asked."""
     max_new_tokens: int = Field(32, ge=1)
     """Maximum length of a generated answer, in tokens."""
     license: str = "private"
@@ -56,7 +100,9 @@ class OwnBenchmark(Section):
     def _fits(self) -> Self:
         if self.is_task_file == bool(self.kind):
             says = "says its kind by itself; leave `kind` out" if self.is_task_file else "needs a `kind`"
-            raise ValueError(f"{self.path} {says} (multiple_choice, exact_match, f1, regex)")
+            raise ValueError(f"{self.path} {says} ({', '.join(get_args(Kind))})")
+        if (self.kind == "judge") != (self.judge is not None):
+            raise ValueError("`judge` belongs to the kind judge, which needs one: judge: {model: FOLDER}")
         if (self.kind == "regex") != (self.pattern is not None):
             raise ValueError("`pattern` belongs to the kind regex, which needs one")
         try:

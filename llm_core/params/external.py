@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm_core.params.open_models import opened, origin
 from llm_core.params.task_files import task_files
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def external_inputs(params: "Params") -> dict[str, list[str]]:
         path for own in params.evaluation.benchmarks.own.values()
         for path in (task_files(Path(own.path)) if own.is_task_file else [own.path])
     ]  # fmt: skip
+    judges = [own.judge.model for own in params.evaluation.benchmarks.own.values() if own.judge]
+    found["benchmarks"] += dict.fromkeys(_origin(params, judge) for judge in judges)
     encoder = params.retrieval.encoder
     found["retrieval"] = [encoder] if Path(encoder).is_dir() else []
     return {name: [path for path in paths if REMOTE not in path] for name, paths in found.items()}
@@ -60,10 +63,13 @@ def _parent(params: "Params") -> list[str]:
     (Its stage runs before pretraining, because an open model is continued with its own tokenizer.)
     """
     parent = params.pretraining.parent
-    opened = params.open_models.get(Path(parent).name) if parent else None
-    if parent and opened and Path(parent) == Path("data/models", Path(parent).name):
-        return [opened.from_ if Path(opened.from_).is_dir() else f"{opened.from_}@{opened.revision}"]
-    return [parent] if parent else []
+    return [_origin(params, parent)] if parent else []
+
+
+def _origin(params: "Params", model: str) -> str:
+    """A model's folder; of an open model where it comes from."""
+    name = opened(params.open_models, model)
+    return origin(params.open_models[name]) if name else model
 
 
 def write_digests(params: "Params", folder: Path, memory: Path = MEMORY) -> None:

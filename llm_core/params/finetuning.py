@@ -64,6 +64,10 @@ class Data(Section):
     """Maximum number of rows, drawn by the seed; null takes all."""
     open_variants: int = Field(2, ge=0)
     """Factbook: number of questions with context for each fact, beside the one without."""
+    conversations: int = Field(0, ge=0)
+    """Factbook, instruction: number of conversations that ask for each fact, in training rows. Such a row gives some
+    facts as context and asks for each of them, which teaches reading with fewer tokens; it replaces the single
+    questions with context. Held-out and test rows are single questions in any case. 0 for none."""
 
 
 class Training(Section):

@@ -37,11 +37,24 @@ class BatchLaunch(Section):
     not counted."""
 
 
-class TextDeduplicationLaunch(Section):
+class TextDeduplicationLaunch(BatchLaunch):
     """Where `dedup-text` runs."""
 
+    runner: Runner = "local"
+    """Where paragraphs and lines are hashed: in threads of this machine, or as tasks of the Ray cluster at
+    `RAY_ADDRESS`. Substrings are found on one machine only, and `ray` is refused."""
     memory_mb: int = Field(1024, ge=16)
     """Memory in MiB for comparing; substrings need 27 bytes for each byte of text, else they are refused."""
+
+
+class PieceLaunch(Section):
+    """Where a stage processes its documents piece by piece."""
+
+    runner: Runner = "local"
+    """Where documents are read and processed: in threads of this machine, or as tasks of the Ray cluster at
+    `RAY_ADDRESS`."""
+    workers: int = Field(0, ge=0)
+    """Number of threads on this machine; 0 for one per core."""
 
 
 class TrainingLaunch(Section):
@@ -68,6 +81,10 @@ class Launch(Section):
     split: BatchLaunch = BatchLaunch()
     """Where `split` computes signatures, and its memory."""
     text_deduplication: TextDeduplicationLaunch = TextDeduplicationLaunch()
+    tokenizer: PieceLaunch = PieceLaunch()
+    """Where `train-tokenizer` counts, and measures its sample."""
+    tokenization: PieceLaunch = PieceLaunch()
+    """Where `tokenize` encodes."""
     pretraining: TrainingLaunch = TrainingLaunch()
     scaling: TrainingLaunch = TrainingLaunch(threads=1)
     """The trainings of `llm-core scaling`. Their models are so small that a second thread makes them slower."""

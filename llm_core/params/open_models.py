@@ -1,5 +1,6 @@
 """Params of open models: models that others published, taken into the graph under a name."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,34 @@ def check_names(models: dict[str, OpenModel]) -> None:
 def folder_of(name: str) -> str:
     """Where the stage `open-model` puts the model of this name."""
     return f"data/models/{name}"
+
+
+def opened(models: Mapping[str, OpenModel], model: str) -> str | None:
+    """The name of the open model that `model` means, by its name or by the folder of its stage; None for another."""
+    if model in models and not Path(model).is_dir():
+        return model
+    name = Path(model).name
+    return name if name in models and Path(model) == Path(folder_of(name)) else None
+
+
+def origin(model: OpenModel) -> str:
+    """Where an open model comes from, and at which commit: what decides its content."""
+    return model.from_ if Path(model.from_).is_dir() else f"{model.from_}@{model.revision}"
+
+
+def check_judge(models: dict[str, OpenModel], judge: str, evaluated: list[str], benchmark: str) -> None:
+    """Raise ValueError where a judge is evaluated itself, or is made by a stage that comes later."""
+    place = f"evaluation.benchmarks.own.{benchmark}.judge.model"
+    name = opened(models, judge)
+    if name in evaluated:
+        raise ValueError(
+            f"{place}: {judge} is in evaluation.models too, and a model favours its own answers; take another judge"
+        )
+    if name is None and Path(judge).is_relative_to("data/models"):
+        raise ValueError(
+            f"{place}: {judge} is made by the graph, after the benchmarks are fetched; copy it to a folder "
+            "outside data/"
+        )
 
 
 def parent_by_name(values: Any) -> Any:

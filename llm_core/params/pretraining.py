@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from llm_core.params.base import Section, Weights
 
@@ -47,19 +47,49 @@ class Mixture(Section):
     """Maximum number of times that a run reads one source; a run that would need more is an error."""
 
 
+class Phase(Section):
+    """One phase of a pretraining, for example short sequences first, long ones at the end, or other data at the end."""
+
+    name: Annotated[str, Field(min_length=1)] = ...  # type: ignore[assignment]
+    """Name of the phase, in the log and in the figures."""
+    steps: int | None = Field(None, ge=1)
+    """Number of optimizer steps. Give this or `tokens`."""
+    tokens: int | None = Field(None, ge=1)
+    """Number of tokens, padding included, rounded to whole steps. Give this or `steps`."""
+    sequence_length: int | None = Field(None, ge=8)
+    """Length of a training sequence in tokens; null takes pretraining.sequence_length."""
+    batch_tokens: int | None = Field(None, ge=8)
+    """Number of tokens in a step; null takes pretraining.batch_tokens."""
+    mixture: Mixture | None = None
+    """Shares of the sources in the phase's tokens; null goes on in the run's own data where the phase before left
+    off."""
+    learning_rate: float = Field(1.0, gt=0)
+    """Factor of the learning rates that the run's schedule gives."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "Phase":
+        if (self.steps is None) == (self.tokens is None):
+            raise ValueError(f"phase {self.name} needs either steps or tokens")
+        return self
+
+
 class Pretraining(Section):
     """Knobs of pretraining."""
 
     version: int = 1
     """Raise it when the code changes what training computes; the stage depends on this number, not on the code."""
     steps: int | None = Field(None, ge=1)
-    """Number of optimizer steps; null derives it from model.scale (20 tokens per parameter)."""
+    """Number of optimizer steps; null derives it from model.scale (20 tokens per parameter), or from `phases`."""
+    phases: tuple[Phase, ...] = ()
+    """Phases of the run, one after the other, each with its own sequence length, batch, data and learning rate. The
+    schedule of the learning rate goes over the tokens of all of them. Empty: one phase of `steps` steps."""
     sequence_length: int = Field(512, ge=8)
-    """Length of a training sequence in tokens."""
+    """Length of a training sequence in tokens, where a phase has no other."""
     batch_tokens: int | None = Field(None, ge=8)
     """Number of tokens in a step over all processes, padding included; null derives it from model.scale."""
     micro_batch: int = Field(8, ge=1)
-    """Maximum number of sequences in one forward pass of a process; a step accumulates several passes."""
+    """Maximum number of sequences of `sequence_length` in one forward pass of a process, or as many tokens of a phase's
+    other length; a step accumulates several passes."""
     packing: Literal["best_fit", "concatenate"] = "best_fit"
     """How documents share sequences: best_fit cuts as few as possible, concatenate puts them end to end."""
     mixture: Mixture | None = None
@@ -113,3 +143,21 @@ class Pretraining(Section):
     grow_vocabulary: bool = False
     """Whether the parent gets embeddings for tokens that only the tokenizer has (tokenizer.add_tokens); each new row is
     the mean of the old ones."""
+
+    @property
+    def longest_sequence(self) -> int:
+        """Length of the longest training sequence of any phase."""
+        return max(
+            (phase.sequence_length or self.sequence_length for phase in self.phases), default=self.sequence_length
+        )
+
+    @model_validator(mode="after")
+    def _phases_decide_the_steps(self) -> "Pretraining":
+        if not self.phases:
+            return self
+        if self.steps is not None:
+            raise ValueError("steps follow from the phases; leave pretraining.steps null, or remove the phases")
+        names = [phase.name for phase in self.phases]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two phases have the name {twice[0]}")
+        return self

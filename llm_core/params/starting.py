@@ -76,7 +76,7 @@ def starting_params(
         _open_model(model) if model else _OWN_MODEL.format(**_sizes(size)),
         _pretraining(size, model),
         _evaluation(benchmarks or {}),
-        _finetuning(finetunes),
+        _finetuning(finetunes, _length(model)),
     ]
     text = "\n".join(parts)
     return _with_preset(text, preset, model is not None) if preset else text
@@ -89,8 +89,8 @@ def _bytes(path: str) -> int:
 
 
 def slug(path: str) -> str:
-    """A name of letters, digits and - made of a path's last part: `My Notes.pdf` is `my-notes`."""
-    plain = unicodedata.normalize("NFKD", Path(path).expanduser().absolute().name.split(".")[0])
+    """A name of letters, digits and - made of a path's last part: `My Notes.pdf` is `my-notes`, `Größe` `grosse`."""
+    plain = unicodedata.normalize("NFKD", Path(path).expanduser().absolute().name.split(".")[0].casefold())
     return re.sub(r"[^a-z0-9]+", "-", plain.encode("ascii", "ignore").decode().lower()).strip("-") or "documents"
 
 
@@ -136,7 +136,7 @@ def _pretraining(size: int, model: str | None) -> str:
     optimizer = "adamw" if model else "muon"
     return f"""pretraining:
 {parent}  steps: {steps} # about four passes over the corpus, at most 320 steps
-  sequence_length: 256
+  sequence_length: {_length(model)}
   batch_tokens: 4096
   micro_batch: 8
   optimizer: {{name: {optimizer}, learning_rate: {rate}, warmup_steps: 20}}
@@ -144,6 +144,19 @@ def _pretraining(size: int, model: str | None) -> str:
   evaluate_every: 100
   sample_prompts: []
 """
+
+
+def _length(model: str | None) -> int:
+    """Tokens of a row: 256, or as many as a model has positions for, rounded down to a power of two."""
+    if model is None:
+        return 256
+    try:
+        config = json.loads((Path(model).expanduser() / "config.json").read_text(encoding="utf-8"))
+        config = config.get("text_config", config)
+        positions = int(config.get("max_position_embeddings") or config.get("n_positions") or 256)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"--model {model}: its config.json is no model's ({error})") from None
+    return min(256, 1 << (positions.bit_length() - 1))
 
 
 def _open_model(model: str) -> str:
@@ -168,7 +181,7 @@ def _evaluation(benchmarks: Mapping[str, OwnBenchmark]) -> str:
     return _EVALUATION.format(own="\n".join(lines), tasks=", ".join([*benchmarks, *_TASKS]), fetched=", ".join(_TASKS))
 
 
-def _finetuning(finetunes: Sequence[Finetune]) -> str:
+def _finetuning(finetunes: Sequence[Finetune], length: int) -> str:
     if not finetunes:
         return _NO_FINETUNES
     lines = ["finetuning:", "  runs: # each is a chain of stages: rows, model, evaluation, registry"]
@@ -180,7 +193,7 @@ def _finetuning(finetunes: Sequence[Finetune]) -> str:
             "      parent: base",
             f"      data: {_quoted(data)}",
             "      max_steps: 120",
-            "      max_length: 256",
+            f"      max_length: {length}",
         ]
     return "\n".join([*lines, "  on_demand: {}", "  datasets: {}", ""])
 

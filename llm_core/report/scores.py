@@ -58,8 +58,10 @@ def _tables(metrics: Row) -> Iterator[Block]:
     for task, score in metrics.get("benchmarks", {}).items():
         first = main_metric(task, score)
         shown = [first, "perplexity", *GOLD]
+        if "judged_by" in score:
+            shown += ["judge_prefers_right", "judge_right", "judge_wrong", "exact_match"]
         if not above_chance(task, score):  # then these say more than accuracy
-            shown = [*GOLD, first, "perplexity"]
+            shown = [*GOLD, *shown]
         rows += [_benchmark_row(task, metric, score, metric == first)
                  for metric in dict.fromkeys(shown) if metric in score]  # fmt: skip
     if answers := metrics.get("answers"):
@@ -68,6 +70,7 @@ def _tables(metrics: Row) -> Iterator[Block]:
         rows.append(_finetuned_row(own))
     if rows:
         yield Block("table", rows)
+    yield from _judges(metrics.get("benchmarks", {}))
     yield from _contamination(metrics.get("benchmarks", {}))
     yield Block(
         "note",
@@ -138,6 +141,14 @@ def _clean_everywhere(evaluations: Evaluations) -> list[str]:
             if "items_touched" in score:
                 touched[task] = touched.get(task, 0) + score["items_touched"]
     return [names.benchmark(task) for task, count in touched.items() if not count]
+
+
+def _judges(benchmarks: Mapping[str, Row]) -> Iterator[Block]:
+    """Which model judged which benchmark, and what speaks against it."""
+    for task, score in benchmarks.items():
+        if "judged_by" in score:
+            told = f"{names.benchmark(task)} was judged by the model {score['judged_by']}."
+            yield Block("note", f"{told} {score['judge_doubt']}." if "judge_doubt" in score else told)
 
 
 def _contamination(benchmarks: Mapping[str, Row]) -> Iterator[Block]:

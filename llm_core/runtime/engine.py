@@ -4,24 +4,25 @@ All three call the same function on the same pieces and hand the results over in
 written do not depend on the runner. Work under way is bounded: memory does not grow with the input.
 
 Ray runs plain tasks, not Ray Data or daft: the pieces are already cut, the order must be kept, and nothing
-is shuffled. The scratch folder must be visible to all nodes.
+is shuffled. The project's folder and the inputs must be visible to all nodes, under the same paths.
 """
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 from llm_core.errors import UserError
-from llm_core.params.launch import BatchLaunch
-from llm_core.runtime.ray_cluster import ray_cluster
+from llm_core.runtime.progress import log
+from llm_core.runtime.ray_cluster import in_folder, ray_cluster
 
 Item = TypeVar("Item")
-Place = TypeVar("Place")
 Result = TypeVar("Result")
 Handle = TypeVar("Handle")
 AHEAD = 2  # pieces under way for each worker
+TRIES = 4  # of a piece whose worker or node dies, on Ray
 
 
 def ahead(
@@ -43,31 +44,65 @@ def ahead(
         yield first, collect(handle)
 
 
-def on_batches(
-    function: Callable[..., Result],
-    batches: Iterable[tuple[Place, Item]],
-    shared: Sequence[Any],
-    launch: BatchLaunch,
-    stage: str,
-) -> Iterator[tuple[Place, Result]]:
-    """Apply `function(item, *shared)` to each (place, item), a few ahead; (place, result) in the same order.
+def in_threads(
+    function: Callable[..., Result], items: Iterable[Item], shared: Sequence[Any], workers: int
+) -> Iterator[tuple[Item, Result]]:
+    """Apply `function(item, *shared)` to each item in threads of this process (0: one for each core), a few ahead.
 
-    In threads of this process, so `function` is worth it where it is compiled code without the interpreter's lock, or
-    on Ray, where `shared` is sent to each node once. `stage` names the section of `launch`.
+    (item, result) in the items' order. Threads help where the function is compiled code without the interpreter's lock.
     """
-    if launch.runner == "ray":
-        with ray_cluster(f"launch.{stage}.runner", launch.workers) as (ray, cpus):
-            remote, sent = ray.remote(function), [ray.put(value) for value in shared]
-            on_ray = ahead(batches, lambda batch: remote.remote(batch[1], *sent), ray.get, AHEAD * cpus)
-            yield from ((place, result) for (place, _), result in on_ray)
-        return
-    workers = launch.workers or len(os.sched_getaffinity(0))
+    workers = workers or len(os.sched_getaffinity(0))
     if workers == 1:
-        yield from ((place, function(item, *shared)) for place, item in batches)
+        yield from ((item, function(item, *shared)) for item in items)
         return
     with ThreadPoolExecutor(workers) as pool:
-        futures = ahead(batches, lambda batch: pool.submit(function, batch[1], *shared), Future.result, workers)
-        yield from ((place, result) for (place, _), result in futures)
+        yield from ahead(items, lambda item: pool.submit(function, item, *shared), Future.result, workers)
+
+
+def on_ray(
+    function: Callable[..., Result],
+    items: Iterable[Item],
+    shared: Sequence[Any],
+    param: str,
+    workers: int,
+    retry: Callable[[Item], bool] | None = None,
+) -> Iterator[tuple[Item, Result]]:
+    """Apply `function(item, *shared)` to each item as Ray tasks, a few ahead; (item, result) in the items' order.
+
+    `function` is importable by name, items and results are small, and `shared` is sent to each node once. `param` is
+    the knob that asked for Ray, `workers` the CPUs of a cluster that is started here. A task whose node or worker dies
+    runs again elsewhere, up to TRIES times, and once more whenever `retry(item)` says that it got further. Raises
+    UserError, which names the item, where it is lost for good.
+    """
+    with ray_cluster(param, workers) as (ray, cpus):
+        # Spread: pieces are read from shared storage, so that no node is nearer to them than another.
+        task = ray.remote(max_retries=TRIES - 1, scheduling_strategy="SPREAD")(in_folder)
+        sent = [ray.put(value) for value in shared]
+        done: Counter[str] = Counter()
+
+        def submit(item: Item) -> tuple[Item, Any]:
+            return item, task.remote(str(Path.cwd()), function, item, *sent)
+
+        def collect(handle: tuple[Item, Any]) -> Result:
+            item, reference = handle
+            while True:
+                try:
+                    node, result = ray.get(reference)
+                    done[node] += 1
+                    return result  # type: ignore[no-any-return]
+                except ray.exceptions.RayTaskError:
+                    raise
+                except ray.exceptions.RayError as error:
+                    if retry is None or not retry(item):
+                        why = str(error).splitlines()[0]
+                        raise UserError(
+                            f"{param}: {item}: lost {TRIES} times with its worker or node ({why})"
+                        ) from None
+                    reference = submit(item)[1]
+
+        yield from ahead(items, submit, collect, AHEAD * cpus - 1)
+        nodes = ", ".join(f"{count} on {node}" for node, count in sorted(done.items()))
+        log(f"{param}: ray: {done.total()} pieces ({nodes})")
 
 
 def run(
@@ -84,7 +119,7 @@ def run(
     and no item would.
     """
     if runner == "ray":
-        yield from _run_ray(function, items, workers)
+        yield from (result for _, result in on_ray(function, items, (), "launch.cleaning.runner", workers, retry))
         return
     workers = min(workers or len(os.sched_getaffinity(0)), len(items))
     if workers <= 1 and retry is None:
@@ -119,10 +154,3 @@ def _run_processes(
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-
-
-def _run_ray(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    with ray_cluster("launch.cleaning.runner", workers) as (ray, cpus):
-        remote = ray.remote(function)
-        for _, result in ahead(items, remote.remote, ray.get, AHEAD * cpus - 1):
-            yield result

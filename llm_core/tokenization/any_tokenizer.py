@@ -4,7 +4,9 @@ This project's own byte-level BPE has a compiled encoder (`encoding`). Every oth
 as transformers' AutoTokenizer configures it. Names of control tokens in a text are ordinary text in both.
 """
 
+import platform
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,6 +46,15 @@ def encoder_of(folder: str | Path) -> TextEncoder:
         return Encoder(Vocabulary(folder))
     except NotOursError:
         return LibraryEncoder(folder)
+
+
+@lru_cache(maxsize=1)
+def known_encoder(folder: str, digest: str) -> TextEncoder:
+    """The encoder of the tokenizer in `folder` that has this digest; made once in each process that encodes."""
+    encoder = encoder_of(folder)
+    if encoder.digest != digest:
+        raise UserError(f"{folder}: holds another tokenizer on the node {platform.node()}; share one folder")
+    return encoder
 
 
 class LibraryEncoder:

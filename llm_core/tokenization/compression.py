@@ -54,6 +54,12 @@ class TokenStatistics:
                 documents=row["bytes_count"], bytes=row["bytes_sum"], words=row["words_sum"], tokens=row["tokens_sum"]
             )
 
+    def merge(self, other: "TokenStatistics") -> None:
+        """Add the counts of other documents."""
+        self.used += other.used
+        for source, counts in other.counts.items():
+            self.counts.setdefault(source, Counter()).update(counts)
+
     def summary(self) -> dict[str, Any]:
         """Totals and ratios, overall and per source, and the number of vocabulary tokens that never occurred."""
         everything: Counter[str] = Counter()
@@ -66,12 +72,12 @@ class TokenStatistics:
         }
 
 
-def measure(encoder: Encodes, size: int, batches: Iterable[pa.RecordBatch]) -> dict[str, Any]:
-    """The fit of a tokenizer of `size` tokens to documents (`source`, `text`): `summary`, and the size."""
+def measured(encoder: Encodes, size: int, batches: Iterable[pa.RecordBatch]) -> TokenStatistics:
+    """The fit of a tokenizer of `size` tokens to documents (`source`, `text`)."""
     statistics = TokenStatistics(size)
     for batch in batches:
         statistics.add(batch.column("source"), batch.column("text"), *encoder.encode(batch.column("text")))
-    return statistics.summary() | {"vocab_size": size}
+    return statistics
 
 
 def announce(name: str, metrics: dict[str, Any]) -> None:

@@ -4,8 +4,9 @@ A document becomes begin + ids + end token (`models.prompts.document_frame`). A 
 gives one folder of shards for each of its sides; any other input gives its shards directly in `out`.
 """
 
+import shutil
+import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,27 @@ import pyarrow.compute as pc
 
 from llm_core.formats.documents import count_documents, read_documents, require_documents
 from llm_core.formats.identity import Identities, id_places
+from llm_core.formats.pieces import connected, on_pieces
 from llm_core.formats.token_shards import SHARD_TOKENS, TokenShards, TokenWriter, token_schema
+from llm_core.params.launch import PieceLaunch
 from llm_core.runtime import progress
-from llm_core.runtime.engine import ahead
+from llm_core.runtime.engine import in_threads
 from llm_core.runtime.storage import output_folder, read_json, write_json
-from llm_core.tokenization.any_tokenizer import Ids, Starts, TextEncoder, encoder_of
+from llm_core.tokenization.any_tokenizer import Ids, Starts, TextEncoder, encoder_of, known_encoder
 from llm_core.tokenization.compression import TokenStatistics
 
 SIDES = ("train", "heldout")
+COLUMNS = ("id", "source", "text")
+PIECES = ".pieces"
+HERE = PieceLaunch()
 
 
 def tokenize(
-    paths: Sequence[str | Path], tokenizer: str | Path, out: str | Path, workers: int, shard_tokens: int = SHARD_TOKENS
+    paths: Sequence[str | Path],
+    tokenizer: str | Path,
+    out: str | Path,
+    launch: PieceLaunch = HERE,
+    shard_tokens: int = SHARD_TOKENS,
 ) -> dict[str, Any]:
     """Encode the documents at `paths` into shards at `out`, and return the metrics.
 
@@ -34,11 +44,18 @@ def tokenize(
     """
     encoder = encoder_of(tokenizer)
     sides = _sides(paths)
-    with output_folder(out, paths) as folder:
+    with connected(launch, "tokenization"), output_folder(out, paths) as folder:
         identities = Identities(folder)
         metrics = {
             side: _encode_side(
-                places, folder / side if side else folder, encoder, workers, side, shard_tokens, identities
+                places,
+                folder / side if side else folder,
+                encoder,
+                str(tokenizer),
+                launch,
+                side,
+                shard_tokens,
+                identities,
             )
             for side, places in sides.items()
         }
@@ -71,7 +88,8 @@ def _encode_side(
     paths: Sequence[str | Path],
     folder: Path,
     encoder: TextEncoder,
-    workers: int,
+    tokenizer: str,
+    launch: PieceLaunch,
     side: str,
     shard_tokens: int,
     identities: Identities,
@@ -79,18 +97,20 @@ def _encode_side(
     schema = token_schema(encoder.size, encoder.digest)
     statistics = TokenStatistics(encoder.size)
     total = count_documents(paths)
-    batches = read_documents(paths, columns=["id", "source", "text"])
     documents = 0
+    if launch.runner == "ray":
+        encoded = _on_nodes(paths, folder / PIECES, tokenizer, encoder, statistics, launch)
+    else:
+        encoded = _in_threads(paths, encoder, statistics, launch.workers)
     with (
         TokenWriter(folder, schema, shard_tokens) as writer,
         progress.task(f"tokenize {side}".strip(), total=total) as work,
     ):
-        for batch, ids, starts in _in_order(batches, encoder, workers):
-            identities.add(batch.column("id"))
-            statistics.add(batch.column("source"), batch.column("text"), ids, starts)
-            writer.write(_rows(batch, ids, starts, schema))
-            documents += batch.num_rows
-            work.update(batch.num_rows, tokens=writer.tokens)
+        for rows in encoded:
+            identities.add(rows.column("id"))
+            writer.write(rows)
+            documents += rows.num_rows
+            work.update(rows.num_rows, tokens=writer.tokens)
     metrics = statistics.summary()
     shards = TokenShards(folder)
     if not (shards.tokens == writer.tokens == metrics["tokens"] and len(shards) == documents == metrics["documents"]):
@@ -100,17 +120,55 @@ def _encode_side(
     return metrics
 
 
-def _in_order(
-    batches: Iterator[pa.RecordBatch], encoder: TextEncoder, workers: int
-) -> Iterator[tuple[pa.RecordBatch, Ids, Starts]]:
-    """Encode on `workers` threads (the encoder releases the interpreter's lock), a few batches ahead, in order."""
-    with ThreadPoolExecutor(workers) as pool:
+def _in_threads(
+    paths: Sequence[str | Path], encoder: TextEncoder, statistics: TokenStatistics, workers: int
+) -> Iterator[pa.RecordBatch]:
+    """Rows of token shards; batches are encoded in threads (the encoder releases the interpreter's lock), in order."""
+    schema = token_schema(encoder.size, encoder.digest)
+    batches = read_documents(paths, COLUMNS)
+    for batch, (ids, starts) in in_threads(_encoded, batches, (encoder,), workers):
+        statistics.add(batch.column("source"), batch.column("text"), ids, starts)
+        yield _rows(batch, ids, starts, schema)
 
-        def submit(batch: pa.RecordBatch) -> "Future[tuple[Ids, Starts]]":
-            return pool.submit(encoder.encode, batch.column("text"), ends=True)
 
-        for batch, found in ahead(batches, submit, Future.result, workers):
-            yield batch, *found
+def _encoded(batch: pa.RecordBatch, encoder: TextEncoder) -> tuple[Ids, Starts]:
+    return encoder.encode(batch.column("text"), ends=True)
+
+
+def _on_nodes(
+    paths: Sequence[str | Path],
+    scratch: Path,
+    tokenizer: str,
+    encoder: TextEncoder,
+    statistics: TokenStatistics,
+    launch: PieceLaunch,
+) -> Iterator[pa.RecordBatch]:
+    """The same rows from the nodes of a Ray cluster; each piece's are in a file in `scratch` until they are taken."""
+    scratch.mkdir(parents=True)
+    shared, found = (tokenizer, encoder.digest, str(scratch)), TokenStatistics(0)
+    for file, found in on_pieces(_encode_piece, paths, COLUMNS, shared, launch, "tokenization"):
+        statistics.merge(found)
+        with pa.memory_map(file) as stream:
+            yield from pa.ipc.open_stream(stream)
+        Path(file).unlink()
+    shutil.rmtree(scratch)
+
+
+def _encode_piece(
+    batches: Iterator[pa.RecordBatch], tokenizer: str, digest: str, scratch: str
+) -> tuple[str, TokenStatistics]:
+    """Encode a piece into a file of its own; its name and what was counted.
+
+    No two attempts at a piece write one file: a node that is only cut off goes on while another repeats its work.
+    """
+    encoder, file = known_encoder(tokenizer, digest), Path(scratch, f"{uuid.uuid4().hex}.arrow")
+    schema, statistics = token_schema(encoder.size, encoder.digest), TokenStatistics(encoder.size)
+    with pa.ipc.new_stream(str(file), schema) as writer:
+        for batch in batches:
+            ids, starts = encoder.encode(batch.column("text"), ends=True)
+            statistics.add(batch.column("source"), batch.column("text"), ids, starts)
+            writer.write_batch(_rows(batch, ids, starts, schema))
+    return str(file), statistics
 
 
 def _rows(batch: pa.RecordBatch, ids: Ids, starts: Starts, schema: pa.Schema) -> pa.RecordBatch:

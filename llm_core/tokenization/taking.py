@@ -6,16 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.formats.pieces import connected
 from llm_core.models.loading import load_tokenizer
 from llm_core.models.open_models import TOKENIZER
+from llm_core.params.launch import PieceLaunch
 from llm_core.params.tokenizer import TRAINED, Tokenizer
 from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tokenization.any_tokenizer import encoder_of
-from llm_core.tokenization.compression import announce, measure
+from llm_core.tokenization.compression import announce
 from llm_core.tokenization.training import sample
+from llm_core.tokenization.training.stage import fit
 
 
-def take_tokenizer(paths: Sequence[str | Path], out: str | Path, params: Tokenizer, seed: int) -> dict[str, Any]:
+def take_tokenizer(
+    paths: Sequence[str | Path], out: str | Path, params: Tokenizer, seed: int, launch: PieceLaunch = sample.HERE
+) -> dict[str, Any]:
     """Write the tokenizer in `params.from` to `out`, and return its metrics on a sample of the documents at `paths`.
 
     Raises UserError: no fast tokenizer there, no documents, an added token that it has already.
@@ -29,12 +34,11 @@ def take_tokenizer(paths: Sequence[str | Path], out: str | Path, params: Tokeniz
     tokenizer = load_tokenizer(source)
     if not tokenizer.is_fast:
         raise UserError(f"tokenizer.from {params.from_}: has no fast tokenizer (tokenizer.json)")
-    sizes = sample.weigh(paths)
-    drawn = sample.shares(sizes, params.sample_bytes, params.weights)
-    with output_folder(out, [source, *paths]) as folder:
+    with connected(launch, "tokenizer"), output_folder(out, [source, *paths]) as folder:
+        sizes = sample.weigh(paths, launch)
+        drawn = sample.shares(sizes, params.sample_bytes, params.weights)
         _write(tokenizer, source, folder, params.add_tokens)
-        encoder = encoder_of(folder)
-        metrics = measure(encoder, encoder.size, sample.draw(paths, drawn, seed, sum(sizes.values()))) | {
+        metrics = fit(encoder_of(folder), folder, paths, drawn, seed, sum(sizes.values()), launch) | {
             "special_tokens": len(tokenizer.all_special_tokens),
             "taken_from": params.from_,
             "sampled_share": drawn,

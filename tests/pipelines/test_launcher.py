@@ -106,6 +106,40 @@ def test_server_behind_a_port(home: dg.DagsterInstance, tmp_path: Path, monkeypa
         assert health(home, run.run_id) == WorkerStatus.FAILED, "another server at the same address"
 
 
+@pytest.mark.slow
+def test_a_run_outlives_the_code_location_that_described_it(tmp_path: Path) -> None:
+    """With a runner, as in deploy/: the run is the runner's child, and dies with the runner alone."""
+    ports = {"code": str(free_port()), "runner": str(free_port())}
+    config = {
+        "telemetry": {"enabled": False},
+        "run_launcher": {
+            "module": "pipelines.launcher",
+            "class": "RunnerLauncher",
+            "config": {"host": "localhost", "port": int(ports["runner"])},
+        },
+        "run_coordinator": {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"},
+    }
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "naps.py").write_text(CODE)
+    with (
+        dg.DagsterInstance.from_config(str(tmp_path)) as home,
+        code_server(tmp_path, "--port", ports["runner"]) as runner,
+    ):
+        with code_server(tmp_path, "--port", ports["code"]):
+            subprocess.run(
+                [*DAGSTER, "job", "launch", "--grpc-host", "localhost", "--grpc-port", ports["code"], "-j", "naps"],
+                env={**os.environ, "DAGSTER_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
+                check=True,
+            )
+            (run,) = home.get_runs()
+            wait(lambda: home.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.STARTED, 120, "the worker")  # type: ignore[union-attr]
+        assert [child for child in runner.children(recursive=True) if child.is_running()]
+        assert health(home, run.run_id) == WorkerStatus.RUNNING
+        kill(runner)
+        with code_server(tmp_path, "--port", ports["runner"]):
+            assert health(home, run.run_id) == WorkerStatus.FAILED, "another runner at the same address"
+
+
 def test_server_behind_a_socket(home: dg.DagsterInstance, tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     tags = {GRPC_INFO_TAG: json.dumps({"host": "localhost", "socket": path})}

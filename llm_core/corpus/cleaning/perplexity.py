@@ -2,28 +2,27 @@
 
 Wenzek et al. 2020 train a 5-gram model on Wikipedia and cut the pages of the web, by the 30th and the 60th percentile
 of their perplexity, into a head, a middle and a tail. The rule `perplexity` (rules/perplexity.py) does that with the
-folder that `train-perplexity` writes: `model.safetensors` and `config.json`, and no code. Perplexity is by word, line
+folder that `train-perplexity` writes: a `.npy` file for each array and `config.json`, and no code. Arrays of a local
+folder are mapped into memory, so that workers of one machine share them. Perplexity is by word, line
 ends counted and spelled words as one (`kernels_perplexity.py`), so that it is the same measure for texts with many
 unknown words and with few.
 """
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from llm_core.corpus.cleaning.kernels_perplexity import FIRST, UNKNOWN_CHARACTER, encode, tables
 from llm_core.errors import UserError
 from llm_core.kernels.arrays import Bytes, Floats, Hashes, Ints, Small
-from llm_core.kernels.ngram import NgramModel, Order
+from llm_core.kernels.ngram import Grams, NgramModel
 from llm_core.kernels.tables import clear, place
-from llm_core.runtime.storage import open_file, read_json, write_json
+from llm_core.runtime.storage import is_remote, open_file, read_json, write_json
 
-KIND = "words-kneser-ney"  # a change of tokenization, hash or smoothing needs another name
-PARTS = ("tokens", "starts", "discounted", "rest")
+KIND = "words-kneser-ney-2"  # a change of tokenization, hash, smoothing or files needs another name
 
 
 @dataclass(frozen=True)
@@ -44,33 +43,35 @@ class PerplexityModel:
         return found
 
     def save(self, folder: Path) -> None:
-        """Write `model.safetensors` and `config.json`; the same model gives the same bytes."""
-        tensors = {"words": self.vocabulary.words, "characters": self.vocabulary.characters}
-        for number, order in enumerate(self.ngrams.orders, start=1):
-            tensors |= {f"{number}.{part}": getattr(order, part) for part in PARTS}
-        Path(folder, "model.safetensors").write_bytes(save(tensors))
-        config = {"kind": KIND, "order": len(self.ngrams.orders), "percentiles": list(self.percentiles)}
+        """Write the arrays and `config.json`; the same model gives the same bytes."""
+        vocabulary = {"words": self.vocabulary.words, "characters": self.vocabulary.characters}
+        for name, array in {**vocabulary, **self.ngrams.grams._asdict()}.items():
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        config = {"kind": KIND, "order": self.ngrams.order, "percentiles": list(self.percentiles)}
         write_json(folder / "config.json", config)
 
     @classmethod
     def load(cls, folder: str | Path) -> "PerplexityModel":
         """Read what `save` wrote, local or remote; UserError on anything else."""
-        longest, percentiles = read_config(folder)
+        order, percentiles = read_config(folder)
         try:
-            with open_file(f"{folder}/model.safetensors") as stream:
-                tensors: dict[str, Any] = load(stream.read())
-            vocabulary = Vocabulary(tensors["words"], tensors["characters"])
-            orders = [Order(*(tensors[f"{k}.{part}"] for part in PARTS)) for k in range(1, longest + 1)]
-        except (OSError, SafetensorError, KeyError) as error:
-            raise UserError(f"{folder}/model.safetensors: no n-gram model can be read ({error})") from None
-        contexts = 1
-        for order in orders:  # a bound that does not hold would have compiled code read beyond an array
-            starts, grams = order.starts, len(order.tokens)
-            whole = len(starts) == contexts + 1 and len(order.rest) == contexts and len(order.discounted) == grams
-            if not whole or starts[0] != 0 or starts[-1] != grams or (np.diff(starts) < 0).any():
-                raise UserError(f"{folder}/model.safetensors: its arrays do not belong together; train it again")
-            contexts = grams
-        return cls(vocabulary, NgramModel(orders, vocabulary.size), percentiles)
+            vocabulary = Vocabulary(_array(folder, "words"), _array(folder, "characters"))
+            ngrams = NgramModel(Grams(*(_array(folder, name) for name in Grams._fields)), vocabulary.size)
+            ngrams.grams.check()
+            if ngrams.order != order:
+                raise ValueError(f"it has the order {ngrams.order}, config.json says {order}")
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"{folder}: no n-gram model can be read ({error}); train it again") from None
+        return cls(vocabulary, ngrams, percentiles)
+
+
+def _array(folder: str | Path, name: str) -> Any:
+    """An array of a folder; of a local one its pages are read when they are needed, and shared between processes."""
+    file = f"{folder}/{name}.npy"
+    if is_remote(file):
+        with open_file(file) as stream:
+            return np.load(io.BytesIO(stream.read()), allow_pickle=False)
+    return np.load(file, mmap_mode="c", allow_pickle=False)
 
 
 class Vocabulary:

@@ -55,7 +55,7 @@ def train_perplexity(
     metrics: dict[str, Any] = {
         "words": len(vocabulary.words),
         "characters": len(vocabulary.characters),
-        "ngrams": {str(number): len(order.tokens) for number, order in enumerate(ngrams.orders, start=1)},
+        "ngrams": {str(number): int(size) for number, size in enumerate(np.diff(ngrams.grams.begins), start=1)},
         "reference": {"trained": len(texts) - held} | _spread(_score(model, texts[:held])),
     }
     if sample:

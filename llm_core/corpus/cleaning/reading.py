@@ -1,56 +1,21 @@
-"""Input files as pieces of work, and a piece as batches of documents and quarantined records.
+"""A piece of the input (`formats.pieces`) as batches of documents and quarantined records.
 
-A Parquet file is divided at its row groups, so that one large file keeps all cores busy; a JSONL file is one
-piece. A JSONL line that cannot be read becomes a dropped record with its line number and a reason (`quarantine_json`,
+A JSONL line that cannot be read becomes a dropped record with its line number and a reason (`quarantine_json`,
 `quarantine_no_object`, `quarantine_no_text`, `quarantine_too_deep`, `quarantine_too_large`), and never stops the shard.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from llm_core.corpus.cleaning.batch import Batch, from_arrow, from_columns
 from llm_core.formats.document_lines import is_half_surrogate, parse_line
 from llm_core.formats.document_tables import complete, document_columns
 from llm_core.formats.parquet import bounded_batches, open_parquet
-from llm_core.formats.parquet_footer import row_groups
+from llm_core.formats.pieces import Piece
 from llm_core.formats.schema import SCHEMA, row_id, source_of
 from llm_core.runtime.json_lines import SURROGATE, JsonLineError, TooLong, raw_lines
-from llm_core.runtime.storage import file_system
 
-PIECE_BYTES = 32 << 20  # uncompressed; small enough to share out, large enough to make starting a piece cheap
 BATCH_ROWS = 256
 BATCH_BYTES = 16 << 20
-
-
-@dataclass(frozen=True)
-class Piece:
-    """What one worker does at a time: a file, or of a Parquet file the row groups from `first` up to `last`."""
-
-    file: str
-    first: int = 0
-    last: int = 0
-    row: int = 0  # number of the first row in the file
-    size: int = 0  # bytes, by which the number of workers is chosen
-
-
-def divide(files: list[str]) -> list[Piece]:
-    """The pieces of all files, in order."""
-    pieces: list[Piece] = []
-    for file in files:
-        if not file.lower().endswith(".parquet"):
-            filesystem, root = file_system(file)
-            pieces.append(Piece(file, size=filesystem.size(root) or 0))
-            continue
-        with open_parquet(file) as parquet:
-            groups = row_groups(parquet.metadata)
-        first = row = size = rows = 0
-        for group, (group_rows, decoded, _) in enumerate(groups):
-            size += decoded
-            rows += group_rows
-            if size >= PIECE_BYTES or group == len(groups) - 1:
-                pieces.append(Piece(file, first, group + 1, row, size))
-                first, row, size, rows = group + 1, row + rows, 0, 0
-    return pieces
 
 
 def read_piece(piece: Piece) -> Iterator[Batch]:

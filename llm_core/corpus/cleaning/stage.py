@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.corpus.cleaning.batch import Batch, Step
-from llm_core.corpus.cleaning.reading import BATCH_ROWS, Piece, divide, read_piece
+from llm_core.corpus.cleaning.reading import BATCH_ROWS, read_piece
 from llm_core.corpus.cleaning.run_statistics import Statistics
 from llm_core.corpus.cleaning.steps import build_steps
 from llm_core.corpus.cleaning.time_bound import TimeBound
@@ -22,6 +22,7 @@ from llm_core.errors import UserError, require_known
 from llm_core.formats.documents import DocumentWriter, document_files
 from llm_core.formats.ledger import LedgerWriter
 from llm_core.formats.parquet import open_parquet
+from llm_core.formats.pieces import Piece, divide
 from llm_core.params.cleaning import Cleaning
 from llm_core.params.launch import CleaningLaunch
 from llm_core.runtime import json_lines
@@ -44,6 +45,9 @@ class Work:
     stage: str
     scratch: str
     read: Reader
+
+    def __str__(self) -> str:
+        return str(self.piece)
 
 
 @dataclass

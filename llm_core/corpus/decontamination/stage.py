@@ -25,15 +25,14 @@ from llm_core.formats.documents import (
     SHARD_BYTES,
     DocumentWriter,
     count_documents,
-    read_numbered_batches,
     require_documents,
 )
+from llm_core.formats.pieces import on_documents
+from llm_core.formats.schema import SCHEMA
 from llm_core.kernels.arrays import Floats, Ints
 from llm_core.params.decontamination import Decontamination
 from llm_core.params.launch import BatchLaunch
 from llm_core.runtime import json_lines, progress
-from llm_core.runtime.engine import on_batches
-from llm_core.runtime.memory import batch_bytes
 from llm_core.runtime.storage import output_folder, write_json
 
 VERDICTS = pa.array(["kept", "dropped"])
@@ -91,17 +90,14 @@ def decontaminate(
     items = read_items(benchmarks, params)
     with output_folder(out, [*inputs, *benchmarks]) as folder:
         touched, count = Touched(folder, items), 0
-        batches = (
-            ((file, offset, batch), batch.column("text"))
-            for file, offset, batch in read_numbered_batches(inputs, None, batch_bytes(launch.memory_mb))
-        )
+        documents = on_documents(_look, inputs, ("text",), SCHEMA.names, (items,), launch, "decontamination")
         found: Overlaps
         with (
             progress.task("decontaminate", total=count_documents(inputs)) as work,
             DocumentWriter(folder / "documents", shard_bytes) as writer,
             ledger.LedgerWriter(folder / "ledger", "decontaminate") as judged,
         ):
-            for (file, offset, batch), found in on_batches(overlaps, batches, (items,), launch, "decontamination"):
+            for file, offset, batch, found in documents:
                 touched.add(found, batch.column("id"))
                 item, share = _worst(found, batch.num_rows, params.threshold)
                 judged.record_columns(
@@ -122,6 +118,10 @@ def decontaminate(
         json_lines.write_rows(folder / "touched_items.jsonl", touched.rows(), sort_keys=True)
         write_json(folder / "metrics.json", metrics)
     return metrics
+
+
+def _look(batch: pa.RecordBatch, items: Items) -> Overlaps:
+    return overlaps(batch.column("text"), items)
 
 
 def _worst(found: Overlaps, count: int, threshold: float) -> tuple[Ints, Floats]:

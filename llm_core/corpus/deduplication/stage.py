@@ -37,11 +37,11 @@ from llm_core.formats.documents import (
     read_numbered_batches,
     require_documents,
 )
+from llm_core.formats.pieces import on_documents
 from llm_core.formats.urls import plain_url
 from llm_core.params.deduplication import Deduplication
 from llm_core.params.launch import BatchLaunch
 from llm_core.runtime import progress
-from llm_core.runtime.engine import on_batches
 from llm_core.runtime.memory import batch_bytes
 from llm_core.runtime.outputs import MARK, check_output
 from llm_core.runtime.storage import output_folder, write_json
@@ -141,18 +141,24 @@ def _read(
     tombstones: takedowns.Takedowns,
 ) -> None:
     """First pass: facts of every document, signature of each distinct text."""
-    batches = (
-        (batch, batch.column("text"))
-        for _, _, batch in read_numbered_batches(inputs, ["id", "source", "url", "text"], batch_bytes(launch.memory_mb))
-    )
-    signed: Signed
+    needs, keep, shared = ("id", "url", "text"), ("id", "source", "url"), (near, params.near, tombstones)
+    found: tuple[Signed, Codes, list[int]]
     with progress.task("dedup: signatures", total=count_documents(inputs)) as work:
-        for batch, signed in on_batches(sign, batches, (near, params.near), launch, "deduplication"):
-            removed = np.zeros(batch.num_rows, np.int8)
-            if tombstones:
-                removed[:] = [takedowns.MATCHES.index(kind) + 1 if kind else 0 for kind in tombstones.match(batch)]
+        for _, _, batch, found in on_documents(_look, inputs, needs, keep, shared, launch, "deduplication"):
+            signed, removed, matched = found
+            tombstones.matched.update(matched)
             corpus.add(batch.column("id"), batch.column("source"), _url_digests(batch.column("url")), removed, signed)
             work.update(batch.num_rows)
+
+
+def _look(
+    batch: pa.RecordBatch, near: Near, signatures: bool, tombstones: takedowns.Takedowns
+) -> tuple[Signed, Codes, list[int]]:
+    """Signatures of a batch; which tombstone names each document (int8 [documents], 0 for none); those that did."""
+    removed = np.zeros(batch.num_rows, np.int8)
+    if tombstones:
+        removed[:] = [takedowns.MATCHES.index(kind) + 1 if kind else 0 for kind in tombstones.match(batch)]
+    return sign(batch.column("text"), near, signatures), removed, sorted(tombstones.matched)
 
 
 def _cluster(

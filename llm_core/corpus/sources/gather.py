@@ -29,7 +29,7 @@ from llm_core.runtime.storage import output_folder, read_json, write_json
 TOLD_APART = "id_told_apart"
 HINTS = {
     "empty_file": "put texts into the files, or take {source} out of params.yaml",
-    "quarantine_no_text": "name the column of the texts: {source}.columns {{text: YOURS}}",
+    "quarantine_no_text": "name the column of the texts by {source}.columns {{text: YOURS}}",
     "quarantine_no_text_layer": "scans are not read: recognise their text (OCR) first",
     "quarantine_encrypted": "give files without a password",
     "quarantine_document_time": "allow more by {source}.document_seconds",

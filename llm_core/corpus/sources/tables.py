@@ -25,6 +25,7 @@ OURS = ("id", "text", "url", "language", "license", "created")
 FOUND_IN = {"created": ("created", "date", "timestamp"), "language": ("language", "lang")}  # names that corpora use
 MAGIC = {".parquet": b"PAR1", ".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".bz2": b"BZh", ".xz": b"\xfd7zX"}
 BATCH_ROWS = 256
+MAX_SHOWN = 12  # names of columns in the reason for which a row is no document
 MAX_NAMED = 100  # names of columns that an error can list
 SEPARATED = {".csv": ",", ".tsv": "\t"}
 Row = tuple[int, Any]  # (number of the row or line, its values by name or a Rejected)
@@ -60,13 +61,17 @@ def note_columns(row: Mapping[str, Any], columns: Mapping[Any, str], named: set[
 
 def to_record(row: Mapping[str, Any], key: str, offset: int, columns: Mapping[Any, str]) -> Record:
     """A document from one row of named values; what has no place of its own goes into the metadata."""
-    text = row.get(columns.get("text", "text"))
+    wanted = columns.get("text", "text")
+    if wanted not in row:
+        shown = ", ".join(map(str, list(row)[:MAX_SHOWN])) + (", …" if len(row) > MAX_SHOWN else "")
+        return Rejected("quarantine_no_text", offset, detail=f"no column '{wanted}' (there are {shown})"[:200])
+    text = row[wanted]
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")  # what is not UTF-8 is replaced, and said to be
     if not isinstance(text, str):
         return Rejected("quarantine_no_text", offset)
     values: dict[str, str | None] = {}
-    used = {columns.get("text", "text"), "source", "metadata"}
+    used = {wanted, "source", "metadata"}
     for ours in OURS:
         if ours != "text":
             theirs = (columns[ours],) if ours in columns else FOUND_IN.get(ours, (ours,))
@@ -170,14 +175,24 @@ def _json_rows(file: Path, name: str, limits: Limits) -> Iterator[Row]:
 
 
 def _separated_rows(file: Path, name: str, separator: str, limits: Limits) -> Iterator[Row]:
-    """Rows of a CSV or TSV file with a header, numbered by the line that they end at. TSV has no quotes."""
+    """Rows of a CSV or TSV file with a header, numbered by the line that they end at. TSV has no quotes.
+
+    A CSV whose header has no comma is separated by semicolons or tabs, as Excel writes it. The first line that is not
+    ASCII says whether the file is UTF-8 or windows-1252.
+    """
 
     def lines() -> Iterator[str]:
+        encoding = None
         for line in raw_lines(file, name, limits.max_document_bytes, limits.max_inflation):
             if isinstance(line, TooLong):
                 raise BrokenInputError("quarantine_too_large", f"{name}: a line of {line} bytes")
-            yield line.decode("utf-8", "surrogateescape")
+            if encoding is None and not line.isascii():
+                encoding = "utf-8" if _is_utf8(line) else "cp1252"
+            yield line.decode(encoding or "ascii", "surrogateescape")
 
+    if separator == ",":
+        header_line = next(lines(), "")
+        separator = "," if "," in header_line else next((mark for mark in ";\t" if mark in header_line), ",")
     csv.field_size_limit(limits.max_document_bytes)
     style: dict[str, Any] = {"quoting": csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL, "strict": True}
     reader = csv.reader(lines(), delimiter=separator, **style)
@@ -204,6 +219,14 @@ def _separated_rows(file: Path, name: str, separator: str, limits: Limits) -> It
         else:
             row = {field: value for field, value in zip(header, values, strict=True) if value or field == "text"}
             yield begin + 1, row
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _text(value: object) -> str | None:

@@ -30,11 +30,11 @@ from llm_core.formats.documents import (
     read_numbered_batches,
     require_documents,
 )
+from llm_core.formats.pieces import on_documents
 from llm_core.kernels.arrays import Flags, Ints
 from llm_core.params.launch import BatchLaunch
 from llm_core.params.split import Split
 from llm_core.runtime import progress
-from llm_core.runtime.engine import on_batches
 from llm_core.runtime.memory import batch_bytes
 from llm_core.runtime.storage import output_folder, write_json
 
@@ -80,17 +80,20 @@ def split(
 
 def _read(inputs: list[str], facts: Facts, store: ShingleStore, launch: BatchLaunch) -> None:
     """First pass: facts and signature of every document."""
-    columns = ["id", "source", "text", "metadata"]
-    batches = (
-        (batch, batch.column("text"))
-        for _, _, batch in read_numbered_batches(inputs, columns, batch_bytes(launch.memory_mb))
-    )
-    signatures: Signatures
+    keep = ("id", "source", "metadata") if facts.group_by else ("id", "source")
+    found: tuple[Signatures, Ints]
     with progress.task("split: signatures", total=count_documents(inputs)) as work:
-        for batch, signatures in on_batches(sign, batches, (store.near,), launch, "split"):
+        for _, _, batch, found in on_documents(_look, inputs, ("text",), keep, (store.near,), launch, "split"):
+            signatures, sizes = found
             store.append(signatures)
-            facts.add(batch)
+            facts.add(batch, sizes)
             work.update(batch.num_rows)
+
+
+def _look(batch: pa.RecordBatch, near: Near) -> tuple[Signatures, Ints]:
+    """Signatures of a batch of documents, and their bytes: int64 [documents]."""
+    texts = batch.column("text")
+    return sign(texts, near), pc.binary_length(texts).cast(pa.int64()).to_numpy()
 
 
 def _bundles(facts: Facts, store: ShingleStore, folder: Path) -> Ints:

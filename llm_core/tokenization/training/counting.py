@@ -2,7 +2,8 @@
 
 Memory is bounded by `max_words` distinct pieces. When a corpus has more, the rarest are
 dropped (lossy counting; Manku and Motwani 2002), and the log says so: such rare pieces decide
-no merge of a vocabulary of usual size.
+no merge of a vocabulary of usual size. Parts of a corpus are counted apart, in threads or on other machines, and
+merged in their order, so that also what is dropped does not depend on who counted.
 """
 
 import numpy as np
@@ -34,6 +35,15 @@ class PieceCounts:
             if place[0] == len(texts):
                 return
             self._make_room(len(data))
+
+    def merge(self, arena: npt.NDArray[np.uint8], starts: Ints, counts: Ints) -> None:
+        """Add the counts of others, as `result` returns them."""
+        piece = 0
+        while True:
+            piece = _merge(self._table, self._counts, arena, starts, counts, piece)
+            if piece == len(counts):
+                return
+            self._make_room(len(arena))
 
     def result(self) -> tuple[npt.NDArray[np.uint8], Ints, Ints]:
         """The distinct pieces: their bytes one after another (uint8), where each begins (int64 [n + 1]), their counts
@@ -97,6 +107,18 @@ def _count(
             place = stop
         text += 1
     return text, 0
+
+
+@njit(nogil=True)
+def _merge(table: WordTable, counts: Ints, arena: npt.NDArray[np.uint8], starts: Ints, others: Ints, piece: int) -> int:
+    """Add `others` from `piece` on; returns the piece for which the table had no room, or their number."""
+    while piece < len(others):
+        word = find_or_add(table, arena, starts[piece], starts[piece + 1])
+        if word == FULL:
+            break
+        counts[word] += others[piece]
+        piece += 1
+    return piece
 
 
 @njit(nogil=True)

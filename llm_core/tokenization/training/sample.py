@@ -1,36 +1,49 @@
 """A weighted random sample of documents, streamed.
 
-Two passes over the text: one to measure each source, one to draw. Whether a document is
-drawn depends only on its id, the seed and its source's share, so the sample does not depend on
-how the documents are divided into files, and memory stays small. Shares are rounded down to two
-digits, so that one document more or less does not change them: a corpus that loses a document which
-was not drawn gives the same sample, the same tokenizer and the same token shards.
+Two passes over the text, one to measure each source, one to draw; both piece by piece, in threads or on Ray.
+Whether a document is drawn depends only on its id, the seed and its source's share, so the sample does not depend on
+how the documents are divided into files, and memory stays small. Shares are rounded down to two digits, so that one
+document more or less does not change them: a corpus that loses a document which was not drawn gives the same sample,
+the same tokenizer and the same token shards.
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from llm_core.errors import UserError, require_known
-from llm_core.formats.documents import read_documents
+from llm_core.formats.pieces import on_pieces
+from llm_core.params.launch import PieceLaunch
 from llm_core.runtime import progress
 from llm_core.runtime.digests import short_hash
 
+Result = TypeVar("Result")
+HERE = PieceLaunch()
 
-def weigh(paths: Sequence[str | Path]) -> dict[str, int]:
+
+def weigh(paths: Sequence[str | Path], launch: PieceLaunch = HERE) -> dict[str, int]:
     """UTF-8 bytes of text in each source. Raises UserError when there is no text at all."""
     sizes: Counter[str] = Counter()
-    for batch in read_documents(paths, columns=["source", "text"]):
-        table = pa.table({"source": batch.column("source"), "bytes": pc.binary_length(batch.column("text"))})
-        for row in table.group_by("source").aggregate([("bytes", "sum")]).to_pylist():
-            sizes[row["source"]] += row["bytes_sum"] or 0
+    found: Counter[str]
+    for found in on_pieces(_weigh, paths, ("source", "text"), (), launch, "tokenizer"):
+        sizes.update(found)
     if not sum(sizes.values()):
         raise UserError(f"{', '.join(map(str, paths))}: the documents hold no text to train a tokenizer on")
     return dict(sorted(sizes.items()))
+
+
+def _weigh(batches: Iterator[pa.RecordBatch]) -> Counter[str]:
+    sizes: Counter[str] = Counter()
+    for batch in batches:
+        table = pa.table({"source": batch.column("source"), "bytes": pc.binary_length(batch.column("text"))})
+        for row in table.group_by("source").aggregate([("bytes", "sum")]).to_pylist():
+            sizes[row["source"]] += row["bytes_sum"] or 0
+    return sizes
 
 
 def shares(sizes: dict[str, int], sample_bytes: int, weights: dict[str, float]) -> dict[str, float]:
@@ -55,17 +68,51 @@ def shares(sizes: dict[str, int], sample_bytes: int, weights: dict[str, float]) 
     return {source: _two_digits(taken[source] / size) if size else 0.0 for source, size in sizes.items()}
 
 
-def draw(paths: Sequence[str | Path], drawn: dict[str, float], seed: int, total: int) -> Iterator[pa.RecordBatch]:
-    """Stream batches (source, text) of the drawn documents; `total` bytes complete the progress bar."""
+def on_sample(
+    function: Callable[..., Result],
+    paths: Sequence[str | Path],
+    drawn: dict[str, float],
+    seed: int,
+    total: int,
+    shared: Sequence[Any],
+    launch: PieceLaunch,
+) -> Iterator[Result]:
+    """`function(batches, *shared)` of the drawn documents (source, text) of each piece of the input, in order.
+
+    `total` bytes of text complete the progress bar.
+    """
+    columns, arguments = ("id", "source", "text"), (function, drawn, seed, *shared)
     with progress.task("sample", total=total, unit="bytes") as work:
-        for batch in read_documents(paths, columns=["id", "source", "text"]):
-            work.update(batch.column("text").nbytes)
-            if any(share < 1 for share in drawn.values()):
-                ids, sources = batch.column("id").to_pylist(), batch.column("source").to_pylist()
-                keep = [is_drawn(id, drawn[source], seed) for id, source in zip(ids, sources, strict=True)]
-                batch = batch.filter(pa.array(keep, pa.bool_()))
-            if batch.num_rows:
-                yield batch.select(["source", "text"])
+        for size, result in on_pieces(_on_drawn, paths, columns, arguments, launch, "tokenizer"):
+            work.update(size)
+            yield result
+
+
+def _on_drawn(
+    batches: Iterator[pa.RecordBatch], function: Callable[..., Result], drawn: dict[str, float], seed: int, *shared: Any
+) -> tuple[int, Result]:
+    """Bytes of text in a piece, and the result for what is drawn of it."""
+    size = 0
+
+    def counted() -> Iterator[pa.RecordBatch]:
+        nonlocal size
+        for batch in batches:
+            size += batch.column("text").nbytes
+            yield batch
+
+    result = function(draw(counted(), drawn, seed), *shared)
+    return size, result
+
+
+def draw(batches: Iterator[pa.RecordBatch], drawn: dict[str, float], seed: int) -> Iterator[pa.RecordBatch]:
+    """The drawn documents (source, text) of a stream (id, source, text)."""
+    for batch in batches:
+        if any(share < 1 for share in drawn.values()):
+            ids, sources = batch.column("id").to_pylist(), batch.column("source").to_pylist()
+            keep = [is_drawn(id, drawn[source], seed) for id, source in zip(ids, sources, strict=True)]
+            batch = batch.filter(pa.array(keep, pa.bool_()))
+        if batch.num_rows:
+            yield batch.select(["source", "text"])
 
 
 def is_drawn(id: str, share: float, seed: int) -> bool:

@@ -7,38 +7,71 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from llm_core.formats.pieces import connected
+from llm_core.kernels.arrays import Bytes, Ints
+from llm_core.params.launch import PieceLaunch
 from llm_core.params.tokenizer import Tokenizer
 from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tokenization import layout
-from llm_core.tokenization.compression import announce, measure
-from llm_core.tokenization.encoding import Encoder
+from llm_core.tokenization.any_tokenizer import TextEncoder, encoder_of, known_encoder
+from llm_core.tokenization.compression import TokenStatistics, announce, measured
 from llm_core.tokenization.pattern import pattern
 from llm_core.tokenization.specials import SPECIAL_TOKENS
 from llm_core.tokenization.training import sample
 from llm_core.tokenization.training.counting import PieceCounts
 from llm_core.tokenization.training.merges import learn_merges
 
+Counted = tuple[Bytes, Ints, Ints]  # as `PieceCounts.result`
 
-def train_tokenizer(paths: Sequence[str | Path], out: str | Path, params: Tokenizer, seed: int) -> dict[str, Any]:
+
+def train_tokenizer(
+    paths: Sequence[str | Path], out: str | Path, params: Tokenizer, seed: int, launch: PieceLaunch = sample.HERE
+) -> dict[str, Any]:
     """Train on a sample of the documents at `paths`, write `out`, and return its metrics.
 
     Raises UserError: no documents, no text, a weight of an unknown source.
     """
-    sizes = sample.weigh(paths)
-    drawn = sample.shares(sizes, params.sample_bytes, params.weights)
-    total = sum(sizes.values())
-    merges = learn(sample.draw(paths, drawn, seed, total), params)
-    with output_folder(out) as folder:
-        layout.save(folder, merges, pattern(params))
-        vocabulary = layout.Vocabulary(folder)
-        metrics = measure(Encoder(vocabulary), vocabulary.size, sample.draw(paths, drawn, seed, total)) | {
-            "merges": len(merges),
-            "special_tokens": len(SPECIAL_TOKENS),
-            "sampled_share": drawn,
-        }
-        write_json(folder / "metrics.json", metrics)
+    with connected(launch, "tokenizer"):
+        sizes = sample.weigh(paths, launch)
+        drawn = sample.shares(sizes, params.sample_bytes, params.weights)
+        total, policies = sum(sizes.values()), (params.digits, params.whitespace == "runs")
+        counts = PieceCounts(*policies)
+        counted: Counted
+        for counted in sample.on_sample(count, paths, drawn, seed, total, policies, launch):
+            counts.merge(*counted)
+        merges = merged(counts, params.vocab_size)
+        with output_folder(out) as folder:
+            layout.save(folder, merges, pattern(params))
+            metrics = fit(encoder_of(folder), folder, paths, drawn, seed, total, launch) | {
+                "merges": len(merges),
+                "special_tokens": len(SPECIAL_TOKENS),
+                "sampled_share": drawn,
+            }
+            write_json(folder / "metrics.json", metrics)
     announce("tokenizer", metrics)
     return metrics
+
+
+def fit(
+    encoder: TextEncoder,
+    folder: Path,
+    paths: Sequence[str | Path],
+    drawn: dict[str, float],
+    seed: int,
+    total: int,
+    launch: PieceLaunch,
+) -> dict[str, Any]:
+    """How well the tokenizer in `folder`, which `encoder` is, fits the sample of the documents at `paths`."""
+    statistics, shared = TokenStatistics(encoder.size), (str(folder), encoder.digest)
+    found: TokenStatistics
+    for found in sample.on_sample(_measured, paths, drawn, seed, total, shared, launch):
+        statistics.merge(found)
+    return statistics.summary() | {"vocab_size": encoder.size}
+
+
+def _measured(batches: Iterator[pa.RecordBatch], folder: str, digest: str) -> TokenStatistics:
+    encoder = known_encoder(folder, digest)
+    return measured(encoder, encoder.size, batches)
 
 
 def learn(batches: Iterator[pa.RecordBatch], params: Tokenizer) -> list[tuple[bytes, bytes]]:
@@ -46,8 +79,21 @@ def learn(batches: Iterator[pa.RecordBatch], params: Tokenizer) -> list[tuple[by
     counts = PieceCounts(params.digits, params.whitespace == "runs")
     for batch in batches:
         counts.add(batch.column("text"))
+    return merged(counts, params.vocab_size)
+
+
+def count(batches: Iterator[pa.RecordBatch], digits: int, runs: bool) -> Counted:
+    """The pieces of a part of the sample."""
+    counts = PieceCounts(digits, runs)
+    for batch in batches:
+        counts.add(batch.column("text"))
+    return counts.result()
+
+
+def merged(counts: PieceCounts, vocab_size: int) -> list[tuple[bytes, bytes]]:
+    """The merges that counted pieces give."""
     alphabet = list(layout.byte_alphabet())
     byte_ids = np.zeros(256, np.int64)
     byte_ids[alphabet] = layout.FIRST_BYTE + np.arange(256)
-    pairs = learn_merges(*counts.result(), byte_ids, layout.FIRST_MERGE, params.vocab_size)
+    pairs = learn_merges(*counts.result(), byte_ids, layout.FIRST_MERGE, vocab_size)
     return layout.spell(pairs.tolist())

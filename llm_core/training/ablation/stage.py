@@ -15,6 +15,7 @@ from llm_core.corpus.mix.stage import mix
 from llm_core.errors import UserError
 from llm_core.formats.pages import Block, to_html, to_markdown
 from llm_core.params import Params
+from llm_core.params.launch import PieceLaunch
 from llm_core.params.mix import Mix
 from llm_core.runtime import progress
 from llm_core.runtime.storage import write_json
@@ -65,7 +66,7 @@ def ablate(
                 place = work / name / str(seed)
                 mixing = Mix(weights=weights, total=params.ablation.tokens)
                 mixed[name] = mix(split, place / "mix", mixing, seed, tokenizer)["mix"]["by_source"]
-                tokenize([place / "mix"], tokenizer, place / "tokens", 1)
+                tokenize([place / "mix"], tokenizer, place / "tokens", PieceLaunch(workers=1))
                 file = out / "runs" / f"{name}-{seed}.json"
                 figures[name].append(train(settings | {"seed": seed}, place / "tokens", tokenizer, file))
     scores = by_metric(figures)

@@ -13,7 +13,7 @@ import torch
 
 from llm_core.errors import UserError, require_known
 from llm_core.models.family import Kind
-from llm_core.models.loading import read_config, read_network
+from llm_core.models.loading import choose_device, read_config, read_network
 from llm_core.params.finetuning import Training
 from llm_core.runtime.memory import map_large_blocks
 from llm_core.training.finetuning.heads import Head
@@ -21,8 +21,15 @@ from llm_core.training.finetuning.heads import Head
 NF4_WIDTH = 64  # block of NF4: layers' widths must be multiples of it
 
 
-def load(folder: Path, head: Head, kind: Kind, labels: list[str] | None = None, four_bit: bool = False) -> Any:
-    """A model of `folder` in float32 with `head`, for `labels` or for those that its config states."""
+def load(
+    folder: Path, head: Head, kind: Kind, labels: list[str] | None = None, four_bit: bool = False,
+    device: torch.device | None = None,
+) -> Any:  # fmt: skip
+    """A model of `folder` in float32 with `head`, for `labels` or for those that its config states.
+
+    It is on `device`; None leaves it where a trainer takes it from, the CPU, except for weights in 4 bits, which are
+    never moved: they are made on this process's own device.
+    """
     import transformers
 
     cls = head.model_class(kind)
@@ -36,6 +43,7 @@ def load(folder: Path, head: Head, kind: Kind, labels: list[str] | None = None, 
             bnb_4bit_compute_dtype=torch.float32,
             llm_int8_skip_modules=fresh or None,  # the name is from the 8-bit days; it holds for 4 bits
         )
+        options["device_map"] = {"": device or choose_device()}
         # Each step dequantises each layer for a moment. By default the heap grows around these blocks until a 4-bit
         # model needs more memory than the float32 one (measured).
         map_large_blocks()
@@ -49,6 +57,8 @@ def load(folder: Path, head: Head, kind: Kind, labels: list[str] | None = None, 
         for weight in model.parameters():
             if not hasattr(weight, "quant_state"):
                 weight.data = weight.data.clone()  # a view of the mapped checkpoint would keep all of it in memory
+    elif device is not None:
+        model.to(device)
     return model
 
 

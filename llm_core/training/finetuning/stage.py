@@ -125,6 +125,7 @@ def _train(
     folder: Path | None = None,
 ) -> dict[str, Any]:
     """Measure, train, export into `folder`, measure again; without a folder (other ranks) only train."""
+    from llm_core.models.loading import choose_device
     from llm_core.training.finetuning.scoring import sample_rows
     from llm_core.training.finetuning.training import Job
 
@@ -139,7 +140,7 @@ def _train(
     started = scratch / "before.json"
     if folder is not None:
         if not started.exists():
-            write_json(started, room.measure(job, job.load_base()))
+            write_json(started, room.measure(job, job.load_base(choose_device())))
         figures["before"] = json.loads(started.read_text())
     result = room.finetune(job)
     if folder is None:
@@ -200,6 +201,7 @@ def export(job: Any, folder: Path) -> Any:
 
     Values that a method adds to the config, such as the calibration, are written by its `finish`.
     """
+    from llm_core.models.loading import choose_device
     from llm_core.training.finetuning import models
 
     room = find_method(job.method)
@@ -216,7 +218,7 @@ def export(job: Any, folder: Path) -> Any:
     job.tokenizer.save_pretrained(folder)
     del model
     gc.collect()  # one whole model in memory at a time; otherwise QLoRA's export needs more than its training
-    loaded = models.load(folder, room.head, job.kind)
+    loaded = models.load(folder, room.head, job.kind, device=choose_device())
     if not sum(file.stat().st_size for file in folder.glob("*.safetensors")):
         raise UserError(f"{folder}: the export holds no weights")
     return loaded

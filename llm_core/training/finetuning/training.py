@@ -47,13 +47,18 @@ class Job:
         """Whether this process is the one that measures and writes."""
         return os.environ.get("RANK", "0") == "0"
 
-    def load_base(self) -> Any:
-        """The base model with the method's head, before adapters; fresh weights (a head) follow the seed."""
+    def load_base(self, device: Any = None) -> Any:
+        """The base model with the method's head, before adapters; fresh weights (a head) follow the seed.
+
+        For use it is put on `device`; for training (None) the trainer moves it.
+        """
         import transformers
 
         room = find_method(self.method)
         transformers.set_seed(self.seed)
-        model = load(self.base, room.head, self.kind, room.labels(self), four_bit=self.adapter == "qlora")
+        model = load(
+            self.base, room.head, self.kind, room.labels(self), four_bit=self.adapter == "qlora", device=device
+        )
         model.config.pad_token_id = self.tokenizer.pad_token_id
         return model
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from llm_core.training.pretraining.measure import Heldout, measured_rows
 from llm_core.training.pretraining.objectives import Corruption
 from llm_core.training.pretraining.optimizers import adamw, muon
 from llm_core.training.pretraining.origins import check_parent_tokenizer, check_tokens, parent_config
+from llm_core.training.pretraining.phases import PhasedBatches, Plan, plan_phases
 from llm_core.training.pretraining.profiling import ProfilerWindow
 from llm_core.training.pretraining.run_log import RunLog
 from llm_core.training.pretraining.train import Training
@@ -52,7 +54,7 @@ def assemble(
     else:
         network = parent_network(params, config, vocabulary, len(tokenizer))
     lean(network)
-    settings = resolve(params.pretraining, network, world)
+    settings, plan = resolve(params.pretraining, network, world)
     module = LanguageModel(network, settings.loss_chunk, settings.z_loss, settings.document_mask)
     if config is not None:
         module.probe()
@@ -60,35 +62,30 @@ def assemble(
         network.gradient_checkpointing_enable({"use_reentrant": False})
     if settings.compile:
         compile_blocks(network, settings)
-    assert settings.batch_tokens and settings.steps and settings.optimizer.learning_rate
-    sequences = settings.batch_tokens // settings.sequence_length
+    assert settings.optimizer.learning_rate
     build = muon if settings.optimizer.name == "muon" else adamw
     optimizer = build(network, settings.optimizer, settings.optimizer.learning_rate)
     if settings.zero_stage == 0:
         optimizer.clip = settings.optimizer.clip if settings.optimizer.name != "muon" else 0.0
-    accumulation = sequences // (settings.micro_batch * world.size)
+    accumulation = max(phase.accumulation for phase in plan.phases)
     engine = initialize(module, optimizer, deepspeed_config(settings, precision, accumulation))
-    batches = Batches(
-        train, sequence_length=settings.sequence_length, sequences_per_step=sequences, seed=params.seed,
-        pad_id=vocabulary.filler, packing=settings.packing, mixture=settings.mixture,
-        mixture_tokens=settings.steps * settings.batch_tokens if settings.mixture else 0,
-    )  # fmt: skip
+    batches = _batches(train, plan, settings, params.seed, vocabulary.filler)
     marks = tuple(tokenizer.convert_tokens_to_ids(_marks(tokenizer, described)))
     corruption = Corruption(
         module.objective, params.seed, settings.mask_share, settings.span_length, vocabulary.filler, words, marks,
         described.training_inputs,
     )  # fmt: skip
-    operations = flops_per_token(network, settings.sequence_length)
     peak = matmul_peak(precision, engine.device.type)
     parameters = sum(_size(parameter) for parameter in network.parameters())
     if world.main:
+        in_steps = f"of {plan.phases[0].batch_tokens} tokens" if not settings.phases else f"({plan.tokens:,} tokens)"
         progress.log(
-            f"pretrain {network.config.model_type}: {parameters:,} parameters, {settings.steps} steps of "
-            f"{settings.batch_tokens} tokens ({batches.epoch(settings.steps):.2f} epochs), {precision}, "
+            f"pretrain {network.config.model_type}: {parameters:,} parameters, {plan.steps} steps "
+            f"{in_steps} ({batches.epoch(plan.steps):.2f} epochs), {precision}, "
             f"ZeRO stage {settings.zero_stage}, {world.size} process(es) of {torch.get_num_threads()} thread(s), "
             f"matmul peak {peak / 1e9:.0f} GFLOP/s a process"
         )
-        figures = batches.mixture_figures(settings.steps)
+        figures = batches.mixture_figures(plan.steps)
         for name in settings.mixture.weights if settings.mixture else ():
             if f"mixture_share/{name}" in figures:
                 share, epochs = (figures[f"mixture_{what}/{name}"] for what in ("share", "epochs"))
@@ -96,7 +93,7 @@ def assemble(
     return Training(
         params=settings,
         seed=params.seed,
-        steps=settings.steps,
+        plan=plan,
         engine=engine,
         optimizer=optimizer,
         batches=batches,
@@ -107,7 +104,7 @@ def assemble(
         tokenizer=tokenizer,
         world=world,
         tracked=tracked,
-        flops_per_token=operations,
+        flops_per_token=partial(flops_per_token, network),
         peak=peak,
         profiler=ProfilerWindow(settings.profile_steps, scratch.parents[1] / "profiles" / scratch.name, world.rank),
     )
@@ -116,7 +113,7 @@ def assemble(
 def start_config(params: Params) -> Any:
     """The parent's config; None where training starts from random weights."""
     parent = params.pretraining.parent
-    return parent_config(Path(parent), params.model, params.pretraining.sequence_length) if parent else None
+    return parent_config(Path(parent), params.model, params.pretraining.longest_sequence) if parent else None
 
 
 def load_tokenizer(folder: Path, described: Family) -> tuple[Any, Vocabulary, int]:
@@ -146,7 +143,7 @@ def _marks(tokenizer: Any, described: Family) -> list[str]:
 
 def fresh_network(params: Params, vocabulary: Vocabulary) -> Any:
     """The network that `model` describes, with random weights from the seed."""
-    config = networks.build_config(params.model, vocabulary, params.pretraining.sequence_length)
+    config = networks.build_config(params.model, vocabulary, params.pretraining.longest_sequence)
     return networks.build_network(config, params.model.attention, params.seed)
 
 
@@ -157,7 +154,7 @@ def parent_network(params: Params, config: Any, vocabulary: Vocabulary, tokens: 
     """
     settings = params.pretraining
     assert settings.parent
-    network = networks.load_parent(settings.parent, config, params.model.attention, settings.sequence_length)
+    network = networks.load_parent(settings.parent, config, params.model.attention, settings.longest_sequence)
     if tokens > rows(network):
         if not settings.grow_vocabulary:
             raise UserError(
@@ -178,32 +175,39 @@ def compile_blocks(network: Any, settings: Pretraining) -> None:
                 block.compile(dynamic=False)
 
 
-def resolve(settings: Pretraining, network: Any, world: World) -> Pretraining:
-    """The settings, with null ones derived from the network's size. Raises UserError for a batch size that does not
-    fit."""
+def resolve(settings: Pretraining, network: Any, world: World) -> tuple[Pretraining, Plan]:
+    """The settings, with null ones derived from the network's size, and the phases of the run. Raises UserError for a
+    batch size that does not fit."""
     table = network.get_input_embeddings().weight.numel()
     matrices = sum(parameter.numel() for parameter in network.parameters()) - (
         0 if network.config.tie_word_embeddings else table
     )
     derived = horizon(matrices, settings.sequence_length, settings.micro_batch * world.size)
     batch = settings.batch_tokens or derived.batch_tokens
-    if batch % (settings.sequence_length * world.size):
-        raise UserError(
-            f"pretraining.batch_tokens {batch} must be a multiple of sequence_length {settings.sequence_length} x "
-            f"{world.size} process(es) = {settings.sequence_length * world.size}"
-        )
-    rows = batch // settings.sequence_length // world.size
-    micro = max(size for size in range(1, min(settings.micro_batch, rows) + 1) if rows % size == 0)
-    steps = settings.steps or max(derived.tokens // batch, 1)
+    plan = plan_phases(settings, batch, settings.steps or max(derived.tokens // batch, 1), world.size)
     rate = settings.optimizer.learning_rate or derived.learning_rate
-    return settings.model_copy(
+    resolved = settings.model_copy(
         update={
             "batch_tokens": batch,
-            "micro_batch": micro,
-            "steps": steps,
+            "micro_batch": max(phase.micro_batch for phase in plan.phases),
+            "steps": plan.steps,
             "optimizer": settings.optimizer.model_copy(update={"learning_rate": rate}),
         }
     )
+    return resolved, plan
+
+
+def _batches(
+    shards: TokenShards, plan: Plan, settings: Pretraining, seed: int, pad_id: int
+) -> Batches | PhasedBatches:  # fmt: skip
+    if settings.phases:
+        return PhasedBatches.of_plan(shards, plan, settings, seed, pad_id)
+    (phase,) = plan.phases
+    return Batches(
+        shards, sequence_length=phase.sequence_length, sequences_per_step=phase.batch_tokens // phase.sequence_length,
+        seed=seed, pad_id=pad_id, packing=settings.packing, mixture=settings.mixture,
+        mixture_tokens=phase.tokens if settings.mixture else 0,
+    )  # fmt: skip
 
 
 def _heldout(
@@ -217,7 +221,7 @@ def _heldout(
         raise UserError(f"{folder}: holds no tokens, so nothing can be measured; give tokens with a held-out side")
     check_tokens(shards, tokenizer_folder)
     return Heldout(
-        shards, world, sequence_length=settings.sequence_length, batch_size=measured_rows(settings.sequence_length),
+        shards, world, sequence_length=settings.longest_sequence, batch_size=measured_rows(settings.longest_sequence),
         pad_id=pad, seed=seed,
     )  # fmt: skip
 

@@ -65,6 +65,7 @@ class Batches:
     `sequence_length` T is the number of input tokens in a row; the targets are one token later, across
     a cut. `pad_id` fills unused slots. Attributes: `sequences` in an epoch; `epoch_tokens`, the
     targets that an epoch trains on; `fill`, the share of slots that hold a token.
+    The first step begins `first_sequence` sequences after the start of the list (a phase that goes on with the data).
     With a `mixture` an epoch is a run of `mixture_tokens` tokens, in which the sources have the shares of its weights.
     Raises UserError for an empty corpus, and for a mixture that cannot be drawn from it.
     """
@@ -80,6 +81,7 @@ class Batches:
         packing: Packing = "best_fit",
         mixture: Mixture | None = None,
         mixture_tokens: int = 0,
+        first_sequence: int = 0,
     ) -> None:
         self.shards = shards if isinstance(shards, TokenShards) else TokenShards(shards)
         if self.shards.tokens == 0:
@@ -87,6 +89,7 @@ class Batches:
         self.sequence_length, self.sequences_per_step = sequence_length, sequences_per_step
         self.seed, self.pad_id, self.packing = seed, pad_id, packing
         self.mixture, self.mixture_tokens = mixture, mixture_tokens
+        self.first_sequence = first_sequence
         self._drawn: Drawn | None = None
         lengths, documents = self.shards.lengths, len(self.shards)
         if mixture is None:
@@ -102,7 +105,7 @@ class Batches:
         self._shuffles: dict[int, Permutation] = {}
 
     def epoch(self, step: int) -> float:
-        """Epochs done when `step` begins."""
+        """Epochs of this loader's own steps when `step` begins."""
         return step * self.sequences_per_step / self.sequences
 
     def mixture_figures(self, steps: int) -> dict[str, float]:
@@ -111,7 +114,7 @@ class Batches:
 
     def sequences_of_step(self, step: int) -> npt.NDArray[np.int64]:
         """Numbers of the packed sequences that make the global batch of `step`: int64 [sequences_per_step]."""
-        places = np.arange(step * self.sequences_per_step, (step + 1) * self.sequences_per_step)
+        places = self.first_sequence + np.arange(step * self.sequences_per_step, (step + 1) * self.sequences_per_step)
         epochs, places = places // self.sequences, places % self.sequences
         chosen = np.empty_like(places)
         for epoch in np.unique(epochs).tolist():
@@ -187,11 +190,12 @@ class Batches:
         pieces = np.flatnonzero(self.plan.document == document)
         sequences = np.searchsorted(self.plan.first, pieces, side="right") - 1
         found = []
-        for epoch in range(-(-steps * self.sequences_per_step // self.sequences)):
+        end = self.first_sequence + steps * self.sequences_per_step
+        for epoch in range(self.first_sequence // self.sequences, -(-end // self.sequences)):
             places = epoch * self.sequences + self._shuffle(epoch).inverse(sequences)
             for piece, place in zip(pieces.tolist(), places.tolist(), strict=True):
-                step, row = divmod(place, self.sequences_per_step)
-                if step < steps:
+                step, row = divmod(place - self.first_sequence, self.sequences_per_step)
+                if 0 <= step < steps:
                     begin = int(self.plan.start[piece])
                     stop = begin + int(self.plan.length[piece])
                     found.append((step, DocumentRange(name, source, begin, stop, row)))
@@ -210,14 +214,16 @@ class Batches:
             "corpus": self.shards.fingerprint(),
             "mixture": self.mixture.model_dump(mode="json") if self.mixture else None,
             "mixture_tokens": self.mixture_tokens,
+            **({"first_sequence": self.first_sequence} if self.first_sequence else {}),
         }
 
     def check_state(self, state: dict[str, Any]) -> None:
         """Raise UserError when a checkpoint's `state_dict` names other data or another order than this loader."""
-        state = {"mixture_tokens": 0} | state  # a checkpoint from before mixtures
-        differing = [key for key, value in self.state_dict().items() if state.get(key) != value]
+        state = {"mixture_tokens": 0, "first_sequence": 0} | state  # a checkpoint from before mixtures, or no phase
+        ours = {"first_sequence": 0} | self.state_dict()
+        differing = [key for key, value in ours.items() if state.get(key) != value]
         if differing:
-            was = ", ".join(f"{key} {state.get(key)!r} (now {self.state_dict()[key]!r})" for key in differing)
+            was = ", ".join(f"{key} {state.get(key)!r} (now {ours[key]!r})" for key in differing)
             raise UserError(f"the checkpoint was trained on another order of data: {was}; resume with the same")
 
     @classmethod
@@ -228,8 +234,10 @@ class Batches:
         """
         keys = ("sequence_length", "sequences_per_step", "seed", "pad_id", "packing")
         mixture = Mixture.model_validate(state["mixture"]) if state.get("mixture") else None
-        tokens = state.get("mixture_tokens", 0)
-        loader = cls(shards, **{key: state[key] for key in keys}, mixture=mixture, mixture_tokens=tokens)
+        tokens, first = state.get("mixture_tokens", 0), state.get("first_sequence", 0)
+        loader = cls(
+            shards, **{key: state[key] for key in keys}, mixture=mixture, mixture_tokens=tokens, first_sequence=first
+        )  # fmt: skip
         loader.check_state(state)
         return loader
 

@@ -9,8 +9,10 @@ checkpoint counts once its `complete.json` is there, which is renamed into place
 import hashlib
 import json
 import shutil
+import socket
 import subprocess
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from llm_core.runtime import storage
 from llm_core.runtime.digests import content_digest
 
 COMPLETE = "complete.json"
+LOCK = "lock"  # file in a run's folder that its main rank holds locked
 WHERE_IT_RUNS = {
     "micro_batch", "zero_stage", "offload",
     "activation_checkpointing", "checkpoint_every", "checkpoints_kept", "profile_steps",
@@ -45,6 +48,33 @@ def fingerprint(params: Params, tokens_digest: str, tokenizer_digest: str, preci
     return hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What one rank sees of a run's folder."""
+
+    host: str
+    lock: bool
+    """whether the file is there that the main rank holds locked"""
+    step: int
+    """that of the newest checkpoint; 0 for none"""
+
+
+def check_shared(folder: Path, seen: list[Seen]) -> None:
+    """Raise UserError where ranks, in order, see different states of the run's folder."""
+    if all(one.lock and one.step == seen[0].step for one in seen):
+        return
+    said = [
+        f"process {rank} on {one.host} "
+        + (("has step " + str(one.step) if one.step else "has no checkpoint") if one.lock else "does not see it")
+        for rank, one in enumerate(seen)
+    ]
+    raise UserError(
+        f"{folder}: all hosts must share this folder of the run's checkpoints, but {'; '.join(said[:8])}"
+        f"{'; …' if len(said) > 8 else ''}; run on a file system that all hosts mount, and remove copies of the "
+        "folder that are not on it"
+    )
+
+
 class Checkpoints:
     """The checkpoints of one run in `folder`; every rank calls the same methods."""
 
@@ -55,6 +85,19 @@ class Checkpoints:
         """The newest complete checkpoint and the content of its `complete.json`; None where there is none."""
         found = sorted(self.folder.glob(f"step*/{COMPLETE}"))
         return (found[-1].parent, storage.read_json(found[-1])) if found else None
+
+    def agreed(self, device: Any) -> tuple[Path, dict[str, Any]] | None:
+        """As `newest`, the same on every rank; the ranks exchange what they found on `device`, the network's.
+
+        Raises UserError, on every rank, where the hosts do not share the folder: a checkpoint has a part of each rank,
+        and ranks that resumed at different steps would wait for each other for ever.
+        """
+        from llm_core.training.pretraining.engine import gathered
+
+        found = self.newest()
+        mine = Seen(socket.gethostname(), (self.folder / LOCK).exists(), found[1]["step"] if found else 0)
+        check_shared(self.folder, [Seen(**json.loads(text)) for text in gathered(json.dumps(asdict(mine)), device)])
+        return found
 
     def save(self, engine: Any, step: int, state: dict[str, Any]) -> None:
         """Write the engine's state and `state` (JSON) as the checkpoint after `step` steps."""

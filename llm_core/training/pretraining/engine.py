@@ -127,8 +127,21 @@ def all_reduce(values: Any, device: Any) -> Any:
     if dist.get_world_size() > 1:
         exchanged = values.to(device)
         dist.all_reduce(exchanged)
-        values.copy_(exchanged)
+        values.copy_(exchanged.to(values.device))
     return values
+
+
+def gathered(text: str, device: Any) -> list[str]:
+    """The `text` of every rank, in their order; at most 256 bytes, exchanged on `device` as in `all_reduce`."""
+    import torch
+    import torch.distributed as dist
+
+    if dist.get_world_size() == 1:
+        return [text]
+    mine = torch.tensor(list(text.encode()[:256].ljust(256)), dtype=torch.uint8, device=device)
+    found = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+    dist.all_gather(found, mine)
+    return [bytes(one.tolist()).decode(errors="replace").rstrip() for one in found]
 
 
 def barrier() -> None:

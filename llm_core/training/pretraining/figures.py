@@ -26,7 +26,8 @@ LOSS = "heldout_bits_per_byte"
 def settings_of(
     params: Params, tokens: int, launch: TrainingLaunch, *changes: tuple[str, dict[str, Any], str]
 ) -> dict[str, Any]:
-    """The sections of params that the pretraining verb reads, for a run that sees `tokens` tokens, in whole steps.
+    """The sections of params that the pretraining verb reads, for a run that sees `tokens` tokens, in whole steps
+    of one phase.
 
     `launch` says which processes train. `changes` are (section, its overrides, what params.yaml calls them).
     Raises UserError for a key that the section does not have, or where no batch size is set to count steps by.
@@ -42,7 +43,7 @@ def settings_of(
     batch = settings["pretraining"]["batch_tokens"]
     if not batch:
         raise UserError(f"steps are counted in batches: set {changes[-1][2]}.batch_tokens")
-    settings["pretraining"]["steps"] = max(round(tokens / batch), 1)
+    settings["pretraining"] |= {"steps": max(round(tokens / batch), 1), "phases": []}
     return settings
 
 

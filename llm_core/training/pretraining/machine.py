@@ -47,7 +47,7 @@ def measure_matmul(precision: str, device: str = "cpu", seconds: float = SECONDS
 
     On a CPU the seconds are CPU time of each thread, so that other work on the machine does not lower the figure.
     """
-    side = SIZE[device]
+    side = SIZE.get(device, SIZE["cpu"])
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
     left, right = torch.randn(2, side, side, device=device).to(dtype)
     best, end, count = float("inf"), time.perf_counter() + seconds, 0

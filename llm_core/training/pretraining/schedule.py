@@ -1,25 +1,34 @@
-"""Learning rate by step, as a share of the peak; a pure function, so that resuming needs no state.
+"""Learning rate by tokens, as a share of the peak; a pure function of the step, so that resuming needs no state.
 
 Linear warm-up, then cosine (Loshchilov & Hutter 2017), linear, or warmup-stable-decay
-(WSD: Hu et al. 2024, arXiv:2404.06395, with a linear decay as in Hägele et al. 2024).
+(WSD: Hu et al. 2024, arXiv:2404.06395, with a linear decay as in Hägele et al. 2024). It goes over the run's tokens, so
+that a phase of larger batches counts for what it reads; the warm-up is counted in steps.
 """
 
 import math
+from collections.abc import Callable
 
 from llm_core.params.pretraining import Optimizer
 
 
-def learning_rate_share(step: int, steps: int, optimizer: Optimizer) -> float:
-    """Share of the peak learning rate at `step` (0 … steps - 1) of a run of `steps`."""
+def learning_rate_share(
+    step: int, steps: int, optimizer: Optimizer, tokens_before: Callable[[int], int] = lambda step: step
+) -> float:
+    """Share of the peak learning rate at `step` (0 … steps - 1) of a run of `steps`.
+
+    `tokens_before` gives the tokens of the first so many steps; without it all steps have as many.
+    """
     warmup = min(optimizer.warmup_steps, steps - 1)
     if step < warmup:
         return (step + 1) / (warmup + 1)
     floor = optimizer.final_share
-    done = (step - warmup) / max(steps - 1 - warmup, 1)
+    now, first, last = tokens_before(step), tokens_before(warmup), tokens_before(steps - 1)
+    done = (now - first) / max(last - first, 1)
     if optimizer.schedule == "cosine":
         return floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2
     if optimizer.schedule == "linear":
         return 1 - (1 - floor) * done
-    decay = max(round(optimizer.decay_share * steps), 1)
-    left = steps - 1 - step
-    return 1.0 if left >= decay else floor + (1 - floor) * left / decay
+    whole = tokens_before(steps)
+    batch = whole - last
+    decay = max(round(optimizer.decay_share * whole / batch), 1) * batch
+    return 1.0 if last - now >= decay else floor + (1 - floor) * (last - now) / decay

@@ -12,6 +12,7 @@ from llm_core.runtime import storage
 from llm_core.runtime.digests import content_digest
 from llm_core.training.deepspeed_ops import leave_group
 from llm_core.training.pretraining import launch
+from llm_core.training.pretraining.checkpoints import LOCK
 from llm_core.training.pretraining.origins import check_parent_tokenizer, check_tokens
 
 SCRATCH = Path(".scratch")
@@ -123,8 +124,9 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
                 value.numel() for name, value in state.items() if name in dict(network.named_parameters())
             ),
             "steps": training.steps,
-            "tokens": training.steps * training.step_tokens(),
+            "tokens": training.tokens(),
             "epochs": round(training.batches.epoch(training.steps), 4),
+            **{f"phase/{phase.name}/tokens": phase.tokens for phase in training.plan.phases if phase.name},
             **training.batches.mixture_figures(training.steps),
             "precision": precision,
             "final_loss": losses[-1],
@@ -137,6 +139,7 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
             "loader": training.batches.state_dict(),
             "steps": training.steps,
             "parent": parent,
+            **({"parent_digest": content_digest(Path(parent))} if parent else {}),
         }
         with storage.output_folder(out) as partial:
             export(network, state, training.tokenizer, partial, continued=bool(parent))
@@ -155,7 +158,7 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
 def _lock(scratch: Path) -> Any:
     """Lock the run's folder; a run that was just killed may need a moment to release it."""
     scratch.mkdir(parents=True, exist_ok=True)
-    stream = open(scratch / "lock", "w")  # noqa: SIM115 - held until the process ends
+    stream = open(scratch / LOCK, "w")  # noqa: SIM115 - held until the process ends
     for _ in range(100):
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,6 +8,7 @@ over the global count, because DeepSpeed averages gradients over ranks.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ from llm_core.training.pretraining.machine import Clock, memory
 from llm_core.training.pretraining.measure import Heldout, evaluating
 from llm_core.training.pretraining.objectives import Corruption
 from llm_core.training.pretraining.optimizers import SkippableAdamW
+from llm_core.training.pretraining.phases import PhasedBatches, Plan
 from llm_core.training.pretraining.profiling import ProfilerWindow
 from llm_core.training.pretraining.run_log import RunLog
 from llm_core.training.pretraining.samples import sample
@@ -37,10 +39,10 @@ class Training:
 
     params: Pretraining
     seed: int
-    steps: int
+    plan: Plan
     engine: Any
     optimizer: SkippableAdamW
-    batches: Batches
+    batches: Batches | PhasedBatches
     corruption: Corruption
     heldout: Heldout | None
     checkpoints: Checkpoints
@@ -48,19 +50,25 @@ class Training:
     tokenizer: Any
     world: World
     tracked: runs.Run
-    flops_per_token: float
+    flops_per_token: Callable[[int], float]
+    """Floating-point operations for a token in a sequence of so many."""
     peak: float
     """Floating-point operations a second that one process's matrix products reach."""
     profiler: ProfilerWindow
     guard: SpikeGuard = field(init=False)
     step: int = 0
 
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return self.plan.steps
+
     def __post_init__(self) -> None:
         self.guard = SpikeGuard(self.params.spike_sigma, [])
 
     def run(self) -> None:
         """Train from the newest checkpoint, or from the start, to the last step."""
-        found = self.checkpoints.newest()
+        found = self.checkpoints.agreed(self.engine.device)
         if found:
             self.batches.check_state(found[1]["loader"])
             self.checkpoints.load(self.engine, found, self.world.size, self.params.zero_stage)
@@ -68,15 +76,16 @@ class Training:
             self.guard.losses = found[1]["spike_guard"]["losses"]
             self._say(f"resumed after step {self.step} of {self.steps}")
         self.log.resume(self.step)
-        per_step = self.batches.sequences_per_step * self.batches.sequence_length
-        show = (
-            progress.task("pretrain", total=self.steps * per_step, unit="tokens", done=self.step * per_step)
-            if self.world.main
-            else None
-        )
+        done = self.plan.tokens_before(self.step)
+        show = progress.task("pretrain", total=self.plan.tokens, unit="tokens", done=done) if self.world.main else None
         clock = Clock()
         self.engine.train()
         while self.step < self.steps:
+            if (phase := self.plan.begins(self.step)) and phase.name:
+                self._say(
+                    f"phase {phase.name}: {phase.steps} steps of {phase.batch_tokens} tokens in sequences of "
+                    f"{phase.sequence_length}"
+                )
             self.profiler.before(self.step + 1)
             with clock:
                 figures = self._train_step()
@@ -85,17 +94,21 @@ class Training:
             if self.step % self.params.log_every == 0 or self.step == self.steps:
                 self._record(figures, clock)
             if show:
-                show.update(per_step, loss=round(figures["loss"], 4), learning_rate=f"{figures['learning_rate']:.3g}")
+                rate = f"{figures['learning_rate']:.3g}"
+                show.update(self.tokens() - done, loss=round(figures["loss"], 4), learning_rate=rate)
+                done = self.tokens()
             self._between_steps()
         if show:
             show.close()
 
     def _train_step(self) -> dict[str, float]:
         engine, step, world = self.engine, self.step, self.world
-        share = learning_rate_share(step, self.steps, self.params.optimizer)
+        _, phase = self.plan.of(step)
+        share = learning_rate_share(step, self.steps, self.params.optimizer, self.plan.tokens_before)
+        share *= phase.learning_rate
         learning_rates(engine, share)
-        micro, count = self.params.micro_batch, 0
-        first_row = world.rank * (self.batches.sequences_per_step // world.size)
+        micro, count = phase.micro_batch, 0
+        first_row = world.rank * micro * phase.accumulation
         made = []
         for number, batch in enumerate(self.batches.micro_batches(step, micro, world.rank, world.size)):
             inputs = self.corruption(batch, step, first_row + number * micro)
@@ -106,6 +119,7 @@ class Training:
         for number, inputs in enumerate(made):
             torch.manual_seed(hash((self.seed, step, world.rank, number)) & 0x7FFFFFFF)
             tensors = [None if array is None else torch.from_numpy(array).to(engine.device) for array in inputs]
+            engine.set_gradient_accumulation_boundary(number == len(made) - 1)  # phases differ in their passes
             loss, nll = engine(*tensors, scale=world.size / targets)
             total += nll.double().cpu()
             if number == len(made) - 1:
@@ -147,20 +161,21 @@ class Training:
         )
 
     def _record(self, figures: dict[str, float], clock: Clock) -> None:
-        row: dict[str, Any] = {"step": self.step, "tokens": self.step * self.step_tokens(), **figures}
+        row: dict[str, Any] = {"step": self.step, "tokens": self.tokens(), **figures}
         del row["targets"]
         self.log.write({key: _digits(value) for key, value in row.items()})
         steps, seconds, core_seconds = clock.lap()
-        speed = steps * self.step_tokens() / seconds
+        tokens = self.tokens() - self.plan.tokens_before(self.step - steps)
+        speed, operations = tokens / seconds, self.flops_per_token(self.plan.of(self.step - 1)[1].sequence_length)
         spent = {
             "tokens_per_second": speed,
-            "flops_utilization": speed * self.flops_per_token / self.peak / self.world.size,
+            "flops_utilization": speed * operations / self.peak / self.world.size,
             "memory_bytes": memory(),
         }
         if self.engine.device.type == "cpu":
-            core_speed = steps * self.step_tokens() / self.world.size / core_seconds
+            core_speed = tokens / self.world.size / core_seconds
             spent["tokens_per_core_second"] = core_speed
-            spent["core_flops_utilization"] = core_speed * self.flops_per_token / self.peak * torch.get_num_threads()
+            spent["core_flops_utilization"] = core_speed * operations / self.peak * torch.get_num_threads()
         self.tracked.metrics({**figures, **spent}, self.step)
         if self.step == self.steps or self.step % self.params.evaluate_every == 0:
             self._say(f"step {self.step}: " + ", ".join(f"{key} {value:,.3g}" for key, value in spent.items()))
@@ -219,9 +234,9 @@ class Training:
         self.log.write({"step": self.step} | {name: _digits(value) for name, value in found.items()})
         self._say(f"step {self.step}: " + ", ".join(f"{key} {value:.4f}" for key, value in found.items()))
 
-    def step_tokens(self) -> int:
-        """Tokens of a step over all ranks, padding included."""
-        return self.batches.sequences_per_step * self.batches.sequence_length
+    def tokens(self) -> int:
+        """Tokens of the steps that are done, over all ranks, padding included."""
+        return self.plan.tokens_before(self.step)
 
     def _say(self, text: str) -> None:
         if self.world.main:

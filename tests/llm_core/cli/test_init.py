@@ -1,6 +1,7 @@
 """`llm-core init` says what it finds in a folder of documents."""
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ def test_a_path_and_a_licence_of_any_letters_add_nothing_to_the_params(tmp_path:
     [
         (["--model", "{0}/a.txt"], "is no model's folder"),
         (["--model", "{0}"], r"has no config\.json"),
+        (["--model", "{0}/broken"], r"its config\.json is no model's"),
         (["--documents", "{0}/a.txt"], "given twice"),
         (["--finetune", "base=classification:{0}/rows.csv"], "'base' is the pretrained model"),
     ],
@@ -66,10 +68,36 @@ def test_a_path_and_a_licence_of_any_letters_add_nothing_to_the_params(tmp_path:
 def test_what_is_no_model_and_a_name_that_is_taken_are_refused(tmp_path: Path, more: list[str], message: str) -> None:
     (tmp_path / "a.txt").write_text("text")
     (tmp_path / "rows.csv").write_text("text,label\nx,1\ny,2\n")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/config.json").write_text("[1")
     given = ["--documents", str(tmp_path / "a.txt"), "--out-file", str(tmp_path / "params.yaml")]
     with pytest.raises(UserError, match=message):
         CliRunner().invoke(app, [*given, *(word.format(tmp_path) for word in more)], catch_exceptions=False)
     assert not (tmp_path / "params.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "length"),
+    [
+        ({"max_position_embeddings": 32768}, 256),
+        ({"n_positions": 100}, 64),
+        ({"text_config": {"max_position_embeddings": 128}}, 128),
+        ({}, 256),
+    ],
+)
+def test_rows_are_no_longer_than_a_models_positions(tmp_path: Path, config: dict[str, object], length: int) -> None:
+    model = tmp_path / "Größe"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps(config))
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "rows.csv").write_text("text,label\nx,1\ny,2\n")
+    out = tmp_path / "params.yaml"
+    given = ["--documents", str(tmp_path / "a.txt"), "--model", str(model), "--out-file", str(out)]
+    given += ["--finetune", f"mood=classification:{tmp_path}/rows.csv"]
+    assert CliRunner().invoke(app, given, catch_exceptions=False).exit_code == 0
+    values = yaml.safe_load(out.read_text())
+    assert list(values["open_models"]) == ["grosse"]
+    assert values["pretraining"]["sequence_length"] == values["finetuning"]["runs"]["mood"]["max_length"] == length
 
 
 def test_an_open_model_and_a_finetune_of_one_name_are_refused() -> None:

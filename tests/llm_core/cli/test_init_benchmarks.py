@@ -51,12 +51,21 @@ def test_own_benchmarks_are_written_and_scored(folder: Path) -> None:
     assert yaml.safe_load(Path("params.yaml").read_text())["evaluation"]["benchmarks"]["tasks"] == evaluation.tasks[5:]
 
 
+def test_a_benchmark_that_a_model_judges(folder: Path) -> None:
+    assert init("--benchmark", "asked=judge:asked.jsonl", "--judge", ".") == 0
+    own = load("params.yaml").evaluation.benchmarks.own["asked"]
+    assert own.judge is not None and own.judge.model == "."
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--benchmark", "quiz=quiz.jsonl", "--columns", "quiz:choices=options"], "no column 'answer'"),
         (["--benchmark", "quiz=zz.jsonl"], "zz.jsonl is no file"),
         (["--benchmark", "quiz"], "write NAME=FILE"),
+        (["--benchmark", "asked=judge:asked.jsonl"], "asked: of the kind judge needs --judge FOLDER"),
+        (["--benchmark", "asked=judge:asked.jsonl", "--judge", "zz"], "needs --judge FOLDER"),
+        (["--benchmark", "asked=asked.jsonl", "--judge", "."], "--judge .: no --benchmark NAME=judge:FILE uses it"),
         (["--benchmark", "arc_easy=asked.jsonl"], "another name"),
         (["--benchmark", "a=asked.jsonl", "--benchmark", "a=asked.jsonl"], "two benchmarks have this name"),
         (["--benchmark", "a=asked.jsonl", "--columns", "b:answer=x"], "no --finetune and no --benchmark"),

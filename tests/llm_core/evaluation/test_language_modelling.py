@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from llm_core.errors import UserError
+from llm_core.evaluation.journal import Journal
 from llm_core.evaluation.language_modelling import (
     read_texts,
     score_texts,
     summarize_texts,
     xz_bits_per_byte,
 )
-from llm_core.evaluation.stage import load
+from llm_core.evaluation.stage import load, untrained_bits_per_byte
+from llm_core.models.loading import untrained
+from llm_core.params import Params
 from llm_core.params.evaluation import LanguageModelling
 from tests.llm_core.tiny_gpt2 import SENTENCES
 
@@ -87,3 +91,29 @@ def test_xz_is_the_compressor_itself(gpt2: Path, file: str) -> None:
     texts = read_texts([file], tokenizer, None)
     data = Path(file).read_bytes()
     assert xz_bits_per_byte(texts)["plain"] == 8 * len(lzma.compress(data, preset=9)) / len(data)
+
+
+def test_random_weights_are_scored_once_for_all_models_of_one_shape(
+    gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tuned = tmp_path / "tuned"
+    network, tokenizer = load(gpt2)
+    with torch.no_grad():
+        network.transformer.wte.weight += 0.5
+    network.save_pretrained(tuned)
+    Path("held.txt").write_text(SENTENCES[0])
+    texts = read_texts(["held.txt"], tokenizer, None)
+
+    def scored(model: Path, **settings: Any) -> float:
+        params = Params.model_validate({"evaluation": {"language_modelling": {"context": 16}}, **settings})
+        return untrained_bits_per_byte(model, texts, params, Journal())["held"]
+
+    first = scored(gpt2)
+    random = untrained(gpt2, Params().seed)
+    rows = score_texts(random, texts, LanguageModelling(context=16), 32, "untrained")
+    assert first == rows[0]["bits"] / rows[0]["bytes"]
+    (file,) = Path(".scratch/untrained").iterdir()
+    file.write_text(json.dumps({"held": 9.5}))
+    assert scored(tuned) == scored(gpt2) == 9.5, "read, not computed again"
+    assert scored(gpt2, seed=1) not in (9.5, first), "another seed has other weights"

@@ -55,7 +55,7 @@ def run(
     if tokenizer is None:
         tokenizer = folder / "tokenizer"
         train_tokenizer([str(folder / "split/train")], tokenizer, PARAMS.tokenizer, 1)
-    tokenize([folder / "split"], tokenizer, folder / "tokens", 1, SHARD_TOKENS)
+    tokenize([folder / "split"], tokenizer, folder / "tokens", shard_tokens=SHARD_TOKENS)
     places = ("dedup/documents", "clear/documents", "split/train", "split/heldout", "tokenizer", "tokens")
     files = [file for place in places for file in (folder / place).rglob("*") if file.suffix in (".parquet", ".arrow")]
     return {str(file.relative_to(folder)): file.read_bytes() for file in files} | {

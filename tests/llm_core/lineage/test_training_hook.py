@@ -1,4 +1,4 @@
-"""The step-to-document map equals what a hook in the training loop saw: two processes, a kill, a resume."""
+"""The step-to-document map equals what a hook in the training loop saw: two processes, phases, a kill, a resume."""
 
 import json
 import os
@@ -47,6 +47,10 @@ def watch(training):
 sys.meta_path.insert(0, Spy())
 """
 STEPS = 16
+PHASES = [
+    {"name": "short", "steps": 7, "sequence_length": 16, "batch_tokens": 128},
+    {"name": "long", "steps": 9, "mixture": {"weights": {"x": 3, "y": 1}}},
+]
 
 
 @pytest.mark.slow
@@ -57,8 +61,9 @@ def test_documents_of_each_step_are_those_the_engine_was_given(tmp_path):
     environment = tiny.environment()
     environment |= {"SPY": str(tmp_path / "seen"), "PYTHONPATH": f"{tmp_path / 'spy'}:{environment['PYTHONPATH']}"}
     command = tiny.command(
-        folder, launch__pretraining__processes=2, pretraining__steps=STEPS, pretraining__micro_batch=2
-    )
+        folder, launch__pretraining__processes=2, pretraining__steps=None, pretraining__phases=PHASES,
+        pretraining__micro_batch=2,
+    )  # fmt: skip
     log = open(tmp_path / "log", "w")  # noqa: SIM115
     first = subprocess.Popen(command, cwd=folder, env=environment, stderr=log, start_new_session=True)
     while len({row["step"] for row in seen(tmp_path)}) < STEPS // 2:
@@ -84,8 +89,9 @@ def test_documents_of_each_step_are_those_the_engine_was_given(tmp_path):
         for item in batch.to_pylist():
             ids = shards.ids(numbers[item["id"]], item["start"], item["stop"]).tolist()
             told.setdefault(item["step"], {}).setdefault(item["sequence"], []).extend(ids)
-    length, pad = record.loader["sequence_length"], record.loader["pad_id"]
+    pad = record.loader["phases"][0]["loader"]["pad_id"]
     for step in range(STEPS):
+        length = 16 if step < 7 else 32
         expected = {tuple(ids + [pad] * (length - len(ids))) for ids in told[step].values()}
         assert given[step] == expected, f"step {step}"
 

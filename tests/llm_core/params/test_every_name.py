@@ -112,6 +112,8 @@ ELSEWHERE = {
     "launch.scaling.hostfile": "the same",
     "launch.ablation.hostfile": "the same",
     "pretraining.mixture.weights": "tests/llm_core/training/pretraining/test_mixture.py",
+    "pretraining.phases": "the section's own keys, which pydantic checks",
+    "pretraining.phases.mixture.weights": "tests/llm_core/training/pretraining/test_phases.py",
     "pretraining.parent": "tests/llm_core/training/pretraining/test_origins.py",
     "finetuning.RUNS.parent": "a folder that must be there, by DVC's dependency and by the verb",
     "finetuning.RUNS.data.path": "a file or folder that must be there, by DVC's dependency and by the verb",
@@ -121,6 +123,8 @@ ELSEWHERE = {
     "finetuning.rlhf.reward": "training/finetuning/methods/rlhf.py: neither a reward, a pattern nor a folder",
     "evaluation.models": "a folder that must be there, by DVC's dependency and by the verb",
     "evaluation.tasks": "tests/llm_core/evaluation: a task whose items were not fetched",
+    "evaluation.benchmarks.own.judge.model": "tests/llm_core/evaluation/test_judge.py",
+    "evaluation.benchmarks.own.judge.prompt": "tests/llm_core/evaluation/test_judge.py",
     "evaluation.benchmarks.revisions": "tests/llm_core/evaluation/test_hub.py",
     "evaluation.gate.metrics": "tests/llm_core/evaluation/test_gate.py: a metric that was not measured passes no gate",
     "finetuning.datasets.path": "the hub has no data set of that name",
@@ -137,6 +141,7 @@ ELSEWHERE = {
 """param -> where the name is checked, and tested"""
 
 FREE = {
+    "pretraining.phases.name": "the name of a phase, in the log and in figures",
     "finetuning.RUNS.data.label_separator": "any text may stand between labels",
     "network.cache": "a folder that is made",
     "sources.package": "pinned by sha256", "sources.version": "pinned by sha256", "sources.filename": "a pattern",
@@ -150,6 +155,7 @@ FREE = {
     "pretraining.sample_prompts": "any text", "evaluation.prompts": "any text", "evaluation.fewshot_seeds": "numbers",
     "evaluation.benchmarks.package": "pinned by sha256", "evaluation.benchmarks.filename": "pinned by sha256",
     "evaluation.benchmarks.own": "names that the user chooses", "evaluation.benchmarks.own.pattern": "any expression",
+    "evaluation.benchmarks.own.judge.verdicts": "any text",
     "evaluation.benchmarks.own.license": "any text", "evaluation.benchmarks.sha256": "a pattern",
     "evaluation.registry": "the name that versions get",
     "report.currency": "any text", "scaling.rungs": "names that the user chooses",

@@ -60,7 +60,7 @@ def test_the_tokenizer_is_taken_unchanged_and_encodes_as_transformers_does(
 def test_documents_have_the_begin_and_end_of_the_model(
     kind: str, folders: dict[str, Path], corpus: Path, tmp_path: Path
 ) -> None:
-    tokenize([corpus], folders[kind], tmp_path / "tokens", workers=2)
+    tokenize([corpus], folders[kind], tmp_path / "tokens")
     shards, theirs = TokenShards(tmp_path / "tokens"), AutoTokenizer.from_pretrained(folders[kind])
     before, behind = (theirs.convert_tokens_to_ids(tokens) for tokens in FRAMES[kind])
     texts = {f"{source}-{at}": text for source, part in TEXTS.items() for at, text in enumerate(part)}
@@ -141,6 +141,6 @@ def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
 
 
 def test_metrics_say_which_tokenizer(folders: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
-    tokenize([corpus], folders["llama"], tmp_path / "tokens", workers=1)
+    tokenize([corpus], folders["llama"], tmp_path / "tokens")
     metrics = read_json(tmp_path / "tokens" / "metrics.json")
     assert metrics["vocab_size"] == 414 and metrics["tokenizer"] == encoder_of(folders["llama"]).digest

@@ -7,9 +7,11 @@ least hash of its id; every span like it in another document is a cut. Repetitio
 """
 
 import re
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -68,38 +70,56 @@ def document_keys(batch: pa.RecordBatch, ranks: dict[str, int]) -> Keys:
     return keys
 
 
+class Spans(NamedTuple):
+    """The spans of a batch of texts."""
+
+    counts: Ints
+    """spans of each text: int64 [texts]"""
+    start: Ints
+    """bytes of its text: int64 [spans], as `end`"""
+    end: Ints
+    records: Keys
+    """those with words enough: digest (2), key of the document (2), number of the span: uint64 [chosen, 5]"""
+
+
+def find_spans(texts: pa.Array, keys: Keys, unit: str, min_words: int, seed: int) -> Spans:
+    """The spans of texts (large_string) of documents with these keys (uint64 [texts, 2])."""
+    bounds, bytes_of_all = string_buffers(texts)
+    data = bytes_of_all[bounds[0] : bounds[-1]].data
+    bounds = bounds - bounds[0]
+    separator = SEPARATORS[unit]
+    inner = np.array(  # text by text: a separator across two would make spans depend on the neighbour
+        [end.end() for low, high in pairwise(bounds.tolist()) for end in separator.finditer(data, low, high)], np.int64
+    )
+    starts = np.unique(np.concatenate([bounds[:-1], inner]))
+    starts = starts[starts < bounds[-1]]
+    edges = np.append(starts, bounds[-1])
+    spans = pa.LargeStringArray.from_buffers(len(starts), pa.py_buffer(edges), pa.py_buffer(data))
+    words, counts = _hasher(seed).of_strings(spans)
+    before = np.searchsorted(starts, bounds)
+    owner = np.repeat(np.arange(len(texts)), np.diff(before))
+    number = np.arange(len(starts), dtype=np.uint64)
+    records = np.column_stack([digests_of(words, counts), keys[owner], number])[counts >= min_words]
+    return Spans(np.diff(before), starts - bounds[owner], edges[1:] - bounds[owner], records)
+
+
+@lru_cache(maxsize=4)
+def _hasher(seed: int) -> WordHasher:
+    return WordHasher(seed)
+
+
 class SpanFinder:
-    """Takes batch after batch of texts; `finish` returns what is to be cut."""
+    """Takes the spans of batch after batch; `finish` returns what is to be cut."""
 
-    def __init__(self, folder: Path, unit: str, min_words: int, seed: int, memory_mb: int) -> None:
-        self._cuts = Cuts(folder)
-        self._separator, self._min_words, self._memory = SEPARATORS[unit], min_words, memory_mb << 20
-        self._hasher = WordHasher(seed)
-        self._parts = [Column(folder, np.uint64, 5) for _ in range(PARTS)]  # digest (2), key of the document (2), span
+    def __init__(self, folder: Path, memory_mb: int) -> None:
+        self._cuts, self._memory = Cuts(folder), memory_mb << 20
+        self._parts = [Column(folder, np.uint64, 5) for _ in range(PARTS)]  # as `Spans.records`
 
-    def add(self, texts: pa.Array, keys: Keys) -> None:
-        """Take the spans of a batch of texts (large_string) of documents with these keys (uint64 [texts, 2])."""
-        bounds, bytes_of_all = string_buffers(texts)
-        data = bytes_of_all[bounds[0] : bounds[-1]].data
-        bounds = bounds - bounds[0]
-        inner = np.array(  # text by text: a separator across two would make spans depend on the neighbour
-            [end.end() for low, high in pairwise(bounds.tolist()) for end in self._separator.finditer(data, low, high)],
-            np.int64,
-        )
-        starts = np.unique(np.concatenate([bounds[:-1], inner]))
-        starts = starts[starts < bounds[-1]]
-        edges = np.append(starts, bounds[-1])
-        spans = pa.LargeStringArray.from_buffers(len(starts), pa.py_buffer(edges), pa.py_buffer(data))
-        words, counts = self._hasher.of_strings(spans)
-        digests = digests_of(words, counts)
-        before = np.searchsorted(starts, bounds)
-        owner = np.repeat(np.arange(len(texts)), np.diff(before))
-        number = int(self._cuts.first.values[-1]) + np.arange(len(starts))
-        self._cuts.append(
-            np.diff(before), starts - bounds[owner], edges[1:] - bounds[owner], np.full(len(starts), -1, np.int64)
-        )
-        chosen = counts >= self._min_words
-        records = np.column_stack([digests, keys[owner], number.astype(np.uint64)])[chosen]
+    def add(self, spans: Spans) -> None:
+        """Take the spans of a batch of documents, which follow those taken before."""
+        records = spans.records.copy()
+        records[:, 4] += np.uint64(self._cuts.first.values[-1])
+        self._cuts.append(spans.counts, spans.start, spans.end, np.full(len(spans.start), -1, np.int64))
         parts = records[:, 0] % np.uint64(PARTS)
         for part, column in enumerate(self._parts):
             column.append(records[parts == part])

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llm_core.corpus.deduplication.survivors import source_ranks
-from llm_core.corpus.deduplication.text.spans import Cuts, SpanFinder, document_keys
+from llm_core.corpus.deduplication.text.spans import Cuts, SpanFinder, Spans, document_keys, find_spans
 from llm_core.corpus.deduplication.text.substrings import SubstringFinder
+from llm_core.errors import UserError
 from llm_core.formats import ledger
 from llm_core.formats.disk_columns import StringColumn
 from llm_core.formats.documents import (
@@ -25,6 +26,7 @@ from llm_core.formats.documents import (
     read_numbered_batches,
     require_documents,
 )
+from llm_core.formats.pieces import on_documents
 from llm_core.params.launch import TextDeduplicationLaunch
 from llm_core.params.text_deduplication import TextDeduplication
 from llm_core.runtime import progress
@@ -33,6 +35,7 @@ from llm_core.runtime.storage import output_folder, write_json
 
 KEPT, CHANGED, DROPPED = range(3)
 VERDICTS = pa.array(["kept", "changed", "dropped"])
+NEEDS = ("id", "source", "text")
 
 
 def dedup_text(
@@ -49,25 +52,42 @@ def dedup_text(
     `priority` ranks sources, the first to hold text first; those it does not name come last. Raises UserError where an
     input is missing or broken, or too large for the substrings of it to be found in `memory_mb`.
     """
+    if params.unit == "substring" and launch.runner == "ray":
+        raise UserError(
+            "launch.text_deduplication.runner: ray: substrings are found by one suffix array, on one machine; set it "
+            "to local, or text_deduplication.unit to paragraph or line"
+        )
     ranks = source_ranks(priority)
     with output_folder(out, inputs) as folder:
-        finder = (
-            SubstringFinder(folder, params.min_bytes, launch.memory_mb)
-            if params.unit == "substring"
-            else SpanFinder(folder, params.unit, params.min_words, seed, launch.memory_mb)
-        )
         ids = StringColumn(folder)
+        finder: SubstringFinder | SpanFinder
         with progress.task(f"dedup-text: {params.unit}s", total=count_documents(inputs)) as work:
-            for _, _, batch in read_numbered_batches(inputs, ["id", "source", "text"], batch_bytes(launch.memory_mb)):
-                finder.add(batch.column("text"), document_keys(batch, ranks))
-                ids.append(batch.column("id"))
-                work.update(batch.num_rows)
+            if params.unit == "substring":
+                finder = SubstringFinder(folder, params.min_bytes, launch.memory_mb)
+                for _, _, batch in read_numbered_batches(inputs, NEEDS, batch_bytes(launch.memory_mb)):
+                    finder.add(batch.column("text"), document_keys(batch, ranks))
+                    ids.append(batch.column("id"))
+                    work.update(batch.num_rows)
+            else:
+                finder = SpanFinder(folder, launch.memory_mb)
+                shared = (ranks, params.unit, params.min_words, seed)
+                spans: Spans
+                for _, _, batch, spans in on_documents(
+                    _spans, inputs, NEEDS, ("id",), shared, launch, "text_deduplication"
+                ):
+                    finder.add(spans)
+                    ids.append(batch.column("id"))
+                    work.update(batch.num_rows)
         require_documents(len(ids), inputs)
         with progress.timed("dedup-text: comparison"):
             cuts = finder.finish()
         metrics = _write(inputs, folder, cuts, ids, params, shard_bytes, launch.memory_mb)
         write_json(folder / "metrics.json", metrics)
     return metrics
+
+
+def _spans(batch: pa.RecordBatch, ranks: dict[str, int], unit: str, min_words: int, seed: int) -> Spans:
+    return find_spans(batch.column("text"), document_keys(batch, ranks), unit, min_words, seed)
 
 
 def _write(

@@ -66,6 +66,8 @@ class Facts:
     items: dict[str, list[Row]]
     """Country -> its questions; see `questions`."""
     seed: int
+    conversations: dict[str, list[Row]] = field(default_factory=dict)
+    """Country -> conversations about several of its facts; see `conversations`."""
 
     def by_side(self, rows: dict[str, list[Row]]) -> Split:
         """Rows by country as rows by side, countries in alphabetical order."""
@@ -166,9 +168,31 @@ def questions(countries: list[Country], open_variants: int, seed: int) -> dict[s
             for variant in range(open_variants):
                 key = short_hash(country.name, name, str(variant))
                 shown = _shown(country, name, random.Random(f"{seed}-{key}"))
-                context = "\n".join(f"{QUESTIONS[name][0]}: {country.answers[name]}." for name in shown)
                 made = {"kind": "open", "documents": _documents(country, shown)}
-                rows.append({"id": key, "prompt": f"{context}\n{question}", **fact, **made})
+                rows.append({"id": key, "prompt": f"{_context(country, shown)}\n{question}", **fact, **made})
+    return items
+
+
+def conversations(countries: list[Country], passes: int, seed: int) -> dict[str, list[Row]]:
+    """Country -> items `id, turns, documents`: CONTEXT_FIELDS facts as context, and a question for each of them.
+
+    `turns` are (prompt, answer, field); the first prompt has the context. Each known field is in one item of each pass.
+    """
+    items: dict[str, list[Row]] = {}
+    for country in countries:
+        items[country.name] = rows = []
+        known = [name for name in QUESTIONS if name in country.answers]
+        for number in range(passes):
+            draw = random.Random(f"{seed}-{country.name}-conversation-{number}")
+            shuffled = draw.sample(known, len(known))
+            for start in range(0, len(shuffled), CONTEXT_FIELDS):
+                shown = shuffled[start : start + CONTEXT_FIELDS]
+                asked = draw.sample(shown, len(shown))
+                prompts = [QUESTIONS[name][1].format(country=country.name) for name in asked]
+                prompts[0] = f"{_context(country, shown)}\n{prompts[0]}"
+                turns = [(prompt, country.answers[name], name) for prompt, name in zip(prompts, asked, strict=True)]
+                key = short_hash(country.name, "conversation", str(number), str(start))
+                rows.append({"id": key, "turns": turns, "documents": _documents(country, shown)})
     return items
 
 
@@ -229,6 +253,10 @@ def _take_fields(country: Country, document: str, section: str, fields: dict[str
 
 def _documents(country: Country, fields: list[str]) -> list[str]:
     return sorted({country.answer_documents[name] for name in fields})
+
+
+def _context(country: Country, shown: list[str]) -> str:
+    return "\n".join(f"{QUESTIONS[name][0]}: {country.answers[name]}." for name in shown)
 
 
 def _shown(country: Country, asked: str, generator: random.Random) -> list[str]:

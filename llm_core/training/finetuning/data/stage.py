@@ -57,7 +57,8 @@ def from_factbook(method: str, source: str, data: Data, seed: int) -> tuple[fact
     countries = factbook.read_countries(source)
     sides = factbook.split_countries(countries, data.heldout_share, data.test_share)
     items = factbook.questions(countries, data.open_variants, seed)
-    split = make(factbook.Facts(countries, sides, items, seed))
+    conversations = factbook.conversations(countries, data.conversations, seed)
+    split = make(factbook.Facts(countries, sides, items, seed, conversations))
     test = [country for country in countries if sides[country.name] == "test"]
     metrics: dict[str, Any] = {
         f"{side}_countries": list(sides.values()).count(side) for side in ("train", "heldout", "test")

@@ -34,21 +34,33 @@ class Instruction(Training):
 
 
 def default_rows(facts: "Facts") -> dict[str, list[Row]]:
-    """Rows with `messages` (user asks, assistant answers): the Factbook's questions."""
+    """Rows with `messages` (user asks, assistant answers): the Factbook's questions.
+
+    Where there are conversations, they take the place of the single questions with context in training. A
+    conversation's `field` and `answer` are those of its last question.
+    """
     kept = ("id", "field", "country", "kind", "answer", "documents")
     rows: dict[str, list[Row]] = {}
     for country, items in facts.items.items():
         rows[country] = [
-            {
-                **{key: item[key] for key in kept},
-                "messages": [
-                    {"role": "user", "content": item["prompt"]},
-                    {"role": "assistant", "content": item["answer"]},
-                ],
-            }
+            {**{key: item[key] for key in kept}, "messages": _messages([(item["prompt"], item["answer"])])}
             for item in items
         ]
+        if facts.sides[country] == "train" and facts.conversations.get(country):
+            rows[country] = [row for row in rows[country] if row["kind"] == "closed"]
+            for item in facts.conversations[country]:
+                _, answer, field = item["turns"][-1]
+                row = {"country": country, "kind": "conversation", "field": field, "answer": answer}
+                turns = [turn[:2] for turn in item["turns"]]
+                rows[country].append(
+                    {**row, "id": item["id"], "documents": item["documents"], "messages": _messages(turns)}
+                )
     return facts.by_side(rows)
+
+
+def _messages(turns: list[tuple[str, str]]) -> list[dict[str, str]]:
+    roles = ("user", "assistant")
+    return [{"role": role, "content": text} for turn in turns for role, text in zip(roles, turn, strict=True)]
 
 
 def encode(job: "Job", side: str) -> "Encoded":

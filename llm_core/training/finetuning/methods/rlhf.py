@@ -125,9 +125,10 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
     """The rise of each reward with its sign test, and the KL divergence from the start."""
     import transformers
 
+    from llm_core.models.loading import device_of
     from llm_core.training.finetuning.scoring import answer_logps, generate, mean_and_error, paired, sample_rows
 
-    start = job.load_base()
+    start = job.load_base(device_of(model))
     rows = sample_rows(job.rows["test"], min(64, job.params.scored_items), job.seed)
     transformers.set_seed(job.seed)
     prompts = [asked(row) for row in rows]

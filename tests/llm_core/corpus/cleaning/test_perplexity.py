@@ -1,6 +1,7 @@
 """The rule `perplexity`: the figure is the n-gram model's, unknown words cost, CCNet's parts are kept or dropped."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,12 @@ def recipe(folder: Path, **rule: Any) -> Cleaning:
     return Cleaning.model_validate(
         {"steps": ["likely"], "recipes": {"likely": [{"rule": "perplexity", "path": str(folder), **rule}]}}
     )
+
+
+def change(file: Path, place: int, value: int) -> None:
+    array = np.load(file)
+    array[place] = value
+    np.save(file, array)
 
 
 def drops(out: Path) -> dict[str, dict[str, Any]]:
@@ -153,13 +160,15 @@ def test_same_documents_same_bytes_in_any_order_and_by_the_verb(tmp_path: Path, 
     with pytest.raises(SystemExit) as ended:
         main([*verb, "again"])
     assert ended.value.code == 0
-    for name in ("model.safetensors", "config.json", "metrics.json"):
+    names = {file.name for file in folder.iterdir() if not file.name.startswith(".")}
+    assert len(names) == 10 and {"tokens.npy", "config.json", "metrics.json"} < names
+    for name in names:
         assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     with pytest.raises(SystemExit):
         main([*verb, "small", "--set", "cleaning.perplexity.max_characters=20000"])
     small, whole = (json.loads(Path(name, "metrics.json").read_text()) for name in ("small", "again"))
     assert small["reference"]["trained"] < whole["reference"]["trained"]
-    assert Path("small/model.safetensors").stat().st_size < (folder / "model.safetensors").stat().st_size
+    assert Path("small/tokens.npy").stat().st_size < (folder / "tokens.npy").stat().st_size
 
 
 def test_another_model_makes_the_stage_stale() -> None:
@@ -170,12 +179,17 @@ def test_another_model_makes_the_stage_stale() -> None:
     ("damage", "told"),
     [
         (lambda folder: (folder / "config.json").write_text('{"kind": "x"}'), "train-perplexity` writes one"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"\x80\x04K\x01."), "no n-gram model can be read"),
+        (lambda folder: (folder / "tokens.npy").write_bytes(b"\x80\x04K\x01."), "no n-gram model can be read"),
+        (lambda folder: (folder / "rest.npy").unlink(), "no n-gram model can be read"),
+        (lambda folder: os.truncate(folder / "discounted.npy", 200), "no n-gram model can be read"),
+        (lambda folder: np.save(folder / "rest.npy", np.zeros(3)), "arrays do not belong together"),
+        (lambda folder: np.save(folder / "tokens.npy", np.load(folder / "starts.npy")), "another type"),
+        (lambda folder: change(folder / "starts.npy", 1, 1 << 40), "arrays do not belong together"),
         (
             lambda folder: (folder / "config.json").write_text(
                 (folder / "config.json").read_text().replace('"order": 5', '"order": 6')
             ),
-            "no n-gram model can be read",
+            "has the order 5, config.json says 6",
         ),
     ],
 )

@@ -88,20 +88,6 @@ def test_bytes_do_not_depend_on_workers_or_pieces(tmp_path: Path) -> None:
     assert content_digest(tmp_path / "out1") == content_digest(tmp_path / "out2")
 
 
-@pytest.mark.slow
-def test_ray_writes_the_same_bytes(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    for name in ("one", "two", "three"):
-        rows = [{"id": f"{name}{n}", "text": f"{n}. {LONG * (n % 7)}"} for n in range(400)]
-        write_jsonl(tmp_path / f"{name}.jsonl", [*rows, b"{broken"])
-    files = sorted(tmp_path.glob("*.jsonl"))
-    for runner in ("local", "ray"):
-        params = Cleaning(steps=["repair", "c4"], min_characters=20)
-        metrics = clean(files, tmp_path / runner, params, launch=CleaningLaunch(workers=2, runner=runner))
-        assert metrics["dropped_by_reason"]["quarantine_json"] == 3
-    assert content_digest(tmp_path / "local") == content_digest(tmp_path / "ray")
-
-
 def test_a_decompression_bomb_is_one_line_from_a_worker_too(tmp_path: Path) -> None:
     long = pa.DictionaryArray.from_arrays(pa.array([0] * 256, pa.int32()), pa.array(["x" * (8 << 20)]))
     pq.write_table(pa.table({"text": long}), tmp_path / "bomb.parquet", compression="zstd")

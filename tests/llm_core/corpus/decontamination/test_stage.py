@@ -150,11 +150,7 @@ def test_the_compiled_search_finds_what_the_definition_finds(tmp_path):
     assert found.share.tolist() == [wanted[pair] for pair in sorted(wanted)]
 
 
-LOCAL = [{"workers": 1, "memory_mb": 16}, {"workers": 3}]
-ON_RAY = pytest.param({"runner": "ray", "workers": 1}, marks=pytest.mark.slow)
-
-
-@pytest.mark.parametrize("launch", [*LOCAL, ON_RAY])
+@pytest.mark.parametrize("launch", [{"workers": 1, "memory_mb": 16}, {"workers": 3}])
 def test_where_it_runs_changes_no_bytes(tmp_path, benchmarks, launch):
     texts = [f"{FILLER[:300]} {' '.join(ITEM.split()[: number % 40])}" for number in range(2500)]
     run(tmp_path, benchmarks, texts)

@@ -169,19 +169,6 @@ def test_workers_and_memory_change_nothing(tmp_path, changes):
     assert run(tmp_path / "b", inputs, **changes)[:2] == reference[:2]
 
 
-@pytest.mark.slow
-def test_ray_gives_the_same(tmp_path):
-    pytest.importorskip("ray")
-    """Another engine, order, number of shards and of workers at once."""
-    rows = [{"id": f"{n:03d}", "text": near(text(n % 60), n % 5, seed=n)} for n in range(240)]
-    shuffled = random.Random(1).sample(rows, len(rows))
-    here = run(tmp_path / "a", write(tmp_path / "in", rows, shards=3), workers=2)
-    there = run(tmp_path / "b", write(tmp_path / "other", shuffled, shards=5), runner="ray", workers=1)
-    assert there[0] == here[0]
-    columns = ("verdict", "reason", "cluster_id", "survivor_id")
-    assert all(there[1][key][name] == row[name] for key, row in here[1].items() for name in columns)
-
-
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1000), cut=st.integers(1, 39))
 def test_going_on_from_signatures_decides_as_a_run_over_everything(tmp_path_factory, seed, cut):

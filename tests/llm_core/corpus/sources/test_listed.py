@@ -152,9 +152,33 @@ def test_file_that_is_not_what_its_name_says(tmp_path, run, name):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        "\ufefftext;stars\nGrüße;1\nnaïve, “a”;2\n".encode(),
+        "text;stars\nGrüße;1\nnaïve, “a”;2\n".encode("cp1252"),
+        b"text\tstars\nGr\xfc\xdfe\t1\nna\xefve, \x93a\x94\t2\n",
+    ],
+)
+def test_tables_as_excel_writes_them(tmp_path, run, data):
+    (tmp_path / "a.csv").write_bytes(data)
+    result = run(FilesSource(kind="files", paths=[str(tmp_path / "a.csv")]))
+    assert [row["text"] for row in result.documents] == ["Grüße", "naïve, “a”"]
+    assert [json.loads(row["metadata"])["stars"] for row in result.documents] == ["1", "2"]
+
+
+def test_a_byte_that_is_no_utf_8_does_not_change_the_lines_that_are(tmp_path, run):
+    (tmp_path / "a.csv").write_bytes(b"text,n\nplain,0\n" + "Grüße,1\n".encode() + b"cut \xc3,2\n")
+    result = run(FilesSource(kind="files", paths=[str(tmp_path / "a.csv")]))
+    assert [row["text"] for row in result.documents] == ["plain", "Grüße", "cut ?"]
+
+
 def test_sources_without_a_document_are_errors(tmp_path, run):
     (tmp_path / "a.jsonl").write_bytes(lines({"no": "text"}))
-    told = r"not one document in 1 shards \(quarantine_no_text: 1\).*; name the column .* sources.corpus.columns"
+    told = (
+        r"not one document in 1 shards \(quarantine_no_text: 1\); the first: .*no column 'text' \(there are no\)"
+        r"; name the column .* sources.corpus.columns"
+    )
     with pytest.raises(UserError, match=told):
         run(FilesSource(kind="files", paths=[str(tmp_path / "a.jsonl")]))
     (tmp_path / "header.csv").write_text("text,label\n")

@@ -66,11 +66,7 @@ def test_the_seed_decides_and_adding_documents_moves_few(tmp_path):
     assert {name for name in more if name.startswith("s")} == first
 
 
-LOCAL = [{"workers": 1, "memory_mb": 16}, {"workers": 3}]
-ON_RAY = pytest.param({"runner": "ray", "workers": 1}, marks=pytest.mark.slow)
-
-
-@pytest.mark.parametrize("launch", [*LOCAL, ON_RAY])
+@pytest.mark.parametrize("launch", [{"workers": 1, "memory_mb": 16}, {"workers": 3}])
 def test_where_it_runs_changes_no_bytes(tmp_path, launch):
     rows = documents(2500)
     for number, row in enumerate(rows):

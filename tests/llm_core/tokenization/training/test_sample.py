@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from llm_core.errors import UserError
+from llm_core.formats.documents import read_documents
 from llm_core.tokenization.training.sample import draw, shares, weigh
 from tests.llm_core.tokenization.conftest import write
 
@@ -44,7 +45,8 @@ def test_documents_are_drawn_by_id(tmp_path: Path) -> None:
     drawn = {"a": 0.5, "b": 0.1}
 
     def picked(paths: list[Path], seed: int) -> list[str]:
-        return [text for batch in draw(paths, drawn, seed, 1) for text in batch.column("text").to_pylist()]
+        batches = draw(read_documents(paths, ["id", "source", "text"]), drawn, seed)
+        return [text for batch in batches for text in batch.column("text").to_pylist()]
 
     counts = {source: sum(text.endswith(source) for text in picked([whole], 1)) for source in "ab"}
     assert 120 < counts["a"] < 180 and 15 < counts["b"] < 48

@@ -1,13 +1,16 @@
 """Training: a folder that AutoTokenizer loads, with the ids that `tokenizers` itself would give."""
 
 import json
+import random
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from transformers import AutoTokenizer
 
 from llm_core.errors import UserError
 from llm_core.params.tokenizer import Tokenizer
+from llm_core.tokenization.training.counting import PieceCounts
 from llm_core.tokenization.training.stage import train_tokenizer
 from tests.llm_core.tokenization.conftest import TEXTS
 
@@ -51,6 +54,32 @@ def test_same_bytes_again(corpus: Path, tokenizer: Path, tmp_path: Path) -> None
     train_tokenizer([corpus], tmp_path / "again", Tokenizer(vocab_size=400), seed=1)
     for file in sorted(tokenizer.iterdir()):
         assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes()
+
+
+def counted(parts: list[str], most: int, apart: bool) -> dict[bytes, int]:
+    """Pieces and their counts where `most` distinct ones are held, each part counted apart and merged, or not."""
+    counts = PieceCounts(3, True, most)
+    for part in parts:
+        texts = pa.array([part], pa.large_string())
+        if apart:
+            one = PieceCounts(3, True, most)
+            one.add(texts)
+            counts.merge(*one.result())
+        else:
+            counts.add(texts)
+    arena, starts, numbers = counts.result()
+    return {bytes(arena[a:b]): n for a, b, n in zip(starts, starts[1:], numbers.tolist(), strict=False)}
+
+
+def test_parts_that_are_counted_apart_give_the_counts_of_the_whole() -> None:
+    draw = random.Random(1)
+    letters = "abcdefgh" * 20 + "".join(map(chr, range(192, 400)))
+    parts = [" ".join(draw.choices(letters, k=200)) for _ in range(9)]
+    whole = counted(parts, 1 << 23, apart=False)
+    assert counted(parts, 1 << 23, apart=True) == whole and len(whole) > 128
+    few = counted(parts, 64, apart=True)  # rare pieces are dropped meanwhile, and of frequent ones the first few
+    shares = [few[f" {letter}".encode()] / whole[f" {letter}".encode()] for letter in "abcdefgh"]
+    assert len(few) <= 64 and all(0.7 < share <= 1 for share in shares)
 
 
 @pytest.mark.parametrize(("digits", "pieces"), [(1, 4), (2, 2), (3, 2)])

@@ -75,7 +75,7 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "data/benchmarks/task.jsonl").write_text(json.dumps({"id": "1", "text": "not in the corpus " * 4}))
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS))
     train_tokenizer([tmp_path / "data/split/train"], tmp_path / "data/tokenizer", Tokenizer(vocab_size=400), 1)
-    tokenize([tmp_path / "data/split"], tmp_path / "data/tokenizer", tmp_path / "data/tokens", 1)
+    tokenize([tmp_path / "data/split"], tmp_path / "data/tokenizer", tmp_path / "data/tokens")
     return tmp_path
 
 

@@ -15,6 +15,7 @@ def survive(folder: Path, kills: int, seed: int, out: str = "killed", **settings
     """Run to the end in spite of `kills` kills, of the verb or of a worker by turns; what was killed when."""
     generator, told = random.Random(seed), []
     steps = settings.get("pretraining__steps", tiny.SETTINGS["pretraining.steps"])
+    steps = steps or sum(phase["steps"] for phase in settings["pretraining__phases"])
     done = 0
     for kill in range(kills):
         target = min(done + generator.randint(0, max(2 * (steps - done) // (kills - kill + 1), 1)), steps - 1)

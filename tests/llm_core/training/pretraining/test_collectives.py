@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from llm_core.training.finetuning.sentence_vectors import _Gathered
-from llm_core.training.pretraining.engine import all_reduce
+from llm_core.training.pretraining.engine import all_reduce, gathered
 
 ROOT = Path(__file__).parents[4] / "llm_core"
 
@@ -49,6 +49,14 @@ def test_sums_are_exchanged_on_the_networks_device(group: LikeNCCL) -> None:
     assert group.calls == 1
 
 
+def test_texts_are_exchanged_on_the_networks_device(group: LikeNCCL) -> None:
+    with pytest.raises(DataDependentOutputException):  # they are read back, and a fake tensor has no values
+        gathered("host", torch.device("lazy", 0))
+    assert group.calls == 1
+    with pytest.raises(RuntimeError, match="device type cpu"):
+        gathered("host", torch.device("cpu"))
+
+
 def test_sentence_vectors_are_gathered_on_the_networks_device(group: LikeNCCL) -> None:
     assert _Gathered.apply(torch.zeros(2, 4, device="lazy:0")).shape == (4, 4)
     assert group.calls == 1
@@ -65,6 +73,7 @@ def test_collective_calls_are_in_these_functions_alone() -> None:
             if owner in ("dist", "torch.distributed", "deepspeed.comm") and name in names:
                 found.add((file.name, called))
     assert found == {
+        ("engine.py", "dist.all_gather"),
         ("engine.py", "dist.all_reduce"),
         ("sentence_vectors.py", "torch.distributed.all_gather"),
         ("sentence_vectors.py", "torch.distributed.all_reduce"),

@@ -29,7 +29,7 @@ def prepare(kind: str, folder: Path, add: list[str] | None = None) -> Path:
         write(folder / "split" / side, {f"{side}-{source}": texts[at::2] for at, source in enumerate("xy")})
     params = Tokenizer.model_validate({"from": str(folder / "parent"), "add_tokens": add or []})
     take_tokenizer([folder / "split" / "train"], folder / "tokenizer", params, 1)
-    tokenize([folder / "split"], folder / "tokenizer", folder / "tokens", workers=1)
+    tokenize([folder / "split"], folder / "tokenizer", folder / "tokens")
     (folder / "params.yaml").write_text("seed: 7\n")
     return folder
 

@@ -11,10 +11,15 @@ from tests.llm_core.training.pretraining import kills, tiny
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_killed_runs_end_with_the_same_bytes(tmp_path: Path, processes: int) -> None:
+    """In phases whose sequences, batches, data and passes differ; one kill is before the boundary, one after it."""
     folder = tiny.make(tmp_path)
     settings = {
         "launch__pretraining__processes": processes,
-        "pretraining__steps": 20,
+        "pretraining__steps": None,
+        "pretraining__phases": [
+            {"name": "short", "steps": 9, "sequence_length": 16, "batch_tokens": 128},
+            {"name": "long", "steps": 11, "learning_rate": 0.5, "mixture": {"weights": {"x": 1}}},
+        ],
         "pretraining__checkpoint_every": 2,
     }
     whole = tiny.run(folder, "whole", **settings)
@@ -25,6 +30,7 @@ def test_killed_runs_end_with_the_same_bytes(tmp_path: Path, processes: int) -> 
     assert not list(folder.glob(".scratch/pretraining/*/step*"))
     record = json.loads((folder / "whole" / "training_data.json").read_text())
     assert record["steps"] == 20 and record["tokens"] == "tokens/train"
+    assert json.loads((folder / "whole" / "metrics.json").read_text())["tokens"] == 9 * 128 + 11 * 256
 
 
 @pytest.mark.slow

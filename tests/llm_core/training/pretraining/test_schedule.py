@@ -23,3 +23,11 @@ def test_cosine_ends_at_its_floor_and_is_halfway_in_the_middle() -> None:
 def test_wsd_is_flat_then_falls() -> None:
     found = shares("wsd", 10, warmup_steps=1, decay_share=0.4, final_share=0)
     assert found == pytest.approx([0.5, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25, 0])
+
+
+def test_phases_count_by_their_tokens() -> None:
+    """Steps of 1, 1, 1, 3 and 3 tokens: the fourth begins after 3 of the 6 tokens before the last step."""
+    before = [0, 1, 2, 3, 6, 9].__getitem__
+    linear = Optimizer(schedule="linear", warmup_steps=0, final_share=0)
+    found = [learning_rate_share(step, 5, linear, before) for step in range(5)]
+    assert found == pytest.approx([1, 5 / 6, 4 / 6, 3 / 6, 0])

@@ -145,3 +145,11 @@ def test_substrings_are_those_of_a_comparison_of_all_with_all(
         starts, ends, holders = cuts.of(number)
         found = [place for start, end in zip(starts, ends, strict=True) for place in range(start, end)]
         assert found == sorted(cut) and all(holder < number for holder in holders)
+
+
+def test_ray_is_refused_where_one_suffix_array_is_needed(tmp_path: Path) -> None:
+    inputs = write(tmp_path / "in", [{"id": "a", "source": "s", "text": NOTICE}])
+    launch = TextDeduplicationLaunch(runner="ray")
+    with pytest.raises(UserError, match=r"launch\.text_deduplication\.runner: ray: substrings .* on one machine"):
+        dedup_text([inputs], tmp_path / "out", SUBSTRING, 1, [], launch=launch)
+    assert not (tmp_path / "out").exists()

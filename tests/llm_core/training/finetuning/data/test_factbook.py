@@ -80,6 +80,24 @@ def test_each_row_names_the_documents_that_it_was_made_from(tmp_path):
     assert set(listing["test"]) == {"heldout0"}
 
 
+def test_conversations_ask_for_each_fact_that_they_show_and_only_in_training(tmp_path):
+    documents(tmp_path, {"train": ["Chad"], "heldout": ["Fiji"]})
+    countries = factbook.read_countries(tmp_path)
+    sides = {"Chad": "train", "Fiji": "test"}
+    items = factbook.questions(countries, open_variants=2, seed=1)
+    made = factbook.conversations(countries, 3, seed=1)
+    split = methods()["instruction"].default_rows(factbook.Facts(countries, sides, items, 1, made))
+    assert [row["kind"] for row in split["train"]] == ["closed"] * 2 + ["conversation"] * 3
+    assert {row["kind"] for row in split["test"]} == {"closed", "open"} and len(split["test"]) == 6
+    for row in split["train"][2:]:
+        asked, answers = ([turn["content"] for turn in row["messages"][place::2]] for place in (0, 1))
+        assert sorted(asked[0].splitlines()[:2]) == ["Capital: City Chad.", "Suffrage: 18 years of age."]
+        told = {"What is the capital of Chad?": "City Chad", "Who may vote in Chad?": "18 years of age"}
+        assert dict(zip([asked[0].splitlines()[2], asked[1]], answers, strict=True)) == told
+        assert row["answer"] == answers[1] and row["documents"] == ["train0"]
+    assert len({row["id"] for row in split["train"]}) == 5
+
+
 def test_answers_are_one_short_clause():
     assert factbook.short_answer("58 km (2020); more") == "58 km"
     assert factbook.short_answer(".fr") == ".fr"
