@@ -168,6 +168,7 @@ class Run:
 
             code = Path(__file__).parents[1] / "serving" / "mlflow_model.py"
             prompts = ["In the beginning"]
+            mlflow.set_experiment(experiment_id=self.experiment_id)  # a trace of this process may have set another
             with mlflow.start_run(run_id=self.run_id, log_system_metrics=False):
                 logged = mlflow.pyfunc.log_model(
                     name=name,
