@@ -164,10 +164,9 @@ class Run:
         """
         if self._client:
             import mlflow
-            from mlflow.models import infer_signature
+            from mlflow.models import infer_signature, set_signature
 
             code = Path(__file__).parents[1] / "serving" / "mlflow_model.py"
-            prompts = ["In the beginning"]
             mlflow.set_experiment(experiment_id=self.experiment_id)  # a trace of this process may have set another
             with mlflow.start_run(run_id=self.run_id, log_system_metrics=False):
                 logged = mlflow.pyfunc.log_model(
@@ -175,9 +174,11 @@ class Run:
                     python_model=str(code),
                     artifacts={"model": str(folder)},
                     pip_requirements=["torch", "transformers"],
-                    signature=infer_signature(prompts, prompts, {"max_new_tokens": 20}),
                     tags={"model_digest": digest or content_digest(Path(folder))},
                 )
+            signature = logged.signature  # of the type hints, which say nothing of params
+            signature.params = infer_signature(["In the beginning"], params={"max_new_tokens": 20}).params
+            set_signature(f"models:/{logged.model_id}", signature)
             return str(logged.model_id)
         return None
 

@@ -66,6 +66,7 @@ def test_registry_promotes_refuses_and_rolls_back(gpt2: Path, tmp_path: Path, mo
 
     loaded = mlflow.pyfunc.load_model(f"models:/{name}@champion")
     assert len(loaded.predict(["The river"], params={"max_new_tokens": 3})) == 1
+    assert [param.name for param in loaded.metadata.signature.params] == ["max_new_tokens"]
     linked = mlflow.get_logged_model(loaded.model_id)
     assert {metric.key: metric.value for metric in linked.metrics}["score"] == 0.05
 
