@@ -21,6 +21,7 @@ SMALL = [
     "model.width=128",
     "model.heads=2",
     "model.feed_forward=null",
+    "pretraining.phases=[]",
     "pretraining.sequence_length=256",
     "pretraining.batch_tokens=2048",
     "pretraining.evaluate_every=50",

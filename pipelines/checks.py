@@ -292,11 +292,13 @@ def _section(root: Path, name: str) -> dict[str, Any]:
 
 def _documents(paths: list[Path]) -> list[Path]:
     """Folders among a stage's deps that hold documents: themselves, or one level down (`data/clean`)."""
+    from llm_core.runtime.storage import glob_files
+
     found = []
     for path in paths:
         if path.is_dir():
             folders = [path, *sorted(inner for inner in path.iterdir() if inner.is_dir())]
-            found += [folder for folder in folders if list(folder.glob("documents/*.parquet"))]
-            if path.name == "documents" and list(path.glob("*.parquet")):
+            found += [folder for folder in folders if glob_files(folder, "documents/*.parquet")]
+            if path.name == "documents" and glob_files(path, "*.parquet"):
                 found.append(path)
     return found

@@ -172,16 +172,18 @@ def _outputs(project: DvcProject, name: str) -> dict[str, Any]:
 
 def _documents(root: Path, stage: Stage) -> dict[str, Any]:
     """Row count and column schema of the Parquet shards that the stage has written."""
+    from llm_core.formats.parquet import read_footer
+    from llm_core.runtime.storage import glob_files
+
     folders = [root / out.path for out in stage.outs if out.kind == "outs" and Path(out.path).name != "ledger"]
-    shards = [shard for folder in folders for shard in sorted(folder.rglob("*.parquet")) if "ledger" not in shard.parts]
+    found = (shard for folder in folders for shard in glob_files(folder, "**/*.parquet"))
+    shards = [shard for shard in found if "ledger" not in shard.parts]
     if not shards:
         return {}
-    import pyarrow.parquet as pq
-
-    schema = pq.read_schema(shards[0])
-    columns = [dg.TableColumn(column.name, str(column.type)) for column in schema]
+    footers = [read_footer(shard) for shard in shards]
+    columns = [dg.TableColumn(column.name, str(column.type)) for column in footers[0].schema.to_arrow_schema()]
     return {
-        "dagster/row_count": sum(pq.read_metadata(shard).num_rows for shard in shards),
+        "dagster/row_count": sum(footer.num_rows for footer in footers),
         "dagster/column_schema": dg.TableSchema(columns=columns),
     }
 

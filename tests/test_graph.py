@@ -19,6 +19,7 @@ TINY: dict[str, Any] = {
     "model.heads": 2,
     "model.feed_forward": 64,
     "pretraining.steps": 6,
+    "pretraining.phases": [],
     "pretraining.sequence_length": 128,
     "pretraining.batch_tokens": 512,
     "pretraining.micro_batch": 2,

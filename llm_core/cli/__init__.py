@@ -107,6 +107,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "One page about the run: data, drops, training, scores, time, versions, licences.",
         ),
         "summary": ("summary", "The last run in a few lines, and where to look."),
+        "gc": ("collect", "Remove shards from object storage that no manifest names."),
     },
     "Orchestration": {
         "init": ("init", "Write a params.yaml for your own documents, tasks and models."),

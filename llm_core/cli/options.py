@@ -7,6 +7,7 @@ import typer
 
 from llm_core.errors import UserError
 from llm_core.params import Params, load, validate
+from llm_core.runtime.object_storage import use
 from llm_core.runtime.terminal import say
 
 DEFAULT = Path("params.yaml")
@@ -63,14 +64,17 @@ Index = Annotated[Path, option("--index")]
 
 
 def read_params(file: Path, overrides: list[str] | None) -> Params:
-    """The validated params of a verb's `--params` and `--set`.
+    """The validated params of a verb's `--params` and `--set`; outputs then go where their `launch.storage` says.
 
     Where no other file is named and the folder has no params.yaml, the defaults hold, and a line on stderr says so.
     """
     if file == DEFAULT and not file.exists():
         say(f"llm-core: no {file} here, so the defaults hold (`llm-core params` prints them)", error=True)
-        return validate({}, "--set", overrides)
-    return load(file, overrides)
+        params = validate({}, "--set", overrides)
+    else:
+        params = load(file, overrides)
+    use(params.launch.storage)
+    return params
 
 
 def repeated(file: Path, overrides: list[str] | None) -> list[str]:

@@ -23,10 +23,10 @@ import pyarrow.parquet as pq
 from llm_core.errors import UserError
 from llm_core.formats.document_lines import read_json_lines
 from llm_core.formats.document_tables import read_parquet
-from llm_core.formats.parquet import open_parquet
+from llm_core.formats.parquet import read_footer
 from llm_core.formats.schema import COLUMNS, SCHEMA, document_id
 from llm_core.runtime.inputs import COMPRESSED
-from llm_core.runtime.storage import is_folder, list_files
+from llm_core.runtime.storage import fetched_ahead, is_folder, list_files
 
 __all__ = ["COLUMNS", "SCHEMA", "document_id"]  # of `schema`, for those who import them from here
 Paths = str | Path | Iterable[str | Path]  # files and folders
@@ -85,7 +85,7 @@ def read_numbered_batches(
     paths: Paths, columns: Sequence[str] | None = None, batch_bytes: int = BATCH_BYTES
 ) -> Iterator[tuple[str, int, pa.RecordBatch]]:
     """Stream (file, number of the batch's first row in it, batch) of every document, in a stable order."""
-    for file in document_files(paths):
+    for file in fetched_ahead(document_files(paths)):
         offset = 0
         for batch in read_batches(file, columns, batch_bytes):
             yield file, offset, batch
@@ -101,8 +101,7 @@ def count_documents(paths: Paths) -> int | None:
     for file in document_files(paths):
         if not file.lower().endswith(".parquet"):
             return None
-        with open_parquet(file) as parquet:
-            total += parquet.metadata.num_rows
+        total += read_footer(file).num_rows
     return total
 
 

@@ -17,6 +17,7 @@ from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter
 from llm_core.formats.identity import Identities
 from llm_core.runtime.progress import log
+from llm_core.runtime.storage import fetched_ahead, list_files, local_file
 
 HINTS = {
     "quarantine_json": "each line must be one JSON object with a string field 'text'",
@@ -175,8 +176,8 @@ def read_ledger(folder: str | Path, columns: list[str] | None = None) -> Iterato
     """Stream a stage's ledger; `folder` is the stage's output folder or its `ledger/`."""
     folder = Path(folder)
     inner = folder / "ledger" if (folder / "ledger").is_dir() else folder
-    for file in sorted(inner.glob("*.parquet")):
-        yield from pq.ParquetFile(file).iter_batches(columns=columns)
+    for file in fetched_ahead(list_files(inner, (".parquet",)) if inner.is_dir() else []):
+        yield from pq.ParquetFile(local_file(file)).iter_batches(columns=columns)
 
 
 def check_balance(documents_in: int, metrics: dict[str, Any]) -> None:

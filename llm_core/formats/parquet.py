@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from llm_core.formats.parquet_footer import check_pages, row_groups
 from llm_core.runtime.inputs import MAX_RATIO, RATIO_COUNTS_FROM, BrokenInputError, open_unchanged
+from llm_core.runtime.manifests import find_shard
 from llm_core.runtime.storage import is_remote
 
 READ_BYTES = 1 << 20
@@ -52,6 +53,16 @@ def open_parquet(file: str | Path, dictionaries: bool = False) -> Iterator[pq.Pa
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise BrokenInputError("quarantine_parquet", f"{file}: cannot be read as Parquet ({first[:300]})") from None
+
+
+def read_footer(file: str | Path) -> pq.FileMetaData:
+    """The footer of a Parquet file; of a shard on object storage the footer alone is read, not the shard.
+
+    It is not compared with a digest: whoever reads rows by it reads the checked shard. Raises BrokenInputError.
+    """
+    shard = None if is_remote(file) or Path(file).exists() else find_shard(file)
+    with open_parquet(shard.address if shard else file) as parquet:
+        return parquet.metadata
 
 
 class Inflation:

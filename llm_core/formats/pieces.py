@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from llm_core.formats.document_tables import read_parquet
 from llm_core.formats.documents import BATCH_BYTES, Paths, document_files, read_batches, read_numbered_batches
-from llm_core.formats.parquet import open_parquet
+from llm_core.formats.parquet import read_footer
 from llm_core.formats.parquet_footer import row_groups
 from llm_core.params.launch import BatchLaunch, PieceLaunch
 from llm_core.runtime.engine import in_threads, on_ray
@@ -51,8 +51,7 @@ def divide(files: list[str]) -> list[Piece]:
             filesystem, root = file_system(file)
             pieces.append(Piece(file, size=filesystem.size(root) or 0))
             continue
-        with open_parquet(file) as parquet:
-            groups = row_groups(parquet.metadata)
+        groups = row_groups(read_footer(file))
         first = row = size = rows = 0
         for group, (group_rows, decoded, _) in enumerate(groups):
             size += decoded

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from llm_core.errors import UserError
+from llm_core.runtime.storage import glob_files, local_file, local_files
 
 SHARD_TOKENS = 1 << 26  # 128 MB of uint16
 BATCH_TOKENS = 1 << 23  # a record batch: 16 MB of uint16 held while writing
@@ -124,9 +125,10 @@ class TokenShards:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.files = sorted(self.folder.glob("*.arrow"))
+        self.files = glob_files(self.folder, "*.arrow")
         if not self.files:
             raise UserError(f"{folder}: holds no token shards (*.arrow); `llm-core tokenize` writes them")
+        local_files(self.files)  # fetched some at a time
         self._batches: list[pa.RecordBatch] = []
         self._values: list[npt.NDArray[np.unsignedinteger]] = []
         self.schema: pa.Schema = open_shard(self.files[0])[0]
@@ -214,8 +216,9 @@ class TokenShards:
 
 def open_shard(file: Path) -> tuple[pa.Schema, list[pa.RecordBatch]]:
     """Schema and record batches of a shard, mapped. Raises UserError where it is none, or its lengths are not so."""
+    local = local_file(file, held=True)
     try:
-        reader = pa.ipc.open_stream(pa.memory_map(str(file)))
+        reader = pa.ipc.open_stream(pa.memory_map(str(local)))
         batches = list(reader)
         for batch in batches:
             batch.validate(full=True)  # offsets that lead out of the file would end the process

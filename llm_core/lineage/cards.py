@@ -23,7 +23,7 @@ from llm_core.params import Params
 from llm_core.runtime.digests import content_digest
 from llm_core.runtime.nested import flatten
 from llm_core.runtime.redaction import redact
-from llm_core.runtime.storage import read_json
+from llm_core.runtime.storage import glob_files, local_files, read_json
 
 
 def dataset_card(data: Path, params: Params, tombstones: Path = Path(takedowns.FILE)) -> list[Block]:
@@ -141,7 +141,7 @@ def _kept_documents(data: Path) -> list[str]:
     for folders in (["split/train", "split/heldout"], ["decontaminated"], ["dedup"]):
         found = [data / folder for folder in folders if (data / folder / "documents").is_dir()]
         if found:
-            return document_files([str(folder) for folder in found])
+            return local_files(document_files([str(folder) for folder in found]))
     raise UserError(f"{data}: no stage after deduplication has run yet (dvc repro)")
 
 
@@ -220,7 +220,7 @@ def _sides(database: duckdb.DuckDBPyConnection, data: Path) -> Block:
     """Documents of each side of the split, by source."""
     if not (data / "split/train").is_dir():
         return Block("text", "Not split yet.")
-    train, heldout = (document_files(str(data / "split" / side)) for side in ("train", "heldout"))
+    train, heldout = (local_files(document_files(str(data / "split" / side))) for side in ("train", "heldout"))
     return Block(
         "table",
         rows_of(
@@ -290,11 +290,11 @@ def _removals(file: Path) -> list[Block]:
 def _ledgers(data: Path, params: Params) -> str:
     """SQL for the ledgers of those document stages that have run; of sources that params name, where they name any."""
     folders = ("raw/*", "clean/*", "dedup", "decontaminated", "split", "mix")
-    files = [file for folder in folders for file in sorted(data.glob(f"{folder}/ledger/*.parquet"))]
+    files = [file for folder in folders for file in glob_files(data, f"{folder}/ledger/*.parquet")]
     of_source = {file for file in files if file.relative_to(data).parts[0] in ("raw", "clean")}
     found = [
-        str(file)
+        file
         for file in files
         if file not in of_source or not params.sources or file.parent.parent.name in params.sources
     ]
-    return f"read_parquet({found!r})"
+    return f"read_parquet({local_files(found)!r})"

@@ -27,7 +27,7 @@ from llm_core.lineage.index import connect, rows_of
 from llm_core.lineage.training import TrainingData, ancestry, documents
 from llm_core.params.evaluation import Gate
 from llm_core.runtime.nested import flatten
-from llm_core.runtime.storage import read_json
+from llm_core.runtime.storage import glob_files, local_files, read_json
 
 SPREAD = ("_low", "_high", "_stderr", "detectable")  # of a score: the paired intervals are more informative
 
@@ -104,7 +104,7 @@ def diff(before: Path, after: Path, gate: Gate, seed: int) -> Diff:
 def diff_documents(before: Path, after: Path) -> Diff:
     """Compare two folders of documents; the newer one's ledger, and those beside it, say why documents were removed."""
     database = connect()
-    versions = [f"read_parquet({_tables(path)!r})" for path in (before, after)]
+    versions = [f"read_parquet({local_files(_tables(path))!r})" for path in (before, after)]
     database.execute(
         f"CREATE TEMP TABLE joined AS SELECT coalesce(a.id, b.id) AS id, coalesce(a.source, b.source) AS source, "
         f"a.id IS NOT NULL AS was, b.id IS NOT NULL AS is_now, a.hash <> b.hash AS changed "
@@ -119,7 +119,7 @@ def diff_documents(before: Path, after: Path) -> Diff:
             "count(*) FILTER (changed) AS changed FROM joined GROUP BY source ORDER BY source"
         )
     )
-    ledgers = [str(file) for file in sorted(_data_folder(after).glob("**/ledger/*.parquet"))]
+    ledgers = local_files(glob_files(_data_folder(after), "**/ledger/*.parquet"))
     if ledgers and any(row["removed"] for row in found.sources):
         found.reasons = rows_of(
             database.sql(

@@ -24,7 +24,8 @@ from llm_core.corpus.takedowns import text_hash
 from llm_core.errors import UserError
 from llm_core.formats.urls import host_of, plain_url
 from llm_core.runtime import progress
-from llm_core.runtime.storage import output_folder
+from llm_core.runtime.manifests import find_shard
+from llm_core.runtime.storage import glob_files, local_files, output_folder
 
 VERSION = 2  # version of the index's layout; raise it when the layout changes
 STAGES = ("fetch", "extract", "clean", "filter", "dedup", "dedup-text", "decontaminate", "split", "mix")
@@ -71,14 +72,14 @@ def open_index(data: Path, scratch: Path = Path(".scratch")) -> Index:
 
     Raises UserError where `data` contains no ledger.
     """
-    ledgers = sorted(data.glob("**/ledger/*.parquet"))
-    documents = sorted(data.glob("raw/*/documents/*.parquet"))
+    ledgers = glob_files(data, "**/ledger/*.parquet")
+    documents = glob_files(data, "raw/*/documents/*.parquet")
     if not ledgers:
         raise UserError(f"{data}: contains no ledger; run the pipeline first (dvc repro)")
     folder = scratch / "lineage" / _fingerprint([*ledgers, *documents])
     if not folder.exists():
         with progress.timed(f"lineage index of {len(ledgers)} ledger shards"), output_folder(folder) as out:
-            _build(data, out)
+            _build(data, ledgers, documents, out)
         for old in folder.parent.iterdir():
             if old != folder and old.is_dir() and not old.name.startswith("."):
                 shutil.rmtree(old, ignore_errors=True)
@@ -86,33 +87,42 @@ def open_index(data: Path, scratch: Path = Path(".scratch")) -> Index:
 
 
 def _fingerprint(files: list[Path]) -> str:
-    states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    states = [(str(file), *_state(file)) for file in files]
     return hashlib.blake2b(json.dumps([VERSION, states]).encode(), digest_size=8).hexdigest()
 
 
-def _build(data: Path, out: Path) -> None:
+def _state(file: Path) -> tuple[int, int | str]:
+    """Size and time of a file, size and digest of a shard on object storage."""
+    shard = find_shard(file)
+    return (shard.bytes, shard.sha256) if shard else (file.stat().st_size, file.stat().st_mtime_ns)
+
+
+def _build(data: Path, ledgers: list[Path], documents: list[Path], out: Path) -> None:
     database = connect()
+    names = {"local": local_files(ledgers), "ledger": [str(file) for file in ledgers]}
+    database.register("names", pa.table(names))
+    rows = (
+        f"(SELECT * FROM read_parquet({sorted(set(names['local']))!r}, filename = true) JOIN names ON filename = local)"
+    )
     database.execute(f"{SORT}; SET temp_directory = '{out / 'spill'}'")
     stages = ", ".join(f"'{stage}'" for stage in STAGES)
-    ledgers = f"read_parquet('{data}/**/ledger/*.parquet', filename = true)"
-    raw = f"read_parquet('{data}/raw/*/documents/*.parquet')"
+    raw = f"read_parquet({local_files(documents)!r})"
     _copy(
         database,
-        f"SELECT * EXCLUDE (filename), filename AS ledger, "
-        f"coalesce(list_position([{stages}], stage), 99) AS place FROM {ledgers}",
+        f"SELECT * EXCLUDE (filename, local), coalesce(list_position([{stages}], stage), 99) AS place FROM {rows}",
         out / "journeys.parquet",
         "id, place, ledger",
     )
     _copy(
         database,
-        f"SELECT cluster_id, id, source, verdict, score FROM {ledgers} WHERE cluster_id IS NOT NULL",
+        f"SELECT cluster_id, id, source, verdict, score FROM {rows} WHERE cluster_id IS NOT NULL",
         out / "clusters.parquet",
         "cluster_id, id",
     )
     facts = "id, source, url, license, created, metadata"
     _copy(database, f"SELECT {facts} FROM {raw}", out / "documents.parquet", "id")
     _index_urls(database, raw, out)
-    _index_text(database, data, out)
+    _index_text(database, data, documents, out)
     hashes = out / "unsorted.parquet"
     _copy(database, f"SELECT * FROM read_parquet('{hashes}')", out / "hashes.parquet", "text_hash, id")
     hashes.unlink()
@@ -137,19 +147,19 @@ def _index_urls(database: duckdb.DuckDBPyConnection, raw: str, out: Path) -> Non
     unsorted.unlink()
 
 
-def _index_text(database: duckdb.DuckDBPyConnection, data: Path, out: Path) -> None:
+def _index_text(database: duckdb.DuckDBPyConnection, data: Path, documents: list[Path], out: Path) -> None:
     """Index and hash the text that a person would quote: the cleaned text where there is one, else the raw text."""
     (out / "text").mkdir()
     builder = tantivy.SchemaBuilder()
     builder.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
     builder.add_text_field("text", stored=False, index_option="position")
     writer = tantivy.Index(builder.build(), path=str(out / "text")).writer(heap_size=WRITER_HEAP, num_threads=1)
-    raw, clean = (f"{data}/{stage}/*/documents/*.parquet" for stage in ("raw", "clean"))
-    query, files = f"SELECT id, text FROM read_parquet('{raw}')", [raw]
-    if any(data.glob("clean/*/documents/*.parquet")):
-        others = f"SELECT r.id, r.text FROM read_parquet('{raw}') r ANTI JOIN read_parquet('{clean}') c ON r.id = c.id"
-        query, files = f"SELECT id, text FROM read_parquet('{clean}') UNION ALL {others}", [raw, clean]
-    footers = f"SELECT max(row_group_bytes / nullif(row_group_num_rows, 0)) FROM parquet_metadata({files})"
+    raw, clean = local_files(documents), local_files(glob_files(data, "clean/*/documents/*.parquet"))
+    query = f"SELECT id, text FROM read_parquet({raw!r})"
+    if clean:
+        others = f"SELECT r.id, r.text FROM read_parquet({raw!r}) r ANTI JOIN read_parquet({clean!r}) c ON r.id = c.id"
+        query = f"SELECT id, text FROM read_parquet({clean!r}) UNION ALL {others}"
+    footers = f"SELECT max(row_group_bytes / nullif(row_group_num_rows, 0)) FROM parquet_metadata({[*raw, *clean]!r})"
     ((longest,),) = database.sql(footers).fetchall()  # bytes a row, on the average of a row group
     rows = max(1, min(BATCH_ROWS, int(BATCH_BYTES / (longest or 1))))
     with progress.task("text index") as work, pq.ParquetWriter(out / "unsorted.parquet", HASHES) as hashes:

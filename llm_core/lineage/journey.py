@@ -20,6 +20,7 @@ from llm_core.lineage.index import Index
 from llm_core.lineage.models import told, trained_models
 from llm_core.lineage.recipes import decision_threshold, verdict
 from llm_core.params import Params
+from llm_core.runtime.storage import glob_files
 
 SHOWN_STEPS = 12
 
@@ -128,7 +129,7 @@ def token_rows(folder: Path, identifiers: set[str]) -> list[dict[str, Any]]:
     """
     found = []
     wanted = pa.array(sorted(identifiers), pa.string())
-    for file in sorted(folder.glob("*/*.arrow")):
+    for file in glob_files(folder, "*/*.arrow"):
         first = 0
         for batch in open_shard(file)[1]:
             for row in pc.indices_nonzero(pc.is_in(batch.column("id"), wanted)).to_pylist():

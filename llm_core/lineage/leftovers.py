@@ -23,6 +23,7 @@ from llm_core.formats.parquet import STRINGS, bounded_batches, column_values, op
 from llm_core.lineage.traces import Traces
 from llm_core.runtime.digests import file_digest
 from llm_core.runtime.inputs import open_input
+from llm_core.runtime.storage import local_file
 from llm_core.tokenization.layout import Vocabulary
 
 CHUNK = 4 << 20
@@ -54,7 +55,7 @@ class Leftovers:
     def __call__(self, file: Path) -> Found:
         """Ids of the removed documents that have left text in a file. Raises UserError where it cannot be read."""
         try:
-            status = file.stat()
+            status = local_file(file).stat()
             inode = (status.st_dev, status.st_ino)
             if inode not in self._by_inode:
                 self._by_inode[inode] = self._of_content(file, status.st_size)
@@ -75,11 +76,12 @@ class Leftovers:
 
     def _digest(self, file: Path) -> str:
         if file not in self._digests:
-            self._digests[file] = file_digest(file, "blake2b")
+            self._digests[file] = file_digest(local_file(file), "blake2b")
         return self._digests[file]
 
     def _read(self, file: Path) -> set[str]:
-        with open(file, "rb") as stream:
+        local = local_file(file)
+        with open(local, "rb") as stream:
             begin = stream.read(8)
         if begin.startswith(b"PAR1"):
             return self._parquet(file, str(file))
@@ -89,7 +91,7 @@ class Leftovers:
             if begin.startswith(magic):
                 with open_input(file, f"{file}{ending}") as stream:
                     return self._text(stream)
-        with open(file, "rb") as stream:
+        with open(local, "rb") as stream:
             return self._stream(stream, file)
 
     def _stream(self, stream: IO[bytes], file: Path, depth: int = 0) -> set[str]:

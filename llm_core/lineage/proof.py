@@ -22,8 +22,10 @@ from llm_core.lineage.models import told, trained_models
 from llm_core.lineage.traces import Traces
 from llm_core.lineage.versions import affected
 from llm_core.runtime import progress
+from llm_core.runtime.manifests import MANIFEST, read_manifest
 from llm_core.runtime.outputs import MARK
 from llm_core.runtime.redaction import redact
+from llm_core.runtime.storage import glob_files, local_file
 from llm_core.tracking.store import artifacts_folder, has_store, own_store, tracking_uri
 
 SOURCES = ("raw", "clean")  # below data/: read by deduplication, which is where tombstones act
@@ -57,7 +59,7 @@ def check(data: Path, file: Path = Path(takedowns.FILE), cache: Path | None = No
     tombstones = takedowns.load(file)
     if not tombstones:
         raise UserError(f"{file}: holds no tombstones, so there is nothing to prove")
-    if not any(data.glob("*/documents/*.parquet")) and not any(data.glob("*/*/documents/*.parquet")):
+    if not glob_files(data, "*/documents/*.parquet") and not glob_files(data, "*/*/documents/*.parquet"):
         raise UserError(f"{data}: holds no documents of any stage; give the folder of the stages' outputs as --data")
     root = data.resolve().parent if root is None else root
     traces = Traces(tombstones)
@@ -83,6 +85,9 @@ def check(data: Path, file: Path = Path(takedowns.FILE), cache: Path | None = No
     models = [*trained_models(data / MODELS, traces.ids), *affected(traces.ids)]
     for row in models:
         found.remains.append((row["model"], told(row), "models do not unlearn: train it again, or withdraw it"))
+    for address in _storages(data):
+        advice = f"of it the shards of the present outputs were searched; `llm-core gc {address}` removes earlier ones"
+        found.remains.append(("object storage", address, advice))
     for name, address in dvc_remotes(root):
         advice = "not searched; `dvc gc --cloud` removes old versions there"
         found.remains.append((f"DVC remote {name}", redact(address), advice))
@@ -115,13 +120,13 @@ def _search(place: str, folder: Path, advice: str, leftovers: Leftovers, found: 
 def _learn(data: Path, traces: Traces, work: progress.Task) -> None:
     """Ids and texts of the documents that tombstones name, from what the stages before deduplication read."""
     for stage in SOURCES:
-        for path in sorted(data.glob(f"{stage}/*/documents/*.parquet")):
-            for batch in pq.ParquetFile(path).iter_batches(1024, columns=["id", "url", "text"]):
+        for path in glob_files(data, f"{stage}/*/documents/*.parquet"):
+            for batch in pq.ParquetFile(local_file(path)).iter_batches(1024, columns=["id", "url", "text"]):
                 for identifier, text, named in _judged(batch, traces):
                     if named:
                         traces.learn(identifier, text.decode("utf-8", "replace"))
             work.update()
-    for folder in sorted({path.parent for path in data.glob("**/ledger/*.parquet")}):
+    for folder in sorted({path.parent for path in glob_files(data, "**/ledger/*.parquet")}):
         for batch in read_ledger(folder, ["id", "reason"]):
             rows = batch.to_pylist()
             traces.dropped.update(row["id"] for row in rows if row["reason"] == "takedown")
@@ -140,15 +145,24 @@ def _judged(batch: pa.RecordBatch, traces: Traces) -> Iterator[tuple[str, bytes,
 
 def _surviving(data: Path, traces: Traces) -> Iterator[str]:
     """Texts of the documents that stay, a batch at a time. That a run of words may span two of them does no harm."""
-    for path in sorted(data.glob("dedup/documents/*.parquet")):
-        for batch in pq.ParquetFile(path).iter_batches(1024, columns=["id", "url", "text"]):
+    for path in glob_files(data, "dedup/documents/*.parquet"):
+        for batch in pq.ParquetFile(local_file(path)).iter_batches(1024, columns=["id", "url", "text"]):
             stay = [text for name, text, named in _judged(batch, traces) if not named and name not in traces.ids]
             yield b"\n".join(stay).decode("utf-8", "replace")
 
 
+def _storages(data: Path) -> list[str]:
+    """Addresses of the object storages that manifests below `data` name."""
+    shards = (shard for file in data.glob(f"**/{MANIFEST}") for shard in read_manifest(file.parent).values())
+    return sorted({shard.address.rsplit("/", 2)[0] for shard in shards})
+
+
 def _files(folder: Path) -> Iterator[Path]:
-    files = [folder] if folder.is_file() else files_below(folder, KEPT)
-    return (path for path in files if path.name != MARK)
+    for path in [folder] if folder.is_file() else files_below(folder, KEPT):
+        if path.name == MANIFEST:
+            yield from (path.with_name(name) for name in read_manifest(path.parent))
+        elif path.name != MARK:
+            yield path
 
 
 def _place(below: tuple[str, ...]) -> str:

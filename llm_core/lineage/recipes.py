@@ -17,6 +17,7 @@ from llm_core.formats.documents import SCHEMA
 from llm_core.params import Params
 from llm_core.params.cleaning import Cleaning
 from llm_core.params.quality import Rule, built_in, recipes, threshold
+from llm_core.runtime.storage import glob_files, local_file
 
 
 def verdict(data: str, place: tuple[str, int] | None, identifier: str, recipe: str, params: Cleaning) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def _raw_document(data: str, place: tuple[str, int] | None, identifier: str) -> 
     """The document as it was downloaded, one row of `documents.SCHEMA`."""
     if place:
         try:
-            table = pq.ParquetFile(place[0])
+            table = pq.ParquetFile(local_file(place[0]))
         except (OSError, pa.ArrowInvalid):
             table = None  # a path of another working folder, or gone: searched for below
         first = 0
@@ -90,8 +91,8 @@ def _raw_document(data: str, place: tuple[str, int] | None, identifier: str) -> 
                     return row.select(SCHEMA.names).cast(SCHEMA).to_batches()[0]
                 break
             first += rows
-    for file in sorted(Path(data).glob("*/documents/*.parquet")):
-        found = pq.read_table(file, columns=SCHEMA.names, filters=[("id", "==", identifier)])
+    for file in glob_files(Path(data), "*/documents/*.parquet"):
+        found = pq.read_table(local_file(file), columns=SCHEMA.names, filters=[("id", "==", identifier)])
         if found.num_rows:
             return found.cast(SCHEMA).combine_chunks().to_batches()[0]
     raise UserError(f"{identifier}: its text is no longer below {data}, so no recipe can judge it")

@@ -27,7 +27,7 @@ from llm_core.lineage.journey import token_rows
 from llm_core.lineage.models import told, trained_models
 from llm_core.lineage.search import by_domain, by_id, by_text_hash, by_url
 from llm_core.lineage.versions import affected
-from llm_core.runtime.storage import read_json
+from llm_core.runtime.storage import glob_files, local_file, read_json
 from llm_core.tokenization.training.sample import is_drawn
 
 FINDERS = {"id": by_id, "url": by_url, "domain": by_domain, "text_hash": by_text_hash}
@@ -158,8 +158,8 @@ def _alike(data: Path, named: list[str]) -> list[str]:
     if not len(sketches):
         return []
     sketcher, others = Sketcher(), set()
-    for file in sorted(data.glob("clean/*/documents/*.parquet")):
-        for batch in pq.ParquetFile(file).iter_batches(columns=["id", "text"]):
+    for file in glob_files(data, "clean/*/documents/*.parquet"):
+        for batch in pq.ParquetFile(local_file(file)).iter_batches(columns=["id", "text"]):
             for identifier, text in zip(batch["id"].to_pylist(), batch["text"].to_pylist(), strict=True):
                 if sketches.alike(sketcher(text or ""), takedowns.SIMILARITY):
                     others.add(identifier)
@@ -174,8 +174,8 @@ def _described(data: Path, named: list[str], twins: set[str], sketched: bool) ->
     found: dict[str, dict[str, str]] = {}
     wanted = pa.array(sorted({*named, *twins}), pa.string())
     for stage in ("clean", "raw"):
-        for file in sorted(data.glob(f"{stage}/*/documents/*.parquet")):
-            for batch in pq.ParquetFile(file).iter_batches(columns=["id", "text"]):
+        for file in glob_files(data, f"{stage}/*/documents/*.parquet"):
+            for batch in pq.ParquetFile(local_file(file)).iter_batches(columns=["id", "text"]):
                 for row in batch.filter(pc.is_in(batch["id"], wanted)).to_pylist():
                     if row["id"] not in found:
                         made = takedowns.describe(row["text"] or "")
@@ -188,13 +188,14 @@ def touched_shards(data: Path, removed: set[str]) -> dict[str, tuple[int, int]]:
     """For each folder that a takedown changes: the shards that contain one of `removed`, and all shards."""
     touched = {}
     for folder in REBUILT:
-        files = sorted((data / folder / "documents").glob("*.parquet"))
-        hits = sum(not removed.isdisjoint(pq.read_table(file, columns=["id"])["id"].to_pylist()) for file in files)
+        files = glob_files(data / folder, "documents/*.parquet")
+        held = (pq.read_table(local_file(file), columns=["id"])["id"].to_pylist() for file in files)
+        hits = sum(not removed.isdisjoint(ids) for ids in held)
         if files:
             touched[folder] = (hits, len(files))
     shards = {row["shard"] for row in token_rows(data / "tokens", removed)}
     for part in sorted(path for path in (data / "tokens").glob("*") if path.is_dir()):
-        files = sorted(part.glob("*.arrow"))
+        files = glob_files(part, "*.arrow")
         touched[f"tokens/{part.name}"] = (sum(str(file) in shards for file in files), len(files))
     return touched
 
@@ -204,8 +205,8 @@ def tokenizer_sample(data: Path, identifiers: set[str], seed: int) -> list[str]:
     metrics = data / "tokenizer/metrics.json"
     shares = read_json(metrics)["sampled_share"] if metrics.is_file() else {}
     found = []
-    for file in sorted((data / "split/train/documents").glob("*.parquet")) if shares else []:
-        rows = pq.read_table(file, columns=["id", "source"]).to_pylist()
+    for file in glob_files(data, "split/train/documents/*.parquet") if shares else []:
+        rows = pq.read_table(local_file(file), columns=["id", "source"]).to_pylist()
         found += [
             row["id"] for row in rows if row["id"] in identifiers and is_drawn(row["id"], shares[row["source"]], seed)
         ]

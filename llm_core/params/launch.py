@@ -6,14 +6,26 @@ stage (for example `pretraining.micro_batch` and a finetune's `processes`, which
 many rows a step has).
 """
 
+import re
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from llm_core.errors import UserError
 from llm_core.params.base import Section
 
 Runner = Literal["local", "ray"]
+STORAGE = re.compile(r"(?!https?:)[A-Za-z][A-Za-z0-9+.-]+://[^?#@]*[^?#@/]")
+
+
+def check_storage_address(value: str) -> str:
+    """`value`, if it is the address of a folder or a prefix; a ValueError for others, and for one with credentials."""
+    if not STORAGE.fullmatch(value):
+        raise ValueError(
+            "give an address such as s3://BUCKET/PREFIX or file:///FOLDER, without credentials, which come from the "
+            "environment (AWS_ACCESS_KEY_ID, …), and without a / at its end"
+        )
+    return value
 
 
 class CleaningLaunch(Section):
@@ -23,6 +35,9 @@ class CleaningLaunch(Section):
     """Where documents are cleaned: in processes of this machine, or as tasks of the Ray cluster at `RAY_ADDRESS`."""
     workers: int = Field(0, ge=0)
     """Number of processes on this machine; 0 for one per core."""
+    kept_mb: int = Field(0, ge=0)
+    """Size in MiB of .scratch/pieces, where `clean` and `filter` keep finished pieces of their input: the next run
+    redoes only those of changed or new files. 0 keeps none."""
 
 
 class BatchLaunch(Section):
@@ -70,6 +85,23 @@ class TrainingLaunch(Section):
     """Number of CPU threads per process; 0 divides the cores among the processes."""
 
 
+class StorageLaunch(Section):
+    """Where the shards of outputs are written. Readers follow the manifests that outputs contain, whatever is set."""
+
+    address: str = ""
+    """Address (`s3://BUCKET/PREFIX`, `file:///FOLDER`) to which the shards of documents, ledgers, tokens and passages
+    are uploaded, with a manifest in their place; empty for local folders. Credentials come from the environment."""
+    parallel: int = Field(8, ge=1)
+    """Number of shards that are uploaded at the same time."""
+    cache_mb: int = Field(10_240, ge=1)
+    """Size in MiB of the folder of fetched shards, .scratch/objects. Shards in use are kept beyond it."""
+
+    @field_validator("address")
+    @classmethod
+    def _check(cls, value: str) -> str:
+        return check_storage_address(value) if value else value
+
+
 class Launch(Section):
     """Where work runs: workers, memory, processes, hosts. No stage depends on it."""
 
@@ -81,6 +113,8 @@ class Launch(Section):
     split: BatchLaunch = BatchLaunch()
     """Where `split` computes signatures, and its memory."""
     text_deduplication: TextDeduplicationLaunch = TextDeduplicationLaunch()
+    storage: StorageLaunch = StorageLaunch()
+    """Object storage for outputs that are larger than a disk, or shared by machines."""
     tokenizer: PieceLaunch = PieceLaunch()
     """Where `train-tokenizer` counts, and measures its sample."""
     tokenization: PieceLaunch = PieceLaunch()

@@ -1,6 +1,6 @@
 """Params of pretraining."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -52,10 +52,13 @@ class Phase(Section):
 
     name: Annotated[str, Field(min_length=1)] = ...  # type: ignore[assignment]
     """Name of the phase, in the log and in the figures."""
+    share: float | None = Field(None, gt=0)
+    """Share of pretraining.steps, relative to the shares of the other phases. Each phase has either this, `steps` or
+    `tokens`; with shares, a change of pretraining.steps changes all phases."""
     steps: int | None = Field(None, ge=1)
-    """Number of optimizer steps. Give this or `tokens`."""
+    """Number of optimizer steps."""
     tokens: int | None = Field(None, ge=1)
-    """Number of tokens, padding included, rounded to whole steps. Give this or `steps`."""
+    """Number of tokens, padding included, rounded to whole steps."""
     sequence_length: int | None = Field(None, ge=8)
     """Length of a training sequence in tokens; null takes pretraining.sequence_length."""
     batch_tokens: int | None = Field(None, ge=8)
@@ -68,8 +71,8 @@ class Phase(Section):
 
     @model_validator(mode="after")
     def _one_length(self) -> "Phase":
-        if (self.steps is None) == (self.tokens is None):
-            raise ValueError(f"phase {self.name} needs either steps or tokens")
+        if sum(value is not None for value in (self.share, self.steps, self.tokens)) != 1:
+            raise ValueError(f"phase {self.name} needs one of share, steps and tokens")
         return self
 
 
@@ -79,7 +82,8 @@ class Pretraining(Section):
     version: int = 1
     """Raise it when the code changes what training computes; the stage depends on this number, not on the code."""
     steps: int | None = Field(None, ge=1)
-    """Number of optimizer steps; null derives it from model.scale (20 tokens per parameter), or from `phases`."""
+    """Number of optimizer steps; null derives it from model.scale (20 tokens per parameter), or from `phases`
+    that have their own."""
     phases: tuple[Phase, ...] = ()
     """Phases of the run, one after the other, each with its own sequence length, batch, data and learning rate. The
     schedule of the learning rate goes over the tokens of all of them. Empty: one phase of `steps` steps."""
@@ -117,6 +121,9 @@ class Pretraining(Section):
     """DeepSpeed ZeRO stage: 0 partitions nothing, 1 the optimizer states, 2 also gradients, 3 also weights."""
     offload: Literal["none", "optimizer", "optimizer+weights"] = "none"
     """What ZeRO keeps in host memory (GPU training; weights only with stage 3)."""
+    deepspeed: dict[str, Any] = Field(default_factory=dict)
+    """Further keys of DeepSpeed's config, such as ZeRO++ or offload to NVMe, as its documentation names them. A key
+    that DeepSpeed does not have is an error, and so is one that another param decides."""
     activation_checkpointing: bool = False
     """Keep only the blocks' inputs and recompute the rest: less memory, a third more time."""
     checkpoint_every: int = Field(50, ge=1)
@@ -155,8 +162,13 @@ class Pretraining(Section):
     def _phases_decide_the_steps(self) -> "Pretraining":
         if not self.phases:
             return self
-        if self.steps is not None:
-            raise ValueError("steps follow from the phases; leave pretraining.steps null, or remove the phases")
+        shares = [phase.share is not None for phase in self.phases]
+        if any(shares) and not all(shares):
+            raise ValueError("either all phases have a share of pretraining.steps, or each has its own steps or tokens")
+        if not any(shares) and self.steps is not None:
+            raise ValueError(
+                "steps follow from the phases: leave pretraining.steps null, give the phases shares, or remove them"
+            )
         names = [phase.name for phase in self.phases]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two phases have the name {twice[0]}")

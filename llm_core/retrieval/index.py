@@ -34,7 +34,7 @@ from llm_core.retrieval.encoders import Encoder, encoder_folder
 from llm_core.retrieval.passages import SCHEMA, passages, titled
 from llm_core.runtime import progress
 from llm_core.runtime.digests import content_digest
-from llm_core.runtime.storage import output_folder, read_json, write_json
+from llm_core.runtime.storage import glob_files, local_files, output_folder, read_json, write_json
 
 VECTOR = np.float16  # half the size of float32; no test found a changed rank
 COLUMNS = ["id", "source", "url", "text", "metadata"]
@@ -57,7 +57,7 @@ def build(
     removed = takedowns.load(tombstones)
     dropped = 0
     seen: set[str] = set()
-    with output_folder(out, inputs) as folder:
+    with output_folder(out, inputs, stored=True) as folder:
         identities = Identities(folder)
         with progress.task("passages") as work, DocumentWriter(folder / "passages", schema=SCHEMA) as writer:
 
@@ -138,7 +138,11 @@ class Index:
 
 def _passages(folder: Path) -> pa.Table:
     """All passages; the files are mapped, and text is decoded a column chunk at a time."""
-    return pq.read_table(folder / "passages", memory_map=True)
+    return pq.read_table(_passage_files(folder), memory_map=True)
+
+
+def _passage_files(folder: Path) -> list[str]:
+    return local_files(glob_files(folder, "passages/*.parquet"))
 
 
 def _indexed(table: pa.Table) -> list[str]:
@@ -159,7 +163,7 @@ def _known_vectors(folder: Path, encoder: str | None) -> tuple[dict[str, int], n
     """Vectors of an earlier index by passage hash; None if there is no index of that encoder."""
     if not (folder / "vectors.npy").is_file() or read_json(folder / "metrics.json")["encoder_digest"] != encoder:
         return None
-    hashes = pq.read_table(folder / "passages", columns=["hash"])["hash"].to_pylist()
+    hashes = pq.read_table(_passage_files(folder), columns=["hash"])["hash"].to_pylist()
     return {name: row for row, name in enumerate(hashes)}, np.load(folder / "vectors.npy")
 
 

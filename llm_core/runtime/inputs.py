@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from llm_core.errors import UserError
-from llm_core.runtime.storage import is_remote, open_file
+from llm_core.runtime.storage import is_remote, local_file, open_file
 
 BUFFER_BYTES = 1 << 20
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
@@ -68,6 +68,11 @@ def open_unchanged(path: str | Path) -> Iterator[IO[bytes]]:
     """
     if is_remote(path):
         with open_file(path) as stream:
+            yield stream
+        return
+    file = local_file(path)
+    if file != Path(path):  # a copy that was checked, and that nobody rewrites
+        with open(file, "rb") as stream:
             yield stream
         return
     kind = irregular(path)

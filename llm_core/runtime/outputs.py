@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from llm_core.errors import UserError
+from llm_core.runtime.object_storage import check_storage, upload_shards
 
 MARK = ".llm-core-output"
 ABOUT = "llm-core wrote this folder; --out may replace these files"
@@ -35,13 +36,15 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux' fcntl.h and fs.h
 ABANDONED_SECONDS = 3600.0  # age from which a scratch folder without a mark belongs to nobody
 SHOWN = 3
 
-_ROWS = r"((train|heldout)/)?(documents|ledger)/(\d{5,}-)?\d{5,}\.parquet"
+_ROWS = r"((train|heldout)/)?(documents|ledger)/((\d{5,}-)?\d{5,}\.parquet|_manifest\.json)"
 _MODEL = r"[\w-]+\.(json|jsonl|safetensors|csv|jinja)|merges\.txt|vocab\.txt|spiece\.model"
 # (files that must be there, pattern that every file must have) of the stages' outputs, for folders without a mark
 LAYOUTS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"metrics.json", "ledger/00000-00000.parquet"}), rf"{_ROWS}|metrics\.json"),
     (frozenset({"metrics.json", "ledger/00000.parquet"}), rf"{_ROWS}|metrics\.json|drops\.jsonl|touched_items\.jsonl"),
+    (frozenset({"metrics.json", "ledger/_manifest.json"}), rf"{_ROWS}|metrics\.json|drops\.jsonl|touched_items\.jsonl"),
     (frozenset({"metrics.json", "train/00000.arrow"}), r"metrics\.json|(train|heldout)/\d{5,}\.arrow"),
+    (frozenset({"metrics.json", "train/_manifest.json"}), r"metrics\.json|(train|heldout)/_manifest\.json"),
     (frozenset({"config.json", "metrics.json", "tokenizer.json"}), _MODEL),
     (
         frozenset({"metrics.json", "tokenizer.json", "tokenizer_config.json"}),
@@ -59,8 +62,11 @@ LAYOUTS: tuple[tuple[frozenset[str], str], ...] = (
 
 
 @contextmanager
-def output_folder(out: str | Path, inputs: Iterable[str | Path] = ()) -> Iterator[Path]:
+def output_folder(out: str | Path, inputs: Iterable[str | Path] = (), stored: bool = False) -> Iterator[Path]:
     """Yield a scratch folder that becomes `out` when the block ends without an error.
+
+    With `stored`, the shards below it go to the storage of `launch.storage`, if there is one; that it can be written is
+    checked first.
 
     An earlier output at `out` is replaced whole. On an error, Ctrl-C included, the scratch folder is removed and `out`
     stays as it was. Raises UserError where `out` must not be replaced: see `check_output`.
@@ -69,6 +75,8 @@ def output_folder(out: str | Path, inputs: Iterable[str | Path] = ()) -> Iterato
     made = _make_parents(target.parent)
     _recover(target)
     check_output(target, inputs)
+    if stored:
+        check_storage()
     scratch = target.parent / f".{target.name}.partial-{secrets.token_hex(6)}"
     try:
         scratch.mkdir()
@@ -76,6 +84,8 @@ def output_folder(out: str | Path, inputs: Iterable[str | Path] = ()) -> Iterato
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield scratch
+            if stored:
+                upload_shards(scratch)
             _write_mark(scratch, lock)
             check_output(target, inputs)
             _put(scratch, target)

@@ -1,54 +1,29 @@
 """Where bytes live: inputs behind fsspec, JSON files read and written.
 
 Every reader of documents takes a path or an fsspec address (`s3://…`). Outputs are local folders and files that
-appear whole or not at all: see `llm_core.runtime.outputs`.
+appear whole or not at all: see `llm_core.runtime.outputs`. The shards of an output may be on object storage, with a
+manifest in their place: the functions here list and open them as if they were in the folder.
 """
 
 import json
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, Any
 
 import fsspec
-from fsspec.core import url_to_fs
 
 from llm_core.errors import UserError
+from llm_core.runtime.addresses import file_system as file_system
+from llm_core.runtime.addresses import is_remote as is_remote
+from llm_core.runtime.addresses import reached as reached
+from llm_core.runtime.manifests import MANIFEST, find_shard, read_manifest
+from llm_core.runtime.object_cache import fetched_ahead as fetched_ahead
+from llm_core.runtime.object_cache import local_file as local_file
+from llm_core.runtime.object_cache import local_files as local_files
 from llm_core.runtime.outputs import output_file as output_file
 from llm_core.runtime.outputs import output_folder as output_folder
-from llm_core.runtime.redaction import redact
-
-
-def is_remote(path: str | Path) -> bool:
-    """Whether `path` is an address of another file system (`s3://…`, `memory://…`)."""
-    return "://" in str(path)
-
-
-def file_system(path: str | Path) -> tuple[Any, str]:
-    """The fsspec file system of a local path or an address, and the path there.
-
-    Raises UserError where fsspec knows no such file system, or its package is not installed.
-    """
-    try:
-        found, place = url_to_fs(str(path))
-    except (ValueError, ImportError) as error:
-        raise UserError(f"{redact(str(path))}: cannot be opened ({redact(str(error))})") from None
-    return found, str(place)
-
-
-@contextmanager
-def reached(path: str | Path) -> Iterator[None]:
-    """Raise UserError where another file system cannot be reached: each has errors of its own (no credentials, …)."""
-    try:
-        yield
-    except (OSError, UserError):
-        raise
-    except Exception as error:
-        if not is_remote(path):
-            raise
-        raise UserError(f"{redact(str(path))}: cannot be read ({redact(str(error))})") from error
 
 
 def is_folder(path: str | Path) -> bool:
@@ -60,6 +35,8 @@ def is_folder(path: str | Path) -> bool:
 
 def open_file(path: str | Path, mode: str = "rb") -> IO[Any]:
     """Open a local path or an fsspec address, uncompressed. Raises UserError as `file_system` does."""
+    if not is_remote(path) and "r" in mode:
+        path = local_file(path)
     file_system(path)
     with reached(path):
         return fsspec.open(str(path), mode).open()  # type: ignore[no-any-return]
@@ -82,7 +59,7 @@ def list_files(path: str | Path, endings: tuple[str, ...]) -> list[str]:
     require_writable_name(str(path))
     filesystem, root = file_system(path)
     with reached(path):
-        if filesystem.isfile(root):
+        if filesystem.isfile(root) or find_shard(path):
             return [str(path)]
     if not is_folder(path):
         there = filesystem.exists(root)
@@ -95,6 +72,20 @@ def list_files(path: str | Path, endings: tuple[str, ...]) -> list[str]:
             require_writable_name(file)
             # As the path was given: what a stage writes down must not depend on the working folder.
             found.append(filesystem.unstrip_protocol(file) if is_remote(path) else str(Path(path) / below))
+        elif Path(below).name == MANIFEST and not any(part.startswith((".", "_")) for part in Path(below).parts[:-1]):
+            if is_remote(path):
+                raise UserError(f"{path}: contains a manifest of shards; read the local folder that it belongs to")
+            shards = read_manifest(Path(path, below).parent)
+            found += [str(Path(path, below).with_name(name)) for name in shards if name.lower().endswith(endings)]
+    return sorted(found)
+
+
+def glob_files(folder: Path, pattern: str) -> list[Path]:
+    """As `folder.glob(pattern)`, sorted, with the shards that manifests list."""
+    places, slash, name = pattern.rpartition("/")
+    found = set(folder.glob(pattern))
+    for manifest in folder.glob(f"{places}{slash}{MANIFEST}"):
+        found |= {manifest.with_name(shard) for shard in read_manifest(manifest.parent) if fnmatch(shard, name)}
     return sorted(found)
 
 

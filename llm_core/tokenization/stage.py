@@ -44,7 +44,7 @@ def tokenize(
     """
     encoder = encoder_of(tokenizer)
     sides = _sides(paths)
-    with connected(launch, "tokenization"), output_folder(out, paths) as folder:
+    with connected(launch, "tokenization"), output_folder(out, paths, stored=True) as folder:
         identities = Identities(folder)
         metrics = {
             side: _encode_side(

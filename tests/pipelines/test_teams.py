@@ -2,16 +2,15 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.object_store import object_store
 from tests.pipelines import toy_project as toy
 from tests.waiting import free_port
 
@@ -19,60 +18,22 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
 
-def answers(port: int, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, f"nothing listens on {port}"
-            time.sleep(0.2)
-
-
-def moto() -> str | None:
-    """A moto server that runs: the environment's own, or the system's."""
-    for command in (os.environ.get("MOTO_SERVER"), shutil.which("moto_server")):
-        if command and subprocess.run([command, "--help"], capture_output=True, check=False).returncode == 0:
-            return command
-    return None
-
-
 @pytest.fixture
-def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    command = moto()
-    if command is None:
-        pytest.skip("no S3-compatible server here: pip install 'moto[server]' somewhere on PATH, or set MOTO_SERVER")
-    port = free_port()
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    server = subprocess.Popen(
-        [command, "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    )
-    try:
-        answers(port)
-        for key, value in {
-            "AWS_ACCESS_KEY_ID": "k",
-            "AWS_SECRET_ACCESS_KEY": "s",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with object_store() as environment:
+        for key, value in environment.items():
             monkeypatch.setenv(key, value)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(timeout=60)
+        yield environment["AWS_ENDPOINT_URL"]
 
 
-def test_pull_on_a_clean_clone_is_the_no_op_state(reproduced: Path, object_store: str, tmp_path: Path) -> None:
+def test_pull_on_a_clean_clone_is_the_no_op_state(reproduced: Path, endpoint: str, tmp_path: Path) -> None:
     import s3fs
 
-    s3fs.S3FileSystem(endpoint_url=object_store).mkdir("llm-pipeline")
+    s3fs.S3FileSystem(endpoint_url=endpoint).mkdir("llm-pipeline")
     (reproduced / "experiments/side").mkdir(parents=True)
     (reproduced / "experiments/side/dvc.yaml").write_text(toy.EXPERIMENT_YAML)  # which has never run
     toy.dvc(reproduced, "remote", "add", "-d", "team", "s3://llm-pipeline/dvc")
-    toy.dvc(reproduced, "remote", "modify", "team", "endpointurl", object_store)
+    toy.dvc(reproduced, "remote", "modify", "team", "endpointurl", endpoint)
     toy.commit(reproduced)
     toy.dvc(reproduced, "push")
     toy.run(tmp_path, "git", "clone", "-q", str(reproduced), "clone")

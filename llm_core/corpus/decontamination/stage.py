@@ -88,7 +88,7 @@ def decontaminate(
     text) or plain text (each line is an item). Raises UserError where there are none.
     """
     items = read_items(benchmarks, params)
-    with output_folder(out, [*inputs, *benchmarks]) as folder:
+    with output_folder(out, [*inputs, *benchmarks], stored=True) as folder:
         touched, count = Touched(folder, items), 0
         documents = on_documents(_look, inputs, ("text",), SCHEMA.names, (items,), launch, "decontamination")
         found: Overlaps

@@ -71,7 +71,7 @@ def dedup(
     or where more was dropped than params allow.
     """
     near = Near(params.shingle, params.bands, params.rows, params.threshold, seed)
-    with output_folder(out, [*inputs, *([known] if known else [])]) as folder:
+    with output_folder(out, [*inputs, *([known] if known else [])], stored=True) as folder:
         store = folder / "signatures"
         store.mkdir()
         if known:

@@ -60,7 +60,7 @@ def mix(
     totals = {source: sum(of_source.values()) for source, of_source in sizes.items()}
     targets = share_out(totals, params)
     passes = {source: choose(sizes[source], targets[source], seed) for source in sizes}
-    with output_folder(out, [split]) as folder:
+    with output_folder(out, [split], stored=True) as folder:
         counts = {name: n for chosen in passes.values() for name, n in chosen.items()}
         metrics = _write(train, folder, counts, shard_bytes)
         metrics["mix"] = table(sizes, totals, targets, passes, "tokens" if tokenizer else "bytes")

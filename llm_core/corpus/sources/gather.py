@@ -49,7 +49,7 @@ def gather(source: str, folders: list[Path], out: Path, extra: dict[str, Any] | 
     sizes: Counts = Counter()
     skipped: Counter[str] = Counter()
     repeated = repeated_ids(source, folders)
-    with output_folder(out) as folder:
+    with output_folder(out, stored=True) as folder:
         for kind in ("documents", "ledger"):
             (folder / kind).mkdir()
         for number, shard in enumerate(folders):

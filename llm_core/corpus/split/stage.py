@@ -58,7 +58,7 @@ def split(
     an id that appears twice, a source or field of `group_by` that no document has.
     """
     near = Near(*NEAR, params.similarity, seed)
-    with output_folder(out, inputs) as folder:
+    with output_folder(out, inputs, stored=True) as folder:
         scratch = folder / ".signatures"
         scratch.mkdir()
         facts, store = Facts(scratch, params.group_by), ShingleStore(scratch, near, launch.memory_mb)

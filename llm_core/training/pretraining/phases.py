@@ -86,7 +86,7 @@ class Plan:
 
 
 def plan_phases(settings: Pretraining, batch_tokens: int, steps: int, processes: int) -> Plan:
-    """The plan of a run; `batch_tokens` and `steps` are those of a run without phases.
+    """The plan of a run; `batch_tokens` is that of phases without one, `steps` that of the run where phases share it.
 
     Raises UserError for a batch that is no whole number of sequences for each process, and for a phase that is shorter
     than one step.
@@ -97,10 +97,11 @@ def plan_phases(settings: Pretraining, batch_tokens: int, steps: int, processes:
             (PlannedPhase("", steps, length, batch_tokens, *_passes(settings, length, batch_tokens, processes)),)
         )
     planned = []
-    for phase in settings.phases:
+    shared = _shared(settings, steps)
+    for number, phase in enumerate(settings.phases):
         length, batch = phase.sequence_length or settings.sequence_length, phase.batch_tokens or batch_tokens
         passes = _passes(settings, length, batch, processes, phase.name)
-        count = phase.steps or round((phase.tokens or 0) / batch)
+        count = phase.steps or (shared[number] if phase.share else round((phase.tokens or 0) / batch))
         if not count:
             raise UserError(
                 f"pretraining.phases: {phase.name} has {phase.tokens:,} tokens and a step takes {batch:,}; give it "
@@ -108,6 +109,23 @@ def plan_phases(settings: Pretraining, batch_tokens: int, steps: int, processes:
             )
         planned.append(PlannedPhase(phase.name, count, length, batch, *passes, phase.learning_rate, phase.mixture))
     return Plan(tuple(planned))
+
+
+def _shared(settings: Pretraining, steps: int) -> list[int]:
+    """Steps of each phase by the phases' shares, at least one each; [] where phases have none."""
+    shares = [phase.share for phase in settings.phases if phase.share]
+    if not shares:
+        return []
+    if steps < len(shares):
+        raise UserError(
+            f"pretraining.phases: {steps} steps are too few for {len(shares)} phases; raise pretraining.steps or "
+            "remove a phase"
+        )
+    counts: list[int] = []
+    for later, share in zip(range(len(shares) - 1, 0, -1), shares, strict=False):
+        most = steps - sum(counts) - later
+        counts.append(min(max(round(steps * share / sum(shares)), 1), most))
+    return [*counts, steps - sum(counts)]
 
 
 def _passes(settings: Pretraining, length: int, batch: int, processes: int, phase: str = "") -> tuple[int, int]:

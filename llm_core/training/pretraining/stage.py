@@ -41,7 +41,7 @@ def pretrain(params: Params, tokens: Path, tokenizer: Path, out: Path, arguments
 def train_tokens(tokens: Path) -> Path:
     """The folder of training shards in a folder that `llm-core tokenize` wrote, or that folder itself."""
     folder = tokens / "train" if (tokens / "train").is_dir() else tokens
-    if not any(folder.glob("*.arrow")):
+    if not storage.glob_files(folder, "*.arrow"):
         raise UserError(f"{folder}: holds no token shards (*.arrow); `llm-core tokenize` writes them")
     return folder
 

@@ -58,7 +58,7 @@ def dedup_text(
             "to local, or text_deduplication.unit to paragraph or line"
         )
     ranks = source_ranks(priority)
-    with output_folder(out, inputs) as folder:
+    with output_folder(out, inputs, stored=True) as folder:
         ids = StringColumn(folder)
         finder: SubstringFinder | SpanFinder
         with progress.task(f"dedup-text: {params.unit}s", total=count_documents(inputs)) as work:

@@ -52,6 +52,15 @@ def test_the_plan_by_hand() -> None:
     assert [one.accumulation for one in plan(2).phases] == [1, 1, 3]
 
 
+def test_phases_share_the_steps_of_the_run() -> None:
+    given = settings([{"name": "a", "share": 8}, {"name": "b", "share": 1}], steps=1)
+    assert [[one.steps for one in plan_phases(given, 32, steps, 1).phases] for steps in (9, 720, 4, 2)] == [
+        [8, 1], [640, 80], [3, 1], [1, 1],
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="1 steps are too few for 2 phases"):
+        plan_phases(given, 32, 1, 1)
+
+
 def test_a_run_without_phases_is_one_phase() -> None:
     (only,) = plan_phases(settings([], steps=None), 64, 7, 2).phases
     assert (only.name, only.steps, only.micro_batch, only.accumulation) == ("", 7, 2, 1)
@@ -104,7 +113,8 @@ def test_the_state_rebuilds_the_loader_and_refuses_another(shards: TokenShards, 
 @pytest.mark.parametrize(
     ("phases", "why"),
     [
-        ([PHASES[0] | {"steps": 3}], "phase short needs either steps or tokens"),
+        ([PHASES[0] | {"steps": 3}], "phase short needs one of share, steps and tokens"),
+        ([{"name": "a", "share": 1}, {"name": "b", "steps": 2}], "either all phases have a share"),
         ([{"name": "a", "steps": 1}, {"name": "a", "steps": 2}], "two phases have the name a"),
         ([{"name": "a", "tokens": 5, "rows": 3}], "rows"),
     ],
