@@ -92,16 +92,20 @@ def described(method: str, metrics: dict[str, Any]) -> str:
     room = find_method(method)
     names = sorted({*metrics.get("before", {}), *metrics.get("after", {})})
     figures = {name: room.figure(name) for name in names}
-    values = {name: [_value(metrics.get(when, {}).get(name)) for when in ("before", "after")] for name in names}
     lines = [
-        f"- `{name}`: {figure.title}{f' ({figure.unit})' if figure.unit else ''}: {before} before, **{after}** after"
-        for (name, figure), (before, after) in zip(figures.items(), values.values(), strict=True)
+        f"- `{name}`: {figure.title}" + (f" ({figure.unit})" if figure.unit else "") + _changed(metrics, name)
+        for name, figure in figures.items()
     ]
     return "\n".join([room.help, "", *lines])
 
 
-def _value(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else "none"
+def _changed(metrics: dict[str, Any], name: str) -> str:
+    """`: 5.13 before, **2.836** after`; nothing for a figure that has no value before or after."""
+    pair = [metrics.get(when, {}).get(name) for when in ("before", "after")]
+    before, after = (value.get("mean") if isinstance(value, dict) else value for value in pair)
+    if not isinstance(before, int | float) or not isinstance(after, int | float):
+        return ""
+    return f": {before:.4g} before, **{after:.4g}** after"
 
 
 def launch(processes: int, arguments: list[str]) -> int:
