@@ -26,7 +26,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui check lint test test-fast docs clean
+.PHONY: help install run ui check lint test test-fast check-gpu docs clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -79,6 +79,9 @@ test: lint ## lint, the fast tests, then the slow ones
 
 test-fast: $(INSTALLED_DEV) ## the fast tests alone
 	pytest -m 'not slow' -n 2 --dist loadfile
+
+check-gpu: $(INSTALLED) ## what can go wrong on a GPU, in five minutes on one; skipped without
+	PYTHONPATH=. python benchmarks/check_gpu.py
 
 docs: $(INSTALLED_DEV) ## the documentation as a site in site/, warnings as errors
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet

@@ -194,7 +194,7 @@ def test_another_model_judges_answers_and_is_named(journey: Path) -> None:
     for name in ("base", "chat"):
         score = json.loads((journey / f"data/evaluation/{name}/metrics.json").read_text())["benchmarks"]["said"]
         assert score["metric"] == "judge" and score["judge_low"] < score["judge"] < score["judge_high"], name
-        assert score["judged_by"].startswith("judge (weights ") and "say nothing" in score["judge_doubt"], name
+        assert score["judged_by"].startswith("judge (weights ") and "something else" in score["judge_doubt"], name
     report = (journey / "data/report/report.html").read_text(encoding="utf-8")
     assert f"said was judged by the model {score['judged_by']}" in report
 

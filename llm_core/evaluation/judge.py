@@ -27,6 +27,7 @@ from llm_core.runtime.storage import read_json
 FIGURES = ("judge", "exact_match", "f1", "judge_mass", "judge_right", "judge_wrong", "judge_prefers_right")
 """What is written of each item: the score of the answer, what word by word comparison gives it, the probability of all
 verdicts together, the scores of the right answer and of another question's, and whether the first is higher."""
+LITTLE = 0.01  # of the probability of all verdicts together, below which they are not what the judge would write
 Record = Mapping[str, Any]
 """An entry `judge` of the manifest, as `own.judge_record` makes it."""
 
@@ -101,6 +102,11 @@ def judge_rows(
 
 def doubts(score: Mapping[str, Any]) -> str | None:
     """What speaks against a judge's verdicts, by the scores of a benchmark; None where nothing does."""
+    if score["judge_mass"] < LITTLE:
+        return (
+            f"The verdicts have a probability of {score['judge_mass']:.2g} together, so the judge would write "
+            "something else; change judge.prompt or judge.verdicts (an instructed model may need judge.chat)"
+        )
     low = score.get("judge_prefers_right_low")
     if low is None:
         return "All items have the same right answer, so it is not known what the judge is worth"

@@ -49,7 +49,8 @@ def _mapped_class(config: Any) -> Any:
     return _class(transformers.AutoModelForCausalLM, config)
 
 
-def _masked_class(config: Any) -> Any:
+def masked_class(config: Any) -> Any:
+    """The class of transformers with the head that predicts masked tokens."""
     import transformers
 
     return _class(transformers.AutoModelForMaskedLM, config)
@@ -90,7 +91,7 @@ class Family:
     """Whether the feed-forward layer is gated, which decides its derived width."""
     knobs: frozenset[str] = field(default_factory=frozenset)
     """Which of the knobs of `model` that only some families have it reads:
-    sliding_window, key_value_heads, rope_scaling."""
+    sliding_window, key_value_heads, rope_scaling, logit_softcap."""
     separates_documents: bool = True
     """Whether it takes a mask that keeps the documents of a row apart (pretraining.document_mask)."""
     attends: bool = True
@@ -143,7 +144,7 @@ def family_of(config: Any) -> Family:
     if getattr(config, "is_encoder_decoder", False):
         return Family(_unknown, (config.model_type,), "span", _sequence_class, separates_documents=False)
     if config.model_type in ENCODERS and not getattr(config, "is_decoder", False):
-        return Family(_unknown, (config.model_type,), "masked", _masked_class)
+        return Family(_unknown, (config.model_type,), "masked", masked_class)
     return Family(_unknown, (config.model_type,))
 
 

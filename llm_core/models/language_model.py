@@ -25,7 +25,7 @@ class LanguageModel(nn.Module):
         self.chunk, self.z_loss, self.document_mask = chunk, z_loss, document_mask
         self.family = family_of(network.config)
         self.objective: Objective = self.family.objective
-        self.apart = True
+        self.apart = not getattr(network.config, "final_logit_softcapping", None)
         """whether head and loss are computed here, in chunks; else the network's own logits are used"""
         if document_mask and not self.family.separates_documents:
             raise UserError(

@@ -20,6 +20,7 @@ from llm_core.models.family import Kind, kind_of
 
 Purpose = Literal["language", "classification", "choices", "reward", "tagging", "answering", "encoder"]
 DTYPES = ("float32", "bfloat16", "float16", "auto")
+NUMBERED_BEHIND_PADDING = ("roberta", "xlm-roberta", "camembert")  # the first position is the padding id + 1
 HEADS = ("TokenClassification", "QuestionAnswering", "MultipleChoice")
 NEEDED: dict[Purpose, str] = {
     "language": "a language model is needed here",
@@ -121,7 +122,10 @@ def load_tokenizer(folder: str | Path, trust_remote_code: bool = False) -> Any:
 
 def context_of(config: Any) -> int | None:
     """Maximum number of tokens that a network of this config has positions for; None where it has no limit."""
-    positions = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+    sizes = config.get_text_config(decoder=True)
+    positions = getattr(sizes, "max_position_embeddings", None)
+    if isinstance(positions, int) and sizes.model_type in NUMBERED_BEHIND_PADDING:
+        positions -= (sizes.pad_token_id or 0) + 1
     return int(positions) if isinstance(positions, int) and positions > 0 else None
 
 

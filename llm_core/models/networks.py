@@ -27,6 +27,7 @@ def build_config(model: Model, vocabulary: Vocabulary, sequence_length: int) -> 
         ("sliding_window", model.sliding_window is not None),
         ("key_value_heads", sizes.key_value_heads != sizes.heads),
         ("rope_scaling", model.rope_scaling.rope_type != "default"),
+        ("logit_softcap", model.logit_softcap is not None),
     ):
         if given and knob not in described.knobs:
             having = ", ".join(name for name, one in families().items() if knob in one.knobs)
@@ -57,8 +58,8 @@ def load_parent(folder: str, config: Any, attention: str, sequence_length: int) 
     """
     cls = network_class(config)
     known = any(config.model_type in one.model_types for one in families().values())
-    if attention == "auto" and not known:  # transformers' own choice; a cap on scores exists in eager attention alone
-        capped = getattr(config.get_text_config(decoder=True), "attn_logit_softcapping", None)
+    capped = getattr(config.get_text_config(decoder=True), "attn_logit_softcapping", None)
+    if attention == "auto" and (capped or not known):  # transformers' own choice; eager attention alone caps scores
         attention = "eager" if capped else ""
     else:
         attention = choose_attention(attention, cls, sequence_length)

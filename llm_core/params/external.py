@@ -18,6 +18,7 @@ from llm_core.params.task_files import task_files
 
 if TYPE_CHECKING:
     from llm_core.params import Params
+    from llm_core.params.cleaning import Cleaning
 
 MEMORY = Path(".scratch/inputs.json")
 REMOTE = "://"
@@ -33,13 +34,7 @@ def external_inputs(params: "Params") -> dict[str, list[str]]:
         found[f"sources/{name}"] = [
             path for path in named if path and REMOTE not in path and (source.kind != "hub" or Path(path).is_dir())
         ]
-    cleaning = params.cleaning
-    found["cleaning"] = [
-        *(listed.path for listed in cleaning.url_lists),
-        *cleaning.bad_words.files,
-        *([cleaning.quality_model.path] if cleaning.quality_model.path else []),
-        *dict.fromkeys(path for rules in cleaning.recipes.values() for rule in rules for path in rule.inputs()),
-    ]
+    found["cleaning"] = cleaning_inputs(params.cleaning)
     for name, model in params.open_models.items():
         found[f"open_models/{name}"] = [model.from_] if Path(model.from_).is_dir() else []
     found["pretraining"] = _parent(params)
@@ -55,6 +50,16 @@ def external_inputs(params: "Params") -> dict[str, list[str]]:
     encoder = params.retrieval.encoder
     found["retrieval"] = [encoder] if Path(encoder).is_dir() else []
     return {name: [path for path in paths if REMOTE not in path] for name, paths in found.items()}
+
+
+def cleaning_inputs(cleaning: "Cleaning") -> list[str]:
+    """The paths that the section `cleaning` names."""
+    return [
+        *(listed.path for listed in cleaning.url_lists),
+        *cleaning.bad_words.files,
+        *([cleaning.quality_model.path] if cleaning.quality_model.path else []),
+        *dict.fromkeys(path for rules in cleaning.recipes.values() for rule in rules for path in rule.inputs()),
+    ]
 
 
 def _parent(params: "Params") -> list[str]:

@@ -34,8 +34,9 @@ class Model(Section):
     """Which model is trained from scratch. What is null is derived from `scale` (llm_core/models/scale.py)."""
 
     family: str = "llama"
-    """Architecture: causal (llama, gpt2, gptj, bloom, opt, lstm, rnn), masked (bert), encoder-decoder (t5, and
-    transformer, that of 2017), or a plugin's (entry points of the group llm_core.model_families)."""
+    """Architecture: causal (llama, qwen3, olmo2, olmo3, gemma3, smollm3, phi3, phi, gpt2, gptj, bloom, opt, lstm, rnn),
+    masked (bert, roberta, modernbert), encoder-decoder (t5, and transformer, that of 2017), or a plugin's (entry points
+    of the group llm_core.model_families)."""
     scale: int = Field(4, ge=1, le=128)
     """Depth, from which width, heads, batch size, learning rate and number of steps follow where they are null."""
     layers: int | None = Field(None, ge=1)
@@ -45,8 +46,8 @@ class Model(Section):
     heads: int | None = Field(None, ge=1)
     """Number of attention heads; width must be a multiple of it."""
     key_value_heads: int | None = Field(None, ge=1)
-    """Number of key-value heads for grouped-query attention (llama); heads must be a multiple of it. null gives each
-    head its own."""
+    """Number of key-value heads for grouped-query attention (llama and its descendants); heads must be a
+    multiple of it. null gives each head its own."""
     feed_forward: int | None = Field(None, ge=8)
     """Width of the feed-forward layer."""
     tie_embeddings: bool = True
@@ -56,12 +57,14 @@ class Model(Section):
     positions: int | None = Field(None, ge=8)
     """Maximum context length in tokens; null takes pretraining.sequence_length."""
     rope_theta: float = Field(10_000.0, gt=0)
-    """Base of the rotary wavelengths (llama, gptj)."""
+    """Base of the rotary wavelengths (llama and its descendants)."""
     rope_scaling: RopeScaling = RopeScaling()
-    """Rotary positions for longer contexts (llama)."""
+    """Rotary positions for longer contexts (llama, qwen3, olmo2, olmo3, gemma3, smollm3)."""
     sliding_window: int | None = Field(None, ge=1)
-    """Number of preceding tokens that a token attends to (llama, which is then exported as Mistral, the same
-    architecture); null for all."""
+    """Number of preceding tokens that a token attends to; null for all. In every layer of llama (which is then exported
+    as Mistral, the same architecture), qwen3 and phi3; in the layers of olmo3, gemma3 and modernbert that have one."""
+    logit_softcap: float | None = Field(None, gt=0)
+    """Maximum size of a logit, which a hyperbolic tangent approaches (gemma3; Gemma 2 had 30); null caps nothing."""
     attention: Literal["auto", "sdpa", "blocked", "eager", "flash_attention_2", "flex_attention"] = "auto"
     """Attention kernel. blocked: ours for CPUs, 2.5 times as fast as sdpa in bf16 there; auto picks it on a CPU for
     sequences up to 4,096 tokens, else sdpa. The last two need a GPU."""

@@ -1,6 +1,6 @@
 """Params of pretraining."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -121,6 +121,9 @@ class Pretraining(Section):
     """DeepSpeed ZeRO stage: 0 partitions nothing, 1 the optimizer states, 2 also gradients, 3 also weights."""
     offload: Literal["none", "optimizer", "optimizer+weights"] = "none"
     """What ZeRO keeps in host memory (GPU training; weights only with stage 3)."""
+    deepspeed: dict[str, Any] = Field(default_factory=dict)
+    """Further keys of DeepSpeed's config, such as ZeRO++ or offload to NVMe, as its documentation names them. A key
+    that DeepSpeed does not have is an error, and so is one that another param decides."""
     activation_checkpointing: bool = False
     """Keep only the blocks' inputs and recompute the rest: less memory, a third more time."""
     checkpoint_every: int = Field(50, ge=1)

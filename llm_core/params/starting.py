@@ -75,7 +75,7 @@ def starting_params(
         _CLEANING,
         _open_model(model) if model else _OWN_MODEL.format(**_sizes(size)),
         _pretraining(size, model),
-        _evaluation(benchmarks or {}),
+        _evaluation(benchmarks or {}, _is_encoder(model)),
         _finetuning(finetunes, _length(model)),
     ]
     text = "\n".join(parts)
@@ -146,17 +146,25 @@ def _pretraining(size: int, model: str | None) -> str:
 """
 
 
-def _length(model: str | None) -> int:
-    """Tokens of a row: 256, or as many as a model has positions for, rounded down to a power of two."""
-    if model is None:
-        return 256
+def _config(model: str) -> dict[str, Any]:
+    """The config of a model's folder; of one that reads images too, that of its text."""
     try:
         config = json.loads((Path(model).expanduser() / "config.json").read_text(encoding="utf-8"))
-        config = config.get("text_config", config)
-        positions = int(config.get("max_position_embeddings") or config.get("n_positions") or 256)
+        return dict(config | config.get("text_config", {}))
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(f"--model {model}: its config.json is no model's ({error})") from None
-    return min(256, 1 << (positions.bit_length() - 1))
+
+
+def _length(model: str | None) -> int:
+    """Tokens of a row: 256, or as many as a model has positions for, rounded down to a power of two."""
+    config = _config(model) if model else {}
+    positions = config.get("max_position_embeddings") or config.get("n_positions") or 256
+    return min(256, 1 << (int(positions).bit_length() - 1))
+
+
+def _is_encoder(model: str | None) -> bool:
+    """Whether a model fills gaps and continues no text."""
+    return model is not None and any("MaskedLM" in str(name) for name in _config(model).get("architectures") or [])
 
 
 def _open_model(model: str) -> str:
@@ -171,14 +179,20 @@ model: {{}} # the parent's architecture
 """
 
 
-def _evaluation(benchmarks: Mapping[str, OwnBenchmark]) -> str:
+def _evaluation(benchmarks: Mapping[str, OwnBenchmark], encoder: bool) -> str:
     lines = ["    own: # scored by being named in `tasks` below; decontaminated against in any case"]
     for name, own in benchmarks.items():
         values = own.model_dump(exclude_defaults=True)
         lines.append(f"      {name}: {_quoted(values)}")
     if not benchmarks:
         lines = ["    own: {} # NAME: {path: FILE, kind: multiple_choice} of questions with choices and the answer"]
-    return _EVALUATION.format(own="\n".join(lines), tasks=", ".join([*benchmarks, *_TASKS]), fetched=", ".join(_TASKS))
+    models = (
+        "[] # base is an encoder, which continues no text; the finetunes below are evaluated"
+        if encoder
+        else "[base] # beside them the finetunes below"
+    )
+    tasks = ", ".join([*benchmarks, *_TASKS])
+    return _EVALUATION.format(own="\n".join(lines), tasks=tasks, fetched=", ".join(_TASKS), models=models)
 
 
 def _finetuning(finetunes: Sequence[Finetune], length: int) -> str:
@@ -251,7 +265,7 @@ model: # llama of a size for this corpus and two CPU cores; `scale` counts the l
 
 _TASKS = ("arc_easy", "lambada_openai", "piqa")
 _EVALUATION = """evaluation:
-  models: [base] # beside them the finetunes below
+  models: {models}
   benchmarks:
 {own}
     tasks: [{fetched}] # English; `llm-core params evaluation` says which there are

@@ -217,7 +217,8 @@ def refuse_unknown(body: Body, known: set[str]) -> None:
     """Raise RefusedError where the body has other fields than the known ones."""
     unknown = sorted(set(body) - known)
     if unknown:
-        raise RefusedError(400, f"unknown fields: {', '.join(unknown)[:200]}")
+        there = ", ".join(sorted(known))
+        raise RefusedError(400, f"unknown fields: {', '.join(unknown)[:200]} (there are {there})")
 
 
 def _host(address: str) -> str:

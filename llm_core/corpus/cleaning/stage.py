@@ -7,13 +7,13 @@ batches, and the bytes written do not depend on which worker did which piece whe
 """
 
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from llm_core.corpus.cleaning.batch import Batch, Step
+from llm_core.corpus.cleaning.kept_pieces import Done, KeptPieces
 from llm_core.corpus.cleaning.reading import BATCH_ROWS, read_piece
 from llm_core.corpus.cleaning.run_statistics import Statistics
 from llm_core.corpus.cleaning.steps import build_steps
@@ -50,17 +50,6 @@ class Work:
         return str(self.piece)
 
 
-@dataclass
-class Done:
-    """What a worker made of one piece; its rows are in `folder`."""
-
-    folder: str
-    documents_in: int
-    counts: Counter[tuple[str, str, str]]
-    sizes: Counter[tuple[str, str, str]]
-    statistics: Statistics
-
-
 def clean(
     paths: Sequence[str | Path],
     out: Path,
@@ -85,7 +74,9 @@ def clean(
     with output_folder(out, paths, stored=True) as folder:
         scratch = folder / ".pieces"
         works = [Work(piece, number, params, names, stage, str(scratch), read) for number, piece in enumerate(pieces)]
-        metrics = _gather(works, folder, params, launch.runner, workers, stage, sources, ", ".join(map(str, paths)))
+        kept = KeptPieces(params, names, stage, launch.kept_mb) if launch.kept_mb and read is read_piece else None
+        where = ", ".join(map(str, paths))
+        metrics = _gather(works, folder, params, launch.runner, workers, stage, sources, where, kept)
         shutil.rmtree(scratch, ignore_errors=True)
     log(
         f"{stage}: {metrics['documents_in']} documents in, {metrics['documents_kept']} kept "
@@ -104,26 +95,38 @@ def _gather(
     stage: str,
     sources: Sequence[str],
     paths: str,
+    kept: KeptPieces | None,
 ) -> dict[str, Any]:
     """Run the works and append their rows in order; write metrics.json and drops.jsonl."""
     statistics, documents_in = Statistics(params.drop_samples), 0
+    keys = [kept.key(work.piece) if kept else None for work in works]
+    there = [bool(kept and kept.has(key)) for key in keys]
+    left = [work for work, finished in zip(works, there, strict=True) if not finished]
+    if len(left) < len(works):
+        log(f"{stage}: {len(works) - len(left)} of {len(works)} pieces were finished by an earlier run")
     with (
         DocumentWriter(folder / "documents") as documents,
         LedgerWriter(folder / "ledger", stage) as ledger,
         task(stage, total=sum(work.piece.size for work in works), unit="bytes") as progress,
     ):
-        for work, done in zip(works, run(process, works, runner, workers, retry=_ran_out_of_time), strict=True):
+        results = run(process, left, runner, workers, retry=_ran_out_of_time)
+        for work, key, finished in zip(works, keys, there, strict=True):
+            done = kept.take(key) if kept and key and finished else next(results)
             for writer, kind in ((documents, "documents"), (ledger, "ledger")):
                 for file in sorted(Path(done.folder, kind).glob("*.parquet")):
                     with open_parquet(str(file)) as parquet:
                         for batch in parquet.iter_batches(BATCH_ROWS):
                             writer.write(batch)
-            shutil.rmtree(done.folder)
+            if kept and not finished:
+                kept.keep(key, done)
+            elif not finished:
+                shutil.rmtree(done.folder)
             documents_in += done.documents_in
             ledger.counts.update(done.counts)
             ledger.sizes.update(done.sizes)
             statistics.merge(done.statistics)
             progress.update(work.piece.size)
+        next(results, None)  # so that the workers end
     if documents_in == 0:
         raise UserError(f"{paths}: no document in {len(works)} files")
     metrics = ledger.finish(documents_in)

@@ -7,10 +7,8 @@ from llm_core.models.scale import Shape
 from llm_core.params.model import Model
 
 
-def config(model: Model, sizes: Shape, positions: int, common: dict[str, Any]) -> Any:
-    """Its config in transformers."""
-    import transformers
-
+def settings(model: Model, sizes: Shape, positions: int, common: dict[str, Any]) -> dict[str, Any]:
+    """What the configs of LLaMA and of its descendants in transformers name alike."""
     rope: dict[str, Any] = {"rope_theta": model.rope_theta, "rope_type": model.rope_scaling.rope_type}
     if rope["rope_type"] != "default":
         scaling = model.rope_scaling
@@ -20,7 +18,7 @@ def config(model: Model, sizes: Shape, positions: int, common: dict[str, Any]) -
         }
         if rope["rope_type"] == "llama3":
             rope |= {"low_freq_factor": scaling.low_freq_factor, "high_freq_factor": scaling.high_freq_factor}
-    settings = {
+    return {
         "hidden_size": sizes.width,
         "intermediate_size": sizes.feed_forward,
         "num_hidden_layers": sizes.layers,
@@ -31,9 +29,16 @@ def config(model: Model, sizes: Shape, positions: int, common: dict[str, Any]) -
         "attention_dropout": model.dropout,
         **common,
     }
+
+
+def config(model: Model, sizes: Shape, positions: int, common: dict[str, Any]) -> Any:
+    """Its config in transformers."""
+    import transformers
+
+    made = settings(model, sizes, positions, common)
     if model.sliding_window:
-        return transformers.MistralConfig(sliding_window=model.sliding_window, **settings)
-    return transformers.LlamaConfig(**settings)
+        return transformers.MistralConfig(sliding_window=model.sliding_window, **made)
+    return transformers.LlamaConfig(**made)
 
 
 FAMILY = Family(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from llm_core.errors import UserError
 from llm_core.params.pretraining import Pretraining
+from llm_core.training.pretraining.deepspeed_keys import merged
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -82,7 +83,7 @@ def deepspeed_config(params: Pretraining, precision: Precision, accumulation: in
         config["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
     if precision == "fp16":
         config["fp16"] = {"enabled": True, "initial_scale_power": 16}
-    return config
+    return merged(config, params.deepspeed)
 
 
 def initialize(module: Any, optimizer: Any, config: dict[str, Any]) -> Any:

@@ -9,6 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from llm_core.cli.init import app
+from llm_core.cli.inputs import app as inputs
 from llm_core.errors import UserError
 from llm_core.params import validate
 
@@ -98,6 +99,28 @@ def test_rows_are_no_longer_than_a_models_positions(tmp_path: Path, config: dict
     values = yaml.safe_load(out.read_text())
     assert list(values["open_models"]) == ["grosse"]
     assert values["pretraining"]["sequence_length"] == values["finetuning"]["runs"]["mood"]["max_length"] == length
+
+
+def test_an_encoder_is_not_evaluated_as_a_language_model(tmp_path: Path) -> None:
+    model = tmp_path / "bert"
+    model.mkdir()
+    (tmp_path / "a.txt").write_text("text")
+    given = ["--documents", str(tmp_path / "a.txt"), "--model", str(model), "--out-file"]
+    for number, (architecture, models) in enumerate((("BertForMaskedLM", []), ("GPT2LMHeadModel", ["base"]))):
+        (model / "config.json").write_text(json.dumps({"architectures": [architecture]}))
+        out = tmp_path / f"{number}.yaml"
+        assert CliRunner().invoke(app, [*given, str(out)], catch_exceptions=False).exit_code == 0
+        assert yaml.safe_load(out.read_text())["evaluation"]["models"] == models
+
+
+def test_a_benchmark_that_is_scored_and_not_fetched_stops_the_first_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("evaluation: {tasks: [piqa, quiz], benchmarks: {tasks: [piqa]}}\n")
+    with pytest.raises(UserError, match=r"evaluation.tasks: 'quiz' is not fetched; .* \(fetched are piqa\)"):
+        CliRunner().invoke(inputs, ["--out", "inputs"], catch_exceptions=False)
+    assert not Path("inputs").exists()
 
 
 def test_an_open_model_and_a_finetune_of_one_name_are_refused() -> None:

@@ -1,13 +1,17 @@
 """A model family is one file that describes itself, also from another distribution."""
 
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from llm_core.models.family import families, family_of, kind_of
+from llm_core.models.language_model import LanguageModel
+from llm_core.models.loading import context_of
 from llm_core.models.networks import build_config, build_network
 from llm_core.params.model import Model
 from tests.llm_core.models.test_scale import VOCABULARY
@@ -118,9 +122,31 @@ def test_a_family_that_is_not_there_is_refused_with_the_names(toy: dict[str, str
     done = subprocess.run(command, cwd=tmp_path, env=toy, capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert (
-        "no model family 'lama' (there are bert, bloom, gpt2, gptj, llama, lstm, opt, rnn, t5, transformer, average)"
-        in done.stderr
+        "no model family 'lama' (there are bert, bloom, gemma3, gpt2, gptj, llama, lstm, modernbert, olmo2, olmo3, "
+        "opt, phi, phi3, qwen3, rnn, roberta, smollm3, t5, transformer, average)" in done.stderr
     )
+
+
+def test_capped_logits_are_those_that_the_loss_is_computed_from() -> None:
+    ids = torch.arange(32, device="cpu").view(2, 16) + 3
+    found = []
+    for cap in (None, 0.01):
+        settings = Model(family="gemma3", layers=1, width=32, heads=2, feed_forward=64, logit_softcap=cap)
+        network = build_network(build_config(settings, VOCABULARY, 16), "auto", 0).eval()
+        ours = LanguageModel(network, 8)(ids, ids, ids, torch.ones_like(ids))[0] / 32
+        theirs = torch.nn.functional.cross_entropy(network(ids).logits.flatten(0, 1), ids.flatten())
+        assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
+        found.append(float(ours))
+    assert found[1] == pytest.approx(math.log(VOCABULARY.size), abs=0.02) != pytest.approx(found[0], abs=0.02)
+
+
+def test_positions_behind_the_padding_token_are_not_counted_twice() -> None:
+    config = build_config(Model(family="roberta", layers=1, width=32, heads=2), VOCABULARY, 16)
+    assert (config.max_position_embeddings, context_of(config)) == (16 + VOCABULARY.pad + 1, 16)
+    network = build_network(config, "auto", 0)
+    assert network(torch.full((1, 16), 5, device="cpu")).logits.shape[1] == 16
+    with pytest.raises((IndexError, RuntimeError), match="out of"):
+        network(torch.full((1, 17), 5, device="cpu"))
 
 
 @pytest.mark.parametrize("name", sorted(families()))

@@ -1,10 +1,14 @@
 """An open model becomes a folder of the project: whole, pinned, without pickles and without its code."""
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from llm_core.errors import UserError
 from llm_core.models.loading import load
@@ -12,6 +16,7 @@ from llm_core.models.open_models import fetch_model
 from llm_core.params import Params, validate
 from llm_core.params.external import external_inputs
 from llm_core.params.open_models import OpenModel
+from tests.llm_core.corpus.sources.loopback import Loopback, hub_environment, serve_hub
 from tests.llm_core.open_model_folders import TOKENIZERS, make
 
 
@@ -106,3 +111,61 @@ def test_the_content_of_a_local_model_is_an_input(source: Path) -> None:
     for name, named in (("mine", str(source)), ("hub", f"some/model@{'a' * 40}")):
         continued = {"pretraining": {"parent": f"data/models/{name}"}, "tokenizer": {"from": f"data/models/{name}"}}
         assert external_inputs(Params.model_validate({"open_models": opened, **continued}))["pretraining"] == [named]
+
+
+COMMIT = "abcdef0123" * 4
+
+
+@pytest.fixture
+def hub() -> Iterator[Loopback]:
+    site = Loopback()
+    yield site
+    site.close()
+
+
+def fetch(folder: Path, endpoint: str, name: str, revision: str | None) -> subprocess.CompletedProcess[str]:
+    """`llm-core fetch-model`, in a process of its own, because `HF_ENDPOINT` is read once, at import."""
+    opened = {"mine": {"from": name} | ({"revision": revision} if revision else {})}
+    (folder / "params.yaml").write_text(yaml.safe_dump({"open_models": opened}))
+    command = [sys.executable, "-m", "llm_core.cli", "fetch-model", "mine", "--out", "out"]
+    environment = hub_environment(endpoint, folder / "hf")
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_a_commit_of_the_hub_is_taken_once_and_without_what_is_not_the_model(
+    source: Path, tmp_path: Path, hub: Loopback
+) -> None:
+    files = {file.name: file.read_bytes() for file in source.iterdir()}
+    more = {"run.py": b"print('code')", "pytorch_model.bin": b"pickle", "onnx/model.safetensors": b"x"}
+    serve_hub(hub, "some/model", COMMIT, files | more, "models")
+    done = fetch(tmp_path, hub.address, "some/model", COMMIT)
+    assert done.returncode == 0, done.stderr
+    assert f"from some/model at {COMMIT}, licence: apache-2.0" in done.stderr
+    record = json.loads((tmp_path / "out/open_model.json").read_text())
+    assert (record["from"], record["revision"]) == ("some/model", COMMIT)
+    for name, data in files.items():
+        assert (tmp_path / "out" / name).read_bytes() == data
+    asked = {path for path, _ in hub.log}
+    assert not [path for path in asked if path.endswith(tuple(more))], "neither code nor pickles are downloaded"
+    load(tmp_path / "out")
+    hub.files.clear()  # the hub has lost the files: those of the commit are in the cache
+    assert fetch(tmp_path, hub.address, "some/model", COMMIT).returncode == 0
+    hub.answers.clear()
+    assert fetch(tmp_path, hub.address, "some/model", COMMIT).returncode == 0
+
+
+@pytest.mark.slow
+def test_what_a_hub_refuses_is_one_line(source: Path, tmp_path: Path, hub: Loopback) -> None:
+    files = {file.name: file.read_bytes() for file in source.iterdir() if file.suffix != ".safetensors"}
+    serve_hub(hub, "some/model", COMMIT, files | {"pytorch_model.bin": b"pickle"}, "models")
+    for name, revision, told in (
+        ("some/model", COMMIT, "has its weights as pickles alone (pytorch_model.bin)"),
+        ("some/model", None, f"pin `revision` to a commit of some/model, because a branch changes (revision: {COMMIT}"),
+        ("some/model", "f" * 40, "some/model at ffffffff: cannot be fetched"),
+        ("other/model", COMMIT, "other/model at abcdef01: cannot be fetched"),
+    ):
+        done = fetch(tmp_path, hub.address, name, revision)
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("llm-core: error")]
+        assert done.returncode == 1 and told in line, done.stderr
+    assert not (tmp_path / "out").exists()

@@ -32,6 +32,7 @@ def test_a_gpu_multiplies_it_from_ampere_on(
     """PyTorch also says yes of older GPUs, which emulate it."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda _: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(major=capability[0]))
     assert resolve_precision("auto") == chosen
     assert deepspeed_config(Pretraining(), chosen, 1)["fp16" if chosen == "fp16" else "torch_autocast"]["enabled"]

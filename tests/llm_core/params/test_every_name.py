@@ -111,6 +111,7 @@ ELSEWHERE = {
     "launch.pretraining.hostfile": "a file that must be there (training/pretraining/launch.py)",
     "launch.scaling.hostfile": "the same",
     "launch.ablation.hostfile": "the same",
+    "pretraining.deepspeed": "tests/llm_core/training/pretraining/test_deepspeed_keys.py",
     "launch.storage.address": "tests/llm_core/runtime/test_object_storage.py",
     "pretraining.mixture.weights": "tests/llm_core/training/pretraining/test_mixture.py",
     "pretraining.phases": "the section's own keys, which pydantic checks",

@@ -180,8 +180,9 @@ def hub_environment(endpoint: str, home: Path) -> dict[str, str]:
     return {**os.environ, **offline, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "PYTHONPATH": root}
 
 
-def serve_hub(site: Loopback, repo: str, revision: str, files: dict[str, bytes]) -> None:
-    """Put a miniature Hugging Face hub with one dataset repository on `site`."""
+def serve_hub(site: Loopback, repo: str, revision: str, files: dict[str, bytes], kind: str = "datasets") -> None:
+    """Put a miniature Hugging Face hub with one repository on `site`; `kind`: datasets or models."""
+    above = "" if kind == "models" else f"/{kind}"
     site.headers = {"X-Repo-Commit": revision}
     tree = [
         {"type": "file", "path": path, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
@@ -189,7 +190,7 @@ def serve_hub(site: Loopback, repo: str, revision: str, files: dict[str, bytes])
     ]
     folders = {str(above) for path in files for above in PurePosixPath(path).parents} - {"."}
     for path, data in files.items():
-        site.files[f"/datasets/{repo}/resolve/{revision}/{path}"] = data
+        site.files[f"{above}/{repo}/resolve/{revision}/{path}"] = data
     about = {
         "id": repo,
         "sha": revision,
@@ -203,7 +204,7 @@ def serve_hub(site: Loopback, repo: str, revision: str, files: dict[str, bytes])
         "createdAt": "2026-01-01T00:00:00.000Z",
         "siblings": [{"rfilename": path} for path in files],
     }
-    for path in (f"/api/datasets/{repo}", f"/api/datasets/{repo}/revision/{revision}"):
+    for path in (f"/api/{kind}/{repo}", f"/api/{kind}/{repo}/revision/{revision}"):
         site.answers[path] = lambda query: json.dumps(about).encode()
 
     def list_tree(below: str, sent: bytes, query: dict[str, str]) -> bytes | None:
@@ -221,5 +222,5 @@ def serve_hub(site: Loopback, repo: str, revision: str, files: dict[str, bytes])
         found += [{"type": "directory", "path": path, "oid": "0" * 40} for path in wanted if path in folders]
         return json.dumps(found).encode()
 
-    site.prefixes[f"/api/datasets/{repo}/tree/{revision}"] = list_tree
-    site.prefixes[f"/api/datasets/{repo}/paths-info/{revision}"] = paths_info
+    site.prefixes[f"/api/{kind}/{repo}/tree/{revision}"] = list_tree
+    site.prefixes[f"/api/{kind}/{repo}/paths-info/{revision}"] = paths_info

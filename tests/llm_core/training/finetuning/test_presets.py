@@ -11,10 +11,13 @@ from pathlib import Path
 
 import datasets
 import pytest
+import yaml
 
 from tests.llm_core.corpus.sources.loopback import Loopback, hub_environment, serve_hub
+from tests.llm_core.open_model_folders import make
 
 ROWS = 20
+REVISION = "0123456789" * 4
 NAMES = [
     ["neg", "pos"], ["World", "Sports", "Business", "Sci/Tech"], ["ham", "spam"],
     ["sadness", "joy"], ["activate_my_card", "age_limit"], ["translate", "transfer"],
@@ -166,7 +169,7 @@ def hub():
         | {path: parquet(preferences) for path in places.values()},
     }
     for name, files in repositories.items():
-        serve_hub(site, name, "0123456789" * 4, {"README.md": b"# A data set\n", **files})
+        serve_hub(site, name, REVISION, {"README.md": b"# A data set\n", **files})
     for name in CONVERTED:
         site.answers[f"/api/datasets/{name}/revision/{CONVERSION}"] = site.answers[f"/api/datasets/{name}"]
     yield site
@@ -231,3 +234,32 @@ def test_presets_of_entities_and_of_answers(hub: Loopback, tmp_path: Path) -> No
     for _, _, _, rows in found[2:]:
         answers = {row["id"]: [answer["text"] for answer in row["answers"]] for row in rows}
         assert answers == {f"q{at}": [str(at)] if at != 7 else [] for at in range(ROWS)}
+
+
+@pytest.mark.slow
+def test_a_preset_of_intents_is_fetched_prepared_and_trained_on_by_the_verbs(hub: Loopback, tmp_path: Path) -> None:
+    make("gpt2", tmp_path / "data/models/small")
+    run = {
+        "method": "classification",
+        "parent": "small",
+        "data": {"path": "data/datasets/banking77", "near_duplicate_similarity": 1.0},
+        "max_steps": 2,
+        "max_length": 32,
+        "zero_stage": None,
+        "evaluations": 1,
+    }
+    params = {"finetuning": {"datasets": {"banking77": {}}, "runs": {"intents": run}}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    environment = hub_environment(hub.address, tmp_path / "hf") | {"LLM_CORE_TRACKING": "off", "OMP_NUM_THREADS": "1"}
+    for words in (
+        ["fetch-dataset", "banking77", "--out", "data/datasets/banking77"],
+        ["finetune-data", "intents", "--out", "rows"],
+        ["finetune", "intents", "--model", "data/models/small", "--rows", "rows", "--out", "model"],
+    ):
+        command = [sys.executable, "-m", "llm_core.cli", *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+    about = json.loads((tmp_path / "data/datasets/banking77/.dataset.json").read_text())
+    assert about["revision"] == REVISION, "the newest commit was taken and is recorded"
+    config = json.loads((tmp_path / "model/config.json").read_text())
+    assert set(config["id2label"].values()) == set(NAMES[4])
