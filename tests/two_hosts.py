@@ -32,6 +32,11 @@ def why_not() -> str:
     return ""
 
 
+def sshd() -> str | None:
+    """Where OpenSSH's server is, if it is installed."""
+    return shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+
+
 class TwoHosts:
     """Hosts 1 and 2, up while the block lasts; what runs in them is ended with it. `folder` gets Ray's own files."""
 
@@ -92,6 +97,24 @@ class TwoHosts:
         started = self.run(host, sys.executable, "-m", "ray.scripts.scripts", "start", *role, *settings)
         if started.returncode:
             raise RuntimeError(f"Ray did not start on host {host}: {started.stdout}{started.stderr}")
+
+    def start_ssh(self) -> str:
+        """Start sshd on both hosts, for a key of their own; returns a folder for PATH whose `ssh` has it."""
+        for name in ("key", "host"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / name], check=True)
+        server = f"HostKey {self.folder}/host\nAuthorizedKeysFile {self.folder}/key.pub\nPidFile none\n"
+        server += "StrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\n"
+        (self.folder / "sshd").write_text(server)
+        client = f"Host {self.network}.*\n  IdentityFile {self.folder}/key\n  StrictHostKeyChecking no\n"
+        client += "  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n"
+        (self.folder / "ssh").write_text(client)
+        (self.folder / "bin").mkdir()
+        (self.folder / "bin/ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {self.folder}/ssh "$@"\n')
+        (self.folder / "bin/ssh").chmod(0o755)
+        Path("/run/sshd").mkdir(exist_ok=True)  # where sshd puts the part of itself that has no rights
+        for host in (1, 2):
+            self.run(host, str(sshd()), "-f", str(self.folder / "sshd"), check=True)
+        return str(self.folder / "bin")
 
     def processes(self, host: int) -> list[int]:
         """The processes of a host."""

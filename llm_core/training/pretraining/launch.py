@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -34,6 +35,23 @@ ENVIRONMENT = {
     "glibc.malloc.trim_threshold=17179869184",
 }
 """Environment variables for the workers, except those that the user has set."""
+CARRIED = (
+    "DS_ACCELERATOR",
+    "GLOO_",
+    "LLM_CORE_",
+    "NCCL_",
+    "NUMBA_",
+    "OMP_",
+    "PATH",
+    "TOKENIZERS_",
+    "TORCH_",
+    *ENVIRONMENT,
+)
+"""Beginnings of the names of variables that the workers on other hosts get, too.
+
+DeepSpeed's runner hands over only those that begin with MLFLOW, PYTHON, MV2 or UCX (and the accelerator's own), and
+what its file of variables has. PATH: another ninja than the environment's builds DeepSpeed's ops again, for minutes.
+"""
 
 
 def is_worker() -> bool:
@@ -57,6 +75,26 @@ def launch(params: TrainingLaunch, arguments: list[str]) -> int:
         environment |= single_process()
     else:
         command = _command(params, arguments)
+    with tempfile.TemporaryDirectory() as place:
+        if params.hostfile:
+            environment["DS_ENV_FILE"] = str(_carried(environment, Path(place)))
+        return _wait(command, environment, alone)
+
+
+def _carried(environment: dict[str, str], place: Path) -> Path:
+    """A file of the variables for other hosts in DeepSpeed's form; those of the user's own such file come last."""
+    own = environment.get("DS_ENV_FILE", ".deepspeed_env")
+    lines = [f"{name}={value}" for name, value in sorted(environment.items()) if name.startswith(CARRIED)]
+    for file in (Path.home() / own, Path(own)):
+        if file.is_file():
+            lines += file.read_text(encoding="utf-8").splitlines()
+    made = place / "variables"
+    made.write_text("".join(f"{line}\n" for line in lines if "=" in line), encoding="utf-8")
+    return made
+
+
+def _wait(command: list[str], environment: dict[str, str], alone: bool) -> int:
+    """Start a launcher (or, `alone`, the one training process) and wait for its end; the exit code."""
     launcher = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: launcher.terminate())

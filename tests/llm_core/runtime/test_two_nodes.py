@@ -15,7 +15,7 @@ import pytest
 
 from llm_core.runtime.digests import content_digest
 from tests.data_path import STAGES, write_corpus
-from tests.two_hosts import TwoHosts, why_not
+from tests.two_hosts import TwoHosts, sshd, why_not
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -77,6 +77,20 @@ def test_a_piece_whose_worker_always_dies_is_named(hosts: TwoHosts) -> None:
     program += "list(on_ray(end, ['good', 'bad'], (), 'launch.split.runner', 0))"
     done = hosts.run(1, sys.executable, "-c", program)
     assert done.returncode == 1 and "UserError: launch.split.runner: bad: lost 4 times with its" in done.stderr
+
+
+@pytest.mark.skipif(sshd() is None, reason="OpenSSH's server is not installed")
+def test_one_command_starts_a_cluster_by_ssh_and_ends_it(tmp_path: Path, hosts: TwoHosts) -> None:
+    """The command sees both nodes; afterwards nothing of that cluster runs on either host."""
+    script, client = Path(__file__).parents[3] / "deploy/ray-on-hosts", hosts.start_ssh()
+    before = [set(hosts.processes(host)) for host in (1, 2)]
+    chosen = {"RAY_HEAD": f"{hosts.network}.1", "RAY_CPUS": "1", "PATH": f"{client}:{os.environ['PATH']}"}
+    others = {name: value for name, value in hosts.environment.items() if not name.startswith("RAY_")}
+    command = (str(script), f"{hosts.network}.2", "ray", "status")
+    done = hosts.run(1, *command, env=others | chosen, cwd=tmp_path)
+    assert done.returncode == 0 and "/2.0 CPU" in done.stdout, done.stdout + done.stderr
+    assert [set(hosts.processes(host)) - old for host, old in zip((1, 2), before, strict=True)] == [set(), set()]
+    assert not list((tmp_path / ".scratch").iterdir())
 
 
 def test_a_cluster_runs_nothing_without_its_token(work: Path, hosts: TwoHosts) -> None:
