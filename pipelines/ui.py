@@ -15,11 +15,13 @@ import subprocess
 import sys
 import time
 import urllib.parse
+import urllib.request
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-from llm_core.tracking.runs import EXPERIMENT
+from llm_core.tracking.experiments import EXPERIMENT
 from llm_core.tracking.store import relocate
 from pipelines.loopback import open_directly, without_proxy
 from pipelines.processes import stop
@@ -93,6 +95,8 @@ def serve(root: Path, dagster_port: int, mlflow_port: int) -> int:
             print(f"{name:<8} {address}", flush=True)
         if runs := training_runs(addresses["MLflow"]):
             print(f"{'runs':<8} {runs}", flush=True)
+        if last := comparison(addresses["MLflow"]):
+            print(f"{'compare':<8} {last}", flush=True)
         print(f"Ctrl-C stops both; their logs are in {os.path.relpath(logs, root)}", flush=True)
         while all(server.poll() is None for server in servers.values()):
             time.sleep(0.5)
@@ -134,13 +138,41 @@ def prepare_home(root: Path) -> Path:
 
 def training_runs(mlflow: str) -> str:
     """Address of the table of training runs, since MLflow's first page shows GenAI traces; "" before the first run."""
-    name = urllib.parse.quote(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
     try:
-        with open_directly(f"{mlflow}/api/2.0/mlflow/experiments/get-by-name?experiment_name={name}", 10) as answer:
-            number = json.load(answer)["experiment"]["experiment_id"]
+        number = _training_experiment(mlflow)
     except (OSError, ValueError, KeyError):
         return ""
     return f"{mlflow}/#/experiments/{number}/runs?workflowType=machine_learning"
+
+
+def comparison(mlflow: str) -> str:
+    """Address of the comparison of the last two finished pretraining runs; "" before there are two."""
+    try:
+        number = _training_experiment(mlflow)
+        wanted = {
+            "experiment_ids": [number],
+            "filter": "tags.stage LIKE 'pretrain%' AND attributes.status = 'FINISHED'",
+            "max_results": 2,
+            "order_by": ["attributes.start_time DESC"],
+        }
+        found = _answer(f"{mlflow}/api/2.0/mlflow/runs/search", json.dumps(wanted).encode())["runs"]
+        runs = [run["info"]["run_id"] for run in found]
+    except (OSError, ValueError, KeyError):
+        return ""
+    named = f"runs={urllib.parse.quote(json.dumps(runs))}&experiments={urllib.parse.quote(json.dumps([number]))}"
+    return f"{mlflow}/#/compare-runs?{named}" if len(runs) == 2 else ""
+
+
+def _training_experiment(mlflow: str) -> str:
+    name = urllib.parse.quote(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+    found = _answer(f"{mlflow}/api/2.0/mlflow/experiments/get-by-name?experiment_name={name}")
+    return str(found["experiment"]["experiment_id"])
+
+
+def _answer(address: str, body: bytes | None = None) -> dict[str, Any]:
+    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+    with open_directly(request, 10) as answer:
+        return dict(json.load(answer))
 
 
 def tracking_uri(root: Path) -> str:

@@ -13,7 +13,8 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytes
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 LONGEST = (
     "test_journey.py", "test_stage_truth.py", "test_graph.py", "test_docs.py", "pipelines/test_servers.py",
-    "pipelines/test_staleness.py", "llm_core/cli/test_hostile.py", "llm_core/training/pretraining/test_resume.py",
+    "pipelines/test_stack.py", "pipelines/test_staleness.py", "llm_core/cli/test_hostile.py",
+    "llm_core/training/pretraining/test_resume.py",
     "llm_core/training/pretraining/test_zero.py", "llm_core/training/finetuning/test_methods.py",
     "llm_core/training/finetuning/test_zero.py", "llm_core/serving/test_server.py",
 )  # fmt: skip

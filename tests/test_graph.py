@@ -179,3 +179,13 @@ def test_dagster_makes_a_stage_of_an_experiment(shell: Path, monkeypatch: pytest
     with dg.DagsterInstance.ephemeral() as other, DvcProject(shell) as read:
         events = dict(missing_events(read, other))
     assert events[f"{file}:index-words"].tags["dagster/data_version"] == tags["dagster/data_version"]
+
+
+@pytest.mark.slow  # servers and a browser, over the run that the tests above have made
+def test_a_tour_of_every_page(shell: Path) -> None:
+    from tests.pipelines import tour
+    from tests.pipelines.browser import chromium, shoot
+    from tests.pipelines.live import serve
+
+    with chromium() as page, serve(shell) as live:
+        tour.walk(page, live, lambda name: shoot(page, name))

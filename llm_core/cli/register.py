@@ -25,7 +25,7 @@ def register(
     `llm-core promote --record` follows it.
     """
     from llm_core.evaluation.gate import gate_of, judge
-    from llm_core.evaluation.stage import figures
+    from llm_core.evaluation.stage import figures, lines
     from llm_core.runtime.storage import read_json
     from llm_core.tracking.registry import register as run
     from llm_core.tracking.registry import registered_name
@@ -33,4 +33,5 @@ def register(
     params = read_params(params_file, overrides)
     name = registered_name(params.evaluation.registry, model)
     decide = partial(judge, gate=gate_of(model.name, params), seed=params.seed)
-    run(model, evaluation, figures(read_json(evaluation / "metrics.json")), decide, out_file, name)
+    metrics = read_json(evaluation / "metrics.json")
+    run(model, evaluation, figures(metrics), decide, out_file, name, lines(metrics))

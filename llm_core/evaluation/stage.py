@@ -8,6 +8,7 @@ goes on with the next batch (`journal.py`), and gives the same bytes, too.
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -70,9 +71,9 @@ def evaluate(
     A finetuned model that is no causal language model (a classifier, an encoder) has the scores of its own test rows
     alone. Raises UserError: no model that can be scored at `model`, a file missing or of another kind.
     """
-    tested = read_tested(model)
+    started, tested = time.time(), read_tested(model)
     if tested and not continues_text(model):
-        return _write(model, out, params, {"finetuned": summarize_tested(model, *tested)}, tested[1], [], {})
+        return _write(model, out, params, {"finetuned": summarize_tested(model, *tested)}, tested[1], [], {}, started)
     chosen = params.evaluation
     if benchmarks:
         refuse_itself(model, benchmarks, chosen.tasks)
@@ -116,7 +117,7 @@ def evaluate(
         metrics["finetuned"] = summarize_tested(model, *tested)
     samples = [] if not chosen.prompts else _samples(network, tokenizer, chosen.prompts)
     datasets = dict.fromkeys([*(inputs or []), *([str(benchmarks)] if benchmarks else [])], "evaluation")
-    metrics = _write(model, out, params, metrics, rows, samples, datasets)
+    metrics = _write(model, out, params, metrics, rows, samples, datasets, started)
     journal.finish()
     return metrics
 
@@ -139,6 +140,7 @@ def _write(
     rows: list[Row],
     samples: list[dict[str, str]],
     datasets: dict[str, str],
+    started: float,
 ) -> Metrics:
     """Write the four files of an evaluation, note it in the tracker, and show its figures."""
     metrics = rounded(metrics)
@@ -149,7 +151,7 @@ def _write(
             folder / "about.json", {"model": str(model), "digest": _digest(model), "tasks": params.evaluation.tasks}
         )
         json_lines.write_rows(folder / "results.jsonl", rows)
-    _track(model, out, params, metrics, datasets)
+    _track(model, out, params, metrics, datasets, started)
     report({"figures": figures(metrics)})
     for line in lines(metrics):
         log(line)
@@ -291,17 +293,21 @@ def _digest(model: Path) -> str:
     return content_digest(model) if Path(model).exists() else str(model)
 
 
-def _track(model: Path, out: Path, params: Params, metrics: Metrics, datasets: Mapping[str, str]) -> None:
+def _track(
+    model: Path, out: Path, params: Params, metrics: Metrics, datasets: Mapping[str, str], started: float
+) -> None:
     settings: dict[str, Any] = {
         f"evaluation.{name}": getattr(params.evaluation, name)
         for name in (*READ, *(ANSWERED if "answers" in metrics else ()))
     }
     settings |= flatten(params.evaluation.language_modelling, "evaluation.language_modelling.")
     tags = {"model": str(model), "model_digest": _digest(model), "evaluation_digest": content_digest(out)}
-    with runs.run("evaluate", settings, tags) as run:
+    about = tags["model_digest"][:8]
+    with runs.run("evaluate", settings, tags, kind="evaluation", about=about, started=started) as run:
         run.metrics(figures(metrics))
+        run.describe(f"Evaluation of `{model}`.\n\n" + "\n".join(f"- {line}" for line in lines(metrics)))
         for path, context in datasets.items():
             if Path(path).exists():
                 run.dataset(path, context)
         run.artifact(out / "results.jsonl")
-        run.artifact(out / "samples.json")
+        run.table(read_json(out / "samples.json"), "samples.html")

@@ -18,6 +18,7 @@ from llm_core.report.plots import interval_plot
 from llm_core.training.finetuning.registry import methods
 
 ROUNDING = 1e-9
+DRAWN = "mixture_share/"  # the shares that `pretraining.mixture` drew, in a model's metrics
 MOST = 3  # differences named in a sentence
 Models = Mapping[str, Row]
 Statement = tuple[str, str]
@@ -229,6 +230,11 @@ def _data(counted: Account, models: Models) -> Iterator[str]:
         if "tokens" in metrics and "method" not in metrics:
             available = counted.tokens.get("train")
             of = f" of {names.large(available)} there are" if available else ""
+            drawn = {key.removeprefix(DRAWN): share for key, share in metrics.items() if key.startswith(DRAWN)}
+            shares = [
+                f"{source} {names.percent(share)}" for source, share in sorted(drawn.items(), key=lambda s: -s[1])
+            ]
+            of += f", drawn from {names.joined(shares)}" if shares else ""
             yield (
                 f"{name} ({names.large(metrics['parameters'])} parameters) was trained on "
                 f"{names.large(metrics['tokens'])} tokens{of}."

@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from llm_core.errors import UserError
-from llm_core.runtime.object_storage import check_storage, upload_shards
 
 MARK = ".llm-core-output"
 ABOUT = "llm-core wrote this folder; --out may replace these files"
@@ -76,7 +75,9 @@ def output_folder(out: str | Path, inputs: Iterable[str | Path] = (), stored: bo
     _recover(target)
     check_output(target, inputs)
     if stored:
-        check_storage()
+        from llm_core.runtime import object_storage  # imports pydantic, which `--help` does without
+
+        object_storage.check_storage()
     scratch = target.parent / f".{target.name}.partial-{secrets.token_hex(6)}"
     try:
         scratch.mkdir()
@@ -85,7 +86,7 @@ def output_folder(out: str | Path, inputs: Iterable[str | Path] = (), stored: bo
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield scratch
             if stored:
-                upload_shards(scratch)
+                object_storage.upload_shards(scratch)
             _write_mark(scratch, lock)
             check_output(target, inputs)
             _put(scratch, target)

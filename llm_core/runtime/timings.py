@@ -17,6 +17,7 @@ from typing import Any
 from llm_core.runtime import json_lines
 
 FILE = Path(".scratch/timings.jsonl")
+LINK = ("mlflow_run_id", "mlflow_experiment_id")
 NOTES: dict[str, Any] = {}
 """What this process adds to its row: the id of the MLflow run that it opened."""
 
@@ -40,11 +41,18 @@ def record(verb: str, arguments: Sequence[str], started: float, failed: bool) ->
         "cpu_seconds": round(sum(usage.ru_utime + usage.ru_stime for usage in used), 3),
         "peak_bytes": max(usage.ru_maxrss for usage in used) * scale,
         "ended": int(time.time()),
-        **NOTES,
+        **(NOTES or _notes_of_inner(verb, places[0], started)),
     }
     FILE.parent.mkdir(exist_ok=True)
     with open(FILE, "a", encoding="utf-8") as stream:
         stream.write(json_lines.dump(row))
+
+
+def _notes_of_inner(verb: str, out: str, started: float) -> dict[str, Any]:
+    """What the training process that this verb started has noted: its row is older, and `last` shows the newest."""
+    began = int(time.time() - (time.monotonic() - started))
+    rows = [row for row in last() if (row["verb"], row["out"]) == (verb, out) and row.get("ended", 0) >= began]
+    return {key: row[key] for row in rows for key in LINK if key in row}
 
 
 def last(file: Path = FILE) -> list[dict[str, Any]]:

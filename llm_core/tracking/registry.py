@@ -8,7 +8,7 @@ check. Each champion remembers the one before it (tag `previous_champion`), so t
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from llm_core.runtime.progress import log
 from llm_core.runtime.storage import read_json, write_json
 from llm_core.tracking import store as tracking_store
 from llm_core.tracking import versions
+from llm_core.tracking.runs import links
 
 Judge = Callable[[Path | None, Path], tuple[bool, str]]
 """(folder of the champion's evaluation or None, of the challenger's) -> (passed, reason)"""
@@ -32,11 +33,20 @@ def registered_name(prefix: str, model: Path | str) -> str:
     return name
 
 
-def register(model: Path, evaluation: Path, figures: dict[str, float], judge: Judge, out: Path, name: str) -> Record:
+def register(
+    model: Path,
+    evaluation: Path,
+    figures: dict[str, float],
+    judge: Judge,
+    out: Path,
+    name: str,
+    headline: Sequence[str] = (),
+) -> Record:
     """Register `model` with its evaluation as a new version and challenger; the record, also written to `out`.
 
-    The record holds the gate's decision; nothing is promoted here. The same model and evaluation are
-    registered once. Raises UserError where the evaluation is of another model, or tracking is off.
+    The record holds the gate's decision; nothing is promoted here. The same model and evaluation are registered once.
+    `headline` are the lines about its scores in the version's description. Raises UserError where the evaluation is of
+    another model, or tracking is off.
     """
     about = read_json(evaluation / "about.json")
     digest = content_digest(model)
@@ -48,7 +58,10 @@ def register(model: Path, evaluation: Path, figures: dict[str, float], judge: Ju
     version = store.find(tags) or store.add(model, evaluation, figures, tags | _parent(model))
     store.alias("challenger", version)
     passed, reason = _decide(store, version, evaluation, judge)
-    store.tag(version, "gate", f"{'passed' if passed else 'failed'}: {reason}")
+    decided = f"{'passed' if passed else 'failed'}: {reason}"
+    store.tag(version, "gate", decided)
+    parts = [f"`{model}` ({digest[:8]}). **Gate {decided}.**", "\n".join(f"- {line}" for line in headline)]
+    store.describe(version, "\n\n".join([*parts, f"Runs: {', '.join(links(model_digest=digest))}"]))
     log(f"registry: {name} version {version} is challenger; gate {'passed' if passed else 'failed'}: {reason}")
     record: Record = {"model": str(model), "digest": digest, "name": name, "version": version}
     record |= {"champion_before": store.version("champion"), "passed": passed, "reason": reason}

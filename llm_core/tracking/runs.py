@@ -7,6 +7,7 @@ run each batch is accounted for, and a metric that the store refused is named in
 `LLM_CORE_TRACKING=off` switches tracking off; every call then does nothing.
 """
 
+import html
 import math
 import numbers
 import os
@@ -17,7 +18,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,14 +28,20 @@ from llm_core.runtime import progress, timings
 from llm_core.runtime.digests import content_digest
 from llm_core.runtime.redaction import redact
 from llm_core.tracking.dvc_context import baseline, context_tags
-from llm_core.tracking.store import Names, artifacts_folder, enabled, has_store, relocate, tracking_uri
+from llm_core.tracking.experiments import EXPERIMENT, NOTE, Kind, all_experiments, experiment, run_link
+from llm_core.tracking.store import Names, enabled, has_store, relocate, tracking_uri
 
-EXPERIMENT = "llm-pipeline"
+__all__ = ["EXPERIMENT", "Run", "client", "has_store", "last_metrics", "run", "trace", "tracking_uri"]
 PARAM_LENGTH = 6000  # MLflow's limit on a parameter's value
 TAG_LENGTH = 5000  # and on a tag's
 BATCH = 500  # entries written in one transaction
 PENDING = 64  # batches that may wait for the background thread
 LOST = "metrics_not_recorded"  # tag that names what the store refused
+TABLE_STYLE = (
+    "<style>body{font:14px sans-serif;margin:1em}td,th{text-align:left;vertical-align:top;padding:.4em;"
+    "border-bottom:1px solid #ccc;white-space:pre-wrap;overflow-wrap:anywhere;min-width:4em;max-width:30em}</style>"
+)
+NAMED = 3  # number of changed params in a run's name
 
 
 def client() -> Any:
@@ -133,24 +141,44 @@ class Run:
             tag = InputTag("mlflow.data.context", context)
             self._client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [tag])])
 
-    def model(self, folder: str | Path, name: str = "model", example: bool = False) -> str | None:
+    def table(self, rows: Sequence[Mapping[str, Any]], file: str) -> None:
+        """Keep rows as a page among the run's artifacts, which MLflow displays; nothing where there are none."""
+        if self._client and rows:
+            names = list(dict.fromkeys(name for row in rows for name in row))
+            cells = [[html.escape(redact(str(row.get(name, "")))) for name in names] for row in rows]
+            body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in cells)
+            head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in names)
+            page = f"<!doctype html><meta charset=utf-8>{TABLE_STYLE}<table><tr>{head}</tr>{body}</table>"
+            self._client.log_text(self.run_id, page, file)
+
+    def describe(self, text: str) -> None:
+        """Set the run's description, as Markdown."""
+        self.tags({NOTE: text})
+
+    def model(self, folder: str | Path, digest: str = "", name: str = "model") -> str | None:
         """Log a folder in Hugging Face layout as a model that `mlflow.pyfunc.load_model(…).predict(prompts)` runs.
 
-        The folder itself is the artifact, so transformers loads it from the run, too.
-        It is not registered here. `example` adds an input and the signature that it gives. Returns the model's id.
+        The folder itself is the artifact, so transformers loads it from the run, too. It is not registered here.
+        `digest`, the folder's where none is given, is its tag `model_digest`, by which `logged_model` finds it. Returns
+        the model's id.
         """
         if self._client:
             import mlflow
+            from mlflow.models import infer_signature, set_signature
 
             code = Path(__file__).parents[1] / "serving" / "mlflow_model.py"
+            mlflow.set_experiment(experiment_id=self.experiment_id)  # a trace of this process may have set another
             with mlflow.start_run(run_id=self.run_id, log_system_metrics=False):
                 logged = mlflow.pyfunc.log_model(
                     name=name,
                     python_model=str(code),
                     artifacts={"model": str(folder)},
                     pip_requirements=["torch", "transformers"],
-                    input_example=(["In the beginning"], {"max_new_tokens": 20}) if example else None,
+                    tags={"model_digest": digest or content_digest(Path(folder))},
                 )
+            signature = logged.signature  # of the type hints, which say nothing of params
+            signature.params = infer_signature(["In the beginning"], params={"max_new_tokens": 20}).params
+            set_signature(f"models:/{logged.model_id}", signature)
             return str(logged.model_id)
         return None
 
@@ -166,36 +194,46 @@ class Run:
 
 @contextmanager
 def run(
-    name: str, params: Mapping[str, Any], tags: Mapping[str, str] | None = None, resume: str | None = None
+    name: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str] | None = None,
+    resume: str | None = None,
+    kind: Kind = "training",
+    about: str = "",
+    started: float | None = None,
 ) -> Iterator[Run]:
     """Open a run; it ends FINISHED, FAILED or KILLED as the block does. `resume`: the id of a run to go on with.
 
-    It is shown under its stage (`evaluate@base`) and the DVC experiment it belongs to, else under `name`.
+    Its name: its stage (`evaluate@base`) or else `name`, then `about`, the DVC experiment, and the params that differ
+    from the commit where that experiment started, or else from the last finished run of the stage. `started`, as of
+    time.time(), is when the work began, where the run is opened at its end. A training has the computer's load, too.
     """
     if not enabled():
         yield Run(None, "", "")
         return
     store = client()
-    experiment_id = _experiment(store)
+    experiment_id = experiment(store, kind)
     belongs = context_tags()
     label = belongs["dvc.stage"] if "@" in belongs.get("dvc.stage", "") else name
-    label = " ".join([label, belongs.get("dvc.experiment", "")]).strip()
-    context = {"mlflow.runName": label, "stage": name, **git_tags(), **belongs, **(tags or {})}
+    context = {"stage": name, "label": label, **git_tags(), **belongs, **(tags or {})}
     started_from = baseline()
     if started_from:
         context["mlflow.parentRunId"] = _parent(store, experiment_id, started_from)
     current = _resumed(store, resume, experiment_id)
     if current is None:
+        changes = _changes(store, experiment_id, label, belongs, params)
+        shown = " ".join(part for part in (label, about, belongs.get("dvc.experiment", ""), _shown(changes)) if part)
         name_of = Names()
         tagged = {name_of(key): str(value)[:TAG_LENGTH] for key, value in context.items()}
-        created = store.create_run(experiment_id, run_name=label, tags=tagged)
+        began = None if started is None else int(started * 1000)
+        created = store.create_run(experiment_id, start_time=began, run_name=shown[:250], tags=tagged)
         current = Run(store, created.info.run_id, experiment_id)
         current.params(params)
     link = {"mlflow_run_id": current.run_id, "mlflow_experiment_id": experiment_id}
     progress.report(link)
     timings.NOTES.update(link)
     status = "FAILED"
-    with _stoppable():
+    with _stoppable(), _load_recorded(current.run_id, bool(resume)) if kind == "training" else nullcontext():
         try:
             yield current
             status = "FINISHED"
@@ -228,15 +266,61 @@ def _stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _experiment(client: Any) -> str:
-    """Id of the MLflow experiment; with the default store its artifacts lie in the project itself."""
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-    found = client.get_experiment_by_name(name)
-    if found:
-        return str(found.experiment_id)
-    folder = artifacts_folder()
-    place = (folder / name).as_uri() if folder else None
-    return str(client.create_experiment(name, artifact_location=place))
+@contextmanager
+def _load_recorded(run_id: str, resumed: bool) -> Iterator[None]:
+    """Record processors, memory, disk, network and GPUs each ten seconds as MLflow's system metrics."""
+    if find_spec("psutil") is None:
+        yield
+        return
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run_id, resume_logging=resumed)
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
+
+
+def _changes(
+    store: Any, experiment_id: str, label: str, belongs: Mapping[str, str], params: Mapping[str, Any]
+) -> dict[str, str]:
+    """The run's params that differ from the DVC experiment's commit, else from the last finished run of the stage."""
+    cleaned = {key: redact(str(value))[:PARAM_LENGTH] for key, value in params.items()}
+    changed = {key.removeprefix("changed."): value for key, value in belongs.items() if key.startswith("changed.")}
+    if belongs.get("dvc.experiment"):
+        return {key: value for key, value in cleaned.items() if key in changed}
+    if "'" in label:  # it becomes part of a query
+        return {}
+    wanted = f"tags.label = '{label}' AND attributes.status = 'FINISHED'"
+    before = store.search_runs([experiment_id], wanted, max_results=1, order_by=["attributes.start_time DESC"])
+    if not before:
+        return {}
+    names, old = Names(), before[0].data.params
+    return {key: value for key, value in cleaned.items() if old.get(names(key), value) != value}
+
+
+def _shown(changes: Mapping[str, str]) -> str:
+    """Changed params in a run's name: `learning_rate=0.001 steps=400`."""
+    shown = [f"{key.rpartition('.')[2]}={value[:20]}" for key, value in [*changes.items()][:NAMED]]
+    return " ".join([*shown, *([f"+{len(changes) - NAMED}"] if len(changes) > NAMED else [])])
+
+
+def logged_model(digest: str) -> tuple[str, str] | None:
+    """(id, id of its run) of the newest whole logged model of a folder with this digest; None where none was logged."""
+    store = client()
+    found = store.search_logged_models(all_experiments(store), filter_string=f"tags.model_digest = '{digest}'")
+    return next(((str(model.model_id), str(model.source_run_id)) for model in found if model.status == "READY"), None)
+
+
+def links(**tags: str) -> list[str]:
+    """Links to the newest run of each experiment that has these tags, as Markdown: `[evaluate@base](#/…)`."""
+    store, found = client(), []
+    wanted = " AND ".join(f"tags.{name} = '{value}'" for name, value in tags.items())
+    for place in all_experiments(store):
+        for each in store.search_runs([place], wanted, max_results=1, order_by=["attributes.start_time DESC"]):
+            found.append(f"[{each.info.run_name}]({run_link(place, each.info.run_id)})")
+    return found
 
 
 def _parent(client: Any, experiment_id: str, commit: str) -> str:
@@ -282,10 +366,10 @@ def last_metrics(stage: str) -> dict[str, float]:
     if not has_store():
         return {}
     store = client()
-    experiment = store.get_experiment_by_name(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+    places = all_experiments(store)
     name = re.sub(r"[^\w-]", "", stage)  # it becomes part of a query
     wanted = f"tags.stage LIKE '{name}%' AND attributes.status = 'FINISHED'"
-    runs = store.search_runs([experiment.experiment_id], wanted, max_results=1) if experiment and name else []
+    runs = store.search_runs(places, wanted, max_results=1) if places and name else []
     return dict(runs[0].data.metrics) if runs else {}
 
 
@@ -295,7 +379,7 @@ def trace(name: str, inputs: Mapping[str, Any], steps: Sequence[Mapping[str, Any
         return
     import mlflow
 
-    mlflow.set_experiment(experiment_id=_experiment(client()))
+    mlflow.set_experiment(experiment_id=experiment(client(), "use"))
     with mlflow.start_span(name, span_type="AGENT") as root:
         root.set_inputs(dict(inputs))
         for step in steps:

@@ -7,8 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
-from llm_core.tracking.runs import client, run
+from llm_core.tracking.runs import client, logged_model, run
 from llm_core.tracking.store import Names, enabled, has_store
+
+EVALUATION_RUN = "evaluation_run"  # tag of a version: id of the run that keeps its evaluation
+ABOUT = (
+    "Versions of one model of the graph, each evaluated. The alias `challenger` is the newest, `champion` the best "
+    "that passed its gate. A version's tags have the digests of model and evaluation, and the gate's decision."
+)
 
 
 def registered_models() -> list[str]:
@@ -31,19 +37,31 @@ class Registry:
         return next((str(v.version) for v in self._versions() if tags.items() <= v.tags.items()), None)
 
     def add(self, model: Path, evaluation: Path, metrics: Mapping[str, float], tags: Mapping[str, str]) -> str:
-        """Log `model` with an example input, link `metrics`, store `evaluation` with it; returns the new version."""
+        """Register `model`, link `metrics`, store `evaluation`; returns the new version.
+
+        A model that its training has logged is not logged again: one version has one logged model.
+        """
         import mlflow
 
-        with run("register", {}, tags) as current:
+        digest = tags["model_digest"]
+        with run("register", {}, tags, kind="registry", about=digest[:8]) as current:
             current.dataset(evaluation, "evaluation")
             current.artifact(evaluation, "evaluation")
-            logged = current.model(model, example=True)
+            known = logged_model(digest)
+            logged = known[0] if known else current.model(model, digest)
             name = Names()
             for key, value in metrics.items():
                 if isinstance(value, numbers.Real) and math.isfinite(value):
                     self._client.log_metric(current.run_id, name(key), float(value), model_id=logged)
-        found = mlflow.register_model(f"models:/{logged}", self.name, tags=dict(tags))
+        noted = {**tags, EVALUATION_RUN: current.run_id}
+        found = mlflow.register_model(f"models:/{logged}", self.name, tags=noted)
         return str(found.version)
+
+    def describe(self, version: str, text: str) -> None:
+        """Set the description of a version, as Markdown, and that of the model where it has none."""
+        self._client.update_model_version(self.name, version, text)
+        if not self._client.get_registered_model(self.name).description:
+            self._client.update_registered_model(self.name, ABOUT)
 
     def evaluation(self, version: str) -> Path:
         """A local copy of a version's evaluation. UserError where the version or the copy is gone."""
@@ -51,7 +69,8 @@ class Registry:
 
         entry = self._entry(version)
         try:
-            folder = mlflow.artifacts.download_artifacts(run_id=entry.run_id, artifact_path="evaluation")
+            kept = entry.tags.get(EVALUATION_RUN, entry.run_id)
+            folder = mlflow.artifacts.download_artifacts(run_id=kept, artifact_path="evaluation")
         except (mlflow.exceptions.MlflowException, OSError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"{self.name} version {version}: its evaluation is not in the store ({reason})") from None

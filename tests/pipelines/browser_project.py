@@ -37,11 +37,13 @@ with LedgerWriter(out / "ledger", "download") as ledger:
 TRAIN = """\
 import json, math, sys
 from pathlib import Path
+import yaml
 from llm_core.tracking import runs as tracking
 out = Path(sys.argv[1])
 out.mkdir(parents=True)
 losses = [8 * math.exp(-step / 30) + 2 for step in range(100)]
-with tracking.run("pretrain", {"steps": 100}) as run:
+settings = {"steps": 100, "title": yaml.safe_load(open("params.yaml"))["title"]}
+with tracking.run("pretrain", settings) as run:
     for step, loss in enumerate(losses):
         run.metrics({"loss": loss}, step)
 rows = [json.dumps({"step": step, "loss": loss}) for step, loss in enumerate(losses)]

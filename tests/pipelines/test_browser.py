@@ -3,41 +3,28 @@
 SCREENSHOTS=folder keeps a picture of each step.
 """
 
-import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from pipelines.dvc_project import DvcProject
+from pipelines.ui import comparison
 from tests.pipelines import toy_project as toy
+from tests.pipelines.browser import chromium, shoot
 from tests.pipelines.browser_project import extend
 from tests.pipelines.live import Live, serve
 from tests.waiting import wait
 
 pytestmark = pytest.mark.slow
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Any]:
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed (pip install playwright)"
-    )
-    if not CHROMIUM:
-        pytest.skip("no Chromium on this machine (apt install chromium)")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        opened = browser.new_page(viewport={"width": 1400, "height": 850})
-        opened.set_default_timeout(120_000)
-        opened.timeout_error = playwright.TimeoutError
+    with chromium() as opened:
         yield opened
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +33,6 @@ def live(page: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     toy.repro(folder, "join")
     with serve(folder) as servers:
         yield servers
-
-
-def shoot(page: Any, name: str) -> None:
-    if os.environ.get("SCREENSHOTS"):
-        Path(os.environ["SCREENSHOTS"]).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=str(Path(os.environ["SCREENSHOTS"]) / f"{name}.png"))
 
 
 def press(page: Any, live: Live, address: str, text: str) -> str:
@@ -136,10 +117,13 @@ def test_launchpad_and_comparison_in_mlflow(page: Any, live: Live) -> None:
     experiment = client.get_experiment_by_name("llm-pipeline").experiment_id
     trainings = client.search_runs([experiment], "tags.stage = 'pretrain'", order_by=["attributes.start_time"])
     assert [training.data.tags.get("changed.title") for training in trainings] == [None, "game"]
-    ids = quote(json.dumps([training.info.run_id for training in trainings]))
-    page.goto(f"{live.mlflow}/#/compare-runs?runs={ids}&experiments={quote(json.dumps([experiment]))}")
+    assert [training.info.run_name for training in trainings] == ["pretrain", "pretrain game title=game"]
+    page.goto(comparison(live.mlflow))
     page.get_by_text("Comparing 2 Runs").first.wait_for()
     page.get_by_text("loss", exact=True).first.wait_for()
+    page.get_by_label("Parameters - Show diff only").click()  # the only click from the address that `make ui` prints
+    page.get_by_role("rowheader", name="title", exact=True).wait_for()
+    assert page.get_by_role("rowheader", name="steps", exact=True).count() == 0
     shoot(page, "mlflow-compare")
 
 

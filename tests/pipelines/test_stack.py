@@ -305,7 +305,7 @@ def what_the_run_left(team: Team) -> None:
 
 def a_clean_clone_has_nothing_to_do(team: Team) -> None:
     """Push where the run was made, commit, clone outside, pull through the proxy: `dvc repro` runs nothing."""
-    team.exec("runner", "dvc", "push", "-q")
+    team.exec("runner", "dvc", "--wait-for-lock", "push", "-q")
     team.exec("runner", "git", "add", "dvc.lock")
     team.exec("runner", "git", "commit", "-q", "-m", "what the servers made")
     team.exec("visitor", "git", "clone", "-q", "/project", "/tmp/clone")

@@ -64,8 +64,9 @@ def finetune(name: str, model: Path, data: Path, out: Path, params: Params) -> d
     if os.environ.get("RANK", "0") != "0":
         _train(method, model, kind, adapter, rows, section, params.seed, scratch, Run(None, "", ""))
         return {}
-    noted = {"seed": params.seed, "finetune": name, **flatten(knobs, "finetuning.")}
-    with run(f"finetune-{name}", noted, {"parent_model": str(model), "parent_digest": parent}) as current:
+    noted = {"seed": params.seed, **flatten(knobs, f"finetuning.runs.{name}.")}
+    tags = {"finetune": name, "parent_model": str(model), "parent_digest": parent}
+    with run(f"finetune-{name}", noted, tags) as current:
         current.dataset(model, "parent model")
         current.dataset(data, "training")
         with output_folder(out) as folder:
@@ -74,9 +75,11 @@ def finetune(name: str, model: Path, data: Path, out: Path, params: Params) -> d
             metrics["data"] = {"path": str(data), "digest": content_digest(data)}
             write_json(folder / "metrics.json", metrics)
         current.metrics(flatten(metrics))
-        for file in ("metrics.json", "samples.json", "training_log.jsonl"):
+        for file in ("metrics.json", "training_log.jsonl"):
             if (out / file).exists():
                 current.artifact(out / file)
+        samples = json.loads((out / "samples.json").read_text("utf-8"))
+        current.table([{"when": when, **row} for when, rows in samples.items() for row in rows], "samples.html")
         current.tags({"model_digest": content_digest(out), "mlflow.note.content": described(method, metrics)})
     shutil.rmtree(scratch, ignore_errors=True)
     log(f"finetune {name}: use it with `llm-core {find_method(method).use.format(model=out)}`")
@@ -90,9 +93,19 @@ def described(method: str, metrics: dict[str, Any]) -> str:
     names = sorted({*metrics.get("before", {}), *metrics.get("after", {})})
     figures = {name: room.figure(name) for name in names}
     lines = [
-        f"- `{name}`: {figure.title}" + (f" ({figure.unit})" if figure.unit else "") for name, figure in figures.items()
+        f"- `{name}`: {figure.title}" + (f" ({figure.unit})" if figure.unit else "") + _changed(metrics, name)
+        for name, figure in figures.items()
     ]
     return "\n".join([room.help, "", *lines])
+
+
+def _changed(metrics: dict[str, Any], name: str) -> str:
+    """`: 5.13 before, **2.836** after`; nothing for a figure that has no value before or after."""
+    pair = [metrics.get(when, {}).get(name) for when in ("before", "after")]
+    before, after = (value.get("mean") if isinstance(value, dict) else value for value in pair)
+    if not isinstance(before, int | float) or not isinstance(after, int | float):
+        return ""
+    return f": {before:.4g} before, **{after:.4g}** after"
 
 
 def launch(processes: int, arguments: list[str]) -> int:

@@ -62,11 +62,10 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
     lock = _lock(scratch) if world.main else None
     engines.barrier()
     settings = {"seed": params.seed} | flatten(params.model, "model.") | flatten(params.pretraining, "pretraining.")
-    settings |= flatten(params.launch.pretraining, "launch.pretraining.")
     previous = scratch / "mlflow_run"
     start = Path(params.pretraining.parent).name if params.pretraining.parent else params.model.family
     with runs.run(
-        f"pretrain-{start}", settings, {"precision": precision, "fingerprint": name},
+        f"pretrain-{start}", settings, {"precision": precision, "fingerprint": name} | _where(params),
         previous.read_text() if previous.exists() else None,
     ) as tracked:  # fmt: skip
         if world.main:
@@ -78,12 +77,34 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
         training.run()
         _finish(params, training, folder, out, precision)
         if world.main:
+            digest = content_digest(out)
+            tracked.tags({"model_digest": digest})
+            tracked.describe(described(storage.read_json(out / "metrics.json"), folder, out))
             tracked.dataset(out, "model")
-            tracked.model(out)
+            tracked.model(out, digest)
     engines.barrier()
     training.checkpoints.clear()
     del lock
     leave_group()
+
+
+def described(metrics: dict[str, Any], tokens: Path, out: Path) -> str:
+    """What a run came to, as Markdown for MLflow's description of it."""
+    seen = f"{metrics['tokens']:,} tokens in {metrics['steps']:,} steps ({metrics['epochs']:.2f} epochs)"
+    size = f"{metrics['parameters'] / 1e6:.1f} million parameters, {seen}"
+    heldout = {key: value for key, value in metrics.items() if key.startswith("heldout_")}
+    figures = [
+        f"- {key.replace('heldout_', 'held-out text, ').replace('_', ' ').replace('/', ', ')}: {value:.4f}"
+        for key, value in heldout.items()
+    ]
+    return "\n".join([f"**{size}**", "", *figures, f"- data: `{tokens}`; model: `{out}`"])
+
+
+def _where(params: Params) -> dict[str, str]:
+    """Where it is trained, as tags: no stage depends on it, so it is none of the run's params."""
+    from llm_core.runtime.nested import flatten
+
+    return {key: str(value) for key, value in flatten(params.launch.pretraining, "launch.pretraining.").items()}
 
 
 def _finish(params: Params, training: Any, folder: Path, out: Path, precision: str) -> None:
@@ -92,7 +113,7 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
 
     found = training.measure(params.pretraining.evaluate_tokens_final)
     if found:
-        training.say_heldout(found)
+        training.say_heldout(found, last=True)
     state = weights(training.engine, params.pretraining.zero_stage)
     if training.world.main:
         rows = training.log.rows()

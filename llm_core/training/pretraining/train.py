@@ -223,9 +223,14 @@ class Training:
         for text in texts:
             self._say(f"sample after step {self.step}: {' '.join(text.split())}")
 
-    def say_heldout(self, found: dict[str, float]) -> None:
-        """Log held-out figures to the training log, MLflow and the terminal."""
-        self.tracked.metrics(found, self.step)
+    def say_heldout(self, found: dict[str, float], last: bool = False) -> None:
+        """Log held-out figures to the training log, MLflow and the terminal.
+
+        The `last` ones are of `evaluate_tokens_final` tokens. Where the others are of fewer, they are no point of
+        the same curve, so that in MLflow they have names of their own.
+        """
+        apart = last and self.params.evaluate_tokens_final != self.params.evaluate_tokens
+        self.tracked.metrics({f"final/{name}" if apart else name: value for name, value in found.items()}, self.step)
         self.log.write({"step": self.step} | {name: _digits(value) for name, value in found.items()})
         self._say(f"step {self.step}: " + ", ".join(f"{key} {value:.4f}" for key, value in found.items()))
 

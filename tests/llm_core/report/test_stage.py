@@ -217,6 +217,11 @@ def test_a_model_alone_has_a_report(data: Path) -> None:
     for stage in ("clean", "split", "evaluation"):
         shutil.rmtree(data / stage)
     assert in_short(data, Params()) == [("Its data", "base (1,234 parameters) was trained on 5,678 tokens.")]
+    file = data / "models/base/metrics.json"
+    drawn = {"mixture_share/b c": 0.25, "mixture_share/a": 0.75, "mixture_tokens/a": 4258}
+    file.write_text(json.dumps(json.loads(file.read_text()) | drawn))
+    ((_, told),) = in_short(data, Params())
+    assert told == "base (1,234 parameters) was trained on 5,678 tokens, drawn from a 75 % and b c 25 %."
     shutil.rmtree(data / "models")
     assert in_short(data, Params()) == []
 

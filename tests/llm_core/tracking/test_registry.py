@@ -40,7 +40,8 @@ def test_registry_promotes_refuses_and_rolls_back(gpt2: Path, tmp_path: Path, mo
     gate, name = partial(judge, gate=Gate(), seed=0), "language-model-base"
 
     def run(model: Path, evaluation: Path, score: float) -> dict[str, Any]:
-        record = registry.register(model, evaluation, {"score": score}, gate, tmp_path / "record.json", name)
+        lines = [f"score: {score}"]
+        record = registry.register(model, evaluation, {"score": score}, gate, tmp_path / "record.json", name, lines)
         assert registry.promote_record(tmp_path / "record.json", tmp_path / "promotion.json") == record["passed"]
         return record
 
@@ -65,9 +66,12 @@ def test_registry_promotes_refuses_and_rolls_back(gpt2: Path, tmp_path: Path, mo
 
     loaded = mlflow.pyfunc.load_model(f"models:/{name}@champion")
     assert len(loaded.predict(["The river"], params={"max_new_tokens": 3})) == 1
+    assert [param.name for param in loaded.metadata.signature.params] == ["max_new_tokens"]
     linked = mlflow.get_logged_model(loaded.model_id)
     assert {metric.key: metric.value for metric in linked.metrics}["score"] == 0.05
 
+    described = mlflow.MlflowClient().get_model_version(name, "2").description
+    assert "**Gate failed: not better" in described and "- score: -0.05" in described and "[register " in described
     assert run(*folders["better"], 0.05)["version"] == "3" and len(registry.listing(name)) == 3
     model, evaluation = folders["better"]
     with open(evaluation / "results.jsonl", "a") as stream:  # the champion, on one document more
@@ -75,6 +79,10 @@ def test_registry_promotes_refuses_and_rolls_back(gpt2: Path, tmp_path: Path, mo
         stream.write(json.dumps(row) + "\n")
     anew = run(model, evaluation, 0.05)
     assert anew["passed"] and anew["version"] == "4" and "evaluated again" in anew["reason"]
+    same = [mlflow.MlflowClient().get_model_version(name, version).source for version in ("3", "4")]
+    assert same[0] == same[1], "a model has one logged model, however often it is evaluated"
+    judged_by = [len((store.evaluation(version) / "results.jsonl").read_text().splitlines()) for version in "34"]
+    assert judged_by[1] == judged_by[0] + 1, "each version keeps the evaluation that it was judged by"
     assert registry.rollback(name) == ("4", "1")
     assert store.version("champion") == "1"
     with pytest.raises(UserError, match="first champion"):

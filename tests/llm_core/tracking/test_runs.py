@@ -1,15 +1,18 @@
 """A run in a real sqlite store: its end and its name."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import mlflow
 import pytest
 
 from llm_core.tracking import runs
+from tests.waiting import wait
 
 STAGE = """
 import time
@@ -60,7 +63,8 @@ def test_a_transcript_is_a_trace_and_the_last_metrics_are_read(
     assert runs.last_metrics("pretrain") == {"loss": 4.5} and runs.last_metrics("x' OR 1") == {}
     call = {"tool": "calculator", "input": {"text": "1+1"}, "output": "2"}
     runs.trace("agent", {"question": "1+1?"}, [call], {"answer": "2"})
-    (found,) = mlflow.search_traces(return_type="list", locations=[run.experiment_id])
+    used = mlflow.MlflowClient(runs.tracking_uri()).get_experiment_by_name("llm-pipeline-use")
+    (found,) = mlflow.search_traces(return_type="list", locations=[used.experiment_id])
     assert [span.name for span in found.data.spans] == ["agent", "calculator"]
     assert found.data.spans[0].outputs == {"answer": "2"} and found.data.spans[1].inputs == {"text": "1+1"}
 
@@ -103,3 +107,83 @@ def test_a_final_figure_is_no_first_point_of_its_curve(tmp_path: Path, monkeypat
         run.metrics({"heldout": 2.0, "parameters": 7})
     history = mlflow.MlflowClient(runs.tracking_uri()).get_metric_history(run.run_id, "heldout")
     assert [(point.step, point.value) for point in history] == [(100, 2.5), (200, 2.0)]
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store without runs: to make one takes MLflow some seconds, to copy it none."""
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> mlflow.MlflowClient:
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("LLM_CORE_TRACKING", "on")
+    monkeypatch.chdir(tmp_path)
+    return mlflow.MlflowClient(runs.tracking_uri())
+
+
+def test_a_name_says_which_params_differ_from_the_run_before(
+    store: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = []
+    for stage, params in (
+        ("pretrain-llama", {"model.width": 64, "pretraining.steps": 10}),
+        ("finetune-mood", {"pretraining.steps": 7}),
+        ("pretrain-llama", {"model.width": 64, "pretraining.steps": 20}),
+        ("pretrain-llama", {"model.width": 64, "pretraining.steps": 20}),
+        ("pretrain-llama", {"model.width": 32, "pretraining.steps": 5, "seed": 1}),
+    ):
+        with runs.run(stage, params) as run:
+            pass
+        names.append(store.get_run(run.run_id).info.run_name)
+    expected = ["pretrain-llama", "finetune-mood", "pretrain-llama steps=20", "pretrain-llama"]
+    assert names == [*expected, "pretrain-llama width=32 steps=5"], "seed has no value in the run before"
+    many = {f"a.b{number}": number for number in range(5)}
+    for shift in (0, 1):
+        with runs.run("word2vec", {key: value + shift for key, value in many.items()}) as run:
+            pass
+    assert store.get_run(run.run_id).info.run_name == "word2vec b0=1 b1=2 b2=3 +2"
+
+
+def test_kinds_of_runs_are_in_experiments_of_their_own(store: mlflow.MlflowClient) -> None:
+    began = time.time() - 60
+    with runs.run("evaluate", {}, {"model": "m"}, kind="evaluation", about="abcd", started=began) as evaluation:
+        evaluation.describe("**good**")
+        evaluation.table([{"prompt": "<b>", "continuation": "x"}], "samples.html")
+    with runs.run("pretrain-llama", {}) as training:
+        training.metrics({"loss": 2.0}, 1)
+    found = store.get_run(evaluation.run_id)
+    assert (found.info.run_name, found.data.tags["mlflow.note.content"]) == ("evaluate abcd", "**good**")
+    assert found.info.end_time - found.info.start_time >= 60_000, "from the beginning of the work"
+    assert [file.path for file in store.list_artifacts(evaluation.run_id)] == ["samples.html"]
+    page = Path(store.download_artifacts(evaluation.run_id, "samples.html")).read_text()
+    assert "<td>&lt;b&gt;</td><td>x</td>" in page
+    kept = {each.name: each for each in store.search_experiments() if each.name.startswith("llm-pipeline")}
+    assert {name: each.experiment_id for name, each in kept.items()} == {
+        "llm-pipeline": training.experiment_id, "llm-pipeline-evaluation": evaluation.experiment_id,
+    }  # fmt: skip
+    assert kept["llm-pipeline"].tags["mlflow.note.content"].startswith("Trainings: ")
+    assert runs.last_metrics("pretrain") == {"loss": 2.0}
+
+
+def test_an_experiment_of_an_earlier_version_is_described_and_kept(store: mlflow.MlflowClient) -> None:
+    before = store.create_experiment("llm-pipeline")
+    with runs.run("pretrain-llama", {}) as run:
+        pass
+    assert run.experiment_id == before
+    assert store.get_experiment(before).tags["mlflow.note.content"].startswith("Trainings: ")
+
+
+def test_a_training_has_the_computers_load_beside_its_loss(
+    store: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
+    with runs.run("pretrain-llama", {}) as training:
+        wait(lambda: "system/system_memory_usage_megabytes" in store.get_run(training.run_id).data.metrics, 60)
+    with runs.run("evaluate", {}, kind="evaluation") as evaluation:
+        time.sleep(0.5)
+    assert not store.get_run(evaluation.run_id).data.metrics
