@@ -177,7 +177,7 @@ CHECKS = (
         ("pretrain",),
         _loss,
         True,
-        "Losses are finite, and near the best accepted model's.",
+        "Losses are finite, and near the best accepted model's on the same tokens.",
         thresholds=("checks.loss_margin",),
     ),
     Check(

@@ -6,11 +6,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before anything imports numba. A copy of the project in a temporary folder would compile every kernel anew.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache/kernels"))
 # Before anything imports numpy. In small problems a second thread of a BLAS only waits, and takes CPU time for that.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A test's time says how busy the machine is and whether it compiles a kernel; examples may share a fixture's folder.
+settings.register_profile(
+    "shared machine",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("shared machine")
 LONGEST = (
     "test_journey.py", "test_stage_truth.py", "test_graph.py", "test_docs.py", "pipelines/test_servers.py",
     "pipelines/test_stack.py", "pipelines/test_staleness.py", "llm_core/cli/test_hostile.py",

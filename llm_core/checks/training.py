@@ -11,6 +11,7 @@ from llm_core.checks import Verdict
 from llm_core.formats.documents import document_files, read_batches
 from llm_core.params.checks import Checks
 from llm_core.runtime import json_lines
+from llm_core.runtime.storage import read_json
 
 HELDOUT = ("heldout_bits_per_byte", "heldout_loss")  # over all sources; causal models log the first, others the second
 
@@ -60,7 +61,9 @@ def conservation(tokens: Path, split: Path, params: Checks) -> Verdict:
 def loss(model: Path, params: Checks, previous: Mapping[str, Any] | None) -> Verdict:
     """All logged losses are finite, and the last held-out loss is near the best accepted one (`previous`).
 
-    The held-out loss is bits per byte of causal models and nats per predicted token of the others.
+    The held-out loss is bits per byte of causal models and nats per predicted token of the others. Losses after
+    other training tokens (another corpus, split or tokenizer) are not compared: the best accepted loss begins anew, and
+    the verdict says so. The digest of these tokens is the one in the model's record, training_data.json.
     """
     log = model / "training_log.jsonl"
     rows = json_lines.load_rows(log)
@@ -76,13 +79,22 @@ def loss(model: Path, params: Checks, previous: Mapping[str, Any] | None) -> Ver
             f"{where}: lower pretraining's learning rate or lengthen its warm-up, and look at the last batches",
             {"logged": len(losses)},
         )
-    best = previous.get("best loss", previous.get("final loss")) if previous else None
+    figures["tokens digest"] = read_json(model / "training_data.json")["tokens_digest"]
+    if previous and previous.get("tokens digest") != figures["tokens digest"]:
+        before = previous.get("tokens digest") or "not recorded"
+        return Verdict(
+            True,
+            f"final loss {final:.4f}; a new comparison begins, because the last accepted model was trained on other "
+            f"tokens (digest {before}, now {figures['tokens digest']})",
+            {**figures, "best loss": final},
+        )
+    best = previous["best loss"] if previous else None
     figures["best loss"] = final if best is None else min(best, final)
     if best is not None and final > best + params.loss_margin:
         return Verdict(
             False,
             f"the final loss {final:.4f} lies above the best accepted {best:.4f} + checks.loss_margin: compare "
-            "the runs in MLflow, and raise the margin only where they are not to be compared (other data)",
+            "the runs in MLflow, and raise the margin only where the change of the model explains the rise",
             figures,
         )
     return Verdict(True, f"final loss {final:.4f}, best accepted {figures['best loss']:.4f}", figures)

@@ -39,9 +39,7 @@ def init(
         list[str] | None,
         typer.Option("--benchmark", help="NAME=FILE or NAME=KIND:FILE of questions, or NAME=TASK.yaml; repeat."),
     ] = None,
-    judge: Annotated[
-        str | None, typer.Option("--judge", help="Folder of the model that judges benchmarks of the kind judge.")
-    ] = None,
+    judge: Annotated[Path | None, option("--judge", "For benchmarks of the kind judge.")] = None,
     model: Annotated[Path | None, option("--model", "Training continues from it, with its own tokenizer.")] = None,
     preset: Annotated[
         str | None, typer.Option("--preset", help="Sizes and machines of a preset; `llm-core preset` lists them.")
@@ -138,7 +136,7 @@ def _finetunes(texts: list[str], columns: dict[str, dict[str, str]]) -> list[Fin
 
 
 def _benchmarks(
-    texts: list[str], columns: dict[str, dict[str, str]], judge: str | None = None
+    texts: list[str], columns: dict[str, dict[str, str]], judge: Path | None = None
 ) -> dict[str, OwnBenchmark]:
     """The own benchmarks, each checked against the first rows of its file; `judge` judges those of that kind."""
     from llm_core.evaluation.own import CHECKED_ROWS, read_questions
@@ -155,9 +153,9 @@ def _benchmarks(
         }
         values: dict[str, Any] = {"path": path, "kind": kind or _kind_of(path, mapped), "columns": mapped}
         if kind == "judge":
-            if judge is None or not Path(judge).expanduser().is_dir():
+            if judge is None or not judge.expanduser().is_dir():
                 raise UserError(f"--benchmark {name}: of the kind judge needs --judge FOLDER, the model that judges")
-            values["judge"] = {"model": judge}
+            values["judge"] = {"model": str(judge)}
         try:
             own = OwnBenchmark.model_validate(values)
             Benchmarks(own={name: own})

@@ -18,6 +18,7 @@ MEANINGS = {
     "--in": "Data to read:",
     "--index": "Folder that `llm-core index` wrote.",
     "--json": "Print JSON.",
+    "--judge": "Folder of a model that judges answers.",
     "--limit": "Maximum number of items to show or to ask.",
     "--max-new-tokens": "Maximum number of tokens to generate.",
     "--model": "Folder of a model in the Hugging Face layout.",

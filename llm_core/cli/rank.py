@@ -19,9 +19,7 @@ def rank(
         Path, typer.Option("--prompts", help="File of JSON lines with `prompt`, `question` or `messages`.")
     ],
     out_file: Annotated[Path, option("--out-file", "JSON lines `prompt, chosen, rejected`; a ranking goes on in it.")],
-    judge: Annotated[
-        Path | None, typer.Option("--judge", help="Folder of a reward model that decides; without it, you do.")
-    ] = None,
+    judge: Annotated[Path | None, option("--judge", "A reward model; without it, you judge.")] = None,
     limit: Annotated[int | None, option("--limit", min=1)] = None,
     temperature: Annotated[float, option("--temperature", min=0.01)] = 1.0,
     max_new_tokens: Annotated[int, option("--max-new-tokens", "It limits one answer.", min=1)] = 64,

@@ -27,4 +27,4 @@ class Checks(Section):
     sample: int = Field(200, ge=1)
     """Number of documents that a check reads where it reads text (the tokenizer's round trip, the duplicates)."""
     loss_margin: float = Field(0.1, ge=0)
-    """Maximum excess of a model's held-out loss over the best accepted one, in nats per token."""
+    """Maximum excess of a model's held-out loss over the best accepted one on the same tokens, in the loss's unit."""

@@ -61,6 +61,10 @@ class OnePass(Guard):
             raise RefusedError(400, f"'{wanted}' takes at most {MAXIMUM_TEXTS} texts")
         return items
 
+    def texts_of(self, line: str) -> Any:
+        """The item that a line of text is, with tabs between its texts where it has several."""
+        return line
+
     def row(self, item: Any, wanted: str) -> list[str]:
         """The texts of one item."""
         if not isinstance(item, str) or not item:
@@ -120,6 +124,10 @@ class Classification(OnePass):
         loaded = self.classifier.loaded
         super().__init__(model.resolve().name, loaded.context or 512, partial(_lengths, loaded.tokenizer), limits)
 
+    def texts_of(self, line: str) -> Any:
+        """A text, or the texts between tabs where the model reads several."""
+        return line if self.classifier.columns == 1 else line.split("\t")
+
     def row(self, item: Any, wanted: str) -> list[str]:
         """The texts of one item, as many as the model reads."""
         columns = self.classifier.columns
@@ -165,6 +173,10 @@ class Answering(OnePass):
     def __init__(self, model: Path, device: str, limits: Serving) -> None:
         self.reader = Reader(model, device)
         super().__init__(model.resolve().name, None, partial(_lengths, self.reader.tokenizer), limits)
+
+    def texts_of(self, line: str) -> Any:
+        """A question and, after the first tab, its context."""
+        return line.split("\t", 1)
 
     def row(self, item: Any, wanted: str) -> list[str]:
         """A question, which must not be longer than the model was trained to read, and its context."""

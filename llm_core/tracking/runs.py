@@ -156,11 +156,12 @@ class Run:
         self.tags({NOTE: text})
 
     def model(self, folder: str | Path, digest: str = "", name: str = "model") -> str | None:
-        """Log a folder in Hugging Face layout as a model that `mlflow.pyfunc.load_model(…).predict(prompts)` runs.
+        """Log a folder in Hugging Face layout as a model that `mlflow.pyfunc.load_model(…).predict(texts)` runs.
 
-        The folder itself is the artifact, so transformers loads it from the run, too. It is not registered here.
-        `digest`, the folder's where none is given, is its tag `model_digest`, by which `logged_model` finds it. Returns
-        the model's id.
+        The script that is logged with it, serving/mlflow_model.py, finds out what kind of model it is. The folder
+        itself is the artifact, so transformers loads it from the run, too. It is not registered here. `digest`, the
+        folder's where none is given, is its tag `model_digest`, by which `logged_model` finds it. Returns the model's
+        id.
         """
         if self._client:
             import mlflow

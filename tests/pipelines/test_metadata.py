@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from dvc.repo import Repo
 
 from llm_core.params import Params
-from pipelines.checks import CHECKS, run_check
+from pipelines.checks import CHECKS, asset_checks, run_check
 from pipelines.component import DvcProjectComponent
 from pipelines.dvc_project import DvcProject
 from pipelines.headlines import headlines
@@ -124,9 +125,33 @@ def test_a_verdict_shows_the_thresholds_that_it_was_judged_by(tmp_path: Path) ->
     (tmp_path / "model").mkdir()
     (tmp_path / "model/training_log.jsonl").write_text('{"step": 1, "loss": 3.0}\n')
     (tmp_path / "model/metrics.json").write_text('{"final_loss": 3.0, "heldout_bits_per_byte": 1.0}')
+    (tmp_path / "model/training_data.json").write_text('{"tokens_digest": "abc"}')
     check = next(check for check in CHECKS if check.name == "loss")
     shown = str(run_check(tmp_path, "pretrain", check, None).metadata["threshold checks.loss_margin"].value)
     assert shown.startswith("0.25. Maximum excess of a model's held-out loss")
     known = {name: set(getattr(Params(), name).model_dump()) for name in ("checks", "deduplication")}
     for section, _, name in (key.partition(".") for check in CHECKS for key in check.thresholds):
         assert name in known[section]
+
+
+def test_losses_are_compared_on_the_same_tokens_alone(tmp_path: Path) -> None:
+    Repo.init(tmp_path, no_scm=True).close()
+    (tmp_path / "dvc.yaml").write_text("stages:\n  pretrain: {cmd: 'true', outs: [model]}\n")
+    (tmp_path / "params.yaml").write_text("{}\n")
+    (tmp_path / "model").mkdir()
+    checks = list(asset_checks(DvcProject(tmp_path)))
+    job = dg.define_asset_job("checks", selection=dg.AssetSelection.all_asset_checks())
+    definitions = dg.Definitions(asset_checks=checks, jobs=[job])
+    with dg.DagsterInstance.ephemeral() as instance:
+        for value, tokens, passes, said in (
+            (3.0, "abc", True, "best accepted 3.0000"),
+            (3.2, "abc", False, "above the best accepted 3.0000"),
+            (5.0, "def", True, "a new comparison begins"),
+            (5.2, "def", False, "above the best accepted 5.0000"),
+            (4.0, "def", True, "best accepted 4.0000"),
+        ):
+            (tmp_path / "model/training_log.jsonl").write_text(json.dumps({"step": 1, "loss": value}))
+            (tmp_path / "model/training_data.json").write_text(json.dumps({"tokens_digest": tokens}))
+            done = definitions.resolve_job_def("checks").execute_in_process(instance=instance, raise_on_error=False)
+            (evaluation,) = done.get_asset_check_evaluations()
+            assert evaluation.passed == passes and said in str(evaluation.description)

@@ -133,7 +133,10 @@ def test_a_real_training_and_its_kill(tmp_path: Path) -> None:
 
 def test_the_page_follows_until_ctrl_c(reproduced: Path) -> None:
     command = [sys.executable, "-m", "llm_core.cli", "watch", "--every", "0.2"]
-    with subprocess.Popen(command, cwd=reproduced, stdout=subprocess.PIPE, text=True, start_new_session=True) as page:
+    with subprocess.Popen(
+        command, cwd=reproduced, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+    ) as page:  # fmt: skip
         try:
             assert page.stdout is not None
             assert [page.stdout.readline() for _ in range(2)] == ["7 done\n", "nothing runs\n"]

@@ -14,6 +14,7 @@ from llm_core.formats.documents import DocumentWriter
 from llm_core.formats.ledger import LedgerWriter
 from llm_core.params.checks import Checks
 from llm_core.params.deduplication import Deduplication
+from llm_core.runtime.digests import content_digest
 from tests.llm_core.training.pretraining import tiny
 
 
@@ -110,9 +111,15 @@ def test_loss_reads_the_log_of_a_real_run(tmp_path: Path) -> None:
     first = loss(folder / "out", Checks(), None)
     final = json.loads((folder / "out" / "metrics.json").read_text())["heldout_bits_per_byte"]
     assert first.passed and first.figures["best loss"] == pytest.approx(final, abs=1e-6)
-    near = loss(folder / "out", Checks(), {"best loss": final - 0.09})
+    tokens = {"tokens digest": content_digest(folder / "tokens" / "train")}
+    near = loss(folder / "out", Checks(), tokens | {"best loss": final - 0.09})
     assert near.passed and near.figures["best loss"] == final - 0.09, "the margin does not creep"
-    assert fails(loss(folder / "out", Checks(), {"best loss": final - 0.2}), f"{final:.4f}", "loss_margin")
+    low = {"best loss": final - 0.2}
+    assert fails(loss(folder / "out", Checks(), tokens | low), f"{final:.4f}", "loss_margin")
+    for other, named in (({"tokens digest": "abc"}, "digest abc, now"), ({}, "digest not recorded, now")):
+        anew = loss(folder / "out", Checks(), other | low)
+        assert anew.passed and "a new comparison begins" in anew.message and named in anew.message
+        assert anew.figures == first.figures and anew.figures["tokens digest"] == tokens["tokens digest"]
     log = folder / "out" / "training_log.jsonl"
     rows = log.read_text()
     log.write_text(rows + json.dumps({"step": 4, "heldout_bits_per_byte": 99.0}) + "\n")

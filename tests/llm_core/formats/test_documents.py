@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_core.errors import UserError
@@ -190,7 +190,6 @@ ODD_LINES = [
 ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([b'{"id": "a", "text": "plain"}', *ODD_LINES]), min_size=1, max_size=4), st.booleans())
 def test_arrows_parser_says_what_the_line_parser_says(lines, everything):
     wanted = SCHEMA.names if everything else ["id", "text"]

@@ -19,7 +19,7 @@ VALUES = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(VALUES, min_size=1, max_size=20),
     st.integers(1, 3),

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_core.corpus import takedowns
@@ -37,7 +37,6 @@ PORTS = ["", ":", ":80", ":443", ":8080", ":0080", ":99999"]
 ENDS = ["", "/", "/page", "\\page", "?q=1", "#part", "/@other.org", "/http://other.org/", "?u=//other.org"]
 
 
-@settings(deadline=None)  # the first call compiles and imports
 @given(
     st.sampled_from([(host, spelling) for host, spellings in HOSTS.items() for spelling in spellings]),
     st.sampled_from(SCHEMES), st.sampled_from(USERS), st.sampled_from(["", "."]), st.sampled_from(PORTS),
@@ -83,14 +82,12 @@ def test_addresses_of_different_pages(one, other):
     assert len(set(_url_digests(pa.array([one, other])))) == 2
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8"), max_size=30))
 def test_a_plain_address_is_plain_already(path):
     plain = plain_url(f"http://e.org/{path}")
     assert plain_url(plain) == plain and host_of(plain) == "e.org"
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_has_a_spelling(text):
     host_of(text)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_core.kernels.hashing import FNV_OFFSET, fnv, hash_bytes, mix
@@ -34,7 +34,6 @@ def test_mix_is_splitmix64() -> None:
     assert found == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
 
 
-@settings(deadline=None)  # the first call compiles
 @given(st.text(min_size=1))
 def test_utf8(text: str) -> None:
     data, at, found = bytes_of(text), 0, []
@@ -46,7 +45,6 @@ def test_utf8(text: str) -> None:
     assert decode(data, last_start(data, 0, len(data)))[0] == ord(text[-1])
 
 
-@settings(deadline=None)  # the first call compiles
 @given(st.lists(st.integers(0, 60), max_size=40), st.integers(0, 1 << 56))
 def test_tables_find_what_was_put(numbers: list[int], spread: int) -> None:
     numbers_kept, hashes_kept = np.full(128, FREE, np.int64), np.ones(128, np.uint64)
@@ -60,7 +58,6 @@ def test_tables_find_what_was_put(numbers: list[int], spread: int) -> None:
     assert sorted(hashes_kept[: mask + 1][hashes_kept[: mask + 1] != 0].tolist()) == sorted(n + 1 for n in distinct)
 
 
-@settings(deadline=None)  # the first call compiles
 @given(st.lists(st.binary(max_size=5), max_size=60))
 def test_word_table_numbers_words_by_first_appearance(words: list[bytes]) -> None:
     table, order = word_table(64, 400), list(dict.fromkeys(words))

@@ -6,7 +6,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_core.corpus.similarity.word_hashes import WordHasher
@@ -87,7 +87,6 @@ def test_classes() -> None:
     assert {classes[ord(char)] for char in " _'-.\u200b😀"} == {OTHER}
 
 
-@settings(deadline=None)  # the first call compiles
 @given(TEXTS)
 def test_hashes_follow_the_words(text: str) -> None:
     """The compiled scanner cuts where `words` does."""

@@ -140,16 +140,16 @@ def test_what_serves_a_head_reads_it_where_it_is(
 def test_the_model_in_mlflow_reads_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from types import SimpleNamespace
 
-    from llm_core.serving.mlflow_model import TextModel
+    from llm_core.serving.mlflow_model import Model
 
     context = SimpleNamespace(artifacts={"model": str(tiny.model("llama", tmp_path / "model"))})
-    here, there, asked = TextModel(), TextModel(), []
+    here, there, asked = Model(), Model(), []
     here.load_context(context)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.nn.Module, "to", lambda network, place: asked.append(place))
+    monkeypatch.setattr(torch.nn.Module, "to", lambda network, place: asked.append(place) or network)
     there.load_context(context)
-    assert asked == ["cuda"], "on a machine with a GPU the network is moved to it"
-    moved(there.network)
+    assert asked == [torch.device("cuda", 0)], "on a machine with a GPU the network is moved to it"
+    moved(there.loaded.network)
     knobs = {"max_new_tokens": 3}
     assert there.predict(context, ["yes no"], knobs) == here.predict(context, ["yes no"], knobs)
 

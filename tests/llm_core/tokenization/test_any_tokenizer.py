@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
@@ -75,7 +75,7 @@ def test_names_of_control_tokens_in_a_text_are_text(kind: str, folders: dict[str
     theirs = AutoTokenizer.from_pretrained(folders[kind])
     control = set(theirs.all_special_ids) - {theirs.unk_token_id}
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=40)
     @given(st.lists(st.sampled_from([*theirs.all_special_tokens, "the", " ", "river", "<", "s>"]), max_size=6))
     def holds(parts: list[str]) -> None:
         ids, _ = encoder.encode(pa.array(["".join(parts)], pa.large_string()))

@@ -46,7 +46,7 @@ def test_random_text_of_awkward_characters(digits: int, whitespace: str) -> None
         assert cut(text, digits, whitespace) == reference(text, digits, whitespace)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 def test_any_text(text: str) -> None:
     assert cut(text, 3, "runs") == reference(text, 3, "runs")

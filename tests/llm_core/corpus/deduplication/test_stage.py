@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_core.corpus import takedowns
@@ -132,7 +132,7 @@ def test_same_address_with_another_text(tmp_path):
     assert run(tmp_path / "out", inputs, url=True)[2]["dropped_by_reason"] == {"url_duplicate": 1}
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 @given(
     order=st.permutations(range(24)),
     shards=st.integers(1, 5),
@@ -169,7 +169,7 @@ def test_workers_and_memory_change_nothing(tmp_path, changes):
     assert run(tmp_path / "b", inputs, **changes)[:2] == reference[:2]
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8)
 @given(seed=st.integers(0, 1000), cut=st.integers(1, 39))
 def test_going_on_from_signatures_decides_as_a_run_over_everything(tmp_path_factory, seed, cut):
     """The rule: earlier verdicts are kept; a new document is kept as by a run that prefers the earlier ones."""

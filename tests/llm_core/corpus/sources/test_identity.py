@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_core.formats.documents import document_id
@@ -47,7 +47,7 @@ ROWS = st.lists(st.tuples(st.sampled_from(["", "0", "1", None]), st.sampled_from
 
 
 @given(st.lists(ROWS, min_size=1, max_size=4))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 def test_every_text_of_every_id_stays(tmp_path_factory, run, files):
     folder = tmp_path_factory.mktemp("set")
     for number, rows in enumerate(files):

@@ -125,7 +125,7 @@ def test_the_same_texts_for_any_order_shards_and_memory(unit: str, tmp_path: Pat
             assert len(where[piece]) == 1, "in one document, and not lost"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.text(alphabet=".,;", max_size=14), min_size=1, max_size=6), st.integers(2, 6))
 def test_substrings_are_those_of_a_comparison_of_all_with_all(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], least: int
