@@ -75,7 +75,7 @@ def starting_params(
         _CLEANING,
         _open_model(model) if model else _OWN_MODEL.format(**_sizes(size)),
         _pretraining(size, model),
-        _evaluation(benchmarks or {}, _is_encoder(model)),
+        _evaluation(benchmarks or {}, _config(model) if model else {}),
         _finetuning(finetunes, _length(model)),
     ]
     text = "\n".join(parts)
@@ -162,11 +162,6 @@ def _length(model: str | None) -> int:
     return min(256, 1 << (int(positions).bit_length() - 1))
 
 
-def _is_encoder(model: str | None) -> bool:
-    """Whether a model fills gaps and continues no text."""
-    return model is not None and any("MaskedLM" in str(name) for name in _config(model).get("architectures") or [])
-
-
 def _open_model(model: str) -> str:
     name = slug(model)
     return f"""open_models:
@@ -179,7 +174,12 @@ model: {{}} # the parent's architecture
 """
 
 
-def _evaluation(benchmarks: Mapping[str, OwnBenchmark], encoder: bool) -> str:
+def _evaluation(benchmarks: Mapping[str, OwnBenchmark], config: Mapping[str, Any]) -> str:
+    """The section, for a base model with the config of its parent: what is scored, and what its gate compares.
+
+    An encoder fills gaps and continues no text. An encoder-decoder answers, but has no bits per byte of running text.
+    """
+    encoder = any("MaskedLM" in str(name) for name in config.get("architectures") or [])
     lines = ["    own: # scored by being named in `tasks` below; decontaminated against in any case"]
     for name, own in benchmarks.items():
         values = own.model_dump(exclude_defaults=True)
@@ -191,8 +191,14 @@ def _evaluation(benchmarks: Mapping[str, OwnBenchmark], encoder: bool) -> str:
         if encoder
         else "[base] # beside them the finetunes below"
     )
-    tasks = ", ".join([*benchmarks, *_TASKS])
-    return _EVALUATION.format(own="\n".join(lines), tasks=tasks, fetched=", ".join(_TASKS), models=models)
+    tasks = [*benchmarks, *_TASKS]
+    return _EVALUATION.format(
+        own="\n".join(lines),
+        tasks=", ".join(tasks),
+        fetched=", ".join(_TASKS),
+        models=models,
+        metric=tasks[0] if config.get("is_encoder_decoder") else "bits_per_byte",
+    )
 
 
 def _finetuning(finetunes: Sequence[Finetune], length: int) -> str:
@@ -282,7 +288,7 @@ _EVALUATION = """evaluation:
   answers: 200 # questions of a finetune's test rows; null for all
   answer_tokens: 24
   registry: language-model # registered names begin with it
-  gate: {{metrics: [bits_per_byte], margin: 0.0, confidence: 0.95}} # of base; a finetune is compared by its own score
+  gate: {{metrics: [{metric}], margin: 0.0, confidence: 0.95}} # of base; a finetune is compared by its own score
 
 report: {{price_per_hour: 0.0}}
 

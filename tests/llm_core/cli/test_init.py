@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 from llm_core.cli.init import app
 from llm_core.cli.inputs import app as inputs
 from llm_core.errors import UserError
-from llm_core.params import validate
+from llm_core.evaluation.gate import gate_of
+from llm_core.params import load, validate
+from tests.llm_core.open_model_folders import make
 
 
 def test_files_are_counted_by_kind_and_those_not_read_by_reason(tmp_path: Path) -> None:
@@ -111,6 +113,20 @@ def test_an_encoder_is_not_evaluated_as_a_language_model(tmp_path: Path) -> None
         out = tmp_path / f"{number}.yaml"
         assert CliRunner().invoke(app, [*given, str(out)], catch_exceptions=False).exit_code == 0
         assert yaml.safe_load(out.read_text())["evaluation"]["models"] == models
+
+
+def test_the_gate_of_an_encoder_decoder_is_on_a_benchmark_that_it_is_scored_on(tmp_path: Path) -> None:
+    model = make("t5", tmp_path / "t5")
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "quiz.jsonl").write_text('{"question": "a?", "answer": "b"}\n')
+    given = ["--documents", str(tmp_path / "a.txt"), "--model", str(model)]
+    for more, metric in (([], "arc_easy"), (["--benchmark", f"quiz={tmp_path}/quiz.jsonl"], "quiz")):
+        out = tmp_path / f"{metric}.yaml"
+        done = CliRunner().invoke(app, [*given, *more, "--out-file", str(out)], catch_exceptions=False)
+        assert done.exit_code == 0
+        params = load(out)
+        assert params.evaluation.models == ["base"] and gate_of("base", params).metrics == [metric]
+        assert metric in params.evaluation.tasks, "evaluate gives it no bits per byte"
 
 
 def test_a_benchmark_that_is_scored_and_not_fetched_stops_the_first_stage(
