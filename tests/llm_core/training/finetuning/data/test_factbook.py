@@ -6,8 +6,11 @@ import pytest
 
 from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter
+from llm_core.params.finetuning import Data
 from llm_core.training.finetuning import rows
 from llm_core.training.finetuning.data import factbook
+from llm_core.training.finetuning.data.stage import from_factbook
+from llm_core.training.finetuning.methods import regression
 from llm_core.training.finetuning.registry import methods
 
 
@@ -139,3 +142,26 @@ def test_the_default_rows_of_labels_and_scores_follow_from_the_fields(tmp_path):
     for row in methods()["multi_label"].default_rows(facts)["train"]:
         found = {"Geography": "tropical" in row["text"], "Environment": "fresh water" in row["text"]}
         assert row["labels"] == sorted(name for name, there in found.items() if there) == row["documents"]
+
+
+def test_default_pairs_count_the_facts_on_which_two_texts_agree(tmp_path):
+    values = {name: str(number) for number, name in enumerate(factbook.QUESTIONS)}
+    for side, countries in {"train": ["Chad", "Mali", "Peru"], "heldout": ["Fiji", "Cuba"]}.items():
+        with DocumentWriter(tmp_path / side / "documents") as writer:
+            for country in countries:
+                fields = {name: f"{value} of {country[::-1]}" for name, value in values.items()} | {"Suffrage": "all"}
+                metadata = json.dumps({"country": country, "section": "People", "fields": fields})
+                writer.write_rows([{"id": country, "source": "factbook", "text": "x", "metadata": metadata}])
+    split, _ = from_factbook("regression", str(tmp_path), Data(format="pair"), 1)
+    rows = [row for side in split.values() for row in side]
+    assert len(rows) == 5 * regression.PAIRS and {row["score"] for row in rows} == {0, 1, 2, 3, 4, 5}
+    for row in rows:
+        texts = [row[name].removesuffix(".").split(". ") for name in ("text", "text_pair")]
+        names = [sorted(fact.split(":")[0] for fact in text) for text in texts]
+        assert names[0] == names[1] and len(set(names[0])) == regression.PAIR_FACTS
+        assert len(set(texts[0]) & set(texts[1])) == row["score"]
+        assert row["country"][::-1] in row["text"] and row["country"] in row["documents"]
+        named = {found for found in ("Chad", "Mali", "Peru", "Fiji", "Cuba") if found[::-1] in row["text_pair"]}
+        assert named <= set(row["documents"])
+    assert {row["country"] for row in split["test"]} == {"Fiji", "Cuba"}
+    assert not {"Fiji", "Cuba"} & {name for row in split["train"] for name in row["documents"]}
