@@ -88,6 +88,12 @@ def finetune(job: "Job") -> dict[str, Any]:
         temperature=params.temperature,
         max_completion_length=params.max_new_tokens,
     )
+    if len(data["train"]) < (needed := config.generation_batch_size // params.generations):
+        raise UserError(
+            f"{len(data['train'])} prompts to train on, and each step takes {needed} (micro_batch times "
+            "gradient_accumulation times processes, by generations), so that no step would be trained: lower "
+            "finetuning.rlhf.micro_batch, or give more rows"
+        )
     trainer = trainer_class(
         model=model,
         args=config,

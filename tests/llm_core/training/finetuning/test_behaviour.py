@@ -73,6 +73,16 @@ def test_a_row_that_is_too_long_is_counted(method, counted):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+def test_fewer_prompts_than_a_step_takes_are_refused(algorithm):
+    with pytest.raises(
+        UserError, match=r"8 prompts to train on, and each step takes 16 .*lower finetuning.rlhf.micro_batch"
+    ):
+        tiny.run("rlhf", "llama", algorithm=algorithm, micro_batch=64, generations=4)
+    assert not Path("out").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["instruction", "dpo", "rlhf"])
 def test_a_test_prompt_beyond_the_models_positions_is_left_out_and_counted(method):
     folder = tiny.rows(method)

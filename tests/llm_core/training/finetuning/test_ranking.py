@@ -1,4 +1,4 @@
-"""Rankings: what a person types, what a reward model prefers, resumption, and rows that dpo and reward read."""
+"""Rankings: what a person types, what a reward model prefers, resumption, and rows that train one and then rlhf."""
 
 import json
 import shutil
@@ -13,7 +13,9 @@ import pytest
 from llm_core.errors import UserError
 from llm_core.models.generation import Decoding
 from llm_core.training.finetuning import ranking
+from llm_core.training.finetuning.method import SIDES
 from llm_core.training.finetuning.methods import rlhf
+from llm_core.training.finetuning.rows import write_rows
 from tests.llm_core.open_model_folders import make
 
 ROOT = Path(__file__).parents[4]
@@ -113,23 +115,47 @@ def test_rows_of_others_are_not_appended_to(model: Path, prompts: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_typed_in_a_terminal_and_read_by_dpo(model: Path, prompts: Path, tmp_path: Path) -> None:
+def test_typed_in_a_terminal_and_learned_by_a_reward_model_and_by_rlhf(
+    model: Path, prompts: Path, tmp_path: Path
+) -> None:
     def run(*arguments: str, typed: str = "") -> str:
         command = [sys.executable, "-m", "llm_core.cli", *arguments]
-        done = subprocess.run(
-            command, cwd=tmp_path, input=typed, text=True, capture_output=True, env=environment(), check=True
-        )
+        done = subprocess.run(command, cwd=tmp_path, input=typed, text=True, capture_output=True, env=environment())
+        assert done.returncode == 0, done.stderr
         return done.stdout
 
     ranked = ["rank", "--model", str(model), "--prompts", "prompts.jsonl", "--out-file", "pairs.jsonl"]
     said = run(*ranked, "--max-new-tokens", "8", typed="1\nq\n")
     assert "pairs.jsonl: 1 pairs, 1 of them new" in said and QUESTIONS[0] in said
     assert "pairs.jsonl: 3 pairs, 2 of them new" in run(*ranked, "--max-new-tokens", "8", typed="2\n2\n")
-    (tmp_path / "params.yaml").write_text(
-        "finetuning: {runs: {ranked: {method: dpo, data: {path: pairs.jsonl, heldout_share: 0.3, test_share: 0.3}}}}"
-    )
-    run("finetune-data", "ranked", "--out", "rows")
-    assert sum(len(rows_of(tmp_path / "rows" / f"{side}.jsonl")) for side in ("train", "heldout", "test")) == 3
+    asked = [{"id": str(number), "prompt": text, "answer": "air"} for number, text in enumerate(QUESTIONS)]
+    write_rows(tmp_path / "asked", dict.fromkeys(SIDES, asked))
+    steps = {"max_steps": 2, "max_length": 64, "zero_stage": None, "evaluations": 1}
+    data = {"path": "pairs.jsonl", "heldout_share": 0.3, "test_share": 0.3}
+    taught = {
+        "method": "rlhf",
+        "reward": "judge",
+        "micro_batch": 4,
+        "generations": 2,
+        "max_new_tokens": 4,
+        "scored_items": 2,
+        **steps,
+    }
+    runs = {
+        "judge": {"method": "reward", "data": data, **steps},
+        "taught": taught,
+        "dpo": {"method": "dpo", "data": data},
+    }
+    (tmp_path / "params.yaml").write_text(json.dumps({"finetuning": {"runs": runs}}))
+    for name in ("judge", "dpo"):
+        run("finetune-data", name, "--out", f"rows-{name}")
+        assert sum(len(rows_of(tmp_path / f"rows-{name}" / f"{side}.jsonl")) for side in SIDES) == 3
+    run("finetune", "judge", "--model", str(model), "--rows", "rows-judge", "--out", "judge")
+    run("finetune", "taught", "--model", str(model), "--rows", "asked", "--out", "taught")
+    judged, learned = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("judge", "taught"))
+    assert judged["training"]["steps"] == learned["training"]["steps"] == 2
+    assert set(judged["baseline"]) == {"longer_answer", "tfidf_logistic_regression"}
+    assert (tmp_path / "taught" / "model.safetensors").read_bytes() != (model / "model.safetensors").read_bytes()
 
 
 def environment() -> dict[str, str]:
