@@ -145,3 +145,27 @@ def rank_linearly(
         if hits > best:
             best, kept = hits, model
     return chosen(kept, "test")
+
+
+def prefer_linearly(features: Mapping[str, Any]) -> np.ndarray:
+    """Margins of the test pairs, float64 (pairs,), above 0 where the chosen answer is preferred: Bradley-Terry.
+
+    `features` are those of the chosen answer minus those of the rejected one, (pairs, features) of each side. The
+    logistic regression sees each pair in both directions, and has no intercept: two equal answers have the margin 0.
+    """
+    from scipy.sparse import vstack
+    from sklearn.linear_model import LogisticRegression
+
+    both = vstack([features["train"], -features["train"]])
+    wanted = np.repeat([1, 0], features["train"].shape[0])
+    best, chosen = -1.0, None
+    for strength in STRENGTHS:
+        model = LogisticRegression(C=strength, fit_intercept=False, max_iter=1000)
+        model.fit(both, wanted)
+        right = (
+            float((model.decision_function(features["heldout"]) > 0).mean()) if features["heldout"].shape[0] else 0.0
+        )
+        if right > best:
+            best, chosen = right, model
+    assert chosen is not None
+    return np.asarray(chosen.decision_function(features["test"]))

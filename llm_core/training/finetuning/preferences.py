@@ -1,10 +1,10 @@
-"""Preference rows as token ids, shared by the reward model and by DPO."""
+"""Preference rows as token ids, and their baselines, shared by the reward model and by DPO."""
 
 from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.training.finetuning.conversation import encode_conversation
-from llm_core.training.finetuning.data.layouts import conversation
+from llm_core.training.finetuning.data.layouts import conversation, prompt_text
 from llm_core.training.finetuning.rows import names
 from llm_core.training.finetuning.training import Job, batches_of_like_length
 
@@ -44,3 +44,29 @@ def summary(pairs: dict[str, tuple[list[Any], int]]) -> dict[str, int]:
     """Rows used and left out, by side."""
     counts = {f"{side}_rows": len(found) for side, (found, _) in pairs.items()}
     return counts | {f"{side}_dropped": dropped for side, (_, dropped) in pairs.items()}
+
+
+def baseline(job: Job) -> dict[str, Any]:
+    """Share of the model's test pairs whose chosen answer is the longer one, or preferred by a linear model.
+
+    The linear model sees TF-IDF features of the answers and how much each overlaps with its prompt. A pair for which a
+    baseline has no preference counts a half.
+    """
+    import numpy as np
+
+    from llm_core.training.finetuning.baselines import features_of, prefer_linearly
+    from llm_core.training.finetuning.scoring import mean_and_error
+
+    rows = {side: [pair["row"] for pair in encode_pairs(job, side)[0]] for side in job.rows}
+    answers = {
+        side: [{"text": prompt_text(row), "text_pair": row[name]} for name in ("chosen", "rejected") for row in found]
+        for side, found in rows.items()
+    }
+    features = {
+        side: found[: len(rows[side])] - found[len(rows[side]) :] for side, found in features_of(answers).items()
+    }
+    margins = {
+        "longer_answer": np.array([len(row["chosen"]) - len(row["rejected"]) for row in rows["test"]]),
+        "tfidf_logistic_regression": prefer_linearly(features),
+    }
+    return {name: {"accuracy": mean_and_error(((np.sign(found) + 1) / 2).tolist())} for name, found in margins.items()}

@@ -12,6 +12,7 @@ from pydantic import Field
 from llm_core.params.finetuning import Training
 from llm_core.training.finetuning.data.layouts import PREFERENCES, asked, prompt_text
 from llm_core.training.finetuning.method import Curve, Figure, Method, Row
+from llm_core.training.finetuning.methods import reward
 
 if TYPE_CHECKING:
     from llm_core.training.finetuning.data.factbook import Facts
@@ -154,6 +155,7 @@ METHOD = Method(
     finetune=finetune,
     measure=measure,
     finish=finish,
+    baseline=reward.baseline,
     default_rows=default_rows,
     compared=prompt_text,
     asked=lambda job, row: asked(row),
@@ -164,6 +166,7 @@ METHOD = Method(
         "answer_f1": Figure("word F1 of the answer with the chosen one"),
         "dpo_margin": Figure("DPO's margin", "nats times beta"),
         "win_rate": Figure("win rate against the start"),
+        **reward.BASELINES,
     },
     curves={
         "eval_rewards/margins": Curve("margin", "DPO's margin on held-out pairs"),

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from llm_core.training.finetuning.data.factbook import Facts
     from llm_core.training.finetuning.training import Job
 
+BASELINES = {
+    "longer_answer": Figure("always the longer answer"),
+    "tfidf_logistic_regression": Figure("TF-IDF with logistic regression of the difference of two answers"),
+}
+
 
 class Reward(Training):
     """A scalar head trained on preferences (Bradley-Terry)."""
@@ -90,6 +95,13 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
     return {"accuracy": mean_and_error(right), "margin": mean_and_error(margins), "items": {"accuracy": right}}
 
 
+def baseline(job: "Job") -> dict[str, Any]:
+    """The accuracy of the longer answer, and of a linear model; see `preferences.baseline`."""
+    from llm_core.training.finetuning import preferences
+
+    return preferences.baseline(job)
+
+
 def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The rise in accuracy with its sign test."""
     from llm_core.training.finetuning.scoring import paired
@@ -109,6 +121,7 @@ METHOD = Method(
     head=CLASSIFICATION,
     labels=labels,
     finish=finish,
+    baseline=baseline,
     default_rows=default_rows,
     compared=prompt_text,
     loss="nats per pair",
@@ -116,6 +129,7 @@ METHOD = Method(
     figures={
         "accuracy": Figure("test pairs whose chosen answer has the higher reward"),
         "margin": Figure("reward of the chosen answer minus that of the rejected one"),
+        **BASELINES,
     },
     use="finetune rlhf --set finetuning.rlhf.reward={model}",
 )

@@ -14,7 +14,8 @@ from llm_core.evaluation.finetuned import summarize_tested
 from llm_core.report.finetuning import finetuned
 from llm_core.training.finetuning.baselines import most_frequent, tfidf
 from llm_core.training.finetuning.calibration import macro_f1
-from llm_core.training.finetuning.methods import classification
+from llm_core.training.finetuning.methods import classification, dpo, reward
+from tests.llm_core.training.finetuning import tiny
 from tests.llm_core.training.finetuning.test_report import leaves
 
 WORDS = {"good": ("fine", "warm", "kind"), "bad": ("cold", "sour", "grim")}
@@ -34,6 +35,31 @@ def job(**knobs):
     return SimpleNamespace(
         rows={"train": rows(60), "heldout": rows(12, 100), "test": rows(21, 200)}, params=params, seed=1
     )
+
+
+def preferred(count, longer):
+    """Pairs of which a word decides, and the first `longer` have the longer answer as the chosen one."""
+    made = []
+    for at in range(count):
+        word, other = WORDS["good"][at % 3], WORDS["bad"][at % 2]
+        chosen = f"{word} indeed it was" if at < longer else word
+        rejected = other if at < longer else f"{other} indeed it was"
+        made.append({"prompt": f"how was film {at}?", "chosen": chosen, "rejected": rejected})
+    return made
+
+
+def test_preferences_have_a_baseline_of_length_and_a_linear_one():
+    knobs = SimpleNamespace(max_length=64)
+    long = {"prompt": "word " * 80, "chosen": "a b", "rejected": "c"}  # in no figure of the model either
+    even = {"prompt": "which?", "chosen": "one one", "rejected": "one one"}  # no baseline has a preference
+    sides = {"train": preferred(12, 6), "heldout": preferred(6, 3), "test": [*preferred(8, 2), even, long]}
+    found = reward.baseline(SimpleNamespace(rows=sides, params=knobs, tokenizer=tiny.tokenizer(), method="reward"))
+    longer, linear = (found[name]["accuracy"] for name in ("longer_answer", "tfidf_logistic_regression"))
+    assert longer["items"] == linear["items"] == 9
+    assert longer["mean"] == pytest.approx(2.5 / 9) and linear["mean"] == pytest.approx(8.5 / 9)
+    assert longer["low"] < longer["mean"] < longer["high"]
+    for method in (reward.METHOD, dpo.METHOD):
+        assert set(found) <= set(method.figures) and method.score == "accuracy" and method.baseline is reward.baseline
 
 
 def test_both_baselines_have_the_figures_that_scikit_learn_computes():
