@@ -43,15 +43,16 @@ def agent(
     from llm_core.retrieval.index import Index as OpenIndex
     from llm_core.retrieval.llama_index import LocalModel
     from llm_core.retrieval.questions import read_questions
-    from llm_core.retrieval.reader import Reader
     from llm_core.retrieval.search import Search
-    from llm_core.tracking import runs
+    from llm_core.retrieval.traced import TracedReader
+    from llm_core.tracking import enabled, runs, traces
 
     if (question is None) == (questions is None):
         raise UserError("give a question, or --questions FILE")
     params = read_params(params_file, overrides)
     limits = loop.Limits(params.agent.steps, params.agent.seconds, params.agent.tokens, params.agent.tool_calls)
-    reader = Reader(model, params.agent.tokens, params.agent.answer_tokens)
+    steps: list[traces.Step] = []
+    reader = TracedReader(model, params.agent.tokens, params.agent.answer_tokens, steps.append)
     llm = LocalModel(reader)
     tools = {
         "search": corpus_search(Search(OpenIndex(folder), params.retrieval), params.agent.passages),
@@ -60,9 +61,14 @@ def agent(
     }
 
     def attempt(text: str) -> loop.Transcript:
-        found = loop.run(text, llm, tools, limits, lambda piece: len(encode_text(reader.tokenizer, piece)))
-        ended = {"answer": found.answer, "ended": found.ended, "tokens": found.tokens}
-        runs.trace("agent", {"question": text, "model": str(model)}, found.calls, ended)
+        steps.clear()
+        root = traces.Step("AGENT", "agent", {"question": text, "model": str(model)})
+        found = loop.run(
+            text, llm, tools, limits, lambda piece: len(encode_text(reader.tokenizer, piece)), steps.append
+        )
+        root.end({"answer": found.answer, "ended": found.ended, "tokens": found.tokens})
+        if enabled():
+            traces.keep(lambda: (root, steps))
         return found
 
     if questions is not None:

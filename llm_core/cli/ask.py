@@ -1,13 +1,17 @@
 """`llm-core ask`: an answer from the corpus."""
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llm_core.cli.options import MEANINGS, Index, Overrides, ParamsFile, option, read_params, verb_app
 from llm_core.runtime.terminal import printable, say, say_json
+
+if TYPE_CHECKING:
+    from llm_core.retrieval.ask import Answer
 
 app = verb_app()
 
@@ -21,16 +25,33 @@ def ask(
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
-    """Answer a question from the indexed documents and cite them; refuse where nothing relevant is found."""
+    """Answer a question from the indexed documents and cite them; refuse where nothing relevant is found.
+
+    Where the project has a tracking store, the question is kept as an MLflow trace.
+    """
     from llm_core.retrieval.ask import Asker
     from llm_core.retrieval.index import Index as OpenIndex
-    from llm_core.retrieval.passages import cited
-    from llm_core.retrieval.reader import Reader
-    from llm_core.retrieval.search import Search
+    from llm_core.retrieval.traced import TracedReader, TracedSearch
+    from llm_core.tracking import traces
+    from llm_core.tracking.store import has_store
 
     params = read_params(params_file, overrides).retrieval
-    reader = Reader(model, params.prompt_tokens, params.answer_tokens)
-    answer = Asker(Search(OpenIndex(folder), params), reader, params)(question)
+    steps: list[traces.Step] = []
+    reader = TracedReader(model, params.prompt_tokens, params.answer_tokens, steps.append)
+    search = TracedSearch(OpenIndex(folder), params, steps.append)
+    root = traces.Step("CHAIN", "ask", {"question": question, "model": str(model), "index": str(folder)})
+    answer = Asker(search, reader, params)(question)
+    shown = {"answer": answer.text, "refused": answer.refused, "supported": answer.supported}
+    root.end({**shown, "citations": [row["id"] for row in answer.citations], "similarity": answer.similarity})
+    _show(answer, as_json)
+    if has_store():
+        sys.stdout.flush()  # whoever reads the answer need not wait for the trace
+        traces.keep(lambda: (root, steps))
+
+
+def _show(answer: "Answer", as_json: bool) -> None:
+    from llm_core.retrieval.passages import cited
+
     if as_json:
         say_json(asdict(answer), indent=2)
         return

@@ -24,6 +24,7 @@ from llm_core.params.finetuning import methods
 
 Row = dict[str, Any]
 Results = dict[str, list[Row]]
+KNOBS = "in evaluation.gate, or in finetuning.runs.NAME.gate for a finetune"
 FEWEST_ITEMS = 10  # below, a bootstrap's interval is far too narrow
 
 
@@ -40,7 +41,8 @@ def decide(champion: Results | None, challenger: Results, gate: Gate, seed: int)
     missing = [metric for metric in gate.metrics if not _rows(challenger, metric)]
     if missing:
         there = ", ".join(sorted(comparable(challenger, challenger))) or "no metric"
-        return Decision(False, f"not measured: {', '.join(missing)} (its evaluation has {there})", {})
+        reason = f"not measured: {', '.join(missing)} (its evaluation has {there}); `metrics` {KNOBS} says which"
+        return Decision(False, reason, {})
     if champion is None:
         return Decision(True, "there was no champion", {})
     found: dict[str, Difference] = {}
@@ -62,7 +64,10 @@ def decide(champion: Results | None, challenger: Results, gate: Gate, seed: int)
         (passes if better else failures).append(told)
     if failures:
         needed = f"more than {gate.margin:g} in {gate.confidence:.0%} of resamples of at least {FEWEST_ITEMS} items"
-        return Decision(False, f"not better by {needed}: {'; '.join(failures)}", found)
+        reason = (
+            f"not better by {needed}: {'; '.join(failures)}; `margin` and `confidence` {KNOBS} say how much is needed"
+        )
+        return Decision(False, reason, found)
     aside = f"; on other items than the champion, so not compared: {others}" if others else ""
     return Decision(True, f"better: {'; '.join(passes)}{aside}", found)
 

@@ -107,7 +107,7 @@ class Leftovers:
         return self._text(stream)
 
     def _database(self, file: Path) -> set[str]:
-        """Every text in every table of a SQLite file: MLflow's traces have what an agent's tools returned."""
+        """Every text in every table of a SQLite file: MLflow's traces have what models and tools read and wrote."""
         found: set[str] = set()
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=60)) as database:
             database.text_factory = bytes

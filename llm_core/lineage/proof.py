@@ -197,5 +197,5 @@ def _uncleaned(data: Path, cache: Path | None, root: Path) -> Iterator[tuple[str
         yield (
             "MLflow's store",
             store,
-            "traces of `agent` have what its tools returned: delete the traces, then `mlflow gc`",
+            "traces of `agent`, `ask` and `serve` have what they read and wrote: delete the traces, then `mlflow gc`",
         )

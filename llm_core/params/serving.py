@@ -25,3 +25,6 @@ class Serving(Section):
     """Maximum number of requests whose bodies are being received at once; more are answered 429."""
     grace_seconds: int = Field(20, ge=0)
     """Time in seconds that requests in progress have after TERM or Ctrl-C; then they are cut off."""
+    traces: bool = False
+    """Whether each request and its answer, with the words of both, is recorded as a trace in MLflow. Traces are written
+    in the background and fail no request."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llm_core.errors import UserError
-from llm_core.models.generation import Decoding, generate
+from llm_core.models.generation import Decoding, Generated, generate
 from llm_core.models.loading import load
 from llm_core.models.prompts import encode_rendered, encode_text, encode_turns
 
@@ -55,9 +55,12 @@ class Reader:
 
     def __call__(self, prompts: Sequence[list[int]]) -> list[str]:
         """The model's answers to `prompts` (token ids), one at a time, so that padding changes no answer."""
-        found = generate(self.loaded, prompts, Decoding(self.answer_tokens), batch_size=1)
-        texts = [one.text.strip() for one in found]
+        texts = [one.text.strip() for one in self.write(prompts)]
         return texts if self.tokenizer.chat_template else [text.split("\n")[0] for text in texts]
+
+    def write(self, prompts: Sequence[list[int]]) -> list[Generated]:
+        """What the model writes behind each prompt."""
+        return generate(self.loaded, prompts, Decoding(self.answer_tokens), batch_size=1)
 
     def _ids(self, question: str, evidence: list[str]) -> list[int]:
         content = "\n".join([*evidence, question])

@@ -141,7 +141,7 @@ class Generation(Guard):
                 await send({**start, "headers": [*kept, (b"content-length", str(len(content)).encode())]})
                 await send({"type": "http.response.body", "body": content})
 
-        async with self.turn(alone="seed" in body):
+        async with self.turn(scope, alone="seed" in body):
             await self.app({**scope, "headers": headers}, hand_on, pass_on)
 
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 from llm_core.params.serving import Serving
+from llm_core.serving.record import Record, Trace
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -44,6 +45,8 @@ class Guard(ABC):
 
     def __init__(self, name: str, limits: Serving) -> None:
         self.name, self.limits = name, limits
+        self.trace: Trace | None = None
+        """takes what gives each request and its model call as steps; it must neither wait nor raise"""
         self._held = self._reading = 0
         self._door, self._turns = asyncio.Lock(), asyncio.Semaphore(limits.concurrent)
 
@@ -114,21 +117,27 @@ class Guard(ABC):
                 raise RefusedError(400, "the content length is not a number")
             if int(headers.get(b"content-length", "0")) > self.limits.body_bytes:
                 raise RefusedError(413, f"a request has at most {self.limits.body_bytes:,} bytes")
-            request = await self._body(receive, self.posts[path])  # a slow body takes no place in the queue
+            body, request = await self._body(receive, self.posts[path])  # a slow body takes no place in the queue
             if self._held >= self.limits.concurrent + self.limits.waiting:
                 raise RefusedError(429, f"{self._held} requests are running or waiting already; try again later")
             self._held += 1
+            record = Record(path, self.name, body) if self.trace else None
+            scope["llm_core.record"] = record
+            given = record.watched(send) if record else send
             try:
-                await self._until_gone(receive, lambda gone: self.respond(scope, request, gone, send))
+                await self._until_gone(receive, lambda gone: self.respond(scope, request, gone, given))
             finally:
                 self._held -= 1
+                if record and self.trace:
+                    record.end()
+                    self.trace(record.steps)
         else:
             raise RefusedError(
                 404, f"no {method} {path} here; there are {', '.join(self.posts)}, /v1/models and /health"
             )
 
-    async def _body(self, receive: Receive, wanted: str) -> Any:
-        """The request as `translate` gives it; its bytes must arrive within `limits.body_seconds`."""
+    async def _body(self, receive: Receive, wanted: str) -> tuple[Body, Any]:
+        """The body as sent, and the request as `translate` gives it; bytes must arrive within `limits.body_seconds`."""
         if self._reading >= self.limits.bodies:
             raise RefusedError(429, f"{self._reading} requests are being received already; try again later")
         self._reading += 1
@@ -139,9 +148,8 @@ class Guard(ABC):
             raise RefusedError(408, f"the request was not sent within {self.limits.body_seconds:g} seconds") from None
         finally:
             self._reading -= 1
-        return await asyncio.to_thread(
-            self.translate, body, wanted
-        )  # a long prompt is encoded in a thread beside the event loop
+        request = await asyncio.to_thread(self.translate, body, wanted)  # a long prompt takes time to encode
+        return body, request
 
     async def _discard(self, receive: Receive) -> None:
         """Read and discard, within limits, what a refused client still sends.
@@ -197,8 +205,8 @@ class Guard(ABC):
             await asyncio.gather(gone, working, return_exceptions=True)
 
     @asynccontextmanager
-    async def turn(self, alone: bool) -> AsyncIterator[None]:
-        """One of the places at work, or all of them, in order of arrival."""
+    async def turn(self, scope: Message, alone: bool) -> AsyncIterator[None]:
+        """One of the places at work for the request of `scope`, or all of them, in order of arrival."""
         taken = 0
         try:
             async with self._door:
@@ -207,6 +215,9 @@ class Guard(ABC):
                     taken += 1
             if alone:
                 await self.idle()
+            record = scope.get("llm_core.record")
+            if record:
+                record.begin()
             yield
         finally:
             for _ in range(taken):

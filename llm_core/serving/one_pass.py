@@ -73,7 +73,7 @@ class OnePass(Guard):
 
     async def respond(self, scope: Message, request: Body, gone: asyncio.Future[None], send: Send) -> None:
         """Run the pass on a thread, and send its result for each item."""
-        async with self.turn(alone=True):
+        async with self.turn(scope, alone=True):
             data = await asyncio.to_thread(self.read, request)
         usage = {"prompt_tokens": request["count"], "total_tokens": request["count"]}
         await answer(send, 200, {"object": "list", "data": data, "model": self.name, "usage": usage})

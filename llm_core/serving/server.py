@@ -26,6 +26,9 @@ from llm_core.params.serving import Serving
 from llm_core.runtime.progress import log
 from llm_core.serving.generation import Generation
 from llm_core.serving.guard import Guard
+from llm_core.tracking import enabled
+from llm_core.tracking.experiments import experiment_name
+from llm_core.tracking.traces import Writer
 
 
 def serve(model: Path, port: int, device: str, limits: Serving) -> int:
@@ -53,11 +56,26 @@ def serve(model: Path, port: int, device: str, limits: Serving) -> int:
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning",
                             timeout_graceful_shutdown=limits.grace_seconds)  # fmt: skip
     server = uvicorn.Server(config)
+    writer = _trace_writer(limits)
+    app.trace = writer
     paths = ", ".join(app.posts)
     log(f"serve: {model.name} at http://127.0.0.1:{port}, {paths} (Ctrl-C ends it)")
     server.run()
+    if writer:
+        writer.close(limits.grace_seconds)
     log("serve: stopped")
     return 0 if server.started else 1
+
+
+def _trace_writer(limits: Serving) -> Writer | None:
+    """What writes the traces, where `serving.traces` asks for them and tracking is on."""
+    if not limits.traces:
+        return None
+    if not enabled():
+        log("serve: serving.traces has no effect, because tracking is off (LLM_CORE_TRACKING)")
+        return None
+    log(f"serve: requests and answers are recorded as traces in MLflow ({experiment_name('use')})")
+    return Writer()
 
 
 def output_of(model: Path) -> str:

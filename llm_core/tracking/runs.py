@@ -31,7 +31,7 @@ from llm_core.tracking.dvc_context import baseline, context_tags
 from llm_core.tracking.experiments import EXPERIMENT, NOTE, Kind, all_experiments, experiment, run_link
 from llm_core.tracking.store import Names, enabled, has_store, relocate, tracking_uri
 
-__all__ = ["EXPERIMENT", "Run", "client", "has_store", "last_metrics", "run", "trace", "tracking_uri"]
+__all__ = ["EXPERIMENT", "Run", "client", "has_store", "last_metrics", "run", "tracking_uri"]
 PARAM_LENGTH = 6000  # MLflow's limit on a parameter's value
 TAG_LENGTH = 5000  # and on a tag's
 BATCH = 500  # entries written in one transaction
@@ -372,20 +372,3 @@ def last_metrics(stage: str) -> dict[str, float]:
     wanted = f"tags.stage LIKE '{name}%' AND attributes.status = 'FINISHED'"
     runs = store.search_runs(places, wanted, max_results=1) if places and name else []
     return dict(runs[0].data.metrics) if runs else {}
-
-
-def trace(name: str, inputs: Mapping[str, Any], steps: Sequence[Mapping[str, Any]], outputs: Mapping[str, Any]) -> None:
-    """Keep what an agent did as an MLflow trace: a root span, and one for each of `steps` (tool, input, output)."""
-    if not enabled():
-        return
-    import mlflow
-
-    mlflow.set_experiment(experiment_id=experiment(client(), "use"))
-    with mlflow.start_span(name, span_type="AGENT") as root:
-        root.set_inputs(dict(inputs))
-        for step in steps:
-            with mlflow.start_span(str(step["tool"]), span_type="TOOL") as span:
-                span.set_inputs(step["input"])
-                span.set_outputs(step["output"])
-        root.set_outputs(dict(outputs))
-    mlflow.flush_trace_async_logging()

@@ -20,6 +20,7 @@ from llama_index.core.llms.llm import LLM
 from llama_index.core.tools import FunctionTool
 
 from llm_core.errors import UserError
+from llm_core.tracking.traces import Keep, Step
 
 HEADER = """Answer the question. Tools, each takes one text:
 {tools}
@@ -62,21 +63,26 @@ class LimitError(Exception):
 
 def run(
     question: str, llm: LLM, tools: Mapping[str, Callable[[str], str]], limits: Limits = Limits(),
-    count: Callable[[str], int] = lambda text: len(text) // 4 + 1,
+    count: Callable[[str], int] = lambda text: len(text) // 4 + 1, keep: Keep = lambda step: None,
 ) -> Transcript:  # fmt: skip
     """Let `llm` answer `question` with `tools` (each takes one string and returns one), within `limits`.
 
+    `keep` gets each call of a tool, also of one that is not listed.
     No output of the model raises an error: a failed run is a transcript that names the reason.
     """
     transcript = Transcript()
     started = time.monotonic()
     used = 0
+    took: tuple[int, int] | None = None  # when the last call began and ended
 
     def counted(tool: Callable[[str], str]) -> Callable[[str], str]:
         def call(text: str) -> str:
-            nonlocal used
+            nonlocal used, took
             used += 1
-            return tool(text) if used <= limits.tool_calls else "no more tool calls are allowed"
+            began = time.time_ns()
+            found = tool(text) if used <= limits.tool_calls else "no more tool calls are allowed"
+            took = began, time.time_ns()
+            return found
 
         return call
 
@@ -102,11 +108,15 @@ def run(
     )  # fmt: skip
 
     async def work() -> None:
+        nonlocal took
         handler = agent.run(question, max_iterations=limits.steps)
         async for event in handler.stream_events():
             if isinstance(event, ToolCallResult):
                 call = {"tool": event.tool_name, "input": event.tool_kwargs, "output": str(event.tool_output)[:2000]}
                 transcript.calls.append(call)
+                began, ended = took or (time.time_ns(), time.time_ns())  # a tool that is not listed takes no time
+                took = None
+                keep(Step("TOOL", event.tool_name, event.tool_kwargs, call["output"], began, ended))
         transcript.answer = str(await handler).strip()
 
     try:

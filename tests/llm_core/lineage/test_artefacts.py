@@ -22,6 +22,7 @@ from llm_core.params.tokenizer import Tokenizer
 from llm_core.retrieval.passages import SCHEMA as PASSAGES
 from llm_core.tokenization.layout import Vocabulary, save
 from llm_core.tokenization.pattern import pattern
+from llm_core.tracking.traces import Step, keep
 from tests.llm_core.lineage.test_journey import main_exit
 
 ROOT = Path(__file__).parents[3]
@@ -229,6 +230,18 @@ def test_a_text_beside_the_outputs_is_found(project, place, text):
 def test_the_trackers_store_is_searched(project, monkeypatch):
     monkeypatch.setenv("LLM_CORE_TRACKING", "off")  # the file is no whole store, of which versions could be asked
     traces(project / "mlflow.db", TEXT)
+    assert shown(searched(project)) == ["MLflow's store"]
+
+
+@pytest.mark.parametrize("said", [{"prompt": f"Say:\n{TEXT}"}, [{"metadata": {"document_id": ID}}]], ids=["text", "id"])
+def test_a_real_trace_in_the_trackers_store_is_found(project, monkeypatch, said):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # MLflow sets it, for the rest of the process
+    monkeypatch.setenv("LLM_CORE_TRACKING", "on")
+    root = Step("CHAIN", "ask", {"question": "what?"})
+    root.end({"answer": "no"})
+    assert keep(lambda: (root, []))
+    assert shown(searched(project)) == []
+    assert keep(lambda: (root, [Step("LLM", "model", said, {}, root.started, root.ended)]))
     assert shown(searched(project)) == ["MLflow's store"]
 
 

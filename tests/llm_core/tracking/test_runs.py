@@ -52,7 +52,7 @@ def test_a_stopped_stage_is_killed_in_the_store(
     assert (run.info.status, run.info.run_name) == ("KILLED", "evaluate@base lr-1")
 
 
-def test_a_transcript_is_a_trace_and_the_last_metrics_are_read(
+def test_the_last_metrics_of_a_stage_are_read(
     environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", environment["MLFLOW_TRACKING_URI"])
@@ -61,12 +61,6 @@ def test_a_transcript_is_a_trace_and_the_last_metrics_are_read(
     with runs.run("pretrain-llama", {}) as run:
         run.metrics({"loss": 4.5}, step=1)
     assert runs.last_metrics("pretrain") == {"loss": 4.5} and runs.last_metrics("x' OR 1") == {}
-    call = {"tool": "calculator", "input": {"text": "1+1"}, "output": "2"}
-    runs.trace("agent", {"question": "1+1?"}, [call], {"answer": "2"})
-    used = mlflow.MlflowClient(runs.tracking_uri()).get_experiment_by_name("llm-pipeline-use")
-    (found,) = mlflow.search_traces(return_type="list", locations=[used.experiment_id])
-    assert [span.name for span in found.data.spans] == ["agent", "calculator"]
-    assert found.data.spans[0].outputs == {"answer": "2"} and found.data.spans[1].inputs == {"text": "1+1"}
 
 
 def test_a_refused_name_loses_no_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

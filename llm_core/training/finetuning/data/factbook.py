@@ -135,7 +135,10 @@ def read_countries(split_folder: str | Path, source: str = "factbook") -> list[C
                 country.documents[side].append(row["id"])
                 _take_fields(country, row["id"], metadata["section"], metadata["fields"])
     if not countries:
-        raise UserError(f"{split_folder}: no document of source '{source}' carries metadata 'country' and 'fields'")
+        raise UserError(
+            f"{split_folder}: no document of source '{source}' carries metadata 'country' and 'fields', of which "
+            "default rows are made; let finetuning.runs.NAME.data.path name a file of rows of your own"
+        )
     return [countries[name] for name in sorted(countries)]
 
 

@@ -52,7 +52,7 @@ def from_factbook(method: str, source: str, data: Data, seed: int) -> tuple[fact
     """The rows that `method` makes of the World Factbook, split by country, and their metrics; see `factbook.py`."""
     make = find_method(method).default_rows
     if make is None:
-        hint = find_method(method).other_data.format(source=source) or "give a data set of your own"
+        hint = find_method(method).other_data.format(source=source) or "let data.path name a file of rows of your own"
         raise UserError(f"{source}: {method} makes no rows of documents; {hint}")
     countries = factbook.read_countries(source)
     sides = factbook.split_countries(countries, data.heldout_share, data.test_share)

@@ -15,6 +15,7 @@ from llm_core.retrieval.agent.loop import Limits, run
 from llm_core.retrieval.agent.tools import calculator, corpus_search
 from llm_core.retrieval.index import Index, build
 from llm_core.retrieval.search import Search
+from llm_core.tracking.traces import Step
 
 
 def act(tool: str, text: str) -> str:
@@ -57,12 +58,16 @@ def searching(passage: str) -> dict[str, Callable[[str], str]]:
 
 def test_the_model_searches_calculates_and_answers() -> None:
     model = Scripted(act("search", "area"), act("calculator", "643801 / 2"), answer("321900.5"))
-    found = run("Half the area of France?", model, searching("<<area 643,801 sq km>>"))
+    steps: list[Step] = []
+    tools = searching("<<area 643,801 sq km>>")
+    found = run("Half the area of France?", model, tools, keep=steps.append)
     assert (found.ended, found.answer) == ("answered", "321900.5")
     assert [(call["tool"], call["output"]) for call in found.calls] == [
         ("search", "<<area 643,801 sq km>>"), ("calculator", "321900.5")
     ]  # fmt: skip
     assert "643,801" in model._seen[1] and found.tokens > 0
+    noted = [{"tool": step.name, "input": step.inputs, "output": step.outputs} for step in steps]
+    assert noted == found.calls and steps[0].started < steps[0].ended <= steps[1].started < steps[1].ended
 
 
 def test_a_tool_outside_the_list_is_not_called() -> None:

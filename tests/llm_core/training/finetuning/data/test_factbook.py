@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter
 from llm_core.training.finetuning import rows
 from llm_core.training.finetuning.data import factbook
@@ -28,6 +31,14 @@ def test_test_countries_are_those_held_out_of_pretraining(tmp_path):
     countries = factbook.read_countries(tmp_path)
     sides = factbook.split_countries(countries, heldout_share=0.1, test_share=0.5)
     assert [name for name, side in sides.items() if side == "test"] == ["Fiji"]
+
+
+def test_documents_without_fields_are_refused_with_the_knob_that_helps(tmp_path):
+    for side in ("train", "heldout"):
+        with DocumentWriter(tmp_path / side / "documents") as writer:
+            writer.write_rows([{"id": side, "source": "reports", "text": "a report"}])
+    with pytest.raises(UserError, match=r"no document of source 'factbook'.*finetuning\.runs\.NAME\.data\.path name a"):
+        factbook.read_countries(tmp_path)
 
 
 def test_questions_and_pairs_come_from_the_fields(tmp_path):
