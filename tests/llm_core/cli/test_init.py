@@ -157,7 +157,7 @@ def test_a_null_that_means_nothing_in_a_preset_is_refused(tmp_path: Path) -> Non
     (tmp_path / "a.txt").write_text("text")
     (tmp_path / "mine.yaml").write_text("preset: mine\npretraining: {micro_batch: null}\n")
     given = ["--documents", str(tmp_path / "a.txt"), "--preset", str(tmp_path / "mine.yaml")]
-    with pytest.raises(UserError, match=r"mine.yaml: pretraining.micro_batch"):
+    with pytest.raises(UserError, match=r"mine\.yaml: 'pretraining\.micro_batch': input should be"):
         CliRunner().invoke(app, [*given, "--out-file", str(tmp_path / "params.yaml")], catch_exceptions=False)
 
 
