@@ -2,6 +2,8 @@
 
 It names nothing of the project's demonstration corpus. Sizes follow from the documents' bytes, so that a first run on a
 laptop takes minutes; the comments say what to raise. A preset replaces them (model, tokenizer, pretraining, launch, …).
+With an open model the preset's sizes give way: the architecture is the parent's, and what a preset says of a training
+from random weights (its horizon, its learning rate) is wrong for a continued one.
 """
 
 import io
@@ -23,6 +25,12 @@ from llm_core.params.reading import read_values
 
 NEVER = ("preset", "sources", "cleaning", "finetuning", "split", "mix", "benchmarks", "text_deduplication")
 """Sections of a preset that belong to its own corpus."""
+OF_A_NEW_MODEL = (
+    "parent", "steps", "phases", "sequence_length", "batch_tokens", "optimizer", "checkpoint_every", "evaluate_every",
+)  # fmt: skip
+"""What a preset says in `pretraining` of a model that is trained from random weights: its length, rate and horizon."""
+DERIVED = ("model", "pretraining")
+"""Sections in which null means derived, as it does where the knob is left out."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +77,18 @@ def starting_params(
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"--finetune {twice[0]}: two finetunes have this name")
     size = sum(map(_bytes, documents))
+    changes = _changes(preset, model is not None) if preset else {}
     parts = [
         _HEAD.format(documents=", ".join(path if path.isprintable() else _quoted(path) for path in documents)),
         _sources(documents, license),
         _CLEANING,
-        _open_model(model) if model else _OWN_MODEL.format(**_sizes(size)),
-        _pretraining(size, model),
+        _open_model(model) if model else _OWN_MODEL.format(**_sizes(size), about=_OF_PRESET if preset else _OF_CORPUS),
+        _pretraining(size, model, preset),
         _evaluation(benchmarks or {}, _config(model) if model else {}),
         _finetuning(finetunes, _length(model)),
     ]
     text = "\n".join(parts)
-    return _with_preset(text, preset, model is not None) if preset else text
+    return _with_changes(text, changes) if preset else text
 
 
 def _bytes(path: str) -> int:
@@ -124,9 +133,28 @@ def _sizes(size: int) -> dict[str, int]:
     return {"vocab_size": 1024, "layers": 2, "width": 128, "heads": 2, "feed_forward": 352}
 
 
-def _pretraining(size: int, model: str | None) -> str:
+def _pretraining(size: int, model: str | None, preset: Path | None) -> str:
+    """The section; with a model, that of a continued training on the machine of the preset.
+
+    Its rows are as long as the preset's, as far as the parent has positions. Its batch is the preset's, or else one
+    pass of `micro_batch` rows in each process, and 4,096 tokens at least. `steps` are counted in such batches.
+    """
+    length, micro_batch, batch, most = _length(model), 8, 4096, 320
+    if preset and model:
+        from llm_core.params import validate
+
+        told = {key: value for key, value in read_values(preset).items() if key in ("pretraining", "launch")}
+        params = validate(told, preset)
+        said, processes = params.pretraining, params.launch.pretraining.processes
+        given = said.model_fields_set
+        length = _length(model, said.sequence_length if "sequence_length" in given else 256)
+        micro_batch = said.micro_batch
+        once = length * processes
+        batch = max(round((said.batch_tokens or max(batch, micro_batch * once)) / once), 1) * once
+        most = said.steps or most
     tokens = max(size / 3.5, 1)  # of a byte-level BPE of this size, on text of most languages
-    steps = min(320, max(40, math.ceil(4 * tokens / 4096)))
+    steps = min(most, max(40, math.ceil(4 * tokens / batch)))
+    about = "" if preset and not model else f" # about four passes over the corpus, at most {most} steps"
     parent = (
         f"  parent: data/models/{slug(model)} # its weights and architecture; training continues from them\n"
         if model
@@ -135,10 +163,10 @@ def _pretraining(size: int, model: str | None) -> str:
     rate = 0.0003 if model else 0.01
     optimizer = "adamw" if model else "muon"
     return f"""pretraining:
-{parent}  steps: {steps} # about four passes over the corpus, at most 320 steps
-  sequence_length: {_length(model)}
-  batch_tokens: 4096
-  micro_batch: 8
+{parent}  steps: {steps}{about}
+  sequence_length: {length}
+  batch_tokens: {batch}
+  micro_batch: {micro_batch}
   optimizer: {{name: {optimizer}, learning_rate: {rate}, warmup_steps: 20}}
   checkpoint_every: 50
   evaluate_every: 100
@@ -155,11 +183,11 @@ def _config(model: str) -> dict[str, Any]:
         raise UserError(f"--model {model}: its config.json is no model's ({error})") from None
 
 
-def _length(model: str | None) -> int:
-    """Tokens of a row: 256, or as many as a model has positions for, rounded down to a power of two."""
+def _length(model: str | None, wanted: int = 256) -> int:
+    """Tokens of a row: `wanted`, or as many as a model has positions for, rounded down to a power of two."""
     config = _config(model) if model else {}
-    positions = config.get("max_position_embeddings") or config.get("n_positions") or 256
-    return min(256, 1 << (int(positions).bit_length() - 1))
+    positions = config.get("max_position_embeddings") or config.get("n_positions") or wanted
+    return min(wanted, 1 << (int(positions).bit_length() - 1))
 
 
 def _open_model(model: str) -> str:
@@ -218,19 +246,37 @@ def _finetuning(finetunes: Sequence[Finetune], length: int) -> str:
     return "\n".join([*lines, "  on_demand: {}", "  datasets: {}", ""])
 
 
-def _with_preset(text: str, preset: Path, opened: bool) -> str:
-    """`text` with the sections of a preset that are not about a corpus; those of an open model stay."""
+def _changes(preset: Path, opened: bool) -> dict[str, Any]:
+    """What a preset says that is not about a corpus; with an open model, nor about a model trained from nothing."""
     kept = {*NEVER, *(("model", "tokenizer") if opened else ())}
     changes: dict[str, Any] = {key: value for key, value in read_values(preset).items() if key not in kept}
     if isinstance(changes.get("evaluation"), dict):
         changes["evaluation"] = {key: value for key, value in changes["evaluation"].items() if key == "limit"}
+    from llm_core.params import validate
+
+    validate({section: changes[section] for section in DERIVED if section in changes}, preset)  # with its nulls
     if opened and isinstance(changes.get("pretraining"), dict):
-        changes["pretraining"].pop("parent", None)
+        changes["pretraining"] = {k: v for k, v in changes["pretraining"].items() if k not in OF_A_NEW_MODEL}
+    return changes
+
+
+def _with_changes(text: str, changes: dict[str, Any]) -> str:
+    """`text` with the sections of a preset merged into it."""
     yaml = YAML(typ="rt")
     yaml.width, yaml.preserve_quotes = 120, True
+    values = presets.merged(yaml.load(text), changes)
+    for section in DERIVED:
+        _drop_nulls(values.get(section))
     out = io.StringIO()
-    yaml.dump(presets.merged(yaml.load(text), changes), out)
+    yaml.dump(values, out)
     return out.getvalue()
+
+
+def _drop_nulls(values: Any) -> None:
+    for key, value in list(values.items()) if isinstance(values, dict) else ():
+        if value is None:
+            del values[key]
+        _drop_nulls(value)
 
 
 _HEAD = """# Your corpus: {documents}. Made by `llm-core init`; `llm-core params` explains every parameter.
@@ -254,13 +300,15 @@ decontamination: {ngram: 13, threshold: 0.3}
 split: {heldout_share: 0.05} # group_by: {SOURCE: FIELD} keeps documents of one FIELD on one side
 """
 
+_OF_CORPUS = "llama of a size for this corpus and two CPU cores; `scale` counts the layers for the initial weights"
+_OF_PRESET = "of the preset's size; what is not here follows from `scale`"
 _OWN_MODEL = """open_models: {{}} # NAME: {{from: FOLDER}}: a parent of pretraining or of a finetune
 
 tokenizer:
   from: data/split/train
   vocab_size: {vocab_size} # 32768 for some GB of text
 
-model: # llama of a size for this corpus and two CPU cores; `scale` counts the layers for the initial weights
+model: # {about}
   family: llama
   layers: {layers}
   width: {width}

@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -12,8 +13,13 @@ from llm_core.cli.init import app
 from llm_core.cli.inputs import app as inputs
 from llm_core.errors import UserError
 from llm_core.evaluation.gate import gate_of
+from llm_core.models.scale import shape
 from llm_core.params import load, validate
+from llm_core.training.pretraining.origins import parent_config
+from llm_core.training.pretraining.phases import plan_phases
 from tests.llm_core.open_model_folders import make
+
+PRESETS = Path(__file__).parents[3] / "presets"
 
 
 def test_files_are_counted_by_kind_and_those_not_read_by_reason(tmp_path: Path) -> None:
@@ -113,6 +119,52 @@ def test_an_encoder_is_not_evaluated_as_a_language_model(tmp_path: Path) -> None
         out = tmp_path / f"{number}.yaml"
         assert CliRunner().invoke(app, [*given, str(out)], catch_exceptions=False).exit_code == 0
         assert yaml.safe_load(out.read_text())["evaluation"]["models"] == models
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_a_preset_does_not_contradict_the_model_that_is_continued(tmp_path: Path, preset: Path) -> None:
+    model = make("gpt2", tmp_path / "gpt2")
+    (tmp_path / "a.txt").write_text("text " * 400_000)
+    out = tmp_path / "params.yaml"
+    given = ["--documents", str(tmp_path / "a.txt"), "--preset", str(preset), "--out-file", str(out)]
+    assert CliRunner().invoke(app, [*given, "--model", str(model)], catch_exceptions=False).exit_code == 0
+    params, processes = load(out), load(preset).launch.pretraining.processes
+    settings = params.pretraining
+    assert parent_config(model, params.model, settings.longest_sequence).n_positions == 128
+    assert nulls(yaml.safe_load(out.read_text())["pretraining"]) == []
+    assert (settings.steps or 0) <= 320 or load(preset).pretraining.steps
+    assert settings.optimizer.learning_rate == 0.0003 and settings.precision == "bf16"
+    assert settings.batch_tokens and settings.batch_tokens >= 4096 and settings.steps
+    plan = plan_phases(settings, settings.batch_tokens, settings.steps, processes)
+    assert plan.tokens <= 4.1 * 2_000_000 / 3.5 or settings.steps == 40, "four passes over the corpus"
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_a_model_of_a_preset_has_the_presets_size_and_no_comment_on_another(tmp_path: Path, preset: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    out = tmp_path / "params.yaml"
+    given = ["--documents", str(tmp_path / "a.txt"), "--preset", str(preset), "--out-file", str(out)]
+    assert CliRunner().invoke(app, given, catch_exceptions=False).exit_code == 0
+    params, wanted, text = load(out), load(preset), out.read_text()
+    assert shape(params.model) == shape(wanted.model) and params.pretraining.steps == wanted.pretraining.steps
+    assert params.pretraining.optimizer.learning_rate == wanted.pretraining.optimizer.learning_rate
+    values = yaml.safe_load(text)
+    assert nulls(values["model"]) == nulls(values["pretraining"]) == []
+    assert "two CPU cores" not in text and "320 steps" not in text
+
+
+def test_a_null_that_means_nothing_in_a_preset_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "mine.yaml").write_text("preset: mine\npretraining: {micro_batch: null}\n")
+    given = ["--documents", str(tmp_path / "a.txt"), "--preset", str(tmp_path / "mine.yaml")]
+    with pytest.raises(UserError, match=r"mine\.yaml: 'pretraining\.micro_batch': input should be"):
+        CliRunner().invoke(app, [*given, "--out-file", str(tmp_path / "params.yaml")], catch_exceptions=False)
+
+
+def nulls(values: dict[str, Any]) -> list[str]:
+    """Names of what is null in a section and in those below it."""
+    below = [name for value in values.values() if isinstance(value, dict) for name in nulls(value)]
+    return [name for name, value in values.items() if value is None] + below
 
 
 def test_the_gate_of_an_encoder_decoder_is_on_a_benchmark_that_it_is_scored_on(tmp_path: Path) -> None:
