@@ -166,7 +166,9 @@ class Stack:
         table = "".join(f"{source}\t{target}\n" for source, target in [*known, *service.mounts])
         variables = [f"{key}={value}" for key, value in service.environment.items()]
         user, group = service.user.split(":")
-        line = f"exec setpriv --reuid {user} --regid {group} --clear-groups {shlex.join(service.command)}"
+        # A change of user would end the tie by which the container dies with `unshare`.
+        as_user = f"exec setpriv --pdeathsig keep --reuid {user} --regid {group} --clear-groups"
+        line = f"{as_user} {shlex.join(service.command)}"
         log = open(self.scratch / f"{name}.log", "ab")  # noqa: SIM115
         self.running[name] = subprocess.Popen(
             [
