@@ -19,6 +19,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("shared machine")
+STORE = os.environ.get("MLFLOW_TRACKING_URI")
 LONGEST = (
     "test_journey.py", "test_stage_truth.py", "test_graph.py", "test_docs.py", "pipelines/test_servers.py",
     "pipelines/test_stack.py", "pipelines/test_staleness.py", "llm_core/cli/test_hostile.py",
@@ -43,6 +44,15 @@ def pytest_runtest_setup() -> None:
         gc.collect()
         gc.freeze()
         frozen = len(sys.modules)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Take back the address of a store that MLflow has written into the environment, for the rest of the process."""
+    if STORE is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = STORE
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

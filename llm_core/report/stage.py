@@ -37,22 +37,17 @@ def write_report(data: Path, out: Path, params: Params) -> list[Block]:
         (folder / "report.html").write_text(to_html(blocks), encoding="utf-8")
         (folder / "report.md").write_text(to_markdown(blocks), encoding="utf-8")
         write_plot_data(folder / "plots", data, _evaluations(data), account(data, params.sources))
-    _track(data, out)
+    _track(out)
     return blocks
 
 
-def _track(data: Path, out: Path) -> None:
-    """Keep the page and the data's card with a run in MLflow that has the trainings' inputs; none without a store."""
+def _track(out: Path) -> None:
+    """Keep the page with a run in MLflow; none without a store."""
     if not runs.has_store():
         return
     with runs.run("report", {}, kind="evaluation") as run:
-        for file in (out / "report.html", data / "card" / "dataset.html"):
-            if file.is_file():
-                run.artifact(file)
-        for folder in (data / "tokens" / "train", data / "tokens" / "heldout"):
-            if folder.is_dir():
-                run.dataset(folder, "described")
-        run.describe("The page about the run: artifact `report.html`; the data: `dataset.html`.")
+        run.artifact(out / "report.html")
+        run.describe("The page about the run: artifact `report.html`.")
 
 
 def report(data: Path, params: Params) -> Iterator[Block]:

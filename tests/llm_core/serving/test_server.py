@@ -177,6 +177,7 @@ def stop_within_an_answer(port: int, process: subprocess.Popen[str]) -> None:
 def test_mlflow_serves_the_registered_model(gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from llm_core.runtime.digests import content_digest
     from llm_core.tracking import versions
 
     monkeypatch.chdir(tmp_path)
@@ -186,8 +187,9 @@ def test_mlflow_serves_the_registered_model(gpt2: Path, tmp_path: Path, monkeypa
     evaluation = tmp_path / "evaluation"
     evaluation.mkdir()
     (evaluation / "metrics.json").write_text("{}")
+    tags = {"model": "base", "model_digest": content_digest(gpt2)}
     registry = versions.Registry("language-model-base")
-    registry.alias("champion", registry.add(gpt2, evaluation, {"score": 1.0}, {"model": "base"}))
+    registry.alias("champion", registry.add(gpt2, evaluation, {"score": 1.0}, tags))
 
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/language-model-base@champion"]
