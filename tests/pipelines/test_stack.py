@@ -275,12 +275,14 @@ def test_from_the_first_start_to_a_clean_clone(team: Team) -> None:
 
     # A whole run, whose code location dies and comes back in the middle of it.
     run = dagster.launch("words@a", "words@b", "long@a", "long@b", "join", "report", "model", "slow")
-    wait(lambda: any("step 1" in line for line in dagster.log(run)), what="the training")
+    ended = ("SUCCESS", "FAILURE")
+    wait(lambda: any("step 1" in line for line in dagster.log(run)) or dagster.run(run)["status"] in ended)
+    assert dagster.run(run)["status"] == "STARTED", "\n".join([*dagster.log(run)[-20:], team.log("runner")])
     team.kill("code")
     assert dagster.run(run)["status"] == "STARTED"
     team.start("code", team.describe("code"))
     wait(lambda: team.healthy("code"), what="the code location")
-    wait(lambda: dagster.run(run)["status"] in ("SUCCESS", "FAILURE"), what="the end of the run")
+    wait(lambda: dagster.run(run)["status"] in ended, what="the end of the run")
     assert dagster.run(run)["status"] == "SUCCESS", "\n".join([*dagster.log(run)[-20:], team.log("runner")])
 
     what_the_run_left(team)
