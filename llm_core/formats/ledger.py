@@ -102,8 +102,10 @@ class LedgerWriter(DocumentWriter):
                 yield row["id"], f"{row['shard']}, row {row['offset']}"
 
     def record(self, rows: list[Row]) -> None:
-        """Append verdicts; `stage` is filled in."""
+        """Append verdicts; `stage` is filled in. What a detail quotes that is not UTF-8 becomes `?`."""
         for row in rows:
+            if detail := row.get("detail"):
+                row["detail"] = detail.encode("utf-8", "replace").decode("utf-8")
             key = (row["source"], row["verdict"], row.get("reason") or "")
             self.counts[key] += 1
             self.sizes[key] += row.get("bytes") or 0

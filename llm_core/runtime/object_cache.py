@@ -8,7 +8,6 @@ therefore exceeded where one query or one training needs more than it.
 """
 
 import fcntl
-import hashlib
 import os
 import secrets
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from llm_core.errors import UserError
 from llm_core.runtime.addresses import file_system, is_remote
+from llm_core.runtime.digests import file_digest
 from llm_core.runtime.manifests import SHARDS, Shard, find_shard, object_name
 from llm_core.runtime.redaction import redact
 
@@ -109,8 +109,7 @@ def _fetch(shard: Shard, path: Path, partial: Path) -> None:
         raise UserError(f"{where} is not there; run the stage that wrote the folder again") from None
     except Exception as error:  # each file system has errors of its own
         raise UserError(f"{where} cannot be read ({redact(str(error)) or type(error).__name__})") from error
-    with open(partial, "rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = file_digest(partial, "sha256")
     if found != shard.sha256:
         size = partial.stat().st_size
         raise UserError(

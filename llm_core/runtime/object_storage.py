@@ -9,7 +9,6 @@ Credentials and endpoint come from the environment, as botocore reads them (`AWS
 an address that contains credentials is refused, because manifests are committed.
 """
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -21,6 +20,7 @@ from typing import Any
 from llm_core.errors import UserError
 from llm_core.params.launch import StorageLaunch, check_storage_address
 from llm_core.runtime.addresses import file_system
+from llm_core.runtime.digests import file_digest
 from llm_core.runtime.manifests import (
     ABOUT,
     MANIFEST,
@@ -107,8 +107,7 @@ def upload_shards(folder: Path) -> None:
 
 def _upload(filesystem: Any, place: str, address: str, file: Path) -> tuple[Shard, bool]:
     """The shard of a file, and whether it was not there yet."""
-    with open(file, "rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = file_digest(file, "sha256")
     size, name = file.stat().st_size, object_name(digest, file.suffix)
     shard = Shard(file.name, f"{address}/{name}", size, digest)
     try:

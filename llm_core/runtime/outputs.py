@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from llm_core.errors import UserError
+from llm_core.runtime.locks import locked
 
 MARK = ".llm-core-output"
 ABOUT = "llm-core wrote this folder; --out may replace these files"
@@ -109,7 +110,7 @@ def output_file(out: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     target = check_output_file(out)
     made = _make_parents(target.parent)
     for leftover in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
-        if leftover.is_file() and not _in_use(leftover):
+        if leftover.is_file() and not locked(leftover):
             leftover.unlink(missing_ok=True)
     scratch = target.parent / f".{target.name}.partial-{secrets.token_hex(6)}"
     try:
@@ -270,28 +271,11 @@ def _recover(target: Path) -> None:
 
 def _abandoned(folder: Path) -> bool:
     if (folder / MARK).exists():
-        return not _in_use(folder / MARK)
+        return not locked(folder / MARK)
     try:
         return time.time() - folder.stat().st_mtime > ABANDONED_SECONDS
     except FileNotFoundError:  # removed by another process meanwhile
         return False
-
-
-def _in_use(file: Path) -> bool:
-    """Whether a process, here or on another host of the same file system, holds the lock on `file`."""
-    try:
-        descriptor = os.open(file, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    except OSError:  # another user's
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _make_parents(folder: Path) -> list[Path]:

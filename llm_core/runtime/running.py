@@ -22,6 +22,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from llm_core.runtime.locks import locked
+
 FOLDER = Path(".scratch/running")
 PARENT = "LLM_CORE_RUNNING"  # id of the verb that started this process
 SECONDS = 0.5  # minimum time between two writes for progress; a line that was logged is written at once
@@ -125,7 +127,7 @@ def rows(project: Path = Path()) -> list[dict[str, Any]]:
     """The files of the verbs that run now, the oldest first; what killed ones left behind is removed."""
     found = []
     for lock in (project / FOLDER).glob("*.lock"):
-        if _held(lock):
+        if locked(lock):
             with suppress(OSError, ValueError):  # it has just ended
                 found.append(json.loads(lock.with_suffix(".json").read_text("utf-8")))
         else:
@@ -133,19 +135,3 @@ def rows(project: Path = Path()) -> list[dict[str, Any]]:
                 with suppress(OSError):
                     file.unlink(missing_ok=True)
     return sorted(found, key=lambda row: row["started"])
-
-
-def _held(lock: Path) -> bool:
-    try:
-        descriptor = os.open(lock, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    except OSError:  # another user's
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.watch import Watcher, described, duration, lines, summary
+from pipelines.look import Watcher, described
+from pipelines.watch import duration, lines, summary
 from tests.llm_core.training.pretraining import tiny
 from tests.pipelines import toy_project as toy
 from tests.waiting import wait

@@ -199,8 +199,7 @@ def _judge(
             "verdict": "dropped",
             "reason": record.reason,
             "bytes": record.size,
-            # It may quote a name that is not UTF-8.
-            "detail": record.detail and redact(record.detail).encode("utf-8", "replace").decode("utf-8"),
+            "detail": record.detail and redact(record.detail),
         }
     metadata = record.metadata if record.id is None else {"source_id": record.id, **record.metadata}
     row: dict[str, Any] = {
