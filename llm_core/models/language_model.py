@@ -152,8 +152,7 @@ class LanguageModel(nn.Module):
             distance = place[:, None] - place[None, :]
             allowed = allowed & (distance >= 0)
             window = getattr(self.network.config, "sliding_window", None)
-            mixed = "full_attention" in (getattr(self.network.config, "layer_types", None) or ())
-            if window and not mixed:  # a family of both kinds of layers narrows the mask itself
+            if window and not self.family.narrows_masks:
                 allowed = allowed & (distance < window)
         if self.network.config._attn_implementation == "eager":
             low = torch.finfo(torch.float32).min

@@ -107,7 +107,7 @@ class SpeedrunAttention(LlamaAttention):
     def forward(
         self,
         hidden_states: Tensor,
-        position_embeddings: tuple[Tensor, Tensor] | None = None,
+        position_embeddings: tuple[Tensor, Tensor],
         attention_mask: Tensor | None = None,
         past_key_values: Cache | None = None,
         value_embedding: Tensor | None = None,

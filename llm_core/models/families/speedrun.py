@@ -41,5 +41,6 @@ def register() -> None:
 
 FAMILY = Family(
     config=config, model_types=("llm_core_speedrun",), network=network, gated=True, register=register,
+    narrows_masks=True,
     knobs=frozenset({"sliding_window", "key_value_heads", "rope_scaling", "logit_softcap", "speedrun"}),
 )  # fmt: skip

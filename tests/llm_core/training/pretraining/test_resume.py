@@ -9,12 +9,13 @@ from tests.llm_core.training.pretraining import kills, tiny
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_killed_runs_end_with_the_same_bytes(tmp_path: Path, processes: int) -> None:
+@pytest.mark.parametrize(("processes", "family"), [(1, "speedrun"), (2, "llama")])
+def test_killed_runs_end_with_the_same_bytes(tmp_path: Path, processes: int, family: str) -> None:
     """In phases whose sequences, batches, data and passes differ; one kill is before the boundary, one after it."""
     folder = tiny.make(tmp_path)
     settings = {
         "launch__pretraining__processes": processes,
+        "model__family": family,
         "pretraining__steps": None,
         "pretraining__phases": [
             {"name": "short", "steps": 9, "sequence_length": 16, "batch_tokens": 128},
