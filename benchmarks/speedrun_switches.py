@@ -33,7 +33,7 @@ from llm_core.training.pretraining.assemble import assemble
 SWITCHES = [name for name in Speedrun.model_fields if name != "window_pattern"]
 OFF = {f"model.speedrun.{name}": False for name in SWITCHES}
 ON = {f"model.speedrun.{name}": True for name in SWITCHES}
-OTHERS = {  # switches that other families have too
+OTHERS: dict[str, dict[str, Any]] = {  # switches that other families have too
     "softcap": {"model.logit_softcap": 15}, "untied": {"model.tie_embeddings": False},
     "windows": {"model.sliding_window": 32},
 }  # fmt: skip

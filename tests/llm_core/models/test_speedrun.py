@@ -19,7 +19,7 @@ from tests.llm_core.models.test_scale import VOCABULARY
 SHAPE: dict[str, Any] = {"layers": 4, "width": 32, "heads": 2, "feed_forward": 64}
 SWITCHES = [name for name in Speedrun.model_fields if name != "window_pattern"]
 OFF = dict.fromkeys(SWITCHES, False)
-OTHERS = {"logit_softcap": 0.5, "tie_embeddings": False, "sliding_window": 3, "key_value_heads": 1}
+OTHERS: dict[str, Any] = {"logit_softcap": 0.5, "tie_embeddings": False, "sliding_window": 3, "key_value_heads": 1}
 
 
 def build(switches: dict[str, bool], moved: bool = True, **model: Any) -> Any:
