@@ -382,10 +382,11 @@ def test_word_vectors_and_search_are_shown_where_they_were_made(data: Path) -> N
     answers = {"questions": 10, "refused": 2, "citation_precision": 0.4, "exact_gain": gain, "f1_gain": gain}
     answers |= {f"{n}_{side}": 0.2 for n in ("exact", "f1") for side in ("with", "without")}
     answers |= {f"{n}_{side}_stderr": 0.1 for n in ("exact", "f1") for side in ("with", "without")}
-    write_json(data / "retrieval/metrics.json", {"search": {"questions": 10, "bm25": scores}, "answers": answers})
+    write_json(data / "retrieval/mine/metrics.json", {"search": {"questions": 10, "bm25": scores}, "answers": answers})
     write_report(data, out, Params())
     text = (out / "report.md").read_text().replace("\u00a0", " ")
     assert "| cbow | 0.25 [0.14, 0.4] | 40 | 0.31 | 7 |" in text
+    assert "mine: 10 questions" in text
     assert "| king | queen, duke |" in text and "0.1 [-0.05, 0.3]" in text
     page = (out / "report.html").read_text()
     drawn = page[page.index("a map of words") :]
