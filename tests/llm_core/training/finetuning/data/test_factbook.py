@@ -108,7 +108,7 @@ def test_conversations_ask_for_each_fact_that_they_show_and_only_in_training(tmp
         assert sorted(asked[0].splitlines()[:2]) == ["Capital: City Chad.", "Suffrage: 18 years of age."]
         told = {"What is the capital of Chad?": "City Chad", "Who may vote in Chad?": "18 years of age"}
         assert dict(zip([asked[0].splitlines()[2], asked[1]], answers, strict=True)) == told
-        assert row["answer"] == answers[1] and row["documents"] == ["train0"]
+        assert row["documents"] == ["train0"] and not row.keys() & {"answer", "field"}
     assert len({row["id"] for row in split["train"]}) == 5
 
 
