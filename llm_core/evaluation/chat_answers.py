@@ -1,9 +1,9 @@
 """Exact match of answers to chat questions that a model was finetuned for, on questions it has not seen.
 
-The test file has one JSON object a line with `messages` (the last one is the wanted answer), `id`
-and, where known, `field`, `kind` and `country`. The baseline answers each question with its field's most frequent answer in
-`train.jsonl` beside the test file. The lead over it has an interval over countries, since the questions about one
-country depend on each other. Answers are compared in SQuAD's normal form (Rajpurkar et al. 2016).
+The test file has one JSON object a line with `messages` (the last one is the wanted answer), `id` and, where known,
+`field`, `kind` and `country`. The baseline answers each question with its field's most frequent answer in `train.jsonl`
+beside the test file. The lead over it has an interval over countries, since the questions about one country depend on
+each other. Answers are compared in SQuAD's normal form (Rajpurkar et al. 2016).
 """
 
 from collections import Counter
@@ -82,9 +82,9 @@ def answer_questions(
                 "question": row["messages"][-2]["content"],
                 "given": given[place],
                 "wanted": wanted,
-                **{name: row[name] for name in ("kind", "country") if name in row},
             }
         )
+        rows[-1] |= {name: row[name] for name in ("kind", "country") if name in row}
     return rows
 
 
@@ -95,7 +95,7 @@ def summarize_answers(rows: list[Row]) -> dict[str, Any]:
     matches = [row["exact_match"] for row in rows]
     baseline, _ = mean_and_error([row["most_frequent"] for row in rows])
     leads = [row["exact_match"] - row["most_frequent"] for row in rows]
-    found = clustered(leads, [row.get("country", row["id"]) for row in rows])
+    found = clustered(leads, [str(row.get("country", row["id"])) for row in rows])
     kinds = sorted({row["kind"] for row in rows if "kind" in row})
     parts = {kind: summarize_answers([_kindless(row) for row in rows if row.get("kind") == kind]) for kind in kinds}
     return {

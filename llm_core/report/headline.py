@@ -139,7 +139,9 @@ def _can(name: str, metrics: Row) -> Iterator[str]:
         )
     if answers := metrics.get("answers"):
         right = _interval(answers, "exact_match", share=True)
-        told = f"{name} answers {right} of {answers['items']} questions exactly, {_lead(answers)} the most frequent answer"
+        told = (
+            f"{name} answers {right} of {answers['items']} questions exactly, {_lead(answers)} the most frequent answer"
+        )
         guess = names.percent(answers["most_frequent_answer"])
         kinds = [
             f"{names.kind(kind)} {names.percent(score['exact_match'])}, {_lead(score)} its "
