@@ -445,6 +445,20 @@ def test_rounding_is_not_above_chance() -> None:
     assert wording.format("above", "and") in answers({"benchmarks": {"arc_easy": above}})
 
 
+def test_the_lead_over_the_most_frequent_answer_is_told_for_each_kind_of_question() -> None:
+    rows = [
+        {"id": f"{country}-{kind}-{n}", "country": country, "kind": kind, "most_frequent": float(n == 0),
+         "exact_match": float(kind == "open" or n == 0)}
+        for country in "abc" for kind in ("closed", "open") for n in range(2)
+    ]  # fmt: skip
+    score = rounded(summarize_answers(rows))
+    told = answers({"answers": score})
+    assert "of 12 questions exactly, 25.0 points (25.0 to 25.0) more than the most frequent answer (50 %): " in told
+    assert "from memory 50 %, not distinguishable from its 50 %; with facts to read 100 %, 50.0 points" in told
+    bare = {key: value for key, value in score.items() if not key.startswith("lead") and key != "kinds"}
+    assert "exactly, not distinguishable from the most frequent answer (50 %)." in answers({"answers": bare})
+
+
 def test_bits_of_the_right_answer_come_first_where_accuracy_is_at_its_baselines() -> None:
     score = {"metric": "acc", "acc": 0.5, "acc_stderr": 0.05, "acc_low": 0.4, "acc_high": 0.6, "chance": 0.25}
     score |= {"majority": 0.45, "items": 100, "detectable": 0.1, "gold_bpb": 1.5, "gold_bpb_stderr": 0.1}
