@@ -97,7 +97,7 @@ def run(work: Path, runner: str, stages: tuple[str, ...] = STAGES) -> None:
         ),
         "split": lambda out: split(["decontaminate"], out, params.split, 1, launch=launch.split),
         "mix": lambda out: mix(Path("split"), out, params.mix, 1, launch=launch.mix),
-        "index": lambda out: build(["split"], out, params.retrieval, Path("none"), launch=launch.index),
+        "index": lambda out: build(["split/train"], out, params.retrieval, Path("none"), launch=launch.index),
         "train-tokenizer": lambda out: train_tokenizer(["split/train"], out, params.tokenizer, 1, launch.tokenizer),
         "tokenize": lambda out: tokenize(["split"], "train-tokenizer", out, launch.tokenization),
     }
