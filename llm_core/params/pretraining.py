@@ -10,20 +10,27 @@ from llm_core.params.base import Section, Weights
 class Optimizer(Section):
     """The optimizer and its schedule."""
 
-    name: Literal["adamw", "muon"] = "adamw"
-    """The optimizer. muon: orthogonalised momentum for the blocks' matrices, AdamW for everything else."""
+    name: Literal["adamw", "muon", "normuon"] = "adamw"
+    """The optimizer. muon: orthogonalised momentum for the blocks' matrices, AdamW for everything else. normuon: the
+    same, with rows scaled by their second moments; needs pretraining.zero_stage 0."""
     learning_rate: float | None = Field(None, gt=0)
     """Peak learning rate of AdamW; null to derive it from model.scale."""
     muon_learning_rate: float = Field(0.02, gt=0)
-    """Peak learning rate of the matrices under muon."""
+    """Peak learning rate of the matrices under muon and normuon."""
     betas: tuple[float, float] = (0.9, 0.95)
     """Decay of AdamW's first and second moments."""
     momentum: float = Field(0.95, ge=0, lt=1)
-    """Momentum of muon."""
+    """Momentum of muon and normuon."""
+    momentum_warmup_steps: int = Field(0, ge=0)
+    """Number of steps in which that momentum rises linearly from 0.85, or stays where it is below that."""
+    second_momentum: float = Field(0.95, ge=0, lt=1)
+    """Decay of the second moments of rows under normuon."""
     epsilon: float = Field(1e-8, gt=0)
     """AdamW's epsilon."""
     weight_decay: float = Field(0.1, ge=0)
     """Decoupled weight decay of matrices; vectors (norms, biases) are not decayed."""
+    cautious_decay: bool = False
+    """Whether only weights that the step moves towards zero in any case are decayed."""
     clip: float = Field(1.0, ge=0)
     """Maximum norm of the gradient of all weights; a larger one is scaled down to it; 0 for no clipping. Muon ignores
     it, because its updates have a fixed size."""

@@ -63,10 +63,10 @@ def assemble(
     if settings.compile:
         compile_blocks(network, settings)
     assert settings.optimizer.learning_rate
-    build = muon if settings.optimizer.name == "muon" else adamw
+    build = adamw if settings.optimizer.name == "adamw" else muon
     optimizer = build(network, settings.optimizer, settings.optimizer.learning_rate)
     if settings.zero_stage == 0:
-        optimizer.clip = settings.optimizer.clip if settings.optimizer.name != "muon" else 0.0
+        optimizer.clip = settings.optimizer.clip if settings.optimizer.name == "adamw" else 0.0
     accumulation = max(phase.accumulation for phase in plan.phases)
     engine = initialize(module, optimizer, deepspeed_config(settings, precision, accumulation))
     batches = _batches(train, plan, settings, params.seed, vocabulary.filler)

@@ -58,12 +58,16 @@ def deepspeed_config(params: Pretraining, precision: Precision, accumulation: in
         raise UserError("pretraining.precision: DeepSpeed has no fp16 on a CPU; set bf16 or fp32")
     if params.offload != "none" and stage == 0:
         raise UserError("pretraining.offload: needs pretraining.zero_stage of 1 or more")
+    if params.optimizer.name == "normuon" and stage:
+        raise UserError(
+            "pretraining.optimizer.name: normuon needs whole matrices; set pretraining.zero_stage: 0, or muon"
+        )
     if params.offload == "optimizer+weights" and stage < 3:
         raise UserError("pretraining.offload: weights need pretraining.zero_stage 3")
     zero: dict[str, Any] = {"stage": stage, "overlap_comm": False}
     if stage == 3:
         zero["stage3_param_persistence_threshold"] = 0
-    if params.optimizer.name == "muon":
+    if params.optimizer.name != "adamw":
         zero["reduce_scatter"] = False  # Muon needs whole gradients of a matrix
     if params.offload != "none":
         zero["offload_optimizer"] = {"device": "cpu"}
@@ -73,7 +77,7 @@ def deepspeed_config(params: Pretraining, precision: Precision, accumulation: in
         "train_micro_batch_size_per_gpu": params.micro_batch,
         "gradient_accumulation_steps": accumulation,
         # Stage 0 clips in its optimizer; under Muon the others would clip orthogonalised updates, not gradients.
-        "gradient_clipping": params.optimizer.clip if stage and params.optimizer.name != "muon" else 0.0,
+        "gradient_clipping": params.optimizer.clip if stage and params.optimizer.name == "adamw" else 0.0,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,  # otherwise offload refuses any optimizer but DeepSpeedCPUAdam
@@ -113,9 +117,11 @@ def join(offload: bool) -> None:
     unname_buffer()
 
 
-def learning_rates(engine: Any, share: float) -> None:
-    """Set every group's learning rate to `share` of its peak."""
+def learning_rates(engine: Any, share: float, momentum: float) -> None:
+    """Set every group's learning rate to `share` of its peak, and Muon's momentum."""
     for group in engine.optimizer.param_groups:
+        if "momentum" in group:
+            group["momentum"] = momentum
         group.setdefault("peak", group["lr"])
         group["lr"] = group["peak"] * share
 

@@ -29,7 +29,7 @@ from llm_core.training.pretraining.phases import PhasedBatches, Plan
 from llm_core.training.pretraining.profiling import ProfilerWindow
 from llm_core.training.pretraining.run_log import RunLog
 from llm_core.training.pretraining.samples import sample
-from llm_core.training.pretraining.schedule import learning_rate_share
+from llm_core.training.pretraining.schedule import learning_rate_share, momentum
 from llm_core.training.pretraining.stability import SpikeGuard
 
 
@@ -106,7 +106,7 @@ class Training:
         _, phase = self.plan.of(step)
         share = learning_rate_share(step, self.steps, self.params.optimizer, self.plan.tokens_before)
         share *= phase.learning_rate
-        learning_rates(engine, share)
+        learning_rates(engine, share, momentum(step, self.params.optimizer))
         micro, count = phase.micro_batch, 0
         first_row = world.rank * micro * phase.accumulation
         made = []
