@@ -133,10 +133,19 @@ class Pretraining(Section):
     that DeepSpeed does not have is an error, and so is one that another param decides."""
     activation_checkpointing: bool = False
     """Keep only the blocks' inputs and recompute the rest: less memory, a third more time."""
+    sequence_parallel: int = Field(1, ge=1)
+    """Number of processes that share each sequence (DeepSpeed Ulysses): each holds a stretch of it, and all of a share
+    of the heads in attention. It must divide the processes, the heads and the sequences."""
     checkpoint_every: int = Field(50, ge=1)
     """Number of steps between checkpoints (in .scratch, not a stage output)."""
     checkpoints_kept: int = Field(2, ge=1)
     """Number of the newest checkpoints that are kept."""
+    snapshot_every: int = Field(0, ge=0)
+    """Number of steps between models that are kept in the output's folder `snapshots`, for `llm-core merge --last`; 0
+    keeps none. The finished model is not kept twice."""
+    shard_bytes: int = Field(5_000_000_000, ge=1)
+    """Maximum size of one file of the model's weights; a larger model is written as several, with an index. At ZeRO
+    stage 3 the processes share the files among them."""
     evaluate_every: int = Field(100, ge=1)
     """Number of steps between measurements of held-out bits per byte."""
     evaluate_tokens: int = Field(20_000, ge=1)
