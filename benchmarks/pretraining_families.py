@@ -25,7 +25,7 @@ from llm_core.params import Params, load
 from llm_core.tracking import runs
 from llm_core.training.pretraining import engine as engines
 from llm_core.training.pretraining.assemble import assemble
-from llm_core.training.pretraining.export import export, weights
+from llm_core.training.pretraining.export import Weights
 
 FAMILIES = ("llama", "gpt2", "gptj", "bloom", "opt", "bert", "t5", "lstm")
 CLASSES = {"bert": transformers.AutoModelForMaskedLM, "t5": transformers.AutoModelForSeq2SeqLM}
@@ -70,7 +70,7 @@ def _train(family: str, chosen: argparse.Namespace, folder: Path) -> dict[str, A
     training.run()
     after = _heldout(training)
     network = training.engine.module.network.eval()
-    export(network, weights(training.engine, 1), training.tokenizer, out)
+    Weights(network, 1, out.parent, 1 << 40, training.world).export(training.tokenizer, out)
     found = CLASSES.get(family, transformers.AutoModelForCausalLM)
     again = found.from_pretrained(out, trust_remote_code=family == "lstm").eval()
     ids = torch.arange(200).view(2, 100) + 6

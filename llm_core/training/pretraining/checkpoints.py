@@ -24,7 +24,7 @@ from llm_core.runtime.digests import content_digest
 COMPLETE = "complete.json"
 LOCK = "lock"  # file in a run's folder that its main rank holds locked
 WHERE_IT_RUNS = {
-    "micro_batch", "zero_stage", "offload",
+    "micro_batch", "zero_stage", "offload", "shard_bytes", "sequence_parallel",
     "activation_checkpointing", "checkpoint_every", "checkpoints_kept", "profile_steps",
 }  # fmt: skip
 

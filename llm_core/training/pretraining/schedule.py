@@ -10,6 +10,15 @@ from collections.abc import Callable
 
 from llm_core.params.pretraining import Optimizer
 
+FIRST_MOMENTUM = 0.85  # where a warm-up of Muon's momentum begins (modded-nanogpt and nanochat)
+
+
+def momentum(step: int, optimizer: Optimizer) -> float:
+    """Muon's momentum at `step` (from 0): linear from 0.85 in `momentum_warmup_steps`."""
+    first = min(FIRST_MOMENTUM, optimizer.momentum)
+    done = min(step / optimizer.momentum_warmup_steps, 1.0) if optimizer.momentum_warmup_steps else 1.0
+    return first + (optimizer.momentum - first) * done if done < 1 else optimizer.momentum
+
 
 def learning_rate_share(
     step: int, steps: int, optimizer: Optimizer, tokens_before: Callable[[int], int] = lambda step: step

@@ -1,12 +1,15 @@
 """The stage `pretrain`: token shards and a tokenizer in, a trained model in Hugging Face layout out."""
 
 import fcntl
+import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.formats.token_shards import TokenShards
+from llm_core.models.configs import SNAPSHOTS
 from llm_core.params import Params
 from llm_core.runtime import storage
 from llm_core.runtime.digests import content_digest
@@ -74,8 +77,9 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
             if (tokens / "heldout").is_dir():
                 tracked.dataset(tokens / "heldout", "heldout")
         training = assemble(params, tokens, tokenizer_folder, scratch, precision, world, tracked)
+        training.snapshot = partial(_snapshot, params, training, folder, scratch)
         training.run()
-        _finish(params, training, folder, out, precision)
+        _finish(params, training, folder, out, precision, scratch)
         if world.main:
             digest = content_digest(out)
             tracked.tags({"model_digest": digest})
@@ -107,22 +111,52 @@ def _where(params: Params) -> dict[str, str]:
     return {key: str(value) for key, value in flatten(params.launch.pretraining, "launch.pretraining.").items()}
 
 
-def _finish(params: Params, training: Any, folder: Path, out: Path, precision: str) -> None:
+def _record(params: Params, training: Any, folder: Path) -> dict[str, Any]:
+    """The training record of the model as it is now, training_data.json."""
+    parent = params.pretraining.parent
+    return {
+        "tokens": str(folder),
+        "tokens_digest": content_digest(folder),
+        "loader": training.batches.state_dict(),
+        "steps": training.step,
+        "parent": parent,
+        **({"parent_digest": content_digest(Path(parent))} if parent else {}),
+    }
+
+
+def _weights(params: Params, training: Any, scratch: Path) -> Any:
+    """The weights as they are now; all ranks call it."""
+    from llm_core.training.pretraining.export import Weights
+
+    settings = params.pretraining
+    return Weights(
+        training.engine.module.network, settings.zero_stage, scratch, settings.shard_bytes, training.world
+    )  # fmt: skip
+
+
+def _snapshot(params: Params, training: Any, folder: Path, scratch: Path) -> None:
+    """Keep the model as it is now in the run's folder, whole or not at all."""
+    weights = _weights(params, training, scratch)
+    if training.world.main:
+        kept = scratch / SNAPSHOTS / f"step{training.step:08d}"
+        with storage.output_folder(kept) as made:
+            weights.export(training.tokenizer, made, bool(params.pretraining.parent))
+            storage.write_json(made / "training_data.json", _record(params, training, folder))
+    weights.close()
+
+
+def _finish(params: Params, training: Any, folder: Path, out: Path, precision: str, scratch: Path) -> None:
     from llm_core.training.pretraining.engine import barrier
-    from llm_core.training.pretraining.export import export, weights
 
     found = training.measure(params.pretraining.evaluate_tokens_final)
     if found:
         training.say_heldout(found, last=True)
-    state = weights(training.engine, params.pretraining.zero_stage)
+    weights = _weights(params, training, scratch)
     if training.world.main:
         rows = training.log.rows()
         losses = [row["loss"] for row in rows if "loss" in row]
-        network = training.engine.module.network
         metrics = {
-            "parameters": sum(
-                value.numel() for name, value in state.items() if name in dict(network.named_parameters())
-            ),
+            "parameters": weights.parameters,
             "steps": training.steps,
             "tokens": training.tokens(),
             "epochs": round(training.batches.epoch(training.steps), 4),
@@ -132,27 +166,21 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
             "final_loss": losses[-1],
             **{key: round(value, 6) for key, value in found.items()},
         }
-        parent = params.pretraining.parent
-        record = {
-            "tokens": str(folder),
-            "tokens_digest": content_digest(folder),
-            "loader": training.batches.state_dict(),
-            "steps": training.steps,
-            "parent": parent,
-            **({"parent_digest": content_digest(Path(parent))} if parent else {}),
-        }
-        with storage.output_folder(out) as partial:
-            export(network, state, training.tokenizer, partial, continued=bool(parent))
-            storage.write_json(partial / "metrics.json", metrics)
-            storage.write_json(partial / "training_data.json", record)
-            (partial / "training_log.jsonl").write_bytes(training.log.file.read_bytes())
+        with storage.output_folder(out) as made:
+            weights.export(training.tokenizer, made, bool(params.pretraining.parent))
+            storage.write_json(made / "metrics.json", metrics)
+            storage.write_json(made / "training_data.json", _record(params, training, folder))
+            if (scratch / SNAPSHOTS).is_dir():
+                shutil.copytree(scratch / SNAPSHOTS, made / SNAPSHOTS, ignore=shutil.ignore_patterns(".*"))
+            (made / "training_log.jsonl").write_bytes(training.log.file.read_bytes())
             curve = "".join(f"{row['step']},{row['loss']}\n" for row in rows if "loss" in row)
-            (partial / "loss.csv").write_text(f"step,loss\n{curve}")  # `dvc plots` reads no JSON lines
+            (made / "loss.csv").write_text(f"step,loss\n{curve}")  # `dvc plots` reads no JSON lines
         training.tracked.metrics({key: value for key, value in metrics.items() if key not in found}, training.steps)
         from llm_core.runtime import progress
 
         progress.report(metrics)
     barrier()
+    weights.close()
 
 
 def _lock(scratch: Path) -> Any:

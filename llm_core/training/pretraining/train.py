@@ -29,7 +29,8 @@ from llm_core.training.pretraining.phases import PhasedBatches, Plan
 from llm_core.training.pretraining.profiling import ProfilerWindow
 from llm_core.training.pretraining.run_log import RunLog
 from llm_core.training.pretraining.samples import sample
-from llm_core.training.pretraining.schedule import learning_rate_share
+from llm_core.training.pretraining.schedule import learning_rate_share, momentum
+from llm_core.training.pretraining.sequence_parallel import stretch
 from llm_core.training.pretraining.stability import SpikeGuard
 
 
@@ -55,6 +56,8 @@ class Training:
     peak: float
     """Floating-point operations a second that one process's matrix products reach."""
     profiler: ProfilerWindow
+    snapshot: Callable[[], None] | None = None
+    """Keeps the model as it is now, where `snapshot_every` asks for it; all ranks call it."""
     guard: SpikeGuard = field(init=False)
     step: int = 0
 
@@ -106,12 +109,13 @@ class Training:
         _, phase = self.plan.of(step)
         share = learning_rate_share(step, self.steps, self.params.optimizer, self.plan.tokens_before)
         share *= phase.learning_rate
-        learning_rates(engine, share)
+        learning_rates(engine, share, momentum(step, self.params.optimizer))
         micro, count = phase.micro_batch, 0
-        first_row = world.rank * micro * phase.accumulation
+        first_row = world.data_rank * micro * phase.accumulation
         made = []
-        for number, batch in enumerate(self.batches.micro_batches(step, micro, world.rank, world.size)):
+        for number, batch in enumerate(self.batches.micro_batches(step, micro, world.data_rank, world.data_size)):
             inputs = self.corruption(batch, step, first_row + number * micro)
+            inputs = stretch(inputs, world.sequence, world.sequence_rank)
             count += int((inputs.targets >= 0).sum())
             made.append(inputs)
         targets = float(all_reduce(torch.tensor(count, dtype=torch.float64, device="cpu"), engine.device))
@@ -120,7 +124,7 @@ class Training:
             torch.manual_seed(hash((self.seed, step, world.rank, number)) & 0x7FFFFFFF)
             tensors = [None if array is None else torch.from_numpy(array).to(engine.device) for array in inputs]
             engine.set_gradient_accumulation_boundary(number == len(made) - 1)  # phases differ in their passes
-            loss, nll = engine(*tensors, scale=world.size / targets)
+            loss, nll = engine(*tensors, scale=world.data_size / targets)
             total += nll.double().cpu()
             if number == len(made) - 1:
                 value = float(all_reduce(total, engine.device)) / targets
@@ -186,6 +190,9 @@ class Training:
             self.say_heldout(self.measure(self.params.evaluate_tokens))
         if self.params.sample_every and self.step % self.params.sample_every == 0:
             self.samples()
+        every = self.params.snapshot_every
+        if self.snapshot and every and self.step % every == 0 and not last:
+            self.snapshot()  # before the checkpoint, so that a resumed run has every snapshot before its step
         if self.step % self.params.checkpoint_every == 0 and not last:
             self.save()
 
