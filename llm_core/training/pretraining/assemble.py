@@ -27,7 +27,7 @@ from llm_core.training.pretraining import partitioned, sequence_parallel
 from llm_core.training.pretraining.batches import Batches
 from llm_core.training.pretraining.checkpoints import Checkpoints
 from llm_core.training.pretraining.engine import Precision, World, deepspeed_config, initialize
-from llm_core.training.pretraining.machine import flops_per_token, matmul_peak
+from llm_core.training.pretraining.machine import flops_per_token, matmul_peak, multiplying_weights
 from llm_core.training.pretraining.measure import Heldout, measured_rows
 from llm_core.training.pretraining.objectives import Corruption
 from llm_core.training.pretraining.optimizers import adamw, muon
@@ -198,11 +198,7 @@ def compile_blocks(network: Any, settings: Pretraining) -> None:
 def resolve(settings: Pretraining, network: Any, world: World) -> tuple[Pretraining, Plan]:
     """The settings, with null ones derived from the network's size, and the phases of the run. Raises UserError for a
     batch size that does not fit."""
-    table = partitioned.size_of(network.get_input_embeddings().weight)
-    matrices = sum(partitioned.size_of(parameter) for parameter in network.parameters()) - (
-        0 if network.config.tie_word_embeddings else table
-    )
-    derived = horizon(matrices, settings.sequence_length, settings.micro_batch * world.data_size)
+    derived = horizon(multiplying_weights(network), settings.sequence_length, settings.micro_batch * world.data_size)
     batch = settings.batch_tokens or derived.batch_tokens
     plan = plan_phases(settings, batch, settings.steps or max(derived.tokens // batch, 1), world.data_size)
     rate = settings.optimizer.learning_rate or derived.learning_rate
