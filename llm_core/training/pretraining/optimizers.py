@@ -115,6 +115,7 @@ def muon(network: Any, settings: Optimizer, learning_rate: float) -> Any:
         skip = False
         clip: float | None = None
         gradient_norm: float | None = None
+        param_groups: list[dict[str, Any]]
 
         def step(self, closure: Any = None, **keywords: Any) -> None:
             if self.clip is not None:
