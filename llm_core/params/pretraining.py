@@ -140,6 +140,12 @@ class Pretraining(Section):
     """Number of steps between checkpoints (in .scratch, not a stage output)."""
     checkpoints_kept: int = Field(2, ge=1)
     """Number of the newest checkpoints that are kept."""
+    extendable: bool = False
+    """Whether the checkpoint before the decay of the schedule wsd stays in .scratch after the run, so that the same run
+    with more steps goes on from it. It takes the disk space of one checkpoint."""
+    early_stopping: int = Field(0, ge=0)
+    """Training ends when so many measurements in a row (evaluate_every) were no better than the best before them; 0
+    never ends it early."""
     snapshot_every: int = Field(0, ge=0)
     """Number of steps between models that are kept in the output's folder `snapshots`, for `llm-core merge --last`; 0
     keeps none. The finished model is not kept twice."""
@@ -173,6 +179,17 @@ class Pretraining(Section):
         return max(
             (phase.sequence_length or self.sequence_length for phase in self.phases), default=self.sequence_length
         )
+
+    @model_validator(mode="after")
+    def _a_longer_run_begins_alike(self) -> "Pretraining":
+        if self.extendable and self.optimizer.schedule != "wsd":
+            raise ValueError(
+                "extendable needs optimizer.schedule wsd: with another one a longer run has other learning rates from "
+                "its start"
+            )
+        if self.extendable and (self.phases or self.mixture):
+            raise ValueError("extendable: phases and a mixture are laid out for the length of a run; leave them out")
+        return self
 
     @model_validator(mode="after")
     def _phases_decide_the_steps(self) -> "Pretraining":

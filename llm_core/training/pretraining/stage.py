@@ -1,7 +1,6 @@
 """The stage `pretrain`: token shards and a tokenizer in, a trained model in Hugging Face layout out."""
 
 import fcntl
-import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from llm_core.runtime import storage
 from llm_core.runtime.digests import content_digest
 from llm_core.training.deepspeed_ops import leave_group
 from llm_core.training.pretraining import launch
-from llm_core.training.pretraining.checkpoints import LOCK
+from llm_core.training.pretraining.checkpoints import LOCK, copy_all
 from llm_core.training.pretraining.origins import check_parent_tokenizer, check_tokens
 
 SCRATCH = Path(".scratch")
@@ -54,7 +53,7 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
     from llm_core.tracking import runs
     from llm_core.training.pretraining import engine as engines
     from llm_core.training.pretraining.assemble import assemble
-    from llm_core.training.pretraining.checkpoints import fingerprint
+    from llm_core.training.pretraining.checkpoints import Checkpoints, fingerprint
 
     world = engines.world()
     engines.join(params.pretraining.offload != "none")
@@ -62,7 +61,11 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
     precision = engines.resolve_precision(params.pretraining.precision)
     name = fingerprint(params, content_digest(folder), content_digest(tokenizer_folder / "tokenizer.json"), precision)
     scratch = SCRATCH / "pretraining" / name
-    lock = _lock(scratch) if world.main else None
+    beginning = None
+    if params.pretraining.extendable:
+        digests = content_digest(folder), content_digest(tokenizer_folder / "tokenizer.json")
+        beginning = SCRATCH / "pretraining" / f"beginning-{fingerprint(params, *digests, precision, beginning=True)}"
+    locks = [_lock(place) for place in (scratch, beginning) if place] if world.main else []
     engines.barrier()
     settings = {"seed": params.seed} | flatten(params.model, "model.") | flatten(params.pretraining, "pretraining.")
     previous = scratch / "mlflow_run"
@@ -77,6 +80,8 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
             if (tokens / "heldout").is_dir():
                 tracked.dataset(tokens / "heldout", "heldout")
         training = assemble(params, tokens, tokenizer_folder, scratch, precision, world, tracked)
+        if beginning:
+            training.trunk = Checkpoints(beginning, 1, world.main)
         training.snapshot = partial(_snapshot, params, training, folder, scratch)
         training.run()
         _finish(params, training, folder, out, precision, scratch)
@@ -88,7 +93,7 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
             tracked.model(out, digest)
     engines.barrier()
     training.checkpoints.clear()
-    del lock
+    del locks
     leave_group()
 
 
@@ -157,11 +162,12 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
         losses = [row["loss"] for row in rows if "loss" in row]
         metrics = {
             "parameters": weights.parameters,
-            "steps": training.steps,
+            "steps": training.step,
+            **({"planned_steps": training.steps} if training.stopped else {}),
             "tokens": training.tokens(),
-            "epochs": round(training.batches.epoch(training.steps), 4),
-            **{f"phase/{phase.name}/tokens": phase.tokens for phase in training.plan.phases if phase.name},
-            **training.batches.mixture_figures(training.steps),
+            "epochs": round(training.batches.epoch(training.step), 4),
+            **{f"phase/{key}/tokens": value for key, value in training.plan.tokens_of_phases(training.step).items()},
+            **training.batches.mixture_figures(training.step),
             "precision": precision,
             "final_loss": losses[-1],
             **{key: round(value, 6) for key, value in found.items()},
@@ -170,12 +176,11 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
             weights.export(training.tokenizer, made, bool(params.pretraining.parent))
             storage.write_json(made / "metrics.json", metrics)
             storage.write_json(made / "training_data.json", _record(params, training, folder))
-            if (scratch / SNAPSHOTS).is_dir():
-                shutil.copytree(scratch / SNAPSHOTS, made / SNAPSHOTS, ignore=shutil.ignore_patterns(".*"))
+            copy_all([scratch / SNAPSHOTS], made)
             (made / "training_log.jsonl").write_bytes(training.log.file.read_bytes())
             curve = "".join(f"{row['step']},{row['loss']}\n" for row in rows if "loss" in row)
             (made / "loss.csv").write_text(f"step,loss\n{curve}")  # `dvc plots` reads no JSON lines
-        training.tracked.metrics({key: value for key, value in metrics.items() if key not in found}, training.steps)
+        training.tracked.metrics({key: value for key, value in metrics.items() if key not in found}, training.step)
         from llm_core.runtime import progress
 
         progress.report(metrics)
@@ -193,4 +198,7 @@ def _lock(scratch: Path) -> Any:
             return stream
         except BlockingIOError:
             time.sleep(0.1)
-    raise UserError(f"{scratch}: another process trains this same run (same params and data); wait for it or end it")
+    raise UserError(
+        f"{scratch}: another process trains this same run (same params and data), or, extendable, one that begins like "
+        "it; wait for it or end it"
+    )
