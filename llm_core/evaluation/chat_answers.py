@@ -1,8 +1,9 @@
 """Exact match of answers to chat questions that a model was finetuned for, on questions it has not seen.
 
-The test file has one JSON object a line with `messages` (the last one is the wanted answer), `id`
-and, where known, `field`. The baseline answers each question with its field's most frequent answer in
-`train.jsonl` beside the test file. Answers are compared in SQuAD's normal form (Rajpurkar et al. 2016).
+The test file has one JSON object a line with `messages` (the last one is the wanted answer), `id` and, where known,
+`field`, `kind` and `country`. The baseline answers each question with its field's most frequent answer in `train.jsonl`
+beside the test file. The lead over it has an interval over countries, since the questions about one country depend on
+each other. Answers are compared in SQuAD's normal form (Rajpurkar et al. 2016).
 """
 
 from collections import Counter
@@ -13,7 +14,7 @@ from typing import Any
 from llm_core.errors import UserError
 from llm_core.evaluation.answer_matching import normalize
 from llm_core.evaluation.journal import Journal
-from llm_core.evaluation.statistics import detectable_difference, mean_and_error, scored
+from llm_core.evaluation.statistics import clustered, detectable_difference, mean_and_error, scored
 from llm_core.evaluation.tasks import spread
 from llm_core.models import generation
 from llm_core.models.family import kind_of
@@ -83,19 +84,32 @@ def answer_questions(
                 "wanted": wanted,
             }
         )
+        rows[-1] |= {name: row[name] for name in ("kind", "country") if name in row}
     return rows
 
 
-def summarize_answers(rows: list[Row]) -> dict[str, float]:
-    """Exact match with its error and 95 % interval, the most-frequent-answer baseline, the number of questions."""
+def summarize_answers(rows: list[Row]) -> dict[str, Any]:
+    """Exact match with its error and 95 % interval, the most-frequent-answer baseline and the lead over it, the number
+    of questions; under `kinds` the same for each kind of question, where there are several.
+    """
     matches = [row["exact_match"] for row in rows]
     baseline, _ = mean_and_error([row["most_frequent"] for row in rows])
+    leads = [row["exact_match"] - row["most_frequent"] for row in rows]
+    found = clustered(leads, [str(row.get("country", row["id"])) for row in rows])
+    kinds = sorted({row["kind"] for row in rows if "kind" in row})
+    parts = {kind: summarize_answers([_kindless(row) for row in rows if row.get("kind") == kind]) for kind in kinds}
     return {
         **scored(matches, "exact_match"),
         "most_frequent_answer": baseline,
+        **dict(zip(("lead", "lead_low", "lead_high"), found, strict=True)),
         "detectable": detectable_difference(matches),
         "items": len(rows),
+        **({"kinds": parts} if len(parts) > 1 else {}),
     }
+
+
+def _kindless(row: Row) -> Row:
+    return {key: value for key, value in row.items() if key != "kind"}
 
 
 def most_frequent(train: Path) -> dict[str, str]:

@@ -207,8 +207,10 @@ def lines(metrics: Metrics) -> list[str]:
         judge = f", judged by {score['judged_by']}" if "judged_by" in score else ""
         told.append(f"{task}: {values}{chance} ({score['items']} items{seeds}{judge})")
     if answer := metrics.get("answers"):
-        baseline = f"most frequent answer {answer['most_frequent_answer']:.4f}"
-        told.append(f"exact match: {with_error(answer, 'exact_match')}, {baseline} ({answer['items']} questions)")
+        for kind, score in {"": answer, **answer.get("kinds", {})}.items():
+            baseline = f"most frequent answer {score['most_frequent_answer']:.4f}"
+            name = f"exact match{kind and ', '}{kind}"
+            told.append(f"{name}: {with_error(score, 'exact_match')}, {baseline} ({score['items']} questions)")
     if own := metrics.get("finetuned"):
         beside = "".join(f", {name.replace('_', ' ')} {value:.4f}" for name, value in own["baselines"].items())
         told.append(f"{own['score']}: {with_error(own, own['score'])}{beside} ({own['items']} test rows)")

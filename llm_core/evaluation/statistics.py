@@ -101,6 +101,23 @@ def ratio_and_error(numerators: Values, denominators: Values) -> tuple[float, fl
     return float(ratio), float(np.sqrt(count / (count - 1) * (residuals**2).sum()) / below.sum())
 
 
+def clustered(values: Values, groups: Sequence[str], confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean of values that depend on each other within a group (answers about one country), and its interval.
+
+    The error is that of a ratio of the groups' sums and sizes; Student's t with a degree of freedom less than there are
+    groups (Cochran 1977, 6.3). nan for the ends where there is one group.
+
+    >>> clustered([1, 1, 0, 0], ["a", "a", "b", "b"])[0]
+    0.5
+    """
+    sums: dict[str, list[float]] = {}
+    for value, group in zip(values, groups, strict=True):
+        sums.setdefault(group, []).append(float(value))
+    mean, error = ratio_and_error([sum(one) for one in sums.values()], [len(one) for one in sums.values()])
+    half = error * student(confidence, len(sums) - 1) if len(sums) > 1 else math.nan
+    return mean, mean - half, mean + half
+
+
 class Difference(NamedTuple):
     """A paired difference `a - b`, with its bootstrap interval."""
 

@@ -101,8 +101,9 @@ class Training(Section):
     """Maximum norm of the gradient; a larger one is scaled down to it."""
     max_length: int = Field(256, ge=8)
     """Maximum length of a row in tokens."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the weights in the forward pass; bfloat16 keeps float32 master weights under ZeRO."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Precision of the weights in the forward pass; bfloat16 keeps float32 master weights under ZeRO. auto: bfloat16
+    where the processor multiplies it in hardware, else float32."""
     zero_stage: Literal[0, 1, 2, 3] | None = 1
     """DeepSpeed ZeRO stage; null trains without DeepSpeed."""
     processes: int = Field(1, ge=1)

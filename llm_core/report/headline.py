@@ -4,6 +4,7 @@ They answer five questions: what can the models do, and against what; are they b
 how sure is that; what can they not do; from which data are they; what was dropped. Intervals are the evaluation's own.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,7 +68,9 @@ def headline_figures(evaluations: Models) -> Iterator[Block]:
             if metric != "perplexity":
                 rows.append((names.benchmark(task), name, ends(score, metric), score.get("chance")))
         if answers := metrics.get("answers"):
-            rows.append(("own questions", name, ends(answers, "exact_match"), answers["most_frequent_answer"]))
+            for kind, score in {"": answers, **answers.get("kinds", {})}.items():
+                task = f"own questions {names.kind(kind)}".strip()
+                rows.append((task, name, ends(score, "exact_match"), score["most_frequent_answer"]))
         own = metrics.get("finetuned")
         if own and own["score"] != "exact_match":
             rows.append((_score_title(own), name, ends(own, own["score"]), _best(own["baselines"].values())))
@@ -135,12 +138,17 @@ def _can(name: str, metrics: Row) -> Iterator[str]:
             f"{names.joined(preferred)}."
         )
     if answers := metrics.get("answers"):
-        right, guess = _interval(answers, "exact_match", share=True), answers["most_frequent_answer"]
-        against = _against(answers, "exact_match", guess)
-        yield (
-            f"{name} answers {right} of {answers['items']} questions exactly, {against} the most frequent answer "
-            f"({names.percent(guess)})."
+        right = _interval(answers, "exact_match", share=True)
+        told = (
+            f"{name} answers {right} of {answers['items']} questions exactly, {_lead(answers)} the most frequent answer"
         )
+        guess = names.percent(answers["most_frequent_answer"])
+        kinds = [
+            f"{names.kind(kind)} {names.percent(score['exact_match'])}, {_lead(score)} its "
+            f"{names.percent(score['most_frequent_answer'])}"
+            for kind, score in answers.get("kinds", {}).items()
+        ]
+        yield f"{told} ({guess}){': ' if kinds else ''}{'; '.join(kinds)}."
     own = metrics.get("finetuned")
     if own and not (answers and own["score"] == "exact_match"):
         best = _best(own["baselines"].values())
@@ -277,6 +285,19 @@ def _against(score: Row, metric: str, baseline: float | None) -> str:
     if high is not None and high < baseline - ROUNDING:
         return "less than"
     return "not distinguishable from"
+
+
+def _lead(answers: Row) -> str:
+    """`12.1 points (8.0 to 16.2) more than`, of answers compared with the most frequent one."""
+    known = [value for key in ("lead", "lead_low", "lead_high") if (value := answers.get(key)) is not None]
+    if len(known) < 3 or not all(math.isfinite(value) for value in known):
+        return _against(answers, "exact_match", answers["most_frequent_answer"])
+    _, low, high = known
+    if low <= ROUNDING and high >= -ROUNDING:
+        return "not distinguishable from"
+    lead, *between = (100 * abs(value) for value in known)
+    told = " to ".join(f"{value:.1f}" for value in sorted(between))
+    return f"{lead:.1f} points ({told}) {'more' if low > 0 else 'less'} than"
 
 
 def _best(baselines: Iterable[Any]) -> float | None:

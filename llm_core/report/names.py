@@ -40,6 +40,7 @@ FIGURES = {
     "test_rows_too_long": "test rows that were too long",
     "tokens": "tokens trained on",
 }
+KINDS = {"closed": "from memory", "open": "with facts to read"}
 REASONS = {
     "bad_words": "too many words of the list of bad words",
     "char_dup_ratio": "too much repeated text",
@@ -108,6 +109,11 @@ def reason(key: str) -> str:
         if key not in REASONS:
             key = key.removeprefix(prefix)
     return REASONS.get(key) or words(key)
+
+
+def kind(key: str) -> str:
+    """What questions of a kind ask for; the key in words where it has no name here."""
+    return KINDS.get(key) or words(key)
 
 
 def words(key: str) -> str:

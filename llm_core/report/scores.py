@@ -66,6 +66,7 @@ def _tables(metrics: Row) -> Iterator[Block]:
                  for metric in dict.fromkeys(shown) if metric in score]  # fmt: skip
     if answers := metrics.get("answers"):
         rows.append(_answers_row(answers))
+        rows += [_answers_row(score, names.kind(kind)) for kind, score in answers.get("kinds", {}).items()]
     if own := metrics.get("finetuned"):
         rows.append(_finetuned_row(own))
     if rows:
@@ -198,9 +199,9 @@ def _benchmark_row(task: str, metric: str, score: Row, first: bool) -> Row:
     }
 
 
-def _answers_row(answers: Row) -> Row:
+def _answers_row(answers: Row, kind: str = "") -> Row:
     return {
-        "benchmark": "own questions, exact match",
+        "benchmark": f"own questions{kind and ' '}{kind}, exact match",
         "score": score_text(answers, "exact_match"),
         "chance": None,
         "baseline": answers["most_frequent_answer"],

@@ -14,6 +14,7 @@ import torch
 from llm_core.errors import UserError, require_known
 from llm_core.models.family import Kind
 from llm_core.models.loading import choose_device, read_config, read_network
+from llm_core.models.precision import multiplies_bfloat16
 from llm_core.params.finetuning import Training
 from llm_core.runtime.memory import map_large_blocks
 from llm_core.training.finetuning.heads import Head
@@ -84,6 +85,13 @@ def fresh_layers(folder: Path, cls: Any) -> list[str]:
     known = {key.removeprefix(prefix) for key in keys}
     layers = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | Conv1D)]
     return [name for name in layers if f"{name.removeprefix(prefix)}.weight" not in known]
+
+
+def resolve_precision(params: Training) -> str:
+    """float32 or bfloat16: what `params.precision` means on this machine."""
+    if params.precision != "auto":
+        return params.precision
+    return "bfloat16" if multiplies_bfloat16(choose_device()) else "float32"
 
 
 def choose_adapter(params: Training, config: Any) -> str:

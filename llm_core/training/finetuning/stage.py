@@ -58,7 +58,7 @@ def finetune(name: str, model: Path, data: Path, out: Path, params: Params) -> d
     rows = read_rows(data, method)
     parent = content_digest(model)
     libraries = {name: version(name) for name in LIBRARIES}
-    knobs = section.model_dump(exclude={"parent", "data", "gate"})
+    knobs = section.model_dump(exclude={"parent", "data", "gate"}) | {"precision": models.resolve_precision(section)}
     settings = json.dumps([knobs, libraries], sort_keys=True)
     scratch = SCRATCH / f"{name}-{short_hash(settings, str(params.seed), parent, content_digest(data))[:16]}"
     if os.environ.get("RANK", "0") != "0":

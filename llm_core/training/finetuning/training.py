@@ -18,7 +18,7 @@ from llm_core.params.finetuning import Training
 from llm_core.runtime.progress import log, task
 from llm_core.tracking.runs import Run
 from llm_core.training.deepspeed_ops import ensure_ops, unname_buffer
-from llm_core.training.finetuning.models import add_adapter, count_parameters, load
+from llm_core.training.finetuning.models import add_adapter, count_parameters, load, resolve_precision
 from llm_core.training.finetuning.registry import method as find_method
 from llm_core.training.processes import single_process
 
@@ -98,7 +98,7 @@ def arguments(job: Job, rows: int, **more: Any) -> dict[str, Any]:
         "seed": job.seed,
         "data_seed": job.seed,
         "use_cpu": not _accelerator(),
-        "bf16": params.precision == "bfloat16",
+        "bf16": resolve_precision(params) == "bfloat16",
         "logging_steps": max(1, steps // 40),
         "eval_strategy": "steps",
         "eval_steps": every,

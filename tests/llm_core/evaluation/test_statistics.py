@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_core.evaluation.statistics import (
+    clustered,
     detectable,
     detectable_difference,
     interval,
@@ -21,6 +22,13 @@ def test_mean_and_error_by_hand() -> None:
     mean, error = mean_and_error([1, 1, 0, 0])
     assert mean == 0.5
     assert error == pytest.approx(math.sqrt((4 * 0.25 / 3) / 4))
+
+
+def test_values_of_three_groups_have_the_error_of_the_groups_by_hand() -> None:
+    mean, low, high = clustered([1, 1, 0, 0, 1, 0], ["a", "a", "b", "b", "c", "c"])
+    half = 4.3027 * math.sqrt(3 / 2 * 2) / 6  # sums 2, 0, 1 of 2 values each; Student's t with 2 degrees of freedom
+    assert (mean, low, high) == pytest.approx((0.5, 0.5 - half, 0.5 + half), abs=1e-4)
+    assert all(math.isnan(end) for end in clustered([1, 0], ["a", "a"])[1:])
 
 
 def test_one_item_has_no_error() -> None:

@@ -410,10 +410,11 @@ def test_word_vectors_and_search_are_shown_where_they_were_made(data: Path) -> N
     answers = {"questions": 10, "refused": 2, "citation_precision": 0.4, "exact_gain": gain, "f1_gain": gain}
     answers |= {f"{n}_{side}": 0.2 for n in ("exact", "f1") for side in ("with", "without")}
     answers |= {f"{n}_{side}_stderr": 0.1 for n in ("exact", "f1") for side in ("with", "without")}
-    write_json(data / "retrieval/metrics.json", {"search": {"questions": 10, "bm25": scores}, "answers": answers})
+    write_json(data / "retrieval/mine/metrics.json", {"search": {"questions": 10, "bm25": scores}, "answers": answers})
     write_report(data, out, Params())
     text = (out / "report.md").read_text().replace("\u00a0", " ")
     assert "| cbow | 0.25 [0.14, 0.4] | 40 | 0.31 | 7 |" in text
+    assert "mine: 10 questions" in text
     assert "| king | queen, duke |" in text and "0.1 [-0.05, 0.3]" in text
     page = (out / "report.html").read_text()
     drawn = page[page.index("a map of words") :]
@@ -470,6 +471,20 @@ def test_rounding_is_not_above_chance() -> None:
     assert wording.format("not distinguishable from", "or") in answers({"benchmarks": {"arc_easy": score}})
     above = score | {"acc_low": 0.01}
     assert wording.format("above", "and") in answers({"benchmarks": {"arc_easy": above}})
+
+
+def test_the_lead_over_the_most_frequent_answer_is_told_for_each_kind_of_question() -> None:
+    rows = [
+        {"id": f"{country}-{kind}-{n}", "country": country, "kind": kind, "most_frequent": float(n == 0),
+         "exact_match": float(kind == "open" or n == 0)}
+        for country in "abc" for kind in ("closed", "open") for n in range(2)
+    ]  # fmt: skip
+    score = rounded(summarize_answers(rows))
+    told = answers({"answers": score})
+    assert "of 12 questions exactly, 25.0 points (25.0 to 25.0) more than the most frequent answer (50 %): " in told
+    assert "from memory 50 %, not distinguishable from its 50 %; with facts to read 100 %, 50.0 points" in told
+    bare = {key: value for key, value in score.items() if not key.startswith("lead") and key != "kinds"}
+    assert "exactly, not distinguishable from the most frequent answer (50 %)." in answers({"answers": bare})
 
 
 def test_bits_of_the_right_answer_come_first_where_accuracy_is_at_its_baselines() -> None:

@@ -230,6 +230,22 @@ def most_frequent_answers(train: list[Row]) -> dict[str, str]:
     return {name: min(counter, key=lambda answer: (-counter[answer], answer)) for name, counter in counts.items()}
 
 
+def copied(prompt: str, similar: bool) -> str | None:
+    """The value of a fact in an open question's context: a baseline that reads without having learned anything.
+
+    It is the first fact, or (`similar`) the one whose name has most words of the question. None without context.
+
+    >>> copied("Area: 5 sq km.\\nCapital: Oslo.\\nWhat is the capital of Norway?", similar=True)
+    'Oslo'
+    """
+    *lines, question = prompt.splitlines()
+    asked = set(WORD.findall(question.lower()))
+    facts = [line.partition(": ") for line in lines]
+    if similar:
+        facts.sort(key=lambda fact: -len(asked & set(WORD.findall(fact[0].lower()))))
+    return facts[0][2].rstrip(".") if facts else None
+
+
 def plain(value: str) -> str:
     """HTML to one line of text."""
     return " ".join(html.unescape(TAG.sub(" ", value)).split())

@@ -36,8 +36,8 @@ class Instruction(Training):
 def default_rows(facts: "Facts") -> dict[str, list[Row]]:
     """Rows with `messages` (user asks, assistant answers): the Factbook's questions.
 
-    Where there are conversations, they take the place of the single questions with context in training. A
-    conversation's `field` and `answer` are those of its last question.
+    Where there are conversations, they take the place of the single questions with context in training. They have no
+    `field` and `answer`, since there are several; so the most frequent answers are counted once a country.
     """
     kept = ("id", "field", "country", "kind", "answer", "documents")
     rows: dict[str, list[Row]] = {}
@@ -49,8 +49,7 @@ def default_rows(facts: "Facts") -> dict[str, list[Row]]:
         if facts.sides[country] == "train" and facts.conversations.get(country):
             rows[country] = [row for row in rows[country] if row["kind"] == "closed"]
             for item in facts.conversations[country]:
-                _, answer, field = item["turns"][-1]
-                row = {"country": country, "kind": "conversation", "field": field, "answer": answer}
+                row = {"country": country, "kind": "conversation"}
                 turns = [turn[:2] for turn in item["turns"]]
                 rows[country].append(
                     {**row, "id": item["id"], "documents": item["documents"], "messages": _messages(turns)}
@@ -165,16 +164,30 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
 
 
 def baseline(job: "Job") -> dict[str, Any]:
-    """Exact match of each field's most frequent training answer on the same test questions; {} without fields."""
-    from llm_core.training.finetuning.data.factbook import most_frequent_answers
+    """Exact match on the same test questions of each field's most frequent training answer, and of two readers that
+    copy a given fact and otherwise answer so; {} without fields.
+    """
+    from llm_core.training.finetuning.data.factbook import copied, most_frequent_answers
     from llm_core.training.finetuning.scoring import exact_answer, mean_and_error, sample_rows
 
     items = sample_rows(job.rows["test"], job.params.scored_items, job.seed)
-    if not items or any("field" not in row for row in [*items, *job.rows["train"]]):
+    known = [_fact(row) for row in job.rows["train"] if "field" in row]
+    if not items or not known or any("field" not in row for row in items):
         return {}
-    usual = most_frequent_answers([_fact(row) for row in job.rows["train"]])
-    right = [exact_answer(usual.get(row["field"], ""), row["messages"][-1]["content"]) for row in items]
-    return {"most_frequent_answer": mean_and_error(right)}
+    usual = most_frequent_answers(known)
+    given: dict[str, list[str]] = {name: [] for name in ("most_frequent_answer", "first_fact", "similar_fact")}
+    for row in items:
+        guess, prompt = usual.get(row["field"], ""), row["messages"][-2]["content"]
+        given["most_frequent_answer"].append(guess)
+        given["first_fact"].append(copied(prompt, similar=False) or guess)
+        given["similar_fact"].append(copied(prompt, similar=True) or guess)
+    if given["first_fact"] == given["most_frequent_answer"]:
+        given = {"most_frequent_answer": given["most_frequent_answer"]}  # no question gives facts
+    wanted = [row["messages"][-1]["content"] for row in items]
+    return {
+        name: mean_and_error([exact_answer(*pair) for pair in zip(answers, wanted, strict=True)])
+        for name, answers in given.items()
+    }
 
 
 def _fact(row: Row) -> Row:
@@ -200,6 +213,11 @@ METHOD = Method(
         "exact_match_*": Figure("exact match on test questions, {}"),
         "stopped_by_itself": Figure("answers that ended with the end token"),
         "most_frequent_answer": Figure("exact match of the most frequent answer"),
+        "first_fact": Figure("exact match of the first fact given, without facts of the most frequent answer"),
+        "similar_fact": Figure(
+            "exact match of the fact whose name has most words of the question, without facts of the most frequent "
+            "answer"
+        ),
     },
     score="exact_match",
 )

@@ -1,16 +1,19 @@
 """Rows from the Factbook: countries stay on one side, wrong answers are wrong, answers are short."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter
-from llm_core.params.finetuning import Data
+from llm_core.models.precision import multiplies_bfloat16
+from llm_core.params.finetuning import Data, Training
 from llm_core.training.finetuning import rows
 from llm_core.training.finetuning.data import factbook
 from llm_core.training.finetuning.data.stage import from_factbook
 from llm_core.training.finetuning.methods import regression
+from llm_core.training.finetuning.models import resolve_precision
 from llm_core.training.finetuning.registry import methods
 
 
@@ -108,7 +111,7 @@ def test_conversations_ask_for_each_fact_that_they_show_and_only_in_training(tmp
         assert sorted(asked[0].splitlines()[:2]) == ["Capital: City Chad.", "Suffrage: 18 years of age."]
         told = {"What is the capital of Chad?": "City Chad", "Who may vote in Chad?": "18 years of age"}
         assert dict(zip([asked[0].splitlines()[2], asked[1]], answers, strict=True)) == told
-        assert row["answer"] == answers[1] and row["documents"] == ["train0"]
+        assert row["documents"] == ["train0"] and not row.keys() & {"answer", "field"}
     assert len({row["id"] for row in split["train"]}) == 5
 
 
@@ -165,3 +168,32 @@ def test_default_pairs_count_the_facts_on_which_two_texts_agree(tmp_path):
         assert named <= set(row["documents"])
     assert {row["country"] for row in split["test"]} == {"Fiji", "Cuba"}
     assert not {"Fiji", "Cuba"} & {name for row in split["train"] for name in row["documents"]}
+
+
+def test_readers_that_copy_are_baselines_of_questions_with_facts():
+    def row(field, prompt, answer):
+        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+        return {"field": field, "messages": turns}
+
+    facts = "Area: 5 sq km.\nCapital: Oslo.\n"
+    train = [row("capital", "?", "Rome"), row("area", "?", "5 sq km"), {"messages": row("", "?", "Kiev")["messages"]}]
+    test = [
+        row("capital", f"{facts}What is the capital of Norway?", "Oslo"),
+        row("area", f"{facts}What is the total area of Norway?", "5 sq km"),
+        row("area", "What is the total area of Norway?", "5 sq km"),
+        row("capital", "What is the capital of Norway?", "Oslo"),
+    ]
+    job = SimpleNamespace(rows={"train": train, "test": test}, params=SimpleNamespace(scored_items=9), seed=1)
+    found = methods()["instruction"].baseline(job)
+    assert {name: score["mean"] for name, score in found.items()} == {
+        "most_frequent_answer": 0.5,
+        "first_fact": 0.5,
+        "similar_fact": 0.75,
+    }
+    job.rows["test"] = test[2:]
+    assert set(methods()["instruction"].baseline(job)) == {"most_frequent_answer"}
+
+
+def test_the_automatic_precision_is_bfloat16_where_the_processor_multiplies_it():
+    for asked, wanted in {"auto": multiplies_bfloat16(), "bfloat16": True, "float32": False}.items():
+        assert (resolve_precision(Training(precision=asked)) == "bfloat16") == wanted
