@@ -1,7 +1,7 @@
 """The project's outputs as another git revision had them, from its dvc.lock files and DVC's cache.
 
-`HEAD~1:data/models/base` names a folder at a revision, as git does. A folder of links to the cache stands for the
-project at that revision: not only the named folder, because a model's record leads to its token shards, its rows and
+`HEAD~1:data/models/base` names a folder at a revision, as git does. A folder of links to the cache is made of the
+project at that revision: not only of the named folder, because a model's record leads to its token shards, its rows and
 its evaluation. Nothing is checked out, and the working copy stays as it is.
 """
 
