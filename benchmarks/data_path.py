@@ -4,9 +4,9 @@
         --benchmarks data/benchmarks --work WORK
 
 The documents are those of `deduplication_scaling.py`: runs of 20 words of real text, a tenth of them near-duplicates.
-Each verb is a process of its own with the default params and buffers of `--memory-mb`. Private memory is what cannot be
-taken from the process (RssAnon); the peak of all resident memory counts the mapped files too, which the kernel may
-write out.
+Each verb is a process of its own with the default params and buffers of `--memory-mb`. Prints CPU seconds (the kernel's
+included), the peak of private memory, which cannot be taken from the process (RssAnon), and the peak of all resident
+memory, which counts the mapped files too, that the kernel may write out.
 """
 
 import argparse
@@ -15,11 +15,12 @@ import re
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.deduplication_scaling import make
 
-BOUNDED = {"dedup": "deduplication", "decontaminate": "decontamination", "split": "split"}
+BOUNDED = {"dedup": "deduplication", "decontaminate": "decontamination", "split": "split", "mix": "mix"}
 ANONYMOUS = re.compile(r"RssAnon:\s+(\d+)")
 
 
@@ -41,36 +42,55 @@ def measure(arguments: list[str], folder: Path) -> tuple[float, int, int]:
     return usage.ru_utime + usage.ru_stime, private >> 10, usage.ru_maxrss >> 10
 
 
+def verbs(benchmarks: Path) -> list[list[str]]:
+    """The verbs of the data path with their arguments, in a folder that holds the documents `in`."""
+    return [
+        ["dedup", "--in", "in", "--out", "dedup"],
+        ["decontaminate", "--in", "dedup", "--benchmarks", str(benchmarks.resolve()), "--out", "clean"],
+        ["split", "--in", "clean", "--out", "split"],
+        ["mix", "--in", "split", "--out", "mix"],
+        ["train-tokenizer", "--in", "split/train", "--out", "tokenizer"],
+        ["tokenize", "--in", "split", "--tokenizer", "tokenizer", "--out", "tokens"],
+    ]
+
+
+def slopes(counts: list[int], seconds: list[float]) -> str:
+    """Microseconds for each document more, from each size to the next: equal where time is linear."""
+    steps = zip(pairwise(counts), pairwise(seconds), strict=True)
+    return ", ".join(f"{(after - before) / (more - less) * 1e6:.0f}" for (less, more), (before, after) in steps)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--in", dest="inputs", nargs="+", required=True, help="documents whose words are used")
     parser.add_argument("--benchmarks", type=Path, required=True, help="benchmark items for decontaminate")
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--documents", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--documents", type=int, nargs="+", default=[100_000, 300_000, 1_000_000])
     parser.add_argument("--words", type=int, default=100)
     parser.add_argument("--memory-mb", type=int, default=64, help="launch.*.memory_mb of the verbs that have it")
     chosen = parser.parse_args()
+    found: dict[str, list[tuple[float, int, int]]] = {}
     for count in chosen.documents:
         folder = (chosen.work / f"{count}-{chosen.words}").resolve()
         if not (folder / "in").exists():
             make(folder / "making", chosen.inputs, count, chosen.words)
             (folder / "making").rename(folder / "in")
-        verbs = [
-            ["dedup", "--in", "in", "--out", "dedup"],
-            ["decontaminate", "--in", "dedup", "--benchmarks", str(chosen.benchmarks.resolve()), "--out", "clean"],
-            ["split", "--in", "clean", "--out", "split"],
-            ["train-tokenizer", "--in", "split/train", "--out", "tokenizer"],
-            ["tokenize", "--in", "split", "--tokenizer", "tokenizer", "--out", "tokens"],
-        ]
-        print(f"| {count:,} documents | CPU s | private MB | resident MB |\n|---|---|---|---|")
-        total = 0.0
-        for arguments in verbs:
+        for arguments in verbs(chosen.benchmarks):
             if section := BOUNDED.get(arguments[0]):
                 arguments += ["--set", f"launch.{section}.memory_mb={chosen.memory_mb}"]
-            seconds, private, resident = measure(arguments, folder)
-            total += seconds
-            print(f"| `{arguments[0]}` | {seconds:.1f} | {private} | {resident} |", flush=True)
-        print(f"| together | {total:.1f} | | |\n", flush=True)
+            figures = measure(arguments, folder)
+            found.setdefault(arguments[0], []).append(figures)
+            print(f"{count:,} documents: {arguments[0]}: {figures[0]:.1f} CPU s", file=sys.stderr, flush=True)
+    print("| | " + " | ".join(f"{count:,} documents" for count in chosen.documents) + " | µs for each document more |")
+    print("|---" * (len(chosen.documents) + 2) + "|")
+    for verb, row in found.items():
+        cells = " | ".join(f"{seconds:.1f} s, {private} MB, {resident} MB" for seconds, private, resident in row)
+        print(f"| `{verb}` | {cells} | {slopes(chosen.documents, [figures[0] for figures in row])} |")
+    totals = [
+        sum(row[place][0] for verb, row in found.items() if verb != "mix") for place in range(len(chosen.documents))
+    ]
+    cells = " | ".join(f"{total:.1f} s" for total in totals)
+    print(f"| together, without `mix` | {cells} | {slopes(chosen.documents, totals)} |")
 
 
 if __name__ == "__main__":

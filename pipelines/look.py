@@ -20,7 +20,7 @@ from llm_core.runtime import json_lines, running
 from pipelines.dvc_files import LOCK_FILE
 from pipelines.dvc_project import DvcProject
 from pipelines.graph import DVC_FILE
-from pipelines.plan import TIMINGS, past_runs, stale_reasons, targeted
+from pipelines.plan import TIMINGS, edited_files, past_runs, stale_reasons, targeted
 
 SMOOTH = 0.1  # share of the shown losses whose mean is the smoothed one
 
@@ -116,17 +116,20 @@ class Watcher:
         with DvcProject(self.root) as project:
             past = past_runs(self.root)
             asked = targeted(project, self.targets or [DVC_FILE])
+            first, edited = edited_files(project)
             restored: set[str] = set()
             for name in (name for name in project.order() if name in asked):
                 parents = _nearest(project, [parent for parent in project.parents[name] if parent in asked])
-                waits = [parent for parent in parents if found[parent][2].state not in ("done", "restore")]
+                waits = [p for p in parents if found[p][2].state not in ("done", "restore")]
+                if found.get(first) and found[first][2].state != "running":  # what it would write is known
+                    waits = [parent for parent in waits if parent != first]
                 state = StageState(name, "done", expected=past.get(name, (None, None))[0])
                 if project.running(name):
                     state.state = "running"
                 elif waits:
                     state.state, state.why = "waiting", f"for {', '.join(waits)}"
-                elif reasons := stale_reasons(project, name):
-                    if project.restorable(name, restored):
+                elif reasons := stale_reasons(project, name) + edited.get(name, []):
+                    if name not in edited and project.restorable(name, restored):
                         restored.add(name)
                         state.state, state.why = "restore", "DVC has its output in the cache"
                     else:

@@ -7,6 +7,7 @@ the median of past runs in `.scratch/timings.jsonl` and the output sizes in dvc.
 """
 
 import argparse
+import contextlib
 import os
 import statistics
 import subprocess
@@ -16,6 +17,8 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from llm_core.params import load
+from llm_core.params.external import changed_inputs
 from llm_core.runtime import json_lines
 from llm_core.runtime.nested import flatten
 from llm_core.runtime.terminal import printable, say_json, say_lines
@@ -59,16 +62,38 @@ def plan(root: Path, targets: Sequence[str] = ()) -> list[Planned]:
     planned: dict[str, Planned] = {}
     with DvcProject(root) as project:
         asked = targeted(project, targets or [DVC_FILE])
+        first, edited = edited_files(project)
         for name in (name for name in project.order() if name in asked):
-            reasons = stale_reasons(project, name)
+            reasons = stale_reasons(project, name) + edited.get(name, [])
             restored = {parent for parent, item in planned.items() if item.restored}
-            above = [parent for parent in project.parents[name] if parent in planned and parent not in restored]
-            if reasons and not above and project.restorable(name, restored):
+            above = [p for p in project.parents[name] if p in planned and p not in restored and p != first]
+            if reasons and not above and name not in edited and project.restorable(name, restored):
                 planned[name] = Planned(name, True, reasons, restored=True)
             elif reasons or above:
                 words = reasons or [f"if {', '.join(above)} changes its output"]
                 planned[name] = Planned(name, bool(reasons), words, expectation(project, name))
     return list(planned.values())
+
+
+def edited_files(project: DvcProject) -> tuple[str, dict[str, list[str]]]:
+    """The stage that writes digests of the user's files, and why it and the stages that read digests are stale.
+
+    DVC learns of an edited document only by running that stage, which has no dependencies and always runs; here the
+    digests are compared without a run. "" and {} where there is no such stage, or it has not run.
+    """
+    for name, stage in project.stages.items():
+        if stage.cmd.split()[:2] != ["llm-core", "inputs"] or name not in project.lock:
+            continue
+        folder = stage.outs[0].path
+        with contextlib.chdir(project.root):  # params name paths from here
+            changed = changed_inputs(load(), Path(folder))
+        why: dict[str, list[str]] = {}
+        for part, files in changed.items():
+            readers = [reader.name for reader in project.stages.values() if f"{folder}/{part}.json" in reader.deps]
+            for reader in (name, *readers):
+                why.setdefault(reader, []).append(f"file {_named(files)} changed")
+        return name, why
+    return "", {}
 
 
 def targeted(project: DvcProject, targets: Sequence[str]) -> set[str]:
@@ -185,8 +210,12 @@ def _files(project: DvcProject, name: str, path: str) -> str:
         since = lock.stat().st_mtime
         files = (file for file in sorted(folder.rglob("*")) if file.is_file() and "__pycache__" not in file.parts)
         names = [file.relative_to(project.root).as_posix() for file in files if file.stat().st_mtime > since]
+    return f" ({_named(names)})" if names else ""
+
+
+def _named(names: list[str]) -> str:
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return f" ({', '.join(names[:MAX_NAMES])}{more})" if names else ""
+    return f"{', '.join(names[:MAX_NAMES])}{more}"
 
 
 def cost(expected: Expectation, price: float) -> str:

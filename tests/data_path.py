@@ -24,7 +24,7 @@ PIECE_BYTES, ROWS = 1 << 17, 100  # bytes of a piece, rows of a row group
 FILES, DOCUMENTS = 16, 3200
 SYLLABLES = (("ka", "lo", "mi", "stre", "th"), ("ran", "vel", "dor", "t"), ("a", "ing", "s"))
 WORDS = ["".join(parts) for parts in product(*SYLLABLES)]
-STAGES = ("clean", "dedup", "dedup-text", "decontaminate", "split", "train-tokenizer", "tokenize")
+STAGES = ("clean", "dedup", "dedup-text", "decontaminate", "split", "mix", "index", "train-tokenizer", "tokenize")
 
 
 def write_corpus(work: Path) -> None:
@@ -65,14 +65,18 @@ def run(work: Path, runner: str, stages: tuple[str, ...] = STAGES) -> None:
     from llm_core.corpus.decontamination.stage import decontaminate
     from llm_core.corpus.deduplication.stage import dedup
     from llm_core.corpus.deduplication.text.stage import dedup_text
+    from llm_core.corpus.mix.stage import mix
     from llm_core.corpus.split.stage import split
+    from llm_core.retrieval.index import build
     from llm_core.tokenization.stage import tokenize
     from llm_core.tokenization.training.stage import train_tokenizer
 
     pieces.PIECE_BYTES, documents.BATCH_ROWS = PIECE_BYTES, ROWS
-    names = {"cleaning", "deduplication", "text_deduplication", "decontamination", "split", "tokenizer", "tokenization"}
+    names = {"cleaning", "deduplication", "text_deduplication", "decontamination", "split", "mix", "index"}
+    names |= {"tokenizer", "tokenization"}
     raw: dict[str, Any] = {"launch": {name: {"runner": runner} for name in names}}
     raw["cleaning"] = {"steps": ["repair", "gopher_repetition"]}
+    raw["mix"], raw["retrieval"] = {"temperature": 2}, {"encoder": "none"}
     raw["tokenizer"] = {"vocab_size": 600, "sample_bytes": 2_000_000}
     params = Params.model_validate(raw)
     launch = params.launch
@@ -92,6 +96,8 @@ def run(work: Path, runner: str, stages: tuple[str, ...] = STAGES) -> None:
             ["dedup-text"], ["../items.txt"], out, params.decontamination, launch=launch.decontamination
         ),
         "split": lambda out: split(["decontaminate"], out, params.split, 1, launch=launch.split),
+        "mix": lambda out: mix(Path("split"), out, params.mix, 1, launch=launch.mix),
+        "index": lambda out: build(["split/train"], out, params.retrieval, Path("none"), launch=launch.index),
         "train-tokenizer": lambda out: train_tokenizer(["split/train"], out, params.tokenizer, 1, launch.tokenizer),
         "tokenize": lambda out: tokenize(["split"], "train-tokenizer", out, launch.tokenization),
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines.plan import plan
 from tests.test_takedown_graph import ROOT, environment
 
 WORDS = "the river runs past the old town and its long stone wall to the quiet sea {}\n"
@@ -40,5 +41,11 @@ def test_an_added_file_is_noticed_and_a_thread_count_is_not(tmp_path: Path) -> N
     assert repro(tmp_path) == ["inputs"]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params | {"launch": {"cleaning": {"workers": 1}}}))
     assert repro(tmp_path) == ["inputs"], "where work runs makes nothing stale"
+    assert plan(tmp_path) == []
     (tmp_path / "corpus/two.txt").write_text(WORDS.format(2))
+    planned = {item.stage: (item.sure, item.reasons) for item in plan(tmp_path)}
+    edited = (True, ["file corpus/two.txt changed"])
+    assert planned == {
+        "inputs": edited, "download@web": edited, "clean@web": (False, ["if download@web changes its output"]),
+    }  # fmt: skip
     assert repro(tmp_path) == everything

@@ -19,4 +19,5 @@ def index(
     from llm_core.corpus.takedowns import chosen_file
     from llm_core.retrieval.index import build
 
-    build(inputs, out, read_params(params_file, overrides).retrieval, chosen_file(tombstones))
+    params = read_params(params_file, overrides)
+    build(inputs, out, params.retrieval, chosen_file(tombstones), launch=params.launch.index)

@@ -61,14 +61,25 @@ class TokenWriter:
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append `batch`, which has the columns of the schema in its order."""
+        if not batch.num_rows:
+            return
         lengths = np.diff(batch.column("input_ids").offsets.to_numpy())
-        start = 0
+        total, start = int(lengths.sum()), 0
+        self.rows += batch.num_rows
+        self.tokens += total
+        if self._pending_tokens + total < self.batch_tokens and 2 * (self._shard_size + total) < self.shard_tokens:
+            self._pending_tokens += total  # nothing ends here
+            self._shard_size += total
+            self._pending.append(batch)
+            return
         for row, (length, name) in enumerate(zip(lengths.tolist(), batch.column("id").to_pylist(), strict=True)):
             self._pending_tokens += length
             self._shard_size += length
             # A boundary is as likely as the document is long, so that shards average `shard_tokens`.
-            ends = zlib.crc32(name.encode()) * self.shard_tokens < length << 33
-            full = self._shard_size * 2 >= self.shard_tokens and (ends or self._shard_size >= 2 * self.shard_tokens)
+            full = self._shard_size * 2 >= self.shard_tokens and (
+                self._shard_size >= 2 * self.shard_tokens
+                or zlib.crc32(name.encode()) * self.shard_tokens < length << 33
+            )
             if full or self._pending_tokens >= self.batch_tokens:
                 self._pending.append(batch.slice(start, row + 1 - start))
                 self._flush()
@@ -77,8 +88,6 @@ class TokenWriter:
                 self._close()
         if start < batch.num_rows:
             self._pending.append(batch.slice(start))
-        self.rows += batch.num_rows
-        self.tokens += int(lengths.sum())
 
     def close(self) -> None:
         """Write what is pending and close the last shard."""

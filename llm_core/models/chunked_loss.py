@@ -17,23 +17,29 @@ IGNORED = -100
 
 
 def chunked_loss(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int, z_loss: float = 0.0
-) -> tuple[Tensor, Tensor]:
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int, z_loss: float = 0.0,
+    cap: float | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Sum over tokens of cross-entropy (+ z-loss) in nats, to be differentiated, and of cross-entropy alone.
 
     `hidden` [N, D], `weight` [V, D], `bias` [V] or None, `targets` int64 [N] with -100 where nothing is
-    predicted. `chunk` tokens at a time, 0 for all. Second derivatives are not supported.
+    predicted. `chunk` tokens at a time, 0 for all. `cap`: the maximum size of a logit, which a hyperbolic tangent
+    approaches (Gemma 2, arXiv:2408.00118, section 2). Second derivatives are not supported.
     """
     dtype = autocast_dtype(hidden.device)
-    return _ChunkedLoss.apply(hidden, weight, bias, targets, chunk or len(targets) or 1, z_loss, dtype)  # type: ignore[no-any-return, no-untyped-call]
+    return _ChunkedLoss.apply(hidden, weight, bias, targets, chunk or len(targets) or 1, z_loss, dtype, cap)  # type: ignore[no-any-return, no-untyped-call]
 
 
 @torch.no_grad()
-def token_losses(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int) -> Tensor:
+def token_losses(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int, cap: float | None = None
+) -> Tensor:
     """Cross-entropy of each token in nats, fp32 [N]; 0 where the target is -100. Shapes as in `chunked_loss`."""
     losses = []
     for h, t in zip(hidden.split(chunk or len(targets) or 1), targets.split(chunk or len(targets) or 1), strict=True):
         logits = torch.nn.functional.linear(h, weight, bias).float()
+        if cap:
+            logits = cap * torch.tanh(logits / cap)
         losses.append(torch.nn.functional.cross_entropy(logits, t, reduction="none", ignore_index=IGNORED))
     return torch.cat(losses)
 
@@ -59,10 +65,11 @@ class _ChunkedLoss(torch.autograd.Function):
         chunk: int,
         z_loss: float,
         dtype: torch.dtype | None,
+        cap: float | None,
     ) -> tuple[Tensor, Tensor]:
         dtype = dtype or hidden.dtype
         with without_autocast(hidden.device):
-            return _forward(ctx, hidden, weight, bias, targets, chunk, z_loss, dtype)
+            return _forward(ctx, hidden, weight, bias, targets, chunk, z_loss, dtype, cap)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -72,13 +79,13 @@ class _ChunkedLoss(torch.autograd.Function):
             grad_hidden * upstream,
             grad_weight * upstream.to(grad_weight.dtype),
             None if grad_bias is None else grad_bias * upstream.to(grad_bias.dtype),
-            *(None,) * 4,
+            *(None,) * 5,
         )
 
 
 def _forward(
     ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int, z_loss: float,
-    dtype: torch.dtype,
+    dtype: torch.dtype, cap: float | None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     needs_grad = any(ctx.needs_input_grad)
     low = weight.to(dtype)
@@ -92,6 +99,8 @@ def _forward(
         logits = torch.mm(h, low.t()).float()  # [chunk, V]
         if bias is not None:
             logits += bias.float()
+        if cap:
+            logits.div_(cap).tanh_().mul_(cap)  # the derivative is 1 - (logits / cap) squared
         used = (target != IGNORED).float()
         index = target.clamp(min=0).unsqueeze(1)
         wanted = logits.gather(1, index).squeeze(1)
@@ -106,6 +115,8 @@ def _forward(
         if z_loss:
             probability.mul_((1 + 2 * z_loss * normaliser).unsqueeze(1))
         probability.scatter_add_(1, index, torch.full_like(used, -1.0).unsqueeze(1))
+        if cap:
+            probability.addcmul_(probability, logits.square_(), value=-1 / cap**2)
         grad_logits = probability.to(dtype)
         grad_hidden[begin : begin + chunk] = torch.mm(grad_logits, low) * used.unsqueeze(1)
         grad_weight += torch.mm(grad_logits.t(), h * used.unsqueeze(1).to(dtype))

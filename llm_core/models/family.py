@@ -91,9 +91,11 @@ class Family:
     """Whether the feed-forward layer is gated, which decides its derived width."""
     knobs: frozenset[str] = field(default_factory=frozenset)
     """Which of the knobs of `model` that only some families have it reads:
-    sliding_window, key_value_heads, rope_scaling, logit_softcap."""
+    sliding_window, key_value_heads, rope_scaling, logit_softcap, speedrun."""
     separates_documents: bool = True
     """Whether it takes a mask that keeps the documents of a row apart (pretraining.document_mask)."""
+    narrows_masks: bool = False
+    """Whether its layers with a window narrow such a mask themselves, because others see all of it."""
     attends: bool = True
     """Whether it has attention, which adds to its operations per token."""
     register: Callable[[], None] = lambda: None

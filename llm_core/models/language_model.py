@@ -2,7 +2,7 @@
 
 One interface over causal, masked and encoder-decoder networks: hidden states of the
 network's trunk, then head and loss in chunks. A network that does more to its logits than the head's product
-(Gemma 2 caps them, Granite scales them, RoBERTa transforms the states before) is asked for its logits instead.
+(Granite scales them, RoBERTa transforms the states before) is asked for its logits instead.
 Attention masks that keep documents apart are made here from the loader's segments.
 """
 
@@ -25,8 +25,12 @@ class LanguageModel(nn.Module):
         self.chunk, self.z_loss, self.document_mask = chunk, z_loss, document_mask
         self.family = family_of(network.config)
         self.objective: Objective = self.family.objective
-        self.apart = not getattr(network.config, "final_logit_softcapping", None)
+        self.cap: float | None = getattr(network.config, "final_logit_softcapping", None)
+        """maximum size of a logit (Gemma), None for no limit"""
+        self.apart = True
         """whether head and loss are computed here, in chunks; else the network's own logits are used"""
+        self.stretch: int | None = None
+        """which stretch of each sequence this process is given in training, where several share it; None for all"""
         if document_mask and not self.family.separates_documents:
             raise UserError(
                 f"pretraining.document_mask: {network.config.model_type} cannot keep documents of a row apart; "
@@ -56,7 +60,9 @@ class LanguageModel(nn.Module):
             return loss * scale, nll.detach()
         hidden = self.hidden_states(input_ids, position_ids, segment_ids, decoder_ids)
         weight, bias = self.head()
-        loss, nll = chunked_loss(hidden.flatten(0, 1), weight, bias, targets.flatten(), self.chunk, self.z_loss)
+        loss, nll = chunked_loss(
+            hidden.flatten(0, 1), weight, bias, targets.flatten(), self.chunk, self.z_loss, self.cap
+        )
         return loss * scale, nll
 
     def token_losses(
@@ -75,7 +81,8 @@ class LanguageModel(nn.Module):
             return losses.view(targets.shape)
         hidden = self.hidden_states(input_ids, position_ids, segment_ids, decoder_ids)
         weight, bias = self.head()
-        return token_losses(hidden.flatten(0, 1), weight, bias, targets.flatten(), self.chunk).view(targets.shape)
+        losses = token_losses(hidden.flatten(0, 1), weight, bias, targets.flatten(), self.chunk, self.cap)
+        return losses.view(targets.shape)
 
     def hidden_states(
         self, input_ids: Tensor, position_ids: Tensor, segment_ids: Tensor, decoder_ids: Tensor | None = None
@@ -114,6 +121,8 @@ class LanguageModel(nn.Module):
                     weight, bias = self.head()
                     hidden = self.hidden_states(ids, places, segments, decoder)
                     found = nn.functional.linear(hidden, weight, bias)
+                    if self.cap:
+                        found = self.cap * torch.tanh(found / self.cap)
                     self.apart = found.shape == wanted.shape and torch.allclose(found, wanted, rtol=1e-3, atol=1e-4)
                 except (AttributeError, TypeError, RuntimeError, ValueError):
                     self.apart = False
@@ -135,6 +144,10 @@ class LanguageModel(nn.Module):
             inputs |= {"attention_mask": self._mask(segment_ids), "position_ids": position_ids}
         elif self.objective != "causal":
             inputs["attention_mask"] = (segment_ids > 0).long()
+        if self.stretch is not None and self.training:
+            first, length = self.stretch * input_ids.shape[1], input_ids.shape[1]
+            positions = torch.arange(first, first + length, device=input_ids.device)
+            inputs["position_ids"] = positions.expand(input_ids.shape)
         return inputs
 
     def _mask(self, segment_ids: Tensor) -> Tensor:
@@ -145,7 +158,7 @@ class LanguageModel(nn.Module):
             distance = place[:, None] - place[None, :]
             allowed = allowed & (distance >= 0)
             window = getattr(self.network.config, "sliding_window", None)
-            if window:
+            if window and not self.family.narrows_masks:
                 allowed = allowed & (distance < window)
         if self.network.config._attn_implementation == "eager":
             low = torch.finfo(torch.float32).min

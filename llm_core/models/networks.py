@@ -28,6 +28,7 @@ def build_config(model: Model, vocabulary: Vocabulary, sequence_length: int) -> 
         ("key_value_heads", sizes.key_value_heads != sizes.heads),
         ("rope_scaling", model.rope_scaling.rope_type != "default"),
         ("logit_softcap", model.logit_softcap is not None),
+        ("speedrun", bool(model.speedrun.model_fields_set)),
     ):
         if given and knob not in described.knobs:
             having = ", ".join(name for name, one in families().items() if knob in one.knobs)

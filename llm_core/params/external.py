@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MEMORY = Path(".scratch/inputs.json")
 REMOTE = "://"
 BLOCK = 1 << 22
+Content = dict[str, dict[str, str]]  # path -> file below it -> digest
 
 
 def external_inputs(params: "Params") -> dict[str, list[str]]:
@@ -79,15 +80,36 @@ def _origin(params: "Params", model: str) -> str:
 
 def write_digests(params: "Params", folder: Path, memory: Path = MEMORY) -> None:
     """Write `folder/NAME.json` for each name of `external_inputs`: path -> file below it -> digest of its content."""
-    known = _known(memory)
     seen: dict[str, list[Any]] = {}
-    for name, paths in external_inputs(params).items():
-        content = {path: _digests(Path(path).expanduser(), known, seen) for path in paths}
+    for name, content in _contents(params, _known(memory), seen).items():
         file = folder / f"{name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     memory.parent.mkdir(parents=True, exist_ok=True)
     memory.write_text(json.dumps(seen), encoding="utf-8")
+
+
+def changed_inputs(params: "Params", folder: Path, memory: Path = MEMORY) -> dict[str, list[str]]:
+    """NAME of each `folder/NAME.json` whose digests are not those of the files -> what was added, removed, changed.
+
+    Names without a file in `folder` are left out; nothing is written.
+    """
+    found: dict[str, list[str]] = {}
+    for name, now in _contents(params, _known(memory), {}).items():
+        file = folder / f"{name}.json"
+        before: Content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else now
+        for path in sorted(now.keys() | before.keys()):
+            old, new = before.get(path, {}), now.get(path, {})
+            names = sorted(one for one in old.keys() | new.keys() if old.get(one) != new.get(one))
+            found.setdefault(name, []).extend(path if one == "." else str(Path(path) / one) for one in names)
+    return {name: files for name, files in found.items() if files}
+
+
+def _contents(params: "Params", known: dict[str, list[Any]], seen: dict[str, list[Any]]) -> dict[str, Content]:
+    return {
+        name: {path: _digests(Path(path).expanduser(), known, seen) for path in paths}
+        for name, paths in external_inputs(params).items()
+    }
 
 
 def _digests(path: Path, known: dict[str, list[Any]], seen: dict[str, list[Any]]) -> dict[str, str]:

@@ -112,7 +112,11 @@ class Launch(Section):
     """Where `decontaminate` looks for items, and its memory."""
     split: BatchLaunch = BatchLaunch()
     """Where `split` computes signatures, and its memory."""
+    mix: BatchLaunch = BatchLaunch()
+    """Where `mix` measures texts, and its memory."""
     text_deduplication: TextDeduplicationLaunch = TextDeduplicationLaunch()
+    index: BatchLaunch = BatchLaunch()
+    """Where `index` cuts passages and finds their words. On this machine it does so in one thread."""
     storage: StorageLaunch = StorageLaunch()
     """Object storage for outputs that are larger than a disk, or shared by machines."""
     tokenizer: PieceLaunch = PieceLaunch()

@@ -10,20 +10,27 @@ from llm_core.params.base import Section, Weights
 class Optimizer(Section):
     """The optimizer and its schedule."""
 
-    name: Literal["adamw", "muon"] = "adamw"
-    """The optimizer. muon: orthogonalised momentum for the blocks' matrices, AdamW for everything else."""
+    name: Literal["adamw", "muon", "normuon"] = "adamw"
+    """The optimizer. muon: orthogonalised momentum for the blocks' matrices, AdamW for everything else. normuon: the
+    same, with rows scaled by their second moments; needs pretraining.zero_stage 0."""
     learning_rate: float | None = Field(None, gt=0)
     """Peak learning rate of AdamW; null to derive it from model.scale."""
     muon_learning_rate: float = Field(0.02, gt=0)
-    """Peak learning rate of the matrices under muon."""
+    """Peak learning rate of the matrices under muon and normuon."""
     betas: tuple[float, float] = (0.9, 0.95)
     """Decay of AdamW's first and second moments."""
     momentum: float = Field(0.95, ge=0, lt=1)
-    """Momentum of muon."""
+    """Momentum of muon and normuon."""
+    momentum_warmup_steps: int = Field(0, ge=0)
+    """Number of steps in which that momentum rises linearly from 0.85, or stays where it is below that."""
+    second_momentum: float = Field(0.95, ge=0, lt=1)
+    """Decay of the second moments of rows under normuon."""
     epsilon: float = Field(1e-8, gt=0)
     """AdamW's epsilon."""
     weight_decay: float = Field(0.1, ge=0)
     """Decoupled weight decay of matrices; vectors (norms, biases) are not decayed."""
+    cautious_decay: bool = False
+    """Whether only weights that the step moves towards zero in any case are decayed."""
     clip: float = Field(1.0, ge=0)
     """Maximum norm of the gradient of all weights; a larger one is scaled down to it; 0 for no clipping. Muon ignores
     it, because its updates have a fixed size."""
@@ -126,10 +133,25 @@ class Pretraining(Section):
     that DeepSpeed does not have is an error, and so is one that another param decides."""
     activation_checkpointing: bool = False
     """Keep only the blocks' inputs and recompute the rest: less memory, a third more time."""
+    sequence_parallel: int = Field(1, ge=1)
+    """Number of processes that share each sequence (DeepSpeed Ulysses): each holds a stretch of it, and all of a share
+    of the heads in attention. It must divide the processes, the heads and the sequences."""
     checkpoint_every: int = Field(50, ge=1)
     """Number of steps between checkpoints (in .scratch, not a stage output)."""
     checkpoints_kept: int = Field(2, ge=1)
     """Number of the newest checkpoints that are kept."""
+    extendable: bool = False
+    """Whether the checkpoint before the decay of the schedule wsd stays in .scratch after the run, so that the same run
+    with more steps goes on from it. It takes the disk space of one checkpoint."""
+    early_stopping: int = Field(0, ge=0)
+    """Training ends when so many measurements in a row (evaluate_every) were no better than the best before them; 0
+    never ends it early."""
+    snapshot_every: int = Field(0, ge=0)
+    """Number of steps between models that are kept in the output's folder `snapshots`, for `llm-core merge --last`; 0
+    keeps none. The finished model is not kept twice."""
+    shard_bytes: int = Field(5_000_000_000, ge=1)
+    """Maximum size of one file of the model's weights; a larger model is written as several, with an index. At ZeRO
+    stage 3 the processes share the files among them."""
     evaluate_every: int = Field(100, ge=1)
     """Number of steps between measurements of held-out bits per byte."""
     evaluate_tokens: int = Field(20_000, ge=1)
@@ -157,6 +179,17 @@ class Pretraining(Section):
         return max(
             (phase.sequence_length or self.sequence_length for phase in self.phases), default=self.sequence_length
         )
+
+    @model_validator(mode="after")
+    def _a_longer_run_begins_alike(self) -> "Pretraining":
+        if self.extendable and self.optimizer.schedule != "wsd":
+            raise ValueError(
+                "extendable needs optimizer.schedule wsd: with another one a longer run has other learning rates from "
+                "its start"
+            )
+        if self.extendable and (self.phases or self.mixture):
+            raise ValueError("extendable: phases and a mixture are laid out for the length of a run; leave them out")
+        return self
 
     @model_validator(mode="after")
     def _phases_decide_the_steps(self) -> "Pretraining":

@@ -5,6 +5,17 @@ from pydantic import Field
 from llm_core.params.base import Section
 
 
+class Questions(Section):
+    """Questions with known answers, and the model that answers them."""
+
+    path: str = Field(min_length=1)
+    """A file: SQuAD's JSON, JSONL of `question, answers`, or rows of the method instruction, for example
+    data/finetuning/NAME/test.jsonl."""
+    model: str = "base"
+    """Folder under data/models of the model that answers with retrieval and without: `base`, a finetune, or a model of
+    `open_models`."""
+
+
 class Retrieval(Section):
     """How documents are cut, indexed, searched and answered from."""
 
@@ -35,6 +46,9 @@ class Retrieval(Section):
     """Maximum number of tokens of question and passages that the model reads."""
     answer_tokens: int = Field(48, ge=1)
     """Maximum length of an answer in tokens."""
+    questions: dict[str, Questions] = Field(default_factory=dict)
+    """Sets of questions on which experiments/retrieval/dvc.yaml measures search and answers, by name: each is a stage
+    `evaluate-retrieval@NAME`, which writes data/retrieval/NAME."""
     pairs: int = Field(20_000, ge=1)
     """`encoder-data`: maximum number of lines of passages that become pairs, on each side of the split."""
 

@@ -86,6 +86,7 @@ def starting_params(
         _pretraining(size, model, preset),
         _evaluation(benchmarks or {}, _config(model) if model else {}),
         _finetuning(finetunes, _length(model)),
+        _retrieval(finetunes),
     ]
     text = "\n".join(parts)
     return _with_changes(text, changes) if preset else text
@@ -246,6 +247,17 @@ def _finetuning(finetunes: Sequence[Finetune], length: int) -> str:
     return "\n".join([*lines, "  on_demand: {}", "  datasets: {}", ""])
 
 
+def _retrieval(finetunes: Sequence[Finetune]) -> str:
+    """The section; the test rows of each finetune that answers are questions on which search can be measured."""
+    asked = [one.name for one in finetunes if one.method == "instruction"]
+    lines = [f"    {name}: {{path: data/finetuning/{name}/test.jsonl, model: {name}}}" for name in asked]
+    told = (
+        "  questions: # what search and answers are measured on: a file, and the model below data/models that answers"
+    )
+    none = "  questions: {} # NAME: {path: FILE of `question, answers`, model: base}: search and answers measured on it"
+    return _RETRIEVAL.format(questions="\n".join([told, *lines]) if lines else none)
+
+
 def _changes(preset: Path, opened: bool) -> dict[str, Any]:
     """What a preset says that is not about a corpus; with an open model, nor about a model trained from nothing."""
     kept = {*NEVER, *(("model", "tokenizer") if opened else ())}
@@ -341,6 +353,14 @@ _EVALUATION = """evaluation:
 report: {{price_per_hour: 0.0}}
 
 scaling: {{rungs: {{}}}} # experiments/scaling/dvc.yaml
+"""
+
+_RETRIEVAL = """retrieval: # `llm-core index`, `search` and `ask`; as stages in experiments/retrieval/dvc.yaml
+  sources: null # all
+  encoder: packaged # a sentence encoder from PyPI; none searches by words alone
+{questions}
+
+word2vec: {{neighbours_of: []}} # words whose neighbours `llm-core word2vec` writes
 """
 
 _NO_FINETUNES = """finetuning: # llm-core finetune --help lists the methods

@@ -54,7 +54,8 @@ def _worth(algorithm: str, metrics: Row) -> Row:
 def searched(data: Path) -> Iterator[Block]:
     """Scores of each search method, and of answers with and without search: a table for each measurement below
     `data`."""
-    measured = {file.parent.name: read_json(file) for file in sorted(data.glob("*/metrics.json"))}
+    files = sorted([*data.glob("*/metrics.json"), *data.glob("retrieval/*/metrics.json")])
+    measured = {file.parent.name: read_json(file) for file in files}
     measured = {name: metrics for name, metrics in measured.items() if "search" in metrics}
     if measured:
         yield Block("heading", "Search, and answers with it")

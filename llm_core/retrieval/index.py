@@ -11,9 +11,8 @@ passages of 384 dimensions that is 0.77 GB of float16 (figures in docs/explanati
 some millions an approximate index would be faster, but not exact.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import bm25s
 import numpy as np
@@ -26,14 +25,16 @@ from bm25s.tokenization import Tokenized
 
 from llm_core.corpus import takedowns
 from llm_core.errors import UserError, require_known
-from llm_core.formats.documents import DocumentWriter, read_documents
+from llm_core.formats.documents import DocumentWriter
 from llm_core.formats.identity import Identities, id_places
+from llm_core.formats.pieces import on_documents
 from llm_core.kernels.words import alone, words
+from llm_core.params.launch import BatchLaunch
 from llm_core.params.retrieval import Retrieval
 from llm_core.retrieval.encoders import Encoder, encoder_folder
 from llm_core.retrieval.passages import SCHEMA, passages, titled
 from llm_core.runtime import progress
-from llm_core.runtime.digests import content_digest
+from llm_core.runtime.digests import content_digest, short_hash
 from llm_core.runtime.storage import glob_files, local_files, output_folder, read_json, write_json
 
 VECTOR = np.float16  # half the size of float32; no test found a changed rank
@@ -46,6 +47,7 @@ def build(
     params: Retrieval,
     tombstones: Path = Path(takedowns.FILE),
     previous: Path | None = None,
+    launch: BatchLaunch = BatchLaunch(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Index the documents at `inputs` into the folder `out` and return the metrics.
 
@@ -57,35 +59,29 @@ def build(
     removed = takedowns.load(tombstones)
     dropped = 0
     seen: set[str] = set()
+    vocabulary: dict[str, int] = {}
+    ids: list[list[int]] = []
+    part: Part
     with output_folder(out, inputs, stored=True) as folder:
         identities = Identities(folder)
         with progress.task("passages") as work, DocumentWriter(folder / "passages", schema=SCHEMA) as writer:
-
-            def documents() -> Iterator[pa.RecordBatch]:
-                nonlocal dropped
-                for batch in read_documents(inputs, COLUMNS):
-                    identities.add(batch["id"])
-                    seen.update(pc.unique(batch["source"]).to_pylist())
-                    if params.sources is not None:
-                        batch = batch.filter(pc.is_in(batch["source"], pa.array(params.sources, pa.string())))
-                    if removed:
-                        kept = [matched is None for matched in removed.match(batch)]
-                        dropped += len(kept) - sum(kept)
-                        batch = batch.filter(pa.array(kept))
-                    work.update(batch.num_rows)
-                    yield batch
-
-            for rows in passages(documents(), params.passage_words, params.overlap_words):
-                writer.write_rows(rows)
+            keep, shared = ("id", "source"), (params.sources, params.passage_words, params.overlap_words, removed)
+            for _, _, batch, part in on_documents(_cut, inputs, COLUMNS, keep, shared, _threads(launch), "index"):
+                identities.add(batch["id"])
+                seen.update(pc.unique(batch["source"]).to_pylist())
+                dropped += part.dropped
+                writer.write(part.rows)
+                numbers = [vocabulary.setdefault(word, len(vocabulary)) for word in part.words]
+                ids += [[numbers[word] for word in row] for row in part.ids]
+                work.update(batch.num_rows)
         identities.require_unique(id_places(inputs), "index")
         require_known(params.sources or (), seen, "retrieval.sources")
         if writer.rows == 0:
             raise UserError(f"{', '.join(inputs)}: no text to index")
-        table = _passages(folder)
         sparse = bm25s.BM25(k1=params.k1, b=params.b, method="lucene")
-        sparse.index(tokenize(_indexed(table)), show_progress=False)
+        sparse.index(Tokenized(ids=ids, vocab=vocabulary), show_progress=False)
         sparse.save(str(folder / "bm25"), show_progress=False)
-        taken = _embed(folder, table, params, known) if params.encoder != "none" else 0
+        taken = _embed(folder, _passages(folder), params, known) if params.encoder != "none" else 0
         metrics = {
             "passages": writer.rows,
             "documents_removed": dropped,
@@ -95,6 +91,40 @@ def build(
         write_json(folder / "metrics.json", metrics)
     progress.log(f"index: {metrics['passages']} passages, {taken} vectors taken from the index before")
     return metrics
+
+
+class Part(NamedTuple):
+    """What a batch of documents gives the index."""
+
+    rows: pa.RecordBatch
+    """its passages"""
+    dropped: int
+    """documents that a tombstone names"""
+    words: list[str]
+    """the distinct words of its passages, by first appearance"""
+    ids: list[list[int]]
+    """of each passage the places of its words in `words`"""
+
+
+def _cut(
+    batch: pa.RecordBatch, sources: list[str] | None, words: int, overlap: int, removed: takedowns.Takedowns
+) -> Part:
+    """Cut a batch of documents (COLUMNS) into passages, and find their words."""
+    if sources is not None:
+        batch = batch.filter(pc.is_in(batch["source"], pa.array(sources, pa.string())))
+    dropped = 0
+    if removed:
+        kept = [matched is None for matched in removed.match(batch)]
+        dropped = len(kept) - sum(kept)
+        batch = batch.filter(pa.array(kept))
+    (rows,) = passages([batch], words, overlap)
+    found = tokenize([titled(row["title"], row["text"]) for row in rows])
+    return Part(pa.RecordBatch.from_pylist(rows, schema=SCHEMA), dropped, list(found.vocab), found.ids)
+
+
+def _threads(launch: BatchLaunch) -> BatchLaunch:
+    """One thread on this machine: passages are cut by Python, which runs one at a time."""
+    return launch if launch.runner == "ray" else launch.model_copy(update={"workers": 1})
 
 
 def tokenize(texts: list[str]) -> Any:
@@ -155,8 +185,10 @@ def _encoder_digest(name: str) -> str | None:
     """Digest of the encoder's weights: vectors of other weights are not reused."""
     if name == "none":
         return None
-    weights = encoder_folder(name) / "model.safetensors"
-    return content_digest(weights) if weights.is_file() else None
+    files = sorted(encoder_folder(name).glob("model*.safetensors"))
+    if len(files) > 1:
+        return short_hash(*map(content_digest, files))
+    return content_digest(files[0]) if files else None
 
 
 def _known_vectors(folder: Path, encoder: str | None) -> tuple[dict[str, int], npt.NDArray[np.float16]] | None:

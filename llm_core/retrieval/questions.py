@@ -1,8 +1,9 @@
 """Questions whose answers, and often whose documents, are known.
 
 Three kinds of files: SQuAD's JSON (its paragraphs are the corpus, too), JSONL with `question`,
-`answers` and optionally `document_id` or `about`, and the rows of `finetune-data instruction` (`messages`,
-`answer`, `country`), of which those without facts in the prompt (`kind: closed`) count.
+`answers` and optionally `document_id` or `about`, and the rows of `finetune-data instruction`: the last question of
+`messages`, whose answer is `answer` or else the last message. The Factbook's rows also have `country`, and those
+with facts in the prompt (`kind` is not `closed`) are left out.
 """
 
 import json
@@ -53,7 +54,8 @@ def read_questions(file: Path) -> list[Question]:
         try:
             if "messages" in row:
                 if row.get("kind", "closed") == "closed":
-                    found.append(Question(row["messages"][-2]["content"], (row["answer"],), None, row.get("country")))
+                    question, said = (message["content"] for message in row["messages"][-2:])
+                    found.append(Question(question, (row.get("answer", said),), None, row.get("country")))
             else:
                 found.append(Question(row["question"], tuple(row["answers"]), row.get("document_id"), row.get("about")))
         except (ValueError, KeyError, TypeError, IndexError) as error:

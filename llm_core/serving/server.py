@@ -126,9 +126,10 @@ def generation_app(model: Path, device: str, limits: Serving) -> Guard:
     from transformers.cli.serving.transcription import TranscriptionHandler
     from transformers.cli.serving.utils import GenerationState
 
-    from llm_core.models import lstm  # noqa: F401 - registers the class
+    from llm_core.models.family import register
     from llm_core.serving.threads import ThreadedGeneration
 
+    register()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     path = str(model.resolve())

@@ -54,6 +54,23 @@ class TokenStatistics:
                 documents=row["bytes_count"], bytes=row["bytes_sum"], words=row["words_sum"], tokens=row["tokens_sum"]
             )
 
+    def add_pieces(
+        self,
+        source: str,
+        texts: Counter[str],
+        counts: npt.NDArray[np.int64],
+        ids: npt.NDArray[np.unsignedinteger],
+        starts: npt.NDArray[np.int64],
+    ) -> None:
+        """Count a source by its pieces of text, of which the i-th occurs `counts[i]` times (int64 [pieces]).
+
+        `ids` are those of the pieces one after another, `starts` where each begins (int64 [pieces + 1]); `texts` has
+        the source's `documents`, `bytes` and `words`.
+        """
+        lengths = np.diff(starts)
+        np.add.at(self.used, ids, np.repeat(counts, lengths))
+        self.counts.setdefault(source, Counter()).update(texts, tokens=int((counts * lengths).sum()))
+
     def merge(self, other: "TokenStatistics") -> None:
         """Add the counts of other documents."""
         self.used += other.used

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llm_core.kernels.arrays import Ints
+from llm_core.kernels.arrays import Bytes, Ints
 from llm_core.kernels.tables import FREE, number_place
 from llm_core.kernels.word_table import FULL, WordTable, find_or_add, word_table
 from llm_core.runtime.compilation import njit
@@ -65,6 +65,15 @@ class Encoder:
             memo.table, memo.starts, memo.ids, out, bos, eos,
         )  # fmt: skip
         return out[: int(starts[-1])].copy(), starts
+
+    def encode_pieces(self, arena: Bytes, starts: Ints) -> tuple[npt.NDArray[np.unsignedinteger], Ints]:
+        """Ids of pieces of text as the pre-tokenizer cuts them, one after another, and where each piece's ids begin.
+
+        Piece i is `arena[starts[i]:starts[i + 1]]` (uint8; int64 [pieces + 1]).
+        """
+        out: npt.NDArray[np.unsignedinteger] = np.empty(int(starts[-1]), self.dtype)
+        id_starts = _encode_pieces(arena, starts, self._merges, out)
+        return out[: int(id_starts[-1])], id_starts
 
 
 def merge_table(vocabulary: Vocabulary) -> MergeTable:
@@ -153,6 +162,24 @@ def _encode(
             n += 1
         starts[text + 1] = n
     return starts
+
+
+@njit(nogil=True)
+def _encode_pieces(arena: Bytes, starts: Ints, merges: MergeTable, out: npt.NDArray[np.unsignedinteger]) -> Ints:
+    """Write the ids of pieces (see `Encoder.encode_pieces`) to `out`; where each piece's begin: int64 [pieces + 1]."""
+    id_starts = np.zeros(len(starts), np.int64)
+    symbols, found = np.zeros(LONG, np.int64), np.zeros(LONG, np.int64)
+    n = 0
+    for piece in range(len(starts) - 1):
+        place, stop = starts[piece], starts[piece + 1]
+        if stop - place > LONG:
+            n = _merge_long(arena, place, stop, merges, out, n)
+        else:
+            for i in range(_merge(arena, place, stop, merges, symbols, found)):
+                out[n] = symbols[i]
+                n += 1
+        id_starts[piece + 1] = n
+    return id_starts
 
 
 @njit(nogil=True)

@@ -3,6 +3,11 @@
 GPT-2: byte-level BPE, one special token. LLaMA: BPE over characters with byte fallback, a begin token and a space in
 front. Qwen3: byte-level BPE, no begin token, ChatML. Gemma 3: BPE with byte fallback, a begin token, its own turns.
 T5: unigram, whose vocabulary holds the end token as an ordinary piece. BERT: WordPiece.
+
+RELATED are other families, most with a byte-level BPE that differs in special tokens and in how words are cut. OPT:
+GPT-2's with </s> in front. BLOOM: four special tokens at the start and no begin token. RoBERTa: <s> and </s> around a
+text. ModernBERT: the same with BERT's names. SmolLM: each digit by itself, ChatML, LLaMA's architecture. OLMo 2: one
+end token and one for padding, as GPT-NeoX. GPT-J and Phi have GPT-2's tokenizer, Mistral LLaMA's, Qwen2 that of Qwen3.
 """
 
 from pathlib import Path
@@ -25,14 +30,15 @@ TURNS = (
     "{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}"
 )
 DECODERS = ("gpt2", "llama", "qwen3", "gemma3")
+RELATED = ("opt", "bloom", "roberta", "modernbert", "gptj", "mistral", "qwen2", "phi", "smollm", "olmo2")
 
 
 def make(kind: str, folder: Path, seed: int = 3) -> Path:
-    """Write a model of `kind` (DECODERS, t5, bert) with its tokenizer, model card and licence to `folder`."""
+    """Write a model of `kind` (DECODERS, t5, bert, RELATED) with its tokenizer, model card and licence to `folder`."""
     import torch
 
     torch.set_num_threads(1)
-    tokenizer = TOKENIZERS[kind]()
+    tokenizer = (TOKENIZERS | OF_RELATED)[kind]()
     torch.manual_seed(seed)
     network(kind, tokenizer).eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -83,7 +89,41 @@ def network(kind: str, tokenizer: Any) -> Any:
                 eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
             )
         )  # fmt: skip
-    return transformers.BertForMaskedLM(transformers.BertConfig(**common, **shape))
+    if kind == "bert":
+        return transformers.BertForMaskedLM(transformers.BertConfig(**common, **shape))
+    return _related(kind, common, shape)
+
+
+def _related(kind: str, common: dict[str, Any], shape: dict[str, int]) -> Any:
+    """A network of one of RELATED."""
+    import transformers as t
+
+    grouped = {"num_key_value_heads": 1}
+    narrow = {key: value for key, value in shape.items() if key != "intermediate_size"}
+    older = {
+        "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128,
+        **{key: value for key, value in common.items() if key != "max_position_embeddings"},
+    }  # fmt: skip
+    configs = {
+        "opt": lambda: t.OPTConfig(
+            ffn_dim=64, word_embed_proj_dim=32, layerdrop=0.0, dropout=0.0, init_std=0.2, **common, **narrow
+        ),
+        "bloom": lambda: t.BloomConfig(hidden_size=32, **{k: v for k, v in older.items() if k != "n_embd"}),
+        "roberta": lambda: t.RobertaConfig(**{**common, "max_position_embeddings": 130}, **shape),
+        "modernbert": lambda: t.ModernBertConfig(
+            **common, **shape, local_attention=8, global_attn_every_n_layers=2, cls_token_id=common["bos_token_id"],
+            sep_token_id=common["eos_token_id"],
+        ),
+        "gptj": lambda: t.GPTJConfig(rotary_dim=8, **older),
+        "mistral": lambda: t.MistralConfig(**common, **shape, **grouped, sliding_window=16),
+        "qwen2": lambda: t.Qwen2Config(**common, **shape, **grouped, tie_word_embeddings=True),
+        "phi": lambda: t.PhiConfig(**common, **shape),
+        "smollm": lambda: t.LlamaConfig(**common, **shape, **grouped, tie_word_embeddings=True),
+        "olmo2": lambda: t.Olmo2Config(**common, **shape, **grouped),
+    }  # fmt: skip
+    config = configs[kind]()
+    encoder = kind in ("roberta", "modernbert")
+    return (t.AutoModelForMaskedLM if encoder else t.AutoModelForCausalLM).from_config(config)
 
 
 def _bpe(special: list[str], size: int, spaces: bool) -> Any:
@@ -108,6 +148,7 @@ def _bpe(special: list[str], size: int, spaces: bool) -> Any:
 
 
 def _byte_level(special: list[str], pattern: str | None) -> Any:
+    """A byte-level BPE trained on SENTENCES, `special` first; words are cut as GPT-2 does, or by `pattern`."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     raw = Tokenizer(models.BPE())
@@ -120,7 +161,8 @@ def _byte_level(special: list[str], pattern: str | None) -> Any:
     raw.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     raw.train_from_iterator(
-        SENTENCES * 4, trainers.BpeTrainer(vocab_size=380, initial_alphabet=alphabet, show_progress=False)
+        SENTENCES * 4,
+        trainers.BpeTrainer(vocab_size=380, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
     )
     return raw
 
@@ -143,7 +185,59 @@ def _begins(raw: Any, token: str) -> Any:
 
 def _gpt2() -> Any:
     end = "<|endoftext|>"
-    return _fast(_byte_level([end], None), bos_token=end, eos_token=end, unk_token=end)
+    return _fast(_byte_level([], None), bos_token=end, eos_token=end, unk_token=end)
+
+
+def _opt() -> Any:
+    raw = _byte_level(["<s>", "<pad>", "</s>", "<unk>"], None)
+    raw = _begins(raw, "</s>")
+    return _fast(raw, bos_token="</s>", eos_token="</s>", unk_token="</s>", pad_token="<pad>")
+
+
+def _bloom() -> Any:
+    raw = _byte_level(["<unk>", "<s>", "</s>", "<pad>"], r" ?[^(\s|[.,!?…。,、।۔،])]+")
+    raw.normalizer = None
+    return _fast(raw, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>")
+
+
+def _around(names: dict[str, str]) -> Any:
+    """A byte-level BPE of an encoder, with its names of bos_token, eos_token, pad_token, unk_token and mask_token."""
+    from tokenizers import processors
+
+    raw = _byte_level(list(names.values()), None)
+    first, last = ((names[name], raw.token_to_id(names[name])) for name in ("bos_token", "eos_token"))
+    raw.post_processor = processors.TemplateProcessing(
+        single=f"{first[0]} $A {last[0]}", pair=f"{first[0]} $A {last[0]} $B {last[0]}", special_tokens=[first, last]
+    )
+    return _fast(raw, cls_token=first[0], sep_token=last[0], **names)
+
+
+def _roberta() -> Any:
+    return _around(
+        {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"}
+    )
+
+
+def _modernbert() -> Any:
+    names = ("unk_token", "bos_token", "eos_token", "pad_token", "mask_token")
+    return _around(dict(zip(names, ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"), strict=True)))
+
+
+def _smollm() -> Any:
+    from tokenizers import pre_tokenizers
+
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    raw = _byte_level(special, None)
+    raw.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), raw.pre_tokenizer])
+    names = {"bos_token": special[1], "eos_token": special[2], "pad_token": special[2], "unk_token": special[0]}
+    tokenizer = _fast(raw, **names)
+    tokenizer.chat_template = CHATML
+    return tokenizer
+
+
+def _olmo2() -> Any:
+    end, padding = "<|endoftext|>", "<|padding|>"
+    return _fast(_byte_level([padding, end], None), bos_token=end, eos_token=end, unk_token=end, pad_token=padding)
 
 
 def _llama() -> Any:
@@ -221,3 +315,7 @@ def _bert() -> Any:
 
 
 TOKENIZERS = {"gpt2": _gpt2, "llama": _llama, "qwen3": _qwen3, "gemma3": _gemma3, "t5": _t5, "bert": _bert}
+OF_RELATED = {
+    "opt": _opt, "bloom": _bloom, "roberta": _roberta, "modernbert": _modernbert, "gptj": _gpt2, "mistral": _llama,
+    "qwen2": _qwen3, "phi": _gpt2, "smollm": _smollm, "olmo2": _olmo2,
+}  # fmt: skip

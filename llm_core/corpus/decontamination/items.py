@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from llm_core.corpus.similarity.minhash import distinct
+from llm_core.corpus.similarity.minhash import sorted_set
 from llm_core.corpus.similarity.word_hashes import WordHasher, ngrams
 from llm_core.errors import UserError
 from llm_core.kernels.arrays import Floats, Hashes, Ints
@@ -164,9 +164,7 @@ def _grams(words: Hashes, counts: Ints, ngram: int, min_words: int) -> tuple[Has
     start, end, taken = 0, 0, 0
     for row in range(len(counts)):
         if counts[row] >= min_words:
-            found = ngrams(words[start : start + counts[row]], ngram)
-            found.sort()
-            found = distinct(found)
+            found = sorted_set(ngrams(words[start : start + counts[row]], ngram))
             out[end : end + len(found)] = found
             rows[taken], sizes[taken] = row, len(found)
             end += len(found)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from llm_core.corpus.similarity.minhash import band_keys, distinct, permutations
+from llm_core.corpus.similarity.minhash import band_keys, permutations, sorted_set
 from llm_core.corpus.similarity.word_hashes import jaccard, ngrams
 from llm_core.formats.disk_columns import Column, numbers
 from llm_core.kernels.arrays import Hashes, Ints
@@ -77,9 +77,7 @@ def _signed(words: Hashes, counts: Ints, shingle: int, functions: Hashes, bands:
     keys = np.empty((len(counts), bands), np.uint64)
     start, end = 0, 0
     for text in range(len(counts)):
-        found = ngrams(words[start : start + counts[text]], shingle)
-        found.sort()
-        found = distinct(found)
+        found = sorted_set(ngrams(words[start : start + counts[text]], shingle))
         shingles[end : end + len(found)] = found
         keys[text] = band_keys(found, functions, bands)
         sizes[text] = len(found)
@@ -163,6 +161,8 @@ class Shingles:
         """
         for band in range(self.near.bands):
             for keys, members in self._parts(band):
+                shared = _may_be_shared(keys)
+                keys, members = keys[shared], members[shared]
                 placed = np.argsort(keys, kind="stable")
                 keys, members = keys[placed], members[placed]
                 _order_large_buckets(keys, members, order)
@@ -256,6 +256,29 @@ def unite_equal(forest: Ints, keys: Hashes, texts: Ints, memory_mb: int) -> None
         order = np.argsort(flat, kind="stable")
         same = flat[order[1:]] == flat[order[:-1]]
         unite(forest, joined[order[:-1]][same], joined[order[1:]][same])
+
+
+@njit()
+def _may_be_shared(keys: Hashes) -> Ints:
+    """Places of the keys (uint64 [n]) that equal another one, with some others: int64.
+
+    Most texts are alone in their bucket. To count keys by their high bits is faster than to sort them all.
+    """
+    bits = 12
+    while 1 << bits < 8 * len(keys):
+        bits += 1
+    shift = np.uint64(64 - bits)
+    met = np.zeros(1 << bits, np.uint8)
+    for key in keys:
+        slot = np.int64(key >> shift)
+        met[slot] = min(met[slot] + 1, 2)
+    places = np.empty(len(keys), np.int64)
+    count = 0
+    for place in range(len(keys)):
+        if met[np.int64(keys[place] >> shift)] > 1:
+            places[count] = place
+            count += 1
+    return places[:count].copy()
 
 
 def _order_large_buckets(keys: Hashes, members: Ints, order: Callable[[Ints], Ints]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llm_core.corpus.split.facts import Facts
-from llm_core.formats.disk_columns import ROWS_AT_ONCE, Column
+from llm_core.formats.disk_columns import ROWS_AT_ONCE, Column, StringColumn
 from llm_core.kernels.arrays import Bytes, Flags, Floats, Hashes, Ints
 from llm_core.kernels.order import string_before
 from llm_core.params.split import Split
@@ -41,23 +41,23 @@ def choose(facts: Facts, bundles: Ints, params: Split, seed: int, folder: Path, 
     wanted = np.minimum(total * params.heldout_share, params.heldout_megabytes * 1e6)
     taken = np.zeros(len(total), np.int64)
     documents = (starts.values, members.values, facts.source.values, facts.size.values)
-    for some in _in_order(facts, least.values, seed, folder, at_once):
+    for some in in_order(facts.ids, least.values, seed, folder, at_once):
         _take(some, *documents, total, wanted, taken, heldout.values)
         if (taken >= wanted).all():
             break
     return heldout.values
 
 
-def _in_order(facts: Facts, least: Ints, seed: int, folder: Path, at_once: int) -> Iterator[Ints]:
-    """Numbers of the bundles in the order of the hash of their least document's id (`least`: int64 [bundles])."""
+def in_order(ids: StringColumn, documents: Ints, seed: int, folder: Path, at_once: int) -> Iterator[Ints]:
+    """Places in `documents` (int64 [n]) in the order of the seeded hash of each document's id, some at a time."""
     hashes = Column(folder, np.uint64, 2)
-    for start in range(0, len(least), ROWS_AT_ONCE):
-        hashes.append(_hashes(facts.ids.take(least[start : start + ROWS_AT_ONCE]).to_pylist(), seed))
-    parts = 1 + len(least) // at_once
+    for start in range(0, len(documents), ROWS_AT_ONCE):
+        hashes.append(_hashes(ids.take(documents[start : start + ROWS_AT_ONCE]).to_pylist(), seed))
+    parts = 1 + len(documents) // at_once
     bounds = [np.uint64(min(part * (1 << 64) // parts, (1 << 64) - 1)) for part in range(parts + 1)]
     for low, high in pairwise(bounds):
         found, numbers = [np.zeros((0, 2), np.uint64)], [np.zeros(0, np.int64)]
-        for start in range(0, len(least), ROWS_AT_ONCE):
+        for start in range(0, len(documents), ROWS_AT_ONCE):
             here = hashes.values[start : start + ROWS_AT_ONCE]
             mine = np.flatnonzero((here[:, 0] >= low) & ((here[:, 0] < high) | (high == bounds[-1])))
             found.append(here[mine])

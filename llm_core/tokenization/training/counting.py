@@ -24,6 +24,8 @@ class PieceCounts:
 
     def __init__(self, digits: int, runs: bool, max_words: int = MAX_WORDS) -> None:
         self.digits, self.runs, self.max_words = digits, runs, max_words
+        self.complete = True
+        """whether no rare piece was dropped"""
         self._reset(min(max_words, 1 << 16), 1 << 20)
 
     def add(self, texts: pa.LargeStringArray) -> None:
@@ -45,6 +47,11 @@ class PieceCounts:
                 return
             self._make_room(len(arena))
 
+    @property
+    def words(self) -> int:
+        """Number of distinct pieces."""
+        return int(self._table.used[0])
+
     def result(self) -> tuple[npt.NDArray[np.uint8], Ints, Ints]:
         """The distinct pieces: their bytes one after another (uint8), where each begins (int64 [n + 1]), their counts
         (int64 [n])."""
@@ -63,6 +70,7 @@ class PieceCounts:
         elif 2 * words <= self.max_words:
             self._reset(2 * words, 2 * len(self._table.arena))
         else:
+            self.complete = False
             threshold = int(np.partition(counts, words // 2)[words // 2])
             progress.log(f"sample: more than {words} distinct pieces; those seen {threshold} times or less are dropped")
             self._reset(words, len(self._table.arena))

@@ -9,7 +9,7 @@ the same tokenizer and the same token shards.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,8 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from llm_core.errors import UserError, require_known
-from llm_core.formats.pieces import on_pieces
+from llm_core.formats.documents import document_files
+from llm_core.formats.pieces import divide, on_pieces
 from llm_core.params.launch import PieceLaunch
+from llm_core.params.tokenizer import Tokenizer
 from llm_core.runtime import progress
 from llm_core.runtime.digests import short_hash
 
@@ -32,9 +34,19 @@ def weigh(paths: Sequence[str | Path], launch: PieceLaunch = HERE) -> dict[str, 
     found: Counter[str]
     for found in on_pieces(_weigh, paths, ("source", "text"), (), launch, "tokenizer"):
         sizes.update(found)
+    require_text(sizes, paths)
+    return dict(sorted(sizes.items()))
+
+
+def require_text(sizes: Mapping[str, int], paths: Sequence[str | Path]) -> None:
+    """Raise UserError where all sources together have no byte of text."""
     if not sum(sizes.values()):
         raise UserError(f"{', '.join(map(str, paths))}: the documents hold no text to train a tokenizer on")
-    return dict(sorted(sizes.items()))
+
+
+def seems_whole(paths: Sequence[str | Path], params: Tokenizer) -> bool:
+    """Whether the sizes in the files' footers promise that all documents are in the sample."""
+    return not params.weights and sum(piece.size for piece in divide(document_files(paths))) <= params.sample_bytes
 
 
 def _weigh(batches: Iterator[pa.RecordBatch]) -> Counter[str]:
@@ -56,15 +68,16 @@ def shares(sizes: dict[str, int], sample_bytes: int, weights: dict[str, float]) 
     total = sum(sizes.values())
     wanted = {source: weights.get(source, size / total) for source, size in sizes.items()}
     taken = dict.fromkeys(sizes, 0.0)
-    open_sources = {source for source in sizes if wanted[source] > 0 and sizes[source] > 0}
+    # Lists, not sets: floats are added in one order in every process.
+    open_sources = [source for source in sizes if wanted[source] > 0 and sizes[source] > 0]
     left = float(sample_bytes)
     while open_sources:
         scale = left / sum(wanted[source] for source in open_sources)
-        full = {source for source in open_sources if wanted[source] * scale >= sizes[source]}
+        full = [source for source in open_sources if wanted[source] * scale >= sizes[source]]
         for source in full or open_sources:
             taken[source] = sizes[source] if full else wanted[source] * scale
         left -= sum(taken[source] for source in full)
-        open_sources = open_sources - full if full else set()
+        open_sources = [source for source in open_sources if source not in full] if full else []
     return {source: _two_digits(taken[source] / size) if size else 0.0 for source, size in sizes.items()}
 
 
@@ -73,13 +86,13 @@ def on_sample(
     paths: Sequence[str | Path],
     drawn: dict[str, float],
     seed: int,
-    total: int,
+    total: int | None,
     shared: Sequence[Any],
     launch: PieceLaunch,
 ) -> Iterator[Result]:
     """`function(batches, *shared)` of the drawn documents (source, text) of each piece of the input, in order.
 
-    `total` bytes of text complete the progress bar.
+    `total` bytes of text complete the progress bar. Without shares (`drawn` is empty) all documents are taken.
     """
     columns, arguments = ("id", "source", "text"), (function, drawn, seed, *shared)
     with progress.task("sample", total=total, unit="bytes") as work:

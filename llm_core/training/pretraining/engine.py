@@ -26,6 +26,23 @@ class World:
     rank: int
     size: int
     local_rank: int
+    sequence: int = 1
+    """Number of neighbouring processes that share each sequence."""
+
+    @property
+    def data_rank(self) -> int:
+        """Which of the groups that read the same sequences this process belongs to."""
+        return self.rank // self.sequence
+
+    @property
+    def data_size(self) -> int:
+        """Number of these groups; without sequence parallelism that of the processes."""
+        return self.size // self.sequence
+
+    @property
+    def sequence_rank(self) -> int:
+        """Which stretch of a sequence this process holds, from 0."""
+        return self.rank % self.sequence
 
     @property
     def main(self) -> bool:
@@ -58,13 +75,20 @@ def deepspeed_config(params: Pretraining, precision: Precision, accumulation: in
         raise UserError("pretraining.precision: DeepSpeed has no fp16 on a CPU; set bf16 or fp32")
     if params.offload != "none" and stage == 0:
         raise UserError("pretraining.offload: needs pretraining.zero_stage of 1 or more")
+    if params.optimizer.name == "normuon" and stage:
+        raise UserError(
+            "pretraining.optimizer.name: normuon needs whole matrices; set pretraining.zero_stage: 0, or muon"
+        )
     if params.offload == "optimizer+weights" and stage < 3:
         raise UserError("pretraining.offload: weights need pretraining.zero_stage 3")
     zero: dict[str, Any] = {"stage": stage, "overlap_comm": False}
     if stage == 3:
         zero["stage3_param_persistence_threshold"] = 0
-    if params.optimizer.name == "muon":
+    if params.optimizer.name != "adamw":
         zero["reduce_scatter"] = False  # Muon needs whole gradients of a matrix
+    if stage == 3 and params.sequence_parallel > 1:
+        # By reduce-scatter DeepSpeed 0.19.8 takes the mean over the processes that share a sequence, not their sum.
+        zero["reduce_scatter"] = False
     if params.offload != "none":
         zero["offload_optimizer"] = {"device": "cpu"}
     if params.offload == "optimizer+weights":
@@ -73,7 +97,7 @@ def deepspeed_config(params: Pretraining, precision: Precision, accumulation: in
         "train_micro_batch_size_per_gpu": params.micro_batch,
         "gradient_accumulation_steps": accumulation,
         # Stage 0 clips in its optimizer; under Muon the others would clip orthogonalised updates, not gradients.
-        "gradient_clipping": params.optimizer.clip if stage and params.optimizer.name != "muon" else 0.0,
+        "gradient_clipping": params.optimizer.clip if stage and params.optimizer.name == "adamw" else 0.0,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,  # otherwise offload refuses any optimizer but DeepSpeedCPUAdam
@@ -86,11 +110,11 @@ def deepspeed_config(params: Pretraining, precision: Precision, accumulation: in
     return merged(config, params.deepspeed)
 
 
-def initialize(module: Any, optimizer: Any, config: dict[str, Any]) -> Any:
-    """Join the process group and wrap `module` in a DeepSpeed engine."""
+def initialize(module: Any, optimizer: Any, config: dict[str, Any], groups: Any = None) -> Any:
+    """Join the process group and wrap `module` in a DeepSpeed engine; `groups` are those of sequence parallelism."""
     import deepspeed
 
-    engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=config)
+    engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=config, mpu=groups)
     return engine
 
 
@@ -113,9 +137,11 @@ def join(offload: bool) -> None:
     unname_buffer()
 
 
-def learning_rates(engine: Any, share: float) -> None:
-    """Set every group's learning rate to `share` of its peak."""
+def learning_rates(engine: Any, share: float, momentum: float) -> None:
+    """Set every group's learning rate to `share` of its peak, and Muon's momentum."""
     for group in engine.optimizer.param_groups:
+        if "momentum" in group:
+            group["momentum"] = momentum
         group.setdefault("peak", group["lr"])
         group["lr"] = group["peak"] * share
 

@@ -5,13 +5,15 @@ gradients afterwards; an inner `step` that returns at once is therefore a skippe
 ZeRO stage, with unchanged weights and moments.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from llm_core.errors import UserError
 from llm_core.params.pretraining import Optimizer
+from llm_core.training.pretraining.partitioned import shape_of
 
 
 class SkippableAdamW(torch.optim.AdamW):
@@ -24,6 +26,7 @@ class SkippableAdamW(torch.optim.AdamW):
     skip = False
     clip: float | None = None
     gradient_norm: float | None = None
+    cautious = False
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         if self.clip is not None:
@@ -31,22 +34,47 @@ class SkippableAdamW(torch.optim.AdamW):
             limit = self.clip or float("inf")
             self.gradient_norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
         if not self.skip:
-            super().step(closure)
+            with cautious_decay(self.param_groups, self.cautious):
+                super().step(closure)
+
+
+@contextmanager
+def cautious_decay(groups: list[dict[str, Any]], on: bool) -> Iterator[None]:
+    """Around a step: decay only what the step moves towards zero (Chen et al. 2025, arXiv:2510.12402).
+
+    Weight by weight, so that it is the same for whole matrices and for the flat pieces of ZeRO's stages.
+    """
+    decays = [group["weight_decay"] for group in groups]
+    decayed = [group for group in groups if on and group["weight_decay"]]
+    before = [[parameter.detach().clone() for parameter in group["params"]] for group in decayed]
+    shares = [group["lr"] * group["weight_decay"] for group in decayed]
+    for group in decayed:
+        group["weight_decay"] = 0.0
+    yield
+    for group, decay in zip(groups, decays, strict=True):
+        group["weight_decay"] = decay
+    with torch.no_grad():
+        for group, share, kept in zip(decayed, shares, before, strict=True):
+            for parameter, old in zip(group["params"], kept, strict=True):
+                towards_zero = (old - parameter) * old >= 0
+                parameter.sub_(old.mul_(towards_zero), alpha=share)
 
 
 def parameter_groups(parameters: Iterable[tuple[str, Any]], weight_decay: float) -> list[dict[str, Any]]:
     """Two groups: matrices are decayed; vectors (norms, biases) are not."""
     trained = [parameter for _, parameter in parameters if parameter.requires_grad]
     return [
-        {"params": [parameter for parameter in trained if parameter.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trained if parameter.dim() < 2], "weight_decay": 0.0},
+        {"params": [parameter for parameter in trained if len(shape_of(parameter)) >= 2], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if len(shape_of(parameter)) < 2], "weight_decay": 0.0},
     ]
 
 
 def adamw(module: Any, settings: Optimizer, learning_rate: float) -> SkippableAdamW:
     """AdamW over the module's parameters."""
     groups = [group for group in parameter_groups(module.named_parameters(), settings.weight_decay) if group["params"]]
-    return SkippableAdamW(groups, lr=learning_rate, betas=settings.betas, eps=settings.epsilon, fused=True)
+    made = SkippableAdamW(groups, lr=learning_rate, betas=settings.betas, eps=settings.epsilon, fused=True)
+    made.cautious = settings.cautious_decay
+    return made
 
 
 def muon_matrices(network: Any) -> list[str]:
@@ -66,7 +94,7 @@ def muon_matrices(network: Any) -> list[str]:
     chosen = [
         name
         for name, parameter in network.named_parameters()
-        if blocks and name.startswith(blocks) and parameter.dim() == 2 and id(parameter) not in tables
+        if blocks and name.startswith(blocks) and len(shape_of(parameter)) == 2 and id(parameter) not in tables
     ]
     if not chosen:
         raise UserError("pretraining.optimizer.name: muon needs blocks of matrices, this family has none; set adamw")
@@ -74,32 +102,57 @@ def muon_matrices(network: Any) -> list[str]:
 
 
 def muon(network: Any, settings: Optimizer, learning_rate: float) -> Any:
-    """DeepSpeed's Muon over the blocks' matrices, AdamW over the rest, with a step that can be skipped."""
-    from deepspeed.runtime.zero.muon.muon_optimizer import MuonWithAuxAdam
+    """DeepSpeed's Muon over the blocks' matrices, AdamW over the rest, with a step that can be skipped.
+
+    `normuon` scales the rows of what Muon has orthogonalised, which only whole matrices have (ZeRO stage 0).
+    """
+    from deepspeed.runtime.zero.muon import muon_optimizer
 
     if not torch.cuda.is_available():
         _uncompiled_muon()
 
-    class SkippableMuon(MuonWithAuxAdam):  # type: ignore[misc]  # DeepSpeed looks for "muon" in the class's name
+    class SkippableMuon(muon_optimizer.MuonWithAuxAdam):  # type: ignore[misc]  # DeepSpeed looks for "muon" in the class's name
         skip = False
         clip: float | None = None
         gradient_norm: float | None = None
+        param_groups: list[dict[str, Any]]
 
         def step(self, closure: Any = None, **keywords: Any) -> None:
             if self.clip is not None:
                 parameters = [parameter for group in self.param_groups for parameter in group["params"]]
                 self.gradient_norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.clip or float("inf")))
-            if not self.skip:
+            if self.skip:
+                return
+            with cautious_decay(self.param_groups, settings.cautious_decay):
+                if settings.name == "muon":
+                    super().step(closure, **keywords)
+                    return
+                groups = self.param_groups
+                self.param_groups = [group for group in groups if not group["use_muon"]]
                 super().step(closure, **keywords)
+                self.param_groups = groups
+                self._row_scaled_step()
+
+        @torch.no_grad()
+        def _row_scaled_step(self) -> None:
+            for group in self.param_groups:
+                for parameter in group["params"] if group["use_muon"] else ():
+                    state = self.state[parameter]
+                    if not state:
+                        state["momentum_buffer"] = torch.zeros_like(parameter)
+                        state["second_moment"] = torch.zeros_like(parameter[:, :1])
+                    update = muon_optimizer.muon_update(
+                        parameter.grad, state["momentum_buffer"], beta=group["momentum"], ns_method=group["ns_method"]
+                    )
+                    update = row_scaled(update, state["second_moment"], settings.second_momentum)
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"])
 
     names = set(muon_matrices(network))
     for name, parameter in network.named_parameters():
         parameter.use_muon = name in names
     matrices = [parameter for parameter in network.parameters() if parameter.use_muon]
     rest = [(name, parameter) for name, parameter in network.named_parameters() if not parameter.use_muon]
-    assert sum(p.numel() for p in matrices) + sum(p.numel() for _, p in rest) == sum(
-        p.numel() for p in network.parameters()
-    )
+    assert len(matrices) + len(rest) == len(list(network.parameters()))
     groups: list[dict[str, Any]] = [
         {
             "params": matrices, "use_muon": True, "lr": settings.muon_learning_rate, "momentum": settings.momentum,
@@ -111,6 +164,17 @@ def muon(network: Any, settings: Optimizer, learning_rate: float) -> Any:
             adam = {"use_muon": False, "lr": learning_rate, "betas": settings.betas, "eps": settings.epsilon}
             groups.append(group | adam)
     return SkippableMuon(groups)
+
+
+def row_scaled(update: torch.Tensor, second_moment: torch.Tensor, decay: float) -> torch.Tensor:
+    """The update [M, N] with rows divided by the root of their second moment [M, 1], which is moved on in place.
+
+    The size of the whole stays as it was, so that learning rates are those of Muon (NorMuon: Li et al. 2025,
+    arXiv:2510.05491; the rule of nanochat, whose rows are the longer side's).
+    """
+    second_moment.lerp_(update.square().mean(1, keepdim=True), 1 - decay)
+    scaled = update * second_moment.clamp_min(1e-10).rsqrt()
+    return scaled * (update.norm() / scaled.norm().clamp_min(1e-10))
 
 
 def _uncompiled_muon() -> None:

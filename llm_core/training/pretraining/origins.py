@@ -71,6 +71,10 @@ def parent_config(parent: Path, model: Model, sequence_length: int) -> Any:
             continue  # GPT-2 derives it from its width
         if ours != theirs:
             wrong.append(f"model.{knob} is {ours}, the parent's {theirs}")
+    for switch in sorted(model.speedrun.model_fields_set - {"window_pattern"}):
+        ours, theirs = getattr(model.speedrun, switch), getattr(text, switch, None)
+        if ours != theirs:
+            wrong.append(f"model.speedrun.{switch} is {ours}, the parent's {theirs}")
     wrong += _rotary(model, text)
     if wrong:
         raise UserError(

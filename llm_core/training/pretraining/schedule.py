@@ -10,6 +10,15 @@ from collections.abc import Callable
 
 from llm_core.params.pretraining import Optimizer
 
+FIRST_MOMENTUM = 0.85  # where a warm-up of Muon's momentum begins (modded-nanogpt and nanochat)
+
+
+def momentum(step: int, optimizer: Optimizer) -> float:
+    """Muon's momentum at `step` (from 0): linear from 0.85 in `momentum_warmup_steps`."""
+    first = min(FIRST_MOMENTUM, optimizer.momentum)
+    done = min(step / optimizer.momentum_warmup_steps, 1.0) if optimizer.momentum_warmup_steps else 1.0
+    return first + (optimizer.momentum - first) * done if done < 1 else optimizer.momentum
+
 
 def learning_rate_share(
     step: int, steps: int, optimizer: Optimizer, tokens_before: Callable[[int], int] = lambda step: step
@@ -32,3 +41,10 @@ def learning_rate_share(
     batch = whole - last
     decay = max(round(optimizer.decay_share * whole / batch), 1) * batch
     return 1.0 if last - now >= decay else floor + (1 - floor) * (last - now) / decay
+
+
+def stable_steps(steps: int, optimizer: Optimizer, tokens_before: Callable[[int], int] = lambda step: step) -> int:
+    """Number of steps of a run before the learning rate begins to fall: those that a longer run has too."""
+    warmup = min(optimizer.warmup_steps, steps - 1)
+    falls = (s for s in range(warmup, steps) if learning_rate_share(s, steps, optimizer, tokens_before) < 1)
+    return next(falls, steps)

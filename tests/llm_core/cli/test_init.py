@@ -2,6 +2,10 @@
 
 import gzip
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +50,27 @@ def test_a_folder_of_which_nothing_is_read_is_refused_before_a_file_is_written(t
             app, ["--documents", str(tmp_path / "sheets"), "--out-file", str(out)], catch_exceptions=False
         )
     assert not out.exists()
+
+
+def test_what_is_not_given_is_asked_for_in_a_terminal_and_missed_without_one(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/a.txt").write_text("text")
+    command = [sys.executable, "-m", "llm_core.cli", "init"]
+    environment = os.environ | {"PYTHONPATH": str(PRESETS.parent)}
+    ours, theirs = pty.openpty()
+    running = subprocess.Popen(command, cwd=tmp_path, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    for question, answer in ((b"documents: ", b"notes\n"), (b"licence [private]: ", b"CC0-1.0\n")):
+        while question not in shown:
+            shown += os.read(ours, 4096)  # raises OSError where the process ends without the question
+        os.write(ours, answer)
+    assert running.wait(60) == 0
+    os.close(ours)
+    (source,) = yaml.safe_load((tmp_path / "params.yaml").read_text())["sources"].values()
+    assert (source["paths"], source["license"]) == (["notes"], "CC0-1.0")
+    done = subprocess.run(command, cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
+    assert done.returncode == 1 and b"--documents is missing" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ PLANTS: dict[str, Plant] = {
     "data/index": passages,
     "data/index-words": passages,
     "data/index-tuned": passages,
-    "data/retrieval/answers.jsonl": lines,
+    "data/retrieval/*/answers.jsonl": lines,
     "data/reader/answers.jsonl": lines,
     "data/card": page,
     "data/cards/*": page,

@@ -10,22 +10,25 @@ from llm_core.models.chunked_loss import chunked_loss, token_losses
 
 @pytest.mark.parametrize("chunk", [0, 1, 3, 7, 100])
 @pytest.mark.parametrize("z_loss", [0.0, 0.01])
-def test_loss_and_gradients_equal_plain_cross_entropy(chunk: int, z_loss: float) -> None:
+@pytest.mark.parametrize("cap", [None, 1.5])
+def test_loss_and_gradients_equal_plain_cross_entropy(chunk: int, z_loss: float, cap: float | None) -> None:
     torch.manual_seed(0)
     hidden, weight, bias = (torch.randn(*shape, dtype=torch.float64).float() for shape in ((7, 5), (11, 5), (11,)))
     targets = torch.tensor([3, -100, 0, 10, 7, -100, 2])
     leaves = [value.clone().requires_grad_() for value in (hidden, weight, bias)]
-    loss, nll = chunked_loss(*leaves, targets, chunk, z_loss)
+    loss, nll = chunked_loss(*leaves, targets, chunk, z_loss=z_loss, cap=cap)
     (loss * 0.5).backward()
     other = [value.clone().requires_grad_() for value in (hidden, weight, bias)]
     logits = other[0] @ other[1].t() + other[2]
+    if cap:
+        logits = cap * torch.tanh(logits / cap)
     plain = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
     squares = logits.logsumexp(1).square()[targets >= 0].sum()
     ((plain + z_loss * squares) * 0.5).backward()
     assert float(nll) == pytest.approx(float(plain), rel=1e-5)
     for ours, theirs in zip(leaves, other, strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(token_losses(*leaves, targets, chunk).sum(), plain, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(token_losses(*leaves, targets, chunk, cap=cap).sum(), plain, rtol=1e-5, atol=1e-5)
 
 
 def test_by_hand() -> None:

@@ -123,7 +123,7 @@ def test_a_family_that_is_not_there_is_refused_with_the_names(toy: dict[str, str
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert (
         "no model family 'lama' (there are bert, bloom, gemma3, gpt2, gptj, llama, lstm, modernbert, olmo2, olmo3, "
-        "opt, phi, phi3, qwen3, rnn, roberta, smollm3, t5, transformer, average)" in done.stderr
+        "opt, phi, phi3, qwen3, rnn, roberta, smollm3, speedrun, t5, transformer, average)" in done.stderr
     )
 
 

@@ -1,5 +1,6 @@
 """Answers: evidence within the budget, citations that hold the answer, refusals."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,17 @@ def test_a_real_model_answers_and_everything_is_measured(built: Path, model: Pat
 def test_overlap_by_hand() -> None:
     assert overlap("the red car", ("a red bus", "blue")) == 0.5
     assert overlap("", ("",)) == 1.0 and overlap("x", ("y",)) == 0.0
+
+
+def test_rows_of_a_finetune_are_questions_and_their_last_message_is_the_answer(tmp_path: Path) -> None:
+    file = tmp_path / "test.jsonl"
+    talk = [{"role": "user", "content": "Which tea?"}, {"role": "assistant", "content": "Green."}]
+    facts = {"id": "2", "kind": "closed", "answer": "Oslo", "country": "Norway", "messages": talk}
+    rows = [{"id": "1", "messages": talk}, facts, facts | {"kind": "open"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_questions(file) == [
+        Question("Which tea?", ("Green.",), None, None), Question("Which tea?", ("Oslo",), None, "Norway"),
+    ]  # fmt: skip
 
 
 def test_questions_are_read_or_refused_with_their_line(tmp_path: Path) -> None:

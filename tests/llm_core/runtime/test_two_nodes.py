@@ -49,7 +49,7 @@ def test_two_nodes_write_the_same_bytes_and_so_does_one_after_a_kill(work: Path,
     for section, found in ON_NODES.findall(done.stderr):
         nodes.setdefault(section, set()).update(re.findall(r"\d+ on (\S+?)(?:,|$)", found))
     both = {f"{hosts.network}.1", f"{hosts.network}.2"}
-    assert len(nodes) == 7 and all(found == both for found in nodes.values()), nodes
+    assert len(nodes) == 9 and all(found == both for found in nodes.values()), nodes
     for stage in STAGES:
         assert content_digest(work / "ray" / stage) == content_digest(work / "local" / stage), stage
 

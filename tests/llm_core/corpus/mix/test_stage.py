@@ -4,11 +4,14 @@ from collections import Counter
 
 import pytest
 
+from llm_core.corpus.mix import stage
 from llm_core.corpus.mix.stage import mix, share_out
 from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter, read_documents
 from llm_core.formats.ledger import read_ledger
+from llm_core.params.launch import BatchLaunch
 from llm_core.params.mix import Mix
+from llm_core.runtime.digests import content_digest
 
 
 def write(folder, documents):
@@ -64,6 +67,14 @@ def test_the_seed_decides_and_nothing_else(split, tmp_path):
     other = write(tmp_path / "turned", [("b", n) for n in range(10)] + [("a", n) for n in reversed(range(40))])
     assert (mix(other, tmp_path / "2", changes, 1) and counts(tmp_path / "2")) == first
     assert (mix(split, tmp_path / "3", changes, 2) and counts(tmp_path / "3")) != first
+
+
+def test_little_memory_gives_the_same_mix(split, tmp_path, monkeypatch):
+    """Documents are put in order a few at a time."""
+    first = mix(split, tmp_path / "1", Mix(temperature=2), 1)
+    monkeypatch.setattr(stage, "BUNDLE_BYTES", 16 << 18)  # 4 of the 50 documents at once in 16 MiB
+    assert mix(split, tmp_path / "2", Mix(temperature=2), 1, launch=BatchLaunch(memory_mb=16)) == first
+    assert content_digest(tmp_path / "2") == content_digest(tmp_path / "1")
 
 
 def test_a_weight_for_nothing_is_an_error(split, tmp_path):

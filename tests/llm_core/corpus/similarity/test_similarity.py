@@ -10,10 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llm_core.corpus.similarity.clusters import Near, ShingleStore, labels, new_forest
-from llm_core.corpus.similarity.minhash import band_keys, permutations
+from llm_core.corpus.similarity.minhash import band_keys, permutations, sorted_set
 from llm_core.corpus.similarity.signing import sign
 from llm_core.corpus.similarity.word_hashes import WordHasher, jaccard, ngrams
-from llm_core.kernels.hashing import siphash
+from llm_core.kernels.hashing import mix, siphash
 from llm_core.kernels.words import words
 
 
@@ -28,6 +28,18 @@ def test_siphash_of_the_authors_test_vector():
     """Aumasson and Bernstein, appendix A: key 00 … 0f, message 00 … 0e."""
     key = np.frombuffer(bytes(range(16)), np.uint64)
     assert siphash(np.frombuffer(bytes(range(15)), np.uint8), 0, 15, key[0], key[1]) == 0xA129CA6149BE45E5
+
+
+@given(st.binary(max_size=30))
+def test_siphash_reads_capitals_as_small_letters(text):
+    """Of all bytes only A to Z, wherever they are; and the place in the array does not matter."""
+    key = np.uint64(1)
+    values = [
+        siphash(np.frombuffer(padded, np.uint8), 1, 1 + len(text), key, key)
+        for padded in (b"x" + text, b"y" + text.lower() + b"Z" * 9)
+    ]
+    assert values[0] == values[1]
+    assert values[0] != siphash(np.frombuffer(text + b"\0", np.uint8), 0, len(text) + 1, key, key)
 
 
 @given(st.text())
@@ -71,6 +83,31 @@ def test_band_keys_collide_as_often_as_theory_says():
         met += bool((band_keys(one, functions, 14) == band_keys(two, functions, 14)).any())
     expected = 1 - (1 - 0.8**8) ** 14
     assert abs(met / trials - expected) < 4 * math.sqrt(expected * (1 - expected) / trials)
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 100])
+def test_band_keys_are_folded_minima(count):
+    """Against the definition in numpy, for numbers of shingles below, at and above what one vector holds."""
+    shingles = np.random.default_rng(count).integers(0, 1 << 63, count, dtype=np.uint64) << np.uint64(1)
+    functions = permutations(6, seed=5)
+    expected = [0, 0]
+    if count:
+        values = shingles * functions[0][:, None] + functions[1][:, None]
+        lowest = (values ^ (values >> np.uint64(32))).min(axis=1)
+        for band in range(2):
+            key = np.uint64(band)
+            for value in lowest[3 * band : 3 * band + 3]:
+                key = mix(key ^ value)
+            expected[band] = int(key)
+    assert band_keys(shingles, functions, 2).tolist() == expected
+
+
+@given(st.lists(st.integers(0, (1 << 64) - 1)), st.integers(1, 100))
+@example([1 << 63, 5], 100)  # two values in turn, in two large buckets
+@example([5, 4, 3], 100)  # in one large bucket
+def test_sets_are_sorted_without_repeats(values, times):
+    hashes = np.array(values * times, np.uint64)
+    assert sorted_set(hashes).tolist() == sorted(set(values))
 
 
 def test_pairs_are_those_at_least_as_alike_as_the_threshold(tmp_path):

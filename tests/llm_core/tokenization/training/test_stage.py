@@ -9,10 +9,17 @@ import pytest
 from transformers import AutoTokenizer
 
 from llm_core.errors import UserError
+from llm_core.formats.documents import read_documents
+from llm_core.params.launch import PieceLaunch
 from llm_core.params.tokenizer import Tokenizer
+from llm_core.runtime.digests import content_digest
+from llm_core.tokenization.encoding import Encoder
+from llm_core.tokenization.layout import Vocabulary
+from llm_core.tokenization.training import sample
 from llm_core.tokenization.training.counting import PieceCounts
-from llm_core.tokenization.training.stage import train_tokenizer
-from tests.llm_core.tokenization.conftest import TEXTS
+from llm_core.tokenization.training.sources import SampleCounts, count
+from llm_core.tokenization.training.stage import fit, train_tokenizer
+from tests.llm_core.tokenization.conftest import TEXTS, write
 
 
 def test_special_tokens_and_chat_template(tokenizer: Path) -> None:
@@ -102,3 +109,34 @@ def test_an_empty_corpus_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no text to train"):
         train_tokenizer([tmp_path], tmp_path / "out", Tokenizer(), seed=1)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_fit_follows_from_the_counts(tmp_path: Path, tokenizer: Path) -> None:
+    """Encoding all texts gives the figures that the counted pieces give, in parts that share sources."""
+    corpus, encoder = [write(tmp_path / "in", TEXTS)], Encoder(Vocabulary(tokenizer))
+    counts = SampleCounts(3, True)
+    for batch in read_documents(corpus, ["source", "text"]):
+        for row in range(batch.num_rows):
+            counts.merge(count(iter([batch.slice(row, 1)]), 3, True))
+    read = fit(encoder, tokenizer, corpus, {}, 1, 1, PieceLaunch())
+    found = counts.fit(encoder)
+    assert found is not None and found.summary() | {"vocab_size": encoder.size} == read
+    assert read["unused_tokens"] == int((found.used == 0).sum()) > 0
+
+
+@pytest.mark.parametrize("sample_bytes", [1 << 31, 300])
+def test_one_pass_or_two_count_the_same(tmp_path: Path, sample_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where footers promise a small corpus it is counted while it is measured; a wrong promise costs a pass."""
+    corpus, written = write(tmp_path / "in", TEXTS), []
+    for promise in (True, False):
+        monkeypatch.setattr(sample, "seems_whole", lambda paths, params, promise=promise: promise)
+        train_tokenizer([corpus], tmp_path / "out", Tokenizer(vocab_size=300, sample_bytes=sample_bytes), 1)
+        written.append(content_digest(tmp_path / "out"))
+    assert written[0] == written[1]
+
+
+def test_pieces_that_were_dropped_have_no_fit(tmp_path: Path, tokenizer: Path) -> None:
+    counts = SampleCounts(3, True)
+    part = count(iter([pa.record_batch({"source": ["a"], "text": pa.array(["one two"], pa.large_string())})]), 3, True)
+    counts.merge({source: found._replace(complete=False) for source, found in part.items()})
+    assert counts.fit(Encoder(Vocabulary(tokenizer))) is None and counts.sizes == {"a": 7}

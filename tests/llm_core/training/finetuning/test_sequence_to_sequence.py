@@ -91,7 +91,9 @@ def test_a_long_source_loses_its_end_and_the_template_does_not():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "family"), [("translation", "t5"), ("summarization", "llama")])
+@pytest.mark.parametrize(
+    ("method", "family"), [("translation", "t5"), ("translation", "transformer"), ("summarization", "llama")]
+)
 def test_a_model_of_two_layers_learns_its_rows_and_rewrites_as_it_was_scored(method, family):
     knobs = {"prompt": "say it: {source} =", "learning_rate": 0.01, "max_new_tokens": 12}
     metrics = tiny.run(method, family, max_steps=60, micro_batch=8, **knobs)

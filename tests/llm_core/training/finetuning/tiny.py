@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from llm_core import cli
+from llm_core.models.family import Vocabulary
 from llm_core.params import Params
+from llm_core.params.model import Model
 from llm_core.tokenization.specials import CHAT_TEMPLATE, SPECIAL_TOKENS
 from llm_core.training.finetuning import stage
 from llm_core.training.finetuning.data.entities import from_spans
@@ -50,6 +52,8 @@ def model(family: str, folder: Path, chat: bool = True, pad: bool = True) -> Pat
     import torch
     import transformers as t
 
+    from llm_core.models.networks import build_config, build_network
+
     torch.manual_seed(0)
     tok = tokenizer(chat, pad)
     ids = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2 if pad else None, "vocab_size": len(tok)}
@@ -69,6 +73,10 @@ def model(family: str, folder: Path, chat: bool = True, pad: bool = True) -> Pat
         made = t.OPTForCausalLM(t.OPTConfig(**kept, **opt, **ids))
     elif family == "bert":
         made = t.BertForMaskedLM(t.BertConfig(**long, **ids))
+    elif family == "transformer":  # the encoder-decoder of 2017, as `model.family` builds it
+        sizes = Model(family=family, layers=2, width=64, heads=2, feed_forward=128)
+        config = build_config(sizes, Vocabulary(len(tok), bos=0, eos=1, pad=2), 256)
+        made = build_network(config, "auto", 0)
     else:
         size = {"d_model": 64, "d_ff": 128, "d_kv": 32, "num_layers": 2, "num_heads": 2, "vocab_size": len(tok)}
         if family == "flan-t5":  # the layout of T5 1.1: gated GELU, a head of its own
@@ -119,7 +127,9 @@ def rows(method: str, folder: Path = Path()) -> Path:
 
 def run(method, family, data=None, **knobs):
     """Finetune a tiny model for two steps, or as `knobs` say, from `base` into `out`; the metrics."""
-    base = model(family, Path("base"), chat=family == "llama", pad=family in ("llama", "bert", "t5", "flan-t5"))
+    base = model(
+        family, Path("base"), chat=family == "llama", pad=family in ("llama", "bert", "t5", "flan-t5", "transformer")
+    )
     return finetune(method, base, data or rows(method), **knobs)
 
 

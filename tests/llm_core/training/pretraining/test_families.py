@@ -33,6 +33,8 @@ CASES = {
     "model.family=phi": "PhiForCausalLM",
     "model.family=modernbert,model.layers=3,model.sliding_window=8": "ModernBertForMaskedLM",
     "model.family=roberta": "RobertaForMaskedLM",
+    "model.family=speedrun,model.tie_embeddings=false,model.sliding_window=16,model.logit_softcap=15,"
+    "pretraining.optimizer.name=muon": "SpeedrunForCausalLM",
 }
 
 

@@ -1,9 +1,12 @@
-"""Muon's orthogonalisation: singular values near one, singular vectors kept."""
+"""Muon's orthogonalisation: singular values near one, singular vectors kept. What is done to its rows and the decay."""
 
 import pytest
 import torch
 
-from llm_core.training.pretraining.optimizers import orthogonalized
+from llm_core.errors import UserError
+from llm_core.params.pretraining import Optimizer, Pretraining
+from llm_core.training.pretraining.engine import deepspeed_config
+from llm_core.training.pretraining.optimizers import adamw, orthogonalized, row_scaled
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (40, 16), (16, 40)])
@@ -14,3 +17,35 @@ def test_singular_values_come_near_one_and_vectors_stay(shape: tuple[int, int]) 
     found = left.T @ orthogonalized(matrix, 5).float() @ right.T  # in the basis of the singular vectors
     assert found.diag().min() > 0.5 and found.diag().max() < 1.3  # Jordan's coefficients aim at 0.7 to 1.2
     assert (found - torch.diag(found.diag())).abs().max() < 0.05
+
+
+def test_rows_are_scaled_alike_and_the_whole_keeps_its_size() -> None:
+    """First step of a decay of 0: each row is divided by its own root mean square, so all rows get the same norm."""
+    update, second = torch.tensor([[3.0, 4.0], [0.0, 1.0]]), torch.zeros(2, 1)
+    found = row_scaled(update, second, 0.0)
+    assert second.flatten().tolist() == pytest.approx([12.5, 0.5])
+    assert found.norm(dim=1).tolist() == pytest.approx([13**0.5, 13**0.5])  # 26 = 25 + 1, in equal parts
+    assert found[0, 1] / found[0, 0] == pytest.approx(4 / 3)
+    row_scaled(update, second, 0.5)
+    torch.testing.assert_close(row_scaled(update, second, 1.0), row_scaled(update, torch.tensor([[12.5], [0.5]]), 1.0))
+
+
+def test_cautious_decay_takes_the_weights_that_the_step_moves_towards_zero_alone() -> None:
+    """Gradient 1: AdamW's first step is -0.1 for each weight; the decay is 0.1 x 0.5 of what it was."""
+    found = []
+    for on in (False, True):
+        weight = torch.nn.Parameter(torch.tensor([[2.0, -2.0]]))
+        settings = Optimizer(weight_decay=0.5, cautious_decay=on)
+        optimizer = adamw(torch.nn.ParameterDict({"weight": weight}), settings, 0.1)
+        weight.grad = torch.ones_like(weight)
+        optimizer.step()
+        assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5]
+        found.append(weight.flatten().tolist())
+    assert found[0] == pytest.approx([2 - 0.1 - 0.1, -2 + 0.1 - 0.1])
+    assert found[1] == pytest.approx([2 - 0.1 - 0.1, -2 - 0.1])
+
+
+def test_normuon_needs_whole_matrices() -> None:
+    settings = Pretraining(optimizer=Optimizer(name="normuon"), zero_stage=1)
+    with pytest.raises(UserError, match="zero_stage: 0"):
+        deepspeed_config(settings, "fp32", 1)

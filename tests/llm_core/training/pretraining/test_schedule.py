@@ -3,7 +3,7 @@
 import pytest
 
 from llm_core.params.pretraining import Optimizer
-from llm_core.training.pretraining.schedule import learning_rate_share
+from llm_core.training.pretraining.schedule import learning_rate_share, momentum
 
 
 def shares(schedule: str, steps: int, **settings: float) -> list[float]:
@@ -31,3 +31,9 @@ def test_phases_count_by_their_tokens() -> None:
     linear = Optimizer(schedule="linear", warmup_steps=0, final_share=0)
     found = [learning_rate_share(step, 5, linear, before) for step in range(5)]
     assert found == pytest.approx([1, 5 / 6, 4 / 6, 3 / 6, 0])
+
+
+def test_momentum_rises_to_its_value_and_stays() -> None:
+    found = [momentum(step, Optimizer(momentum=0.95, momentum_warmup_steps=4)) for step in range(6)]
+    assert found == pytest.approx([0.85, 0.875, 0.9, 0.925, 0.95, 0.95])
+    assert momentum(0, Optimizer(momentum=0.95)) == 0.95 and momentum(0, Optimizer(momentum=0.5)) == 0.5
