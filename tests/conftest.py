@@ -25,7 +25,8 @@ STORE = os.environ.get("MLFLOW_TRACKING_URI")
 LONGEST = (
     "test_journey.py", "test_stage_truth.py", "test_graph.py", "test_docs.py", "pipelines/test_servers.py",
     "pipelines/test_stack.py", "pipelines/test_staleness.py", "llm_core/cli/test_hostile.py",
-    "llm_core/training/pretraining/test_resume.py",
+    "llm_core/training/ablation/test_training.py", "test_takedown_graph.py",
+    "llm_core/training/pretraining/test_open_parents.py", "llm_core/training/pretraining/test_resume.py",
     "llm_core/training/pretraining/test_zero.py", "llm_core/training/finetuning/test_methods.py",
     "llm_core/training/finetuning/test_zero.py", "llm_core/serving/test_server.py",
 )  # fmt: skip
