@@ -4,7 +4,7 @@
 
 One small shape for all (2 blocks of width 64), fp32, one process. Held-out is bits per byte, for bert and t5 nats per
 predicted token. "difference" is the maximum difference between logits of the trained network and of the same folder
-loaded by transformers' own classes (the LSTM's with trust_remote_code). "continued" goes on from that folder as
+loaded by transformers' own classes (this project's with trust_remote_code). "continued" goes on from that folder as
 `pretraining.parent`, a quarter of the steps more. Exits with 1 if a family does not learn, does not reload with equal
 logits, or does not continue.
 """
@@ -25,9 +25,9 @@ from llm_core.params import Params, load
 from llm_core.tracking import runs
 from llm_core.training.pretraining import engine as engines
 from llm_core.training.pretraining.assemble import assemble
-from llm_core.training.pretraining.export import export, weights
+from llm_core.training.pretraining.export import Weights
 
-FAMILIES = ("llama", "gpt2", "gptj", "bloom", "opt", "bert", "t5", "lstm")
+FAMILIES = ("llama", "gpt2", "gptj", "bloom", "opt", "bert", "t5", "lstm", "speedrun")
 CLASSES = {"bert": transformers.AutoModelForMaskedLM, "t5": transformers.AutoModelForSeq2SeqLM}
 SETTINGS = {
     "model.layers": 2, "model.width": 64, "model.heads": 2, "model.feed_forward": None,
@@ -70,9 +70,9 @@ def _train(family: str, chosen: argparse.Namespace, folder: Path) -> dict[str, A
     training.run()
     after = _heldout(training)
     network = training.engine.module.network.eval()
-    export(network, weights(training.engine, 1), training.tokenizer, out)
+    Weights(network, 1, out.parent, 1 << 40, training.world).export(training.tokenizer, out)
     found = CLASSES.get(family, transformers.AutoModelForCausalLM)
-    again = found.from_pretrained(out, trust_remote_code=family == "lstm").eval()
+    again = found.from_pretrained(out, trust_remote_code=family in ("lstm", "speedrun")).eval()
     ids = torch.arange(200).view(2, 100) + 6
     extra = {"decoder_input_ids": ids} if family == "t5" else {}
     with torch.no_grad():

@@ -58,6 +58,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "rank": ("rank", "Sample two answers to each prompt; a person or a reward model says which is better."),
         "scaling": ("scaling", "Train a ladder of small models and fit scaling laws to it."),
         "ablate": ("ablate", "Test whether a change of recipe makes better models, over several seeds."),
+        "merge": ("merge", "Average the checkpoints of a run, or merge models that descend from one parent."),
         "word2vec": ("word2vec", "Train word vectors (CBOW and skip-gram); neighbours, analogies, a plot."),
         "initialize-embeddings": (
             "initialize_embeddings",

@@ -92,22 +92,22 @@ def locate(model: Path, path: str) -> Path:
 
 
 def chain(model: Path, others: Mapping[str, Path] | None = None, verify: bool = False) -> list[Path]:
-    """A model's folder and those of the models it descends from, nearest first.
+    """A model's folder and those of the models it descends from, nearest first; a merged model has several parents.
 
     With `verify` a parent must still have the digest that the model's record names; else that version is taken from
     DVC's cache, or from `others` (digest -> folder). Raises UserError where it is nowhere.
     """
-    found = [model]
-    while parent := _parent(found[-1]):
-        path, digest = parent
-        place: Path | None = path
-        if verify and digest:
-            place = (others or {}).get(digest) or version_of(path, digest)
-        if place is None:
-            raise UserError(f"{found[-1]}: its parent {path} ({digest}) is neither here nor in DVC's cache")
-        if place.resolve() in [folder.resolve() for folder in found]:
-            break
-        found.append(place)
+    found, seen = [model], {model.resolve()}
+    for descendant in found:  # grows while it is read
+        for path, digest in _parents(descendant):
+            place: Path | None = path
+            if verify and digest:
+                place = (others or {}).get(digest) or version_of(path, digest)
+            if place is None:
+                raise UserError(f"{descendant}: its parent {path} ({digest}) is neither here nor in DVC's cache")
+            if place.resolve() not in seen:
+                seen.add(place.resolve())
+                found.append(place)
     return found
 
 
@@ -194,14 +194,16 @@ def summary(record: TrainingData, start: int = 0, stop: int | None = None) -> li
     ]
 
 
-def _parent(model: Path) -> tuple[Path, str | None] | None:
-    """The model that a model started from, and its digest, as pretrain or finetune recorded them."""
+def _parents(model: Path) -> list[tuple[Path, str | None]]:
+    """The models that a model was made from, each with its digest, as pretrain, finetune or merge recorded them."""
     record = training_data(model)
     if record:
-        return (record.parent, record.parent_digest) if record.parent else None
+        return [(record.parent, record.parent_digest)] if record.parent else []
     file = model / "metrics.json"
-    parent = read_json(file).get("parent") if file.is_file() else None
-    return (locate(model, parent["path"]), parent.get("digest")) if parent else None
+    told = read_json(file) if file.is_file() else {}
+    merged = told.get("merged", {})
+    named = [told.get("parent"), merged.get("base"), *merged.get("models", [])]
+    return [(locate(model, one["path"]), one.get("digest")) for one in named if one]
 
 
 def _batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:

@@ -99,9 +99,8 @@ def _forward(
         logits = torch.mm(h, low.t()).float()  # [chunk, V]
         if bias is not None:
             logits += bias.float()
-        bent = logits.div_(cap).tanh_() if cap else None  # its derivative is 1 - bent squared
-        if cap and bent is not None:
-            logits = cap * bent
+        if cap:
+            logits.div_(cap).tanh_().mul_(cap)  # the derivative is 1 - (logits / cap) squared
         used = (target != IGNORED).float()
         index = target.clamp(min=0).unsqueeze(1)
         wanted = logits.gather(1, index).squeeze(1)
@@ -116,8 +115,8 @@ def _forward(
         if z_loss:
             probability.mul_((1 + 2 * z_loss * normaliser).unsqueeze(1))
         probability.scatter_add_(1, index, torch.full_like(used, -1.0).unsqueeze(1))
-        if bent is not None:
-            probability.addcmul_(probability, bent.square_(), value=-1)
+        if cap:
+            probability.addcmul_(probability, logits.square_(), value=-1 / cap**2)
         grad_logits = probability.to(dtype)
         grad_hidden[begin : begin + chunk] = torch.mm(grad_logits, low) * used.unsqueeze(1)
         grad_weight += torch.mm(grad_logits.t(), h * used.unsqueeze(1).to(dtype))

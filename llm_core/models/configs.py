@@ -7,6 +7,7 @@ from llm_core.errors import UserError
 from llm_core.models.family import register
 
 ADAPTER = "adapter_config.json"  # PEFT's file, in a folder that holds an adapter and not a whole model
+SNAPSHOTS = "snapshots"  # folder inside a model's that holds the models of earlier steps of its run
 
 
 def read_config(folder: str | Path, trust_remote_code: bool = False, **settings: Any) -> Any:

@@ -29,6 +29,8 @@ class LanguageModel(nn.Module):
         """maximum size of a logit (Gemma), None for no limit"""
         self.apart = True
         """whether head and loss are computed here, in chunks; else the network's own logits are used"""
+        self.stretch: int | None = None
+        """which stretch of each sequence this process is given in training, where several share it; None for all"""
         if document_mask and not self.family.separates_documents:
             raise UserError(
                 f"pretraining.document_mask: {network.config.model_type} cannot keep documents of a row apart; "
@@ -142,6 +144,10 @@ class LanguageModel(nn.Module):
             inputs |= {"attention_mask": self._mask(segment_ids), "position_ids": position_ids}
         elif self.objective != "causal":
             inputs["attention_mask"] = (segment_ids > 0).long()
+        if self.stretch is not None and self.training:
+            first, length = self.stretch * input_ids.shape[1], input_ids.shape[1]
+            positions = torch.arange(first, first + length, device=input_ids.device)
+            inputs["position_ids"] = positions.expand(input_ids.shape)
         return inputs
 
     def _mask(self, segment_ids: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ def write_digests(params: "Params", folder: Path, memory: Path = MEMORY) -> None
 
 
 def changed_inputs(params: "Params", folder: Path, memory: Path = MEMORY) -> dict[str, list[str]]:
-    """NAME of each `folder/NAME.json` whose digests are no longer those of the files -> what was added, removed, changed.
+    """NAME of each `folder/NAME.json` whose digests are not those of the files -> what was added, removed, changed.
 
     Names without a file in `folder` are left out; nothing is written.
     """

@@ -133,10 +133,25 @@ class Pretraining(Section):
     that DeepSpeed does not have is an error, and so is one that another param decides."""
     activation_checkpointing: bool = False
     """Keep only the blocks' inputs and recompute the rest: less memory, a third more time."""
+    sequence_parallel: int = Field(1, ge=1)
+    """Number of processes that share each sequence (DeepSpeed Ulysses): each holds a stretch of it, and all of a share
+    of the heads in attention. It must divide the processes, the heads and the sequences."""
     checkpoint_every: int = Field(50, ge=1)
     """Number of steps between checkpoints (in .scratch, not a stage output)."""
     checkpoints_kept: int = Field(2, ge=1)
     """Number of the newest checkpoints that are kept."""
+    extendable: bool = False
+    """Whether the checkpoint before the decay of the schedule wsd stays in .scratch after the run, so that the same run
+    with more steps goes on from it. It takes the disk space of one checkpoint."""
+    early_stopping: int = Field(0, ge=0)
+    """Training ends when so many measurements in a row (evaluate_every) were no better than the best before them; 0
+    never ends it early."""
+    snapshot_every: int = Field(0, ge=0)
+    """Number of steps between models that are kept in the output's folder `snapshots`, for `llm-core merge --last`; 0
+    keeps none. The finished model is not kept twice."""
+    shard_bytes: int = Field(5_000_000_000, ge=1)
+    """Maximum size of one file of the model's weights; a larger model is written as several, with an index. At ZeRO
+    stage 3 the processes share the files among them."""
     evaluate_every: int = Field(100, ge=1)
     """Number of steps between measurements of held-out bits per byte."""
     evaluate_tokens: int = Field(20_000, ge=1)
@@ -164,6 +179,17 @@ class Pretraining(Section):
         return max(
             (phase.sequence_length or self.sequence_length for phase in self.phases), default=self.sequence_length
         )
+
+    @model_validator(mode="after")
+    def _a_longer_run_begins_alike(self) -> "Pretraining":
+        if self.extendable and self.optimizer.schedule != "wsd":
+            raise ValueError(
+                "extendable needs optimizer.schedule wsd: with another one a longer run has other learning rates from "
+                "its start"
+            )
+        if self.extendable and (self.phases or self.mixture):
+            raise ValueError("extendable: phases and a mixture are laid out for the length of a run; leave them out")
+        return self
 
     @model_validator(mode="after")
     def _phases_decide_the_steps(self) -> "Pretraining":

@@ -34,7 +34,7 @@ from llm_core.params.retrieval import Retrieval
 from llm_core.retrieval.encoders import Encoder, encoder_folder
 from llm_core.retrieval.passages import SCHEMA, passages, titled
 from llm_core.runtime import progress
-from llm_core.runtime.digests import content_digest
+from llm_core.runtime.digests import content_digest, short_hash
 from llm_core.runtime.storage import glob_files, local_files, output_folder, read_json, write_json
 
 VECTOR = np.float16  # half the size of float32; no test found a changed rank
@@ -185,8 +185,10 @@ def _encoder_digest(name: str) -> str | None:
     """Digest of the encoder's weights: vectors of other weights are not reused."""
     if name == "none":
         return None
-    weights = encoder_folder(name) / "model.safetensors"
-    return content_digest(weights) if weights.is_file() else None
+    files = sorted(encoder_folder(name).glob("model*.safetensors"))
+    if len(files) > 1:
+        return short_hash(*map(content_digest, files))
+    return content_digest(files[0]) if files else None
 
 
 def _known_vectors(folder: Path, encoder: str | None) -> tuple[dict[str, int], npt.NDArray[np.float16]] | None:

@@ -37,7 +37,10 @@ ABANDONED_SECONDS = 3600.0  # age from which a scratch folder without a mark bel
 SHOWN = 3
 
 _ROWS = r"((train|heldout)/)?(documents|ledger)/((\d{5,}-)?\d{5,}\.parquet|_manifest\.json)"
-_MODEL = r"[\w-]+\.(json|jsonl|safetensors|csv|jinja)|merges\.txt|vocab\.txt|spiece\.model"
+_MODEL = (
+    r"(snapshots/step\d{8}/)?([\w-]+\.(json|jsonl|safetensors|csv|jinja)|model\.safetensors\.index\.json|merges\.txt"
+    r"|vocab\.txt|spiece\.model)"
+)
 # (files that must be there, pattern that every file must have) of the stages' outputs, for folders without a mark
 LAYOUTS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"metrics.json", "ledger/00000-00000.parquet"}), rf"{_ROWS}|metrics\.json"),

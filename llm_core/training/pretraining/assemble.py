@@ -2,6 +2,8 @@
 
 import math
 import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,11 @@ from llm_core.params.pretraining import Pretraining
 from llm_core.runtime import progress
 from llm_core.tracking import runs
 from llm_core.training.deepspeed_ops import extensions_folder
+from llm_core.training.pretraining import partitioned, sequence_parallel
 from llm_core.training.pretraining.batches import Batches
 from llm_core.training.pretraining.checkpoints import Checkpoints
 from llm_core.training.pretraining.engine import Precision, World, deepspeed_config, initialize
-from llm_core.training.pretraining.machine import flops_per_token, matmul_peak
+from llm_core.training.pretraining.machine import flops_per_token, matmul_peak, multiplying_weights
 from llm_core.training.pretraining.measure import Heldout, measured_rows
 from llm_core.training.pretraining.objectives import Corruption
 from llm_core.training.pretraining.optimizers import adamw, muon
@@ -40,6 +43,7 @@ def assemble(
     tracked: runs.Run,
 ) -> Training:  # fmt: skip
     """Build everything of a run. Raises UserError for settings that do not fit each other or the data."""
+    world = replace(world, sequence=params.pretraining.sequence_parallel)
     config = start_config(params)
     described = family(params.model.family) if config is None else family_of(config)
     tokenizer, vocabulary, words = load_tokenizer(tokenizer_folder, described)
@@ -50,14 +54,19 @@ def assemble(
     if params.pretraining.parent:
         check_parent_tokenizer(Path(params.pretraining.parent), tokenizer_folder, params.pretraining.grow_vocabulary)
     if config is None:
-        network = fresh_network(params, vocabulary)
+        with _partitioned(params.pretraining, precision, world):
+            network = fresh_network(params, vocabulary)
     else:
         network = parent_network(params, config, vocabulary, len(tokenizer))
-    lean(network)
+    with partitioned.whole(partitioned.vectors(network)):
+        lean(network)
+    sequence_parallel.check(params.pretraining, network, world.size)
     settings, plan = resolve(params.pretraining, network, world)
     module = LanguageModel(network, settings.loss_chunk, settings.z_loss, settings.document_mask)
     if config is not None:
         module.probe()
+    groups = sequence_parallel.share(network, world.sequence)
+    module.stretch = world.sequence_rank if groups else None
     if settings.activation_checkpointing:
         network.gradient_checkpointing_enable({"use_reentrant": False})
     if settings.compile:
@@ -68,7 +77,7 @@ def assemble(
     if settings.zero_stage == 0:
         optimizer.clip = settings.optimizer.clip if settings.optimizer.name == "adamw" else 0.0
     accumulation = max(phase.accumulation for phase in plan.phases)
-    engine = initialize(module, optimizer, deepspeed_config(settings, precision, accumulation))
+    engine = initialize(module, optimizer, deepspeed_config(settings, precision, accumulation), groups)
     batches = _batches(train, plan, settings, params.seed, vocabulary.filler)
     marks = tuple(tokenizer.convert_tokens_to_ids(_marks(tokenizer, described)))
     corruption = Corruption(
@@ -76,13 +85,14 @@ def assemble(
         described.training_inputs,
     )  # fmt: skip
     peak = matmul_peak(precision, engine.device.type)
-    parameters = sum(_size(parameter) for parameter in network.parameters())
+    parameters = sum(partitioned.size_of(parameter) for parameter in network.parameters())
     if world.main:
         in_steps = f"of {plan.phases[0].batch_tokens} tokens" if not settings.phases else f"({plan.tokens:,} tokens)"
         progress.log(
             f"pretrain {network.config.model_type}: {parameters:,} parameters, {plan.steps} steps "
             f"{in_steps} ({batches.epoch(plan.steps):.2f} epochs), {precision}, "
             f"ZeRO stage {settings.zero_stage}, {world.size} process(es) of {torch.get_num_threads()} thread(s), "
+            f"{f'sequences shared by {world.sequence}, ' if groups else ''}"
             f"matmul peak {peak / 1e9:.0f} GFLOP/s a process"
         )
         figures = batches.mixture_figures(plan.steps)
@@ -108,6 +118,16 @@ def assemble(
         peak=peak,
         profiler=ProfilerWindow(settings.profile_steps, scratch.parents[1] / "profiles" / scratch.name, world.rank),
     )
+
+
+def _partitioned(settings: Pretraining, precision: Precision, world: World) -> AbstractContextManager[None]:
+    """Where a network is built of which each process holds a part: at ZeRO stage 3, on more than one process.
+
+    In fp16 DeepSpeed would draw the weights in fp16, so a network is built whole there.
+    """
+    if settings.zero_stage < 3 or world.size == 1 or precision == "fp16":
+        return nullcontext()
+    return partitioned.building(deepspeed_config(settings, precision, 1))
 
 
 def start_config(params: Params) -> Any:
@@ -178,13 +198,9 @@ def compile_blocks(network: Any, settings: Pretraining) -> None:
 def resolve(settings: Pretraining, network: Any, world: World) -> tuple[Pretraining, Plan]:
     """The settings, with null ones derived from the network's size, and the phases of the run. Raises UserError for a
     batch size that does not fit."""
-    table = network.get_input_embeddings().weight.numel()
-    matrices = sum(parameter.numel() for parameter in network.parameters()) - (
-        0 if network.config.tie_word_embeddings else table
-    )
-    derived = horizon(matrices, settings.sequence_length, settings.micro_batch * world.size)
+    derived = horizon(multiplying_weights(network), settings.sequence_length, settings.micro_batch * world.data_size)
     batch = settings.batch_tokens or derived.batch_tokens
-    plan = plan_phases(settings, batch, settings.steps or max(derived.tokens // batch, 1), world.size)
+    plan = plan_phases(settings, batch, settings.steps or max(derived.tokens // batch, 1), world.data_size)
     rate = settings.optimizer.learning_rate or derived.learning_rate
     resolved = settings.model_copy(
         update={
@@ -224,7 +240,3 @@ def _heldout(
         shards, world, sequence_length=settings.longest_sequence, batch_size=measured_rows(settings.longest_sequence),
         pad_id=pad, seed=seed,
     )  # fmt: skip
-
-
-def _size(parameter: Any) -> int:
-    return int(getattr(parameter, "ds_numel", parameter.numel()))

@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,20 +23,32 @@ from llm_core.runtime import storage
 from llm_core.runtime.digests import content_digest
 
 COMPLETE = "complete.json"
+BESIDE = "beside"  # folder in a checkpoint for what the run had written until then
 LOCK = "lock"  # file in a run's folder that its main rank holds locked
 WHERE_IT_RUNS = {
-    "micro_batch", "zero_stage", "offload",
+    "micro_batch", "zero_stage", "offload", "shard_bytes", "sequence_parallel", "extendable",
     "activation_checkpointing", "checkpoint_every", "checkpoints_kept", "profile_steps",
 }  # fmt: skip
 
 
-def fingerprint(params: Params, tokens_digest: str, tokenizer_digest: str, precision: str) -> str:
-    """Name of the run: a digest of everything that decides its weights. Raises UserError where the parent model is
-    missing."""
+OF_THE_END = {"steps", "evaluate_tokens_final"}
+"""Settings that decide nothing before the decay of a run; so do those of the decay itself."""
+OF_THE_DECAY = {"decay_share", "final_share"}
+
+
+def fingerprint(
+    params: Params, tokens_digest: str, tokenizer_digest: str, precision: str, beginning: bool = False
+) -> str:
+    """Name of the run: a digest of everything that decides its weights; or, of its steps before the decay, which is
+    that of every run with the same `beginning`. Raises UserError where the parent model is missing."""
     parent = params.pretraining.parent
     if parent and not Path(parent, "config.json").is_file():
         raise UserError(f"pretraining.parent {parent}: holds no model (no config.json)")
     pretraining = {key: value for key, value in params.pretraining.model_dump().items() if key not in WHERE_IT_RUNS}
+    if beginning:
+        pretraining = {key: value for key, value in pretraining.items() if key not in OF_THE_END}
+        optimizer = pretraining["optimizer"].items()
+        pretraining["optimizer"] = {key: value for key, value in optimizer if key not in OF_THE_DECAY}
     facts = {
         "seed": params.seed,
         "model": params.model.model_dump(),
@@ -81,12 +94,15 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int, main: bool) -> None:
         self.folder, self.keep, self.main = folder, keep, main
 
-    def newest(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest complete checkpoint and the content of its `complete.json`; None where there is none."""
+    def newest(self, most: int | None = None) -> tuple[Path, dict[str, Any]] | None:
+        """The newest complete checkpoint, of at most `most` steps, and the content of its `complete.json`; None where
+        there is none."""
         found = sorted(self.folder.glob(f"step*/{COMPLETE}"))
+        if most is not None:
+            found = [file for file in found if int(file.parent.name.removeprefix("step")) <= most]
         return (found[-1].parent, storage.read_json(found[-1])) if found else None
 
-    def agreed(self, device: Any) -> tuple[Path, dict[str, Any]] | None:
+    def agreed(self, device: Any, most: int | None = None) -> tuple[Path, dict[str, Any]] | None:
         """As `newest`, the same on every rank; the ranks exchange what they found on `device`, the network's.
 
         Raises UserError, on every rank, where the hosts do not share the folder: a checkpoint has a part of each rank,
@@ -96,15 +112,16 @@ class Checkpoints:
 
         from llm_core.training.pretraining.engine import gathered
 
-        found = self.newest()
+        found = self.newest(most)
         if dist.get_world_size() == 1:
             return found
         mine = Seen(socket.gethostname(), (self.folder / LOCK).exists(), found[1]["step"] if found else 0)
         check_shared(self.folder, [Seen(**json.loads(text)) for text in gathered(json.dumps(asdict(mine)), device)])
         return found
 
-    def save(self, engine: Any, step: int, state: dict[str, Any]) -> None:
-        """Write the engine's state and `state` (JSON) as the checkpoint after `step` steps."""
+    def save(self, engine: Any, step: int, state: dict[str, Any], beside: Sequence[Path] = ()) -> None:
+        """Write the engine's state and `state` (JSON) as the checkpoint after `step` steps, with copies of what there
+        is of the files and folders `beside`."""
         from llm_core.training.pretraining.engine import barrier
 
         name = f"step{step:08d}"
@@ -114,6 +131,7 @@ class Checkpoints:
         engine.save_checkpoint(str(self.folder), tag=name, save_latest=False)
         barrier()
         if self.main:
+            copy_all(beside, self.folder / name / BESIDE)
             storage.write_json(self.folder / name / COMPLETE, state)
             for old in sorted(self.folder.glob(f"step*/{COMPLETE}"))[: -self.keep]:
                 old.unlink()
@@ -151,6 +169,17 @@ class Checkpoints:
         """Remove the run's checkpoints, after it has ended."""
         if self.main:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def copy_all(paths: Sequence[Path], folder: Path) -> None:
+    """Copy files and folders into `folder`, in place of others of their names; what is not there is left out."""
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(folder / path.name, ignore_errors=True)
+            shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns(".*"))
+        elif path.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / path.name)
 
 
 def _to_universal(path: Path, universal: Path) -> None:

@@ -26,7 +26,7 @@ KNOBS = {  # what the project decides -> the knob to set instead
     "zero_optimization.stage": "pretraining.zero_stage",
     "zero_optimization.offload_optimizer.device": "pretraining.offload",
     "zero_optimization.offload_param.device": "pretraining.offload",
-    "zero_optimization.reduce_scatter": "pretraining.optimizer.name",
+    "zero_optimization.reduce_scatter": "pretraining.optimizer.name or sequence_parallel",
     "zero_allow_untested_optimizer": "",
     "zero_force_ds_cpu_optimizer": "",
 }

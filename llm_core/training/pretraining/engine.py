@@ -26,6 +26,23 @@ class World:
     rank: int
     size: int
     local_rank: int
+    sequence: int = 1
+    """Number of neighbouring processes that share each sequence."""
+
+    @property
+    def data_rank(self) -> int:
+        """Which of the groups that read the same sequences this process belongs to."""
+        return self.rank // self.sequence
+
+    @property
+    def data_size(self) -> int:
+        """Number of these groups; without sequence parallelism that of the processes."""
+        return self.size // self.sequence
+
+    @property
+    def sequence_rank(self) -> int:
+        """Which stretch of a sequence this process holds, from 0."""
+        return self.rank % self.sequence
 
     @property
     def main(self) -> bool:
@@ -69,6 +86,9 @@ def deepspeed_config(params: Pretraining, precision: Precision, accumulation: in
         zero["stage3_param_persistence_threshold"] = 0
     if params.optimizer.name != "adamw":
         zero["reduce_scatter"] = False  # Muon needs whole gradients of a matrix
+    if stage == 3 and params.sequence_parallel > 1:
+        # By reduce-scatter DeepSpeed 0.19.8 takes the mean over the processes that share a sequence, not their sum.
+        zero["reduce_scatter"] = False
     if params.offload != "none":
         zero["offload_optimizer"] = {"device": "cpu"}
     if params.offload == "optimizer+weights":
@@ -90,11 +110,11 @@ def deepspeed_config(params: Pretraining, precision: Precision, accumulation: in
     return merged(config, params.deepspeed)
 
 
-def initialize(module: Any, optimizer: Any, config: dict[str, Any]) -> Any:
-    """Join the process group and wrap `module` in a DeepSpeed engine."""
+def initialize(module: Any, optimizer: Any, config: dict[str, Any], groups: Any = None) -> Any:
+    """Join the process group and wrap `module` in a DeepSpeed engine; `groups` are those of sequence parallelism."""
     import deepspeed
 
-    engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=config)
+    engine, *_ = deepspeed.initialize(model=module, optimizer=optimizer, config=config, mpu=groups)
     return engine
 
 

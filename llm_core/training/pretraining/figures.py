@@ -92,11 +92,11 @@ def _override(settings: dict[str, Any], changes: dict[str, Any], where: str) -> 
 
 
 def _embedding_parameters(model: Path) -> int:
-    from safetensors import safe_open
+    from llm_core.models.weight_files import WeightFiles
 
-    with safe_open(model / "model.safetensors", framework="numpy") as weights:
+    with WeightFiles(model) as weights:
         return sum(
-            math.prod(weights.get_slice(name).get_shape())
-            for name in weights.keys()  # noqa: SIM118 - not a dictionary
+            math.prod(shape)
+            for name, (_, shape) in weights.kinds().items()
             if any(part in name for part in ("embed", "wte", "wpe", "lm_head", "shared"))
         )

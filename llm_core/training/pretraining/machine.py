@@ -70,19 +70,23 @@ def flops_per_token(network: Any, sequence_length: int) -> float:
     Tables that only look up (positions, an untied token embedding) multiply nothing. Attention is 12 x layers x
     width x length in Chowdhery et al. 2022 (arXiv:2204.02311, appendix B), half of it where attention is causal.
     """
-    config = network.config
-    tables = {id(module.weight) for module in network.modules() if isinstance(module, torch.nn.Embedding)} - (
-        {id(network.get_output_embeddings().weight)} if config.tie_word_embeddings else set()
-    )
-    weights = sum(
-        int(getattr(parameter, "ds_numel", parameter.numel()))
-        for parameter in network.parameters()
-        if id(parameter) not in tables
-    )
+    config, weights = network.config, multiplying_weights(network)
     if not family_of(config).attends:
         return 6.0 * weights
     sizes = config.get_text_config(decoder=True)
     return 6.0 * weights + 6.0 * sizes.num_hidden_layers * sizes.hidden_size * sequence_length
+
+
+def multiplying_weights(network: Any) -> int:
+    """Number of weights without tables that only look up: positions, value embeddings, an untied token embedding."""
+    tables = {id(module.weight) for module in network.modules() if isinstance(module, torch.nn.Embedding)} - (
+        {id(network.get_output_embeddings().weight)} if network.config.tie_word_embeddings else set()
+    )
+    return sum(
+        int(getattr(parameter, "ds_numel", parameter.numel()))
+        for parameter in network.parameters()
+        if id(parameter) not in tables
+    )
 
 
 class Clock:

@@ -13,6 +13,7 @@ import torch
 
 from llm_core.errors import UserError
 from llm_core.params.pretraining import Optimizer
+from llm_core.training.pretraining.partitioned import shape_of
 
 
 class SkippableAdamW(torch.optim.AdamW):
@@ -63,8 +64,8 @@ def parameter_groups(parameters: Iterable[tuple[str, Any]], weight_decay: float)
     """Two groups: matrices are decayed; vectors (norms, biases) are not."""
     trained = [parameter for _, parameter in parameters if parameter.requires_grad]
     return [
-        {"params": [parameter for parameter in trained if parameter.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trained if parameter.dim() < 2], "weight_decay": 0.0},
+        {"params": [parameter for parameter in trained if len(shape_of(parameter)) >= 2], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if len(shape_of(parameter)) < 2], "weight_decay": 0.0},
     ]
 
 
@@ -93,7 +94,7 @@ def muon_matrices(network: Any) -> list[str]:
     chosen = [
         name
         for name, parameter in network.named_parameters()
-        if blocks and name.startswith(blocks) and parameter.dim() == 2 and id(parameter) not in tables
+        if blocks and name.startswith(blocks) and len(shape_of(parameter)) == 2 and id(parameter) not in tables
     ]
     if not chosen:
         raise UserError("pretraining.optimizer.name: muon needs blocks of matrices, this family has none; set adamw")
@@ -114,6 +115,7 @@ def muon(network: Any, settings: Optimizer, learning_rate: float) -> Any:
         skip = False
         clip: float | None = None
         gradient_norm: float | None = None
+        param_groups: list[dict[str, Any]]
 
         def step(self, closure: Any = None, **keywords: Any) -> None:
             if self.clip is not None:
@@ -150,9 +152,7 @@ def muon(network: Any, settings: Optimizer, learning_rate: float) -> Any:
         parameter.use_muon = name in names
     matrices = [parameter for parameter in network.parameters() if parameter.use_muon]
     rest = [(name, parameter) for name, parameter in network.named_parameters() if not parameter.use_muon]
-    assert sum(p.numel() for p in matrices) + sum(p.numel() for _, p in rest) == sum(
-        p.numel() for p in network.parameters()
-    )
+    assert len(matrices) + len(rest) == len(list(network.parameters()))
     groups: list[dict[str, Any]] = [
         {
             "params": matrices, "use_muon": True, "lr": settings.muon_learning_rate, "momentum": settings.momentum,

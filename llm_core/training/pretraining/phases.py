@@ -84,6 +84,15 @@ class Plan:
             step -= phase.steps
         return done
 
+    def tokens_of_phases(self, step: int) -> dict[str, int]:
+        """Tokens of each phase with a name in the first `step` steps, padding included."""
+        found = {}
+        for phase in self.phases:
+            if phase.name:
+                found[phase.name] = min(max(step, 0), phase.steps) * phase.batch_tokens
+            step -= phase.steps
+        return found
+
 
 def plan_phases(settings: Pretraining, batch_tokens: int, steps: int, processes: int) -> Plan:
     """The plan of a run; `batch_tokens` is that of phases without one, `steps` that of the run where phases share it.

@@ -41,3 +41,10 @@ def learning_rate_share(
     batch = whole - last
     decay = max(round(optimizer.decay_share * whole / batch), 1) * batch
     return 1.0 if last - now >= decay else floor + (1 - floor) * (last - now) / decay
+
+
+def stable_steps(steps: int, optimizer: Optimizer, tokens_before: Callable[[int], int] = lambda step: step) -> int:
+    """Number of steps of a run before the learning rate begins to fall: those that a longer run has too."""
+    warmup = min(optimizer.warmup_steps, steps - 1)
+    falls = (s for s in range(warmup, steps) if learning_rate_share(s, steps, optimizer, tokens_before) < 1)
+    return next(falls, steps)

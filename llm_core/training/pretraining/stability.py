@@ -32,3 +32,8 @@ class SpikeGuard:
     def state(self) -> dict[str, Any]:
         """State for a checkpoint."""
         return {"losses": self.losses}
+
+
+def no_better(figures: list[float], patience: int) -> bool:
+    """Whether none of the last `patience` losses is below the best before them; False for a patience of 0."""
+    return 0 < patience < len(figures) and min(figures[-patience:]) >= min(figures[:-patience])

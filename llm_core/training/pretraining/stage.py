@@ -2,17 +2,19 @@
 
 import fcntl
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.formats.token_shards import TokenShards
+from llm_core.models.configs import SNAPSHOTS
 from llm_core.params import Params
 from llm_core.runtime import storage
 from llm_core.runtime.digests import content_digest
 from llm_core.training.deepspeed_ops import leave_group
 from llm_core.training.pretraining import launch
-from llm_core.training.pretraining.checkpoints import LOCK
+from llm_core.training.pretraining.checkpoints import LOCK, copy_all
 from llm_core.training.pretraining.origins import check_parent_tokenizer, check_tokens
 
 SCRATCH = Path(".scratch")
@@ -51,7 +53,7 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
     from llm_core.tracking import runs
     from llm_core.training.pretraining import engine as engines
     from llm_core.training.pretraining.assemble import assemble
-    from llm_core.training.pretraining.checkpoints import fingerprint
+    from llm_core.training.pretraining.checkpoints import Checkpoints, fingerprint
 
     world = engines.world()
     engines.join(params.pretraining.offload != "none")
@@ -59,7 +61,11 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
     precision = engines.resolve_precision(params.pretraining.precision)
     name = fingerprint(params, content_digest(folder), content_digest(tokenizer_folder / "tokenizer.json"), precision)
     scratch = SCRATCH / "pretraining" / name
-    lock = _lock(scratch) if world.main else None
+    beginning = None
+    if params.pretraining.extendable:
+        digests = content_digest(folder), content_digest(tokenizer_folder / "tokenizer.json")
+        beginning = SCRATCH / "pretraining" / f"beginning-{fingerprint(params, *digests, precision, beginning=True)}"
+    locks = [_lock(place) for place in (scratch, beginning) if place] if world.main else []
     engines.barrier()
     settings = {"seed": params.seed} | flatten(params.model, "model.") | flatten(params.pretraining, "pretraining.")
     previous = scratch / "mlflow_run"
@@ -74,8 +80,11 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
             if (tokens / "heldout").is_dir():
                 tracked.dataset(tokens / "heldout", "heldout")
         training = assemble(params, tokens, tokenizer_folder, scratch, precision, world, tracked)
+        if beginning:
+            training.trunk = Checkpoints(beginning, 1, world.main)
+        training.snapshot = partial(_snapshot, params, training, folder, scratch)
         training.run()
-        _finish(params, training, folder, out, precision)
+        _finish(params, training, folder, out, precision, scratch)
         if world.main:
             digest = content_digest(out)
             tracked.tags({"model_digest": digest})
@@ -84,7 +93,7 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
             tracked.model(out, digest)
     engines.barrier()
     training.checkpoints.clear()
-    del lock
+    del locks
     leave_group()
 
 
@@ -107,52 +116,76 @@ def _where(params: Params) -> dict[str, str]:
     return {key: str(value) for key, value in flatten(params.launch.pretraining, "launch.pretraining.").items()}
 
 
-def _finish(params: Params, training: Any, folder: Path, out: Path, precision: str) -> None:
+def _record(params: Params, training: Any, folder: Path) -> dict[str, Any]:
+    """The training record of the model as it is now, training_data.json."""
+    parent = params.pretraining.parent
+    return {
+        "tokens": str(folder),
+        "tokens_digest": content_digest(folder),
+        "loader": training.batches.state_dict(),
+        "steps": training.step,
+        "parent": parent,
+        **({"parent_digest": content_digest(Path(parent))} if parent else {}),
+    }
+
+
+def _weights(params: Params, training: Any, scratch: Path) -> Any:
+    """The weights as they are now; all ranks call it."""
+    from llm_core.training.pretraining.export import Weights
+
+    settings = params.pretraining
+    return Weights(
+        training.engine.module.network, settings.zero_stage, scratch, settings.shard_bytes, training.world
+    )  # fmt: skip
+
+
+def _snapshot(params: Params, training: Any, folder: Path, scratch: Path) -> None:
+    """Keep the model as it is now in the run's folder, whole or not at all."""
+    weights = _weights(params, training, scratch)
+    if training.world.main:
+        kept = scratch / SNAPSHOTS / f"step{training.step:08d}"
+        with storage.output_folder(kept) as made:
+            weights.export(training.tokenizer, made, bool(params.pretraining.parent))
+            storage.write_json(made / "training_data.json", _record(params, training, folder))
+    weights.close()
+
+
+def _finish(params: Params, training: Any, folder: Path, out: Path, precision: str, scratch: Path) -> None:
     from llm_core.training.pretraining.engine import barrier
-    from llm_core.training.pretraining.export import export, weights
 
     found = training.measure(params.pretraining.evaluate_tokens_final)
     if found:
         training.say_heldout(found, last=True)
-    state = weights(training.engine, params.pretraining.zero_stage)
+    weights = _weights(params, training, scratch)
     if training.world.main:
         rows = training.log.rows()
         losses = [row["loss"] for row in rows if "loss" in row]
-        network = training.engine.module.network
         metrics = {
-            "parameters": sum(
-                value.numel() for name, value in state.items() if name in dict(network.named_parameters())
-            ),
-            "steps": training.steps,
+            "parameters": weights.parameters,
+            "steps": training.step,
+            **({"planned_steps": training.steps} if training.stopped else {}),
             "tokens": training.tokens(),
-            "epochs": round(training.batches.epoch(training.steps), 4),
-            **{f"phase/{phase.name}/tokens": phase.tokens for phase in training.plan.phases if phase.name},
-            **training.batches.mixture_figures(training.steps),
+            "epochs": round(training.batches.epoch(training.step), 4),
+            **{f"phase/{key}/tokens": value for key, value in training.plan.tokens_of_phases(training.step).items()},
+            **training.batches.mixture_figures(training.step),
             "precision": precision,
             "final_loss": losses[-1],
             **{key: round(value, 6) for key, value in found.items()},
         }
-        parent = params.pretraining.parent
-        record = {
-            "tokens": str(folder),
-            "tokens_digest": content_digest(folder),
-            "loader": training.batches.state_dict(),
-            "steps": training.steps,
-            "parent": parent,
-            **({"parent_digest": content_digest(Path(parent))} if parent else {}),
-        }
-        with storage.output_folder(out) as partial:
-            export(network, state, training.tokenizer, partial, continued=bool(parent))
-            storage.write_json(partial / "metrics.json", metrics)
-            storage.write_json(partial / "training_data.json", record)
-            (partial / "training_log.jsonl").write_bytes(training.log.file.read_bytes())
+        with storage.output_folder(out) as made:
+            weights.export(training.tokenizer, made, bool(params.pretraining.parent))
+            storage.write_json(made / "metrics.json", metrics)
+            storage.write_json(made / "training_data.json", _record(params, training, folder))
+            copy_all([scratch / SNAPSHOTS], made)
+            (made / "training_log.jsonl").write_bytes(training.log.file.read_bytes())
             curve = "".join(f"{row['step']},{row['loss']}\n" for row in rows if "loss" in row)
-            (partial / "loss.csv").write_text(f"step,loss\n{curve}")  # `dvc plots` reads no JSON lines
-        training.tracked.metrics({key: value for key, value in metrics.items() if key not in found}, training.steps)
+            (made / "loss.csv").write_text(f"step,loss\n{curve}")  # `dvc plots` reads no JSON lines
+        training.tracked.metrics({key: value for key, value in metrics.items() if key not in found}, training.step)
         from llm_core.runtime import progress
 
         progress.report(metrics)
     barrier()
+    weights.close()
 
 
 def _lock(scratch: Path) -> Any:
@@ -165,4 +198,7 @@ def _lock(scratch: Path) -> Any:
             return stream
         except BlockingIOError:
             time.sleep(0.1)
-    raise UserError(f"{scratch}: another process trains this same run (same params and data); wait for it or end it")
+    raise UserError(
+        f"{scratch}: another process trains this same run (same params and data), or, extendable, one that begins like "
+        "it; wait for it or end it"
+    )

@@ -10,16 +10,18 @@ over the global count, because DeepSpeed averages gradients over ranks.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from llm_core.errors import UserError
+from llm_core.models.configs import SNAPSHOTS
 from llm_core.params.pretraining import Pretraining
 from llm_core.runtime import progress
 from llm_core.tracking import runs
 from llm_core.training.pretraining.batches import Batches
-from llm_core.training.pretraining.checkpoints import Checkpoints
+from llm_core.training.pretraining.checkpoints import BESIDE, Checkpoints, copy_all
 from llm_core.training.pretraining.engine import World, all_reduce, learning_rates
 from llm_core.training.pretraining.machine import Clock, memory
 from llm_core.training.pretraining.measure import Heldout, evaluating
@@ -29,8 +31,9 @@ from llm_core.training.pretraining.phases import PhasedBatches, Plan
 from llm_core.training.pretraining.profiling import ProfilerWindow
 from llm_core.training.pretraining.run_log import RunLog
 from llm_core.training.pretraining.samples import sample
-from llm_core.training.pretraining.schedule import learning_rate_share, momentum
-from llm_core.training.pretraining.stability import SpikeGuard
+from llm_core.training.pretraining.schedule import learning_rate_share, momentum, stable_steps
+from llm_core.training.pretraining.sequence_parallel import stretch
+from llm_core.training.pretraining.stability import SpikeGuard, no_better
 
 
 @dataclass
@@ -55,8 +58,16 @@ class Training:
     peak: float
     """Floating-point operations a second that one process's matrix products reach."""
     profiler: ProfilerWindow
+    snapshot: Callable[[], None] | None = None
+    """Keeps the model as it is now, where `snapshot_every` asks for it; all ranks call it."""
+    trunk: Checkpoints | None = None
+    """The checkpoint before the decay, for longer runs with the same beginning, where `extendable` asks for it."""
     guard: SpikeGuard = field(init=False)
     step: int = 0
+    heldout_figures: list[float] = field(default_factory=list)
+    """The measurements so far, for `early_stopping`."""
+    stopped: bool = False
+    """Whether training has ended before its last step."""
 
     @property
     def steps(self) -> int:
@@ -68,19 +79,20 @@ class Training:
 
     def run(self) -> None:
         """Train from the newest checkpoint, or from the start, to the last step."""
-        found = self.checkpoints.agreed(self.engine.device)
-        if found:
-            self.batches.check_state(found[1]["loader"])
-            self.checkpoints.load(self.engine, found, self.world.size, self.params.zero_stage)
-            self.step = found[1]["step"]
-            self.guard.losses = found[1]["spike_guard"]["losses"]
+        if found := self.checkpoints.agreed(self.engine.device):
+            self._restore(self.checkpoints, found)
             self._say(f"resumed after step {self.step} of {self.steps}")
+        elif self.trunk and (found := self.trunk.agreed(self.engine.device, self._branch)):
+            if self.world.main:
+                copy_all([*(found[0] / BESIDE).glob("*")], self.checkpoints.folder)
+            self._restore(self.trunk, found)
+            self._say(f"goes on after step {self.step} of an earlier run that began alike, to step {self.steps}")
         self.log.resume(self.step)
         done = self.plan.tokens_before(self.step)
         show = progress.task("pretrain", total=self.plan.tokens, unit="tokens", done=done) if self.world.main else None
         clock = Clock()
         self.engine.train()
-        while self.step < self.steps:
+        while self.step < self.steps and not self.stopped:
             if (phase := self.plan.begins(self.step)) and phase.name:
                 self._say(
                     f"phase {phase.name}: {phase.steps} steps of {phase.batch_tokens} tokens in sequences of "
@@ -97,9 +109,22 @@ class Training:
                 rate = f"{figures['learning_rate']:.3g}"
                 show.update(self.tokens() - done, loss=round(figures["loss"], 4), learning_rate=rate)
                 done = self.tokens()
-            self._between_steps()
+            self._between_steps(figures, clock)
         if show:
             show.close()
+
+    @property
+    def _branch(self) -> int:
+        """Number of steps that a longer run with the same beginning has, too."""
+        return stable_steps(self.steps, self.params.optimizer, self.plan.tokens_before)
+
+    def _restore(self, checkpoints: Checkpoints, found: tuple[Path, dict[str, Any]]) -> None:
+        state = found[1]
+        self.batches.check_state(state["loader"])
+        checkpoints.load(self.engine, found, self.world.size, self.params.zero_stage)
+        self.step = state["step"]
+        self.guard.losses = state["spike_guard"]["losses"]
+        self.heldout_figures = state.get("heldout", [])
 
     def _train_step(self) -> dict[str, float]:
         engine, step, world = self.engine, self.step, self.world
@@ -108,10 +133,11 @@ class Training:
         share *= phase.learning_rate
         learning_rates(engine, share, momentum(step, self.params.optimizer))
         micro, count = phase.micro_batch, 0
-        first_row = world.rank * micro * phase.accumulation
+        first_row = world.data_rank * micro * phase.accumulation
         made = []
-        for number, batch in enumerate(self.batches.micro_batches(step, micro, world.rank, world.size)):
+        for number, batch in enumerate(self.batches.micro_batches(step, micro, world.data_rank, world.data_size)):
             inputs = self.corruption(batch, step, first_row + number * micro)
+            inputs = stretch(inputs, world.sequence, world.sequence_rank)
             count += int((inputs.targets >= 0).sum())
             made.append(inputs)
         targets = float(all_reduce(torch.tensor(count, dtype=torch.float64, device="cpu"), engine.device))
@@ -120,7 +146,7 @@ class Training:
             torch.manual_seed(hash((self.seed, step, world.rank, number)) & 0x7FFFFFFF)
             tensors = [None if array is None else torch.from_numpy(array).to(engine.device) for array in inputs]
             engine.set_gradient_accumulation_boundary(number == len(made) - 1)  # phases differ in their passes
-            loss, nll = engine(*tensors, scale=world.size / targets)
+            loss, nll = engine(*tensors, scale=world.data_size / targets)
             total += nll.double().cpu()
             if number == len(made) - 1:
                 value = float(all_reduce(total, engine.device)) / targets
@@ -180,25 +206,49 @@ class Training:
         if self.step == self.steps or self.step % self.params.evaluate_every == 0:
             self._say(f"step {self.step}: " + ", ".join(f"{key} {value:,.3g}" for key, value in spent.items()))
 
-    def _between_steps(self) -> None:
+    def _between_steps(self, figures: dict[str, float], clock: Clock) -> None:
         last = self.step == self.steps
         if self.heldout and self.step % self.params.evaluate_every == 0 and not last:
-            self.say_heldout(self.measure(self.params.evaluate_tokens))
+            found = self.measure(self.params.evaluate_tokens)
+            self.say_heldout(found)
+            self._stop_early(found["heldout_bits_per_byte" if "heldout_bits_per_byte" in found else "heldout_loss"])
+        if self.stopped and self.step % self.params.log_every:
+            self._record(figures, clock)
+        last = last or self.stopped
         if self.params.sample_every and self.step % self.params.sample_every == 0:
             self.samples()
+        every = self.params.snapshot_every
+        if self.snapshot and every and self.step % every == 0 and not last:
+            self.snapshot()  # before the checkpoint, so that a resumed run has every snapshot before its step
+        if self.trunk and self.step == self._branch and not last:
+            snapshots = self.checkpoints.folder / SNAPSHOTS
+            self.trunk.save(self.engine, self.step, self._state(), [self.log.file, snapshots])
         if self.step % self.params.checkpoint_every == 0 and not last:
             self.save()
 
+    def _stop_early(self, figure: float) -> None:
+        """Note a measurement, and end training where the last ones are no better than one before them."""
+        self.heldout_figures.append(figure)
+        if no_better(self.heldout_figures, self.params.early_stopping):
+            self.stopped = True
+            self._say(
+                f"training ends early, after step {self.step} of {self.steps}: the last {self.params.early_stopping} "
+                f"measurements on held-out text were no better than {min(self.heldout_figures):.4f}"
+            )
+
     def save(self) -> None:
         """Write a checkpoint."""
-        state = {
+        self.checkpoints.save(self.engine, self.step, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "step": self.step,
             "world_size": self.world.size,
             "zero_stage": self.params.zero_stage,
             "loader": self.batches.state_dict(),
             "spike_guard": self.guard.state(),
+            "heldout": self.heldout_figures,
         }
-        self.checkpoints.save(self.engine, self.step, state)
 
     def measure(self, tokens: int) -> dict[str, float]:
         """Held-out figures, by their names in metrics.json and MLflow."""

@@ -139,6 +139,17 @@ print((network(inputs).logits - expected).abs().max().item(), type(network).__mo
     assert torch.equal(again(ids()).logits, network(ids()).logits)
 
 
+def test_attention_is_recorded_and_classifiers_are_built() -> None:
+    network = build({})
+    network.set_attn_implementation("eager")
+    found = network(ids(), output_attentions=True).attentions
+    assert [one.shape for one in found] == [(2, 2, 12, 12)] * 4
+    torch.testing.assert_close(found[0].sum(-1), torch.ones(2, 2, 12))
+    network.config.num_labels = 3
+    classifier = transformers.AutoModelForSequenceClassification.from_config(network.config)
+    assert classifier(ids()).logits.shape == (2, 3)
+
+
 def test_new_tokens_get_value_embeddings() -> None:
     network = build({})
     before = network(ids()).logits

@@ -16,7 +16,7 @@ from llm_core.params import load
 from llm_core.tracking import runs
 from llm_core.training.pretraining import engine as engines
 from llm_core.training.pretraining.assemble import assemble
-from llm_core.training.pretraining.export import export, weights
+from llm_core.training.pretraining.export import Weights
 from tests.llm_core.training.pretraining import tiny
 
 CLASSES = {"masked": transformers.AutoModelForMaskedLM, "span": transformers.AutoModelForSeq2SeqLM}
@@ -44,7 +44,8 @@ def train(folder: Path, case: str) -> dict[str, Any]:
         name = "heldout_loss" if "heldout_loss" in before else "heldout_bits_per_byte"
         out = Path(scratch) / "out"
         network = training.engine.module.network.eval()
-        export(network, weights(training.engine, 1), training.tokenizer, out, continued=bool(params.pretraining.parent))
+        weights = Weights(network, 1, out.parent, 1 << 40, training.world)
+        weights.export(training.tokenizer, out, continued=bool(params.pretraining.parent))
         objective = training.engine.module.objective
         again = CLASSES.get(objective, transformers.AutoModelForCausalLM).from_pretrained(out).eval()
         ids = torch.arange(40).view(2, 20) + 6

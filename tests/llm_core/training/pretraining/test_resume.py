@@ -27,12 +27,15 @@ def test_killed_runs_end_with_the_same_bytes(tmp_path: Path, processes: int, cha
             {"name": "long", "steps": 11, "learning_rate": 0.5, "mixture": {"weights": {"x": 1}}},
         ],
         "pretraining__checkpoint_every": 2,
+        "pretraining__snapshot_every": 6,
     } | changes
     whole = tiny.run(folder, "whole", **settings)
     assert whole.returncode == 0, whole.stderr
     kills.survive(folder, 2, seed=1, **settings)
-    for name in ("model.safetensors", "training_log.jsonl", "metrics.json"):
+    kept = [f"snapshots/step{step:08d}/{name}" for step in (6, 12, 18) for name in ("model.safetensors", "config.json")]
+    for name in ("model.safetensors", "training_log.jsonl", "metrics.json", *kept):
         assert (folder / "whole" / name).read_bytes() == (folder / "killed" / name).read_bytes()
+    assert len(list((folder / "killed" / "snapshots").iterdir())) == 3
     assert not list(folder.glob(".scratch/pretraining/*/step*"))
     record = json.loads((folder / "whole" / "training_data.json").read_text())
     assert record["steps"] == 20 and record["tokens"] == "tokens/train"

@@ -1,0 +1,61 @@
+"""A finished WSD run goes on from before its decay, and ends with the bytes of the long run; runs end early."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from llm_core.params.pretraining import Optimizer, Pretraining
+from llm_core.training.pretraining.schedule import learning_rate_share, stable_steps
+from llm_core.training.pretraining.stability import no_better
+from tests.llm_core.training.pretraining import tiny
+
+SETTINGS = {
+    "pretraining__optimizer__schedule": "wsd", "pretraining__optimizer__decay_share": 0.25,
+    "pretraining__snapshot_every": 3, "pretraining__evaluate_every": 4,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_extended_run_has_the_bytes_of_the_long_one(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    folder = tiny.make(tmp_path / "whole")
+    shutil.copytree(folder, tmp_path / "extended")
+    extended = tmp_path / "extended"
+    short = tiny.run(extended, "short", pretraining__extendable=True, pretraining__steps=8, **SETTINGS)
+    assert short.returncode == 0, short.stderr
+    long = tiny.run(extended, "long", pretraining__extendable=True, pretraining__steps=14, **SETTINGS)
+    assert "goes on after step 6 of an earlier run that began alike, to step 14" in long.stderr, long.stderr
+    whole = tiny.run(folder, "long", pretraining__steps=14, **SETTINGS)
+    assert whole.returncode == 0, whole.stderr
+    names = ["training_log.jsonl", "metrics.json", *(f"{part}model.safetensors" for part in (
+        "", "snapshots/step00000003/", "snapshots/step00000006/", "snapshots/step00000012/"))]  # fmt: skip
+    for name in names:
+        assert (extended / "long" / name).read_bytes() == (folder / "long" / name).read_bytes(), name
+    kept = list(extended.glob(".scratch/pretraining/beginning-*/step*/complete.json"))
+    assert [file.parent.name for file in kept] == ["step00000010"]  # of the longer run
+    assert not list(folder.glob(".scratch/pretraining/*/step*"))
+
+
+def test_the_stable_part_ends_where_the_rate_falls() -> None:
+    optimizer = Optimizer(schedule="wsd", warmup_steps=2, decay_share=0.25)
+    assert stable_steps(8, optimizer) == 6  # the decay takes a quarter
+    shares = [learning_rate_share(step, 8, optimizer) for step in range(8)]
+    assert shares[2:6] == [1.0] * 4 and shares[6] < 1
+    assert stable_steps(8, Optimizer(schedule="cosine", warmup_steps=2)) == 3
+
+
+def test_only_runs_that_begin_alike_can_be_extended() -> None:
+    with pytest.raises(ValidationError, match=r"extendable needs optimizer.schedule wsd"):
+        Pretraining.model_validate({"extendable": True})
+    with pytest.raises(ValidationError, match="laid out for the length of a run"):
+        Pretraining.model_validate(
+            {"extendable": True, "optimizer": {"schedule": "wsd"}, "mixture": {"weights": {"x": 1}}}
+        )
+
+
+def test_patience_counts_measurements_without_a_better_one() -> None:
+    figures = [3.0, 2.0, 2.5, 2.0, 1.9]
+    assert [no_better(figures[:count], 2) for count in range(6)] == [False, False, False, False, True, False]
+    assert not no_better([1.0, 2.0, 3.0], 0)
