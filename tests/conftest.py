@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache/kernels"))
 # Before anything imports numpy. In small problems a second thread of a BLAS only waits, and takes CPU time for that.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Else every `dvc` of a project that a test makes starts a second one, which sends statistics over the network.
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 # A test's time says how busy the machine is and whether it compiles a kernel; examples may share a fixture's folder.
 settings.register_profile(
     "shared machine",
