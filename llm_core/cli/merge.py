@@ -36,7 +36,8 @@ def merge(
         float, typer.Option("--ema", help="Decay: each model weighs this times the next; the last weighs most.")
     ] = 0.0,
     method: Annotated[
-        How, typer.Option("--method", help="linear: the weighted mean. ties: --base plus the agreeing differences.")
+        How,
+        typer.Option("--merge-method", help="linear: the weighted mean. ties: --base plus the agreeing differences."),
     ] = How.LINEAR,
     base: Annotated[Path | None, typer.Option("--base", help="The model that the others descend from (ties).")] = None,
     density: Annotated[

@@ -153,7 +153,7 @@ def _check_arguments(
     if not sum(weights) > 0:
         raise UserError(f"the weights {', '.join(map(str, weights))} have no positive sum")
     if (method == "ties") != (base is not None):
-        raise UserError("--method ties needs --base, the model that all others descend from; linear takes none")
+        raise UserError("--merge-method ties needs --base, the model that all others descend from; linear takes none")
     if not 0 < density <= 1:
         raise UserError(f"--density {density}: write a share above 0 and up to 1")
 

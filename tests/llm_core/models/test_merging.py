@@ -81,7 +81,7 @@ def test_models_that_do_not_fit_are_refused_by_name(models: list[Path], tmp_path
         merging.merge([models[0], other], [1, 1], tmp_path / "out")
     with pytest.raises(UserError, match="the run has kept 0 snapshots beside the finished model"):
         merging.last_of_run(models[0], 2)
-    with pytest.raises(UserError, match="--method ties needs --base"):
+    with pytest.raises(UserError, match="--merge-method ties needs --base"):
         merging.merge(models, [1, 1, 1], tmp_path / "out", "ties")
     assert not (tmp_path / "out").exists()
 
