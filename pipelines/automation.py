@@ -5,7 +5,6 @@ import os
 import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -17,11 +16,10 @@ from pipelines.graph import identifier
 from pipelines.loopback import open_directly
 from pipelines.mirror import made_anew, missing_events
 from pipelines.plan import targeted
+from pipelines.snapshots import crawl_changes, snapshot_sensor
 
 MIRROR_SECONDS = 10
-SNAPSHOT_SECONDS = 6 * 3600
 WEEKLY = "0 3 * * 0"  # Sunday night; PIPELINE_CRON gives another
-FORCE_TAG = "pipeline/force"  # stages that a run repeats although nothing in the working copy changed
 RELOAD = "mutation { reloadWorkspace { __typename } }"
 
 STALE = (
@@ -119,15 +117,20 @@ def mirror_sensor(loaded: DvcProject, checks: Sequence[Any] = ()) -> dg.SensorDe
                 events = list(missing_events(project, context.instance, known))
                 made = [project.stages[name] for name, event in events if made_anew(event.tags or {})]
                 keys = [key for stage in made for key in check_keys(stage)]
+                crawls = crawl_changes(project, context.instance)
         except LockError:
             return dg.SkipReason("another dvc command holds the repository's lock; dvc.lock is read at the next tick")
         if edited:
             reload_code_location(context)
-        if not events:
+        if not events and not crawls:
             return dg.SkipReason("dvc.lock contains nothing new for Dagster")
-        context.log.info(f"mirrored: {', '.join(name for name, _ in events)}")
+        context.log.info(f"mirrored: {', '.join([*(name for name, _ in events), *crawls.names])}")
         wanted = [dg.RunRequest(job_name=CHECKS_JOB, asset_selection=[], asset_check_keys=keys)] if keys else []
-        return dg.SensorResult(asset_events=[event for _, event in events], run_requests=wanted)
+        return dg.SensorResult(
+            asset_events=[*(event for _, event in events), *crawls.made],
+            dynamic_partitions_requests=crawls.requests,
+            run_requests=wanted,
+        )
 
     return mirror
 
@@ -148,60 +151,3 @@ def reload_code_location(context: dg.SensorEvaluationContext) -> None:
     with suppress(OSError):  # a webserver that is starting; the next tick asks again
         open_directly(request, timeout=30).close()
         context.log.info("dvc.yaml, params.yaml or code has changed: definitions loaded again")
-
-
-def snapshot_sensor(loaded: DvcProject, target: dg.AssetSelection) -> dg.SensorDefinition:
-    """The sensor that requests a run for a new Common Crawl snapshot: the source's download and the stages after it.
-
-    It acts for sources with `crawl: newest`; for a pinned crawl it only reports the newer one. Files of an older
-    snapshot come from the downloader's cache.
-    """
-    root = loaded.root
-
-    @dg.sensor(
-        name="new_common_crawl",
-        minimum_interval_seconds=SNAPSHOT_SECONDS,
-        default_status=dg.DefaultSensorStatus.STOPPED,
-        target=target,
-        description="Downloads a Common Crawl snapshot that has appeared, for sources with `crawl: newest`.",
-    )
-    def snapshot(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        seen: dict[str, str] = json.loads(context.cursor or "{}")
-        requests, notes = [], []
-        with DvcProject(root) as project:
-            for source, settings in common_crawl_sources(root).items():
-                stage = f"download@{source}"
-                if stage not in project.stages:
-                    continue
-                newest = newest_crawl(settings.get("index", "https://index.commoncrawl.org"))
-                if settings["crawl"] != "newest":
-                    notes.append(f"{source} stays at {settings['crawl']} (newest: {newest}); `crawl` in params.yaml")
-                elif seen.get(source) != newest:
-                    below = [s for s in project.stages.values() if stage in (s.name, *project.ancestors(s.name))]
-                    requests.append(
-                        dg.RunRequest(
-                            run_key=f"{source}:{newest}",
-                            asset_selection=[dg.AssetKey(s.key) for s in below if not s.experiment],
-                            tags={FORCE_TAG: stage.replace("@", "."), "pipeline/crawl": newest},
-                        )
-                    )
-                    seen[source] = newest
-        if not requests:
-            return dg.SkipReason("; ".join(notes) or "no new snapshot")
-        return dg.SensorResult(run_requests=requests, cursor=json.dumps(seen))
-
-    return snapshot
-
-
-def common_crawl_sources(root: Path) -> dict[str, dict[str, str]]:
-    """Sources of params.yaml that come from Common Crawl."""
-    from llm_core.params.reading import read_values
-
-    sources = read_values(root / "params.yaml").get("sources") or {}
-    return {name: source for name, source in sources.items() if source.get("kind") == "common_crawl"}
-
-
-def newest_crawl(index: str) -> str:
-    """Id of the newest crawl that an index server lists."""
-    with urllib.request.urlopen(f"{index.rstrip('/')}/collinfo.json", timeout=60) as answer:
-        return str(json.load(answer)[0]["id"])

@@ -17,13 +17,15 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines.automation import FORCE_TAG, STALE, automation
+from pipelines.automation import STALE, automation
 from pipelines.checks import asset_checks
 from pipelines.dvc_project import DvcProject
 from pipelines.graph import Stage, identifier
 from pipelines.metadata import MLFLOW_UI, SKIPPED, mlflow_metadata, stage_metadata
 from pipelines.plan import cost, expectation, price_of_cpu_hour, stale_reasons
+from pipelines.snapshots import FORCE_TAG, crawl_assets
 from pipelines.stage_run import StageRun, run_stage
+from pipelines.studies import study_jobs
 
 GROUPS = {  # group in the UI -> stages of dvc.yaml; `meta: {group: …}` wins
     "sources": ("inputs", "download", "dataset", "benchmarks", "extract"),
@@ -115,7 +117,7 @@ class DvcProjectComponent(dg.Component, dg.Model, dg.Resolvable):
         @dg.multi_asset(
             name="__".join(stage.key),
             specs=[spec],
-            pool=stage.meta.get("pool") or POOLS.get(kind),
+            pool=pool_of(stage),
             retry_policy=dg.RetryPolicy(retries, RETRY_SECONDS, dg.Backoff.EXPONENTIAL, dg.Jitter.PLUS_MINUS)
             if retries
             else None,
@@ -130,12 +132,21 @@ class DvcProjectComponent(dg.Component, dg.Model, dg.Resolvable):
         with DvcProject(self.root) as project:
             assets = [self.build_asset(project, stage) for stage in project.stages.values()]
             checks = list(asset_checks(project))
-            return dg.Definitions.merge(dg.Definitions(assets=assets, asset_checks=checks), automation(project))
+            growing = [*crawl_assets(project, DOWNLOADS)]
+            studies = dg.Definitions(jobs=[*study_jobs(project, pool_of)])
+            return dg.Definitions.merge(
+                dg.Definitions(assets=[*assets, *growing], asset_checks=checks), studies, automation(project)
+            )
 
 
 def kind_of(stage: Stage) -> str:
     """The kind of work of a stage, by its name: a key of GROUPS, or "pipeline"."""
     return next((kind for kind, stages in GROUPS.items() if stage.group in stages), "pipeline")
+
+
+def pool_of(stage: Stage) -> str | None:
+    """The pool in which a stage waits for others; None where it need not."""
+    return stage.meta.get("pool") or POOLS.get(kind_of(stage))
 
 
 def source_link(project: DvcProject, stage: Stage) -> dg.CodeReferencesMetadataValue:

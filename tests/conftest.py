@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache/kernels"))
 # Before anything imports numpy. In small problems a second thread of a BLAS only waits, and takes CPU time for that.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Else every `dvc` of a project that a test makes starts a second one, which sends statistics over the network.
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 # A test's time says how busy the machine is and whether it compiles a kernel; examples may share a fixture's folder.
 settings.register_profile(
     "shared machine",
@@ -23,7 +25,8 @@ STORE = os.environ.get("MLFLOW_TRACKING_URI")
 LONGEST = (
     "test_journey.py", "test_stage_truth.py", "test_graph.py", "test_docs.py", "pipelines/test_servers.py",
     "pipelines/test_stack.py", "pipelines/test_staleness.py", "llm_core/cli/test_hostile.py",
-    "llm_core/training/pretraining/test_resume.py",
+    "llm_core/training/ablation/test_training.py", "test_takedown_graph.py",
+    "llm_core/training/pretraining/test_open_parents.py", "llm_core/training/pretraining/test_resume.py",
     "llm_core/training/pretraining/test_zero.py", "llm_core/training/finetuning/test_methods.py",
     "llm_core/training/finetuning/test_zero.py", "llm_core/serving/test_server.py",
 )  # fmt: skip

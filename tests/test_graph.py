@@ -29,8 +29,10 @@ TINY: dict[str, Any] = {
     "pretraining.evaluate_every": 4,
     "pretraining.evaluate_tokens": 500,
     "pretraining.evaluate_tokens_final": 500,
-    "finetuning.runs.instruction.data.maximum_rows": 60,
-    "finetuning.runs.instruction.epochs": 1,
+    "finetuning.runs.instruction.data.conversations": 1,
+    "finetuning.runs.instruction.max_steps": 10,
+    "finetuning.runs.instruction.heldout_rows": 50,
+    "finetuning.runs.instruction.scored_items": 10,
     "finetuning.runs.instruction.max_length": 128,  # no more than the tiny model has positions
     "finetuning.runs.instruction.evaluations": 1,
     "evaluation.benchmarks.tasks": ["arc_easy", "lambada_openai"],

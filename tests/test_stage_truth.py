@@ -29,11 +29,11 @@ from llm_core.runtime.outputs import MARK
 from pipelines.dvc_project import DvcProject
 from pipelines.graph import Stage
 from tests.test_graph import TINY, environment
+from tests.warm import start
 
 pytestmark = pytest.mark.timeout(1800)  # the first test waits for the verbs of every stage
 ROOT = Path(__file__).parents[1]
 RECORDER = Path(__file__).parent / "stage_recorder"
-DATA = ["fetch", "clean", "dedup", "decontaminate", "split", "train-tokenizer", "tokenize"]
 HEAVY = "torch,transformers,mlflow"
 FREE = ("launch", "network")  # params that only say where and how work runs
 NAMES = {"clean", "split"}  # stages that read the sources' names only to refuse a name that is none
@@ -221,9 +221,9 @@ def record(folder: Path, stage: Stage, file: Path) -> None:
         "STAGE_RECORD": str(file),
         "STAGE_PROJECT": str(folder),
     }
-    if verb in DATA:
+    if verb in start.DATA:
         variables["STAGE_BLOCK"] = HEAVY
-    command = [sys.executable, "-m", "llm_core.cli", verb, *arguments]
+    command = [start.python(), "-m", "llm_core.cli", verb, *arguments]
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, f"{stage.cmd}: {done.stdout[-1000:]}{done.stderr[-3000:]}"
 

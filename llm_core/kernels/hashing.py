@@ -1,14 +1,13 @@
 """Hash functions of compiled code, one copy of each: FNV-1a, the finalizer of splitmix64, SipHash-2-4.
 
-Which one where: FNV-1a for short byte strings in hash tables that live for one run, `hash_word` for those of
-`word_table.py`, whose entries are compared; splitmix64 to fold 64-bit values into one; SipHash under a key where texts
-of strangers must not collide at will (deduplication, decontamination). All arithmetic is modulo 2**64.
+Which one where: FNV-1a for short byte strings in hash tables whose entries are compared byte by byte, or that live for
+one run; splitmix64 to fold 64-bit values into one; SipHash under a key where texts of strangers must not collide at
+will (deduplication, decontamination). All arithmetic is modulo 2**64.
 """
 
 import numpy as np
 
 from llm_core.kernels.arrays import Bytes
-from llm_core.kernels.eights import eight
 from llm_core.runtime.compilation import njit
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -50,29 +49,6 @@ def _rotated(value: np.uint64, bits: int) -> np.uint64:
     return (value << np.uint64(bits)) | (value >> np.uint64(64 - bits))
 
 
-@njit(nogil=True, inline="always")
-def _small_letters(word: np.uint64) -> np.uint64:
-    """Eight bytes with their ASCII capitals as small letters."""
-    low = word & np.uint64(0x7F7F7F7F7F7F7F7F)  # the sums below carry from no byte into the next
-    from_a = low + np.uint64(0x3F3F3F3F3F3F3F3F)
-    beyond_z = low + np.uint64(0x2525252525252525)
-    capitals = (from_a ^ beyond_z) & ~word & np.uint64(0x8080808080808080)
-    return word | (capitals >> np.uint64(2))
-
-
-@njit(nogil=True)
-def hash_word(data: Bytes, start: int, end: int) -> np.uint64:
-    """A hash of `data[start:end]` for tables that compare what they find: eight bytes at a time, each step a bijection
-    of the value, so that words of at most eight bytes and of one size never collide."""
-    value = GOLDEN ^ np.uint64(end - start)
-    place = start
-    while place < end:
-        value = (value ^ eight(data, place, min(8, end - place))) * MIX
-        value ^= value >> np.uint64(32)
-        place += 8
-    return value
-
-
 @njit(nogil=True)
 def siphash(data: Bytes, start: int, end: int, key0: np.uint64, key1: np.uint64) -> np.uint64:
     """SipHash-2-4 (Aumasson and Bernstein 2012) of `data[start:end]` under a key of 128 bits, ASCII capitals read as
@@ -87,7 +63,11 @@ def siphash(data: Bytes, start: int, end: int, key0: np.uint64, key1: np.uint64)
         if block <= size // 8:
             rounds = 2
             place = start + 8 * block
-            value = _small_letters(eight(data, place, min(8, end - place)))
+            for k in range(min(8, end - place)):
+                byte = data[place + k]
+                if byte >= 65 and byte <= 90:
+                    byte |= np.uint8(32)
+                value |= np.uint64(byte) << np.uint64(8 * k)
             if block == size // 8:
                 value |= np.uint64(size & 0xFF) << np.uint64(56)
         elif block == size // 8 + 1:

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llm_core.kernels.arrays import Bytes
-from llm_core.kernels.eights import eight
-from llm_core.kernels.hashing import hash_word
+from llm_core.kernels.hashing import hash_bytes
 from llm_core.runtime.compilation import njit
 
 FULL = -1
@@ -45,9 +44,8 @@ def word_table(words: int, arena_bytes: int) -> WordTable:
 @njit(nogil=True)
 def same_bytes(one: Bytes, first: int, other: Bytes, start: int, end: int) -> bool:
     """Whether `one` has the bytes `other[start:end]` (uint8 [bytes]) at `first`; it must be long enough."""
-    for place in range(0, end - start, 8):
-        size = min(8, end - start - place)
-        if eight(one, first + place, size) != eight(other, start + place, size):
+    for i in range(end - start):  # noqa: SIM110 - numba compiles no generator
+        if one[first + i] != other[start + i]:
             return False
     return True
 
@@ -55,7 +53,7 @@ def same_bytes(one: Bytes, first: int, other: Bytes, start: int, end: int) -> bo
 @njit(nogil=True)
 def find_or_add(table: WordTable, data: Bytes, start: int, end: int) -> int:
     """Number of the word `data[start:end]`, added where it is new; FULL where there is no room to add it."""
-    value = hash_word(data, start, end)
+    value = hash_bytes(data, start, end)
     mask = np.uint64(len(table.slots) - 1)
     slot = value & mask
     while True:

@@ -5,8 +5,7 @@ document is added, removed, or changed by its text. A document removed is looked
 newer version's ledger, which names the stage that dropped it and the reason. Two models are
 compared by the documents that their training saw, by their settings and by their scores; where
 both were evaluated, score by score on the items that both answered, with paired intervals.
-To compare an older revision with this one, check it out in another folder:
-`git worktree add ../before REV && (cd ../before && dvc checkout)`.
+Folders of another git revision come from `revisions.py`.
 """
 
 from collections import Counter

@@ -159,13 +159,17 @@ class HubSource(Section):
         return self
 
 
+CrawlId = Annotated[str, Field(pattern=r"^[\w.-]+$")]
+
+
 class CommonCrawlSource(Section):
     """Pages of a Common Crawl snapshot: a sample of its files, or the captures of URL patterns."""
 
     kind: Literal["common_crawl"]
     """Kind of source."""
-    crawl: str = Field(pattern=r"^(newest|[\w.-]+)$")
-    """The crawl's id, such as CC-MAIN-2026-43, or `newest` (then the data change with the calendar)."""
+    crawl: CrawlId | list[CrawlId]
+    """The crawl's id, such as CC-MAIN-2026-43, or `newest` (then the data change with the calendar), or a list of ids,
+    each of which the other params choose from."""
     format: Literal["warc", "wet", "wat"] = "warc"
     """warc: pages as HTML, extracted by cleaning; wet: Common Crawl's own text; wat: titles, descriptions and links."""
     files: int | None = Field(None, ge=1)
@@ -186,6 +190,14 @@ class CommonCrawlSource(Section):
     """Address of the CDX index server."""
     license: str | None = None
     """Licence of the pages. Each page has its own; null says that nobody has checked."""
+
+    @model_validator(mode="after")
+    def _each_crawl_once(self) -> Self:
+        if isinstance(self.crawl, list) and (
+            not self.crawl or "newest" in self.crawl or len({*self.crawl}) < len(self.crawl)
+        ):
+            raise ValueError("a list of crawls names at least one, each once, by its id and not as newest")
+        return self
 
     @model_validator(mode="after")
     def _one_way_to_choose(self) -> Self:

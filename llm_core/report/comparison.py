@@ -1,4 +1,4 @@
-"""`compare`: two evaluations, or two groups of them, on the items that all have, paired, with intervals.
+"""`compare`: evaluations, or groups of them, each paired with the first on the items that both have, with intervals.
 
 A group is one recipe trained with several seeds. Its values are averaged item by item, and the spread
 between seeds (Welch's t on the groups' seed means) is added to the interval over items, because one training may be
@@ -25,45 +25,63 @@ Differences = dict[str, Difference | str]
 """metric -> its difference, or why there is none"""
 
 
-def compare(first: Sequence[Path], second: Sequence[Path], gate: Gate, seed: int) -> list[Block]:
-    """Blocks that show how `second` differs from `first`; positive is better, whatever the metric's direction.
+def compare(groups: Sequence[Sequence[Path]], gate: Gate, seed: int) -> list[Block]:
+    """Blocks that show how each group differs from the first; positive is better, whatever the metric's direction.
 
-    Raises UserError if a folder is not an evaluation, or the two have no item in common.
+    Raises UserError if there are fewer than two groups, a folder is not an evaluation, or a group has no item in common
+    with the first.
     """
-    before, after = [read_results(folder) for folder in first], [read_results(folder) for folder in second]
-    sides = _names(first, second)
-    found = differences(average(before), average(after), gate, seed)
-    if not found:
-        raise UserError("no items in common, so nothing can be compared")
+    if len(groups) < 2:
+        raise UserError("one evaluation alone; name at least two to compare")
+    results = [[read_results(folder) for folder in folders] for folders in groups]
+    base, *others = _names(groups)
+    means = [average(one) for one in results]
+    found: dict[str, Differences] = {}
+    for name, after in zip(others, means[1:], strict=True):
+        found[name] = differences(means[0], after, gate, seed)
+        if not found[name]:
+            raise UserError(f"{base} and {name} have no items in common, so nothing can be compared")
     blocks = [
-        Block("title", f"{sides[1]} against {sides[0]}"),
+        Block("title", f"{names.joined(others)} against {base}"),
         Block("text", "Differences on the items that both evaluations have, by the paired bootstrap. Positive is "
               "better: for bits per byte the sign is turned."),
-        *difference_blocks(found, gate.confidence),
     ]  # fmt: skip
-    several = len(first) > 1 and len(second) > 1
-    if several:
+    if len(others) == 1:
+        blocks += difference_blocks(found[others[0]], gate.confidence)
+    else:
+        blocks += _side_by_side(found, gate.confidence)
+    seeds = [
+        (name, seed_rows(results[0], after, gate, seed))
+        for name, after in zip(others, results[1:], strict=True)
+        if len(results[0]) > 1 and len(after) > 1
+    ]
+    if seeds:
+        counted = names.joined([f"{len(after)} of {name}" for name, after in zip(others, groups[1:], strict=True)])
         blocks += [
             Block("heading", "With the seeds of training"),
-            Block("text", f"{len(first)} trainings against {len(second)}: the spread between seeds counts as well."),
-            Block("table", seed_rows(before, after, gate, seed)),
+            Block("text", f"{len(groups[0])} trainings of {base}, {counted}: the spread between seeds counts as well."),
         ]
-    for name, folders in zip(sides, (first, second), strict=True):
+        for name, rows in seeds:
+            blocks += [Block("subheading", name)] if len(others) > 1 else []
+            blocks.append(Block("table", rows))
+    for name, folders in zip((base, *others), groups, strict=True):
         if len(folders) > 1:
             blocks.append(
                 Block("note", f"{name}: {', '.join(map(str, folders))}; the scores below are the first one's.")
             )
-    scores = [
-        {"metric": key, sides[0]: one.get(key), sides[1]: two.get(key)}
-        for one, two in [(_flat(first[0]), _flat(second[0]))]
-        for key in one
-        if key in two
+    flat = [_flat(folders[0]) for folders in groups]
+    scores: list[dict[str, str | None]] = [
+        {"metric": key, **{name: one.get(key) for name, one in zip((base, *others), flat, strict=True)}}
+        for key in flat[0]
+        if any(key in one for one in flat[1:])
     ]
     covered = "The choice of items (documents, for bits per byte)"
-    if several:
-        covered += "; in the table with seeds, the seeds of training, too."
+    if seeds:
+        covered += "; in the tables with seeds, the seeds of training, too."
     else:
         covered += ", not the seeds of training. To include them, give several folders for each side, with commas."
+    if len(others) > 1:
+        covered += f" Of many {gate.confidence:.0%} intervals, each for one comparison, some exclude zero by chance."
     return [
         *blocks,
         Block("heading", "Scores"),
@@ -71,6 +89,22 @@ def compare(first: Sequence[Path], second: Sequence[Path], gate: Gate, seed: int
         Block("heading", "What the intervals cover"),
         Block("text", covered),
     ]
+
+
+def _side_by_side(found: dict[str, Differences], confidence: float) -> Iterator[Block]:
+    """For each metric a plot with one interval for each evaluation; under them, folded, all figures of each."""
+    metrics = list(dict.fromkeys(metric for one in found.values() for metric in one))
+    columns = []
+    for metric in metrics:
+        items = [(name, one[metric]) for name, one in found.items() if metric in one]
+        marks = [(name, item.difference, item.low, item.high, 0.0) for name, item in items if not isinstance(item, str)]
+        if marks:
+            plot = Block("figure", interval_plot(marks, "improvement"), f"{names.measure(metric)}; the tick is zero.")
+            columns.append(Block("column", [plot]))
+    yield Block("pair", columns)
+    for name, one in found.items():
+        _, table = difference_blocks(one, confidence)
+        yield Block("group", [table], f"All differences of {name} in figures")
 
 
 def differences(before: Results, after: Results, gate: Gate, seed: int) -> Differences:
@@ -152,18 +186,19 @@ def with_seeds(
     return over_items.difference - half, over_items.difference + half
 
 
-def write_comparison(first: Sequence[Path], second: Sequence[Path], out: Path, gate: Gate, seed: int) -> list[Block]:
+def write_comparison(groups: Sequence[Sequence[Path]], out: Path, gate: Gate, seed: int) -> list[Block]:
     """Write `out/compare.html` and `out/compare.md`; the blocks."""
-    blocks = compare(first, second, gate, seed)
+    blocks = compare(groups, gate, seed)
     with output_folder(out) as folder:
         (folder / "compare.html").write_text(to_html(blocks), encoding="utf-8")
         (folder / "compare.md").write_text(to_markdown(blocks), encoding="utf-8")
     return blocks
 
 
-def _names(first: Sequence[Path], second: Sequence[Path]) -> list[str]:
-    short = [folders[0].name for folders in (first, second)]
-    return short if short[0] != short[1] else [str(first[0]), str(second[0])]
+def _names(groups: Sequence[Sequence[Path]]) -> list[str]:
+    """A name for each group: its first folder's own, or that folder's whole path where two have the same."""
+    short = [folders[0].name for folders in groups]
+    return short if len(set(short)) == len(short) else [str(folders[0]) for folders in groups]
 
 
 def _flat(folder: Path) -> dict[str, str]:

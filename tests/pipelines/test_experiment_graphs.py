@@ -11,7 +11,7 @@ from pipelines.dvc_project import DvcProject
 from pipelines.graph import DVC_FILE
 from pipelines.plan import describe, plan
 from tests.pipelines import toy_project as toy
-from tests.pipelines.dagster_view import statuses
+from tests.pipelines.dagster_view import mirror, statuses
 
 Build = Callable[[Path], dg.Definitions]
 SIDE = "experiments/side/dvc.yaml"
@@ -47,6 +47,20 @@ def test_nothing_runs_them_unasked(experiment: Path, definitions: Build) -> None
     assert jobs == {"__ASSET_JOB", "whole_graph_side"}, "no sensor's either"
     sensor = repository.get_sensor_def("rebuild_stale")
     assert not [k for k in sensor.asset_selection.resolve(repository.asset_graph) if k.has_prefix(["side"])]
+
+
+def test_a_study_has_a_partition_for_each_item(
+    experiment: Path, instance: dg.DagsterInstance, definitions: Build
+) -> None:
+    """A backfill runs one partition after another; each brings its own stage up to date, and no other."""
+    mirror(experiment, instance)
+    toy.edit(experiment, "params.yaml", "title: toy", "title: game")
+    job = definitions(experiment).get_repository_def().get_job("study_side_sorted")
+    assert job.partitions_def is not None and job.partitions_def.get_partition_keys() == ["a", "b"]
+    assert job.execute_in_process(instance=instance, partition_key="b").success
+    with DvcProject(experiment) as project:
+        assert project.fresh(f"{SIDE}:sorted@b") and not project.fresh(f"{SIDE}:sorted@a")
+    assert mirror(experiment, instance) == [f"{SIDE}:sorted@b"]
 
 
 def test_materialize_is_dvc_repro_of_that_stage(

@@ -6,6 +6,7 @@ two-layer GPT-2s whose evaluations were made by hand.
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -17,6 +18,7 @@ from llm_core.runtime.digests import content_digest
 from tests.llm_core.conftest import gpt2  # noqa: F401 - a fixture
 from tests.llm_core.evaluation.test_gate import _results
 from tests.pipelines import toy_project as toy
+from tests.warm import start
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,6 +57,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYTHONPATH", str(folder))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PATH", start.path())
+    monkeypatch.setattr(sys, "executable", start.python())  # by which Dagster's runs start DVC
     return folder
 
 

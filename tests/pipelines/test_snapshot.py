@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster import AddDynamicPartitionsRequest
 
 from tests.pipelines import toy_project as toy
 from tests.pipelines.dagster_view import mirror
@@ -97,6 +98,74 @@ def test_new_snapshot_is_downloaded_once(
     )
     assert done.success
     assert "CC-MAIN-2026-44" in (project / "data/gathered/documents/words.txt").read_text()
+
+
+GROWING = """\
+import sys, yaml
+from pathlib import Path
+from llm_core.formats.documents import DocumentWriter
+out = Path(sys.argv[1])
+crawls = yaml.safe_load(open("params.yaml"))["sources"]["a"]["crawl"]
+if "CC-MAIN-1999-01" in crawls:
+    sys.exit("404 Not Found")
+with DocumentWriter(out / "documents") as writer:
+    writer.write_rows([{"id": crawl, "source": "a", "text": crawl, "license": "public domain"} for crawl in crawls])
+(out / "words.txt").write_text(" ".join(crawls))
+"""
+
+
+def test_a_crawl_is_a_partition(
+    project: Path, index: Index, instance: dg.DagsterInstance, definitions: Callable[[Path], dg.Definitions]
+) -> None:
+    """Partitions come from dvc.lock; to materialize one adds its crawl to params.yaml and runs the stage."""
+    with open(project / "dvc.yaml", "a") as stream:
+        stream.write(
+            DOWNLOAD.replace("deps: [code/fetch.py]", 'deps: [code/fetch.py]\n      params: ["sources.${key}"]')
+        )
+    (project / "code/fetch.py").write_text(GROWING)
+    crawl = f"words: 12, kind: common_crawl, index: 'http://127.0.0.1:{index.server_port}', crawl: [CC-MAIN-2026-40]"
+    toy.edit(project, "params.yaml", "a: {words: 12}", f"a: {{{crawl}}} # grows")
+    toy.repro(project, "download@a")
+    repository = definitions(project).get_repository_def()
+    key, partitions = dg.AssetKey("crawls_a"), "crawls_a"
+
+    def tick(name: str) -> dg.SensorResult | dg.SkipReason:
+        with dg.build_sensor_context(instance, repository_def=repository) as context:
+            found = repository.get_sensor_def(name)(context)
+        if isinstance(found, dg.SensorResult):  # what the daemon does with it
+            for request in found.dynamic_partitions_requests or ():
+                for one in request.partition_keys:
+                    if isinstance(request, AddDynamicPartitionsRequest):
+                        instance.add_dynamic_partitions(request.partitions_def_name, [one])
+                    else:
+                        instance.delete_dynamic_partition(request.partitions_def_name, one)
+            for event in found.asset_events or ():
+                instance.report_runless_asset_event(event)  # type: ignore[arg-type]
+        return found  # type: ignore[return-value]
+
+    tick("mirror_dvc_lock")
+    assert instance.get_dynamic_partitions(partitions) == ["CC-MAIN-2026-40"]
+    assert instance.get_materialized_partitions(key) == {"CC-MAIN-2026-40"}, "made in a shell"
+    index.crawls = ("CC-MAIN-2026-44", *index.crawls)
+    tick("new_common_crawl")
+    assert instance.get_dynamic_partitions(partitions) == ["CC-MAIN-2026-40", "CC-MAIN-2026-44"]
+
+    asset = repository.assets_defs_by_key[key]
+    assert dg.materialize([asset], partition_key="CC-MAIN-2026-44", instance=instance).success
+    assert "crawl: [CC-MAIN-2026-40, CC-MAIN-2026-44]} # grows" in (project / "params.yaml").read_text()
+    assert (project / "data/fetched/a/words.txt").read_text() == "CC-MAIN-2026-40 CC-MAIN-2026-44"
+    assert instance.get_materialized_partitions(key) == {"CC-MAIN-2026-40", "CC-MAIN-2026-44"}
+
+    instance.add_dynamic_partitions(partitions, ["CC-MAIN-1999-01"])
+    before = (project / "params.yaml").read_text()
+    with pytest.raises(dg.Failure, match="404 Not Found"):
+        dg.materialize([asset], partition_key="CC-MAIN-1999-01", instance=instance)
+    assert (project / "params.yaml").read_text() == before, "a crawl that could not be fetched is not in the list"
+
+    toy.edit(project, "params.yaml", "CC-MAIN-2026-40, ", "")
+    toy.repro(project, "download@a")
+    tick("mirror_dvc_lock")
+    assert "CC-MAIN-2026-40" not in instance.get_dynamic_partitions(partitions), "taken out of the list in a shell"
 
 
 def test_downloads_alone_are_tried_again(project: Path, definitions: Callable[[Path], dg.Definitions]) -> None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.warm import start
+
 DVC_YAML = """\
 stages:
   words:
@@ -111,8 +113,9 @@ def run(folder: Path, *command: str) -> str:
 
 
 def dvc(folder: Path, *arguments: str) -> str:
-    """Run dvc in the project."""
-    return run(folder, sys.executable, "-m", "dvc", *arguments)
+    """Run dvc in the project; it starts warm (tests/warm) but where it starts itself again for experiments."""
+    python = sys.executable if arguments[0] in ("exp", "queue") else start.python()
+    return run(folder, python, "-m", "dvc", *arguments)
 
 
 def repro(folder: Path, *arguments: str) -> str:

@@ -159,6 +159,9 @@ def watch(module, note):
 
 
 if "STAGE_BLOCK" in os.environ:
-    sys.meta_path.insert(0, Blocked(os.environ["STAGE_BLOCK"].split(",")))
+    names = os.environ["STAGE_BLOCK"].split(",")
+    if loaded := [name for name in names if name in sys.modules]:
+        raise RuntimeError(f"loaded already, so that they cannot be blocked: {loaded}")
+    sys.meta_path.insert(0, Blocked(names))
 if "STAGE_RECORD" in os.environ:
     start(os.environ["STAGE_RECORD"])

@@ -42,8 +42,10 @@ class CommonCrawlRoom:
 
     def shards(self) -> list[Shard]:
         """The sampled files, or the captures in groups; the same params choose the same."""
-        crawl = self.newest() if self.params.crawl == "newest" else self.params.crawl
-        return self._captures(crawl) if self.params.urls else self._files(crawl)
+        crawls = self.params.crawl if isinstance(self.params.crawl, list) else [self.params.crawl]
+        if crawls == ["newest"]:
+            crawls = [self.newest()]
+        return [shard for crawl in crawls for shard in (self._captures if self.params.urls else self._files)(crawl)]
 
     def newest(self) -> str:
         """Id of the newest crawl that collinfo.json lists."""

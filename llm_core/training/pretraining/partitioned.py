@@ -6,11 +6,14 @@ the same numbers, in the order of a network that is built whole, so that the wei
 transformers' own way with `zero.Init` leaves out the first draws and so gives other weights than one process would.
 """
 
+import ctypes
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
+
+M_MMAP_THRESHOLD = -3  # of malloc.h
 
 
 @contextmanager
@@ -33,11 +36,23 @@ def building(config: dict[str, Any]) -> Iterator[None]:
             draw(self, module, is_custom_code)
 
     PreTrainedModel._initialize_weights = gathered
+    _return_freed_from(1 << 20)
     try:
         with deepspeed.zero.Init(config_dict_or_path=config):
             yield
     finally:
         PreTrainedModel._initialize_weights = draw
+        _return_freed_from(32 << 20)  # as the launcher sets it
+
+
+def _return_freed_from(size: int) -> None:
+    """Let glibc return tensors of so many bytes to the system when they are freed.
+
+    A matrix is whole for a moment, and its part takes a piece of the place that it leaves, into which the next matrix
+    does not fit: without this the memory grew beyond that of the whole network.
+    """
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, size)
 
 
 def whole(parameters: Iterable[Any], changed: bool = False) -> Any:

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_core.kernels.eights import eight
-from llm_core.kernels.hashing import FNV_OFFSET, fnv, hash_bytes, hash_word, mix
+from llm_core.kernels.hashing import FNV_OFFSET, fnv, hash_bytes, mix
 from llm_core.kernels.tables import FREE, clear, number_place, place
 from llm_core.kernels.utf8 import characters, decode, last_start
 from llm_core.kernels.word_table import FULL, find_or_add, word_table
@@ -24,20 +23,6 @@ def test_fnv_of_the_authors_test_vectors(text: str, value: int) -> None:
     """Fowler, Noll and Vo: test vectors of FNV-1a, 64 bits."""
     assert fnv(bytes_of(text), 0, len(text), FNV_OFFSET) == value
     assert hash_bytes(bytes_of(text), 0, len(text)) == value ^ (value >> 32)
-
-
-@given(st.binary(max_size=20), st.integers(0, 20), st.integers(0, 8))
-def test_eight_bytes_as_one_number(data: bytes, place: int, size: int) -> None:
-    """Also at the end of the array, where no eight bytes are left."""
-    size = max(0, min(size, len(data) - place))
-    expected = int.from_bytes(data[place : place + size], "little")
-    assert eight(np.frombuffer(data or b"\0", np.uint8), min(place, len(data)), size) == expected
-
-
-@given(st.lists(st.binary(max_size=9), min_size=2, max_size=2, unique=True))
-def test_different_words_have_different_hashes(words: list[bytes]) -> None:
-    one, other = (int(hash_word(np.frombuffer(word + b"\0", np.uint8), 0, len(word))) for word in words)
-    assert one != other
 
 
 def test_mix_is_splitmix64() -> None:

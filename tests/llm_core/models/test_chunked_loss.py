@@ -16,7 +16,7 @@ def test_loss_and_gradients_equal_plain_cross_entropy(chunk: int, z_loss: float,
     hidden, weight, bias = (torch.randn(*shape, dtype=torch.float64).float() for shape in ((7, 5), (11, 5), (11,)))
     targets = torch.tensor([3, -100, 0, 10, 7, -100, 2])
     leaves = [value.clone().requires_grad_() for value in (hidden, weight, bias)]
-    loss, nll = chunked_loss(*leaves, targets, chunk, z_loss, cap)
+    loss, nll = chunked_loss(*leaves, targets, chunk, z_loss=z_loss, cap=cap)
     (loss * 0.5).backward()
     other = [value.clone().requires_grad_() for value in (hidden, weight, bias)]
     logits = other[0] @ other[1].t() + other[2]
@@ -28,7 +28,7 @@ def test_loss_and_gradients_equal_plain_cross_entropy(chunk: int, z_loss: float,
     assert float(nll) == pytest.approx(float(plain), rel=1e-5)
     for ours, theirs in zip(leaves, other, strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(token_losses(*leaves, targets, chunk, cap).sum(), plain, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(token_losses(*leaves, targets, chunk, cap=cap).sum(), plain, rtol=1e-5, atol=1e-5)
 
 
 def test_by_hand() -> None:

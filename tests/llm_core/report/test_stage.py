@@ -270,7 +270,7 @@ def test_energy_is_by_core_where_the_machines_power_is_not_known() -> None:
 def test_pages_load_nothing_and_know_dark_mode_and_print(data: Path) -> None:
     write_report(data, data / "report", Params())
     evaluation(data / "evaluation/new", 0.1)
-    write_comparison([data / "evaluation/base"], [data / "evaluation/new"], data / "compare", Gate(), 0)
+    write_comparison([[data / "evaluation/base"], [data / "evaluation/new"]], data / "compare", Gate(), 0)
     for file in (data / "report/report.html", data / "compare/compare.html"):
         text = file.read_text()
         assert all(re.fullmatch(r"#section-\d", address) for address in Page(text).addresses)
@@ -281,7 +281,7 @@ def test_pages_load_nothing_and_know_dark_mode_and_print(data: Path) -> None:
 
 def test_a_comparison_tells_better_worse_and_unclear(data: Path) -> None:
     evaluation(data / "evaluation/new", 0.1, right=30)
-    blocks = write_comparison([data / "evaluation/base"], [data / "evaluation/new"], data / "compare", Gate(), 0)
+    blocks = write_comparison([[data / "evaluation/base"], [data / "evaluation/new"]], data / "compare", Gate(), 0)
     rows = {
         row["metric"]: row for block in blocks if block.kind == "table" for row in block.content if "verdict" in row
     }
@@ -296,7 +296,33 @@ def test_a_comparison_tells_better_worse_and_unclear(data: Path) -> None:
     other.mkdir()
     (other / "results.jsonl").write_text(json.dumps({"task": "piqa", "id": "x", "acc": 1.0}) + "\n")
     with pytest.raises(UserError, match="no items in common"):
-        write_comparison([data / "evaluation/base"], [other], data / "x", Gate(), 0)
+        write_comparison([[data / "evaluation/base"], [other]], data / "x", Gate(), 0)
+
+
+def test_any_number_of_evaluations_against_the_first(data: Path) -> None:
+    for name, shift in (("better", 0.1), ("same", 0.0), ("worse", -0.1)):
+        evaluation(data / "evaluation" / name, shift)
+    groups = [[data / "evaluation" / name] for name in ("base", "better", "same", "worse")]
+    blocks = write_comparison(groups, data / "compare", Gate(), 0)
+    assert blocks[0].content == "better, same and worse against base"
+    verdicts = {
+        block.caption: table.content[0]["verdict"]
+        for block in blocks
+        if block.kind == "group"
+        for table in block.content
+    }
+    assert verdicts == {
+        "All differences of better in figures": "better",
+        "All differences of same in figures": "not distinguishable",
+        "All differences of worse in figures": "worse",
+    }
+    plots = next(block for block in blocks if block.kind == "pair").content
+    assert "bits per byte of held-out text" in plots[0].content[0].caption
+    assert plots[0].content[0].content.count("<circle") == 3, "one interval for each of the three"
+    scores = next(block.content for block in blocks if block.kind == "table" and "base" in block.content[0])
+    assert list(scores[0]) == ["metric", "base", "better", "same", "worse"]
+    with pytest.raises(UserError, match="name at least two"):
+        write_comparison(groups[:1], data / "x", Gate(), 0)
 
 
 def test_seeds_widen_the_interval(data: Path) -> None:
@@ -312,7 +338,7 @@ def test_seeds_widen_the_interval(data: Path) -> None:
     # Welch by hand: sd 0.03 on both sides (the noise adds next to nothing), 3 seeds each, 4 degrees of freedom
     low, high = (float(bound) for bound in row["95% interval"].split(" to "))
     assert (high - low) / 2 == pytest.approx(2.776 * 0.03 * (2 / 3) ** 0.5, rel=0.1)
-    blocks = write_comparison(folders["old"], folders["new"], data / "compare", Gate(), 0)
+    blocks = write_comparison([folders["old"], folders["new"]], data / "compare", Gate(), 0)
     alone = next(row for block in blocks if block.kind == "table" for row in block.content if "verdict" in row)
     assert alone["verdict"] == "better", "without the seeds it looks certain"
 
@@ -329,8 +355,10 @@ def test_pages_fit_a_phone_and_a_desk_in_light_and_dark(data: Path) -> None:
     from playwright.sync_api import sync_playwright
 
     write_report(data, data / "report", Params())
-    evaluation(data / "evaluation/new", 0.1)
-    write_comparison([data / "evaluation/base"], [data / "evaluation/new"], data / "compare", Gate(), 0)
+    for name in ("new", "a-name-that-is-long"):
+        evaluation(data / "evaluation" / name, 0.1 * len(name))
+    groups = [[data / "evaluation" / name] for name in ("base", "new", "a-name-that-is-long")]
+    write_comparison(groups, data / "compare", Gate(), 0)
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for file in (data / "report/report.html", data / "compare/compare.html"):
@@ -433,7 +461,7 @@ def test_any_score_of_an_old_file_may_be_no_number(data: Path, bad: float | None
     results.write_text(re.sub(r'"acc": [01]\.0', '"acc": null', results.read_text(), count=1))
     write_report(data, data / "report", Params())
     assert "nan," not in (data / "report/report.html").read_text()
-    write_comparison([data / "evaluation/base"], [data / "evaluation/base"], data / "compare", Gate(), 1)
+    write_comparison([[data / "evaluation/base"], [data / "evaluation/base"]], data / "compare", Gate(), 1)
     assert "1 of 30 common items have no finite score" in (data / "compare/compare.md").read_text()
 
 

@@ -106,6 +106,20 @@ def test_text_and_metadata_files(crawl, run, kind, texts):
     assert [row["text"] for row in run(params(crawl, files=1, format=kind)).documents] == texts
 
 
+def test_a_list_of_crawls_is_one_source_and_grows_from_the_cache(crawl, run):
+    older = "CC-MAIN-2026-38"
+    serve_common_crawl(crawl, older, {"CC-0.warc.gz": warc(100, 5)})
+    first = run(params(crawl, files=4, crawl=[CRAWL]))
+    crawl.log.clear()
+    both = run(params(crawl, files=4, crawl=[CRAWL, older]), out="both")
+    assert len(both.documents) == 25, "four files of one crawl, and the only one of the other"
+    assert {row["id"] for row in first.documents} < {row["id"] for row in both.documents}
+    assert not [address for address in map(str, crawl.log) if CRAWL in address], "the first crawl came from the cache"
+    for bad in ([], ["newest", CRAWL], [CRAWL, CRAWL]):
+        with pytest.raises(ValidationError, match="at least one, each once"):
+            params(crawl, files=1, crawl=bad)
+
+
 def test_newest_crawl(crawl, run):
     result = run(params(crawl, files=1, crawl="newest"))
     assert len(result.documents) == 5

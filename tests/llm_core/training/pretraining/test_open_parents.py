@@ -18,6 +18,7 @@ from llm_core.training.pretraining.origins import check_parent_tokenizer, parent
 from tests.llm_core.open_model_folders import DECODERS, RELATED, SENTENCES, make
 from tests.llm_core.tokenization.conftest import write
 from tests.llm_core.training.pretraining import tiny
+from tests.warm import start
 
 TEXTS = [f"{one} {two} {three}" for one in SENTENCES for two in SENTENCES for three in SENTENCES]
 
@@ -67,7 +68,7 @@ def test_the_verbs_continue_a_model_and_say_what_it_saw(kind: str, tmp_path: Pat
 
     def verb(*words: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "llm_core.cli", *words], cwd=folder, env=tiny.environment(), capture_output=True,
+            [start.python(), "-m", "llm_core.cli", *words], cwd=folder, env=tiny.environment(), capture_output=True,
             text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]

@@ -1,0 +1,102 @@
+"""The project's outputs as another git revision had them, from its dvc.lock files and DVC's cache.
+
+`HEAD~1:data/models/base` names a folder at a revision, as git does. A folder of links to the cache is made of the
+project at that revision: not only of the named folder, because a model's record leads to its token shards, its rows and
+its evaluation. Nothing is checked out, and the working copy stays as it is.
+"""
+
+import json
+import posixpath
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from llm_core.errors import UserError
+from llm_core.lineage.kept import OBJECTS, dvc_cache
+from llm_core.params.reading import parse
+from llm_core.runtime.storage import output_folder
+
+SCRATCH = Path(".scratch/lineage/revisions")
+LOCK, FILE = "dvc.lock", "dvc.yaml"
+
+
+def place_of(name: str) -> Path:
+    """The folder that `name` means: a path, or `REVISION:PATH` where there is no such path.
+
+    Raises UserError where git does not know the revision, where none of its stages made that path, or where DVC's cache
+    has not all of its files.
+    """
+    revision, colon, path = name.partition(":")
+    if not colon or Path(name).exists():
+        return Path(name)
+    commit = _git("rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}", what=f"{name}: {revision}")
+    wanted = posixpath.normpath(path)
+    outputs = dict(_outputs(commit.strip()))
+    near = [out for out in outputs if _within(out, wanted) or _within(wanted, out)]
+    if not near:
+        raise UserError(f"{name}: no stage made that path at {revision}; it has {', '.join(sorted(outputs)) or 'none'}")
+    cache = dvc_cache() / OBJECTS
+    files = {out: _files(cache, digest) for out, digest in outputs.items()}
+    if missing := [out for out in near if files[out] is None]:
+        raise UserError(
+            f"{name}: {', '.join(missing)} is not in DVC's cache; `dvc fetch --all-commits` gets it from a remote, and "
+            f"`dvc repro` in a worktree of {revision} makes it again"
+        )
+    folder = SCRATCH / commit.strip()
+    with output_folder(folder) as tree:
+        for out, found in files.items():
+            for inner, file in (found or {}).items():
+                link = tree / out / inner
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(file.resolve())
+    return folder / wanted
+
+
+def _outputs(commit: str) -> Iterator[tuple[str, str]]:
+    """(path from the working directory, digest) of each output in the dvc.lock files of a commit."""
+    for lock in _git("ls-tree", "-r", "--name-only", commit, what=commit).splitlines():
+        folder, name = posixpath.split(lock)
+        if name != LOCK:
+            continue
+        stages = _yaml(commit, lock).get("stages") or {}
+        declared = _yaml(commit, posixpath.join(folder, FILE)).get("stages") or {}
+        for stage, entry in stages.items():
+            declaration = declared.get(stage.partition("@")[0]) or {}
+            own = declaration.get("do") or declaration
+            for out in entry.get("outs") or []:
+                path = posixpath.normpath(posixpath.join(folder, own.get("wdir", "."), out["path"]))
+                if "md5" in out and not path.startswith(("/", "../")):
+                    yield path, out["md5"]
+
+
+def _files(cache: Path, digest: str) -> dict[str, Path] | None:
+    """The files of an output by their path in it ("" for an output that is a file); None where the cache lacks one."""
+    stored = cache / digest[:2] / digest[2:]
+    if not stored.is_file():
+        return None
+    if not digest.endswith(".dir"):
+        return {"": stored}
+    entries = json.loads(stored.read_text(encoding="utf-8"))
+    files = {entry["relpath"]: cache / entry["md5"][:2] / entry["md5"][2:] for entry in entries}
+    return files if all(file.is_file() for file in files.values()) else None
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
+
+
+def _yaml(commit: str, file: str) -> dict[str, Any]:
+    return dict(parse(_git("show", f"{commit}:./{file}", what=f"{commit}:{file}"), f"{commit}:{file}") or {})
+
+
+def _git(*arguments: str, what: str) -> str:
+    """What git prints. Raises UserError with its last line."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise UserError(f"{what}: git cannot be run ({error.strerror})") from None
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise UserError(f"{what}: git does not know it ({reason})")
+    return done.stdout

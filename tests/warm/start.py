@@ -1,0 +1,99 @@
+"""Programs that start warm: forked from a server that has imported their packages once for all tests of a process.
+
+The imports of a verb that trains take five seconds of processor time, and tests of whole graphs start some two hundred
+verbs. On the PATH that `path()` returns, `llm-core` and `dvc` are small clients of such servers (server.py, client.py);
+the Python that `python()` returns starts `-m llm_core.cli` and `-m dvc` in the same way. Each program is still a
+process of its own, with its own environment, folder and files, and runs the code that its PYTHONPATH names. These tests
+do not show that a program starts without a server: tests/test_graph.py runs the whole graph without. Where there is a
+GPU, which a forked process could not use, all programs start cold.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from shlex import quote
+
+HERE = Path(__file__).parent
+LIGHT = (
+    "numpy", "pyarrow.parquet", "pyarrow.compute", "pyarrow.dataset", "numba", "typer", "pydantic", "yaml", "fsspec",
+    "tokenizers", "requests", "xxhash",
+)  # fmt: skip
+HEAVY = (
+    *LIGHT, "pandas", "torch", "transformers", "deepspeed", "mlflow", "datasets", "peft", "trl", "sklearn.linear_model",
+    "scipy.stats", "matplotlib.pyplot", "lm_eval.evaluator", "lm_eval.tasks",
+)  # fmt: skip
+DVC = ("dvc.cli", "dvc.repo", "dvc.commands.repro", "dvc.stage", "dvc_data.index", "dvc.scm")
+DATA = ("inputs", "fetch", "clean", "dedup", "decontaminate", "split", "train-tokenizer", "tokenize", "takedown")
+"""Verbs that need LIGHT alone."""
+GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
+
+
+def path() -> str:
+    """PATH for programs that start `llm-core` or `dvc`."""
+    warm = [] if _has_gpu() else [f"{_programs()}/bin"]
+    return os.pathsep.join([*warm, str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
+def python() -> str:
+    """Python, for commands that begin with it."""
+    return sys.executable if _has_gpu() else f"{_programs()}/python/python"
+
+
+def _has_gpu() -> bool:
+    return any(device.exists() for device in GPUS)
+
+
+@cache
+def _programs() -> Path:
+    """A folder of small programs. Each kind of server starts when a program needs it first."""
+    light, heavy, dvc = (_address(packages) for packages in (LIGHT, HEAVY, DVC))
+    folder = Path(heavy).parent  # which its server removes
+    python = folder / "python" / "python"
+    client = f"exec {quote(sys.executable)} -IS {quote(str(HERE / 'client.py'))}"
+    verb = f"case $1 in {'|'.join(DATA)}) server={light};; *) server={heavy};; esac\n"
+    scripts = {
+        folder / "bin" / "llm-core": f'{verb}{client} $server {python} no llm_core.cli "$@"\n',
+        folder / "bin" / "dvc": f'{client} {dvc} {quote(sys.executable)} no dvc "$@"\n',
+        python: f"""
+case "$1 $2" in
+    "-m llm_core.cli") shift 2; {verb}{client} $server {python} yes llm_core.cli "$@";;
+    "-m dvc") shift 2; {client} {dvc} {quote(sys.executable)} yes dvc "$@";;
+    *) exec {quote(sys.executable)} "$@";;
+esac
+""",
+    }
+    for file, text in scripts.items():
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"#!/bin/sh\n{text}")
+        file.chmod(0o755)
+    return folder
+
+
+def _address(packages: tuple[str, ...]) -> str:
+    """Start a server that ends with this process, and imports the packages when its first client comes."""
+    folder = tempfile.mkdtemp(prefix="warm-")
+    address = f"{folder}/socket"
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MLFLOW_TRACKING_URI")}
+    environment = kept | {
+        "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "DS_ACCELERATOR": "cpu", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1",
+        "DO_NOT_TRACK": "1",
+    }  # fmt: skip
+    with socket.socket(socket.AF_UNIX) as listener, open(f"{folder}/log", "w") as log:
+        listener.bind(address)
+        listener.listen(64)
+        command = [sys.executable, "-P", str(HERE / "server.py"), str(listener.fileno()), folder, *packages]
+        _servers.append(
+            subprocess.Popen(
+                command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log,
+                pass_fds=[listener.fileno()], start_new_session=True,
+            )
+        )  # fmt: skip
+    return address
+
+
+_servers: list[subprocess.Popen[bytes]] = []  # whose standard input stays open until this process ends

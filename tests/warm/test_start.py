@@ -1,0 +1,81 @@
+"""A program that starts warm is a process as any other: its own folder, variables, files, code, exit and end."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import wait
+from tests.warm import start
+
+CODE = """
+import os, sys, time
+print(os.getpid(), os.getcwd(), os.environ.get("WORD"), sys.argv[1:], sys.stdin.read(), __name__, flush=True)
+print("aside", file=sys.stderr)
+if "sleep" in sys.argv:
+    time.sleep(100)
+if "die" in sys.argv:
+    os.kill(os.getpid(), 9)
+sys.exit(7)
+"""
+
+
+@pytest.fixture(scope="module")
+def command() -> list[str]:
+    """A command line that runs a module; it ends before the module's name."""
+    client = Path(start.__file__).with_name("client.py")
+    return [sys.executable, "-IS", str(client), start._address(("json",)), sys.executable, "no"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Variables by which the module is found."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/toy_program.py").write_text(CODE)
+    return os.environ | {"PYTHONPATH": str(tmp_path / "code"), "WORD": "given"}
+
+
+def run(command: list[str], folder: Path, environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*command, "toy_program", *words], cwd=folder, env=environment, input="typed", capture_output=True, text=True
+    )
+
+
+def test_it_has_the_folder_variables_arguments_and_files_of_its_client(
+    command: list[str], tmp_path: Path, environment: dict[str, str]
+) -> None:
+    done = run(command, tmp_path, environment, "one", "two words")
+    process, *shown = done.stdout.split(maxsplit=1)
+    assert shown == [f"{tmp_path} given ['one', 'two words'] typed __main__\n"]
+    assert done.stderr == "aside\n" and done.returncode == 7
+    again = run(command, tmp_path, environment)
+    assert again.stdout.split()[0] != process, "another process"
+    missing = run(command, tmp_path, environment | {"PYTHONPATH": ""})
+    assert missing.returncode == 1 and "No module named toy_program" in missing.stderr
+
+
+def test_its_end_is_its_clients_and_its_clients_end_is_its_own(
+    command: list[str], tmp_path: Path, environment: dict[str, str]
+) -> None:
+    assert run(command, tmp_path, environment, "die").returncode == -signal.SIGKILL
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        client = subprocess.Popen(
+            [*command, "toy_program", "sleep"], cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        assert client.stdout
+        process = Path("/proc", client.stdout.readline().split()[0])
+        assert process.exists()
+        client.send_signal(sent)
+        assert client.wait() == -sent
+        wait(lambda process=process: not process.exists(), 20, "the program to end with its client")  # type: ignore[misc]
+
+
+def test_verbs_and_dvc_on_its_path_are_clients_and_what_else_python_runs_is_python() -> None:
+    for name in ("llm-core", "dvc"):
+        assert str(Path(start.__file__).with_name("client.py")) in Path(start.path().split(":")[0], name).read_text()
+    shown = [start.python(), "-c", "import sys; print(sys.argv)", "a b"]
+    assert subprocess.run(shown, capture_output=True, text=True).stdout == "['-c', 'a b']\n"
