@@ -1,16 +1,18 @@
-"""Dagster's default launcher with a check whether the worker of a run can still be alive; dagster.yaml names it.
+"""Dagster's default launcher with a check whether the worker of a run is still alive; dagster.yaml names it.
 
 A living code server marks its own dead workers as failed. If it died with them (power cut, out of memory), nothing
 does: the run stays "started" indefinitely and blocks the queue. With the check below the daemon's run monitoring marks
 it as failed. An uncertain case counts as alive, so that no training is marked as failed by mistake.
 """
 
+import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Self
 
 import grpc
-from dagster import DagsterRun, IntSource, StringSource
+import psutil
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, IntSource, StringSource
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
 from dagster._core.remote_representation.code_location import GrpcServerCodeLocation
@@ -19,14 +21,15 @@ from dagster._serdes import ConfigurableClassData
 
 SERVER_ID = "pipelines/code_server_id"
 TIMEOUT_SECONDS = 10
+CLOCK_SECONDS = 2.0  # by which the start of a process, as the kernel gives it, may be off
 
 
 class CheckedRunLauncher(DefaultRunLauncher):
     """`DefaultRunLauncher` whose runs fail when the code server that runs them is gone.
 
-    A socket (`make ui`) belongs to one server: if nothing listens, the server is gone. With a host and port (deploy/)
-    the network may fail for a moment, and a restarted container has the same address; there the server's id is
-    compared.
+    A code server behind a socket (`make ui`) is on this machine, and so is the run's worker: its process is looked at,
+    because a worker outlives its server. With a host and port (deploy/) the network may fail for a moment, and a
+    restarted container has the same address; there the server's id is compared.
     """
 
     def launch_run(self, context: LaunchRunContext) -> None:
@@ -51,10 +54,14 @@ class CheckedRunLauncher(DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """FAILED if the run's code server is gone, else RUNNING."""
+        """FAILED if the run's worker is gone, or, where it cannot be seen, its code server; else RUNNING."""
         client = self._get_grpc_client_for_termination(run.run_id)
         if client is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "the run names no code server")
+        if client.socket and (started := started_process(self._instance, run.run_id)):
+            if local_process(*started):
+                return CheckRunHealthResult(WorkerStatus.RUNNING)
+            return CheckRunHealthResult(WorkerStatus.FAILED, f"the run's worker (process {started[0]}) has died")
         try:
             server_id = client.get_server_id(timeout=TIMEOUT_SECONDS)
         except DagsterUserCodeUnreachableError as error:
@@ -65,6 +72,23 @@ class CheckedRunLauncher(DefaultRunLauncher):
         if run.tags.get(SERVER_ID, server_id) != server_id:
             return CheckRunHealthResult(WorkerStatus.FAILED, "the code server of the run has been restarted")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+    def terminate(self, run_id: str) -> bool:
+        """Cancel a run, also one whose worker has outlived its code server: the worker then gets the interrupt."""
+        client = self._get_grpc_client_for_termination(run_id)
+        started = started_process(self._instance, run_id) if client and client.socket else None
+        worker = local_process(*started) if started else None
+        try:
+            if super().terminate(run_id):
+                return True
+        except DagsterUserCodeUnreachableError:
+            if worker is None:
+                raise
+        if worker is None:
+            return False
+        with suppress(psutil.NoSuchProcess):
+            worker.send_signal(signal.SIGINT)
+        return True
 
 
 class RunnerLauncher(CheckedRunLauncher):
@@ -93,6 +117,25 @@ class RunnerLauncher(CheckedRunLauncher):
         self._note_server(context.dagster_run, self._runner)
         self.launch_run_from_grpc_client(self._instance, context.dagster_run, self._runner)
         self._run_ids.add(context.dagster_run.run_id)
+
+
+def started_process(instance: DagsterInstance, run_id: str) -> tuple[int, float] | None:
+    """The number of the process that executes a run, and the time at which it said so; None before."""
+    of_type = {DagsterEventType.ENGINE_EVENT}
+    for event in instance.event_log_storage.get_logs_for_run(run_id, of_type=of_type):
+        pid = event.get_dagster_event().engine_event_data.metadata.get("pid")
+        if pid is not None:
+            return int(str(pid.value)), event.timestamp
+    return None
+
+
+def local_process(pid: int, seen: float) -> psutil.Process | None:
+    """The process that had the number `pid` at the time `seen`; None where it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        if process.create_time() <= seen + CLOCK_SECONDS and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    return None
 
 
 def _client(context: LaunchRunContext) -> DagsterGrpcClient | None:

@@ -2,17 +2,73 @@
 
 Descendants alone are not enough: torchrun's workers open sessions of their own, and after a stage died of a broken
 pipe they have no parent by which they could be found. Only psutil is imported, so that the guard below starts fast.
+A `Server` is a process that is started again when it dies.
 """
 
 import os
 import signal
+import subprocess
 import sys
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
 MARK = "PIPELINE_STAGE_MARK"  # in the environment of a stage and of all its child processes
 GRACE_SECONDS = 5.0  # seconds between Ctrl-C and kill; a stage needs much less than a second to clean up
+QUICK_SECONDS = 30.0  # a server that ends so soon after its start may not be able to run at all
+QUICK_DEATHS = 3
+
+
+class Server:
+    """A running process, `process`, that `keep` starts again.
+
+    With a `log` its output is appended there, and it has a session of its own; else it shares its parent's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        self.name, self._command, self._cwd, self._environment, self._log = name, command, cwd, environment, log
+        self._quick_deaths = 0
+        if log:
+            log.write_bytes(b"")
+        self._start()
+
+    def _start(self) -> None:
+        self._started = time.monotonic()
+        with open(self._log or os.devnull, "ab") as log:
+            output = log if self._log else None
+            self.process = subprocess.Popen(
+                self._command, cwd=self._cwd, env=self._environment, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=output, start_new_session=self._log is not None,
+            )  # fmt: skip
+
+    def keep(self) -> None:
+        """Start the process again if it has ended, after ending what it left of its session.
+
+        Raises RuntimeError where it ended within QUICK_SECONDS of its start QUICK_DEATHS times in a row.
+        """
+        code = self.process.poll()
+        if code is None:
+            return
+        stop(self.process.pid)
+        quick = time.monotonic() - self._started < QUICK_SECONDS
+        self._quick_deaths = self._quick_deaths + 1 if quick else 0
+        if self._quick_deaths == QUICK_DEATHS:
+            raise RuntimeError(
+                f"{self.name} ended {QUICK_DEATHS} times in a row within {QUICK_SECONDS:.0f} s of its start, "
+                f"last with code {code}"
+            )
+        print(f"{self.name} has ended with code {code}; it is started again", flush=True)
+        self._start()
 
 
 def stop(pid: int, mark: str | None = None) -> None:

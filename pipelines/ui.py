@@ -1,8 +1,8 @@
 """`make ui`: Dagster (webserver, daemon, code server) and the MLflow UI on loopback, until Ctrl-C.
 
-Each server gets a session of its own; Ctrl-C, a TERM signal or the death of one of them ends
-all of them, workers included. All servers listen on 127.0.0.1 only; to show the
-pages to a team, put a proxy with authentication in front of them (docs/how-to/teams.md).
+Each server gets a session of its own; Ctrl-C or a TERM signal ends all of them, workers included. One that dies is
+started again (`pipelines/servers.py` does so for Dagster's own), and a training goes on meanwhile. All servers listen
+on 127.0.0.1 only; to show the pages to a team, put a proxy with authentication in front of them (docs/how-to/teams.md).
 """
 
 import argparse
@@ -24,7 +24,7 @@ from typing import Any
 from llm_core.tracking.experiments import EXPERIMENT
 from llm_core.tracking.store import relocate
 from pipelines.loopback import open_directly, without_proxy
-from pipelines.processes import stop
+from pipelines.processes import Server, stop
 
 HOST = "127.0.0.1"
 COPIED = "copied.sha256"  # in DAGSTER_HOME: digest of the dagster.yaml that was put there
@@ -64,56 +64,40 @@ def serve(root: Path, dagster_port: int, mlflow_port: int) -> int:
         "PIPELINE_PROJECT": str(root),
     }
     commands = {
-        "Dagster": [
-            sys.executable,
-            "-m",
-            "dagster",
-            "dev",
-            "-w",
-            "workspace.yaml",
-            "-h",
-            HOST,
-            "-p",
-            str(dagster_port),
-        ],
+        "Dagster": [sys.executable, "-m", "pipelines.servers", "--host", HOST, "--port", str(dagster_port)],
         "MLflow": [
             *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(mlflow_port), "--workers", "1"),
         ],
     }
     logs = home / "servers"
     logs.mkdir(exist_ok=True)
-    servers: dict[str, subprocess.Popen[bytes]] = {}
+    servers: dict[str, Server] = {}
     try:
         for name, command in commands.items():
-            with open(logs / f"{name.lower()}.log", "wb") as log:
-                servers[name] = subprocess.Popen(
-                    command, cwd=root, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                    start_new_session=True,
-                )  # fmt: skip
+            servers[name] = Server(name, command, root, environment, logs / f"{name.lower()}.log")
         for name, address in addresses.items():
-            wait_for(address, servers[name], logs / f"{name.lower()}.log")
+            wait_for(address, servers[name].process, logs / f"{name.lower()}.log")
             print(f"{name:<8} {address}", flush=True)
         if runs := training_runs(addresses["MLflow"]):
             print(f"{'runs':<8} {runs}", flush=True)
         if last := comparison(addresses["MLflow"]):
             print(f"{'compare':<8} {last}", flush=True)
         print(f"Ctrl-C stops both; their logs are in {os.path.relpath(logs, root)}", flush=True)
-        while all(server.poll() is None for server in servers.values()):
+        while True:
             time.sleep(0.5)
-        dead = next(name for name, server in servers.items() if server.poll() is not None)
-        print(f"{dead} has stopped; see {logs / f'{dead.lower()}.log'}", file=sys.stderr)
-        return 1
+            for server in servers.values():
+                server.keep()
     except KeyboardInterrupt:
         return 0
     except RuntimeError as error:
-        print(f"pipelines.ui: error: {error}", file=sys.stderr)
+        print(f"pipelines.ui: error: {error}; see {os.path.relpath(logs, root)}", file=sys.stderr)
         return 1
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C would leave the other server running
             signal.signal(number, signal.SIG_IGN)
         for server in servers.values():
-            stop(server.pid)
-            server.wait()
+            stop(server.process.pid)
+            server.process.wait()
 
 
 def prepare_home(root: Path) -> Path:

@@ -5,19 +5,26 @@ any output; a changed file makes exactly its chain stale, and Dagster's job brin
 the numbers of init's params.yaml smaller, so that it takes minutes, and edits no other file.
 """
 
+import bz2
 import csv
 import json
 import random
 import shutil
 import subprocess
 import sys
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import dagster as dg
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from tests.llm_core.corpus.sources import office_files
+from llm_core.cli.summary import app as summary
+from pipelines.plan import plan
+from tests.llm_core.corpus.sources import office_files, test_mediawiki
 from tests.test_graph import code_location, copy_project, environment, repro, start_history
 
 pytestmark = pytest.mark.slow
@@ -30,10 +37,18 @@ WORDS = [
     )
     for word in line.split()
 ]
+KINDS = ("txt", "md", "html", "rst", "json", "py", "pdf", "docx", "epub", "odt", "pptx")
 DEMO = ("factbook", "shakespeare", "bible", "romeo", "creativecommons", "addresses to congress", "president")
+LOCK = "experiments/retrieval/dvc.lock"
 SMALL = {
+    "retrieval.encoder": "none",
     "pretraining.steps": 8,
     "evaluation.limit": 4,
+    "evaluation.tasks": ["quiz", "said"],  # tests/test_graph.py has the public benchmarks in its graph
+    "evaluation.benchmarks.tasks": [],
+    "evaluation.language_modelling.tokens_per_source": 500,
+    "evaluation.answers": 4,
+    "evaluation.answer_tokens": 4,
     "pretraining.evaluate_every": 4,
     "pretraining.checkpoint_every": 4,
 }
@@ -44,16 +59,28 @@ def sentence(draw: random.Random) -> str:
     return " ".join(draw.choices(WORDS, k=14)).capitalize() + "."
 
 
+def paragraphs_of(draw: random.Random) -> list[str]:
+    return [" ".join(sentence(draw) for _ in range(4)) for _ in range(3)]
+
+
 def write_documents(folder: Path) -> None:
-    """300 files of the kinds that people have, two of them the same."""
+    """300 files of the kinds that people have: two of them the same, an archive of two, a wiki of two pages, a scan."""
     draw = random.Random(4)
-    for number in range(300):
-        paragraphs = [" ".join(sentence(draw) for _ in range(4)) for _ in range(3)]
-        ending = ("txt", "md", "html", "rst", "json", "py", "pdf", "docx", "epub")[number % 9]
+    for number in range(296):
+        paragraphs = paragraphs_of(draw)
+        ending = KINDS[number % len(KINDS)]
         file = folder / f"part {number % 7}" / f"note-{number:03}.{ending}"
         file.parent.mkdir(parents=True, exist_ok=True)
         if ending in ("pdf", "docx", "epub"):
             file.write_bytes(getattr(office_files, ending)(paragraphs, title=f"Note {number}"))
+            continue
+        if ending == "odt":
+            body = "".join(f"<text:p>{text}</text:p>" for text in paragraphs)
+            file.write_bytes(office_files.odt(body, title=f"Note {number}"))
+            continue
+        if ending == "pptx":
+            slides = [(f"Slide {at}", text, "") for at, text in enumerate(paragraphs, 1)]
+            file.write_bytes(office_files.pptx(slides, title=f"Note {number}"))
             continue
         if ending == "html":
             body = "".join(f"<p>{text}</p>" for text in paragraphs)
@@ -66,6 +93,14 @@ def write_documents(folder: Path) -> None:
             text = f"Note {number}\n\n" + "\n\n".join(paragraphs) + "\n"
         file.write_text(text, encoding="utf-8")
     shutil.copy(folder / "part 0/note-000.txt", folder / "part 1/again.txt")
+    members = {
+        "old/letter.md": "\n\n".join(paragraphs_of(draw)),
+        "old/note.docx": office_files.docx(paragraphs_of(draw)),
+    }
+    (folder / "papers.zip").write_bytes(office_files.zipped(members))
+    pages = [test_mediawiki.page(number, "\n\n".join(paragraphs_of(draw))) for number in (1, 2)]
+    (folder / "wiki.xml.bz2").write_bytes(bz2.compress(test_mediawiki.dump(*pages)))
+    (folder / "scan.pdf").write_bytes(office_files.pdf(["", ""], title="A scan"))
 
 
 def write_tasks(folder: Path) -> None:
@@ -156,12 +191,13 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = yaml.safe_load((folder / "params.yaml").read_text())
     for run in params["finetuning"]["runs"].values():
         run |= {"max_steps": 3, "max_length": 64, "zero_stage": None, "evaluations": 1}
+        if run["method"] == "instruction":
+            run |= {"max_new_tokens": 4, "scored_items": 4}
+    for key, value in SMALL.items():
+        *sections, last = key.split(".")
+        reduce(getitem, sections, params)[last] = value
     judged = {"path": "open.jsonl", "kind": "judge", "judge": {"model": "judge"}, "max_new_tokens": 4}
     params["evaluation"]["benchmarks"]["own"]["said"] = judged
-    params["evaluation"]["tasks"].append("said")
-    for key, value in SMALL.items():
-        section, _, last = key.partition(".")
-        params[section][last] = value
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     start_history(folder)
     repro(folder)
@@ -176,6 +212,19 @@ def test_the_report_speaks_of_these_sources_and_finetunes(journey: Path) -> None
         assert json.loads((journey / f"data/champion/{run}.json").read_text())["champion"], run
     ledger = json.loads((journey / "data/dedup/metrics.json").read_text())
     assert ledger["dropped_by_reason"]["exact_duplicate"] == 1
+
+
+def test_every_file_is_read_or_counted_by_its_reason(journey: Path) -> None:
+    counted = json.loads((journey / "data/raw/my-notes/metrics.json").read_text())
+    assert counted["documents_kept"] == 296 + len(["again.txt"]) + len(["letter.md", "note.docx"]) + 2
+    assert counted["dropped_by_reason"] == {"quarantine_no_text_layer": 1}, "the scan"
+    rows = pq.read_table(journey / "data/raw/my-notes/documents", columns=["text", "metadata"]).to_pylist()
+    files = [json.loads(row["metadata"] or "{}").get("file", "") for row in rows]
+    named = {name.rpartition(".")[2] for name in files}
+    assert named >= {"pdf", "docx", "epub", "odt", "pptx"}, named
+    assert sum("papers.zip!/old/" in name for name in files) == 2
+    assert sum(json.loads(row["metadata"] or "{}").get("title", "").startswith("Seite") for row in rows) == 2
+    assert all(len(row["text"].split()) > 28 for row in rows)
 
 
 def test_the_own_benchmark_is_scored_reported_and_kept_out_of_the_training_text(journey: Path) -> None:
@@ -199,7 +248,10 @@ def test_another_model_judges_answers_and_is_named(journey: Path) -> None:
     assert f"said was judged by the model {score['judged_by']}" in report
 
 
-def test_nothing_of_the_demonstration_is_in_any_output(journey: Path) -> None:
+def test_nothing_of_the_demonstration_is_in_any_output(journey: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(journey)
+    told = CliRunner().invoke(summary, [], catch_exceptions=False).output.casefold()
+    assert "my-notes" in told and not [word for word in DEMO if word in told], told
     texts = [journey / "params.yaml", *(file for file in (journey / "data").rglob("*") if file.is_file())]
     for file in texts:
         if file.suffix in (".html", ".md", ".json", ".jsonl", ".yaml", ".csv") and "benchmarks" not in file.parts:
@@ -213,6 +265,29 @@ def test_the_models_own_tokenizer_was_used(journey: Path) -> None:
             json.loads((folder / "tokenizer.json").read_text()) for folder in (journey / name, journey / "open")
         )
         assert mine["model"]["vocab"].items() >= own["model"]["vocab"].items(), name
+
+
+def test_the_plan_of_a_changed_document_is_its_chain_and_that_of_nothing_is_empty(journey: Path) -> None:
+    file = journey / "my notes/part 0/note-000.txt"
+    before = file.read_text(encoding="utf-8")
+    file.write_text(f"{before}\nA line more.\n", encoding="utf-8")
+    planned = {item.stage: item.sure for item in plan(journey)}
+    file.write_text(before, encoding="utf-8")
+    stages = set(yaml.safe_load((journey / "dvc.lock").read_text())["stages"])
+    untouched = {"benchmarks", "open-model@open", *(f"finetune-data@{name}" for name in ("mood", "topics", "chat"))}
+    assert planned.keys() == stages - untouched
+    assert {stage for stage, sure in planned.items() if sure} == {"inputs", "download@my-notes"}
+    assert plan(journey) == []
+
+
+def test_search_and_answers_are_measured_on_questions_that_params_name(journey: Path) -> None:
+    repro(journey, "experiments/retrieval/dvc.yaml:evaluate-retrieval@chat")
+    measured = json.loads((journey / "data/retrieval/chat/metrics.json").read_text())
+    asked = (journey / "data/finetuning/chat/test.jsonl").read_text().splitlines()
+    assert measured["search"]["questions"] == measured["answers"]["questions"] == len(asked) > 0
+    assert [stage.partition("@")[0] for stage in yaml.safe_load((journey / LOCK).read_text())["stages"]] == [
+        "index", "evaluate-retrieval",
+    ]  # fmt: skip
 
 
 def test_a_changed_file_makes_its_chain_stale_and_dagster_brings_it_up_to_date(

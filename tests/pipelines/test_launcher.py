@@ -150,6 +150,29 @@ def test_server_behind_a_socket(home: dg.DagsterInstance, tmp_path: Path) -> Non
         assert health(home, run.run_id) == WorkerStatus.FAILED
 
 
+@pytest.mark.slow
+def test_a_worker_outlives_its_server_and_can_be_cancelled(home: dg.DagsterInstance, tmp_path: Path) -> None:
+    """Behind a socket the run's own process decides: its server may be killed and started anew."""
+    path = str(tmp_path / "socket")
+    environment = {**os.environ, "DAGSTER_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    launch = [*DAGSTER, "job", "launch", "--grpc-socket", path, "-j", "naps"]
+    with code_server(tmp_path, "--socket", path) as server:
+        for _ in range(2):
+            subprocess.run(launch, env=environment, check=True)
+        runs = [run.run_id for run in home.get_runs()]
+        started = dg.DagsterRunStatus.STARTED
+        wait(lambda: {home.get_run_by_id(run).status for run in runs} == {started}, 120, "the workers")  # type: ignore[union-attr]
+        workers = {run: launcher.local_process(*launcher.started_process(home, run)) for run in runs}  # type: ignore[misc]
+        server.kill()
+        server.wait()
+    first, second = runs
+    assert {health(home, run) for run in runs} == {WorkerStatus.RUNNING}
+    assert home.run_launcher.terminate(first)
+    wait(lambda: home.get_run_by_id(first).status == dg.DagsterRunStatus.CANCELED, 60, "the cancel")  # type: ignore[union-attr]
+    kill(workers[second])  # type: ignore[arg-type]
+    assert health(home, second) == WorkerStatus.FAILED
+
+
 def test_run_that_names_no_server(home: dg.DagsterInstance) -> None:
     run = home.create_run_for_job(dg.JobDefinition(name="naps", graph_def=dg.GraphDefinition("naps")))
     assert health(home, run.run_id) == WorkerStatus.RUNNING
