@@ -146,6 +146,7 @@ ELSEWHERE = {
 
 FREE = {
     "pretraining.phases.name": "the name of a phase, in the log and in figures",
+    "model.speedrun.window_pattern": "letters, a pattern",
     "finetuning.RUNS.data.label_separator": "any text may stand between labels",
     "network.cache": "a folder that is made",
     "sources.package": "pinned by sha256", "sources.version": "pinned by sha256", "sources.filename": "a pattern",
