@@ -12,7 +12,14 @@ from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
-from pipelines.dvc_files import nobody_writes, open_repository, paths_being_written, read_locks, stage_lines
+from pipelines.dvc_files import (
+    LOCK_FILE,
+    nobody_writes,
+    open_repository,
+    paths_being_written,
+    read_locks,
+    stage_lines,
+)
 from pipelines.graph import DVC_FILE, EXPERIMENTS, Graph, Output, Stage, overlap
 from pipelines.versions import BEFORE, NOTHING, code_version, data_version, workspace_hash
 
@@ -43,6 +50,7 @@ class DvcProject(Graph):
                 for stage in self._repo.stage.load_file(str(self.root / file))
             }
             self.lock = read_locks(self.root, self.files)
+            self._locks_seen = self._lock_times()
             self._written = paths_being_written(self._repo, self.root)
         self.stages = {name: self._plain(name, stage) for name, stage in self._dvc_stages.items()}
         self._code_versions: dict[str, str] = {}
@@ -87,6 +95,16 @@ class DvcProject(Graph):
         """Whether a `dvc` was at work on the stage's outputs at the moment of reading."""
         outs = [str(self.root / out.path) for out in self.stages[name].outs]
         return any(overlap(out, path) for out in outs for path in self._written)
+
+    def overtaken(self, name: str) -> bool:
+        """Whether a `dvc` has begun or ended since the moment of reading, and may have changed the outputs."""
+        outs = [str(self.root / out.path) for out in self.stages[name].outs]
+        written = paths_being_written(self._repo, self.root)
+        return any(overlap(out, path) for out in outs for path in written) or self._locks_seen != self._lock_times()
+
+    def _lock_times(self) -> list[int]:
+        files = [(self.root / file).with_name(LOCK_FILE) for file in self.files]
+        return [file.stat().st_mtime_ns if file.exists() else 0 for file in files]
 
     def locked(self, name: str, part: str) -> dict[str, str]:
         """Hashes by path of a stage's `deps` or `outs` in its dvc.lock, which has paths from the stage's `wdir`."""

@@ -78,7 +78,8 @@ def missing_events(
     """The materializations that Dagster lacks, stage by stage, parents first.
 
     Stages that a Dagster run is about to materialize are left to it, stages that a `dvc repro` is running are mirrored
-    after its end, and stages that the loaded code location does not know yet (`known`) wait for its reload.
+    after its end (also where it began while this looked, and took the outputs away), and stages that the loaded code
+    location does not know yet (`known`) wait for its reload.
     """
     busy: set[dg.AssetKey] = set()
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
@@ -100,7 +101,7 @@ def missing_events(
             )
             for parent in project.parents[name]
         }
-        if differs(recorded, actual, current):
+        if differs(recorded, actual, current) and (made_anew(actual) or not project.overtaken(name)):
             yield name, described(project, name, actual)
 
 
