@@ -115,13 +115,13 @@ class TokenWriter:
     def _open(self) -> pa.RecordBatchStreamWriter:
         self._writer = pa.ipc.new_stream(str(self.folder / f"{self.shards:05d}.arrow"), self.schema)
         self.shards += 1
-        self._shard_size = 0
         return self._writer
 
     def _close(self) -> None:
         if self._writer:
             self._writer.close()
             self._writer = None
+        self._shard_size = 0
 
 
 class TokenShards:

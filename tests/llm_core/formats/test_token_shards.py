@@ -47,6 +47,15 @@ def test_same_bytes_however_batched(tmp_path: Path) -> None:
     assert [p.read_bytes() for p in sorted(one.iterdir())] == [p.read_bytes() for p in sorted(other.iterdir())]
 
 
+def test_every_shard_but_the_last_has_half_of_its_size(tmp_path: Path) -> None:
+    schema = token_schema(300)
+    with TokenWriter(tmp_path, schema, shard_tokens=400) as writer:
+        writer.write(batch([(f"document {i}", "x", 20, [1] * 20) for i in range(1000)], schema))
+    tokens = [sum(map(len, pa.ipc.open_stream(file).read_all()["input_ids"])) for file in sorted(tmp_path.iterdir())]
+    assert sum(tokens) == 20_000 and len(tokens) > 20
+    assert all(200 <= some <= 820 for some in tokens[:-1]), tokens
+
+
 def test_taking_a_document_out_changes_few_files(tmp_path: Path) -> None:
     schema = token_schema(300)
     rows = [(f"document {i}", "x", 20, [1] + [5 + i % 200] * 18 + [2]) for i in range(200)]
