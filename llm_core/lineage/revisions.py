@@ -55,7 +55,7 @@ def place_of(name: str) -> Path:
 
 def _outputs(commit: str) -> Iterator[tuple[str, str]]:
     """(path from the working directory, digest) of each output in the dvc.lock files of a commit."""
-    for lock in _git("ls-tree", "-r", "--name-only", commit, what=commit).splitlines():
+    for lock in _git("ls-tree", "-r", "-z", "--name-only", commit, what=commit).split("\0"):
         folder, name = posixpath.split(lock)
         if name != LOCK:
             continue
@@ -93,7 +93,7 @@ def _yaml(commit: str, file: str) -> dict[str, Any]:
 def _git(*arguments: str, what: str) -> str:
     """What git prints. Raises UserError with its last line."""
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", *arguments], capture_output=True, encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise UserError(f"{what}: git cannot be run ({error.strerror})") from None
     if done.returncode:

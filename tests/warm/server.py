@@ -40,6 +40,9 @@ def serve(listener: socket.socket) -> None:
             if file == listener.fileno():
                 client, _ = listener.accept()
                 process = answer(client, [listener, *(one for _, one in clients.values())], list(clients))
+                if process is None:
+                    client.close()
+                    continue
                 watched = os.pidfd_open(process)
                 clients[watched] = process, client
                 poll.register(watched, select.POLLIN)
@@ -66,13 +69,10 @@ def forget(poll: select.poll, client: socket.socket) -> None:
         poll.unregister(client)
 
 
-def answer(client: socket.socket, others: list[socket.socket], watched: list[int]) -> int:
-    """Fork a process for a client; its id, which the client gets too."""
-    start, files, _, _ = socket.recv_fds(client, 8, STANDARD)
-    wanted, body = int.from_bytes(start, "big"), b""
-    while len(body) < wanted:
-        body += client.recv(wanted - len(body))
-    process = os.fork()
+def answer(client: socket.socket, others: list[socket.socket], watched: list[int]) -> int | None:
+    """Fork a process for a client; its id, which the client gets too. None where the client died while it asked."""
+    body, files = request_of(client)
+    process = os.fork() if body else None
     if process == 0:
         for one in (client, *others):
             one.close()
@@ -81,8 +81,25 @@ def answer(client: socket.socket, others: list[socket.socket], watched: list[int
         work(json.loads(body), files)
     for file in files:
         os.close(file)
-    client.sendall(process.to_bytes(8, "big"))
+    if process is not None:
+        with suppress(OSError):  # it was killed; `serve` sees its end and ends the process
+            client.sendall(process.to_bytes(8, "big"))
     return process
+
+
+def request_of(client: socket.socket) -> tuple[bytes, list[int]]:
+    """What a client asks for, as JSON, and its standard files; b"" where it died before it had said all."""
+    body, files = b"", []
+    with suppress(OSError):
+        start, files, _, _ = socket.recv_fds(client, 8, STANDARD)
+        wanted = int.from_bytes(start, "big")
+        while len(body) < wanted:
+            more = client.recv(wanted - len(body))
+            if not more:
+                return b"", files
+            body += more
+        return body, files
+    return b"", files
 
 
 def work(request: dict, files: list[int]) -> None:

@@ -1,7 +1,9 @@
 """A program that starts warm is a process as any other: its own folder, variables, files, code, exit and end."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +74,29 @@ def test_its_end_is_its_clients_and_its_clients_end_is_its_own(
         client.send_signal(sent)
         assert client.wait() == -sent
         wait(lambda process=process: not process.exists(), 20, "the program to end with its client")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("said", ["nothing", "half", "all"])
+def test_the_server_outlives_a_client_that_dies_while_it_asks(
+    command: list[str], tmp_path: Path, environment: dict[str, str], said: str
+) -> None:
+    request = {
+        "arguments": ["toy_program"],
+        "environment": environment,
+        "folder": str(tmp_path),
+        "python": sys.executable,
+    }
+    body = json.dumps(request | {"here": False}).encode()
+    server = start._servers[-1].pid
+    os.kill(server, signal.SIGSTOP)  # so that the client has died when it is answered
+    with socket.socket(socket.AF_UNIX) as client, open(os.devnull, "r+b") as file:
+        client.connect(command[3])
+        if said != "nothing":
+            socket.send_fds(client, [len(body).to_bytes(8, "big")], [file.fileno()] * 3)
+            client.sendall(body if said == "all" else body[:20])
+    os.kill(server, signal.SIGCONT)
+    done = run(command, tmp_path, environment)
+    assert done.returncode == 7, done.stderr
 
 
 def test_verbs_and_dvc_on_its_path_are_clients_and_what_else_python_runs_is_python() -> None:

@@ -50,8 +50,8 @@ def count(batches: Iterator[pa.RecordBatch], digits: int, runs: bool) -> dict[st
 class SampleCounts:
     """The counts of a sample, merged part by part."""
 
-    def __init__(self, digits: int, runs: bool) -> None:
-        self.pieces = PieceCounts(digits, runs)
+    def __init__(self, digits: int, runs: bool, max_words: int = MAX_WORDS) -> None:
+        self.pieces = PieceCounts(digits, runs, max_words)
         """those of all sources"""
         self.texts: dict[str, Counter[str]] = {}
         """of each source the number of `documents`, `bytes` and `words`"""
@@ -63,16 +63,17 @@ class SampleCounts:
         return {source: texts["bytes"] for source, texts in sorted(self.texts.items())}
 
     def merge(self, part: dict[str, SourcePart]) -> None:
-        """Add a part, as `count` returns it. Beyond MAX_WORDS pieces those of single sources are forgotten."""
+        """Add a part, as `count` returns it. Beyond `max_words` pieces those of single sources are forgotten."""
         for source, (texts, pieces, complete) in part.items():
             self.texts.setdefault(source, Counter()).update(texts)
             self.pieces.merge(*pieces)
             if self._by_source is not None:
                 if source not in self._by_source:
-                    self._by_source[source] = PieceCounts(self.pieces.digits, self.pieces.runs)
-                self._by_source[source].merge(*pieces)
+                    self._by_source[source] = PieceCounts(self.pieces.digits, self.pieces.runs, self.pieces.max_words)
+                own = self._by_source[source]
+                own.merge(*pieces)
                 known = sum(counts.words for counts in self._by_source.values())
-                if not complete or known > MAX_WORDS:
+                if not (complete and own.complete) or known > self.pieces.max_words:
                     self._by_source = None
 
     def fit(self, encoder: Encoder) -> TokenStatistics | None:

@@ -58,6 +58,21 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_a_folder_whose_name_is_not_ascii_has_outputs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("experiments/é", "experiments/plain"):
+        Path(folder).mkdir(parents=True)
+        Path(folder, "dvc.yaml").write_text("stages: {copy: {cmd: 'true', outs: [made]}}\n")
+        Path(folder, "dvc.lock").write_text("stages: {copy: {cmd: 'true', outs: [{path: made, md5: 0123}]}}\n")
+    run("git", "init", "-q")
+    run("git", "add", "-A")
+    run("git", "-c", "user.email=a@example.org", "-c", "user.name=a", "commit", "-q", "-m", "made")
+    with pytest.raises(
+        UserError, match=r"no stage made that path at HEAD; it has experiments/plain/made, experiments/é/made"
+    ):
+        place_of("HEAD:data")
+
+
 @pytest.mark.slow
 def test_two_revisions_are_read_from_dvcs_cache(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (project / ".git/HEAD").read_text()

@@ -140,3 +140,12 @@ def test_pieces_that_were_dropped_have_no_fit(tmp_path: Path, tokenizer: Path) -
     part = count(iter([pa.record_batch({"source": ["a"], "text": pa.array(["one two"], pa.large_string())})]), 3, True)
     counts.merge({source: found._replace(complete=False) for source, found in part.items()})
     assert counts.fit(Encoder(Vocabulary(tokenizer))) is None and counts.sizes == {"a": 7}
+
+
+def test_pieces_that_were_dropped_while_parts_were_merged_have_no_fit(tokenizer: Path) -> None:
+    """Each part is complete, and after the drop the source has less than the most that may be known."""
+    counts, encoder = SampleCounts(3, True, max_words=8), Encoder(Vocabulary(tokenizer))
+    for text, fits in (("a b c d e f", True), (" g h i j k l", False)):
+        batch = pa.record_batch({"source": ["a"], "text": pa.array([text], pa.large_string())})
+        counts.merge(count(iter([batch]), 3, True))
+        assert counts.pieces.words <= 8 and (counts.fit(encoder) is not None) is fits
