@@ -5,9 +5,10 @@
 runs the stage `download`, which takes the files of the other crawls from its cache; a backfill adds several, one run
 after the other. DVC alone knows what is made: the sensor `mirror_dvc_lock` reads the crawls in dvc.lock, so that a list
 edited by hand and a `dvc repro` in a shell show the same partitions. A crawl taken out of the list is no partition any
-more.
+more; put into the list again, it is one as soon as it is made again, because Dagster keeps its old materialization.
 """
 
+import io
 import json
 import os
 import urllib.request
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import dagster as dg
+from ruamel.yaml import YAML, YAMLError
 
 from pipelines.dvc_project import DvcProject
 from pipelines.graph import identifier
@@ -61,15 +63,25 @@ def _asset(root: Path, source: str, group: str) -> dg.AssetsDefinition:
         metadata={"source": source, "runs": stage},
     )
     def crawls(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
-        before = (root / PARAMS).read_bytes()
-        added = add_crawl(root / PARAMS, source, context.partition_key)
+        params, crawl = root / PARAMS, context.partition_key
+        before = params.read_bytes()
+        added = add_crawl(params, source, crawl)
+        written = params.read_bytes()
         try:
             run = run_stage(context, root, stage)
         except BaseException:
             if added:  # an id that does not exist must not stay in the list
-                _replace(root / PARAMS, before)
+                try:
+                    withdraw_crawl(params, source, crawl, written, before)
+                except (YAMLError, OSError) as error:  # of a file that was edited meanwhile
+                    context.log.warning(f"{crawl} is still in sources.{source}.crawl of {PARAMS}: {error}")
             raise
         with DvcProject(root) as project:
+            if crawl not in (locked := locked_crawls(project, source)):
+                raise dg.Failure(
+                    f"{crawl} is not among the crawls that {stage} was made of, by dvc.lock ({', '.join(locked)}); "
+                    f"was {PARAMS} edited meanwhile?"
+                )
             facts = stage_metadata(project, project.stages[stage])
         return dg.MaterializeResult(metadata={**facts, "added to params.yaml": added, "seconds": round(run.seconds, 2)})
 
@@ -78,20 +90,40 @@ def _asset(root: Path, source: str, group: str) -> dg.AssetsDefinition:
 
 def add_crawl(params: Path, source: str, crawl: str) -> bool:
     """Append a crawl to a source's list in a params file, comments kept; False where it is in the list."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML(typ="rt")
-    yaml.preserve_quotes, yaml.width = True, 4096
-    values = yaml.load(params.read_text(encoding="utf-8"))
+    yaml, values = _loaded(params)
     crawls = values["sources"][source]["crawl"]
     if crawl in crawls:
         return False
     crawls.append(crawl)
-    scratch = params.with_name(f".{params.name}.{os.getpid()}")
-    with open(scratch, "w", encoding="utf-8") as stream:
-        yaml.dump(values, stream)
-    scratch.replace(params)
+    _dump(yaml, values, params)
     return True
+
+
+def withdraw_crawl(params: Path, source: str, crawl: str, written: bytes, before: bytes) -> None:
+    """Undo `add_crawl`, which made `written` of `before`: of a file that was edited since, take out the crawl alone.
+
+    Raises YAMLError where the edited file is no YAML, and leaves it as it is.
+    """
+    if params.read_bytes() == written:
+        _replace(params, before)
+        return
+    yaml, values = _loaded(params)
+    crawls = ((values or {}).get("sources") or {}).get(source, {}).get("crawl")
+    if isinstance(crawls, list) and crawl in crawls:
+        crawls.remove(crawl)
+        _dump(yaml, values, params)
+
+
+def _loaded(params: Path) -> tuple[YAML, Any]:
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes, yaml.width = True, 4096
+    return yaml, yaml.load(params.read_text(encoding="utf-8"))
+
+
+def _dump(yaml: YAML, values: Any, params: Path) -> None:
+    text = io.BytesIO()
+    yaml.dump(values, text)
+    _replace(params, text.getvalue())
 
 
 def _replace(file: Path, content: bytes) -> None:
@@ -123,9 +155,10 @@ def crawl_changes(project: DvcProject, instance: dg.DagsterInstance) -> CrawlCha
         made = locked_crawls(project, source)
         known = set(instance.get_dynamic_partitions(name))
         materialized = instance.get_materialized_partitions(key)
-        if new := [crawl for crawl in dict.fromkeys([*made, *listed]) if crawl not in known]:
+        unmade = [crawl for crawl in listed if crawl not in materialized]
+        if new := [crawl for crawl in dict.fromkeys([*made, *unmade]) if crawl not in known]:
             found.requests.append(dg.AddDynamicPartitionsRequest(name, new))
-        if gone := sorted((known & materialized) - {*made, *listed}):
+        if gone := sorted((known & materialized) - {*made}):
             found.requests.append(dg.DeleteDynamicPartitionsRequest(name, gone))
         for crawl in made:
             if crawl not in materialized:

@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 from dagster import AddDynamicPartitionsRequest
 
+from pipelines.snapshots import add_crawl, withdraw_crawl
 from tests.pipelines import toy_project as toy
 from tests.pipelines.dagster_view import mirror
 
@@ -107,7 +108,12 @@ from llm_core.formats.documents import DocumentWriter
 out = Path(sys.argv[1])
 crawls = yaml.safe_load(open("params.yaml"))["sources"]["a"]["crawl"]
 if "CC-MAIN-1999-01" in crawls:
+    with open("params.yaml", "a") as stream:
+        stream.write("edited: meanwhile # by a user\\n")
     sys.exit("404 Not Found")
+if "CC-MAIN-1999-02" in crawls:
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace(", CC-MAIN-1999-02", ""))
 with DocumentWriter(out / "documents") as writer:
     writer.write_rows([{"id": crawl, "source": "a", "text": crawl, "license": "public domain"} for crawl in crawls])
 (out / "words.txt").write_text(" ".join(crawls))
@@ -160,12 +166,44 @@ def test_a_crawl_is_a_partition(
     before = (project / "params.yaml").read_text()
     with pytest.raises(dg.Failure, match="404 Not Found"):
         dg.materialize([asset], partition_key="CC-MAIN-1999-01", instance=instance)
-    assert (project / "params.yaml").read_text() == before, "a crawl that could not be fetched is not in the list"
+    edited = f"{before}edited: meanwhile # by a user\n"
+    assert (project / "params.yaml").read_text().split() == edited.split(), (
+        "only the crawl that could not be fetched is taken out"
+    )
+    instance.add_dynamic_partitions(partitions, ["CC-MAIN-1999-02"])
+    with pytest.raises(dg.Failure, match="1999-02 is not among the crawls that download@a was made of"):
+        dg.materialize([asset], partition_key="CC-MAIN-1999-02", instance=instance)
 
     toy.edit(project, "params.yaml", "CC-MAIN-2026-40, ", "")
     toy.repro(project, "download@a")
     tick("mirror_dvc_lock")
     assert "CC-MAIN-2026-40" not in instance.get_dynamic_partitions(partitions), "taken out of the list in a shell"
+    toy.edit(project, "params.yaml", "[CC-MAIN-2026-44", "[CC-MAIN-2026-40, CC-MAIN-2026-44")
+    tick("mirror_dvc_lock")
+    assert "CC-MAIN-2026-40" not in instance.get_dynamic_partitions(partitions), "would be shown as made"
+    toy.repro(project, "download@a")
+    tick("mirror_dvc_lock")
+    assert "CC-MAIN-2026-40" in instance.get_dynamic_partitions(partitions)
+
+
+def test_what_a_failed_crawl_leaves_in_params(tmp_path: Path) -> None:
+    """The bytes before, where nobody has edited the file; else the edited file without the crawl."""
+    params = tmp_path / "params.yaml"
+    before = "sources:\n   a: {crawl: [one]}   # grows\n"
+    params.write_text(before)
+    assert add_crawl(params, "a", "two") and "[one, two]" in params.read_text()
+    written = params.read_bytes()
+    withdraw_crawl(params, "a", "two", written, before.encode())
+    assert params.read_text() == before
+    for edited, left in [
+        ("# mine\nsources: {a: {crawl: [two, three]}}\n", "# mine\nsources: {a: {crawl: [three]}}\n"),
+        ("sources: {a: {crawl: newest}}\n", "sources: {a: {crawl: newest}}\n"),
+        ("sources:\n", "sources:\n"),
+        ("", ""),
+    ]:
+        params.write_text(edited)
+        withdraw_crawl(params, "a", "two", written, before.encode())
+        assert params.read_text() == left
 
 
 def test_downloads_alone_are_tried_again(project: Path, definitions: Callable[[Path], dg.Definitions]) -> None:
