@@ -1,14 +1,16 @@
 """What runs now, in a shell or under Dagster, and what is still to run: the project at one moment.
 
 Which stages are done, stale or waiting is DVC's comparison of dvc.lock with the working copy; it is made again only
-when one of DVC's files, params.yaml or a running stage has changed. What runs is in `llm_core.runtime.running`, one
-small file for each verb. Nothing is written and no stage is touched, so any number may look.
+when one of DVC's files, params.yaml, a file that it names or a running stage has changed. What runs is in
+`llm_core.runtime.running`, one small file for each verb. Nothing is written and no stage is touched, so any number may
+look.
 """
 
 import socket
 import statistics
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,14 @@ from typing import Any
 import psutil
 from dvc.lock import LockError
 
+from llm_core.params.external import input_files
 from llm_core.runtime import json_lines, running
 from pipelines.dvc_files import LOCK_FILE
 from pipelines.dvc_project import DvcProject
 from pipelines.graph import DVC_FILE
 from pipelines.plan import TIMINGS, edited_files, past_runs, stale_reasons, targeted
 
+WALK_SHARE = 20
 SMOOTH = 0.1  # share of the shown losses whose mean is the smoothed one
 
 
@@ -85,12 +89,13 @@ class Watcher:
         self._seen: object = None
         self._graph: list[tuple[str, list[str], StageState]] = []
         self._note = ""
+        self._inputs = _Inputs()
 
     def look(self) -> Look:
         """The present state. Raises DVC's errors and FileNotFoundError where there is no valid graph."""
         rows = running.rows(self.root)
         now = time.time()
-        seen = (self._stamps(), tuple(row["id"] for row in rows))
+        seen = (self._stamps(), self._inputs.stamps(), tuple(row["id"] for row in rows))
         if seen != self._seen:
             try:
                 self._graph, self._note = self._stages(), ""
@@ -116,20 +121,22 @@ class Watcher:
         with DvcProject(self.root) as project:
             past = past_runs(self.root)
             asked = targeted(project, self.targets or [DVC_FILE])
-            first, edited = edited_files(project)
+            edited = edited_files(project)
+            self._inputs.name(edited.files)
             restored: set[str] = set()
             for name in (name for name in project.order() if name in asked):
                 parents = _nearest(project, [parent for parent in project.parents[name] if parent in asked])
-                waits = [p for p in parents if found[p][2].state not in ("done", "restore")]
+                first = edited.stage
                 if found.get(first) and found[first][2].state != "running":  # what it would write is known
-                    waits = [parent for parent in waits if parent != first]
+                    parents = [parent for parent in parents if parent != first]
+                waits = [p for p in parents if found[p][2].state not in ("done", "restore")]
                 state = StageState(name, "done", expected=past.get(name, (None, None))[0])
                 if project.running(name):
                     state.state = "running"
                 elif waits:
                     state.state, state.why = "waiting", f"for {', '.join(waits)}"
-                elif reasons := stale_reasons(project, name) + edited.get(name, []):
-                    if name not in edited and project.restorable(name, restored):
+                elif reasons := stale_reasons(project, name, edited):
+                    if name not in edited.why and project.restorable(name, restored):
                         restored.add(name)
                         state.state, state.why = "restore", "DVC has its output in the cache"
                     else:
@@ -137,6 +144,34 @@ class Watcher:
                         state.state, state.why = ("failed" if failed else "stale"), "; ".join(reasons)
                 found[name] = (name, parents, state)
         return list(found.values())
+
+
+class _Inputs:
+    """Names, sizes and times of the files that params name, looked up for at most 1/WALK_SHARE of the time."""
+
+    def __init__(self) -> None:
+        self._paths: Sequence[Path] = ()
+        self._again = 0.0
+        self._stamps: list[tuple[str, int, int]] = []
+
+    def name(self, paths: Sequence[Path]) -> None:
+        """These are the files and folders from now on."""
+        if paths != self._paths:
+            self._paths, self._again = paths, 0.0
+
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """(file, bytes, time of change) of each."""
+        began = time.monotonic()
+        if began >= self._again:
+            found = []
+            for path in self._paths:
+                for _, file in input_files(path):
+                    with suppress(FileNotFoundError):  # removed meanwhile
+                        stat = file.stat()
+                        found.append((str(file), stat.st_size, stat.st_mtime_ns))
+            self._stamps, now = found, time.monotonic()
+            self._again = now + WALK_SHARE * (now - began)
+        return self._stamps
 
 
 def described(rows: Iterable[dict[str, Any]], now: float) -> list[Work]:

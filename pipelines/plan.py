@@ -8,17 +8,19 @@ the median of past runs in `.scratch/timings.jsonl` and the output sizes in dvc.
 
 import argparse
 import contextlib
+import hashlib
 import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from llm_core.params import load
-from llm_core.params.external import changed_inputs
+from llm_core.params.external import compared_inputs, external_inputs
 from llm_core.runtime import json_lines
 from llm_core.runtime.nested import flatten
 from llm_core.runtime.terminal import printable, say_json, say_lines
@@ -62,12 +64,12 @@ def plan(root: Path, targets: Sequence[str] = ()) -> list[Planned]:
     planned: dict[str, Planned] = {}
     with DvcProject(root) as project:
         asked = targeted(project, targets or [DVC_FILE])
-        first, edited = edited_files(project)
+        edited = edited_files(project)
         for name in (name for name in project.order() if name in asked):
-            reasons = stale_reasons(project, name) + edited.get(name, [])
+            reasons = stale_reasons(project, name, edited)
             restored = {parent for parent, item in planned.items() if item.restored}
-            above = [p for p in project.parents[name] if p in planned and p not in restored and p != first]
-            if reasons and not above and name not in edited and project.restorable(name, restored):
+            above = [p for p in project.parents[name] if p in planned and p not in restored and p != edited.stage]
+            if reasons and not above and name not in edited.why and project.restorable(name, restored):
                 planned[name] = Planned(name, True, reasons, restored=True)
             elif reasons or above:
                 words = reasons or [f"if {', '.join(above)} changes its output"]
@@ -75,25 +77,49 @@ def plan(root: Path, targets: Sequence[str] = ()) -> list[Planned]:
     return list(planned.values())
 
 
-def edited_files(project: DvcProject) -> tuple[str, dict[str, list[str]]]:
-    """The stage that writes digests of the user's files, and why it and the stages that read digests are stale.
+class Edited(NamedTuple):
+    """What the stage that writes digests of the user's files would change if it ran now."""
+
+    stage: str = ""
+    why: Mapping[str, list[str]] = {}
+    """why it and the stages that read digests are stale"""
+    same: Mapping[str, set[str]] = {}
+    """of a stage the files of digests that would be as in its entry in dvc.lock, whatever they are now"""
+    files: Sequence[Path] = ()
+    """the user's files and folders"""
+
+
+UNEDITED = Edited()
+
+
+def edited_files(project: DvcProject) -> Edited:
+    """Compare the user's files with their digests.
 
     DVC learns of an edited document only by running that stage, which has no dependencies and always runs; here the
-    digests are compared without a run. "" and {} where there is no such stage, or it has not run.
+    digests are compared without a run. Empty where there is no such stage, or it has not run.
     """
     for name, stage in project.stages.items():
         if stage.cmd.split()[:2] != ["llm-core", "inputs"] or name not in project.lock:
             continue
         folder = stage.outs[0].path
         with contextlib.chdir(project.root):  # params name paths from here
-            changed = changed_inputs(load(), Path(folder))
+            params = load()
+            compared = compared_inputs(params, Path(folder))
+            named = [Path(path).expanduser().absolute() for paths in external_inputs(params).values() for path in paths]
         why: dict[str, list[str]] = {}
-        for part, files in changed.items():
-            readers = [reader.name for reader in project.stages.values() if f"{folder}/{part}.json" in reader.deps]
-            for reader in (name, *readers):
-                why.setdefault(reader, []).append(f"file {_named(files)} changed")
-        return name, why
-    return "", {}
+        same: dict[str, set[str]] = {}
+        for part, (changed, text) in compared.items():
+            path, digest = f"{folder}/{part}.json", hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+            stale = [name]
+            for reader in (stage.name for stage in project.stages.values() if path in stage.deps):
+                if project.locked(reader, "deps").get(path) == digest:
+                    same.setdefault(reader, set()).add(path)
+                else:
+                    stale.append(reader)
+            for one in stale if changed else ():
+                why.setdefault(one, []).append(f"file {_named(changed)} changed")
+        return Edited(name, why, same, list(dict.fromkeys(named)))
+    return UNEDITED
 
 
 def targeted(project: DvcProject, targets: Sequence[str]) -> set[str]:
@@ -114,19 +140,22 @@ def expectation(project: DvcProject, name: str) -> Expectation:
     return Expectation(seconds, cpu, size)
 
 
-def stale_reasons(project: DvcProject, name: str) -> list[str]:
+def stale_reasons(project: DvcProject, name: str, edited: Edited = UNEDITED) -> list[str]:
     """Why a stage is stale, each reason with the exact param, file or command; [] where it is not."""
     if name not in project.lock:
-        return ["has never run"]
+        return ["has never run", *edited.why.get(name, [])]
     changes = project.changes(name)
     reasons = ["command changed"] if changes["command"] else []
     for file, params in changes["params"].items():
         reasons += _param_reasons(project, name, file, params)
     for path, change in changes["deps"].items():
+        if path in edited.same.get(name, ()):
+            continue
         makers = project.producers(path)
         what = f"output of {', '.join(makers)}," if makers else "file"
         reasons.append(f"{what} {path} {change}{_files(project, name, path)}")
-    return reasons + [f"its own output {path} {change}" for path, change in changes["outs"].items()]
+    reasons += [f"its own output {path} {change}" for path, change in changes["outs"].items()]
+    return reasons + edited.why.get(name, [])
 
 
 def past_runs(root: Path) -> dict[str, tuple[float | None, float | None]]:

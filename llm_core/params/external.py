@@ -10,8 +10,9 @@ remembered in `.scratch`.
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llm_core.params.open_models import opened, origin
 from llm_core.params.task_files import task_files
@@ -84,25 +85,49 @@ def write_digests(params: "Params", folder: Path, memory: Path = MEMORY) -> None
     for name, content in _contents(params, _known(memory), seen).items():
         file = folder / f"{name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        file.write_text(_text(content), encoding="utf-8")
     memory.parent.mkdir(parents=True, exist_ok=True)
     memory.write_text(json.dumps(seen), encoding="utf-8")
 
 
-def changed_inputs(params: "Params", folder: Path, memory: Path = MEMORY) -> dict[str, list[str]]:
-    """NAME of each `folder/NAME.json` whose digests are not those of the files -> what was added, removed, changed.
+class Input(NamedTuple):
+    """The files that a section names, compared with the digests that were written of them."""
 
-    Names without a file in `folder` are left out; nothing is written.
-    """
-    found: dict[str, list[str]] = {}
+    changed: list[str]
+    """what was added, removed or changed since; [] where nothing was written"""
+    text: str
+    """the JSON that `write_digests` would write now"""
+
+
+def compared_inputs(params: "Params", folder: Path, memory: Path = MEMORY) -> dict[str, Input]:
+    """Each name of `external_inputs`, compared with `folder/NAME.json`; nothing is written."""
+    found: dict[str, Input] = {}
     for name, now in _contents(params, _known(memory), {}).items():
-        file = folder / f"{name}.json"
+        file, changed = folder / f"{name}.json", []
         before: Content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else now
         for path in sorted(now.keys() | before.keys()):
             old, new = before.get(path, {}), now.get(path, {})
             names = sorted(one for one in old.keys() | new.keys() if old.get(one) != new.get(one))
-            found.setdefault(name, []).extend(path if one == "." else str(Path(path) / one) for one in names)
-    return {name: files for name, files in found.items() if files}
+            changed += [path if one == "." else str(Path(path) / one) for one in names]
+        found[name] = Input(changed, _text(now))
+    return found
+
+
+def input_files(path: Path) -> Iterator[tuple[str, Path]]:
+    """Each regular file at or below `path`: its name below it ("." for `path` itself), and the file."""
+    if path.is_file():
+        yield ".", path
+        return
+    for folder, folders, files in os.walk(path, followlinks=False):
+        folders.sort()
+        for file in sorted(files):
+            inner = Path(folder) / file
+            if inner.is_file():
+                yield os.fsencode(inner.relative_to(path)).decode("utf-8", "backslashreplace"), inner
+
+
+def _text(content: Content) -> str:
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
 def _contents(params: "Params", known: dict[str, list[Any]], seen: dict[str, list[Any]]) -> dict[str, Content]:
@@ -114,17 +139,7 @@ def _contents(params: "Params", known: dict[str, list[Any]], seen: dict[str, lis
 
 def _digests(path: Path, known: dict[str, list[Any]], seen: dict[str, list[Any]]) -> dict[str, str]:
     """Digest of each regular file at or below `path`; {} where there is nothing (the stage that reads it says so)."""
-    if path.is_file():
-        return {".": _digest(path, known, seen)}
-    found = {}
-    for folder, folders, files in os.walk(path, followlinks=False):
-        folders.sort()
-        for file in sorted(files):
-            inner = Path(folder) / file
-            if inner.is_file():
-                below = os.fsencode(inner.relative_to(path)).decode("utf-8", "backslashreplace")
-                found[below] = _digest(inner, known, seen)
-    return found
+    return {below: _digest(file, known, seen) for below, file in input_files(path)}
 
 
 def _digest(file: Path, known: dict[str, list[Any]], seen: dict[str, list[Any]]) -> str:
