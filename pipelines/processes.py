@@ -52,7 +52,7 @@ class Server:
             )  # fmt: skip
 
     def keep(self) -> None:
-        """Start the process again if it has ended, after ending what it left of its session.
+        """Start the process again if it has ended, after ending what it left of its process group, by `stop`.
 
         Raises RuntimeError where it ended within QUICK_SECONDS of its start QUICK_DEATHS times in a row.
         """
@@ -72,9 +72,10 @@ class Server:
 
 
 def stop(pid: int, mark: str | None = None) -> None:
-    """End a process, its session, its descendants, and all other processes with its mark.
+    """End a process, its process group, its descendants, and all other processes with its mark.
 
-    First with Ctrl-C, so that stages remove their scratch folders and DVC releases its locks; then with kill.
+    First with Ctrl-C, so that stages remove their scratch folders and DVC releases its locks; then with kill. The group
+    gets its GRACE_SECONDS also where the process itself has died.
     """
     family = _family(pid, mark)
     _signal(pid, family, signal.SIGINT)
@@ -89,9 +90,10 @@ def _family(pid: int, mark: str | None) -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
         parent = psutil.Process(pid)
         found = {parent, *parent.children(recursive=True)}
-    for process in psutil.process_iter() if mark else ():
-        with suppress(psutil.Error):
-            if process.environ().get(MARK) == mark:
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            grouped = os.getpgid(process.pid) == pid and process.status() != psutil.STATUS_ZOMBIE
+            if grouped or (mark and process.environ().get(MARK) == mark):
                 found.add(process)
     return list(found)
 

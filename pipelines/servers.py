@@ -3,7 +3,9 @@
 `dagster dev` ends every server, and with them a training of hours, when the webserver or the daemon dies (killed for
 memory, say). Its code server is two processes, a proxy and the one that loads the definitions and starts runs; it
 replaces the first and never the second. Here each of the four comes back. A run's worker is none of them: it outlives
-them all, and `pipelines/launcher.py` watches it by its process. `make ui` starts this module.
+them all, and `pipelines/launcher.py` watches it by its process. `make ui` starts this module, and where this module's
+own process dies, interrupts what is left of its process group before it starts it again: the run's worker too, so that
+the run ends.
 """
 
 import argparse

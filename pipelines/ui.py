@@ -1,8 +1,9 @@
 """`make ui`: Dagster (webserver, daemon, code server) and the MLflow UI on loopback, until Ctrl-C.
 
 Each server gets a session of its own; Ctrl-C or a TERM signal ends all of them, workers included. One that dies is
-started again (`pipelines/servers.py` does so for Dagster's own), and a training goes on meanwhile. All servers listen
-on 127.0.0.1 only; to show the pages to a team, put a proxy with authentication in front of them (docs/how-to/teams.md).
+started again (`pipelines/servers.py` does so for Dagster's own), and a training goes on meanwhile. Only where the
+process of `pipelines/servers.py` dies are runs interrupted with what is left of it. All servers listen on 127.0.0.1
+only; to show the pages to a team, put a proxy with authentication in front of them (docs/how-to/teams.md).
 """
 
 import argparse

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from pipelines.dvc_project import DvcProject
+from pipelines.processes import GRACE_SECONDS, stop
 from pipelines.stage_run import run_process
 from tests.pipelines import toy_project as toy
 
@@ -69,6 +70,23 @@ def test_killed_worker_leaves_no_orphan(tmp_path: Path) -> None:
     for process in processes_in(tmp_path):
         if process.name() != "sleep":
             process.kill()
+    wait_until(lambda: processes_in(tmp_path) == [])
+
+
+def test_what_a_dead_process_left_has_time_to_clean_up(tmp_path: Path) -> None:
+    """As a run's worker, where the process of Dagster's servers has been killed."""
+    member = (
+        "import pathlib, signal, sys, time\n"
+        "def end(*_):\n    time.sleep(0.5)\n    pathlib.Path('cleaned').touch()\n    sys.exit()\n"
+        "signal.signal(signal.SIGINT, end)\npathlib.Path('ready').touch()\ntime.sleep(600)"
+    )
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {member!r}])"
+    leader = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, start_new_session=True)
+    assert leader.wait() == 0
+    wait_until((tmp_path / "ready").exists)
+    started = time.monotonic()
+    stop(leader.pid)
+    assert (tmp_path / "cleaned").exists() and time.monotonic() - started < GRACE_SECONDS
     wait_until(lambda: processes_in(tmp_path) == [])
 
 
