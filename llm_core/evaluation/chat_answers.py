@@ -2,8 +2,9 @@
 
 The test file has one JSON object a line with `messages` (the last one is the wanted answer), `id` and, where known,
 `field`, `kind` and `country`. The baseline answers each question with its field's most frequent answer in `train.jsonl`
-beside the test file. The lead over it has an interval over countries, since the questions about one country depend on
-each other. Answers are compared in SQuAD's normal form (Rajpurkar et al. 2016).
+beside the test file. The intervals of the score and of its lead over the baseline are over countries where they are
+known, since the questions about one country depend on each other. Answers are compared in SQuAD's normal form
+(Rajpurkar et al. 2016).
 """
 
 from collections import Counter
@@ -95,14 +96,16 @@ def summarize_answers(rows: list[Row]) -> dict[str, Any]:
     matches = [row["exact_match"] for row in rows]
     baseline, _ = mean_and_error([row["most_frequent"] for row in rows])
     leads = [row["exact_match"] - row["most_frequent"] for row in rows]
-    found = clustered(leads, [str(row.get("country", row["id"])) for row in rows])
+    groups = [str(row.get("country", row["id"])) for row in rows]
+    known = groups if any("country" in row for row in rows) else None
+    found = clustered(leads, groups)
     kinds = sorted({row["kind"] for row in rows if "kind" in row})
     parts = {kind: summarize_answers([_kindless(row) for row in rows if row.get("kind") == kind]) for kind in kinds}
     return {
-        **scored(matches, "exact_match"),
+        **scored(matches, "exact_match", known),
         "most_frequent_answer": baseline,
         **dict(zip(("lead", "lead_low", "lead_high"), found, strict=True)),
-        "detectable": detectable_difference(matches),
+        "detectable": detectable_difference(matches, known),
         "items": len(rows),
         **({"kinds": parts} if len(parts) > 1 else {}),
     }

@@ -54,27 +54,54 @@ def interval(values: Values, confidence: float = 0.95) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def scored(values: Values, name: str) -> dict[str, float]:
+def scored(values: Values, name: str, groups: Sequence[str] | None = None) -> dict[str, float]:
     """The mean of a metric with its standard error and 95 % interval, by the keys that every room writes.
+
+    With `groups`, the values are 0 or 1 and those of one group depend on each other: the interval is Wilson's of as
+    many items as `independent` says, fewer still where few groups make its error uncertain (Student's t; Korn and
+    Graubard 1998, Survey Methodology 24).
 
     >>> sorted(scored([0, 1], "acc"))
     ['acc', 'acc_high', 'acc_low', 'acc_stderr']
     """
     mean, error = mean_and_error(values)
     low, high = interval(values)
+    if groups is not None:
+        _, error = _grouped(values, groups)
+        count, freedom = independent(values, groups), len(set(groups)) - 1
+        if freedom:
+            count *= (NormalDist().inv_cdf(0.975) / student(0.95, freedom)) ** 2
+        low, high = wilson(mean * count, count)
     return {name: mean, f"{name}_stderr": error, f"{name}_low": low, f"{name}_high": high}
 
 
-def detectable_difference(values: Values) -> float:
+def independent(values: Values, groups: Sequence[str]) -> float:
+    """How many independent values of 0 and 1 would have the error of these, which depend on each other in a group.
+
+    At most as many as there are, also where the groups happen not to differ (or all values are equal, which says
+    nothing about dependence); 1 where there is one group.
+
+    >>> round(independent([1, 1, 0, 0, 1, 1, 0, 0], ["a", "a", "b", "b", "c", "c", "d", "d"]), 6)
+    3.0
+    """
+    if len(set(groups)) < 2:
+        return 1.0
+    mean, error = _grouped(values, groups)
+    variance = mean * (1 - mean)
+    return float(min(len(values), variance / error**2)) if error and variance else float(len(values))
+
+
+def detectable_difference(values: Values, groups: Sequence[str] | None = None) -> float:
     """Smallest difference that a second model with an error like this one's must have to be distinguishable.
 
     For values of 0 and 1 the error is Agresti and Coull's (1998; two successes and two failures more): 0 of 200
-    right does not mean that any difference at all would be seen.
+    right does not mean that any difference at all would be seen. With `groups`, of `independent` values.
     """
     _, error = mean_and_error(values)
     if _binary(values):
-        count = len(values) + 4
-        share = (sum(float(value) for value in values) + 2) / count
+        known = len(values) if groups is None else independent(values, groups)
+        count = known + 4
+        share = (sum(float(value) for value in values) * known / len(values) + 2) / count
         error = math.sqrt(share * (1 - share) / count)
     return detectable(error * math.sqrt(2))
 
@@ -105,17 +132,26 @@ def clustered(values: Values, groups: Sequence[str], confidence: float = 0.95) -
     """Mean of values that depend on each other within a group (answers about one country), and its interval.
 
     The error is that of a ratio of the groups' sums and sizes; Student's t with a degree of freedom less than there are
-    groups (Cochran 1977, 6.3). nan for the ends where there is one group.
+    groups (Cochran 1977, 6.3). nan for the ends where there is one group. Where the groups do not differ at all, the
+    error is that of independent values; where no value differs, that of pairs of items (`equal_pairs_error`).
 
     >>> clustered([1, 1, 0, 0], ["a", "a", "b", "b"])[0]
     0.5
     """
+    mean, error = _grouped(values, groups)
+    if error <= abs(mean) * 1e-12:
+        error = mean_and_error(values)[1] or equal_pairs_error(mean, len(values))
+    freedom = len(set(groups)) - 1
+    half = error * student(confidence, freedom) if freedom else math.nan
+    return mean, mean - half, mean + half
+
+
+def _grouped(values: Values, groups: Sequence[str]) -> tuple[float, float]:
+    """Mean and standard error of values that depend on each other within a group; nan where there is one group."""
     sums: dict[str, list[float]] = {}
     for value, group in zip(values, groups, strict=True):
         sums.setdefault(group, []).append(float(value))
-    mean, error = ratio_and_error([sum(one) for one in sums.values()], [len(one) for one in sums.values()])
-    half = error * student(confidence, len(sums) - 1) if len(sums) > 1 else math.nan
-    return mean, mean - half, mean + half
+    return ratio_and_error([sum(one) for one in sums.values()], [len(one) for one in sums.values()])
 
 
 class Difference(NamedTuple):

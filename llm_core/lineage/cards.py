@@ -18,7 +18,7 @@ from llm_core.errors import UserError
 from llm_core.formats.documents import document_files
 from llm_core.formats.pages import Block
 from llm_core.lineage.index import STAGES, connect, rows_of
-from llm_core.lineage.training import ancestry, finetuning_documents, summary
+from llm_core.lineage.training import ancestry, chain, finetuning_documents, locate, summary, training_data
 from llm_core.params import Params
 from llm_core.runtime.digests import content_digest
 from llm_core.runtime.nested import flatten
@@ -85,8 +85,7 @@ def model_card(model: Path) -> list[Block]:
             Block("list", [line.strip() for line in sources]),
             Block("list", [f"{key}: {value}" for key, value in sorted(record.loader.items())]),
         ]
-    if records[0].model != model:
-        parts.append(Block("text", f"{model} was finetuned from {records[0].model}.{_rows(model)}"))
+    parts += [Block("text", told) for folder in chain(model) if (told := _made_from(folder))]
     if (model / "metrics.json").is_file():
         figures = [
             {"metric": key, "value": _plain(value)} for key, value in flatten(read_json(model / "metrics.json")).items()
@@ -113,6 +112,18 @@ CONFIG_KEYS = (
     "model_type", "architectures", "hidden_size", "n_embd", "num_hidden_layers", "n_layer", "num_attention_heads",
     "n_head", "vocab_size", "max_position_embeddings", "n_positions", "dtype", "torch_dtype",
 )  # fmt: skip
+
+
+def _made_from(model: Path) -> str:
+    """From which models a finetuned or merged model was made, in a sentence; "" for any other."""
+    told = read_json(model / "metrics.json") if (model / "metrics.json").is_file() else {}
+    if merged := told.get("merged"):
+        models = ", ".join(f"{one['path']} (weight {one['weight']:.4g})" for one in merged["models"])
+        base = f" on the base {merged['base']['path']} (density {merged['density']:g})" if "base" in merged else ""
+        return f"{model} was merged ({merged['method']}) from {models}{base}."
+    if training_data(model) or not told.get("parent"):
+        return ""
+    return f"{model} was finetuned from {locate(model, told['parent']['path'])}.{_rows(model)}"
 
 
 def _rows(model: Path) -> str:

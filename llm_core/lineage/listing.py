@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from llm_core.errors import UserError
 from llm_core.lineage.index import connect, open_index
-from llm_core.lineage.training import SCHEMA, chain, documents, finetuning_documents, training_data
+from llm_core.lineage.training import SCHEMA, documents, finetuning_documents, generations, trainings
 from llm_core.runtime.progress import log
 from llm_core.runtime.storage import output_file
 
@@ -24,7 +24,7 @@ COLUMNS = pa.schema(
         pa.field("row", pa.string()),  # id of the finetuning row that was made from the document, else null
     ]
 )
-ORDER = "generation, step, sequence, start, row, id"
+ORDER = "generation, model, step, sequence, start, row, id"
 
 
 def write_documents(model: Path, out: Path, data: Path, steps: tuple[int, int | None] | None = None) -> int:
@@ -61,11 +61,10 @@ def write_documents(model: Path, out: Path, data: Path, steps: tuple[int, int | 
 
 
 def _listing(model: Path, steps: tuple[int, int | None] | None) -> Iterator[pa.RecordBatch]:
-    for generation, folder in enumerate(chain(model)):
-        record = training_data(folder)
-        batches = documents(record, *steps or (0, None)) if record else iter(())
-        for batch in batches:
-            yield _batch(generation, folder, batch.num_rows, {name: batch[name] for name in SCHEMA.names})
+    for generation, record in trainings(model):
+        for batch in documents(record, *steps or (0, None)):
+            yield _batch(generation, record.model, batch.num_rows, {name: batch[name] for name in SCHEMA.names})
+    for generation, folder in generations(model):
         made = {} if steps else finetuning_documents(folder)[1]
         found = [
             (identifier, row, step)

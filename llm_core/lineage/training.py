@@ -6,6 +6,7 @@ logged per step; which documents a step saw is computed from that state, the sam
 training loop got them, so the map is exact for any world size and any number of resumes.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from llm_core.errors import UserError
 from llm_core.lineage.kept import kept_folder, version_of
+from llm_core.models.configs import SNAPSHOTS
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import read_json
 from llm_core.training.finetuning.rows import DOCUMENTS, TRAINED
@@ -97,8 +99,13 @@ def chain(model: Path, others: Mapping[str, Path] | None = None, verify: bool = 
     With `verify` a parent must still have the digest that the model's record names; else that version is taken from
     DVC's cache, or from `others` (digest -> folder). Raises UserError where it is nowhere.
     """
-    found, seen = [model], {model.resolve()}
-    for descendant in found:  # grows while it is read
+    return [folder for _, folder in generations(model, others, verify)]
+
+
+def generations(model: Path, others: Mapping[str, Path] | None = None, verify: bool = False) -> list[tuple[int, Path]]:
+    """As `chain`, each folder with its depth: 0 for the model itself, 1 for what it was made from, and so on."""
+    found, seen = [(0, model)], {model.resolve()}
+    for depth, descendant in found:  # grows while it is read
         for path, digest in _parents(descendant):
             place: Path | None = path
             if verify and digest:
@@ -107,16 +114,35 @@ def chain(model: Path, others: Mapping[str, Path] | None = None, verify: bool = 
                 raise UserError(f"{descendant}: its parent {path} ({digest}) is neither here nor in DVC's cache")
             if place.resolve() not in seen:
                 seen.add(place.resolve())
-                found.append(place)
+                found.append((depth + 1, place))
     return found
 
 
+def trainings(model: Path) -> list[tuple[int, TrainingData]]:
+    """The pretrainings of a model and of the models it descends from, nearest first, each with its generation.
+
+    Each is listed once: snapshots of one run were trained on its first steps, so only its longest record counts. Runs
+    in other folders are other trainings, also where they saw the same documents.
+    """
+    found: dict[tuple[Path, str], tuple[int, TrainingData]] = {}
+    for generation, folder in generations(model):
+        record = training_data(folder)
+        if record is None:
+            continue
+        run = folder.parents[1] if folder.parent.name == SNAPSHOTS else folder
+        saw = [record.digest or str(record.tokens), record.loader, record.parent_digest or str(record.parent)]
+        key = run.resolve(), json.dumps(saw, sort_keys=True)
+        nearest, longest = found.get(key, (generation, record))
+        found[key] = nearest, max(longest, record, key=lambda one: one.steps)
+    return list(found.values())
+
+
 def ancestry(model: Path) -> list[TrainingData]:
-    """The training records of a model and of the models it descends from, nearest first.
+    """The training records of a model and of the models it descends from, nearest first; see `trainings`.
 
     Raises UserError when none of them was trained by this pipeline's pretraining.
     """
-    found = [record for record in map(training_data, chain(model)) if record]
+    found = [record for _, record in trainings(model)]
     if not found:
         raise UserError(f"{model}: has no {RECORD}; only models trained by `llm-core pretrain` can be traced")
     return found

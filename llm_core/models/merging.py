@@ -11,6 +11,7 @@ Memory: one tensor of each model. Sums are in float64 and rounded once to the ty
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -126,7 +127,9 @@ def _ties(shares: Sequence[float], density: float) -> Callable[[list[torch.Tenso
 
     def mixed(tensors: list[torch.Tensor]) -> torch.Tensor:
         *models, base = tensors
-        return base + ties([model - base for model in models], scale, density)
+        kept = density if density * base.numel() >= 1 else 1.5 / base.numel()  # one change at least, also of a scalar
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # that a density above 1 prunes nothing
+            return base + ties([model - base for model in models], scale, kept)
 
     return mixed
 

@@ -43,6 +43,12 @@ class Optimizer(Section):
     final_share: float = Field(0.1, ge=0, le=1)
     """Learning rate at the end, as a share of the peak."""
 
+    @model_validator(mode="after")
+    def _momentum_is_of_muon(self) -> "Optimizer":
+        if self.momentum_warmup_steps and self.name == "adamw":
+            raise ValueError("momentum_warmup_steps is of muon and normuon, and has no effect with adamw; set it to 0")
+        return self
+
 
 class Mixture(Section):
     """Shares of the sources in the training tokens, drawn while they are loaded."""
@@ -187,6 +193,8 @@ class Pretraining(Section):
                 "extendable needs optimizer.schedule wsd: with another one a longer run has other learning rates from "
                 "its start"
             )
+        if self.extendable and self.optimizer.final_share == 1:
+            raise ValueError("extendable: with optimizer.final_share 1 there is no decay before which a run goes on")
         if self.extendable and (self.phases or self.mixture):
             raise ValueError("extendable: phases and a mixture are laid out for the length of a run; leave them out")
         return self

@@ -75,7 +75,8 @@ def _tables(metrics: Row) -> Iterator[Block]:
     yield from _contamination(metrics.get("benchmarks", {}))
     yield Block(
         "note",
-        "Brackets are 95 % intervals over the choice of items (Wilson's for right or wrong, otherwise Student's). "
+        "Brackets are 95 % intervals over the choice of items (Wilson's for right or wrong, otherwise Student's); "
+        "those of own questions over countries, where these are known. "
         "The lead of the right answer is the bits per byte of the best wrong answer less those of the right one; where "
         "accuracy is not above its baselines, the bits of the answers come first. "
         "The baseline is always the most frequent right answer; of a finetune the best of its own baselines. "

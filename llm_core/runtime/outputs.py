@@ -38,7 +38,7 @@ SHOWN = 3
 
 _ROWS = r"((train|heldout)/)?(documents|ledger)/((\d{5,}-)?\d{5,}\.parquet|_manifest\.json)"
 _MODEL = (
-    r"(snapshots/step\d{8}/)?([\w-]+\.(json|jsonl|safetensors|csv|jinja)|model\.safetensors\.index\.json|merges\.txt"
+    r"(snapshots/step\d{8}/)?([\w-]+\.(json|jsonl|safetensors|csv|jinja)|(lstm|speedrun)\.py|model\.safetensors\.index\.json|merges\.txt"
     r"|vocab\.txt|spiece\.model)"
 )
 # (files that must be there, pattern that every file must have) of the stages' outputs, for folders without a mark

@@ -35,6 +35,7 @@ from llm_core.training.pretraining.origins import check_parent_tokenizer, check_
 from llm_core.training.pretraining.phases import PhasedBatches, Plan, plan_phases
 from llm_core.training.pretraining.profiling import ProfilerWindow
 from llm_core.training.pretraining.run_log import RunLog
+from llm_core.training.pretraining.schedule import stable_steps
 from llm_core.training.pretraining.train import Training
 
 
@@ -62,6 +63,8 @@ def assemble(
         lean(network)
     sequence_parallel.check(params.pretraining, network, world.size)
     settings, plan = resolve(params.pretraining, network, world)
+    heldout = _heldout(tokens, tokenizer_folder, settings, vocabulary.filler, params.seed, world)
+    _check_length(settings, plan, heldout is not None)
     module = LanguageModel(network, settings.loss_chunk, settings.z_loss, settings.document_mask)
     if config is not None:
         module.probe()
@@ -108,7 +111,7 @@ def assemble(
         optimizer=optimizer,
         batches=batches,
         corruption=corruption,
-        heldout=_heldout(tokens, tokenizer_folder, settings, vocabulary.filler, params.seed, world),
+        heldout=heldout,
         checkpoints=Checkpoints(scratch, settings.checkpoints_kept, world.main),
         log=RunLog(scratch / "training_log.jsonl", world.main),
         tokenizer=tokenizer,
@@ -211,6 +214,25 @@ def resolve(settings: Pretraining, network: Any, world: World) -> tuple[Pretrain
         }
     )
     return resolved, plan
+
+
+def _check_length(settings: Pretraining, plan: Plan, heldout: bool) -> None:
+    """Raise UserError where a knob could have no effect in a run of this length."""
+    if settings.extendable and not stable_steps(plan.steps, settings.optimizer, plan.tokens_before):
+        raise UserError(
+            f"pretraining.extendable: a run of {plan.steps} steps is no longer than its warm-up of "
+            f"{settings.optimizer.warmup_steps} (pretraining.optimizer.warmup_steps), so nothing could go on from it"
+        )
+    if not settings.early_stopping:
+        return
+    if not heldout:
+        raise UserError("pretraining.early_stopping needs tokens with a held-out side; set it to 0 or `split` first")
+    measured = (plan.steps - 1) // settings.evaluate_every
+    if measured <= settings.early_stopping:
+        raise UserError(
+            f"pretraining.early_stopping {settings.early_stopping} cannot end a run of {plan.steps} steps, which is "
+            f"measured {measured} times before its end: lower it or pretraining.evaluate_every"
+        )
 
 
 def _batches(

@@ -144,6 +144,8 @@ def learning_rates(engine: Any, share: float, momentum: float) -> None:
             group["momentum"] = momentum
         group.setdefault("peak", group["lr"])
         group["lr"] = group["peak"] * share
+    if getattr(engine.optimizer, "muon_beta", None) is not None:  # at stage 3 DeepSpeed (0.19.8) reads the group once
+        engine.optimizer.muon_beta = momentum
 
 
 def all_reduce(values: Any, device: Any) -> Any:

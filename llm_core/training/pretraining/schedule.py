@@ -44,7 +44,11 @@ def learning_rate_share(
 
 
 def stable_steps(steps: int, optimizer: Optimizer, tokens_before: Callable[[int], int] = lambda step: step) -> int:
-    """Number of steps of a run before the learning rate begins to fall: those that a longer run has too."""
-    warmup = min(optimizer.warmup_steps, steps - 1)
-    falls = (s for s in range(warmup, steps) if learning_rate_share(s, steps, optimizer, tokens_before) < 1)
+    """Number of steps of a run before the learning rate begins to fall: those that a longer run has too. None of a
+    run that is no longer than its warm-up, which is then shorter than that of a longer run."""
+    if optimizer.warmup_steps >= steps:
+        return 0
+    falls = (
+        s for s in range(optimizer.warmup_steps, steps) if learning_rate_share(s, steps, optimizer, tokens_before) < 1
+    )
     return next(falls, steps)

@@ -30,6 +30,7 @@ def check(settings: Pretraining, network: Any, processes: int) -> None:
     heads = config.num_attention_heads
     kernel = config._attn_implementation
     groups = getattr(config, "num_key_value_heads", None) or heads
+    window = getattr(config, "sliding_window", None) is not None
     lengths = {phase.sequence_length or settings.sequence_length for phase in settings.phases}
     odd = [length for length in sorted(lengths or {settings.sequence_length}) if length % size]
     wrong = {
@@ -38,8 +39,9 @@ def check(settings: Pretraining, network: Any, processes: int) -> None:
         f"(these do: {', '.join(FAMILIES)})": config.model_type not in FAMILIES,
         "pretraining.document_mask needs a mask over the whole sequence": settings.document_mask,
         f"model.attention {kernel} needs a mask over the whole sequence; set sdpa or blocked": kernel == "eager",
-        f"a sliding window needs model.attention {BLOCKED}": kernel != BLOCKED
-        and getattr(config, "sliding_window", None) is not None,
+        f"a sliding window needs model.attention {BLOCKED}": window and kernel != BLOCKED,
+        "with model.dropout a sliding window needs a mask over the whole sequence": window
+        and getattr(config, "attention_dropout", 0) > 0,
         f"{heads} heads cannot be divided among {size} processes": heads % size,
         f"{groups} key/value heads and {size} processes do not divide one another": groups % size and size % groups,
         f"sequences of {odd[:1]} tokens cannot be divided among {size} processes": odd,
@@ -81,8 +83,11 @@ def share(network: Any, size: int) -> Any:
         exchange.required_key_value_shape = torch.Size([1, rows, groups, width])
         exchange.required_context_shape = torch.Size([1, rows, heads * width // size])
         settings.setdefault("position_ids", torch.zeros(rows, length, device=query.device))
+        repeated = getattr(module, "num_key_value_groups", None)
         # Without a mask: causal over the whole sequence, where the mask given is that of the stretch.
         output, weights = exchange(module, query, key, value, None, **settings)
+        if repeated is not None:
+            module.num_key_value_groups = repeated  # it sets that of its heads, with which held-out text is not read
         return output.view(rows, length, heads, width), weights
 
     AttentionInterface.register(NAME, attention)

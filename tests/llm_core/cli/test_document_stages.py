@@ -51,7 +51,7 @@ STARTS = {  # document stages that read no documents
 NOT_DOCUMENTS = {  # verbs with `--out` that neither read nor write documents: they write items, rows, models, pages
     "ablate", "agent", "card", "compare", "encoder-data", "evaluate", "evaluate-retrieval", "evidence-data",
     "fetch-benchmarks", "fetch-dataset", "fetch-model", "finetune", "finetune-data", "initialize-embeddings", "inputs",
-    "pretrain", "report", "scaling", "score", "train-perplexity", "train-quality",
+    "merge", "pretrain", "report", "scaling", "score", "train-perplexity", "train-quality",
 }  # fmt: skip
 LINES_FROM_1 = {"clean", "filter"}  # of JSON lines; others number the rows
 UNIQUE = {*ARGUMENTS, "tokenize", "index"}

@@ -9,6 +9,7 @@ from llm_core.evaluation.statistics import (
     clustered,
     detectable,
     detectable_difference,
+    independent,
     interval,
     mean_and_error,
     paired_bootstrap,
@@ -29,6 +30,31 @@ def test_values_of_three_groups_have_the_error_of_the_groups_by_hand() -> None:
     half = 4.3027 * math.sqrt(3 / 2 * 2) / 6  # sums 2, 0, 1 of 2 values each; Student's t with 2 degrees of freedom
     assert (mean, low, high) == pytest.approx((0.5, 0.5 - half, 0.5 + half), abs=1e-4)
     assert all(math.isnan(end) for end in clustered([1, 0], ["a", "a"])[1:])
+
+
+def test_values_of_groups_that_do_not_differ_are_not_certain() -> None:
+    assert clustered([0.5, -0.5, 0.5, -0.5], ["a", "a", "b", "b"])[1] < -1  # the items' error, one degree of freedom
+    mean, low, high = clustered([0.0] * 40, [str(n // 4) for n in range(40)])
+    assert mean == 0 and low == -high and 0.03 < high < 0.1
+
+
+def test_an_interval_over_groups_has_the_error_of_the_groups() -> None:
+    groups = [str(n // 8) for n in range(160)]
+    alike = scored([float(n // 8 < 5) for n in range(160)], "acc", groups)  # all right or all wrong in a group
+    assert alike["acc"] == 0.25 and alike["acc_stderr"] == pytest.approx(math.sqrt(0.25 * 0.75 / 19))
+    assert independent([float(n // 8 < 5) for n in range(160)], groups) == pytest.approx(19)
+    low, high = wilson(0.25 * 19, 19)
+    assert 0 < alike["acc_low"] < low and high < alike["acc_high"] < 0.52  # a little wider: Student's t of 19
+    bare = scored([float(n // 8 < 5) for n in range(160)], "acc")
+    assert alike["acc_high"] - alike["acc_low"] > 2.5 * (bare["acc_high"] - bare["acc_low"])
+    even = [float(n % 4 == 0) for n in range(160)]  # a quarter in every group: the groups' error is 0
+    assert independent(even, groups) == 160 and scored(even, "acc", groups)["acc_low"] < 0.19
+    none = scored([0.0] * 160, "acc", groups)
+    assert none["acc_low"] == 0 and 0.02 < none["acc_high"] < 0.04
+    one = scored([1.0, 0.0], "acc", ["a", "a"])
+    assert one["acc_low"] < 0.1 and one["acc_high"] > 0.9  # no more certain than one value
+    assert detectable_difference(even, groups) == detectable_difference(even)
+    assert detectable_difference([float(n // 8 < 5) for n in range(160)], groups) > 2 * detectable_difference(even)
 
 
 def test_one_item_has_no_error() -> None:

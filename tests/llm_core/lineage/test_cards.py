@@ -1,10 +1,13 @@
 """The cards say what the ledgers say, and there is none for a text without a licence."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -13,6 +16,7 @@ from llm_core.formats.documents import DocumentWriter
 from llm_core.formats.pages import to_markdown
 from llm_core.lineage import cards
 from llm_core.lineage.cards import dataset_card, model_card
+from llm_core.lineage.training import trainings
 from llm_core.params import Params
 from tests.llm_core.lineage.conftest import IDS, rows
 from tests.llm_core.lineage.test_journey import main_exit
@@ -48,6 +52,37 @@ def test_the_model_card_names_what_it_was_trained_on(project):
     assert "steps 0 to 20: 38 documents" in card
     assert "- seed: 5" in card
     assert "was finetuned from" in card
+
+
+def test_the_card_of_a_merged_model_names_its_models_and_the_run_once(project):
+    base, snapshot = project / "data/models/base", project / "data/models/base/snapshots/step00000010"
+    snapshot.mkdir(parents=True)
+    record = json.loads((base / "training_data.json").read_text())
+    (snapshot / "training_data.json").write_text(json.dumps(record | {"steps": 10}))
+    parents = [{"path": f"data/models/base{part}", "weight": 1 / 3} for part in ("/snapshots/step00000010", "")]
+    averaged, tuned = project / "data/models/averaged", project / "data/models/instruction"
+    averaged.mkdir()
+    (averaged / "config.json").write_text("{}")
+    (averaged / "metrics.json").write_text(json.dumps({"merged": {"method": "linear", "models": parents}}))
+    (tuned / "metrics.json").write_text(json.dumps({"parent": {"path": "data/models/averaged"}}))
+    for model in (averaged, tuned):
+        card = to_markdown(model_card(model))
+        assert (
+            f"{Path('data/models/averaged') if model == tuned else averaged} was merged (linear) from "
+            "data/models/base/snapshots/step00000010 (weight 0.3333), data/models/base (weight 0.3333)."
+        ) in card
+        assert card.count(": 38 documents") == card.count("loader state below") == 1 and "steps 0 to 20" in card
+        assert ("was finetuned from data/models/averaged." in card) == (model == tuned)
+    assert main_exit(["documents", "--model", "data/models/averaged", "--out-file", "averaged.parquet"]) == 0
+    assert main_exit(["documents", "--model", "data/models/base", "--out-file", "base.parquet"]) == 0
+    rows, alone = (pq.read_table(f"{name}.parquet").to_pylist() for name in ("averaged", "base"))
+    assert rows == [{**row, "generation": 1} for row in alone]
+    (averaged / "metrics.json").write_text(json.dumps({"merged": {"method": "linear", "models": parents[:1]}}))
+    assert [(depth, data.steps) for depth, data in trainings(averaged)] == [(1, 10)]
+    shutil.copytree(base, project / "data/models/other")  # another run with the same data, by another learning rate
+    both = [parents[1], {"path": "data/models/other", "weight": 0.5}]
+    (averaged / "metrics.json").write_text(json.dumps({"merged": {"method": "linear", "models": both}}))
+    assert [(depth, data.model.name) for depth, data in trainings(averaged)] == [(1, "base"), (1, "other")]
 
 
 def test_cards_from_the_command_line(project):

@@ -58,12 +58,15 @@ def test_ties_drops_what_models_disagree_on(models: list[Path], tmp_path: Path) 
         shutil.copytree(models[0], tmp_path / str(number))
         weights = {key: value.clone() for key, value in base.items()}
         weights[name].view(-1)[:4] += torch.tensor(change)
+        weights["transformer.ln_f.bias"][0] += 1.0  # the density leaves less than one of this vector
         save_file(weights, tmp_path / str(number) / SINGLE, {"format": "pt"})
     numel = base[name].numel()
     folders = [tmp_path / "0", tmp_path / "1"]
     merging.merge(folders, [1, 1], tmp_path / "out", "ties", models[0], density=3.5 / numel)  # keeps three of them
     difference = (load_file(tmp_path / "out" / SINGLE)[name] - base[name]).view(-1)[:5]
     assert difference.tolist() == pytest.approx([2.0, 2.0, -2.0, 0.0, 0.0], abs=1e-5)
+    small = load_file(tmp_path / "out" / SINGLE)["transformer.ln_f.bias"] - base["transformer.ln_f.bias"]
+    assert small[:2].tolist() == pytest.approx([1.0, 0.0])
 
 
 def test_models_that_do_not_fit_are_refused_by_name(models: list[Path], tmp_path: Path) -> None:

@@ -64,6 +64,14 @@ def test_outputs_without_a_mark_are_known_by_their_files(tmp_path):
     (out / "documents/thesis.docx").touch()
     with pytest.raises(UserError, match="thesis"):
         check_output(out)
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("config.json", "metrics.json", "tokenizer.json", "model.safetensors", "speedrun.py"):
+        (model / name).touch()
+    check_output(model)
+    (model / "own.py").touch()
+    with pytest.raises(UserError, match="files that no stage wrote there"):
+        check_output(model)
 
 
 @pytest.mark.parametrize(

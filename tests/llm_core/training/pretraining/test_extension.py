@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from llm_core.errors import UserError
 from llm_core.params.pretraining import Optimizer, Pretraining
+from llm_core.training.pretraining.assemble import _check_length
+from llm_core.training.pretraining.phases import plan_phases
 from llm_core.training.pretraining.schedule import learning_rate_share, stable_steps
 from llm_core.training.pretraining.stability import no_better
 from tests.llm_core.training.pretraining import tiny
@@ -44,11 +47,30 @@ def test_the_stable_part_ends_where_the_rate_falls() -> None:
     shares = [learning_rate_share(step, 8, optimizer) for step in range(8)]
     assert shares[2:6] == [1.0] * 4 and shares[6] < 1
     assert stable_steps(8, Optimizer(schedule="cosine", warmup_steps=2)) == 3
+    assert stable_steps(8, Optimizer(schedule="wsd", warmup_steps=8)) == 0, "a longer run would warm up in 9 steps"
+
+
+def test_a_knob_that_could_have_no_effect_in_a_short_run_is_refused() -> None:
+    def check(heldout: bool = True, steps: int = 8, **settings: object) -> None:
+        pretraining = Pretraining.model_validate(
+            {"sequence_length": 8, "batch_tokens": 8, "micro_batch": 1, "evaluate_every": 2} | settings
+        )
+        _check_length(pretraining, plan_phases(pretraining, 8, steps, 1), heldout)
+
+    check(extendable=True, optimizer={"schedule": "wsd", "warmup_steps": 7}, early_stopping=2)
+    with pytest.raises(UserError, match=r"a run of 8 steps is no longer than its warm-up of 8"):
+        check(extendable=True, optimizer={"schedule": "wsd", "warmup_steps": 8})
+    with pytest.raises(UserError, match="early_stopping needs tokens with a held-out side"):
+        check(heldout=False, early_stopping=2)
+    with pytest.raises(UserError, match=r"early_stopping 3 cannot end a run of 8 steps, which is measured 3 times"):
+        check(early_stopping=3)
 
 
 def test_only_runs_that_begin_alike_can_be_extended() -> None:
     with pytest.raises(ValidationError, match=r"extendable needs optimizer.schedule wsd"):
         Pretraining.model_validate({"extendable": True})
+    with pytest.raises(ValidationError, match="final_share 1 there is no decay"):
+        Pretraining.model_validate({"extendable": True, "optimizer": {"schedule": "wsd", "final_share": 1}})
     with pytest.raises(ValidationError, match="laid out for the length of a run"):
         Pretraining.model_validate(
             {"extendable": True, "optimizer": {"schedule": "wsd"}, "mixture": {"weights": {"x": 1}}}

@@ -1,6 +1,7 @@
 """Learning rates by hand."""
 
 import pytest
+from pydantic import ValidationError
 
 from llm_core.params.pretraining import Optimizer
 from llm_core.training.pretraining.schedule import learning_rate_share, momentum
@@ -34,6 +35,8 @@ def test_phases_count_by_their_tokens() -> None:
 
 
 def test_momentum_rises_to_its_value_and_stays() -> None:
-    found = [momentum(step, Optimizer(momentum=0.95, momentum_warmup_steps=4)) for step in range(6)]
+    found = [momentum(step, Optimizer(name="muon", momentum=0.95, momentum_warmup_steps=4)) for step in range(6)]
     assert found == pytest.approx([0.85, 0.875, 0.9, 0.925, 0.95, 0.95])
+    with pytest.raises(ValidationError, match="no effect with adamw"):
+        Optimizer(momentum_warmup_steps=4)
     assert momentum(0, Optimizer(momentum=0.95)) == 0.95 and momentum(0, Optimizer(momentum=0.5)) == 0.5

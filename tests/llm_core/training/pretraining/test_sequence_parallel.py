@@ -21,7 +21,7 @@ def test_two_processes_that_share_sequences_train_what_one_trains(tmp_path: Path
     more = [
         "",
         ",pretraining.zero_stage=3,model.attention=sdpa",
-        ",pretraining.zero_stage=0,model.sliding_window=8",
+        ",pretraining.zero_stage=0,model.sliding_window=8,model.heads=4,model.key_value_heads=1",
         ",pretraining.zero_stage=2,model.heads=4,model.key_value_heads=1,pretraining.activation_checkpointing=true",
         ",model.family=gpt2",
     ]
@@ -52,4 +52,6 @@ def test_what_cannot_be_shared_is_refused_with_the_reason() -> None:
     assert "2 processes cannot form groups of 4" in refused(sequence_parallel=4)
     assert "sequences of [31] tokens" in refused(sequence_length=31)
     assert "a sliding window needs model.attention blocked" in refused(model={"sliding_window": 8, "attention": "sdpa"})
+    dropped = refused(model={"sliding_window": 8, "dropout": 0.1, "attention": "blocked"})
+    assert "with model.dropout a sliding window needs a mask" in dropped
     assert family("llama").model_types[0] in FAMILIES
