@@ -12,7 +12,7 @@ from llm_core.models.attention import NAME as BLOCKED
 from llm_core.models.family import Vocabulary, families, family, family_of
 from llm_core.models.loading import read_network
 from llm_core.models.scale import shape
-from llm_core.params.model import Model
+from llm_core.params.model import Model, Speedrun
 
 LONGEST_BLOCKED = 4096  # tokens up to which keeping the probabilities is affordable
 
@@ -28,7 +28,7 @@ def build_config(model: Model, vocabulary: Vocabulary, sequence_length: int) -> 
         ("key_value_heads", sizes.key_value_heads != sizes.heads),
         ("rope_scaling", model.rope_scaling.rope_type != "default"),
         ("logit_softcap", model.logit_softcap is not None),
-        ("speedrun", bool(model.speedrun.model_fields_set)),
+        ("speedrun", model.speedrun != Speedrun()),
     ):
         if given and knob not in described.knobs:
             having = ", ".join(name for name, one in families().items() if knob in one.knobs)

@@ -161,6 +161,7 @@ def test_new_tokens_get_value_embeddings() -> None:
 
 
 def test_switches_are_for_this_family_and_fit_each_other() -> None:
+    build_config(Model.model_validate(Model(layers=1).model_dump()), VOCABULARY, 16)  # a study writes out all knobs
     with pytest.raises(UserError, match=r"model.speedrun: llama has none \(only speedrun\)"):
         build_config(Model(family="llama", speedrun=Speedrun(smear=False)), VOCABULARY, 16)
     wide = build_config(Model(family="speedrun", width=192, heads=3), VOCABULARY, 16)
