@@ -26,7 +26,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui check lint test test-fast check-gpu docs clean
+.PHONY: help install run ui check lint test test-fast test-long check-gpu docs clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -75,7 +75,10 @@ check: $(INSTALLED_DEV) ## the inner loop: lint, types, and the tests of params,
 # By files, which share fixtures; of the slow ones the longest first (tests/conftest.py).
 test: lint ## lint, the fast tests, then the slow ones
 	pytest -m 'not slow' -n 2 --dist loadfile
-	pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
+	pytest -m 'slow and not long' -n 2 --dist loadfile --no-loadscope-reorder
+
+test-long: $(INSTALLED_DEV) ## the tests that take minutes each: the stack of deploy/ (needs nginx), killed servers, an ablation
+	pytest -m long
 
 test-fast: $(INSTALLED_DEV) ## the fast tests alone
 	pytest -m 'not slow' -n 2 --dist loadfile

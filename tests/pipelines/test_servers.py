@@ -82,6 +82,7 @@ def test_killed_worker_is_marked_and_the_stage_resumes(live: Live) -> None:
     wait(lambda: live.run(again)["status"] == "SUCCESS", what="the next run")
 
 
+@pytest.mark.long
 def test_a_training_outlives_every_server(live: Live) -> None:
     """SIGKILL to webserver, daemon, MLflow and the process with the definitions in mid-training: all come back."""
     params = live.project / "params.yaml"

@@ -23,7 +23,7 @@ from tests.pipelines.containers import ROOT, Service, Stack, possible
 from tests.pipelines.live import Live
 from tests.waiting import wait
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 DOMAIN, PASSWORD = "team.example", "correct horse"
 SECRETS = ("POSTGRES_PASSWORD", "DAGSTER_DATABASE_PASSWORD", "MLFLOW_DATABASE_PASSWORD")
 USER = "1000:1000"

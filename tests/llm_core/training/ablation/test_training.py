@@ -80,6 +80,7 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_shuffled_words_make_really_worse_models_and_an_exchange_of_documents_does_not(project: Path) -> None:
     command = [sys.executable, "-m", "llm_core.cli", "ablate", "--change", CHANGE]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True)
