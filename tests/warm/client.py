@@ -25,6 +25,7 @@ def main() -> None:
         server.connect(address)
         socket.send_fds(server, [len(body).to_bytes(8, "big")], [0, 1, 2])
         server.sendall(body)
+        server.settimeout(1)
         process = int.from_bytes(received(server), "big")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda sent, _: os.kill(process, sent))
@@ -39,7 +40,10 @@ def received(server: socket.socket) -> bytes:
     """Eight bytes from the server."""
     found = b""
     while len(found) < 8:
-        more = server.recv(8 - len(found))
+        try:
+            more = server.recv(8 - len(found))
+        except TimeoutError:
+            continue  # a signal that comes just before the call waits for its end to be handled
         if not more:
             sys.exit("the server that starts programs for the tests has ended")
         found += more
