@@ -4,7 +4,7 @@ import math
 from statistics import NormalDist
 
 
-def wilson(hits: float, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(hits: float, trials: float, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's interval of a share (Wilson 1927); (0, 1) without trials.
 
     With no hit the lower bound is exactly 0, with nothing but hits the upper bound is exactly 1.
