@@ -8,9 +8,7 @@ edited by hand and a `dvc repro` in a shell show the same partitions. A crawl ta
 more; put into the list again, it is one as soon as it is made again, because Dagster keeps its old materialization.
 """
 
-import io
 import json
-import os
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +17,8 @@ from typing import Any, NamedTuple
 import dagster as dg
 from ruamel.yaml import YAML, YAMLError
 
+from llm_core.params.reading import keeping_comments, read_values, to_text
+from llm_core.runtime.storage import output_file
 from pipelines.dvc_project import DvcProject
 from pipelines.graph import identifier
 from pipelines.metadata import stage_metadata
@@ -95,7 +95,7 @@ def add_crawl(params: Path, source: str, crawl: str) -> bool:
     if crawl in crawls:
         return False
     crawls.append(crawl)
-    _dump(yaml, values, params)
+    _replace(params, to_text(yaml, values).encode())
     return True
 
 
@@ -111,25 +111,17 @@ def withdraw_crawl(params: Path, source: str, crawl: str, written: bytes, before
     crawls = ((values or {}).get("sources") or {}).get(source, {}).get("crawl")
     if isinstance(crawls, list) and crawl in crawls:
         crawls.remove(crawl)
-        _dump(yaml, values, params)
+        _replace(params, to_text(yaml, values).encode())
 
 
 def _loaded(params: Path) -> tuple[YAML, Any]:
-    yaml = YAML(typ="rt")
-    yaml.preserve_quotes, yaml.width = True, 4096
+    yaml = keeping_comments(width=4096)
     return yaml, yaml.load(params.read_text(encoding="utf-8"))
 
 
-def _dump(yaml: YAML, values: Any, params: Path) -> None:
-    text = io.BytesIO()
-    yaml.dump(values, text)
-    _replace(params, text.getvalue())
-
-
 def _replace(file: Path, content: bytes) -> None:
-    scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    scratch.write_bytes(content)
-    scratch.replace(file)
+    with output_file(file, "wb") as stream:
+        stream.write(content)
 
 
 class CrawlChanges(NamedTuple):
@@ -225,8 +217,6 @@ def snapshot_sensor(loaded: DvcProject, target: dg.AssetSelection) -> dg.SensorD
 
 def common_crawl_sources(root: Path) -> dict[str, dict[str, Any]]:
     """Sources of params.yaml that come from Common Crawl."""
-    from llm_core.params.reading import read_values
-
     sources = read_values(root / "params.yaml").get("sources") or {}
     return {name: source for name, source in sources.items() if source.get("kind") == "common_crawl"}
 

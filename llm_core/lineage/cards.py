@@ -18,7 +18,7 @@ from llm_core.errors import UserError
 from llm_core.formats.documents import document_files
 from llm_core.formats.pages import Block
 from llm_core.lineage.index import STAGES, connect, rows_of
-from llm_core.lineage.training import ancestry, chain, finetuning_documents, locate, summary, training_data
+from llm_core.lineage.training import ancestry, chain, finetuning_documents, locate, metrics_of, summary, training_data
 from llm_core.params import Params
 from llm_core.runtime.digests import content_digest
 from llm_core.runtime.nested import flatten
@@ -116,7 +116,7 @@ CONFIG_KEYS = (
 
 def _made_from(model: Path) -> str:
     """From which models a finetuned or merged model was made, in a sentence; "" for any other."""
-    told = read_json(model / "metrics.json") if (model / "metrics.json").is_file() else {}
+    told = metrics_of(model)
     if merged := told.get("merged"):
         models = ", ".join(f"{one['path']} (weight {one['weight']:.4g})" for one in merged["models"])
         base = f" on the base {merged['base']['path']} (density {merged['density']:g})" if "base" in merged else ""
@@ -128,7 +128,7 @@ def _made_from(model: Path) -> str:
 
 def _rows(model: Path) -> str:
     """What a model was finetuned on, in a sentence."""
-    data = read_json(model / "metrics.json").get("data") if (model / "metrics.json").is_file() else None
+    data = metrics_of(model).get("data")
     if not data:
         return ""
     _, documents = finetuning_documents(model)

@@ -46,21 +46,34 @@ def kept_folder(digest: str, cache: Path | None = None, scratch: Path = SCRATCH)
     """A folder of links to the files that DVC keeps under `digest`; None when one of them is gone."""
     if not digest.endswith(".dir"):
         return None
-    cache = cache or dvc_cache() / OBJECTS
     folder = scratch / digest
-    listing = cache / digest[:2] / digest[2:]
-    if not listing.is_file():
-        return None
-    entries = json.loads(listing.read_text(encoding="utf-8"))
-    files = {entry["relpath"]: cache / entry["md5"][:2] / entry["md5"][2:] for entry in entries}
-    if not all(file.is_file() for file in files.values()):
+    files = kept_files(digest, cache or dvc_cache() / OBJECTS)
+    if files is None:
         return None
     if not folder.is_dir():
         with output_folder(folder) as out:
-            for name, file in files.items():
-                (out / name).parent.mkdir(parents=True, exist_ok=True)
-                (out / name).symlink_to(file.resolve())
+            link(files, out)
     return folder
+
+
+def kept_files(digest: str, cache: Path) -> dict[str, Path] | None:
+    """The files of an output in `cache` by their path in it ("" for an output that is a file); None where one lacks."""
+    stored = cache / digest[:2] / digest[2:]
+    if not stored.is_file():
+        return None
+    if not digest.endswith(".dir"):
+        return {"": stored}
+    entries = json.loads(stored.read_text(encoding="utf-8"))
+    files = {entry["relpath"]: cache / entry["md5"][:2] / entry["md5"][2:] for entry in entries}
+    return files if all(file.is_file() for file in files.values()) else None
+
+
+def link(files: dict[str, Path], place: Path) -> None:
+    """Make a link to each file at its path below `place`; `place` itself for the path ""."""
+    for name, file in files.items():
+        at = place / name
+        at.parent.mkdir(parents=True, exist_ok=True)
+        at.symlink_to(file.resolve())
 
 
 def _settings(root: Path) -> configparser.ConfigParser:

@@ -5,7 +5,6 @@ project at that revision: not only of the named folder, because a model's record
 its evaluation. Nothing is checked out, and the working copy stays as it is.
 """
 
-import json
 import posixpath
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
-from llm_core.lineage.kept import OBJECTS, dvc_cache
+from llm_core.lineage.kept import OBJECTS, dvc_cache, kept_files, link
 from llm_core.params.reading import parse
 from llm_core.runtime.storage import output_folder
 
@@ -37,7 +36,7 @@ def place_of(name: str) -> Path:
     if not near:
         raise UserError(f"{name}: no stage made that path at {revision}; it has {', '.join(sorted(outputs)) or 'none'}")
     cache = dvc_cache() / OBJECTS
-    files = {out: _files(cache, digest) for out, digest in outputs.items()}
+    files = {out: kept_files(digest, cache) for out, digest in outputs.items()}
     if missing := [out for out in near if files[out] is None]:
         raise UserError(
             f"{name}: {', '.join(missing)} is not in DVC's cache; `dvc fetch --all-commits` gets it from a remote, and "
@@ -46,10 +45,7 @@ def place_of(name: str) -> Path:
     folder = SCRATCH / commit.strip()
     with output_folder(folder) as tree:
         for out, found in files.items():
-            for inner, file in (found or {}).items():
-                link = tree / out / inner
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(file.resolve())
+            link(found or {}, tree / out)
     return folder / wanted
 
 
@@ -68,18 +64,6 @@ def _outputs(commit: str) -> Iterator[tuple[str, str]]:
                 path = posixpath.normpath(posixpath.join(folder, own.get("wdir", "."), out["path"]))
                 if "md5" in out and not path.startswith(("/", "../")):
                     yield path, out["md5"]
-
-
-def _files(cache: Path, digest: str) -> dict[str, Path] | None:
-    """The files of an output by their path in it ("" for an output that is a file); None where the cache lacks one."""
-    stored = cache / digest[:2] / digest[2:]
-    if not stored.is_file():
-        return None
-    if not digest.endswith(".dir"):
-        return {"": stored}
-    entries = json.loads(stored.read_text(encoding="utf-8"))
-    files = {entry["relpath"]: cache / entry["md5"][:2] / entry["md5"][2:] for entry in entries}
-    return files if all(file.is_file() for file in files.values()) else None
 
 
 def _within(path: str, folder: str) -> bool:

@@ -148,6 +148,12 @@ def ancestry(model: Path) -> list[TrainingData]:
     return found
 
 
+def metrics_of(model: Path) -> dict[str, Any]:
+    """What a model's metrics.json says; {} without one."""
+    file = model / "metrics.json"
+    return dict(read_json(file)) if file.is_file() else {}
+
+
 def finetuning_documents(model: Path) -> tuple[Path | None, dict[str, dict[str, list[int]]]]:
     """The folder of rows that a model was finetuned on, and for each document the rows made from it that training saw.
 
@@ -157,8 +163,7 @@ def finetuning_documents(model: Path) -> tuple[Path | None, dict[str, dict[str, 
     count if the model does not record which ones training saw. Raises UserError if the rows have changed since and are
     not in DVC's cache.
     """
-    file = model / "metrics.json"
-    data = read_json(file).get("data") if file.is_file() else None
+    data = metrics_of(model).get("data")
     if not isinstance(data, dict) or "digest" not in data:
         return None, {}
     place = version_of(locate(model, data["path"]), data["digest"])
@@ -225,8 +230,7 @@ def _parents(model: Path) -> list[tuple[Path, str | None]]:
     record = training_data(model)
     if record:
         return [(record.parent, record.parent_digest)] if record.parent else []
-    file = model / "metrics.json"
-    told = read_json(file) if file.is_file() else {}
+    told = metrics_of(model)
     merged = told.get("merged", {})
     named = [told.get("parent"), merged.get("base"), *merged.get("models", [])]
     return [(locate(model, one["path"]), one.get("digest")) for one in named if one]

@@ -38,10 +38,13 @@ def token_losses(
     losses = []
     for h, t in zip(hidden.split(chunk or len(targets) or 1), targets.split(chunk or len(targets) or 1), strict=True):
         logits = torch.nn.functional.linear(h, weight, bias).float()
-        if cap:
-            logits = cap * torch.tanh(logits / cap)
-        losses.append(torch.nn.functional.cross_entropy(logits, t, reduction="none", ignore_index=IGNORED))
+        losses.append(torch.nn.functional.cross_entropy(capped(logits, cap), t, reduction="none", ignore_index=IGNORED))
     return torch.cat(losses)
+
+
+def capped(logits: Tensor, cap: float | None) -> Tensor:
+    """Logits whose size approaches at most `cap`; as they are without one."""
+    return cap * torch.tanh(logits / cap) if cap else logits
 
 
 def loss_of_logits(logits: Tensor, targets: Tensor, z_loss: float = 0.0) -> tuple[Tensor, Tensor]:

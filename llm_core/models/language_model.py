@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from llm_core.errors import UserError
-from llm_core.models.chunked_loss import IGNORED, chunked_loss, loss_of_logits, token_losses
+from llm_core.models.chunked_loss import IGNORED, capped, chunked_loss, loss_of_logits, token_losses
 from llm_core.models.family import Objective, family_of
 
 
@@ -120,9 +120,7 @@ class LanguageModel(nn.Module):
                 try:
                     weight, bias = self.head()
                     hidden = self.hidden_states(ids, places, segments, decoder)
-                    found = nn.functional.linear(hidden, weight, bias)
-                    if self.cap:
-                        found = self.cap * torch.tanh(found / self.cap)
+                    found = capped(nn.functional.linear(hidden, weight, bias), self.cap)
                     self.apart = found.shape == wanted.shape and torch.allclose(found, wanted, rtol=1e-3, atol=1e-4)
                 except (AttributeError, TypeError, RuntimeError, ValueError):
                     self.apart = False

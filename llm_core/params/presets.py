@@ -5,15 +5,13 @@ are merged key by key; `sources`, and everything else that is a mapping of names
 so that a preset's sources are the preset's alone. `merge` keeps the comments of both files.
 """
 
-import io
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from llm_core.errors import UserError
-from llm_core.params.reading import read_values
+from llm_core.params.reading import keeping_comments, read_values, to_text
 
 MARK = "preset"
 BASE = "params.yaml"
@@ -67,14 +65,11 @@ def merged(base: dict[str, Any], changes: dict[str, Any], prefix: str = "") -> d
 
 def merge(preset: str | Path) -> str:
     """The text of the params.yaml that a preset makes, with the comments of both files."""
-    yaml = YAML(typ="rt")
-    yaml.width, yaml.preserve_quotes = 120, True
+    yaml = keeping_comments()
     values_of(preset)  # every error of either file in one line, before any comment is read
     base, changes = (yaml.load(Path(file).read_text(encoding="utf-8-sig")) for file in (base_of(preset), preset))
     if not isinstance(base, CommentedMap):
         base = CommentedMap()
     note = f"{Path(preset).stem}: {' '.join(str(changes.pop(MARK)).split())}"
     base.yaml_set_start_comment(f"Made by `llm-core preset`. {note}")
-    text = io.StringIO()
-    yaml.dump(merged(base, changes), text)
-    return text.getvalue()
+    return to_text(yaml, merged(base, changes))

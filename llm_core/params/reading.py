@@ -4,6 +4,7 @@ The reader is ruamel.yaml, as in DVC: YAML 1.2 (`no` is a word, `1e-5` is a numb
 error. DVC and the verbs therefore never disagree about a file.
 """
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,20 @@ def read_yaml(path: str | Path) -> Any:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     return parse(text, str(path))
+
+
+def keeping_comments(width: int = 120) -> YAML:
+    """Loads YAML so that `to_text` writes it with its comments and quotes; lines are broken at `width`."""
+    yaml = YAML(typ="rt")
+    yaml.width, yaml.preserve_quotes = width, True
+    return yaml
+
+
+def to_text(yaml: YAML, values: Any) -> str:
+    """`values`, loaded by `yaml`, as text."""
+    text = io.StringIO()
+    yaml.dump(values, text)
+    return text.getvalue()
 
 
 def parse(text: str, name: str) -> Any:

@@ -6,7 +6,6 @@ With an open model the preset's sizes give way: the architecture is the parent's
 from random weights (its horizon, its learning rate) is wrong for a continued one.
 """
 
-import io
 import json
 import math
 import re
@@ -16,12 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from llm_core.errors import UserError
 from llm_core.params import presets
 from llm_core.params.evaluation import OwnBenchmark
-from llm_core.params.reading import read_values
+from llm_core.params.reading import keeping_comments, read_values, to_text
 
 NEVER = ("preset", "sources", "cleaning", "finetuning", "split", "mix", "benchmarks", "text_deduplication")
 """Sections of a preset that belong to its own corpus."""
@@ -274,14 +271,11 @@ def _changes(preset: Path, opened: bool) -> dict[str, Any]:
 
 def _with_changes(text: str, changes: dict[str, Any]) -> str:
     """`text` with the sections of a preset merged into it."""
-    yaml = YAML(typ="rt")
-    yaml.width, yaml.preserve_quotes = 120, True
+    yaml = keeping_comments()
     values = presets.merged(yaml.load(text), changes)
     for section in DERIVED:
         _drop_nulls(values.get(section))
-    out = io.StringIO()
-    yaml.dump(values, out)
-    return out.getvalue()
+    return to_text(yaml, values)
 
 
 def _drop_nulls(values: Any) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from llm_core.models.family import family_of
+from llm_core.training.pretraining import partitioned
 
 SIZE = {"cpu": 1024, "cuda": 8192}  # side of the measured product: large enough to be bound by arithmetic
 SECONDS = 1.0  # duration of the measurement of the peak
@@ -82,11 +83,7 @@ def multiplying_weights(network: Any) -> int:
     tables = {id(module.weight) for module in network.modules() if isinstance(module, torch.nn.Embedding)} - (
         {id(network.get_output_embeddings().weight)} if network.config.tie_word_embeddings else set()
     )
-    return sum(
-        int(getattr(parameter, "ds_numel", parameter.numel()))
-        for parameter in network.parameters()
-        if id(parameter) not in tables
-    )
+    return sum(partitioned.size_of(parameter) for parameter in network.parameters() if id(parameter) not in tables)
 
 
 class Clock:

@@ -59,11 +59,11 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
     engines.join(params.pretraining.offload != "none")
     folder = train_tokens(tokens)
     precision = engines.resolve_precision(params.pretraining.precision)
-    name = fingerprint(params, content_digest(folder), content_digest(tokenizer_folder / "tokenizer.json"), precision)
+    digests = content_digest(folder), content_digest(tokenizer_folder / "tokenizer.json")
+    name = fingerprint(params, *digests, precision)
     scratch = SCRATCH / "pretraining" / name
     beginning = None
     if params.pretraining.extendable:
-        digests = content_digest(folder), content_digest(tokenizer_folder / "tokenizer.json")
         beginning = SCRATCH / "pretraining" / f"beginning-{fingerprint(params, *digests, precision, beginning=True)}"
     locks = [_lock(place) for place in (scratch, beginning) if place] if world.main else []
     engines.barrier()
@@ -82,9 +82,10 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
         training = assemble(params, tokens, tokenizer_folder, scratch, precision, world, tracked)
         if beginning:
             training.trunk = Checkpoints(beginning, 1, world.main)
-        training.snapshot = partial(_snapshot, params, training, folder, scratch)
+        origin = _origin(params, folder, digests[0]) if world.main else {}
+        training.snapshot = partial(_snapshot, params, training, origin, scratch)
         training.run()
-        _finish(params, training, folder, out, precision, scratch)
+        _finish(params, training, origin, out, precision, scratch)
         if world.main:
             digest = content_digest(out)
             tracked.tags({"model_digest": digest})
@@ -116,17 +117,20 @@ def _where(params: Params) -> dict[str, str]:
     return {key: str(value) for key, value in flatten(params.launch.pretraining, "launch.pretraining.").items()}
 
 
-def _record(params: Params, training: Any, folder: Path) -> dict[str, Any]:
-    """The training record of the model as it is now, training_data.json."""
+def _origin(params: Params, folder: Path, digest: str) -> dict[str, Any]:
+    """What the model is trained on and from, which is the same in every record of the run."""
     parent = params.pretraining.parent
     return {
         "tokens": str(folder),
-        "tokens_digest": content_digest(folder),
-        "loader": training.batches.state_dict(),
-        "steps": training.step,
+        "tokens_digest": digest,
         "parent": parent,
         **({"parent_digest": content_digest(Path(parent))} if parent else {}),
     }
+
+
+def _record(training: Any, origin: dict[str, Any]) -> dict[str, Any]:
+    """The training record of the model as it is now, training_data.json."""
+    return origin | {"loader": training.batches.state_dict(), "steps": training.step}
 
 
 def _weights(params: Params, training: Any, scratch: Path) -> Any:
@@ -139,18 +143,18 @@ def _weights(params: Params, training: Any, scratch: Path) -> Any:
     )  # fmt: skip
 
 
-def _snapshot(params: Params, training: Any, folder: Path, scratch: Path) -> None:
+def _snapshot(params: Params, training: Any, origin: dict[str, Any], scratch: Path) -> None:
     """Keep the model as it is now in the run's folder, whole or not at all."""
     weights = _weights(params, training, scratch)
     if training.world.main:
         kept = scratch / SNAPSHOTS / f"step{training.step:08d}"
         with storage.output_folder(kept) as made:
             weights.export(training.tokenizer, made, bool(params.pretraining.parent))
-            storage.write_json(made / "training_data.json", _record(params, training, folder))
+            storage.write_json(made / "training_data.json", _record(training, origin))
     weights.close()
 
 
-def _finish(params: Params, training: Any, folder: Path, out: Path, precision: str, scratch: Path) -> None:
+def _finish(params: Params, training: Any, origin: dict[str, Any], out: Path, precision: str, scratch: Path) -> None:
     from llm_core.training.pretraining.engine import barrier
 
     found = training.measure(params.pretraining.evaluate_tokens_final)
@@ -175,7 +179,7 @@ def _finish(params: Params, training: Any, folder: Path, out: Path, precision: s
         with storage.output_folder(out) as made:
             weights.export(training.tokenizer, made, bool(params.pretraining.parent))
             storage.write_json(made / "metrics.json", metrics)
-            storage.write_json(made / "training_data.json", _record(params, training, folder))
+            storage.write_json(made / "training_data.json", _record(training, origin))
             copy_all([scratch / SNAPSHOTS], made)
             (made / "training_log.jsonl").write_bytes(training.log.file.read_bytes())
             curve = "".join(f"{row['step']},{row['loss']}\n" for row in rows if "loss" in row)

@@ -10,6 +10,7 @@ over the global count, because DeepSpeed averages gradients over ranks.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ class Training:
         if show:
             show.close()
 
-    @property
+    @cached_property
     def _branch(self) -> int:
         """Number of steps that a longer run with the same beginning has, too."""
         return stable_steps(self.steps, self.params.optimizer, self.plan.tokens_before)
