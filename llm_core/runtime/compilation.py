@@ -10,7 +10,7 @@ writes its own, and copies of the project share the cache that NUMBA_CACHE_DIR n
 import ast
 import fcntl
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,19 +67,33 @@ def stamp(path: str) -> str:
     while waiting:
         file = waiting.pop()
         if file not in files:
-            files[file] = file.read_text(encoding="utf-8")
+            files[file] = _source(file)
             if file == Path(path) or "njit" in files[file]:
-                waiting += _imported(files[file])
+                waiting += _imported(file)
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(f"{file.name}\0{files[file]}\0".encode())
     return digest.hexdigest()
 
 
-def _imported(source: str) -> list[Path]:
+@cache
+def _source(file: Path) -> str:
+    return file.read_text(encoding="utf-8")
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements below a node; expressions, which hold most of a tree's nodes and no import, are passed over."""
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for inner in getattr(node, field, ()):
+            yield inner
+            yield from _statements(inner)
+
+
+@cache
+def _imported(of: Path) -> list[Path]:
     """Files of the project from which a file takes kernels, or constants (names in capitals)."""
     found: list[Path] = []
-    for node in ast.walk(ast.parse(source)):
+    for node in _statements(ast.parse(_source(of))):
         if isinstance(node, ast.Import):
             modules = [(alias.name, False) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -90,7 +104,7 @@ def _imported(source: str) -> list[Path]:
         for name, constants in modules:
             file = ROOT / f"{name.replace('.', '/')}.py"
             ours = name.startswith("llm_core.") and file.is_file()
-            if ours and (constants or "njit" in file.read_text(encoding="utf-8")):
+            if ours and (constants or "njit" in _source(file)):
                 found.append(file)
     return found
 
