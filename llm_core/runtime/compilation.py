@@ -67,18 +67,36 @@ def stamp(path: str) -> str:
     while waiting:
         file = waiting.pop()
         if file not in files:
-            files[file] = _source(file)
+            files[file] = file.read_text(encoding="utf-8")
             if file == Path(path) or "njit" in files[file]:
-                waiting += _imported(file)
+                waiting += _imported(files[file])
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(f"{file.name}\0{files[file]}\0".encode())
     return digest.hexdigest()
 
 
+def _imported(source: str) -> list[Path]:
+    """Files of the project from which a file takes kernels, or constants (names in capitals)."""
+    found: list[Path] = []
+    for name, constants in _modules(source):
+        file = ROOT / f"{name.replace('.', '/')}.py"
+        if file.is_file() and (constants or "njit" in file.read_text(encoding="utf-8")):
+            found.append(file)
+    return found
+
+
 @cache
-def _source(file: Path) -> str:
-    return file.read_text(encoding="utf-8")
+def _modules(source: str) -> list[tuple[str, bool]]:
+    """What may be modules of the project that a source imports, and whether it takes constants from them."""
+    found: list[tuple[str, bool]] = []
+    for node in _statements(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, False) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            constants = any(alias.name.isupper() for alias in node.names)
+            found += [(node.module, constants), *((f"{node.module}.{alias.name}", False) for alias in node.names)]
+    return [(name, constants) for name, constants in found if name.startswith("llm_core.")]
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
@@ -87,26 +105,6 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
         for inner in getattr(node, field, ()):
             yield inner
             yield from _statements(inner)
-
-
-@cache
-def _imported(of: Path) -> list[Path]:
-    """Files of the project from which a file takes kernels, or constants (names in capitals)."""
-    found: list[Path] = []
-    for node in _statements(ast.parse(_source(of))):
-        if isinstance(node, ast.Import):
-            modules = [(alias.name, False) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            constants = any(alias.name.isupper() for alias in node.names)
-            modules = [(node.module, constants), *((f"{node.module}.{alias.name}", False) for alias in node.names)]
-        else:
-            continue
-        for name, constants in modules:
-            file = ROOT / f"{name.replace('.', '/')}.py"
-            ours = name.startswith("llm_core.") and file.is_file()
-            if ours and (constants or "njit" in _source(file)):
-                found.append(file)
-    return found
 
 
 class _Stamped:
