@@ -24,7 +24,15 @@ def test_killed_runs_end_with_the_same_bytes(tmp_path: Path, processes: int, cha
         "pretraining__steps": None,
         "pretraining__phases": [
             {"name": "short", "steps": 9, "sequence_length": 16, "batch_tokens": 128},
-            {"name": "long", "steps": 11, "learning_rate": 0.5, "mixture": {"weights": {"x": 1}}},
+            {
+                "name": "long",
+                "steps": 11,
+                "learning_rate": 0.5,
+                "mixture": {"weights": {"x": 1}},
+                "rope_theta": 20_000,
+                "rope_scaling": {"rope_type": "yarn", "factor": 2},
+            },
+            {"name": "high", "steps": 3, "learning_rate": 200, "sequence_length": 16},
         ],
         "pretraining__checkpoint_every": 2,
         "pretraining__snapshot_every": 6,
