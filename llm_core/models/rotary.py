@@ -8,8 +8,6 @@ positions more slowly, so that a longer sequence has angles that the network kno
 from copy import deepcopy
 from typing import Any
 
-import torch
-
 from llm_core.params.model import RopeScaling
 
 FULL = "full_attention"  # where a config has positions for each kind of layer: that of layers that see all tokens
@@ -38,6 +36,8 @@ def rope_of(config: Any) -> dict[str, Any] | None:
 
 def set_rope(network: Any, rope: dict[str, Any]) -> None:
     """Let the layers that see all tokens have these rotary parameters, in the network and in its config."""
+    import torch
+
     config = network.config.get_text_config(decoder=True)
     if "rope_theta" in config.rope_parameters:
         config.rope_parameters = deepcopy(rope)

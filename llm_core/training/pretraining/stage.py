@@ -172,7 +172,7 @@ def _finish(params: Params, training: Any, origin: dict[str, Any], out: Path, pr
             "steps": training.step,
             **({"planned_steps": training.steps} if training.stopped else {}),
             "tokens": training.tokens(),
-            "flops": training.flops(),
+            "flops": round(training.flops()),
             "spikes": len({row["step"] for row in rows if SPIKE in row}),
             "epochs": round(training.batches.epoch(training.step), 4),
             **{f"phase/{key}/tokens": value for key, value in training.plan.tokens_of_phases(training.step).items()},

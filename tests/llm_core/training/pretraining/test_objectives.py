@@ -5,7 +5,7 @@ import pytest
 
 from llm_core.training.pretraining.batches import Batch
 from llm_core.training.pretraining.objectives import Corruption
-from llm_core.training.pretraining.stability import LEAST, SpikeGuard
+from llm_core.training.pretraining.stability import LEAST, RECORDED, SpikeGuard
 
 
 def rows(used: int = 40, length: int = 48) -> Batch:
