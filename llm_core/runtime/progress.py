@@ -76,7 +76,11 @@ class Task:
         share = f" of {_short(self.total)} ({self.done / self.total:.0%})" if self.total else ""
         figures = "".join(f", {name} {value}" for name, value in self._figures.items())
         rate = (self.done - self.before) / seconds
-        left = f", {duration((self.total - self.done) / rate)} left" if rate and (self.total or 0) > self.done else ""
+        left = (
+            f", {duration((self.total - self.done) / rate)} left"
+            if rate and self.total and self.total > self.done
+            else ""
+        )
         return f"{self.description}: {_short(self.done)}{share} {self.unit}, {_short(rate)}/s{left}{figures}"
 
     def close(self) -> None:

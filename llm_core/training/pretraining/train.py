@@ -171,8 +171,8 @@ class Training:
         norm = self.optimizer.gradient_norm if self.params.zero_stage == 0 else engine.get_global_grad_norm()
         if not self.optimizer.skip and norm is not None and not math.isfinite(norm) and not self.engine.fp16_enabled():
             self._stop(f"the gradient's norm is {norm}")
-        updated = not self.optimizer.skip and norm is not None and math.isfinite(norm)
-        far = self.guard.standing_out(float(norm) if updated else None, self.optimizer.skip)
+        updated = norm is not None and math.isfinite(norm) and not self.optimizer.skip
+        far = self.guard.standing_out(float(norm or 0.0) if updated else None, self.optimizer.skip)
         logged = (step + 1) % self.params.log_every == 0 or step + 1 == self.steps
         found: list[Share] = []
         if far or (logged and self.several_sources):
