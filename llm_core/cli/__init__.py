@@ -69,6 +69,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Evaluation": {
         "evaluate": ("evaluate", "Score a model: bits per byte, benchmarks, answers; with errors and baselines."),
+        "core": ("core", "CORE, as nanochat computes it: accuracy above a guess over tasks with solved examples."),
         "score": ("score", "Score files of translations, summaries or labels: BLEU, chrF, ROUGE, accuracy, F1."),
         "compare": (
             "compare",
