@@ -199,7 +199,7 @@ def paired_bootstrap(
         names, place = np.unique(np.asarray(groups, str), return_inverse=True)
         if len(names) < 2:
             raise ValueError("one group: nothing is known about the differences between groups")
-        sums = [np.bincount(place, column, len(names)) for column in sums]
+        sums = [np.bincount(place, column, len(names)).astype(np.float64) for column in sums]
         widening = math.sqrt(len(names) / (len(names) - 1)) * _student_to_normal(confidence, len(names) - 1)
     units = len(sums[0])
 
