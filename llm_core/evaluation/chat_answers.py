@@ -2,10 +2,10 @@
 
 The test file has one JSON object a line with `messages` (the last one is the wanted answer), `id` and, where known,
 `field`, `kind`, `country` and `answerable`. A question that is not answerable asks for what nothing in the training
-texts or in the prompt says; it can only be guessed, and has no part in the score. The baseline answers each question with its field's most frequent answer in `train.jsonl`
-beside the test file. The intervals of the score and of its lead over the baseline are over countries where they are
-known, since the questions about one country depend on each other. Answers are compared in SQuAD's normal form
-(Rajpurkar et al. 2016).
+texts or in the prompt says; it can only be guessed, and has no part in the score. The baseline answers each question
+with its field's most frequent answer in `train.jsonl` beside the test file. The intervals of the score and of its lead
+over the baseline are over countries where they are known, since the questions about one country depend on each other.
+Answers are compared in SQuAD's normal form (Rajpurkar et al. 2016).
 """
 
 from collections import Counter

@@ -50,7 +50,7 @@ def _key(row: Row) -> tuple[Any, ...]:
 
 
 def by_kind(answers: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Kind of question ("" for all that can be answered) -> its figures, of what `chat_answers.summarize_answers` gives.
+    """Kind of question ("" for all that can be answered) -> its figures, of what `summarize_answers` gives.
 
     A kind that alone can be answered takes the place of all.
     """

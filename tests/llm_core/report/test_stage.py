@@ -498,7 +498,9 @@ def test_questions_that_can_only_be_guessed_have_no_part_in_the_score_and_a_line
     assert (score["exact_match"], score["items"], score["kinds"]["closed"]["items"]) == (1.0, 18, 18)
     told = answers({"answers": score})
     assert "m answers 100 % (77 % to 100 %) of 18 questions with facts to read exactly, 50.0 points" in told
-    guessed = "Of 18 questions from memory, about what nothing that it read says, it guesses 0 % (most frequent answer 50 %)"
+    guessed = (
+        "Of 18 questions from memory, about what nothing that it read says, it guesses 0 % (most frequent answer 50 %)"
+    )
     assert guessed in told
     table = next(block.content for block in flat(scores({"m": {"answers": score}})) if block.kind == "table")
     assert [(row["benchmark"], row["items"]) for row in table] == [

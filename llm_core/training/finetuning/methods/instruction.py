@@ -43,7 +43,10 @@ def default_rows(facts: "Facts") -> dict[str, list[Row]]:
     rows: dict[str, list[Row]] = {}
     for country, items in facts.items.items():
         rows[country] = [
-            {**{key: item[key] for key in kept if key in item}, "messages": _messages([(item["prompt"], item["answer"])])}
+            {
+                **{key: item[key] for key in kept if key in item},
+                "messages": _messages([(item["prompt"], item["answer"])]),
+            }
             for item in items
         ]
         if facts.sides[country] == "train" and facts.conversations.get(country):

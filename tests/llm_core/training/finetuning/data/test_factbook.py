@@ -140,7 +140,9 @@ def test_closed_questions_about_unseen_countries_cannot_be_answered(tmp_path):
     documents(tmp_path, {"train": ["Chad"], "heldout": ["Fiji"]})
     countries = factbook.read_countries(tmp_path)
     items = factbook.questions(countries, 1, seed=1)
-    split = methods()["instruction"].default_rows(factbook.Facts(countries, {"Chad": "train", "Fiji": "test"}, items, 1))
+    split = methods()["instruction"].default_rows(
+        factbook.Facts(countries, {"Chad": "train", "Fiji": "test"}, items, 1)
+    )
     assert {(row["kind"], row.get("answerable", True)) for row in split["test"]} == {("closed", False), ("open", True)}
     assert all(row.get("answerable", True) for row in split["train"])
 
