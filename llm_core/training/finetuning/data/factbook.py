@@ -169,7 +169,7 @@ def questions(countries: list[Country], open_variants: int, seed: int) -> dict[s
         for name in (name for name in QUESTIONS if name in country.answers):
             question = QUESTIONS[name][1].format(country=country.name)
             fact = {"answer": country.answers[name], "field": name, "country": country.name}
-            made = {"kind": "closed", "documents": _documents(country, [name])}
+            made: Row = {"kind": "closed", "documents": _documents(country, [name])}
             if not country.documents["train"]:
                 made["answerable"] = False
             rows.append({"id": short_hash(country.name, name), "prompt": question, **fact, **made})
