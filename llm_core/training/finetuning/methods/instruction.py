@@ -39,11 +39,14 @@ def default_rows(facts: "Facts") -> dict[str, list[Row]]:
     Where there are conversations, they take the place of the single questions with context in training. They have no
     `field` and `answer`, since there are several; so the most frequent answers are counted once a country.
     """
-    kept = ("id", "field", "country", "kind", "answer", "documents")
+    kept = ("id", "field", "country", "kind", "answer", "documents", "answerable")
     rows: dict[str, list[Row]] = {}
     for country, items in facts.items.items():
         rows[country] = [
-            {**{key: item[key] for key in kept}, "messages": _messages([(item["prompt"], item["answer"])])}
+            {
+                **{key: item[key] for key in kept if key in item},
+                "messages": _messages([(item["prompt"], item["answer"])]),
+            }
             for item in items
         ]
         if facts.sides[country] == "train" and facts.conversations.get(country):

@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from llm_core.errors import UserError
-from llm_core.runtime import json_lines
 from llm_core.params.pretraining import Optimizer, Pretraining
+from llm_core.runtime import json_lines
 from llm_core.training.pretraining.assemble import _check_length
 from llm_core.training.pretraining.phases import plan_phases
 from llm_core.training.pretraining.schedule import learning_rate_share, stable_steps
