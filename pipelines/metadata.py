@@ -50,7 +50,7 @@ def stage_metadata(project: DvcProject, stage: Stage) -> dict[str, Any]:
             )
         if spikes := spike_rows(log, log.parent.relative_to(project.root)):
             rows = [(*row.values(),) for row in spikes]
-            metadata["steps that stand out"] = dg.MetadataValue.md(table(tuple(spikes[0]), rows))
+            metadata["unusual steps"] = dg.MetadataValue.md(table(tuple(spikes[0]), rows))
     if metrics:
         metadata["all figures"] = dg.MetadataValue.md(all_figures(metrics))
     drops = [sampled_drops(file) for file in _files(project.root, stage, "drops.jsonl")]

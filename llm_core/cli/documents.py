@@ -10,7 +10,7 @@ from llm_core.errors import UserError
 from llm_core.runtime.terminal import say, say_lines
 
 app = verb_app()
-SHOWN = 10  # steps that stand out
+SHOWN = 10  # unusual steps
 
 
 @app.command()
@@ -25,7 +25,7 @@ def documents(
     Pretraining is computed from the state of the data loader, for any world size and any number of resumes.
     Finetuning rows name the documents that they were made from. --out-file writes a row for every model, step (or
     finetuning row) and document, with source, licence and address; without it, counts are printed, and the steps of
-    pretraining whose loss or gradient norm stands out.
+    pretraining whose loss or gradient norm is unusual.
     """
     from llm_core.lineage.listing import write_documents
     from llm_core.lineage.training import ancestry, chain, finetuning_documents, summary
@@ -36,9 +36,7 @@ def documents(
         say_lines(summary(record, *wanted or ()))
         if not wanted:
             for row in spike_rows(record.model / "training_log.jsonl", record.model)[:SHOWN]:
-                say(
-                    f"  step {row['step']} stands out: {row['stands out']}; {row['documents that raise the loss most']}"
-                )
+                say(f"  step {row['step']} is unusual: {row['unusual']}; {row['documents that raise the loss most']}")
                 say(f"    {row['all documents']}")
     for folder in chain(model):
         try:

@@ -41,7 +41,7 @@ class Task(NamedTuple):
     """between a question and its answer"""
     baseline: float
     """accuracy of a guess"""
-    items: list[Item]
+    items: Sequence[Item]
 
 
 def centred(accuracy: float, baseline: float) -> float:
@@ -166,7 +166,7 @@ def packaged_tasks(benchmarks: Path) -> list[Task]:
     found = []
     for name, (benchmark, kind, examples, delimiter, baseline, form) in PACKAGED.items():
         if (file := benchmarks / f"{benchmark}.jsonl").is_file():
-            items: list[Item] = [form(row) for row in json_lines.load_rows(file)]
+            items = [form(row) for row in json_lines.load_rows(file)]
             found.append(Task(name, kind, examples, delimiter, baseline, items))
     if not found:
         needed = ", ".join(sorted({one[0] for one in PACKAGED.values()}))

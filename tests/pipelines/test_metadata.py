@@ -86,7 +86,7 @@ def test_a_stages_headline_figures_come_first_and_all_others_are_one_table(tmp_p
     ]
 
 
-def test_a_training_shows_its_curves_and_the_steps_that_stand_out(tmp_path: Path) -> None:
+def test_a_training_shows_its_curves_and_the_unusual_steps(tmp_path: Path) -> None:
     Repo.init(tmp_path, no_scm=True).close()
     (tmp_path / "dvc.yaml").write_text("stages:\n  pretrain: {cmd: 'true', outs: [model]}\n")
     (tmp_path / "model").mkdir()
@@ -99,7 +99,7 @@ def test_a_training_shows_its_curves_and_the_steps_that_stand_out(tmp_path: Path
     metadata = stage_metadata(project, project.stages["pretrain"])
     for name in ("loss curve", "learning rate and gradient norm"):
         assert str(metadata[name].value).partition("(")[2].startswith("data:image/png;base64,")
-    assert str(metadata["steps that stand out"].value).splitlines()[2:] == [
+    assert str(metadata["unusual steps"].value).splitlines()[2:] == [
         "| 3 | loss 9 (usually 2), gradient norm 9 (usually 1) | abc (web, loss 9.5), def (books, loss 7) "
         "| llm-core documents --model model --steps 2 |"
     ]

@@ -1,7 +1,7 @@
 """Whose loss it is: the loss of a step, for each document that it trained on.
 
 The forward pass has the loss of each token already, and the loader computes which document each token is of, so this
-costs a sum over the step's tokens, at the steps that are logged and at those that stand out.
+costs a sum over the step's tokens, at the steps that are logged and at unusual ones.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def shares(
     if any(tuple(found.shape) != inputs.input_ids.shape for found, inputs in zip(losses, made, strict=True)):
         return []
     sums = local_sums(ranges, made, losses, first_row, length, world.sequence, world.sequence_rank)
-    together = all_reduce(torch.from_numpy(sums), device).tolist()
+    together = all_reduce(torch.tensor(sums, device="cpu"), device).tolist()
     return [Share(item, of, int(count)) for item, of, count in zip(ranges, *together, strict=True)]
 
 

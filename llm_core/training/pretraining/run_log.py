@@ -5,7 +5,7 @@ from typing import Any
 
 from llm_core.runtime import json_lines
 
-SPIKE = "spike"  # key of a row about a step that stands out; the value is the figure that is far above its median
+SPIKE = "spike"  # key of a row about an unusual step; the value is the figure that is far above its median
 
 
 class RunLog:
@@ -33,7 +33,7 @@ class RunLog:
 
 
 def spike_rows(log: Path, model: Path) -> list[dict[str, str]]:
-    """The steps that stand out in the training log of `model`, one row each: what is far above the steps before it, the
+    """The unusual steps in the training log of `model`, one row each: what is far above the steps before it, the
     documents that raise the loss most, and the command that lists all documents of the step."""
     rows: dict[int, dict[str, str]] = {}
     for row in json_lines.load_rows(log, missing_ok=True):
@@ -41,12 +41,12 @@ def spike_rows(log: Path, model: Path) -> list[dict[str, str]]:
             continue
         what = f"{row[SPIKE].replace('_', ' ')} {row['value']:.4g} (usually {row['median']:.4g})"
         if row["step"] in rows:
-            rows[row["step"]]["stands out"] += f", {what}"
+            rows[row["step"]]["unusual"] += f", {what}"
             continue
         named = (f"{one['id']} ({one['source']}, loss {one['loss']:.4g})" for one in row["documents"])
         rows[row["step"]] = {
             "step": str(row["step"]),
-            "stands out": what + (", update skipped" if row["skipped"] else ""),
+            "unusual": what + (", update skipped" if row["skipped"] else ""),
             "documents that raise the loss most": ", ".join(named),
             "all documents": f"llm-core documents --model {model} --steps {row['step'] - 1}",
         }

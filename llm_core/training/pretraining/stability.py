@@ -1,4 +1,4 @@
-"""Detection of loss spikes, whose steps are skipped, and of steps that stand out, which are recorded."""
+"""Detection of loss spikes, whose steps are skipped, and of unusual steps, which are recorded."""
 
 import math
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ class SpikeGuard:
         deviation = math.sqrt(sum((x - mean) ** 2 for x in usual) / len(usual))
         return loss > mean + self.sigma * max(deviation, 1e-6)
 
-    def standing_out(self, norm: float | None, skipped: bool) -> dict[str, tuple[float, float]]:
+    def unusual(self, norm: float | None, skipped: bool) -> dict[str, tuple[float, float]]:
         """What of the step that `is_spike` was asked about is far above the last steps: `loss` or `gradient_norm` ->
         (value, running median). The loss of a `skipped` step is always far; a step without an update has no `norm`.
         {} when a run has RECORDED of them.

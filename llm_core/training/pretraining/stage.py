@@ -91,7 +91,7 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
             digest = content_digest(out)
             tracked.tags({"model_digest": digest})
             spikes = spike_rows(out / "training_log.jsonl", out)
-            tracked.table(spikes, "steps_that_stand_out.html")
+            tracked.table(spikes, "unusual_steps.html")
             tracked.describe(described(storage.read_json(out / "metrics.json"), folder, out))
             tracked.dataset(out, "model")
             tracked.model(out, digest)

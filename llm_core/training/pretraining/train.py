@@ -172,7 +172,7 @@ class Training:
         if not self.optimizer.skip and norm is not None and not math.isfinite(norm) and not self.engine.fp16_enabled():
             self._stop(f"the gradient's norm is {norm}")
         updated = norm is not None and math.isfinite(norm) and not self.optimizer.skip
-        far = self.guard.standing_out(float(norm or 0.0) if updated else None, self.optimizer.skip)
+        far = self.guard.unusual(float(norm or 0.0) if updated else None, self.optimizer.skip)
         logged = (step + 1) % self.params.log_every == 0 or step + 1 == self.steps
         found: list[Share] = []
         if far or (logged and self.several_sources):
@@ -210,7 +210,7 @@ class Training:
         )
         named = "; ".join(f"{one['id']} ({one['source']}, loss {one['loss']:.4f})" for one in documents)
         self._say(
-            f"step {self.step + 1} stands out: {said}{'; its update is skipped' if skipped else ''}"
+            f"step {self.step + 1} is unusual: {said}{'; its update is skipped' if skipped else ''}"
             f"{f'; documents that raise its loss most: {named}' if named else ''}"
         )
         self.tracked.metrics({"spike": 1.0}, self.step + 1)

@@ -72,16 +72,16 @@ def test_steps_far_above_the_running_median_are_recorded() -> None:
     guard = SpikeGuard(0.0, [])
     for step in range(24):
         guard.is_spike(2.0 + 0.1 * (step % 4))
-        assert guard.standing_out(1.0, False) == {}
+        assert guard.unusual(1.0, False) == {}
     guard.is_spike(3.3)
-    assert guard.standing_out(1.07, False) == {}
+    assert guard.unusual(1.07, False) == {}
     guard.is_spike(3.4)
-    assert guard.standing_out(1.09, False) == {"loss": (3.4, 2.2), "gradient_norm": (1.09, 1.0)}
+    assert guard.unusual(1.09, False) == {"loss": (3.4, 2.2), "gradient_norm": (1.09, 1.0)}
     guard.is_spike(9.0)
-    assert guard.standing_out(None, True) == {"loss": (9.0, 2.2)}, "a skipped step has no gradient norm"
+    assert guard.unusual(None, True) == {"loss": (9.0, 2.2)}, "a skipped step has no gradient norm"
     again = SpikeGuard(0.0, [])
     again.restore(guard.state())
     assert again == guard and guard.recorded == 2 and len(guard.norms) == 26
     guard.recorded = RECORDED
     guard.is_spike(99.0)
-    assert guard.standing_out(99.0, False) == {}, "a run has so many records"
+    assert guard.unusual(99.0, False) == {}, "a run has so many records"

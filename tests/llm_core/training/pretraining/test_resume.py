@@ -36,7 +36,7 @@ IN_PARTS = {
 def test_killed_runs_end_with_the_same_bytes(tmp_path: Path, processes: int, changes: dict[str, Any]) -> None:
     """In phases whose sequences, batches, data, passes and rotary positions differ; at random steps.
 
-    The last phase diverges, so that steps stand out; where a run may end early it does so there.
+    The last phase diverges, so that steps are unusual; where a run may end early it does so there.
     """
     folder = tiny.make(tmp_path)
     settings: dict[str, Any] = {
@@ -68,7 +68,7 @@ def test_killed_runs_end_with_the_same_bytes(tmp_path: Path, processes: int, cha
 
 
 def _steps_say_whose_loss_they_have(folder: Path, steps: int) -> None:
-    """Each logged step has the loss of each source; a step that stands out names documents that it trained on."""
+    """Each logged step has the loss of each source; an unusual step names documents that it trained on."""
     log = folder / "whole" / "training_log.jsonl"
     rows = {row["step"]: row for row in json_lines.load_rows(log) if "loss" in row}
     assert {*rows[1]} >= {"loss/x", "loss/y"} and "loss/y" not in rows[12]
