@@ -97,7 +97,7 @@ def finetune(job: "Job") -> dict[str, Any]:
     from datasets import Dataset
 
     from llm_core.training.finetuning.rows import names
-    from llm_core.training.finetuning.training import arguments, train
+    from llm_core.training.finetuning.training import arguments, score_answers_only, train
 
     encoded = {side: encode(job, side) for side in ("train", "heldout")}
     data = {side: Dataset.from_list(value.rows) for side, value in encoded.items()}
@@ -109,6 +109,7 @@ def finetune(job: "Job") -> dict[str, Any]:
     if job.kind == "decoder":
         from trl import SFTConfig, SFTTrainer
 
+        score_answers_only()
         length = job.params.max_length if job.params.packing else None
         config = SFTConfig(**common, max_length=length, packing=job.params.packing, eval_packing=False)
         trainer = SFTTrainer(
