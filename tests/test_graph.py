@@ -12,6 +12,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 TINY: dict[str, Any] = {
+    "launch.pretraining.processes": 1,
     "cleaning.repair.characters": {},  # the default names a source that is left out here
     "tokenizer.vocab_size": 512,
     "model.layers": 1,
