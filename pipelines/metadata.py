@@ -16,6 +16,7 @@ import dagster as dg
 from llm_core.formats.pages import cell_text
 from llm_core.report.names import below, figure, of_data, reason
 from llm_core.runtime import json_lines
+from llm_core.training.pretraining.run_log import spike_rows
 from pipelines.dvc_project import DvcProject
 from pipelines.graph import Stage
 from pipelines.headlines import headlines
@@ -43,6 +44,13 @@ def stage_metadata(project: DvcProject, stage: Stage) -> dict[str, Any]:
         chart = loss_chart(log)
         if chart:
             metadata["loss curve"] = dg.MetadataValue.md(f"![loss](data:image/png;base64,{chart})")
+        if steps := rate_chart(log):
+            metadata["learning rate and gradient norm"] = dg.MetadataValue.md(
+                f"![learning rate and gradient norm](data:image/png;base64,{steps})"
+            )
+        if spikes := spike_rows(log, log.parent.relative_to(project.root)):
+            rows = [(*row.values(),) for row in spikes]
+            metadata["unusual steps"] = dg.MetadataValue.md(table(tuple(spikes[0]), rows))
     if metrics:
         metadata["all figures"] = dg.MetadataValue.md(all_figures(metrics))
     drops = [sampled_drops(file) for file in _files(project.root, stage, "drops.jsonl")]
@@ -139,10 +147,20 @@ def sampled_drops(file: Path) -> str:
 
 def loss_chart(log: Path) -> str | None:
     """The losses of a training log (JSON lines with `step` and `…loss…` fields) as base64 PNG."""
+    return _chart(log, lambda key: "loss" in key or "bits_per_byte" in key, 1)
+
+
+def rate_chart(log: Path) -> str | None:
+    """Learning rate and gradient norm of a training log as base64 PNG, one below the other."""
+    return _chart(log, lambda key: key in ("learning_rate", "gradient_norm"), 2)
+
+
+def _chart(log: Path, shown: Callable[[str], bool], panels: int) -> str | None:
+    """The fields of a training log that are `shown`, by step: all in one panel, or one in each."""
     curves: dict[str, list[tuple[float, float]]] = {}
     for row in json_lines.load_rows(log):
         for key, value in row.items():
-            if ("loss" in key or "bits_per_byte" in key) and isinstance(value, int | float) and "step" in row:
+            if shown(key) and isinstance(value, int | float) and "step" in row:
                 curves.setdefault(key, []).append((row["step"], value))
     if not curves:
         return None
@@ -150,12 +168,14 @@ def loss_chart(log: Path) -> str | None:
 
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 3), layout="constrained")
-    axes = figure.subplots()
-    for name, points in curves.items():
-        axes.plot(*zip(*points, strict=True), label=name, linewidth=1)
-    axes.set_xlabel("step")
-    axes.legend(frameon=False)
+    panels = min(panels, len(curves))
+    figure = Figure(figsize=(6, 3 + panels - 1), layout="constrained")
+    axes = figure.subplots(panels, squeeze=False)[:, 0]
+    for number, (name, points) in enumerate(curves.items()):
+        axes[number % panels].plot(*zip(*points, strict=True), label=name, linewidth=1)
+    axes[-1].set_xlabel("step")
+    for each in axes:
+        each.legend(frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80)
     return base64.b64encode(buffer.getvalue()).decode()

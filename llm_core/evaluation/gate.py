@@ -139,10 +139,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _rows(results: Results, metric: str) -> list[Row]:
-    """The rows of a metric; of BENCHMARK/METRIC those that have it."""
+    """The rows of a metric; of BENCHMARK/METRIC those that have it; of own questions those that can be answered."""
     task, _, named = metric.partition("/")
     rows = results.get(metric) or results.get(task, [])
-    return [row for row in rows if not named or named in row]
+    rows = [row for row in rows if not named or named in row]
+    return [row for row in rows if row.get("answerable", True)] or rows
 
 
 def comparable(before: Results, after: Results) -> list[str]:

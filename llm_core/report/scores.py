@@ -9,7 +9,7 @@ from typing import Any
 
 from llm_core.evaluation.catalog import main_metric
 from llm_core.evaluation.gold import GOLD
-from llm_core.evaluation.results import read_results
+from llm_core.evaluation.results import by_kind, read_results
 from llm_core.formats.pages import Block, Row, score_text
 from llm_core.report import names
 from llm_core.report.champion import Champion
@@ -76,8 +76,7 @@ def _tables(metrics: Row) -> Iterator[Block]:
         rows += [_benchmark_row(task, metric, score, metric == first)
                  for metric in dict.fromkeys(shown) if metric in score]  # fmt: skip
     if answers := metrics.get("answers"):
-        rows.append(_answers_row(answers))
-        rows += [_answers_row(score, names.kind(kind)) for kind, score in answers.get("kinds", {}).items()]
+        rows += [_answers_row(score, names.kind(kind)) for kind, score in by_kind(answers).items()]
     if own := metrics.get("finetuned"):
         rows.append(_finetuned_row(own))
     if rows:
@@ -203,7 +202,7 @@ def _benchmark_row(task: str, metric: str, score: Row, first: bool) -> Row:
 
 def _answers_row(answers: Row, kind: str = "") -> Row:
     return {
-        "benchmark": f"own questions{kind and ' '}{kind}, exact match",
+        "benchmark": f"own questions{kind and ' '}{kind}, exact match" + _guessed(answers),
         "score": score_text(answers, "exact_match"),
         "chance": None,
         "baseline": answers["most_frequent_answer"],
@@ -211,6 +210,10 @@ def _answers_row(answers: Row, kind: str = "") -> Row:
         "sd between draws of examples": None,
         "smallest difference": answers["detectable"],
     }
+
+
+def _guessed(answers: Row) -> str:
+    return "" if answers.get("answerable", True) else " (guessed: nothing it read says it)"
 
 
 def _finetuned_row(own: Row) -> Row:

@@ -106,6 +106,25 @@ def test_no_key_is_left_in_tables_of_figures() -> None:
     assert "loss on held-out answers, nats per token: 2.0" in shown
 
 
+def test_a_training_shows_its_curves_and_the_unusual_steps(tmp_path: Path) -> None:
+    Repo.init(tmp_path, no_scm=True).close()
+    (tmp_path / "dvc.yaml").write_text("stages:\n  pretrain: {cmd: 'true', outs: [model]}\n")
+    (tmp_path / "model").mkdir()
+    documents = [{"id": "abc", "source": "web", "loss": 9.5}, {"id": "def", "source": "books", "loss": 7}]
+    spike = {"value": 9.0, "median": 2.0, "skipped": False, "documents": documents}
+    rows = [{"step": step, "loss": 3.0 - step / 10, "learning_rate": 0.1, "gradient_norm": 1.0} for step in (1, 2)]
+    rows += [{"step": 3, "spike": "loss", **spike}, {"step": 3, "spike": "gradient_norm", **spike, "median": 1}]
+    (tmp_path / "model/training_log.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    project = DvcProject(tmp_path)
+    metadata = stage_metadata(project, project.stages["pretrain"])
+    for name in ("loss curve", "learning rate and gradient norm"):
+        assert str(metadata[name].value).partition("(")[2].startswith("data:image/png;base64,")
+    assert str(metadata["unusual steps"].value).splitlines()[2:] == [
+        "| 3 | loss 9 (usually 2), gradient norm 9 (usually 1) | abc (web, loss 9.5), def (books, loss 7) "
+        "| llm-core documents --model model --steps 2 |"
+    ]
+
+
 def test_headlines_have_names_and_units_for_people() -> None:
     score = {"acc_norm": 0.5, "metric": "acc_norm"}
     evaluation = {"bits_per_byte": {"all": {"bits_per_byte": 1.5}}, "benchmarks": {"piqa": score}}

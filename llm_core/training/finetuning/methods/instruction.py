@@ -39,11 +39,14 @@ def default_rows(facts: "Facts") -> dict[str, list[Row]]:
     Where there are conversations, they take the place of the single questions with context in training. They have no
     `field` and `answer`, since there are several; so the most frequent answers are counted once a country.
     """
-    kept = ("id", "field", "country", "kind", "answer", "documents")
+    kept = ("id", "field", "country", "kind", "answer", "documents", "answerable")
     rows: dict[str, list[Row]] = {}
     for country, items in facts.items.items():
         rows[country] = [
-            {**{key: item[key] for key in kept}, "messages": _messages([(item["prompt"], item["answer"])])}
+            {
+                **{key: item[key] for key in kept if key in item},
+                "messages": _messages([(item["prompt"], item["answer"])]),
+            }
             for item in items
         ]
         if facts.sides[country] == "train" and facts.conversations.get(country):
@@ -94,7 +97,7 @@ def finetune(job: "Job") -> dict[str, Any]:
     from datasets import Dataset
 
     from llm_core.training.finetuning.rows import names
-    from llm_core.training.finetuning.training import arguments, train
+    from llm_core.training.finetuning.training import arguments, score_answers_only, train
 
     encoded = {side: encode(job, side) for side in ("train", "heldout")}
     data = {side: Dataset.from_list(value.rows) for side, value in encoded.items()}
@@ -106,6 +109,7 @@ def finetune(job: "Job") -> dict[str, Any]:
     if job.kind == "decoder":
         from trl import SFTConfig, SFTTrainer
 
+        score_answers_only()
         length = job.params.max_length if job.params.packing else None
         config = SFTConfig(**common, max_length=length, packing=job.params.packing, eval_packing=False)
         trainer = SFTTrainer(
