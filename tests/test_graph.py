@@ -143,6 +143,17 @@ def test_every_document_is_accounted_for_from_download_to_tokens(shell: Path) ->
     assert kept == sum(row["documents"] for side in ("train", "heldout") for row in tokens[side]["by_source"].values())
 
 
+@pytest.mark.slow
+def test_every_figure_of_every_stage_has_a_name_for_people(shell: Path) -> None:
+    import json
+
+    from llm_core.report.names import nameless
+
+    files = sorted((shell / "data").glob("**/metrics.json"))
+    assert len(files) >= 12
+    assert {str(file): found for file in files if (found := nameless(json.loads(file.read_text())))} == {}
+
+
 def code_location(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
     """What Dagster loads of a copy, for runs in this process."""
     from dagster.components import build_defs_for_component

@@ -16,6 +16,7 @@ from llm_core.training.deepspeed_ops import leave_group
 from llm_core.training.pretraining import launch
 from llm_core.training.pretraining.checkpoints import LOCK, copy_all
 from llm_core.training.pretraining.origins import check_parent_tokenizer, check_tokens
+from llm_core.training.pretraining.run_log import SPIKE, spike_rows
 
 SCRATCH = Path(".scratch")
 
@@ -89,6 +90,8 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
         if world.main:
             digest = content_digest(out)
             tracked.tags({"model_digest": digest})
+            spikes = spike_rows(out / "training_log.jsonl", out)
+            tracked.table(spikes, "unusual_steps.html")
             tracked.describe(described(storage.read_json(out / "metrics.json"), folder, out))
             tracked.dataset(out, "model")
             tracked.model(out, digest)
@@ -175,6 +178,8 @@ def _finish(params: Params, training: Any, origin: dict[str, Any], out: Path, pr
             "steps": training.step,
             **({"planned_steps": training.steps} if training.stopped else {}),
             "tokens": training.tokens(),
+            "flops": round(training.flops()),
+            "spikes": len({row["step"] for row in rows if SPIKE in row}),
             "epochs": round(training.batches.epoch(training.step), 4),
             **{f"phase/{key}/tokens": value for key, value in training.plan.tokens_of_phases(training.step).items()},
             **training.batches.mixture_figures(training.step),
