@@ -214,8 +214,8 @@ def conversations(countries: list[Country], passes: int, seed: int, exchanged: f
 class Exchange:
     """Values that a country could have for a field and does not have, so that they can be read but not remembered.
 
-    The answer of a country drawn from all. One that several countries share (`yes`, `Europe`) is taken as it is, so that
-    such answers keep their shares. Of the others, names, two are crossed to one that nobody has seen (`Oslo` and
+    The answer of a country drawn from all. One that several countries share (`yes`, `Europe`) is taken as it is, so
+    that such answers keep their shares. Of the others, names, two are crossed to one that nobody has seen (`Oslo` and
     `Lisbon` to `Osbon`), and digits are drawn anew. (Longpre et al. 2021, arXiv:2109.05052, exchange the answers of
     passages.)
     """
