@@ -19,6 +19,7 @@ from tests.warm import start
 
 ROOT = Path(__file__).parents[1]
 TINY: dict[str, Any] = {
+    "launch.pretraining.processes": 1,
     "cleaning.repair.characters": {},  # the default names a source that is left out here
     "tokenizer.vocab_size": 512,
     "model.layers": 1,
@@ -148,6 +149,17 @@ def test_every_document_is_accounted_for_from_download_to_tokens(shell: Path) ->
         kept = metrics(stage)["documents_kept"]
     tokens = metrics("tokens")
     assert kept == sum(row["documents"] for side in ("train", "heldout") for row in tokens[side]["by_source"].values())
+
+
+@pytest.mark.slow
+def test_every_figure_of_every_stage_has_a_name_for_people(shell: Path) -> None:
+    import json
+
+    from llm_core.report.names import nameless
+
+    files = sorted((shell / "data").glob("**/metrics.json"))
+    assert len(files) >= 12
+    assert {str(file): found for file in files if (found := nameless(json.loads(file.read_text())))} == {}
 
 
 def code_location(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
