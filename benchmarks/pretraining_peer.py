@@ -13,6 +13,7 @@ import resource
 import runpy
 import sys
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from llm_core.formats.token_shards import TokenShards
+from llm_core.params.pretraining import Pretraining
 from llm_core.training.pretraining import heldout
-from llm_core.training.pretraining.batches import Batches
+from llm_core.training.pretraining.phases import PhasedBatches, Plan, plan_phases
 
 MARKS: list[float] = []
 RATE = 0.003
@@ -44,7 +46,7 @@ def ours(settings: dict[str, Any], family: str, optimizer: str, compiled: bool) 
     """The project's verb, as a launcher's worker, with AdamW as the other projects have, or Muon as params.yaml has."""
     os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1",
                    "MASTER_PORT": str(settings["port"]), "LLM_CORE_TRACKING": "off"}  # fmt: skip
-    Path("params.yaml").write_text("seed: 1\n")
+    Path("params.yaml").write_text(f"seed: {settings.get('seed', 1)}\n")
     chosen = {
         "model.family": family, "model.layers": settings["layers"], "model.width": settings["width"],
         "model.heads": settings["heads"], "pretraining.steps": settings["steps"],
@@ -92,7 +94,7 @@ def trainer(settings: dict[str, Any], compiled: bool) -> None:
 def nanogpt(settings: dict[str, Any], compiled: bool) -> None:
     """nanoGPT's train.py. On a CPU it trains in fp32; for bf16 the line that decides this gets autocast."""
     program = Path(settings["nanogpt"]) / "train.py"
-    text = program.read_text()
+    text = program.read_text().replace("torch.manual_seed(1337 ", f"torch.manual_seed({settings.get('seed', 1337)} ")
     if settings["precision"] == "bf16":
         old = "nullcontext() if device_type == 'cpu' else torch.amp.autocast"
         assert old in text, "nanoGPT's train.py has changed: no line `ctx = nullcontext() …`"
@@ -110,11 +112,24 @@ def nanogpt(settings: dict[str, Any], compiled: bool) -> None:
         "compile": compiled, "eval_iters": 1, "eval_interval": 100000, "log_interval": 10,
         "batch_size": settings["rows"], "block_size": settings["length"], "gradient_accumulation_steps": 1,
         "n_layer": settings["layers"], "n_head": settings["heads"], "n_embd": settings["width"],
-        "max_iters": settings["steps"] - 1, "learning_rate": RATE, "warmup_iters": 20,
+        "max_iters": settings["steps"] - 1, "warmup_iters": 20, "learning_rate": settings.get("rate") or RATE,
+        "lr_decay_iters": settings["steps"] - 1, "min_lr": (settings.get("rate") or RATE) / 10,
     }  # fmt: skip
     sys.argv = ["train.py", *(f"--{key}={value}" for key, value in flags.items())]
     sys.path.insert(0, str(program.parent))
-    exec(compile(text, str(program), "exec"), {"__name__": "__main__", "__file__": str(program)})
+    names: dict[str, Any] = {"__name__": "__main__", "__file__": str(program)}
+    exec(compile(text, str(program), "exec"), names)
+    if settings.get("heldout_tokens"):
+        network = names["raw_model"].eval()
+
+        def losses(ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            with names["ctx"]:
+                logits, _ = network(ids, targets)
+            return torch.nn.functional.cross_entropy(
+                logits.float().flatten(0, 1), targets.flatten(), ignore_index=-1, reduction="none"
+            )
+
+        settings["heldout_bits_per_byte"] = _bits_per_byte(losses, settings)
 
 
 def litgpt(settings: dict[str, Any], compiled: bool) -> None:
@@ -163,28 +178,31 @@ def nanochat(settings: dict[str, Any], compiled: bool) -> None:
     needs its own data and tokenizer. The batches are this project's.
 
     Its network has more tables (an untied head, value embeddings) and the same size of blocks and head. By its rule
-    learning rates shrink with the square root of the batch below 524,288 tokens; "nanochat_rate" is another factor.
+    learning rates shrink with the square root of the batch below 524,288 tokens; "rate" is another factor.
     """
     os.environ["NANOCHAT_DTYPE"] = {"bf16": "bfloat16", "fp32": "float32"}[settings["precision"]]
     sys.path.insert(0, settings["nanochat"])
     from nanochat.gpt import GPT, GPTConfig
 
+    plan, batches = _phased_batches(settings)
+    longest = max(phase.sequence_length for phase in plan.phases)
+
     def built(layers: int, width: int) -> Any:
         return GPT(
             GPTConfig(
-                sequence_len=settings["length"], vocab_size=settings["vocabulary"], n_layer=layers,
+                sequence_len=longest, vocab_size=settings["vocabulary"], n_layer=layers,
                 n_head=width // 64, n_kv_head=width // 64, n_embd=width, window_pattern="L",
             )
         )  # fmt: skip
 
-    torch.manual_seed(1)
+    torch.manual_seed(settings.get("seed", 1))
     model = whole = built(settings["layers"], settings["width"])
     model.init_weights()
     with torch.device("meta"):
         sizes = [net.num_scaling_params() for net in (model, built(12, 768))]
     ours, reference = (size["transformer_matrices"] + size["lm_head"] for size in sizes)
-    share = (settings["rows"] * settings["length"] / 2**19) ** 0.5
-    rate = settings.get("nanochat_rate") or share
+    share = (plan.tokens / plan.steps / 2**19) ** 0.5
+    rate = settings.get("rate") or share
     decay = 0.28 * share * reference / ours
     optimizer = model.setup_optimizer(
         unembedding_lr=0.008 * rate, embedding_lr=0.3 * rate, scalar_lr=0.5 * rate, matrix_lr=0.02 * rate,
@@ -192,11 +210,11 @@ def nanochat(settings: dict[str, Any], compiled: bool) -> None:
     )  # fmt: skip
     if compiled:  # its optimizer is compiled in any case
         model = torch.compile(model, dynamic=False)
-    steps = settings["steps"]
+    steps = plan.steps
     cooling = round(0.65 * steps)
-    batches = _batches(settings, "train")
     for step in range(steps):
-        (batch,) = batches.micro_batches(step, settings["rows"], 0, 1)
+        _, phase = plan.of(step)
+        (batch,) = batches.micro_batches(step, phase.batch_tokens // phase.sequence_length, 0, 1)
         targets = torch.from_numpy(np.where(batch.targets < 0, -1, batch.targets))
         loss = model(torch.from_numpy(batch.input_ids), targets)
         loss.backward()
@@ -211,28 +229,37 @@ def nanochat(settings: dict[str, Any], compiled: bool) -> None:
         model.zero_grad(set_to_none=True)
         loss.item()
     if settings.get("heldout_tokens"):
-        settings["heldout_bits_per_byte"] = _bits_per_byte(whole.eval(), settings)
+        whole.eval()
+        settings["heldout_bits_per_byte"] = _bits_per_byte(
+            lambda ids, targets: whole(ids, targets, loss_reduction="none"), settings | {"length": longest}
+        )
 
 
-def _batches(settings: dict[str, Any], split: str) -> Batches:
-    return Batches(
-        TokenShards(Path(settings["tokens"]) / split), sequence_length=settings["length"],
-        sequences_per_step=settings["rows"], seed=1, pad_id=settings["pad"],
-    )  # fmt: skip
+def _phased_batches(settings: dict[str, Any]) -> tuple[Plan, PhasedBatches]:
+    """The plan and the loader that this project's own training would have with the same phases."""
+    alone = {"name": "all", "steps": settings["steps"], "sequence_length": settings["length"]}
+    alone["batch_tokens"] = settings["rows"] * settings["length"]
+    params = Pretraining(phases=settings.get("phases") or [alone], micro_batch=10**6)
+    plan = plan_phases(params, 8, 1, 1)
+    shards = TokenShards(Path(settings["tokens"]) / "train")
+    return plan, PhasedBatches.of_plan(shards, plan, params, settings.get("seed", 1), settings["pad"])
 
 
 @torch.no_grad()
-def _bits_per_byte(model: Any, settings: dict[str, Any]) -> float:
-    """What `llm-core pretrain` measures, of a network of nanochat: the same documents, windows and bytes."""
+def _bits_per_byte(token_losses: Callable[..., torch.Tensor], settings: dict[str, Any]) -> float:
+    """What `llm-core pretrain` measures, of another network: the same documents, windows and bytes.
+
+    `token_losses` gives the loss of each target [B, T] in nats, 0 where it is -1.
+    """
     shards = TokenShards(Path(settings["tokens"]) / "heldout")
-    documents = heldout.sample_documents(shards, settings["heldout_tokens"], 1)
+    documents = heldout.sample_documents(shards, settings["heldout_tokens"], settings.get("seed", 1))
     nats = dict.fromkeys(documents, 0.0)
     for batch, owners in heldout.heldout_batches(
         shards, sequence_length=settings.get("context") or settings["length"], batch_size=settings["rows"],
         pad_id=settings["pad"], documents=documents,
     ):  # fmt: skip
         targets = torch.from_numpy(np.where(batch.targets < 0, -1, batch.targets))
-        losses = model(torch.from_numpy(batch.input_ids), targets, loss_reduction="none").view(targets.shape)
+        losses = token_losses(torch.from_numpy(batch.input_ids), targets).view(targets.shape)
         for owner, loss in zip(owners.tolist(), losses.double().sum(1).tolist(), strict=True):
             nats[owner] += loss
     return heldout.bits_per_byte(shards, nats)["all"]
@@ -243,7 +270,9 @@ def main() -> None:
     torch.set_num_threads(1)
     register_optimizer_step_post_hook(_mark)
     compiled = name.endswith("+compile")
-    base = name.removesuffix("+compile")
+    if name.endswith("+eager"):  # what a program compiles in any case, too
+        torch.compiler.set_stance("force_eager")
+    base = name.removesuffix("+compile").removesuffix("+eager")
     began = time.process_time()
     try:
         if base.startswith("ours"):

@@ -5,6 +5,7 @@ does: the run stays "started" indefinitely and blocks the queue. With the check 
 it as failed. An uncertain case counts as alive, so that no training is marked as failed by mistake.
 """
 
+import os
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,7 +22,7 @@ from dagster._serdes import ConfigurableClassData
 
 SERVER_ID = "pipelines/code_server_id"
 TIMEOUT_SECONDS = 10
-CLOCK_SECONDS = 2.0  # by which the start of a process, as the kernel gives it, may be off
+SPAWNED = "multiprocessing.spawn"  # in the command of a process that Dagster's code server starts for a run
 
 
 class CheckedRunLauncher(DefaultRunLauncher):
@@ -58,10 +59,10 @@ class CheckedRunLauncher(DefaultRunLauncher):
         client = self._get_grpc_client_for_termination(run.run_id)
         if client is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "the run names no code server")
-        if client.socket and (started := started_process(self._instance, run.run_id)):
-            if local_process(*started):
+        if client.socket and (pid := started_process(self._instance, run.run_id)) is not None:
+            if local_worker(self._instance, pid):
                 return CheckRunHealthResult(WorkerStatus.RUNNING)
-            return CheckRunHealthResult(WorkerStatus.FAILED, f"the run's worker (process {started[0]}) has died")
+            return CheckRunHealthResult(WorkerStatus.FAILED, f"the run's worker (process {pid}) has died")
         try:
             server_id = client.get_server_id(timeout=TIMEOUT_SECONDS)
         except DagsterUserCodeUnreachableError as error:
@@ -76,8 +77,8 @@ class CheckedRunLauncher(DefaultRunLauncher):
     def terminate(self, run_id: str) -> bool:
         """Cancel a run, also one whose worker has outlived its code server: the worker then gets the interrupt."""
         client = self._get_grpc_client_for_termination(run_id)
-        started = started_process(self._instance, run_id) if client and client.socket else None
-        worker = local_process(*started) if started else None
+        pid = started_process(self._instance, run_id) if client and client.socket else None
+        worker = local_worker(self._instance, pid) if pid is not None else None
         try:
             if super().terminate(run_id):
                 return True
@@ -119,23 +120,38 @@ class RunnerLauncher(CheckedRunLauncher):
         self._run_ids.add(context.dagster_run.run_id)
 
 
-def started_process(instance: DagsterInstance, run_id: str) -> tuple[int, float] | None:
-    """The number of the process that executes a run, and the time at which it said so; None before."""
+def started_process(instance: DagsterInstance, run_id: str) -> int | None:
+    """The number of the process that executes a run; None before it says so."""
     of_type = {DagsterEventType.ENGINE_EVENT}
     for event in instance.event_log_storage.get_logs_for_run(run_id, of_type=of_type):
         pid = event.get_dagster_event().engine_event_data.metadata.get("pid")
         if pid is not None:
-            return int(str(pid.value)), event.timestamp
+            return int(str(pid.value))
     return None
 
 
-def local_process(pid: int, seen: float) -> psutil.Process | None:
-    """The process that had the number `pid` at the time `seen`; None where it has ended."""
+def local_worker(instance: DagsterInstance, pid: int) -> psutil.Process | None:
+    """The process with the number `pid` if it is a worker of the instance; None where the worker has ended.
+
+    The number may meanwhile be another process's, so its command and its DAGSTER_HOME are looked at. Its start is not
+    compared with the time in the run's log: that is the wall clock's, which may be set while the run goes on, and a
+    living run would be marked as failed. A process that cannot be looked at counts as the worker.
+    """
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
-        if process.create_time() <= seen + CLOCK_SECONDS and process.status() != psutil.STATUS_ZOMBIE:
-            return process
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        with suppress(psutil.AccessDenied):
+            home = process.environ().get("DAGSTER_HOME")
+            spawned = any(SPAWNED in part for part in process.cmdline())
+            if not spawned or (home and not _same_folder(home, instance.root_directory)):
+                return None
+        return process
     return None
+
+
+def _same_folder(first: str, second: str) -> bool:
+    return os.path.realpath(first) == os.path.realpath(second)
 
 
 def _client(context: LaunchRunContext) -> DagsterGrpcClient | None:

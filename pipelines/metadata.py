@@ -6,7 +6,7 @@ lists are cut, because the event log is a database and not a file store.
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from typing import Any
 import dagster as dg
 
 from llm_core.formats.pages import cell_text
-from llm_core.report.names import reason, words
+from llm_core.report.names import below, figure, of_data, reason
 from llm_core.runtime import json_lines
+from llm_core.training.pretraining.run_log import spike_rows
 from pipelines.dvc_project import DvcProject
 from pipelines.graph import Stage
 from pipelines.headlines import headlines
@@ -43,6 +44,13 @@ def stage_metadata(project: DvcProject, stage: Stage) -> dict[str, Any]:
         chart = loss_chart(log)
         if chart:
             metadata["loss curve"] = dg.MetadataValue.md(f"![loss](data:image/png;base64,{chart})")
+        if steps := rate_chart(log):
+            metadata["learning rate and gradient norm"] = dg.MetadataValue.md(
+                f"![learning rate and gradient norm](data:image/png;base64,{steps})"
+            )
+        if spikes := spike_rows(log, log.parent.relative_to(project.root)):
+            rows = [(*row.values(),) for row in spikes]
+            metadata["unusual steps"] = dg.MetadataValue.md(table(tuple(spikes[0]), rows))
     if metrics:
         metadata["all figures"] = dg.MetadataValue.md(all_figures(metrics))
     drops = [sampled_drops(file) for file in _files(project.root, stage, "drops.jsonl")]
@@ -60,9 +68,9 @@ def all_figures(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     for name, values in sorted(metrics.items()):
         for key, value in sorted(figures(values, prefix=name).items()):
             if isinstance(value, dg.MarkdownMetadataValue):
-                tables.append(f"**{cell_text(words(key))}**\n\n{value.value}")
+                tables.append(f"**{cell_text(key)}**\n\n{value.value}")
             else:
-                single.append((words(key), value))
+                single.append((key, value))
     return "\n\n".join([table(("figure", "value"), single, MAX_FIGURES), *tables])
 
 
@@ -79,27 +87,39 @@ def read_metrics(root: Path, stage: Stage) -> dict[str, dict[str, Any]]:
     return {file.parent.name: values for file, values in found.items()}
 
 
-def figures(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Numbers and words unchanged; a mapping of numbers (drops by reason, …), with words or without, as a table."""
+def figures(values: Mapping[str, Any], prefix: str = "", named: Callable[[str], str] | None = None) -> dict[str, Any]:
+    """Numbers and words unchanged, by their names for people; a mapping of numbers (drops by reason, …), with words or
+    without, as a table.
+
+    `prefix` is said before each name. `named` names the keys where they are the data's (sources, reasons) and not
+    figures.
+    """
     metadata: dict[str, Any] = {}
     for key, value in values.items():
-        name = f"{prefix}.{key}" if prefix else key
+        shown = (named or figure)(key)
+        name = f"{prefix}, {shown}" if prefix else shown
+        inner = below(key, values.get("method", "")) if named is None else of_data if named is of_data else None
         if len(metadata) >= MAX_FIGURES:
             break
         if isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 200):
             metadata[name] = value
         elif isinstance(value, dict) and value:
             numbers = {item: number for item, number in value.items() if isinstance(number, int | float)}
-            words = [(item, word) for item, word in value.items() if isinstance(word, str)]
-            if numbers and len(numbers) + len(words) == len(value):
-                pairs = [*sorted(numbers.items(), key=lambda i: -i[1]), *words]
-                metadata[name] = dg.MetadataValue.md(table(("", "value"), pairs))
+            texts = [(item, text) for item, text in value.items() if isinstance(text, str)]
+            if numbers and len(numbers) + len(texts) == len(value):
+                pairs = [*sorted(numbers.items(), key=lambda i: -i[1]), *texts]
+                rows = [((inner or figure)(item), found) for item, found in pairs]
+                metadata[name] = dg.MetadataValue.md(table(("", "value"), rows))
             elif all(isinstance(item, dict) for item in value.values()) and _narrow(value):
                 columns = sorted({column for row in value.values() for column in row})
-                rows = [(name, *(row.get(column, "") for column in columns)) for name, row in value.items()]
-                metadata[name] = dg.MetadataValue.md(table(("", *columns), rows))
+                heads = map(of_data if inner is of_data else figure, columns)
+                cells = [
+                    ((inner or figure)(item), *(row.get(column, "") for column in columns))
+                    for item, row in value.items()
+                ]
+                metadata[name] = dg.MetadataValue.md(table(("", *heads), cells))
             else:
-                metadata |= figures(value, prefix=name)
+                metadata |= figures(value, prefix=name, named=inner)
     return metadata
 
 
@@ -127,10 +147,20 @@ def sampled_drops(file: Path) -> str:
 
 def loss_chart(log: Path) -> str | None:
     """The losses of a training log (JSON lines with `step` and `…loss…` fields) as base64 PNG."""
+    return _chart(log, lambda key: "loss" in key or "bits_per_byte" in key, 1)
+
+
+def rate_chart(log: Path) -> str | None:
+    """Learning rate and gradient norm of a training log as base64 PNG, one below the other."""
+    return _chart(log, lambda key: key in ("learning_rate", "gradient_norm"), 2)
+
+
+def _chart(log: Path, shown: Callable[[str], bool], panels: int) -> str | None:
+    """The fields of a training log that are `shown`, by step: all in one panel, or one in each."""
     curves: dict[str, list[tuple[float, float]]] = {}
     for row in json_lines.load_rows(log):
         for key, value in row.items():
-            if ("loss" in key or "bits_per_byte" in key) and isinstance(value, int | float) and "step" in row:
+            if shown(key) and isinstance(value, int | float) and "step" in row:
                 curves.setdefault(key, []).append((row["step"], value))
     if not curves:
         return None
@@ -138,12 +168,14 @@ def loss_chart(log: Path) -> str | None:
 
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 3), layout="constrained")
-    axes = figure.subplots()
-    for name, points in curves.items():
-        axes.plot(*zip(*points, strict=True), label=name, linewidth=1)
-    axes.set_xlabel("step")
-    axes.legend(frameon=False)
+    panels = min(panels, len(curves))
+    figure = Figure(figsize=(6, 3 + panels - 1), layout="constrained")
+    axes = figure.subplots(panels, squeeze=False)[:, 0]
+    for number, (name, points) in enumerate(curves.items()):
+        axes[number % panels].plot(*zip(*points, strict=True), label=name, linewidth=1)
+    axes[-1].set_xlabel("step")
+    for each in axes:
+        each.legend(frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80)
     return base64.b64encode(buffer.getvalue()).decode()

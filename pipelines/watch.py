@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from llm_core.runtime.progress import duration
 from llm_core.runtime.terminal import printable, say_json, say_lines
 from pipelines.look import Look, Watcher, Work
 
@@ -87,20 +88,6 @@ def spark(values: Sequence[float], width: int = SPARK_WIDTH) -> str:
     ]
     low, high = min(means), max(means)
     return "".join(BARS[round((mean - low) / ((high - low) or 1) * (len(BARS) - 1))] for mean in means)
-
-
-def duration(seconds: float) -> str:
-    """A time for people.
-
-    >>> duration(75), duration(7300)
-    ('1:15 min', '2:01 h')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02} min"
-    return f"{whole // 3600}:{whole % 3600 // 60:02} h"
 
 
 def page(look: Look) -> Any:

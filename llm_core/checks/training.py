@@ -70,7 +70,7 @@ def loss(model: Path, params: Checks, previous: Mapping[str, Any] | None) -> Ver
     losses = [(row.get("step", 0), key, value) for row in rows for key, value in row.items() if _is_loss(key)]
     bad = [(step, key) for step, key, value in losses if not isinstance(value, int | float) or not math.isfinite(value)]
     heldout = [value for _, key, value in losses if key in HELDOUT]
-    final = (heldout or [value for _, _, value in losses] or [math.nan])[-1]
+    final = (heldout or [value for _, key, value in losses if "/" not in key] or [math.nan])[-1]  # not of one source
     figures: dict[str, Any] = {"final loss": final, "logged": len(losses)}
     if bad or not losses:
         where = f"{bad[0][1]} at step {bad[0][0]} is not finite" if bad else f"{log.name} logs no loss"

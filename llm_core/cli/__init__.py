@@ -69,11 +69,13 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Evaluation": {
         "evaluate": ("evaluate", "Score a model: bits per byte, benchmarks, answers; with errors and baselines."),
+        "core": ("core", "CORE, as nanochat computes it: accuracy above a guess over tasks with solved examples."),
         "score": ("score", "Score files of translations, summaries or labels: BLEU, chrF, ROUGE, accuracy, F1."),
         "compare": (
             "compare",
             "Compare two evaluations on the same items: differences with intervals.",
         ),
+        "signal": ("signal", "Which scores tell recipes apart: signal between recipes over noise within one."),
         "evaluate-retrieval": ("evaluate_retrieval", "Measure search and answers on questions with known passages."),
         "register": ("register", "Register an evaluated model as challenger, with the gate's decision."),
         "promote": ("promote", "Make a version champion if it passed the gate; judge it again, or list the versions."),

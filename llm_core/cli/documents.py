@@ -10,6 +10,7 @@ from llm_core.errors import UserError
 from llm_core.runtime.terminal import say, say_lines
 
 app = verb_app()
+SHOWN = 10  # unusual steps
 
 
 @app.command()
@@ -23,14 +24,20 @@ def documents(
 
     Pretraining is computed from the state of the data loader, for any world size and any number of resumes.
     Finetuning rows name the documents that they were made from. --out-file writes a row for every model, step (or
-    finetuning row) and document, with source, licence and address; without it, counts are printed.
+    finetuning row) and document, with source, licence and address; without it, counts are printed, and the steps of
+    pretraining whose loss or gradient norm is unusual.
     """
     from llm_core.lineage.listing import write_documents
     from llm_core.lineage.training import ancestry, chain, finetuning_documents, summary
+    from llm_core.training.pretraining.run_log import spike_rows
 
     wanted = _range(steps) if steps else None
     for record in ancestry(model):
         say_lines(summary(record, *wanted or ()))
+        if not wanted:
+            for row in spike_rows(record.model / "training_log.jsonl", record.model)[:SHOWN]:
+                say(f"  step {row['step']} is unusual: {row['unusual']}; {row['documents that raise the loss most']}")
+                say(f"    {row['all documents']}")
     for folder in chain(model):
         try:
             rows, made_from = finetuning_documents(folder)

@@ -1,10 +1,11 @@
 """Exact match of answers to chat questions that a model was finetuned for, on questions it has not seen.
 
 The test file has one JSON object a line with `messages` (the last one is the wanted answer), `id` and, where known,
-`field`, `kind` and `country`. The baseline answers each question with its field's most frequent answer in `train.jsonl`
-beside the test file. The intervals of the score and of its lead over the baseline are over countries where they are
-known, since the questions about one country depend on each other. Answers are compared in SQuAD's normal form
-(Rajpurkar et al. 2016).
+`field`, `kind`, `country` and `answerable`. A question that is not answerable asks for what nothing in the training
+texts or in the prompt says; it can only be guessed, and has no part in the score. The baseline answers each question
+with its field's most frequent answer in `train.jsonl` beside the test file. The intervals of the score and of its lead
+over the baseline are over countries where they are known, since the questions about one country depend on each other.
+Answers are compared in SQuAD's normal form (Rajpurkar et al. 2016).
 """
 
 from collections import Counter
@@ -85,28 +86,34 @@ def answer_questions(
                 "wanted": wanted,
             }
         )
-        rows[-1] |= {name: row[name] for name in ("kind", "country") if name in row}
+        rows[-1] |= {name: row[name] for name in ("kind", "country", "answerable") if name in row}
     return rows
 
 
 def summarize_answers(rows: list[Row]) -> dict[str, Any]:
     """Exact match with its error and 95 % interval, the most-frequent-answer baseline and the lead over it, the number
     of questions; under `kinds` the same for each kind of question, where there are several.
+
+    Questions that cannot be answered are left out, except in the figures of a kind that has no others; these say so by
+    `answerable: False`.
     """
+    kinds = sorted({row["kind"] for row in rows if "kind" in row})
+    parts = {kind: summarize_answers([_kindless(row) for row in rows if row.get("kind") == kind]) for kind in kinds}
+    can = [row for row in rows if row.get("answerable", True)]
+    guessed, rows = not can, can or rows
     matches = [row["exact_match"] for row in rows]
     baseline, _ = mean_and_error([row["most_frequent"] for row in rows])
     leads = [row["exact_match"] - row["most_frequent"] for row in rows]
     groups = [str(row.get("country", row["id"])) for row in rows]
     known = groups if any("country" in row for row in rows) else None
     found = clustered(leads, groups)
-    kinds = sorted({row["kind"] for row in rows if "kind" in row})
-    parts = {kind: summarize_answers([_kindless(row) for row in rows if row.get("kind") == kind]) for kind in kinds}
     return {
         **scored(matches, "exact_match", known),
         "most_frequent_answer": baseline,
         **dict(zip(("lead", "lead_low", "lead_high"), found, strict=True)),
         "detectable": detectable_difference(matches, known),
         "items": len(rows),
+        **({"answerable": False} if guessed else {}),
         **({"kinds": parts} if len(parts) > 1 else {}),
     }
 

@@ -2,7 +2,7 @@
 
 Both models are compared on the very same items (documents, for bits per byte), by the paired
 bootstrap. Improvements are positive, whatever the metric's direction. A metric that the challenger lacks, or one on
-too few items, is no proof, and so no promotion.
+too few items, is no proof, and so no promotion. Own questions are resampled by country, where it is known.
 
 A champion that was evaluated on other items (another corpus, other rows) cannot be compared with: a new comparison
 begins with the challenger, which becomes champion, and the reason says so. Otherwise a changed corpus would close the
@@ -25,6 +25,7 @@ from llm_core.params.finetuning import methods
 Row = dict[str, Any]
 Results = dict[str, list[Row]]
 KNOBS = "in evaluation.gate, or in finetuning.runs.NAME.gate for a finetune"
+GROUP = "country"  # of own questions: those about one country depend on each other
 FEWEST_ITEMS = 10  # below, a bootstrap's interval is far too narrow
 
 
@@ -59,7 +60,8 @@ def decide(champion: Results | None, challenger: Results, gate: Gate, seed: int)
         except UserError as error:
             failures.append(str(error))
             continue
-        told = f"{metric} {result.difference:+.4f} ({result.low:+.4f} to {result.high:+.4f}, {result.items} items)"
+        items = f"{result.items} items" + (f" in {result.groups} groups" if result.groups else "")
+        told = f"{metric} {result.difference:+.4f} ({result.low:+.4f} to {result.high:+.4f}, {items})"
         better = result.share >= gate.confidence and result.items >= FEWEST_ITEMS
         (passes if better else failures).append(told)
     if failures:
@@ -97,7 +99,8 @@ def gate_of(model: str, params: Params) -> Gate:
 
 
 def difference(before: Results, after: Results, metric: str, gate: Gate, seed: int) -> Difference:
-    """Improvement of `after` over `before` on their common items. Raises UserError where they have none.
+    """Improvement of `after` over `before` on their common items. Raises UserError where they have none, or where all
+    are of one group.
 
     `metric` is `bits_per_byte`, a benchmark (its first metric), or BENCHMARK/METRIC (`arc_easy/gold_bpb`).
     """
@@ -121,6 +124,13 @@ def difference(before: Results, after: Results, metric: str, gate: Gate, seed: i
     older, newer = ([row[first] for row in column] for column in zip(*pairs, strict=True))
     if first in LOWER_IS_BETTER:
         older, newer = newer, older
+    if any(GROUP in row for row, _ in pairs):
+        groups = [str(row.get(GROUP, row["id"])) for row, _ in pairs]
+        if len(set(groups)) < 2:
+            raise UserError(
+                f"{metric}: all {len(pairs)} common items are about one {GROUP}, which proves nothing of others"
+            )
+        settings["groups"] = groups
     return paired_bootstrap(newer, older, **settings)
 
 
@@ -129,10 +139,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _rows(results: Results, metric: str) -> list[Row]:
-    """The rows of a metric; of BENCHMARK/METRIC those that have it."""
+    """The rows of a metric; of BENCHMARK/METRIC those that have it; of own questions those that can be answered."""
     task, _, named = metric.partition("/")
     rows = results.get(metric) or results.get(task, [])
-    return [row for row in rows if not named or named in row]
+    rows = [row for row in rows if not named or named in row]
+    return [row for row in rows if row.get("answerable", True)] or rows
 
 
 def comparable(before: Results, after: Results) -> list[str]:

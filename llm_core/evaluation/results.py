@@ -47,3 +47,14 @@ def _mean(values: list[float | None]) -> float | None:
 
 def _key(row: Row) -> tuple[Any, ...]:
     return row.get("source"), row["id"]
+
+
+def by_kind(answers: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Kind of question ("" for all that can be answered) -> its figures, of what `summarize_answers` gives.
+
+    A kind that alone can be answered takes the place of all.
+    """
+    kinds = answers.get("kinds", {})
+    can = [kind for kind, score in kinds.items() if score.get("answerable", True)]
+    alone = {can[0]: kinds[can[0]]} if len(can) == 1 else {"": answers}
+    return alone | kinds

@@ -29,6 +29,7 @@ from llm_core.evaluation.language_modelling import (
     xz_bits_per_byte,
 )
 from llm_core.evaluation.own import own_benchmarks
+from llm_core.evaluation.results import by_kind
 from llm_core.kernels.ngram import NgramModel
 from llm_core.models import loading
 from llm_core.models.family import kind_of
@@ -207,7 +208,7 @@ def lines(metrics: Metrics) -> list[str]:
         judge = f", judged by {score['judged_by']}" if "judged_by" in score else ""
         told.append(f"{task}: {values}{chance} ({score['items']} items{seeds}{judge})")
     if answer := metrics.get("answers"):
-        for kind, score in {"": answer, **answer.get("kinds", {})}.items():
+        for kind, score in by_kind(answer).items():
             baseline = f"most frequent answer {score['most_frequent_answer']:.4f}"
             name = f"exact match{kind and ', '}{kind}"
             told.append(f"{name}: {with_error(score, 'exact_match')}, {baseline} ({score['items']} questions)")

@@ -46,8 +46,9 @@ class LanguageModel(nn.Module):
         decoder_ids: Tensor | None = None,
         scale: float = 1.0,
         per_token: bool = False,
-    ) -> tuple[Tensor, Tensor] | Tensor:
-        """Loss (+ z-loss) summed over the targets, times `scale`; and the cross-entropy summed, in nats.
+    ) -> tuple[Tensor, Tensor, Tensor] | Tensor:
+        """Loss (+ z-loss) summed over the targets, times `scale`; the cross-entropy summed, in nats; and that of each
+        target, without gradient, fp32 of the targets' shape, 0 where the target is -100.
 
         int64 [B, T] each as in `pretraining.batches.Batch`; for the span objective `decoder_ids` [B, S] and
         `targets` [B, S]. With `per_token` instead the cross-entropy of each target, without gradient.
@@ -56,14 +57,14 @@ class LanguageModel(nn.Module):
             return self.token_losses(input_ids, targets, position_ids, segment_ids, decoder_ids)
         if not self.apart:
             logits = self.logits(input_ids, position_ids, segment_ids, decoder_ids)
-            loss, nll = loss_of_logits(logits.flatten(0, 1), targets.flatten(), self.z_loss)
-            return loss * scale, nll.detach()
+            loss, nll, losses = loss_of_logits(logits.flatten(0, 1), targets.flatten(), self.z_loss)
+            return loss * scale, nll.detach(), losses.view(targets.shape)
         hidden = self.hidden_states(input_ids, position_ids, segment_ids, decoder_ids)
         weight, bias = self.head()
-        loss, nll = chunked_loss(
+        loss, nll, losses = chunked_loss(
             hidden.flatten(0, 1), weight, bias, targets.flatten(), self.chunk, self.z_loss, self.cap
         )
-        return loss * scale, nll
+        return loss * scale, nll, losses.view(targets.shape)
 
     def token_losses(
         self,

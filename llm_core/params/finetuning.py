@@ -68,6 +68,9 @@ class Data(Section):
     """Factbook, instruction: number of conversations that ask for each fact, in training rows. Such a row gives some
     facts as context and asks for each of them, which teaches reading with fewer tokens; it replaces the single
     questions with context. Held-out and test rows are single questions in any case. 0 for none."""
+    exchanged: float = Field(0.0, ge=0, le=1)
+    """Factbook, instruction: share of the conversations whose facts are made up (names crossed from those of two
+    countries, new figures), so that they can be read but not remembered."""
 
 
 class Training(Section):

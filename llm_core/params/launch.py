@@ -75,8 +75,10 @@ class PieceLaunch(Section):
 class TrainingLaunch(Section):
     """Which processes train. They share one global batch, so their number does not change what is learned."""
 
-    processes: int = Field(1, ge=1)
-    """Number of processes (ranks) on this host; one per GPU where there are GPUs."""
+    processes: int = Field(1, ge=0)
+    """Number of processes (ranks) on this host. 0 takes one per GPU, or per core where there is none, as far as they
+    can share the sequences of every step equally; 1 where `pretraining.batch_tokens` is null, since the batch then
+    follows from the number of processes. Each process holds all weights, and at ZeRO stages 0 and 1 all gradients."""
     hostfile: str | None = None
     """For several hosts: a file with lines `HOST slots=N`, which is given to DeepSpeed's launcher."""
     launcher: Literal["deepspeed", "torchrun"] = "deepspeed"

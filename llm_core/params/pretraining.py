@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from llm_core.params.base import Section, Weights
+from llm_core.params.model import RopeScaling
 
 
 class Optimizer(Section):
@@ -81,6 +82,13 @@ class Phase(Section):
     off."""
     learning_rate: float = Field(1.0, gt=0)
     """Factor of the learning rates that the run's schedule gives."""
+    rope_theta: float | None = Field(None, gt=0)
+    """Base of the rotary wavelengths from this phase on; null keeps that of the phase before, at first the model's.
+    A larger base is for longer sequences."""
+    rope_scaling: RopeScaling | None = None
+    """How rotary positions are stretched from this phase on, for example {rope_type: yarn, factor: 4}; null keeps them
+    as they are in the phase before. The positions before stretching are, where it names none, those of the longest
+    sequence so far. The finished model has the rotary positions of the last phase."""
 
     @model_validator(mode="after")
     def _one_length(self) -> "Phase":
@@ -178,6 +186,11 @@ class Pretraining(Section):
     grow_vocabulary: bool = False
     """Whether the parent gets embeddings for tokens that only the tokenizer has (tokenizer.add_tokens); each new row is
     the mean of the old ones."""
+
+    @property
+    def extends_context(self) -> bool:
+        """Whether a phase changes the rotary positions."""
+        return any(phase.rope_theta or phase.rope_scaling for phase in self.phases)
 
     @property
     def longest_sequence(self) -> int:

@@ -143,7 +143,7 @@ def _pretraining(size: int, model: str | None, preset: Path | None) -> str:
 
         told = {key: value for key, value in read_values(preset).items() if key in ("pretraining", "launch")}
         params = validate(told, preset)
-        said, processes = params.pretraining, params.launch.pretraining.processes
+        said, processes = params.pretraining, max(params.launch.pretraining.processes, 1)
         given = said.model_fields_set
         length = _length(model, said.sequence_length if "sequence_length" in given else 256)
         micro_batch = said.micro_batch

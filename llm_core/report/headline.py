@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llm_core.evaluation.catalog import main_metric
+from llm_core.evaluation.results import by_kind
 from llm_core.evaluation.statistics import Difference
 from llm_core.formats.pages import Block, Row, number
 from llm_core.report import names
@@ -68,7 +69,7 @@ def headline_figures(evaluations: Models) -> Iterator[Block]:
             if metric != "perplexity":
                 rows.append((names.benchmark(task), name, ends(score, metric), score.get("chance")))
         if answers := metrics.get("answers"):
-            for kind, score in {"": answers, **answers.get("kinds", {})}.items():
+            for kind, score in by_kind(answers).items():
                 task = f"own questions {names.kind(kind)}".strip()
                 rows.append((task, name, ends(score, "exact_match"), score["most_frequent_answer"]))
         own = metrics.get("finetuned")
@@ -138,17 +139,7 @@ def _can(name: str, metrics: Row) -> Iterator[str]:
             f"{names.joined(preferred)}."
         )
     if answers := metrics.get("answers"):
-        right = _interval(answers, "exact_match", share=True)
-        told = (
-            f"{name} answers {right} of {answers['items']} questions exactly, {_lead(answers)} the most frequent answer"
-        )
-        guess = names.percent(answers["most_frequent_answer"])
-        kinds = [
-            f"{names.kind(kind)} {names.percent(score['exact_match'])}, {_lead(score)} its "
-            f"{names.percent(score['most_frequent_answer'])}"
-            for kind, score in answers.get("kinds", {}).items()
-        ]
-        yield f"{told} ({guess}){': ' if kinds else ''}{'; '.join(kinds)}."
+        yield from _answered(name, answers)
     own = metrics.get("finetuned")
     if own and not (answers and own["score"] == "exact_match"):
         best = _best(own["baselines"].values())
@@ -158,6 +149,30 @@ def _can(name: str, metrics: Row) -> Iterator[str]:
             yield f"{told}."
         else:
             yield f"{told}, {_against(own, own['score'], best)} its best baseline ({', '.join(beside)})."
+
+
+def _answered(name: str, answers: Row) -> Iterator[str]:
+    """The share of its own questions that a model answers, by kind; those that it can only guess in a sentence of
+    their own."""
+    kinds = by_kind(answers)
+    first, score = next(iter(kinds.items()))
+    asked = f"{score['items']} questions{first and ' '}{names.kind(first)}"
+    told = f"{name} answers {_interval(score, 'exact_match', share=True)} of {asked} exactly, {_lead(score)}"
+    others = [
+        f"{names.kind(kind)} {names.percent(other['exact_match'])}, {_lead(other)} its "
+        f"{names.percent(other['most_frequent_answer'])}"
+        for kind, other in kinds.items()
+        if kind != first and other.get("answerable", True)
+    ]
+    guess = f"the most frequent answer ({names.percent(score['most_frequent_answer'])})"
+    yield f"{told} {guess}{': ' if others else ''}{'; '.join(others)}."
+    for kind, other in kinds.items():
+        if kind != first and not other.get("answerable", True):
+            yield (
+                f"Of {other['items']} questions {names.kind(kind)}, about what nothing that it read says, it guesses "
+                f"{names.percent(other['exact_match'])} (most frequent answer "
+                f"{names.percent(other['most_frequent_answer'])})."
+            )
 
 
 def _better(evaluations: Models, champions: Mapping[str, Champion], parents: Mapping[str, Parent]) -> Iterator[str]:

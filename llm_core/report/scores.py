@@ -9,7 +9,7 @@ from typing import Any
 
 from llm_core.evaluation.catalog import main_metric
 from llm_core.evaluation.gold import GOLD
-from llm_core.evaluation.results import read_results
+from llm_core.evaluation.results import by_kind, read_results
 from llm_core.formats.pages import Block, Row, score_text
 from llm_core.report import names
 from llm_core.report.champion import Champion
@@ -20,6 +20,16 @@ from llm_core.runtime.storage import read_json
 
 Evaluations = Mapping[str, Any]
 QUESTIONS, SHOWN, EXCERPT = 6, 3, 90
+READING = (
+    "Brackets are 95 % intervals over the choice of items (Wilson's for right or wrong, otherwise Student's); "
+    "those of own questions over countries, where these are known. "
+    "The lead of the right answer is the bits per byte of the best wrong answer less those of the right one; where "
+    "accuracy is not above its baselines, the bits of the answers come first. "
+    "The baseline is always the most frequent right answer; of a finetune the best of its own baselines. "
+    "A touched item shares an n-gram with a training document. The smallest difference is the minimum by which "
+    "two models must differ, on as many items each, to be distinguishable (power 80 %)."
+)
+"""How the tables of scores are read."""
 
 
 def scores(evaluations: Evaluations) -> Iterator[Block]:
@@ -45,6 +55,7 @@ def scores(evaluations: Evaluations) -> Iterator[Block]:
         if rows:
             figures.append(Block("figure", interval_plot(rows, label), told))
     inner = [Block("group", list(_tables(metrics)), f"All scores of {name}") for name, metrics in evaluations.items()]
+    inner.append(Block("group", [Block("note", READING)], "How to read the tables"))
     if clean := _clean_everywhere(evaluations):
         told = f"No scored item of {names.joined(clean)} shares an n-gram with a training document."
         inner.append(Block("note", told))
@@ -65,24 +76,13 @@ def _tables(metrics: Row) -> Iterator[Block]:
         rows += [_benchmark_row(task, metric, score, metric == first)
                  for metric in dict.fromkeys(shown) if metric in score]  # fmt: skip
     if answers := metrics.get("answers"):
-        rows.append(_answers_row(answers))
-        rows += [_answers_row(score, names.kind(kind)) for kind, score in answers.get("kinds", {}).items()]
+        rows += [_answers_row(score, names.kind(kind)) for kind, score in by_kind(answers).items()]
     if own := metrics.get("finetuned"):
         rows.append(_finetuned_row(own))
     if rows:
         yield Block("table", rows)
     yield from _judges(metrics.get("benchmarks", {}))
     yield from _contamination(metrics.get("benchmarks", {}))
-    yield Block(
-        "note",
-        "Brackets are 95 % intervals over the choice of items (Wilson's for right or wrong, otherwise Student's); "
-        "those of own questions over countries, where these are known. "
-        "The lead of the right answer is the bits per byte of the best wrong answer less those of the right one; where "
-        "accuracy is not above its baselines, the bits of the answers come first. "
-        "The baseline is always the most frequent right answer; of a finetune the best of its own baselines. "
-        "A touched item shares an n-gram with a training document. The smallest difference is the minimum by which "
-        "two models must differ, on as many items each, to be distinguishable (power 80 %).",
-    )
 
 
 def samples(data: Path, before: Mapping[str, Champion]) -> Iterator[Block]:
@@ -202,7 +202,7 @@ def _benchmark_row(task: str, metric: str, score: Row, first: bool) -> Row:
 
 def _answers_row(answers: Row, kind: str = "") -> Row:
     return {
-        "benchmark": f"own questions{kind and ' '}{kind}, exact match",
+        "benchmark": f"own questions{kind and ' '}{kind}, exact match" + _guessed(answers),
         "score": score_text(answers, "exact_match"),
         "chance": None,
         "baseline": answers["most_frequent_answer"],
@@ -210,6 +210,10 @@ def _answers_row(answers: Row, kind: str = "") -> Row:
         "sd between draws of examples": None,
         "smallest difference": answers["detectable"],
     }
+
+
+def _guessed(answers: Row) -> str:
+    return "" if answers.get("answerable", True) else " (guessed: nothing it read says it)"
 
 
 def _finetuned_row(own: Row) -> Row:

@@ -75,8 +75,13 @@ class Task:
         seconds = max(time.monotonic() - self.started, 1e-9)
         share = f" of {_short(self.total)} ({self.done / self.total:.0%})" if self.total else ""
         figures = "".join(f", {name} {value}" for name, value in self._figures.items())
-        rate = _short((self.done - self.before) / seconds)
-        return f"{self.description}: {_short(self.done)}{share} {self.unit}, {rate}/s{figures}"
+        rate = (self.done - self.before) / seconds
+        left = (
+            f", {duration((self.total - self.done) / rate)} left"
+            if rate and self.total and self.total > self.done
+            else ""
+        )
+        return f"{self.description}: {_short(self.done)}{share} {self.unit}, {_short(rate)}/s{left}{figures}"
 
     def close(self) -> None:
         """End the bar, or print the last line."""
@@ -141,6 +146,20 @@ def _pipes() -> Any:
     context = open_dagster_pipes()
     atexit.register(context.close)
     return context
+
+
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> duration(75), duration(7300)
+    ('1:15 min', '2:01 h')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02} min"
+    return f"{whole // 3600}:{whole % 3600 // 60:02} h"
 
 
 def _short(value: float | None) -> str:

@@ -1,11 +1,14 @@
 """The launcher's health check with real code servers: alive, stopped, killed, and started anew at the same address."""
 
 import json
+import multiprocessing
 import os
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -162,15 +165,46 @@ def test_a_worker_outlives_its_server_and_can_be_cancelled(home: dg.DagsterInsta
         runs = [run.run_id for run in home.get_runs()]
         started = dg.DagsterRunStatus.STARTED
         wait(lambda: {home.get_run_by_id(run).status for run in runs} == {started}, 120, "the workers")  # type: ignore[union-attr]
-        workers = {run: launcher.local_process(*launcher.started_process(home, run)) for run in runs}  # type: ignore[misc]
+        workers = {run: launcher.local_worker(home, launcher.started_process(home, run)) for run in runs}  # type: ignore[arg-type]
         server.kill()
         server.wait()
     first, second = runs
     assert {health(home, run) for run in runs} == {WorkerStatus.RUNNING}
+    for run in runs:
+        log_earlier(tmp_path / "history" / "runs" / f"{run}.db", seconds=3600)
+    assert {health(home, run) for run in runs} == {WorkerStatus.RUNNING}, "the wall clock was put forward by an hour"
     assert home.run_launcher.terminate(first)
     wait(lambda: home.get_run_by_id(first).status == dg.DagsterRunStatus.CANCELED, 60, "the cancel")  # type: ignore[union-attr]
     kill(workers[second])  # type: ignore[arg-type]
     assert health(home, second) == WorkerStatus.FAILED
+
+
+def log_earlier(log: Path, seconds: float) -> None:
+    """Move the times in a run's log, as if the wall clock had been set while it ran."""
+    with closing(sqlite3.connect(log)) as store, store:
+        rows = store.execute("SELECT id, event FROM event_logs").fetchall()
+        for number, text in rows:
+            event = json.loads(text)
+            event["timestamp"] -= seconds
+            store.execute("UPDATE event_logs SET event = ? WHERE id = ?", (json.dumps(event), number))
+    assert rows
+
+
+def test_another_process_with_the_worker_s_number_is_not_the_worker(
+    home: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This process, and one that a stage of another instance has spawned; then one of this instance, until it ends."""
+    assert launcher.local_worker(home, os.getpid()) is None
+    spawn = multiprocessing.get_context("spawn")
+    for folder, known in ((tmp_path / "another", False), (tmp_path, True)):
+        monkeypatch.setenv("DAGSTER_HOME", str(folder))
+        child = spawn.Process(target=time.sleep, args=(60,))
+        child.start()
+        assert child.pid
+        assert (launcher.local_worker(home, child.pid) is not None) == known
+        child.kill()
+        wait(lambda pid=child.pid: launcher.local_worker(home, pid) is None, 20, "its end to be seen")
+        child.join()
 
 
 def test_run_that_names_no_server(home: dg.DagsterInstance) -> None:

@@ -25,7 +25,7 @@ from tests.waiting import wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 DOMAIN, PASSWORD = "team.example", "correct horse"
-SECRETS = ("POSTGRES_PASSWORD", "DAGSTER_DATABASE_PASSWORD", "MLFLOW_DATABASE_PASSWORD")
+SECRETS = ("LOGIN_COOKIE", "POSTGRES_PASSWORD", "DAGSTER_DATABASE_PASSWORD", "MLFLOW_DATABASE_PASSWORD")
 USER = "1000:1000"
 IMAGE = os.environ.get("STACK_IMAGE", "")
 """Folder with the files of an image of deploy/Dockerfile; without it the project's services use this machine's."""
@@ -69,7 +69,8 @@ exec runuser -u postgres -- postgres -c listen_addresses='*' -c fsync=off
 """
 NGINX = r"""
 cd /etc/nginx/templates
-sed "s/\${TEAM_DOMAIN}/$TEAM_DOMAIN/g" nginx.conf.template > "$NGINX_ENVSUBST_OUTPUT_DIR/nginx.conf"
+filled="s/\${TEAM_DOMAIN}/$TEAM_DOMAIN/g; s/\${LOGIN_COOKIE}/$LOGIN_COOKIE/g"
+sed "$filled" nginx.conf.template > "$NGINX_ENVSUBST_OUTPUT_DIR/nginx.conf"
 exec nginx -g 'daemon off;'
 """
 BUCKETS = """
@@ -184,6 +185,7 @@ class Team(Stack):
     def curl(self, url: str, *options: str, password: str | None = PASSWORD, text: str = "") -> tuple[int, int, str]:
         """A request from outside through the proxy: curl's exit code, HTTP's status, the answer's text."""
         login = ["--user", f"anna:{password}"] if password else []
+        login += ["--cookie", "/tmp/cookies", "--cookie-jar", "/tmp/cookies"]  # as a browser does
         command = [
             "curl",
             "-sS",

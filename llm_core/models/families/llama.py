@@ -3,21 +3,13 @@
 from typing import Any
 
 from llm_core.models.family import Family
+from llm_core.models.rotary import rope_parameters
 from llm_core.models.scale import Shape
 from llm_core.params.model import Model
 
 
 def settings(model: Model, sizes: Shape, positions: int, common: dict[str, Any]) -> dict[str, Any]:
     """What the configs of LLaMA and of its descendants in transformers name alike."""
-    rope: dict[str, Any] = {"rope_theta": model.rope_theta, "rope_type": model.rope_scaling.rope_type}
-    if rope["rope_type"] != "default":
-        scaling = model.rope_scaling
-        rope |= {
-            "factor": scaling.factor,
-            "original_max_position_embeddings": scaling.original_max_position_embeddings or positions,
-        }
-        if rope["rope_type"] == "llama3":
-            rope |= {"low_freq_factor": scaling.low_freq_factor, "high_freq_factor": scaling.high_freq_factor}
     return {
         "hidden_size": sizes.width,
         "intermediate_size": sizes.feed_forward,
@@ -25,7 +17,7 @@ def settings(model: Model, sizes: Shape, positions: int, common: dict[str, Any])
         "num_attention_heads": sizes.heads,
         "num_key_value_heads": sizes.key_value_heads,
         "max_position_embeddings": positions,
-        "rope_parameters": rope,
+        "rope_parameters": rope_parameters(model.rope_theta, model.rope_scaling, positions),
         "attention_dropout": model.dropout,
         **common,
     }

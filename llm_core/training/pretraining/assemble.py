@@ -32,7 +32,7 @@ from llm_core.training.pretraining.measure import Heldout, measured_rows
 from llm_core.training.pretraining.objectives import Corruption
 from llm_core.training.pretraining.optimizers import adamw, muon
 from llm_core.training.pretraining.origins import check_parent_tokenizer, check_tokens, parent_config
-from llm_core.training.pretraining.phases import PhasedBatches, Plan, plan_phases
+from llm_core.training.pretraining.phases import PhasedBatches, Plan, plan_phases, rope_of_phases
 from llm_core.training.pretraining.profiling import ProfilerWindow
 from llm_core.training.pretraining.run_log import RunLog
 from llm_core.training.pretraining.schedule import stable_steps
@@ -119,6 +119,7 @@ def assemble(
         tracked=tracked,
         flops_per_token=partial(flops_per_token, network),
         peak=peak,
+        ropes=rope_of_phases(settings, network.config),
         profiler=ProfilerWindow(settings.profile_steps, scratch.parents[1] / "profiles" / scratch.name, world.rank),
     )
 
@@ -136,7 +137,10 @@ def _partitioned(settings: Pretraining, precision: Precision, world: World) -> A
 def start_config(params: Params) -> Any:
     """The parent's config; None where training starts from random weights."""
     parent = params.pretraining.parent
-    return parent_config(Path(parent), params.model, params.pretraining.longest_sequence) if parent else None
+    if not parent:
+        return None
+    settings = params.pretraining
+    return parent_config(Path(parent), params.model, settings.longest_sequence, settings.extends_context)
 
 
 def load_tokenizer(folder: Path, described: Family) -> tuple[Any, Vocabulary, int]:

@@ -11,6 +11,7 @@ a worker at once.
 import base64
 import ctypes
 import json
+import math
 import os
 import select
 import signal
@@ -23,10 +24,13 @@ from pathlib import Path
 
 from llm_core.errors import UserError
 from llm_core.params.launch import TrainingLaunch
+from llm_core.params.pretraining import Pretraining
 from llm_core.training.processes import free_port, single_process
 
 GUARD = "LLM_CORE_GUARD"  # "host:pid" of the verb that started the workers
 PR_SET_PDEATHSIG = 1
+GPUS = any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd"))
+"""Whether this host has a driver of GPUs."""
 ENVIRONMENT = {
     # A thread that waits must not spin: with other work on the machine, spinning made a step 100 times slower.
     "OMP_WAIT_POLICY": "passive",
@@ -59,12 +63,42 @@ def is_worker() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def launch(params: TrainingLaunch, arguments: list[str]) -> int:
+def devices() -> int:
+    """Number of GPUs of this host, or where it has none, of the cores that this process may use."""
+    if GPUS:
+        import torch
+
+        if count := torch.cuda.device_count():
+            return int(count)
+    return len(os.sched_getaffinity(0))
+
+
+def sharing(settings: Pretraining, most: int) -> int:
+    """The largest number of processes, at most `most`, that can share the sequences of every step equally.
+
+    On a CPU a process of one thread is faster than a second thread of one process, since small matrix products and
+    what is between them profit little from threads (decision 0258). Groups that share each sequence
+    (`sequence_parallel`) are counted whole; a batch that follows from the number of processes is left to one group.
+    """
+    group = settings.sequence_parallel
+    phases = [
+        (phase.batch_tokens or settings.batch_tokens, phase.sequence_length or settings.sequence_length)
+        for phase in settings.phases
+    ] or [(settings.batch_tokens, settings.sequence_length)]
+    if any(batch is None for batch, _ in phases):
+        return group
+    together = math.gcd(*(batch // length for batch, length in phases if batch))
+    return group * max((count for count in range(1, most // group + 1) if together % count == 0), default=1)
+
+
+def launch(params: TrainingLaunch, settings: Pretraining, arguments: list[str]) -> int:
     """Run `llm-core ARGUMENTS` in every training process; the exit code of the launcher."""
+    processes = params.processes or (1 if params.hostfile else sharing(settings, devices()))
+    params = params.model_copy(update={"processes": processes})
     environment = ENVIRONMENT | os.environ
     environment[GUARD] = f"{socket.gethostname()}:{os.getpid()}"
     environment.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd")):
+    if not GPUS:
         environment.setdefault("DS_ACCELERATOR", "cpu")  # otherwise DeepSpeed warns that it found no other
     cores = len(os.sched_getaffinity(0))
     if params.threads or "OMP_NUM_THREADS" not in environment:

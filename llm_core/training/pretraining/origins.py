@@ -47,8 +47,10 @@ def check_tokens(shards: TokenShards, tokenizer: Path) -> None:
         )
 
 
-def parent_config(parent: Path, model: Model, sequence_length: int) -> Any:
+def parent_config(parent: Path, model: Model, sequence_length: int, extends: bool = False) -> Any:
     """The parent's config, which is the architecture of a continued training, with `model.dropout` where it is given.
+
+    A training that `extends` the context gets positions for `sequence_length` where the parent has fewer.
 
     Raises UserError: no model there, or `model` in the params contradicts it; both values are named.
     """
@@ -82,7 +84,9 @@ def parent_config(parent: Path, model: Model, sequence_length: int) -> Any:
             "leave these knobs of `model` out"
         )
     positions = context_of(found)
-    if positions and positions < sequence_length:
+    if positions and positions < sequence_length and extends:
+        text.max_position_embeddings = sequence_length
+    elif positions and positions < sequence_length:
         raise UserError(f"pretraining.sequence_length {sequence_length}: {parent} has {positions} positions")
     if "dropout" in given:
         for name in DROPOUT:

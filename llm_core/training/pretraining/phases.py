@@ -17,6 +17,8 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.formats.token_shards import TokenShards
+from llm_core.models.family import family_of
+from llm_core.models.rotary import rope_of, rope_parameters
 from llm_core.params.pretraining import Mixture, Pretraining
 from llm_core.training.pretraining.batches import Batch, Batches, DocumentRange
 
@@ -86,10 +88,18 @@ class Plan:
 
     def tokens_of_phases(self, step: int) -> dict[str, int]:
         """Tokens of each phase with a name in the first `step` steps, padding included."""
-        found = {}
+        steps = self.steps_of_phases(step)
+        return {
+            phase.name: count * phase.batch_tokens
+            for phase, count in zip(self.phases, steps, strict=True)
+            if phase.name
+        }
+
+    def steps_of_phases(self, step: int) -> list[int]:
+        """How many of the first `step` steps are of each phase."""
+        found = []
         for phase in self.phases:
-            if phase.name:
-                found[phase.name] = min(max(step, 0), phase.steps) * phase.batch_tokens
+            found.append(min(max(step, 0), phase.steps))
             step -= phase.steps
         return found
 
@@ -149,6 +159,36 @@ def _passes(settings: Pretraining, length: int, batch: int, processes: int, phas
     most = max(settings.micro_batch * settings.sequence_length // length, 1)
     micro = max(size for size in range(1, min(most, rows) + 1) if rows % size == 0)
     return micro, rows // micro
+
+
+def rope_of_phases(settings: Pretraining, config: Any) -> list[dict[str, Any]]:
+    """The rotary parameters of each phase, as transformers' configs hold them; [] where no phase changes them.
+
+    Raises UserError where the network has no rotary positions, or its family no scaling of them.
+    """
+    if not settings.extends_context:
+        return []
+    found, known = rope_of(config), family_of(config)
+    text = config.get_text_config(decoder=True)
+    longest, ropes = text.max_position_embeddings if settings.parent and found else 0, []
+    for phase in settings.phases:
+        scales = phase.rope_scaling is not None
+        if (scales or phase.rope_theta) and (found is None or (scales and "rope_scaling" not in known.knobs)):
+            knob = "rope_scaling" if scales else "rope_theta"
+            raise UserError(
+                f"pretraining.phases: {phase.name} has {knob}, and a {config.model_type} has none; remove it"
+            )
+        assert found is not None
+        length = phase.sequence_length or settings.sequence_length
+        found = dict(found)
+        if phase.rope_theta:
+            found["rope_theta"] = phase.rope_theta
+        if phase.rope_scaling is not None:
+            part = {key: value for key, value in found.items() if key == "partial_rotary_factor"}
+            found = rope_parameters(found["rope_theta"], phase.rope_scaling, longest or length) | part
+        longest = max(longest, length)
+        ropes.append(found)
+    return ropes
 
 
 class PhasedBatches:

@@ -5,6 +5,8 @@ from typing import Any
 
 from llm_core.runtime import json_lines
 
+SPIKE = "spike"  # key of a row about an unusual step; the value is the figure that is far above its median
+
 
 class RunLog:
     """Rows of `file`; only the main rank writes. There are no wall-clock times, because the log is a stage output."""
@@ -28,3 +30,24 @@ class RunLog:
     def rows(self) -> list[dict[str, Any]]:
         """All rows; a line cut short by a kill is dropped."""
         return json_lines.load_rows(self.file, missing_ok=True, cut_short=True)
+
+
+def spike_rows(log: Path, model: Path) -> list[dict[str, str]]:
+    """The unusual steps in the training log of `model`, one row each: what is far above the steps before it, the
+    documents that raise the loss most, and the command that lists all documents of the step."""
+    rows: dict[int, dict[str, str]] = {}
+    for row in json_lines.load_rows(log, missing_ok=True):
+        if SPIKE not in row:
+            continue
+        what = f"{row[SPIKE].replace('_', ' ')} {row['value']:.4g} (usually {row['median']:.4g})"
+        if row["step"] in rows:
+            rows[row["step"]]["unusual"] += f", {what}"
+            continue
+        named = (f"{one['id']} ({one['source']}, loss {one['loss']:.4g})" for one in row["documents"])
+        rows[row["step"]] = {
+            "step": str(row["step"]),
+            "unusual": what + (", update skipped" if row["skipped"] else ""),
+            "documents that raise the loss most": ", ".join(named),
+            "all documents": f"llm-core documents --model {model} --steps {row['step'] - 1}",
+        }
+    return list(rows.values())

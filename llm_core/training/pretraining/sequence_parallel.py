@@ -100,6 +100,10 @@ def stretch(inputs: Inputs, size: int, rank: int) -> Inputs:
     """The tokens of `inputs` that the process `rank` of a group of `size` holds: [B, T] becomes [B, T / size]."""
     if size == 1:
         return inputs
-    length = inputs.input_ids.shape[1] // size
-    part = slice(rank * length, (rank + 1) * length)
+    part = columns(inputs.input_ids.shape[1], size, rank)
     return Inputs(*(None if array is None else array[:, part] for array in inputs))
+
+
+def columns(length: int, size: int, rank: int) -> slice:
+    """Which of `length` tokens the process `rank` of a group of `size` holds."""
+    return slice(rank * length // size, (rank + 1) * length // size)

@@ -16,6 +16,7 @@ from llm_core.training.deepspeed_ops import leave_group
 from llm_core.training.pretraining import launch
 from llm_core.training.pretraining.checkpoints import LOCK, copy_all
 from llm_core.training.pretraining.origins import check_parent_tokenizer, check_tokens
+from llm_core.training.pretraining.run_log import SPIKE, spike_rows
 
 SCRATCH = Path(".scratch")
 
@@ -34,7 +35,7 @@ def pretrain(params: Params, tokens: Path, tokenizer: Path, out: Path, arguments
     if params.pretraining.parent:
         check_parent_tokenizer(Path(params.pretraining.parent), tokenizer, params.pretraining.grow_vocabulary)
     if not launch.is_worker():
-        return launch.launch(params.launch.pretraining, arguments)
+        return launch.launch(params.launch.pretraining, params.pretraining, arguments)
     launch.guard()
     _work(params, tokens, tokenizer, out)
     return 0
@@ -71,7 +72,7 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
     previous = scratch / "mlflow_run"
     start = Path(params.pretraining.parent).name if params.pretraining.parent else params.model.family
     with runs.run(
-        f"pretrain-{start}", settings, {"precision": precision, "fingerprint": name} | _where(params),
+        f"pretrain-{start}", settings, {"precision": precision, "fingerprint": name} | _where(params, world.size),
         previous.read_text() if previous.exists() else None,
     ) as tracked:  # fmt: skip
         if world.main:
@@ -89,6 +90,8 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
         if world.main:
             digest = content_digest(out)
             tracked.tags({"model_digest": digest})
+            spikes = spike_rows(out / "training_log.jsonl", out)
+            tracked.table(spikes, "unusual_steps.html")
             tracked.describe(described(storage.read_json(out / "metrics.json"), folder, out))
             tracked.dataset(out, "model")
             tracked.model(out, digest)
@@ -110,11 +113,17 @@ def described(metrics: dict[str, Any], tokens: Path, out: Path) -> str:
     return "\n".join([f"**{size}**", "", *figures, f"- data: `{tokens}`; model: `{out}`"])
 
 
-def _where(params: Params) -> dict[str, str]:
-    """Where it is trained, as tags: no stage depends on it, so it is none of the run's params."""
+def _where(params: Params, processes: int) -> dict[str, str]:
+    """Where it is trained, as tags: no stage depends on it, so it is none of the run's params.
+
+    `processes` is the number that train, for a section that leaves it open.
+    """
     from llm_core.runtime.nested import flatten
 
-    return {key: str(value) for key, value in flatten(params.launch.pretraining, "launch.pretraining.").items()}
+    section = params.launch.pretraining
+    if not section.processes:
+        section = section.model_copy(update={"processes": processes})
+    return {key: str(value) for key, value in flatten(section, "launch.pretraining.").items()}
 
 
 def _origin(params: Params, folder: Path, digest: str) -> dict[str, Any]:
@@ -169,6 +178,8 @@ def _finish(params: Params, training: Any, origin: dict[str, Any], out: Path, pr
             "steps": training.step,
             **({"planned_steps": training.steps} if training.stopped else {}),
             "tokens": training.tokens(),
+            "flops": round(training.flops()),
+            "spikes": len({row["step"] for row in rows if SPIKE in row}),
             "epochs": round(training.batches.epoch(training.step), 4),
             **{f"phase/{key}/tokens": value for key, value in training.plan.tokens_of_phases(training.step).items()},
             **training.batches.mixture_figures(training.step),

@@ -12,25 +12,28 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 
 from llm_core.errors import UserError
 from llm_core.models.configs import SNAPSHOTS
+from llm_core.models.rotary import rope_of, set_rope
 from llm_core.params.pretraining import Pretraining
 from llm_core.runtime import progress
 from llm_core.tracking import runs
+from llm_core.training.pretraining.attribution import Share, by_source, raising, shares
 from llm_core.training.pretraining.batches import Batches
 from llm_core.training.pretraining.checkpoints import BESIDE, Checkpoints, copy_all
 from llm_core.training.pretraining.engine import World, all_reduce, learning_rates
 from llm_core.training.pretraining.machine import Clock, memory
 from llm_core.training.pretraining.measure import Heldout, evaluating
-from llm_core.training.pretraining.objectives import Corruption
+from llm_core.training.pretraining.objectives import Corruption, Inputs
 from llm_core.training.pretraining.optimizers import SkippableAdamW
 from llm_core.training.pretraining.phases import PhasedBatches, Plan
 from llm_core.training.pretraining.profiling import ProfilerWindow
-from llm_core.training.pretraining.run_log import RunLog
+from llm_core.training.pretraining.run_log import SPIKE, RunLog
 from llm_core.training.pretraining.samples import sample
 from llm_core.training.pretraining.schedule import learning_rate_share, momentum, stable_steps
 from llm_core.training.pretraining.sequence_parallel import stretch
@@ -59,6 +62,8 @@ class Training:
     peak: float
     """Floating-point operations a second that one process's matrix products reach."""
     profiler: ProfilerWindow
+    ropes: list[dict[str, Any]] = field(default_factory=list)
+    """Rotary parameters of each phase, where a phase changes them."""
     snapshot: Callable[[], None] | None = None
     """Keeps the model as it is now, where `snapshot_every` asks for it; all ranks call it."""
     trunk: Checkpoints | None = None
@@ -108,7 +113,10 @@ class Training:
                 self._record(figures, clock)
             if show:
                 rate = f"{figures['learning_rate']:.3g}"
-                show.update(self.tokens() - done, loss=round(figures["loss"], 4), learning_rate=rate)
+                norm = f"{figures['gradient_norm']:.3g}"
+                show.update(
+                    self.tokens() - done, loss=round(figures["loss"], 4), learning_rate=rate, gradient_norm=norm
+                )
                 done = self.tokens()
             self._between_steps(figures, clock)
         if show:
@@ -124,18 +132,21 @@ class Training:
         self.batches.check_state(state["loader"])
         checkpoints.load(self.engine, found, self.world.size, self.params.zero_stage)
         self.step = state["step"]
-        self.guard.losses = state["spike_guard"]["losses"]
+        self.guard.restore(state["spike_guard"])
         self.heldout_figures = state.get("heldout", [])
 
     def _train_step(self) -> dict[str, float]:
         engine, step, world = self.engine, self.step, self.world
         _, phase = self.plan.of(step)
+        if self.ropes:  # also in a resumed run, whose network was built with those of the first phase
+            self._turn(self.ropes[self.plan.phases.index(phase)])
         share = learning_rate_share(step, self.steps, self.params.optimizer, self.plan.tokens_before)
         share *= phase.learning_rate
         learning_rates(engine, share, momentum(step, self.params.optimizer))
         micro, count = phase.micro_batch, 0
         first_row = world.data_rank * micro * phase.accumulation
-        made = []
+        made: list[Inputs] = []
+        losses: list[Any] = []
         for number, batch in enumerate(self.batches.micro_batches(step, micro, world.data_rank, world.data_size)):
             inputs = self.corruption(batch, step, first_row + number * micro)
             inputs = stretch(inputs, world.sequence, world.sequence_rank)
@@ -147,7 +158,8 @@ class Training:
             torch.manual_seed(hash((self.seed, step, world.rank, number)) & 0x7FFFFFFF)
             tensors = [None if array is None else torch.from_numpy(array).to(engine.device) for array in inputs]
             engine.set_gradient_accumulation_boundary(number == len(made) - 1)  # phases differ in their passes
-            loss, nll = engine(*tensors, scale=world.data_size / targets)
+            loss, nll, each = engine(*tensors, scale=world.data_size / targets)
+            losses.append(each)
             total += nll.double().cpu()
             if number == len(made) - 1:
                 value = float(all_reduce(total, engine.device)) / targets
@@ -157,10 +169,17 @@ class Training:
             engine.backward(loss * 1.0, scale_wrt_gas=False)
             engine.step()
         norm = self.optimizer.gradient_norm if self.params.zero_stage == 0 else engine.get_global_grad_norm()
-        if self.optimizer.skip:
-            self._say(f"step {step + 1}: loss {value:.4f} is a spike; its update is skipped")
-        elif norm is not None and not math.isfinite(norm) and not self.engine.fp16_enabled():
+        if not self.optimizer.skip and norm is not None and not math.isfinite(norm) and not self.engine.fp16_enabled():
             self._stop(f"the gradient's norm is {norm}")
+        updated = norm is not None and math.isfinite(norm) and not self.optimizer.skip
+        far = self.guard.unusual(float(norm or 0.0) if updated else None, self.optimizer.skip)
+        logged = (step + 1) % self.params.log_every == 0 or step + 1 == self.steps
+        found: list[Share] = []
+        if far or (logged and self.several_sources):
+            ((_, ranges),) = self.batches.documents_of_steps(step, step + 1)
+            found = shares(ranges, made, losses, first_row, phase.sequence_length, world, engine.device)
+        if far:
+            self._record_spike(far, found)
         return {
             "loss": value,
             "learning_rate": self.params.optimizer.learning_rate * share
@@ -168,7 +187,33 @@ class Training:
             else share,
             "gradient_norm": float(norm or 0.0),
             "targets": targets,
+            **(by_source(found) if self.several_sources else {}),
         }
+
+    def _turn(self, rope: dict[str, Any]) -> None:
+        """Give the network the rotary positions of a phase, where it has others."""
+        network = self.engine.module.network
+        if rope_of(network.config) != rope:
+            set_rope(network, rope)
+            self._say(f"rotary positions: {', '.join(f'{key} {value}' for key, value in rope.items())}")
+
+    def _record_spike(self, far: dict[str, tuple[float, float]], found: list[Share]) -> None:
+        """Write a row for each figure of the step that is far above the last steps, with the documents behind it."""
+        usual = median(self.guard.losses)
+        documents = raising(found, usual)
+        skipped = self.optimizer.skip
+        for name, (value, middle) in far.items():
+            row = {"step": self.step + 1, SPIKE: name, "value": _digits(value), "median": _digits(middle)}
+            self.log.write(row | {"skipped": skipped, "documents": documents})
+        said = ", ".join(
+            f"{name.replace('_', ' ')} {value:.4f} (usually {middle:.4f})" for name, (value, middle) in far.items()
+        )
+        named = "; ".join(f"{one['id']} ({one['source']}, loss {one['loss']:.4f})" for one in documents)
+        self._say(
+            f"step {self.step + 1} is unusual: {said}{'; its update is skipped' if skipped else ''}"
+            f"{f'; documents that raise its loss most: {named}' if named else ''}"
+        )
+        self.tracked.metrics({"spike": 1.0}, self.step + 1)
 
     def _check(self, loss: float) -> None:
         if not math.isfinite(loss):
@@ -203,9 +248,10 @@ class Training:
             core_speed = tokens / self.world.size / core_seconds
             spent["tokens_per_core_second"] = core_speed
             spent["core_flops_utilization"] = core_speed * operations / self.peak * torch.get_num_threads()
-        self.tracked.metrics({**figures, **spent}, self.step)
+        done = {"tokens": float(self.tokens()), "flops": self.flops()}
+        self.tracked.metrics({**figures, **spent, **done}, self.step)
         if self.step == self.steps or self.step % self.params.evaluate_every == 0:
-            self._say(f"step {self.step}: " + ", ".join(f"{key} {value:,.3g}" for key, value in spent.items()))
+            self._say(f"step {self.step}: " + ", ".join(f"{key} {value:,.3g}" for key, value in (spent | done).items()))
 
     def _between_steps(self, figures: dict[str, float], clock: Clock) -> None:
         last = self.step == self.steps
@@ -288,6 +334,19 @@ class Training:
     def tokens(self) -> int:
         """Tokens of the steps that are done, over all ranks, padding included."""
         return self.plan.tokens_before(self.step)
+
+    def flops(self) -> float:
+        """Floating-point operations of the model in the steps that are done."""
+        counts = self.plan.steps_of_phases(self.step)
+        return sum(
+            count * phase.batch_tokens * self.flops_per_token(phase.sequence_length)
+            for phase, count in zip(self.plan.phases, counts, strict=True)
+        )
+
+    @cached_property
+    def several_sources(self) -> bool:
+        """Whether the training tokens are of more than one source, so that each one's loss says more."""
+        return len(self.batches.shards.sources()[0]) > 1
 
     def _say(self, text: str) -> None:
         if self.world.main:

@@ -14,6 +14,8 @@ from llm_core.params.finetuning import methods, run_type
 
 ROOT = Path(__file__).parents[3]
 WITHOUT_KNOBS = {
+    "core",
+    "signal",
     "gc",
     "merge",
     "init",

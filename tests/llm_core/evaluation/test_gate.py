@@ -64,3 +64,27 @@ def test_another_corpus_begins_a_new_comparison_instead_of_closing_the_gate() ->
     asked = [{"task": "piqa", "id": str(number), "acc": 1.0} for number in range(20)]
     found = decide(_results(0.0), _results(0.1) | {"piqa": asked}, both, 0)
     assert found.passed and "not compared: piqa" in found.reason
+
+
+def test_own_questions_are_resampled_by_country() -> None:
+    """One country gains ten answers, nine gain nothing: many items, but one country in ten."""
+
+    def answers(right: int, countries: int = 10) -> dict[str, list[dict[str, object]]]:
+        return {
+            "exact_match": [
+                {"task": "exact_match", "id": f"{place}-{number}", "country": f"c{place}"}
+                | {"exact_match": float(place == 0 and number < right)}
+                for place in range(countries)
+                for number in range(20)
+            ]
+        }
+
+    gate = Gate(metrics=["exact_match"])
+    decision = decide(answers(0), answers(10), gate, 0)
+    assert not decision.passed and "200 items in 10 groups" in decision.reason, decision.reason
+    unknown = [{key: row[key] for key in row if key != "country"} for row in answers(10)["exact_match"]]
+    assert decide(answers(0), {"exact_match": unknown}, gate, 0).passed is False, "the champion's rows name them"
+    before = [{key: row[key] for key in row if key != "country"} for row in answers(0)["exact_match"]]
+    assert decide({"exact_match": before}, {"exact_match": unknown}, gate, 0).passed, "independent items would pass"
+    alone = decide(answers(0, 1), answers(20, 1), gate, 0)
+    assert not alone.passed and "about one country" in alone.reason

@@ -93,6 +93,47 @@ def test_equal_models_differ_by_nothing_and_other_items_are_refused() -> None:
         paired_bootstrap([1, 0], [1])
 
 
+def test_groups_are_drawn_whole_and_few_of_them_cost_certainty() -> None:
+    """Answers about 12 countries, by two equally good models whose difference varies between countries."""
+    generator = np.random.default_rng(4)
+    groups = [str(number) for number in range(12) for _ in range(40)]
+    held = {"items": 0, "groups": 0}
+    for _ in range(300):
+        shares = np.clip(0.5 + generator.normal(0, 0.15, (2, 12)), 0.05, 0.95).repeat(40, axis=1)
+        a, b = (generator.random(480) < shares).astype(float)
+        for name, found in (
+            ("items", paired_bootstrap(a, b, resamples=400)),
+            ("groups", paired_bootstrap(a, b, groups=groups, resamples=400)),
+        ):
+            held[name] += found.low <= 0 <= found.high
+    assert held["items"] / 300 < 0.75, "the interval of independent items misses the true difference often"
+    assert held["groups"] / 300 == pytest.approx(0.95, abs=0.03)
+
+
+def test_groups_by_hand() -> None:
+    """Three groups of unequal size: the error is the linearised one of a ratio, times Student's over the normal's."""
+    values, groups = [1, 1, 1, 0, 0, 1], ["a", "a", "a", "b", "b", "c"]
+    found = paired_bootstrap(values, [0] * 6, groups=groups)
+    assert (found.difference, found.items, found.groups) == (pytest.approx(4 / 6), 6, 3)
+    assert paired_bootstrap(values, [0] * 6).groups is None
+    alone = paired_bootstrap(values, [0] * 6, groups=list("abcdef"))
+    plain = paired_bootstrap(values, [0] * 6)
+    factor = np.sqrt(6 / 5) * 2.5706 / 1.96  # Student's t of 5 degrees of freedom
+    assert alone.low - 4 / 6 == pytest.approx((plain.low - 4 / 6) * factor, abs=1e-4)
+    with pytest.raises(ValueError, match="one group"):
+        paired_bootstrap([1, 0], [0, 0], groups=["a", "a"])
+
+
+def test_groups_that_do_not_differ_are_not_certain() -> None:
+    half = [1, 0] * 20  # one right answer more in each of 20 countries
+    found = paired_bootstrap(half, [0] * 40, groups=[str(number // 2) for number in range(40)])
+    error = mean_and_error(half)[1] * 2.093  # Student's t of 19 degrees of freedom
+    assert (found.low, found.high) == (pytest.approx(0.5 - error, abs=2e-3), pytest.approx(0.5 + error, abs=2e-3))
+    assert found.share > 0.99
+    same = paired_bootstrap([1] * 40, [1] * 40, groups=[str(number // 2) for number in range(40)])
+    assert same.low < 0 < same.high and same.share == 0.5
+
+
 def test_detectable_is_found_in_four_of_five_samples() -> None:
     generator = np.random.default_rng(2)
     true = detectable(1.0)

@@ -488,6 +488,29 @@ def test_the_lead_over_the_most_frequent_answer_is_told_for_each_kind_of_questio
     assert "exactly, more than the most frequent answer (50 %)." in answers({"answers": bare})
 
 
+def test_questions_that_can_only_be_guessed_have_no_part_in_the_score_and_a_line_of_their_own() -> None:
+    rows = [
+        {"id": f"{country}-{kind}-{n}", "country": country, "kind": kind, "most_frequent": float(n == 0),
+         "exact_match": float(kind == "open"), "answerable": kind == "open"}
+        for country in "abcdefghi" for kind in ("closed", "open") for n in range(2)
+    ]  # fmt: skip
+    score = rounded(summarize_answers(rows))
+    assert (score["exact_match"], score["items"], score["kinds"]["closed"]["items"]) == (1.0, 18, 18)
+    told = answers({"answers": score})
+    assert "m answers 100 % (77 % to 100 %) of 18 questions with facts to read exactly, 50.0 points" in told
+    guessed = (
+        "Of 18 questions from memory, about what nothing that it read says, it guesses 0 % (most frequent answer 50 %)"
+    )
+    assert guessed in told
+    table = next(block.content for block in flat(scores({"m": {"answers": score}})) if block.kind == "table")
+    assert [(row["benchmark"], row["items"]) for row in table] == [
+        ("own questions with facts to read, exact match", 18),
+        ("own questions from memory, exact match (guessed: nothing it read says it)", 18),
+    ]
+    alone = summarize_answers([row for row in rows if not row["answerable"]])
+    assert (alone["answerable"], alone["items"]) == (False, 18)
+
+
 def test_bits_of_the_right_answer_come_first_where_accuracy_is_at_its_baselines() -> None:
     score = {"metric": "acc", "acc": 0.5, "acc_stderr": 0.05, "acc_low": 0.4, "acc_high": 0.6, "chance": 0.25}
     score |= {"majority": 0.45, "items": 100, "detectable": 0.1, "gold_bpb": 1.5, "gold_bpb_stderr": 0.1}

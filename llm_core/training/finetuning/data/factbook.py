@@ -160,7 +160,8 @@ def split_countries(countries: list[Country], heldout_share: float, test_share: 
 def questions(countries: list[Country], open_variants: int, seed: int) -> dict[str, list[Row]]:
     """Country -> items `id, prompt, answer, field, country, kind, documents` (ids of those that it was made from).
 
-    Each known field is asked once `closed` and `open_variants` times `open`, with varying context.
+    Each known field is asked once `closed` and `open_variants` times `open`, with varying context. A closed question
+    about a country of which no document is for training has `answerable: False`: a model can only guess.
     """
     items: dict[str, list[Row]] = {}
     for country in countries:
@@ -168,22 +169,26 @@ def questions(countries: list[Country], open_variants: int, seed: int) -> dict[s
         for name in (name for name in QUESTIONS if name in country.answers):
             question = QUESTIONS[name][1].format(country=country.name)
             fact = {"answer": country.answers[name], "field": name, "country": country.name}
-            made = {"kind": "closed", "documents": _documents(country, [name])}
+            made: Row = {"kind": "closed", "documents": _documents(country, [name])}
+            if not country.documents["train"]:
+                made["answerable"] = False
             rows.append({"id": short_hash(country.name, name), "prompt": question, **fact, **made})
             for variant in range(open_variants):
                 key = short_hash(country.name, name, str(variant))
                 shown = _shown(country, name, random.Random(f"{seed}-{key}"))
                 made = {"kind": "open", "documents": _documents(country, shown)}
-                rows.append({"id": key, "prompt": f"{_context(country, shown)}\n{question}", **fact, **made})
+                rows.append({"id": key, "prompt": f"{_context(country.answers, shown)}\n{question}", **fact, **made})
     return items
 
 
-def conversations(countries: list[Country], passes: int, seed: int) -> dict[str, list[Row]]:
+def conversations(countries: list[Country], passes: int, seed: int, exchanged: float = 0.0) -> dict[str, list[Row]]:
     """Country -> items `id, turns, documents`: CONTEXT_FIELDS facts as context, and a question for each of them.
 
     `turns` are (prompt, answer, field); the first prompt has the context. Each known field is in one item of each pass.
+    In a share of `exchanged` of the items the values are those that `Exchange` makes of all `countries`.
     """
     items: dict[str, list[Row]] = {}
+    exchange = Exchange(countries)
     for country in countries:
         items[country.name] = rows = []
         known = [name for name in QUESTIONS if name in country.answers]
@@ -193,12 +198,58 @@ def conversations(countries: list[Country], passes: int, seed: int) -> dict[str,
             for start in range(0, len(shuffled), CONTEXT_FIELDS):
                 shown = shuffled[start : start + CONTEXT_FIELDS]
                 asked = draw.sample(shown, len(shown))
+                values, documents = country.answers, set(_documents(country, shown))
+                if draw.random() < exchanged:
+                    drawn = {name: exchange(name, draw) for name in shown}
+                    values = {name: value for name, (value, _) in drawn.items()}
+                    documents.update(*(read for _, read in drawn.values()))
                 prompts = [QUESTIONS[name][1].format(country=country.name) for name in asked]
-                prompts[0] = f"{_context(country, shown)}\n{prompts[0]}"
-                turns = [(prompt, country.answers[name], name) for prompt, name in zip(prompts, asked, strict=True)]
+                prompts[0] = f"{_context(values, shown)}\n{prompts[0]}"
+                turns = [(prompt, values[name], name) for prompt, name in zip(prompts, asked, strict=True)]
                 key = short_hash(country.name, "conversation", str(number), str(start))
-                rows.append({"id": key, "turns": turns, "documents": _documents(country, shown)})
+                rows.append({"id": key, "turns": turns, "documents": sorted(documents)})
     return items
+
+
+class Exchange:
+    """Values that a country could have for a field and does not have, so that they can be read but not remembered.
+
+    The answer of a country drawn from all. One that several countries share (`yes`, `Europe`) is taken as it is, so
+    that such answers keep their shares. Of the others, names, two are crossed to one that nobody has seen (`Oslo` and
+    `Lisbon` to `Osbon`), and digits are drawn anew. (Longpre et al. 2021, arXiv:2109.05052, exchange the answers of
+    passages.)
+    """
+
+    def __init__(self, countries: list[Country]) -> None:
+        self._known: dict[str, list[tuple[str, str]]] = defaultdict(list)  # field -> answers and their documents
+        for country in countries:
+            for name, answer in country.answers.items():
+                self._known[name].append((answer, country.answer_documents[name]))
+        self._shared = {
+            (name, answer)
+            for name, known in self._known.items()
+            for answer, count in Counter(answer for answer, _ in known).items()
+            if count > 1
+        }
+
+    def __call__(self, name: str, draw: random.Random) -> tuple[str, set[str]]:
+        """A value of the field `name`, and the ids of the documents that it was made of."""
+        value, document = draw.choice(self._known[name])
+        if (name, value) in self._shared:
+            return value, {document}
+        other, second = draw.choice(self._known[name])
+        return re.sub(r"[1-9]", lambda _: draw.choice("123456789"), crossed(value, other)), {document, second}
+
+
+def crossed(first: str, second: str) -> str:
+    """The first half of `first` and the second half of `second`; figures are not cut.
+
+    >>> crossed("Oslo", "Lisbon"), crossed("5 sq km", "40,000 sq km")
+    ('Osbon', '5 sq km')
+    """
+    if any(text[0].isdigit() for text in (first, second)):
+        return first
+    return " ".join(f"{first[: (len(first) + 1) // 2]}{second[len(second) // 2 :]}".split())
 
 
 def preference(items: dict[str, list[Row]], sides: dict[str, str], seed: int) -> Split:
@@ -276,8 +327,8 @@ def _documents(country: Country, fields: list[str]) -> list[str]:
     return sorted({country.answer_documents[name] for name in fields})
 
 
-def _context(country: Country, shown: list[str]) -> str:
-    return "\n".join(f"{QUESTIONS[name][0]}: {country.answers[name]}." for name in shown)
+def _context(values: dict[str, str], shown: list[str]) -> str:
+    return "\n".join(f"{QUESTIONS[name][0]}: {values[name]}." for name in shown)
 
 
 def _shown(country: Country, asked: str, generator: random.Random) -> list[str]:

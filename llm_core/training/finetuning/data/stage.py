@@ -57,7 +57,8 @@ def from_factbook(method: str, source: str, data: Data, seed: int) -> tuple[fact
     countries = factbook.read_countries(source)
     sides = factbook.split_countries(countries, data.heldout_share, data.test_share)
     items = factbook.questions(countries, data.open_variants, seed)
-    conversations = factbook.conversations(countries, data.conversations, seed)
+    trained_on = [country for country in countries if sides[country.name] == "train"]
+    conversations = factbook.conversations(trained_on, data.conversations, seed, data.exchanged)
     split = make(factbook.Facts(countries, sides, items, seed, conversations, data.format))
     test = [country for country in countries if sides[country.name] == "test"]
     metrics: dict[str, Any] = {

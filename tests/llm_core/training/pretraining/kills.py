@@ -60,7 +60,7 @@ def interrupt(folder: Path, step: int, out: str = "killed", **settings: Any) -> 
 def _step(folder: Path) -> int:
     """The last step in the running log."""
     lines = [line for file in folder.glob(".scratch/pretraining/*/training_log.jsonl") for line in file.open()]
-    return len([line for line in lines if '"loss"' in line])
+    return len([line for line in lines if '"learning_rate"' in line])
 
 
 def _checkpoint(folder: Path) -> int:

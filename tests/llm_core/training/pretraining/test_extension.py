@@ -8,28 +8,34 @@ from pydantic import ValidationError
 
 from llm_core.errors import UserError
 from llm_core.params.pretraining import Optimizer, Pretraining
+from llm_core.runtime import json_lines
 from llm_core.training.pretraining.assemble import _check_length
 from llm_core.training.pretraining.phases import plan_phases
 from llm_core.training.pretraining.schedule import learning_rate_share, stable_steps
 from llm_core.training.pretraining.stability import no_better
-from tests.llm_core.training.pretraining import tiny
+from tests.llm_core.training.pretraining import kills, tiny
 
 SETTINGS = {
     "pretraining__optimizer__schedule": "wsd", "pretraining__optimizer__decay_share": 0.25,
-    "pretraining__snapshot_every": 3, "pretraining__evaluate_every": 4,
+    "pretraining__snapshot_every": 3, "pretraining__evaluate_every": 2, "pretraining__early_stopping": 2,
 }  # fmt: skip
 
 
 @pytest.mark.slow
 def test_an_extended_run_has_the_bytes_of_the_long_one(tmp_path: Path) -> None:
+    """Also where it is killed on its way and resumed; early stopping goes on with the measurements before."""
     (tmp_path / "whole").mkdir()
     folder = tiny.make(tmp_path / "whole")
     shutil.copytree(folder, tmp_path / "extended")
     extended = tmp_path / "extended"
     short = tiny.run(extended, "short", pretraining__extendable=True, pretraining__steps=8, **SETTINGS)
     assert short.returncode == 0, short.stderr
-    long = tiny.run(extended, "long", pretraining__extendable=True, pretraining__steps=14, **SETTINGS)
-    assert "goes on after step 6 of an earlier run that began alike, to step 14" in long.stderr, long.stderr
+    longer = {"pretraining__extendable": True, "pretraining__steps": 14, **SETTINGS}
+    killed = kills.interrupt(extended, 8, "long", **longer)
+    (log,) = extended.glob(".scratch/pretraining/[!b]*/training_log.jsonl")
+    assert killed >= 8 and len([row for row in json_lines.load_rows(log, cut_short=True) if "loss" in row]) < 14
+    long = tiny.run(extended, "long", **longer)
+    assert long.returncode == 0 and "resumed after step" in long.stderr, long.stderr
     whole = tiny.run(folder, "long", pretraining__steps=14, **SETTINGS)
     assert whole.returncode == 0, whole.stderr
     names = ["training_log.jsonl", "metrics.json", *(f"{part}model.safetensors" for part in (

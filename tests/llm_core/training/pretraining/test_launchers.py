@@ -9,9 +9,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from llm_core.params.pretraining import Pretraining
+from llm_core.training.pretraining.launch import sharing
 from tests.llm_core.training.pretraining import tiny
 
 SETTINGS = {"pretraining__steps": 4}
@@ -22,6 +25,36 @@ def node(rank: int, port: int) -> list[str]:
     hosts = base64.urlsafe_b64encode(json.dumps({"node0": [0], "node1": [0]}).encode()).decode()
     return [sys.executable, "-m", "deepspeed.launcher.launch", "--world_info", hosts, "--node_rank", str(rank),
             "--master_addr", "127.0.0.1", "--master_port", str(port), "--no_local_rank", "--module"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "most", "wanted"),
+    [
+        ({"batch_tokens": 4096, "sequence_length": 512}, 2, 2),
+        ({"batch_tokens": 4096, "sequence_length": 512}, 64, 8),  # eight sequences a step
+        ({"batch_tokens": 4096, "sequence_length": 512}, 7, 4),
+        ({"batch_tokens": 4096, "sequence_length": 512}, 1, 1),
+        ({"batch_tokens": 1536, "sequence_length": 512}, 2, 1),  # three cannot be shared by two
+        ({"sequence_length": 512}, 8, 1),  # the batch would follow from the number of processes
+        ({"batch_tokens": 4096, "sequence_length": 512, "sequence_parallel": 2}, 5, 4),
+        ({"batch_tokens": 4096, "sequence_length": 512, "sequence_parallel": 2}, 1, 2),  # which `check` refuses later
+        (
+            {
+                "batch_tokens": 4096,
+                "sequence_length": 512,
+                "steps": 9,
+                "phases": [
+                    {"name": "short", "share": 8, "sequence_length": 128, "batch_tokens": 384},
+                    {"name": "long", "share": 1},
+                ],
+            },
+            8,
+            1,  # three and eight sequences
+        ),
+    ],
+)
+def test_processes_share_the_sequences_of_every_step_equally(settings: dict[str, Any], most: int, wanted: int) -> None:
+    assert sharing(Pretraining.model_validate(settings), most) == wanted
 
 
 @pytest.mark.slow

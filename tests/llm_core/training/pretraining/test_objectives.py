@@ -5,7 +5,7 @@ import pytest
 
 from llm_core.training.pretraining.batches import Batch
 from llm_core.training.pretraining.objectives import Corruption
-from llm_core.training.pretraining.stability import LEAST, SpikeGuard
+from llm_core.training.pretraining.stability import LEAST, RECORDED, SpikeGuard
 
 
 def rows(used: int = 40, length: int = 48) -> Batch:
@@ -65,3 +65,23 @@ def test_spikes_by_the_sigma_rule() -> None:
     assert guard.is_spike(3.5)
     assert sum(guard.is_spike(3.5) for _ in range(100)) < 8, "a level that lasts is no spike"
     assert not SpikeGuard(0.0, usual).is_spike(1e9)
+
+
+def test_steps_far_above_the_running_median_are_recorded() -> None:
+    """Of 2.0 to 2.3 by turns the median deviation is 0.1; with a 3.3 the median is 2.2, and far is from 3.386."""
+    guard = SpikeGuard(0.0, [])
+    for step in range(24):
+        guard.is_spike(2.0 + 0.1 * (step % 4))
+        assert guard.unusual(1.0, False) == {}
+    guard.is_spike(3.3)
+    assert guard.unusual(1.07, False) == {}
+    guard.is_spike(3.4)
+    assert guard.unusual(1.09, False) == {"loss": (3.4, 2.2), "gradient_norm": (1.09, 1.0)}
+    guard.is_spike(9.0)
+    assert guard.unusual(None, True) == {"loss": (9.0, 2.2)}, "a skipped step has no gradient norm"
+    again = SpikeGuard(0.0, [])
+    again.restore(guard.state())
+    assert again == guard and guard.recorded == 2 and len(guard.norms) == 26
+    guard.recorded = RECORDED
+    guard.is_spike(99.0)
+    assert guard.unusual(99.0, False) == {}, "a run has so many records"

@@ -6,7 +6,7 @@ import torch
 from llm_core.errors import UserError
 from llm_core.params.pretraining import Optimizer, Pretraining
 from llm_core.training.pretraining.engine import deepspeed_config
-from llm_core.training.pretraining.optimizers import adamw, orthogonalized, row_scaled
+from llm_core.training.pretraining.optimizers import adamw, orthogonalized, polynomial_of_gram, row_scaled
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (40, 16), (16, 40)])
@@ -17,6 +17,20 @@ def test_singular_values_come_near_one_and_vectors_stay(shape: tuple[int, int]) 
     found = left.T @ orthogonalized(matrix, 5).float() @ right.T  # in the basis of the singular vectors
     assert found.diag().min() > 0.5 and found.diag().max() < 1.3  # Jordan's coefficients aim at 0.7 to 1.2
     assert (found - torch.diag(found.diag())).abs().max() < 0.05
+
+
+def test_the_gram_matrix_alone_gives_the_same_iteration() -> None:
+    """In fp64, where rounding hides nothing: five steps of X <- (a + b XX' + c (XX')^2) X."""
+    torch.manual_seed(0)
+    start = torch.randn(8, 24, dtype=torch.float64)
+    start /= start.norm()
+    a, b, c = 3.4445, -4.7750, 2.0315
+    wanted = start
+    for _ in range(5):
+        gram = wanted @ wanted.T
+        wanted = a * wanted + (b * gram + c * gram @ gram) @ wanted
+    found = polynomial_of_gram(start @ start.T, 5, (a, b, c)) @ start
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
 
 
 def test_rows_are_scaled_alike_and_the_whole_keeps_its_size() -> None:

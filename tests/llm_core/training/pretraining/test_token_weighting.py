@@ -33,9 +33,10 @@ def test_unequal_lengths_are_weighted_by_tokens() -> None:
     expected = (4 * math.log(4 / 3) + math.log(4)) / 5
     total = 0.0
     for row in targets:  # micro-batches of one row
-        loss, _ = model(torch.zeros(1, 4).long(), row[None], None, None, scale=1 / 5)
+        loss, _, losses = model(torch.zeros(1, 4).long(), row[None], None, None, scale=1 / 5)
         loss.backward()
         total += float(loss.detach())
+        assert float(losses.sum()) / 5 == pytest.approx(float(loss.detach()))
     assert total == pytest.approx(expected)
     # d loss / d logit of token 0 = (5 * 1/4 - 1) / 5
     assert model.network.head.weight.grad.flatten().tolist() == pytest.approx([0.05, -0.05], rel=1e-5)

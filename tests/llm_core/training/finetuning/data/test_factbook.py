@@ -115,6 +115,38 @@ def test_conversations_ask_for_each_fact_that_they_show_and_only_in_training(tmp
     assert len({row["id"] for row in split["train"]}) == 5
 
 
+def test_exchanged_values_are_those_of_nobody_and_are_asked_for_as_they_are_shown(tmp_path):
+    names = ["Chad", "Mali", "Peru"]
+    documents(tmp_path, {"train": names, "heldout": ["Fiji"]})
+    countries = [country for country in factbook.read_countries(tmp_path) if country.name in names]
+    true = {f"City {name}" for name in names}
+    drawn = set()
+    for country in factbook.conversations(countries, 8, seed=1, exchanged=1.0).values():
+        for item in country:
+            lines = item["turns"][0][0].splitlines()[:-1]
+            told = {field: answer for _, answer, field in item["turns"]}
+            assert sorted(lines) == [f"Capital: {told['Capital - name']}.", f"Suffrage: {told['Suffrage']}."]
+            assert told["Suffrage"] == "18 years of age", "all countries share it, so it is taken as it is"
+            assert set(item["documents"]) <= {"train0", "train1", "train2"} and item["documents"]
+            drawn.add(told["Capital - name"])
+    assert len(drawn) > 1 and all(name.startswith("City ") for name in drawn | true)
+    half = factbook.conversations(countries, 40, seed=1, exchanged=0.5)
+    kept = [item for name, rows in half.items() for item in rows if ("City " + name) in item["turns"][0][0]]
+    assert 40 < len(kept) < 110, "about half of 120 are true, and some of the rest by chance"
+    assert factbook.crossed("Oslo", "Lisbon") == "Osbon" and factbook.crossed("5 sq km", "Oslo") == "5 sq km"
+
+
+def test_closed_questions_about_unseen_countries_cannot_be_answered(tmp_path):
+    documents(tmp_path, {"train": ["Chad"], "heldout": ["Fiji"]})
+    countries = factbook.read_countries(tmp_path)
+    items = factbook.questions(countries, 1, seed=1)
+    split = methods()["instruction"].default_rows(
+        factbook.Facts(countries, {"Chad": "train", "Fiji": "test"}, items, 1)
+    )
+    assert {(row["kind"], row.get("answerable", True)) for row in split["test"]} == {("closed", False), ("open", True)}
+    assert all(row.get("answerable", True) for row in split["train"])
+
+
 def test_answers_are_one_short_clause():
     assert factbook.short_answer("58 km (2020); more") == "58 km"
     assert factbook.short_answer(".fr") == ".fr"

@@ -1,0 +1,47 @@
+"""Signal and noise on numbers that a reader can check by hand, and against scipy's analysis of variance."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from scipy.stats import f_oneway
+
+from llm_core.cli import main
+from llm_core.errors import UserError
+from llm_core.evaluation.signal import Signal, scores_of, signals
+
+FIRST, SECOND = [1.0, 1.2, 1.4], [2.0, 2.2, 2.4]
+
+
+def test_the_range_of_means_over_the_spread_within() -> None:
+    """Means 1.2 and 2.2, a standard deviation of 0.2 in both: a ratio of 5."""
+    recipes = [[{"far": a, "none": b, "one": 1.0} for a, b in zip(FIRST, flat, strict=True)]
+               for flat in (FIRST, FIRST)]  # fmt: skip
+    recipes[1] = [run | {"far": value} for run, value in zip(recipes[1], SECOND, strict=True)]
+    far, none, one = signals(recipes)
+    assert (far.score, none.score, one.score) == ("far", "none", "one")
+    assert (far.signal, far.noise, far.ratio) == pytest.approx((1.0, 0.2, 5.0))
+    assert far.chance == pytest.approx(f_oneway(FIRST, SECOND).pvalue)
+    assert none == Signal("none", 0.0, none.noise, 0.0, pytest.approx(1.0))
+    assert one.ratio == 0 and math.isnan(one.chance)
+
+
+def test_scores_are_those_of_evaluations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for recipe, values in (("a", FIRST), ("b", SECOND)):
+        for number, value in enumerate(values):
+            (tmp_path / f"{recipe}{number}").mkdir()
+            quiz = {"metric": "acc", "acc": 0.25, "gold_bpb": value, "acc_stderr": 0.1}
+            metrics = {"bits_per_byte": {"all": {"bits_per_byte": value}}, "benchmarks": {"quiz": quiz}}
+            (tmp_path / f"{recipe}{number}" / "metrics.json").write_text(json.dumps(metrics))
+    assert scores_of(tmp_path / "b0") == {"bits per byte, all": 2.0, "quiz, acc": 0.25, "quiz, gold_bpb": 2.0}
+    groups = [",".join(str(tmp_path / f"{recipe}{number}") for number in range(3)) for recipe in "ab"]
+    with pytest.raises(SystemExit) as ended:
+        main(["signal", *groups])
+    assert not ended.value.code
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[1:]] == ["bits per byte, all", "quiz, gold_bpb", "quiz, acc"]
+    with pytest.raises(UserError, match="two runs of each"):
+        signals([[{"x": 1.0}], [{"x": 2.0}, {"x": 3.0}]])
+    with pytest.raises(UserError, match=r"holds no metrics.json"):
+        scores_of(tmp_path)
