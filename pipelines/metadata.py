@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 
 from llm_core.formats.pages import cell_text
-from llm_core.report.names import reason, words
+from llm_core.report.names import below, figure, of_data, reason
 from llm_core.runtime import json_lines
 from llm_core.training.pretraining.run_log import spike_rows
 from pipelines.dvc_project import DvcProject
@@ -68,9 +68,9 @@ def all_figures(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     for name, values in sorted(metrics.items()):
         for key, value in sorted(figures(values, prefix=name).items()):
             if isinstance(value, dg.MarkdownMetadataValue):
-                tables.append(f"**{cell_text(words(key))}**\n\n{value.value}")
+                tables.append(f"**{cell_text(key)}**\n\n{value.value}")
             else:
-                single.append((words(key), value))
+                single.append((key, value))
     return "\n\n".join([table(("figure", "value"), single, MAX_FIGURES), *tables])
 
 
@@ -87,27 +87,39 @@ def read_metrics(root: Path, stage: Stage) -> dict[str, dict[str, Any]]:
     return {file.parent.name: values for file, values in found.items()}
 
 
-def figures(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Numbers and words unchanged; a mapping of numbers (drops by reason, …), with words or without, as a table."""
+def figures(values: Mapping[str, Any], prefix: str = "", named: Callable[[str], str] | None = None) -> dict[str, Any]:
+    """Numbers and words unchanged, by their names for people; a mapping of numbers (drops by reason, …), with words or
+    without, as a table.
+
+    `prefix` is said before each name. `named` names the keys where they are the data's (sources, reasons) and not
+    figures.
+    """
     metadata: dict[str, Any] = {}
     for key, value in values.items():
-        name = f"{prefix}.{key}" if prefix else key
+        shown = (named or figure)(key)
+        name = f"{prefix}, {shown}" if prefix else shown
+        inner = below(key, values.get("method", "")) if named is None else of_data if named is of_data else None
         if len(metadata) >= MAX_FIGURES:
             break
         if isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 200):
             metadata[name] = value
         elif isinstance(value, dict) and value:
             numbers = {item: number for item, number in value.items() if isinstance(number, int | float)}
-            words = [(item, word) for item, word in value.items() if isinstance(word, str)]
-            if numbers and len(numbers) + len(words) == len(value):
-                pairs = [*sorted(numbers.items(), key=lambda i: -i[1]), *words]
-                metadata[name] = dg.MetadataValue.md(table(("", "value"), pairs))
+            texts = [(item, text) for item, text in value.items() if isinstance(text, str)]
+            if numbers and len(numbers) + len(texts) == len(value):
+                pairs = [*sorted(numbers.items(), key=lambda i: -i[1]), *texts]
+                rows = [((inner or figure)(item), found) for item, found in pairs]
+                metadata[name] = dg.MetadataValue.md(table(("", "value"), rows))
             elif all(isinstance(item, dict) for item in value.values()) and _narrow(value):
                 columns = sorted({column for row in value.values() for column in row})
-                rows = [(name, *(row.get(column, "") for column in columns)) for name, row in value.items()]
-                metadata[name] = dg.MetadataValue.md(table(("", *columns), rows))
+                heads = map(of_data if inner is of_data else figure, columns)
+                cells = [
+                    ((inner or figure)(item), *(row.get(column, "") for column in columns))
+                    for item, row in value.items()
+                ]
+                metadata[name] = dg.MetadataValue.md(table(("", *heads), cells))
             else:
-                metadata |= figures(value, prefix=name)
+                metadata |= figures(value, prefix=name, named=inner)
     return metadata
 
 

@@ -19,8 +19,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from llm_core.params import load
-from llm_core.params.external import compared_inputs, external_inputs
 from llm_core.runtime import json_lines
 from llm_core.runtime.nested import flatten
 from llm_core.runtime.terminal import printable, say_json, say_lines
@@ -98,6 +96,9 @@ def edited_files(project: DvcProject) -> Edited:
     DVC learns of an edited document only by running that stage, which has no dependencies and always runs; here the
     digests are compared without a run. Empty where there is no such stage, or it has not run.
     """
+    from llm_core.params import load  # not needed by a run's worker, whose start they would delay by a fifth
+    from llm_core.params.external import compared_inputs, external_inputs
+
     for name, stage in project.stages.items():
         if stage.cmd.split()[:2] != ["llm-core", "inputs"] or name not in project.lock:
             continue

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import dagster as dg
 from ruamel.yaml import YAML, YAMLError
 
-from llm_core.params.reading import keeping_comments, read_values, to_text
 from llm_core.runtime.storage import output_file
 from pipelines.dvc_project import DvcProject
 from pipelines.graph import identifier
@@ -95,7 +94,7 @@ def add_crawl(params: Path, source: str, crawl: str) -> bool:
     if crawl in crawls:
         return False
     crawls.append(crawl)
-    _replace(params, to_text(yaml, values).encode())
+    _replace(params, _text(yaml, values))
     return True
 
 
@@ -111,12 +110,20 @@ def withdraw_crawl(params: Path, source: str, crawl: str, written: bytes, before
     crawls = ((values or {}).get("sources") or {}).get(source, {}).get("crawl")
     if isinstance(crawls, list) and crawl in crawls:
         crawls.remove(crawl)
-        _replace(params, to_text(yaml, values).encode())
+        _replace(params, _text(yaml, values))
 
 
 def _loaded(params: Path) -> tuple[YAML, Any]:
+    from llm_core.params.reading import keeping_comments
+
     yaml = keeping_comments(width=4096)
     return yaml, yaml.load(params.read_text(encoding="utf-8"))
+
+
+def _text(yaml: YAML, values: Any) -> bytes:
+    from llm_core.params.reading import to_text
+
+    return to_text(yaml, values).encode()
 
 
 def _replace(file: Path, content: bytes) -> None:
@@ -216,8 +223,13 @@ def snapshot_sensor(loaded: DvcProject, target: dg.AssetSelection) -> dg.SensorD
 
 
 def common_crawl_sources(root: Path) -> dict[str, dict[str, Any]]:
-    """Sources of params.yaml that come from Common Crawl."""
-    sources = read_values(root / "params.yaml").get("sources") or {}
+    """Sources of params.yaml that come from Common Crawl.
+
+    Read as DVC reads it: the params' models would take a fifth of the start of each run's worker.
+    """
+    from dvc.utils.serialize import load_yaml
+
+    sources = (load_yaml(root / PARAMS) or {}).get("sources") or {}
     return {name: source for name, source in sources.items() if source.get("kind") == "common_crawl"}
 
 

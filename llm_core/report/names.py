@@ -1,4 +1,12 @@
-"""Names for people: of benchmarks, figures and reasons, in place of the keys that params, files and ledgers have."""
+"""Names for people: of benchmarks, figures and reasons, in place of the keys that params, files and ledgers have.
+
+Every key of a metrics.json that a stage of the default graph writes has a name here, with its unit where it has one;
+`tests/test_graph.py` holds that.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from llm_core.formats.pages import number
 
@@ -23,25 +31,127 @@ FIGURES = {
     "acc": "accuracy",
     "acc_norm": "accuracy, answers weighed by their length",
     "adapter": "weights trained",
+    "after": "after finetuning",
+    "answers": "own questions",
+    "audit": "audit of pairs that were found similar",
+    "audited": "pairs compared in full",
+    "baseline": "baseline",
+    "baselines": "baselines",
+    "before": "before finetuning",
+    "benchmarks": "benchmarks",
     "bits_per_byte": "bits per byte of held-out text",
+    "by_source": "by source",
+    "bytes": "bytes",
+    "bytes_dropped": "bytes of text dropped",
+    "bytes_in": "bytes of text read",
+    "bytes_kept": "bytes of text kept",
+    "bytes_out": "bytes of text written",
+    "bytes_per_token": "bytes per token",
+    "chance": "accuracy of a guess",
+    "changed_by_step": "documents changed, by source and step",
+    "clusters": "clusters of similar documents",
+    "countries_unseen_in_pretraining": "test countries unseen in pretraining",
+    "data": "data",
+    "detectable": "smallest difference that can be shown",
+    "digest": "digest",
+    "documents": "documents",
+    "documents_changed": "documents changed",
+    "documents_dropped": "documents dropped",
+    "documents_in": "documents read",
+    "documents_kept": "documents kept",
+    "dropped_by_reason": "documents dropped, by reason",
+    "dropped_share": "share of documents dropped, by source",
     "epochs": "passes over the training tokens",
+    "exact_match": "exact match",
+    "f1": "F1, words of the answer",
+    "false_positive_rate": "share of pairs that were not similar",
+    "false_positives": "pairs that were not similar",
+    "fertility": "tokens per word",
     "final_loss": "training loss at the end, nats per token",
+    "finetuned": "test rows of the finetune",
     "flops": "floating-point operations of training",
+    "found": "personal data found, by source and kind",
     "gold_bpb": "bits per byte of the right answer",
+    "held": "items that a document contains",
+    "heldout": "held-out text",
     "heldout_bits_per_byte": "bits per byte of held-out text at the end",
+    "heldout_bytes": "bytes of held-out text",
+    "heldout_countries": "countries held out",
+    "heldout_documents": "documents held out",
+    "heldout_dropped": "held-out rows dropped, too long",
+    "heldout_rows": "held-out rows",
+    "heldout_trimmed": "held-out rows cut to the context",
+    "high": "upper end of its 95 % interval",
+    "items": "items",
+    "items_clean": "items that share no n-gram with a training document",
+    "items_touched": "items that share an n-gram with a training document",
     "judge": "verdict of the judge",
     "judge_mass": "probability of the verdicts",
     "judge_prefers_right": "the judge prefers the right answer to that of another question",
     "judge_right": "verdict on the right answer",
     "judge_wrong": "verdict on another question's answer",
+    "judged_by": "the judge's model",
+    "kinds": "by kind of question",
+    "languages": "documents by source and language",
+    "lead": "lead over the most frequent answer",
+    "length_characters": "documents by source, verdict and length in characters",
+    "libraries": "versions of libraries",
+    "low": "lower end of its 95 % interval",
+    "majority": "accuracy of the most frequent answer",
     "margin": "lead of the right answer in bits per byte",
+    "mean": "mean",
+    "mean_similarity": "mean similarity (Jaccard)",
+    "merges": "merges of the tokenizer",
+    "method": "method",
+    "metric": "main metric",
+    "most_frequent_answer": "accuracy of the most frequent answer",
+    "ngram": "bits per byte of an n-gram model",
+    "parameters": "parameters",
+    "parent": "parent model",
+    "path": "folder",
+    "perplexity": "perplexity a token",
     "precision": "number format",
+    "records_skipped": "records skipped, by type",
     "run": "finetune",
+    "sampled_share": "share of documents sampled, by source",
+    "score": "score",
+    "seeds": "draws of examples",
+    "shards": "files",
+    "special_tokens": "special tokens",
     "spikes": "steps with an unusual loss or gradient norm",
+    "standard_error": "standard error",
     "steps": "optimizer steps",
+    "test_countries": "test countries",
+    "test_rows": "test rows",
     "test_rows_too_long": "test rows that were too long",
-    "tokens": "tokens trained on",
+    "tokenizer": "digest of the tokenizer",
+    "tokens": "tokens",
+    "touched": "items that share an n-gram with a document",
+    "train": "training text",
+    "train_bytes": "bytes of training text",
+    "train_countries": "training countries",
+    "train_documents": "documents for training",
+    "train_dropped": "training rows dropped, too long",
+    "train_rows": "training rows",
+    "train_trimmed": "training rows cut to the context",
+    "trained_parameters": "parameters trained",
+    "training": "training",
+    "unused_tokens": "tokens of the vocabulary that do not occur",
+    "untrained": "bits per byte of random weights",
+    "value": "value",
+    "vocab_size": "vocabulary, tokens",
+    "words": "words",
+    "xz": "bits per byte of xz -9",
 }
+PARTS = {
+    "_stderr": "standard error",
+    "_low": "lower end of its 95 % interval",
+    "_high": "upper end of its 95 % interval",
+    "_clean": "on items that share no n-gram with a training document",
+    "_touched": "on items that share an n-gram with a training document",
+    "_seed_sd": "standard deviation between draws of examples",
+}
+"""Endings of a figure's key: what is said of the figure."""
 KINDS = {"closed": "from memory", "open": "with facts to read"}
 REASONS = {
     "bad_words": "too many words of the list of bad words",
@@ -82,8 +192,27 @@ def benchmark(key: str) -> str:
 
 
 def figure(key: str) -> str:
-    """A figure in words, with its unit where it has one."""
-    return FIGURES.get(key) or words(key)
+    """A figure in words, with its unit where it has one; the key in words where it has no name here.
+
+    >>> figure("acc_clean")
+    'accuracy, on items that share no n-gram with a training document'
+    >>> figure("heldout_bits_per_byte/web")
+    'bits per byte of held-out text at the end, web'
+    """
+    return known_figure(key) or words(key)
+
+
+def known_figure(key: str) -> str:
+    """The name of a figure by its key, also with endings (`acc_low`) or of one source (`KEY/SOURCE`); else ""."""
+    if key in FIGURES:
+        return FIGURES[key]
+    first, slash, of = key.partition("/")
+    if slash:
+        return f"{found}, {of}" if (found := known_figure(first)) else ""
+    for ending, said in PARTS.items():
+        if key.endswith(ending) and (found := known_figure(key.removesuffix(ending))):
+            return f"{found}, {said}"
+    return ""
 
 
 def measure(key: str) -> str:
@@ -116,6 +245,44 @@ def reason(key: str) -> str:
 def kind(key: str) -> str:
     """What questions of a kind ask for; the key in words where it has no name here."""
     return KINDS.get(key) or words(key)
+
+
+def below(key: str, method: str = "") -> Callable[[str], str] | None:
+    """How the keys below `key` in a metrics.json are named where they are no figures of FIGURES: names of the data's
+    (sources, reasons, benchmarks, …), or figures that the finetuning method `method` describes; else None."""
+    if key in ("before", "after") and method:
+        return partial(_of_method, method)
+    return of_data if key in DEEP else NAMED_BY_DATA.get(key)
+
+
+def nameless(metrics: dict[str, Any]) -> set[str]:
+    """Keys of a metrics.json that have no name here, not counting those that are the data's (sources, reasons, …).
+
+    >>> nameless({"acc": 1, "my_key": 2, "by_source": {"a_b": {"tokens": 3}}})
+    {'my_key'}
+    """
+    found = set()
+    for key, value in metrics.items():
+        if not known_figure(key):
+            found.add(key)
+        named = below(key, metrics.get("method", ""))
+        if isinstance(value, dict) and named is not of_data:
+            inner = [value] if named is None else value.values()
+            found |= {name for part in inner if isinstance(part, dict) for name in nameless(part)}
+    return found
+
+
+def _of_method(method: str, key: str) -> str:
+    from llm_core.training.finetuning.registry import methods
+
+    found = methods().get(method)
+    known = found.figure(key) if found else None
+    return f"{known.title}, {known.unit}" if known and known.unit else known.title if known else words(key)
+
+
+def of_data(key: str) -> str:
+    """A name of the data's at any depth, without its underscores."""
+    return words(key)
 
 
 def words(key: str) -> str:
@@ -153,3 +320,21 @@ def large(value: float) -> str:
         if value >= size:
             return f"{value / size:.3g} {unit}"
     return f"{value:,.0f}"
+
+
+NAMED_BY_DATA: dict[str, Callable[[str], str]] = {
+    "baseline": words,
+    "baselines": words,
+    "benchmarks": benchmark,
+    "bits_per_byte": str,
+    "by_source": str,
+    "dropped_by_reason": reason,
+    "dropped_share": str,
+    "items": benchmark,
+    "kinds": kind,
+    "libraries": str,
+    "records_skipped": words,
+    "sampled_share": str,
+}
+DEEP = ("changed_by_step", "found", "languages", "length_characters")
+"""Keys below which there are names of the data's at every depth."""

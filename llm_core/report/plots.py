@@ -15,6 +15,7 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 210, 52, 16, 10, 46
 VALUES = 66  # room on the right for values
 LETTER = 10  # width of a letter at the largest size of text
 MOST_POINTS = 400
+LABEL_LINES = 3  # of a score's name
 
 
 def line_plot(
@@ -55,6 +56,10 @@ def line_plot(
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
         dash = ' stroke-dasharray="6 3"' if number >= len(COLOURS) else ""
         colour = COLOURS[number % len(COLOURS)]
+        if len(points) == 1:  # a line of one point is not drawn
+            x, y = place(*points[0])
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" style="fill:{colour}"/>')
+            return
         parts.append(f'<polyline points="{path}" fill="none" style="stroke:{colour}" stroke-width="2"{dash}{more}/>')
 
     for number, points in enumerate(series.values()):
@@ -101,9 +106,9 @@ def interval_plot(
     values = [value for row in rows for value in (row[1], row[2], row[3], row[4]) if value is not None]
     scale = ticks(min(values), max(values))
     low, high = scale[0], max(scale[-1], scale[0] + 1e-9)
-    lines = [textwrap.wrap(name, 32)[:2] or [""] for name, *_ in rows]
+    lines = [textwrap.wrap(name, 32, max_lines=LABEL_LINES, placeholder=" …") or [""] for name, *_ in rows]
     left = 16 + LETTER * max(len(line) for wrapped in lines for line in wrapped)
-    pitch = 23 if max(map(len, lines)) == 1 else 42
+    pitch = 4 + 19 * max(map(len, lines))
     height = pitch * len(rows) + 50
 
     def place(value: float) -> float:
@@ -115,7 +120,7 @@ def interval_plot(
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="6" y2="{height - 42}" stroke="var(--soft)"/>')
         parts.append(f'<text x="{x:.1f}" y="{height - 26}" text-anchor="middle" fill="currentColor">{tick:g}</text>')
     for number, (_, value, below, above, mark) in enumerate(rows):
-        y = 20 + pitch * number
+        y = 8.5 + pitch * (number + 0.5)
         for line, words in enumerate(lines[number]):
             under = y + 4 + 19 * (line - (len(lines[number]) - 1) / 2)
             parts.append(

@@ -20,6 +20,16 @@ from llm_core.runtime.storage import read_json
 
 Evaluations = Mapping[str, Any]
 QUESTIONS, SHOWN, EXCERPT = 6, 3, 90
+READING = (
+    "Brackets are 95 % intervals over the choice of items (Wilson's for right or wrong, otherwise Student's); "
+    "those of own questions over countries, where these are known. "
+    "The lead of the right answer is the bits per byte of the best wrong answer less those of the right one; where "
+    "accuracy is not above its baselines, the bits of the answers come first. "
+    "The baseline is always the most frequent right answer; of a finetune the best of its own baselines. "
+    "A touched item shares an n-gram with a training document. The smallest difference is the minimum by which "
+    "two models must differ, on as many items each, to be distinguishable (power 80 %)."
+)
+"""How the tables of scores are read."""
 
 
 def scores(evaluations: Evaluations) -> Iterator[Block]:
@@ -45,6 +55,7 @@ def scores(evaluations: Evaluations) -> Iterator[Block]:
         if rows:
             figures.append(Block("figure", interval_plot(rows, label), told))
     inner = [Block("group", list(_tables(metrics)), f"All scores of {name}") for name, metrics in evaluations.items()]
+    inner.append(Block("group", [Block("note", READING)], "How to read the tables"))
     if clean := _clean_everywhere(evaluations):
         told = f"No scored item of {names.joined(clean)} shares an n-gram with a training document."
         inner.append(Block("note", told))
@@ -72,16 +83,6 @@ def _tables(metrics: Row) -> Iterator[Block]:
         yield Block("table", rows)
     yield from _judges(metrics.get("benchmarks", {}))
     yield from _contamination(metrics.get("benchmarks", {}))
-    yield Block(
-        "note",
-        "Brackets are 95 % intervals over the choice of items (Wilson's for right or wrong, otherwise Student's); "
-        "those of own questions over countries, where these are known. "
-        "The lead of the right answer is the bits per byte of the best wrong answer less those of the right one; where "
-        "accuracy is not above its baselines, the bits of the answers come first. "
-        "The baseline is always the most frequent right answer; of a finetune the best of its own baselines. "
-        "A touched item shares an n-gram with a training document. The smallest difference is the minimum by which "
-        "two models must differ, on as many items each, to be distinguishable (power 80 %).",
-    )
 
 
 def samples(data: Path, before: Mapping[str, Champion]) -> Iterator[Block]:

@@ -138,7 +138,8 @@ def _training(data: Path, models: dict[str, Any]) -> Iterator[Block]:
     keys = sorted({key for metrics in models.values() for key in metrics if "/" not in key})
     table = [{"figure": key} | {name: metrics.get(key) for name, metrics in models.items()} for key in keys]
     table = [row for row in table if not any(isinstance(value, dict | list) for value in row.values())]
-    inner = [Block("table", [row | {"figure": names.figure(row["figure"])} for row in table])]
+    named = {key: "tokens trained on" if key == "tokens" else names.figure(key) for key in keys}
+    inner = [Block("table", [row | {"figure": named[row["figure"]]} for row in table])]
     if speed := runs.last_metrics("pretrain").get("tokens_per_second"):
         told = f"Throughput of the latest pretraining at its end: {speed:,.0f} tokens per second."
         inner.append(Block("text", told))

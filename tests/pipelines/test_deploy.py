@@ -133,7 +133,7 @@ def test_servers_can_load_the_launcher_and_the_queue() -> None:
         ConfigurableClassData(named["module"], named["class"], yaml.safe_dump(named["config"])).rehydrate(base)
     monitoring = values["dagsterDaemon"]["runMonitoring"]
     assert monitoring["enabled"] and local["run_monitoring"]["enabled"]
-    assert monitoring["freeSlotsAfterRunEndSeconds"] == local["run_monitoring"]["free_slots_after_run_end_seconds"] == 5
+    assert monitoring["freeSlotsAfterRunEndSeconds"] == local["run_monitoring"]["free_slots_after_run_end_seconds"] == 1
     assert "code-server" not in OURS["code"]["command"], "its id changes with every reload of the definitions"
 
 

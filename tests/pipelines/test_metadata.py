@@ -1,6 +1,7 @@
 """What Dagster shows of a cleaning stage's sampled drops."""
 
 import json
+import re
 from pathlib import Path
 
 import dagster as dg
@@ -54,9 +55,9 @@ def test_text_from_data_stays_text_in_a_cell(text: str) -> None:
 def test_the_scores_of_a_benchmark_are_one_table_with_the_name_of_the_first_metric() -> None:
     scores = {f"acc_{number}": number / 10 for number in range(9)}
     shown = figures({"benchmarks": {"quiz": {**scores, "metric": "acc"}, "other": {**scores, "metric": "f1"}}})
-    assert list(shown) == ["benchmarks.quiz", "benchmarks.other"]
-    assert str(shown["benchmarks.quiz"].value).splitlines()[2] == "| acc_8 | 0.8 |"
-    assert str(shown["benchmarks.other"].value).splitlines()[-1] == "| metric | f1 |"
+    assert list(shown) == ["benchmarks, quiz", "benchmarks, other"]
+    assert str(shown["benchmarks, quiz"].value).splitlines()[2] == "| acc 8 | 0.8 |"
+    assert str(shown["benchmarks, other"].value).splitlines()[-1] == "| main metric | f1 |"
 
 
 def test_a_stages_headline_figures_come_first_and_all_others_are_one_table(tmp_path: Path) -> None:
@@ -73,17 +74,36 @@ def test_a_stages_headline_figures_come_first_and_all_others_are_one_table(tmp_p
     assert str(metadata["all figures"].value).splitlines() == [
         "| figure | value |",
         "| --- | --- |",
-        "| bytes kept | 3500000 |",
+        "| bytes of text kept | 3500000 |",
         "| documents dropped | 2 |",
-        "| documents in | 8 |",
         "| documents kept | 6 |",
+        "| documents read | 8 |",
         "",
-        "**dropped by reason**",
+        "**documents dropped, by reason**",
         "",
         "|  | value |",
         "| --- | --- |",
-        "| too_short | 2 |",
+        "| too short | 2 |",
     ]
+
+
+def test_no_key_is_left_in_tables_of_figures() -> None:
+    """Sources and steps keep the user's names, figures and reasons have those for people."""
+    sizes = {"<64": 2, "<128": 3, **{f"<{2**power}": power for power in range(8, 16)}}
+    found = figures(
+        {
+            "by_source": {"my_web": {"bytes_in": 5, "documents_kept": 3}, "b": {"bytes_in": 6, "documents_kept": 1}},
+            "length_characters": {"my_web": {"kept": sizes, "dropped": {"<64": 1}}},
+            "benchmarks": {"arc_easy": {"acc_clean": 0.5, "acc_clean_low": 0.25}},
+            "method": "instruction",
+            "after": {"exact_match_open": {"mean": 0.5, "high": 0.6}, "heldout_loss": 2.0},
+        }
+    )
+    shown = "\n".join(f"{name}: {getattr(value, 'value', value)}" for name, value in found.items())
+    assert set(re.findall(r"[a-z]+_[a-z_]+", shown)) == {"my_web"}, shown
+    assert "|  | bytes of text read | documents kept |" in shown and "| <16384 | 14 |" not in shown.split("after")[1]
+    assert "ARC-Easy" in shown and "accuracy, on items that share no n-gram with a training document, lower" in shown
+    assert "loss on held-out answers, nats per token: 2.0" in shown
 
 
 def test_a_training_shows_its_curves_and_the_unusual_steps(tmp_path: Path) -> None:

@@ -164,7 +164,8 @@ def muon(network: Any, settings: Optimizer, learning_rate: float) -> Any:
         if group["params"]:
             adam = {"use_muon": False, "lr": learning_rate, "betas": settings.betas, "eps": settings.epsilon}
             groups.append(group | adam)
-    return SkippableMuon(groups)
+    # DeepSpeed's own AdamW is a dozen passes over memory: 5 % of a step of the family speedrun more.
+    return SkippableMuon(groups, torch.optim.AdamW, {"fused": True})
 
 
 def row_scaled(update: torch.Tensor, second_moment: torch.Tensor, decay: float) -> torch.Tensor:
