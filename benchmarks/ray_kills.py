@@ -1,6 +1,7 @@
 """Kill a node of a Ray cluster in mid-run, in every stage of the data path; the bytes must be those of one machine.
 
     python -m benchmarks.ray_kills --kills 10
+    python -m benchmarks.ray_kills --kills 4 --stages mix index
 
 The cluster is two network namespaces (tests/two_hosts.py, as root). In each round Ray is started on the second host,
 a stage is begun, and while a worker of that host runs its first piece, or 0.2 or 0.4 seconds later, every process of
@@ -24,7 +25,9 @@ def main() -> None:
     """Kill so many times, in stage after stage; exits with 1 where bytes differ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=10)
-    kills = parser.parse_args().kills
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="default: all, one after the other")
+    chosen = parser.parse_args()
+    kills = chosen.kills
     if why := why_not():
         sys.exit(why)
     good = 0
@@ -35,7 +38,7 @@ def main() -> None:
         subprocess.run([*program, "local"], check=True, capture_output=True)
         with TwoHosts(Path(ray)) as hosts:
             hosts.start_ray(1)
-            for number, stage in enumerate(islice(cycle(STAGES), kills)):
+            for number, stage in enumerate(islice(cycle(chosen.stages), kills)):
                 hosts.start_ray(2)
                 log = work / "log"
                 with open(log, "w") as stream:

@@ -10,6 +10,11 @@ from hypothesis import HealthCheck, settings
 
 # Before anything imports numba. A copy of the project in a temporary folder would compile every kernel anew.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache/kernels"))
+# No __pycache__ in a test's project: where its .dvcignore does not name it, DVC would take it for changed code.
+if "PYTHONDONTWRITEBYTECODE" not in os.environ:
+    sys.pycache_prefix = os.environ.setdefault(
+        "PYTHONPYCACHEPREFIX", str(Path(__file__).parents[1] / ".pytest_cache/bytecode")
+    )
 # Before anything imports numpy. In small problems a second thread of a BLAS only waits, and takes CPU time for that.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Else every `dvc` of a project that a test makes starts a second one, which sends statistics over the network.

@@ -29,6 +29,7 @@ from pydantic import BaseModel
 from llm_core import params
 from llm_core.cli import VERBS
 from llm_core.params import quality
+from tests.warm import start
 
 ROOT = Path(__file__).parents[1]
 DECISIONS = sorted((ROOT / "docs" / "explanation" / "decisions").glob("*.md"))
@@ -341,7 +342,7 @@ def test_another_page_runs_by_itself_and_prints_what_it_says(page: Path, tmp_pat
 def run_blocks(chosen: list[Block], folder: Path) -> None:
     """Run each block in `folder`; a failure, or a line of output that is missing, names the block."""
     environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": start.path(),
         "PYTHONPATH": str(ROOT),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
         "OMP_NUM_THREADS": "1",

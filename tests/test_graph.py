@@ -1,8 +1,13 @@
-"""The whole graph on real text at a tiny size: through `dvc repro`, through Dagster, to the same hashes."""
+"""The whole graph on real text at a tiny size: through `dvc repro`, through Dagster, to the same hashes.
+
+In the shell each verb starts cold, as a user starts it; under Dagster the verbs are forked from a warm server
+(tests/warm).
+"""
 
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +15,11 @@ import dagster as dg
 import pytest
 import yaml
 
+from tests.warm import start
+
 ROOT = Path(__file__).parents[1]
 TINY: dict[str, Any] = {
+    "launch.pretraining.processes": 1,
     "cleaning.repair.characters": {},  # the default names a source that is left out here
     "tokenizer.vocab_size": 512,
     "model.layers": 1,
@@ -80,9 +88,10 @@ def project(folder: Path) -> Path:
     return folder
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """The copy's code, one thread, the ops that this project has built."""
+def environment(folder: Path, warm: bool = True) -> dict[str, str]:
+    """The copy's code, one thread, the ops that this project has built; verbs and `dvc` that start warm."""
     return os.environ | {
+        "PATH": start.path() if warm else os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTHONPATH": str(folder),
         "OMP_NUM_THREADS": "1",
         "TORCH_EXTENSIONS_DIR": os.environ.get("TORCH_EXTENSIONS_DIR", str(ROOT / ".torch_extensions")),
@@ -90,10 +99,10 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def repro(folder: Path, *targets: str) -> str:
+def repro(folder: Path, *targets: str, warm: bool = True) -> str:
     """`dvc repro`; what it printed."""
     command = ["dvc", "--wait-for-lock", "repro", *targets]
-    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=environment(folder, warm), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout
 
@@ -108,9 +117,9 @@ def outputs(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project after `dvc repro` in a shell."""
+    """The project after `dvc repro` in a shell, without what starts programs warm."""
     folder = project(tmp_path_factory.mktemp("shell"))
-    repro(folder)
+    repro(folder, warm=False)
     return folder
 
 
@@ -161,6 +170,7 @@ def code_location(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dg.Definitio
 
     for name, value in environment(folder).items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "executable", start.python())  # by which Dagster's runs start DVC
     return build_defs_for_component(DvcProjectComponent(project=str(folder)))
 
 

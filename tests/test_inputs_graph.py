@@ -1,7 +1,6 @@
 """A file added to a `files` source's folder runs its stages again under `dvc repro`; nothing else does."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ WORDS = "the river runs past the old town and its long stone wall to the quiet s
 
 def repro(folder: Path, *targets: str) -> list[str]:
     """Names of the stages that `dvc repro` ran."""
-    command = [str(Path(sys.executable).parent / "dvc"), "repro", *targets]
+    command = ["dvc", "repro", *targets]
     done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]

@@ -185,7 +185,7 @@ def journey(tmp_path_factory: pytest.TempPathFactory) -> Path:
         arguments += ["--finetune", text]
     arguments += ["--columns", "mood:text=review,label=stars"]
     arguments += ["--benchmark", "quiz=quiz.jsonl", "--columns", "quiz:choices=options,answer=right"]
-    command = [sys.executable, "-m", "llm_core.cli", "init", *arguments]
+    command = ["llm-core", "init", *arguments]
     subprocess.run(command, cwd=folder, env=environment(folder), check=True)
     (folder / "params.yaml.before").unlink()
     params = yaml.safe_load((folder / "params.yaml").read_text())

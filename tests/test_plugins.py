@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.llm_core import tiny_gpt2
+from tests.warm import start
 
 SOURCE = '''
 """Source kind `poem`: each stanza of a text file is a document."""
@@ -96,7 +97,7 @@ def run(site: Path, *words: str, code: str = "") -> subprocess.CompletedProcess[
     """A verb, or a piece of code, in a process that finds the distributions."""
     root = str(Path(__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), root]), "LLM_CORE_TRACKING": "off"}
-    command = [sys.executable, "-c", code] if code else [sys.executable, "-m", "llm_core.cli", *words]
+    command = [sys.executable, "-c", code] if code else [start.python(), "-m", "llm_core.cli", *words]
     return subprocess.run(command, env=environment | {"COLUMNS": "300"}, capture_output=True, text=True)
 
 

@@ -13,6 +13,7 @@ import yaml
 from llm_core.formats.documents import document_id
 from llm_core.params import load
 from llm_core.runtime.storage import read_json
+from tests.warm import start
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("inputs", "download", "clean", "dedup", "decontaminate", "split", "tokenizer", "tokenize")
@@ -55,9 +56,13 @@ def project(tmp_path: Path) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """The tests' own interpreter's programs first, and this working copy's code."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "LLM_CORE_TRACKING": "off", "OMP_NUM_THREADS": "1"}
+    """Programs that start warm, and this working copy's code."""
+    return os.environ | {
+        "PATH": start.path(),
+        "PYTHONPATH": str(ROOT),
+        "LLM_CORE_TRACKING": "off",
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 @pytest.mark.slow

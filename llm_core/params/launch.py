@@ -36,8 +36,8 @@ class CleaningLaunch(Section):
     workers: int = Field(0, ge=0)
     """Number of processes on this machine; 0 for one per core."""
     kept_mb: int = Field(0, ge=0)
-    """Size in MiB of .scratch/pieces, where `clean` and `filter` keep finished pieces of their input: the next run
-    redoes only those of changed or new files. 0 keeps none."""
+    """Size in MiB of .scratch/pieces, where `extract`, `clean` and `filter` keep finished pieces of their input: the
+    next run redoes only those of changed or new files. 0 keeps none."""
 
 
 class BatchLaunch(Section):

@@ -10,7 +10,7 @@ writes its own, and copies of the project share the cache that NUMBA_CACHE_DIR n
 import ast
 import fcntl
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -79,20 +79,32 @@ def stamp(path: str) -> str:
 def _imported(source: str) -> list[Path]:
     """Files of the project from which a file takes kernels, or constants (names in capitals)."""
     found: list[Path] = []
-    for node in ast.walk(ast.parse(source)):
+    for name, constants in _modules(source):
+        file = ROOT / f"{name.replace('.', '/')}.py"
+        if file.is_file() and (constants or "njit" in file.read_text(encoding="utf-8")):
+            found.append(file)
+    return found
+
+
+@cache
+def _modules(source: str) -> list[tuple[str, bool]]:
+    """What may be modules of the project that a source imports, and whether it takes constants from them."""
+    found: list[tuple[str, bool]] = []
+    for node in _statements(ast.parse(source)):
         if isinstance(node, ast.Import):
-            modules = [(alias.name, False) for alias in node.names]
+            found += [(alias.name, False) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             constants = any(alias.name.isupper() for alias in node.names)
-            modules = [(node.module, constants), *((f"{node.module}.{alias.name}", False) for alias in node.names)]
-        else:
-            continue
-        for name, constants in modules:
-            file = ROOT / f"{name.replace('.', '/')}.py"
-            ours = name.startswith("llm_core.") and file.is_file()
-            if ours and (constants or "njit" in file.read_text(encoding="utf-8")):
-                found.append(file)
-    return found
+            found += [(node.module, constants), *((f"{node.module}.{alias.name}", False) for alias in node.names)]
+    return [(name, constants) for name, constants in found if name.startswith("llm_core.")]
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements below a node; expressions, which hold most of a tree's nodes and no import, are passed over."""
+    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for inner in getattr(node, field, ()):
+            yield inner
+            yield from _statements(inner)
 
 
 class _Stamped:

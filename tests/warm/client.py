@@ -12,6 +12,7 @@ import sys
 
 
 def main() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # what the tests' process blocks shall reach the program
     address, python, here, *arguments = sys.argv[1:]
     request = {
         "arguments": arguments,

@@ -20,11 +20,15 @@ from shlex import quote
 HERE = Path(__file__).parent
 LIGHT = (
     "numpy", "pyarrow.parquet", "pyarrow.compute", "pyarrow.dataset", "numba", "typer", "pydantic", "yaml", "fsspec",
-    "tokenizers", "requests", "xxhash",
+    "tokenizers", "requests", "xxhash", "ruamel.yaml",
 )  # fmt: skip
 HEAVY = (
     *LIGHT, "pandas", "torch", "transformers", "deepspeed", "mlflow", "datasets", "peft", "trl", "sklearn.linear_model",
-    "scipy.stats", "matplotlib.pyplot", "lm_eval.evaluator", "lm_eval.tasks",
+    "sklearn.feature_extraction.text", "scipy.stats", "matplotlib.pyplot", "lm_eval.evaluator", "lm_eval.tasks",
+    "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store",
+    "mlflow.system_metrics.system_metrics_monitor", "transformers.models.llama.modeling_llama", "transformers.trainer",
+    "mlflow.tracing.provider", "opentelemetry.sdk.trace", "sqlalchemy.dialects.sqlite",
+    "matplotlib.backends.backend_agg",
 )  # fmt: skip
 DVC = ("dvc.cli", "dvc.repo", "dvc.commands.repro", "dvc.stage", "dvc_data.index", "dvc.scm")
 DATA = ("inputs", "fetch", "clean", "dedup", "decontaminate", "split", "train-tokenizer", "tokenize", "takedown")
@@ -59,8 +63,11 @@ def _programs() -> Path:
         folder / "bin" / "llm-core": f'{verb}{client} $server {python} no llm_core.cli "$@"\n',
         folder / "bin" / "dvc": f'{client} {dvc} {quote(sys.executable)} no dvc "$@"\n',
         python: f"""
+[ "$1" = -u ] && shift  # as launchers start their workers
 case "$1 $2" in
     "-m llm_core.cli") shift 2; {verb}{client} $server {python} yes llm_core.cli "$@";;
+    "-m llm_core."* | "-m tests."* | "-m torch.distributed.run" | "-m deepspeed."*)
+        shift; {client} {heavy} {python} yes "$@";;
     "-m dvc") shift 2; {client} {dvc} {quote(sys.executable)} yes dvc "$@";;
     *) exec {quote(sys.executable)} "$@";;
 esac

@@ -76,6 +76,25 @@ def test_its_end_is_its_clients_and_its_clients_end_is_its_own(
         wait(lambda process=process: not process.exists(), 20, "the program to end with its client")  # type: ignore[misc]
 
 
+def test_a_signal_that_the_tests_ignore_and_block_ends_a_program(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Dagster sets SIGTERM as it finds SIGINT, which a background job of a shell ignores."""
+    client = Path(start.__file__).with_name("client.py")
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN), signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    program = subprocess.Popen(
+        [sys.executable, "-IS", str(client), start._address(("json",)), sys.executable, "no", "toy_program", "sleep"],
+        cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        text=True,
+    )  # fmt: skip
+    try:
+        assert program.stdout and program.stdout.readline()
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(timeout=20) == -signal.SIGTERM
+    finally:
+        program.kill()
+        signal.signal(signal.SIGTERM, before[0])
+        signal.pthread_sigmask(signal.SIG_SETMASK, before[1])
+
+
 @pytest.mark.parametrize("said", ["nothing", "half", "all"])
 def test_the_server_outlives_a_client_that_dies_while_it_asks(
     command: list[str], tmp_path: Path, environment: dict[str, str], said: str

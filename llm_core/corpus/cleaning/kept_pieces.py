@@ -7,7 +7,7 @@ bytes. Reuse is by file: a file that changed redoes all its pieces.
 
 Kept pieces are in `.scratch/pieces`, off by default, bounded by `launch.cleaning.kept_mb`, the longest unused removed
 first. Nothing is taken without its digests: what was damaged or edited is computed again. A piece in which a document
-ran out of time is not kept, because time is not reproducible.
+ran out of time, or whose file the system could not read, is not kept, because neither is reproducible.
 """
 
 import hashlib
@@ -36,7 +36,15 @@ from llm_core.runtime.storage import is_remote
 
 FOLDER = Path(".scratch/pieces")
 ABOUT = "piece.json"
-ROOMS = ("corpus", "formats", "kernels", "params", "runtime")  # of the library: what cleaning may call
+ROOMS = (
+    "cli",
+    "corpus",
+    "formats",
+    "kernels",
+    "params",
+    "runtime",
+)  # what cleaning may call; `extract`'s reader is in cli
+NOT_KEPT = (REASON, "quarantine_unreadable_file")  # another run may give another result
 COUNTERS = ("lengths", "languages", "changes", "tallies")
 
 
@@ -52,13 +60,18 @@ class Done:
 
 
 class KeptPieces:
-    """The pieces that earlier runs kept, for the params and steps of this one."""
+    """The pieces that earlier runs kept, for the params, steps and reader of this one.
 
-    def __init__(self, params: Cleaning, steps: Sequence[str], stage: str, megabytes: int) -> None:
+    `reader` is the name of the function that reads a piece, and the values that it is given beside the piece.
+    """
+
+    def __init__(
+        self, params: Cleaning, steps: Sequence[str], stage: str, megabytes: int, reader: Sequence[str] = ()
+    ) -> None:
         self.bound = megabytes << 20
         self._samples = params.drop_samples
         named = {path: content_digest(Path(path)) for path in cleaning_inputs(params) if Path(path).exists()}
-        self._run = [params.model_dump(mode="json"), list(steps), stage, named, _code(), _packages()]
+        self._run = [params.model_dump(mode="json"), list(steps), stage, list(reader), named, _code(), _packages()]
         self._files: dict[str, str | None] = {}
         self._used: set[str] = set()
 
@@ -97,7 +110,7 @@ class KeptPieces:
     def keep(self, key: str | None, done: Done) -> None:
         """Move a finished piece's folder to those kept, or remove it where it may not be kept."""
         source = Path(done.folder)
-        if key is None or any(reason == REASON for _, _, reason in done.counts) or not self._room(_size(source)):
+        if key is None or any(reason in NOT_KEPT for _, _, reason in done.counts) or not self._room(_size(source)):
             shutil.rmtree(source)
             return
         files, state = _file_digests(source), _encode(done)

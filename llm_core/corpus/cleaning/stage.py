@@ -9,6 +9,7 @@ batches, and the bytes written do not depend on which worker did which piece whe
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,10 @@ def clean(
 ) -> dict[str, Any]:
     """Run the steps over the documents at `paths` and write `out`; return the metrics.
 
-    `pieces` and `read` replace the reading of document files (the verb `extract` reads WARC). `sources` are those of
-    params.yaml, which `params.exempt` may name beside those of the documents. Raises UserError: no documents there, an
-    unknown step or source, an id that appears twice, nothing kept, a file that is not what its name says.
+    `pieces` and `read` replace the reading of document files (the verb `extract` reads WARC); a `read` with values of
+    its own is a `functools.partial`, so that kept pieces know them. `sources` are those of params.yaml, which
+    `params.exempt` may name beside those of the documents. Raises UserError: no documents there, an unknown step or
+    source, an id that appears twice, nothing kept, a file that is not what its name says.
     """
     names = tuple(params.steps if steps is None else steps)
     steps_of(params, names)  # a wrong name is an error before any work is done
@@ -74,7 +76,7 @@ def clean(
     with output_folder(out, paths, stored=True) as folder:
         scratch = folder / ".pieces"
         works = [Work(piece, number, params, names, stage, str(scratch), read) for number, piece in enumerate(pieces)]
-        kept = KeptPieces(params, names, stage, launch.kept_mb) if launch.kept_mb and read is read_piece else None
+        kept = KeptPieces(params, names, stage, launch.kept_mb, _named(read)) if launch.kept_mb else None
         where = ", ".join(map(str, paths))
         metrics = _gather(works, folder, params, launch.runner, workers, stage, sources, where, kept)
         shutil.rmtree(scratch, ignore_errors=True)
@@ -84,6 +86,12 @@ def clean(
     )
     report({stage: metrics})
     return metrics
+
+
+def _named(read: Reader) -> list[str]:
+    """The name of a function that reads a piece, and the values that it is given."""
+    function, values = (read.func, [*map(repr, read.args)]) if isinstance(read, partial) else (read, [])
+    return [f"{function.__module__}.{function.__qualname__}", *values]
 
 
 def _gather(

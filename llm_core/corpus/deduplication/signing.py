@@ -1,6 +1,7 @@
 """What is remembered of the texts of a batch: lengths, digests of their words, signatures."""
 
 from hashlib import blake2b
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,8 @@ import pyarrow.compute as pc
 
 from llm_core.corpus.similarity.clusters import Near, Signatures
 from llm_core.corpus.similarity.signing import tools
+
+NONE = bytes(16)  # the digest of a text without words
 
 
 class Signed(NamedTuple):
@@ -36,10 +39,8 @@ def digests_of(words: npt.NDArray[np.uint64], counts: npt.NDArray[np.int64]) -> 
 
     `words`: uint64 [words of all], hashes; `counts`: int64 [texts], words of each.
     """
-    digests = np.zeros((len(counts), 2), np.uint64)
-    view, end = words.view(np.uint8).data, 0
-    for row, count in enumerate(counts.tolist()):
-        if count:
-            digests[row] = np.frombuffer(blake2b(view[8 * end : 8 * (end + count)], digest_size=16).digest(), np.uint64)
-        end += count
-    return digests
+    view, ends = words.view(np.uint8).data, [0, *(8 * np.cumsum(counts)).tolist()]
+    digests = [
+        blake2b(view[start:end], digest_size=16).digest() if end > start else NONE for start, end in pairwise(ends)
+    ]
+    return np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2).copy()  # may be written

@@ -9,7 +9,7 @@ In a bucket of up to `ALL_PAIRS` texts all pairs are compared. In a larger one e
 is compared with the `ALL_PAIRS` smallest ids in it: linear, and still independent of order.
 """
 
-import os
+import mmap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -134,7 +134,10 @@ class Shingles:
 
     def __init__(self, shingles: Path, keys: list[Path], starts: Ints, near: Near, memory_mb: int) -> None:
         self.starts, self.near = starts, near
-        self._file = open(shingles, "rb")  # noqa: SIM115 - closed with the object
+        self._shingles = np.zeros(0, np.uint64)
+        if shingles.stat().st_size:
+            with open(shingles, "r+b") as file:  # writable, because kernels are compiled anew for arrays that are not
+                self._shingles = np.frombuffer(mmap.mmap(file.fileno(), 0), np.uint64)
         self._keys = keys
         self._budget = memory_mb << 17  # words of 8 bytes
 
@@ -143,11 +146,7 @@ class Shingles:
 
     def of(self, number: int) -> Hashes:
         """The shingle set of a text, sorted: uint64 [shingles]."""
-        start, stop = int(self.starts[number]), int(self.starts[number + 1])
-        data = os.pread(self._file.fileno(), (stop - start) * 8, start * 8)
-        while len(data) < (stop - start) * 8:  # one call reads at most 2 GiB
-            data += os.pread(self._file.fileno(), (stop - start) * 8 - len(data), start * 8 + len(data))
-        return np.frombuffer(data, np.uint64)
+        return self._shingles[self.starts[number] : self.starts[number + 1]]
 
     def similarity(self, first: int, second: int) -> float:
         """True Jaccard similarity of two texts."""
@@ -195,10 +194,8 @@ class Shingles:
             self._verify(pairs[:half], forest)
             self._verify(pairs[half:], forest)
             return
-        flat = np.empty(int(sizes.sum()), np.uint64)
+        flat = _gathered(self._shingles, self.starts[texts], sizes)
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-        for place, number in enumerate(texts.tolist()):
-            flat[starts[place] : starts[place + 1]] = self.of(number)
         _join_alike(pairs, np.searchsorted(texts, pairs), flat, starts, self.near.threshold, forest)
 
 

@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import resource
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from typing import Any
 PACKAGES = (
     "pyarrow.parquet", "pandas", "torch", "transformers", "mlflow", "datasets", "duckdb", "tantivy", "bm25s", "peft",
     "gensim.models", "sklearn.linear_model", "sklearn.feature_extraction.text", "scipy.stats", "matplotlib.pyplot",
-    "lm_eval.evaluator", "lm_eval.tasks",
+    "lm_eval.evaluator", "lm_eval.tasks", "llama_index.core.agent.workflow",
 )  # fmt: skip
 """what verbs import when they run, so that each run in a child need not"""
 WALL = 10  # times its seconds, after which a case that waits for something is ended
@@ -58,12 +59,16 @@ class Server:
 
 
 def _serve() -> None:
+    import llm_core
     from llm_core.cli import VERBS
 
     for package in PACKAGES:
         importlib.import_module(package)
     for module, _ in VERBS.values():
         importlib.import_module(f"llm_core.cli.{module}")
+    for room in pkgutil.walk_packages(llm_core.__path__, "llm_core."):  # which verbs import when they run
+        if not room.name.endswith("__main__"):
+            importlib.import_module(room.name)
     gc.collect()
     gc.freeze()  # else each child looks for garbage among the packages, and copies their pages by that
     for line in sys.stdin:

@@ -23,7 +23,7 @@ from tests.llm_core.tiny_gpt2 import make as make_model
 from tests.llm_core.training.pretraining import tiny
 
 SECONDS = 60
-IN_TURN = 2  # files of the folder that each path option is given in the default run
+IN_TURN = 1  # files of the folder that each path option is given in the default run
 PARAMS = "seed: 1\nretrieval: {encoder: none}\npretraining: {steps: 2}\n"
 SOUND = {  # what the other options of a verb are given: something that is right, or at least of the right kind
     "--in": "docs", "--good": "docs", "--random": "docs", "--given": "docs/a.jsonl", "--reference": "docs/a.jsonl",

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -20,6 +19,7 @@ from llm_core.lineage.training import trainings
 from llm_core.params import Params
 from tests.llm_core.lineage.conftest import IDS, rows
 from tests.llm_core.lineage.test_journey import main_exit
+from tests.warm import start
 
 ROOT = Path(__file__).parents[3]
 
@@ -104,7 +104,7 @@ def test_a_text_without_a_licence_stops_dvc_repro(project):
     stage["deps"] = [path for path in stage["deps"] if Path(path).exists()]  # this project's pipeline is shorter
     del stage["params"]
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"card": stage}}))
-    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    programs = start.path()
     environment = os.environ | {"PATH": programs, "PYTHONPATH": str(ROOT)}
     subprocess.run(["dvc", "init", "-q", "--no-scm"], env=environment, check=True)
     command = ["dvc", "repro"]

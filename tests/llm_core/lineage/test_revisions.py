@@ -1,7 +1,6 @@
 """`llm-core diff` between git revisions: two commits of a real DVC project, read from its cache."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter
 from llm_core.lineage.revisions import place_of
 from tests.llm_core.lineage.test_journey import main_exit
+from tests.warm import start
 
 DVC_YAML = """\
 stages:
@@ -34,7 +34,7 @@ def commit(texts: dict[str, str]) -> None:
     """Make documents of these texts, `dvc repro`, commit."""
     with DocumentWriter(Path("source/documents")) as writer:
         writer.write_rows([{"id": key, "source": "web", "text": text, "license": "CC0"} for key, text in texts.items()])
-    run(sys.executable, "-m", "dvc", "repro", "-q", "--all-pipelines")
+    run(start.python(), "-m", "dvc", "repro", "-q", "--all-pipelines")
     run("git", "add", "-A")
     run("git", "commit", "-q", "-m", "documents")
 
@@ -46,7 +46,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     run("git", "init", "-q")
     run("git", "config", "user.email", "a@example.org")
     run("git", "config", "user.name", "a")
-    run(sys.executable, "-m", "dvc", "init", "-q")
+    run(start.python(), "-m", "dvc", "init", "-q")
     Path("dvc.yaml").write_text(DVC_YAML)
     Path("experiments/side").mkdir(parents=True)
     Path("experiments/side/dvc.yaml").write_text(SIDE_YAML)

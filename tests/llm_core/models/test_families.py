@@ -16,6 +16,7 @@ from llm_core.models.networks import build_config, build_network
 from llm_core.params.model import Model
 from tests.llm_core.models.test_scale import VOCABULARY
 from tests.llm_core.training.pretraining import tiny
+from tests.warm import start
 
 TOY = '''
 import torch
@@ -102,7 +103,7 @@ def toy(tmp_path: Path) -> dict[str, str]:
 def test_a_family_from_outside_is_one_file(toy: dict[str, str], tmp_path: Path) -> None:
     folder = tiny.make(tmp_path / "run")
     command = tiny.command(folder, model__family="average", pretraining__steps=2, pretraining__document_mask=False)
-    done = subprocess.run(command, cwd=folder, env=toy, capture_output=True, text=True)
+    done = subprocess.run([start.python(), *command[1:]], cwd=folder, env=toy, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(tiny.losses(folder)) == 2
     assert "<|blank|>" in (folder / "out/tokenizer.json").read_text(), "the token of its own objective"

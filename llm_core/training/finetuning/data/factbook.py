@@ -214,27 +214,31 @@ def conversations(countries: list[Country], passes: int, seed: int, exchanged: f
 class Exchange:
     """Values that a country could have for a field and does not have, so that they can be read but not remembered.
 
-    Of the distinct answers of all countries one is drawn. An answer that several countries share (`yes`, `Europe`) is
-    taken as it is. Of the others, names, two are crossed to one that nobody has seen (`Oslo` and `Lisbon` to `Osbon`),
-    and digits are drawn anew. (Longpre et al. 2021, arXiv:2109.05052, exchange the answers of passages.)
+    The answer of a country drawn from all. One that several countries share (`yes`, `Europe`) is taken as it is, so
+    that such answers keep their shares. Of the others, names, two are crossed to one that nobody has seen (`Oslo` and
+    `Lisbon` to `Osbon`), and digits are drawn anew. (Longpre et al. 2021, arXiv:2109.05052, exchange the answers of
+    passages.)
     """
 
     def __init__(self, countries: list[Country]) -> None:
-        self._known: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        self._known: dict[str, list[tuple[str, str]]] = defaultdict(list)  # field -> answers and their documents
         for country in countries:
             for name, answer in country.answers.items():
-                self._known[name][answer].add(country.answer_documents[name])
+                self._known[name].append((answer, country.answer_documents[name]))
+        self._shared = {
+            (name, answer)
+            for name, known in self._known.items()
+            for answer, count in Counter(answer for answer, _ in known).items()
+            if count > 1
+        }
 
     def __call__(self, name: str, draw: random.Random) -> tuple[str, set[str]]:
         """A value of the field `name`, and the ids of the documents that it was made of."""
-        known = self._known[name]
-        answers = sorted(known)
-        value = draw.choice(answers)
-        if len(known[value]) > 1:
-            return value, {min(known[value])}
-        other = draw.choice(answers)
-        value, documents = crossed(value, other), known[value] | {min(known[other])}
-        return re.sub(r"[1-9]", lambda _: draw.choice("123456789"), value), documents
+        value, document = draw.choice(self._known[name])
+        if (name, value) in self._shared:
+            return value, {document}
+        other, second = draw.choice(self._known[name])
+        return re.sub(r"[1-9]", lambda _: draw.choice("123456789"), crossed(value, other)), {document, second}
 
 
 def crossed(first: str, second: str) -> str:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from llm_core.cli.extract import extract as verb
 from llm_core.corpus.cleaning import kept_pieces, stage
 from llm_core.corpus.cleaning.stage import clean
 from llm_core.params.cleaning import Cleaning
 from llm_core.params.launch import CleaningLaunch
 from llm_core.runtime.digests import content_digest
+from tests.llm_core.corpus.sources.warc_files import packed, record
 
 PARAMS = Cleaning.model_validate({"steps": ["repair", "gopher_quality"], "drop_samples": 3})
 KEPT = CleaningLaunch(workers=1, kept_mb=100)
@@ -104,6 +106,27 @@ def test_other_params_files_that_they_name_code_and_packages_reuse_nothing(begun
     shutil.move("in", "elsewhere")  # ledgers name the files that were read
     clean(["elsewhere"], Path("out"), Cleaning.model_validate(listed), launch=KEPT)
     assert begun == ["00.jsonl"]
+
+
+def test_extract_redoes_only_the_warc_files_that_are_new(begun):
+    def extract(out: str, *, source: str = "web", kept_mb: int = 0) -> str:
+        begun.clear()
+        settings = [f"launch.cleaning.kept_mb={kept_mb}", "launch.cleaning.workers=1"]
+        verb(["warc"], Path(out), source, Path("params.yaml"), settings)
+        return content_digest(Path(out))
+
+    Path("params.yaml").write_text("{}")
+    Path("warc").mkdir()
+    for number in range(4):
+        pages = packed([record(2 * number + one) for one in range(2)])
+        Path(f"warc/{number}.warc.gz").write_bytes(pages[: -20 if number == 3 else None])  # one is cut off
+    extract("first", kept_mb=100)
+    Path("warc/4.warc.gz").write_bytes(packed([record(9)]))
+    second = extract("second", kept_mb=100)
+    assert begun == ["4.warc.gz"]
+    assert second == extract("scratch") != content_digest(Path("first"))
+    extract("named", source="other", kept_mb=100)
+    assert len(begun) == 5, "documents name their source"
 
 
 def test_what_is_kept_is_bounded_and_the_longest_unused_leaves_first(begun):

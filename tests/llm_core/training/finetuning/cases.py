@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.llm_core.training.finetuning import tiny
+from tests.warm import start
 
 IDS = re.compile("(^|_)ids$")
 
@@ -31,7 +32,7 @@ def run(cases: dict[str, dict[str, Any]], folder: Path, processes: int = 1) -> N
     (folder / "cases.json").write_text(json.dumps(cases))
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     module = ["-m", "tests.llm_core.training.finetuning.cases", "cases.json"]
-    command = [sys.executable, *(launcher if processes > 1 else []), *module]
+    command = [start.python(), *(launcher if processes > 1 else []), *module]
     subprocess.run(command, cwd=folder, env=tiny.environment() | {"LLM_CORE_TRACKING": "off"}, check=True)
 
 

@@ -1,9 +1,12 @@
-"""TRL's head computes the logits of answers alone, with the loss and the gradient of all positions."""
+"""Instruction tuning computes no more than it learns from: logits of answers alone, and rows that a step reads."""
+
+from types import SimpleNamespace
 
 import torch
 import transformers
 from trl.trainer import utils
 
+from llm_core.training.finetuning.methods.instruction import readable
 from llm_core.training.finetuning.training import score_answers_only
 
 
@@ -42,3 +45,17 @@ def test_the_head_sees_answers_alone_and_loss_and_gradient_stay_the_same(monkeyp
     assert 0 < answers < 20 and seen == [3 * 11, answers, answers]
     for one, other in zip(whole, compact, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_rows_that_no_step_reads_are_not_encoded(monkeypatch):
+    def job(**knobs):
+        params = {"max_steps": 3, "micro_batch": 2, "gradient_accumulation": 2, "packing": False} | knobs
+        return SimpleNamespace(params=SimpleNamespace(**params), seed=1)
+
+    rows = [{"id": str(number)} for number in range(40)]
+    assert len(readable(job(), rows)) == 12 and readable(job(), rows) == readable(job(), rows)
+    assert {
+        len(readable(job(**knobs), rows)) for knobs in ({"max_steps": None}, {"packing": True}, {"max_steps": 99})
+    } == {40}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert len(readable(job(), rows)) == 24

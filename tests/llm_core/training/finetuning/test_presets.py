@@ -15,6 +15,7 @@ import yaml
 
 from tests.llm_core.corpus.sources.loopback import Loopback, hub_environment, serve_hub
 from tests.llm_core.open_model_folders import make
+from tests.warm import start
 
 ROWS = 20
 REVISION = "0123456789" * 4
@@ -256,7 +257,8 @@ def test_a_preset_of_intents_is_fetched_prepared_and_trained_on_by_the_verbs(hub
         ["finetune-data", "intents", "--out", "rows"],
         ["finetune", "intents", "--model", "data/models/small", "--rows", "rows", "--out", "model"],
     ):
-        command = [sys.executable, "-m", "llm_core.cli", *words]
+        python = sys.executable if words[0].startswith("fetch") else start.python()  # HF_ENDPOINT is read at import
+        command = [python, "-m", "llm_core.cli", *words]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
     about = json.loads((tmp_path / "data/datasets/banking77/.dataset.json").read_text())

@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +16,7 @@ from llm_core.training.finetuning.method import SIDES
 from llm_core.training.finetuning.methods import rlhf
 from llm_core.training.finetuning.rows import write_rows
 from tests.llm_core.open_model_folders import make
+from tests.warm import start
 
 ROOT = Path(__file__).parents[4]
 QUESTIONS = ["Where does the river run?", "Is iron a metal?", "What do plants give back?"]
@@ -119,7 +119,7 @@ def test_typed_in_a_terminal_and_learned_by_a_reward_model_and_by_rlhf(
     model: Path, prompts: Path, tmp_path: Path
 ) -> None:
     def run(*arguments: str, typed: str = "") -> str:
-        command = [sys.executable, "-m", "llm_core.cli", *arguments]
+        command = [start.python(), "-m", "llm_core.cli", *arguments]
         done = subprocess.run(command, cwd=tmp_path, input=typed, text=True, capture_output=True, env=environment())
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -2,12 +2,12 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.llm_core.training.pretraining import tiny
+from tests.warm import start
 
 CASES = {
     "model.family=llama": "LlamaForCausalLM",
@@ -42,7 +42,7 @@ CASES = {
 def test_every_family_learns_exports_and_reloads_with_equal_logits(tmp_path: Path) -> None:
     folder = tiny.make(tmp_path)
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1", "-m",
+        [start.python(), "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1", "-m",
          "tests.llm_core.training.pretraining.family_runs", str(folder), *CASES],
         env=tiny.environment(), capture_output=True, text=True, cwd=Path(__file__).parents[4],
     )  # fmt: skip

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -44,7 +43,7 @@ def test_a_parent_learns_exports_and_reloads_with_equal_logits(tmp_path: Path) -
     for folder in related:
         (folder / "case").write_text(",pretraining.steps=2")
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1", "-m",
+        [start.python(), "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1", "-m",
          "tests.llm_core.training.pretraining.parent_runs", *map(str, [*folders, grown, *related])],
         env=tiny.environment(), capture_output=True, text=True, cwd=Path(__file__).parents[4],
     )  # fmt: skip

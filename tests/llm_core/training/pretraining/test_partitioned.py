@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import transformers
 
 from tests.llm_core.training.pretraining import tiny
 from tests.llm_core.training.pretraining.parts import SHARD_BYTES
+from tests.warm import start
 
 FAMILIES = ("llama", "gpt2", "t5", "modernbert", "lstm")  # they draw their weights in five ways
 
@@ -18,7 +18,7 @@ FAMILIES = ("llama", "gpt2", "t5", "modernbert", "lstm")  # they draw their weig
 def test_networks_in_parts_have_the_weights_and_files_of_whole_ones(tmp_path: Path) -> None:
     folder = tiny.make(tmp_path)
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
+        [start.python(), "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
          "tests.llm_core.training.pretraining.parts", str(folder), *FAMILIES],
         env=tiny.environment(), capture_output=True, text=True, cwd=Path(__file__).parents[4],
     )  # fmt: skip

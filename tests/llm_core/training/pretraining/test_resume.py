@@ -26,14 +26,16 @@ IN_PARTS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("processes", "changes"),
+    ("processes", "deaths", "changes"),
     [
-        pytest.param(1, SPEEDRUN, id="one, speedrun"),
-        pytest.param(2, {}, id="two, llama"),
-        pytest.param(2, IN_PARTS, id="two, in parts", marks=pytest.mark.long),
+        pytest.param(1, 2, SPEEDRUN, id="one, speedrun"),
+        pytest.param(2, 1, {}, id="two, llama"),
+        pytest.param(2, 2, IN_PARTS, id="two, in parts", marks=pytest.mark.long),
     ],
 )
-def test_killed_runs_end_with_the_same_bytes(tmp_path: Path, processes: int, changes: dict[str, Any]) -> None:
+def test_killed_runs_end_with_the_same_bytes(
+    tmp_path: Path, processes: int, deaths: int, changes: dict[str, Any]
+) -> None:
     """In phases whose sequences, batches, data, passes and rotary positions differ; at random steps.
 
     The last phase diverges, so that steps are unusual; where a run may end early it does so there.
@@ -52,7 +54,7 @@ def test_killed_runs_end_with_the_same_bytes(tmp_path: Path, processes: int, cha
     } | changes
     whole = tiny.run(folder, "whole", **settings)
     assert whole.returncode == 0, whole.stderr
-    kills.survive(folder, 2, seed=1, **settings)
+    kills.survive(folder, deaths, seed=1, **settings)
     kept = [f"snapshots/step{step:08d}/{name}" for step in (6, 12, 18) for name in ("model.safetensors", "config.json")]
     for name in ("model.safetensors", "training_log.jsonl", "metrics.json", *kept):
         assert (folder / "whole" / name).read_bytes() == (folder / "killed" / name).read_bytes()

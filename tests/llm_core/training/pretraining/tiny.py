@@ -13,6 +13,7 @@ from llm_core.formats.token_shards import TokenWriter, token_schema
 from llm_core.runtime.digests import file_digest
 from llm_core.training.deepspeed_ops import extensions_folder
 from tests.llm_core.formats.test_token_shards import batch
+from tests.warm import start
 
 SPECIAL = ["<|begin|>", "<|end|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>"]
 SETTINGS = {
@@ -83,9 +84,13 @@ def environment() -> dict[str, str]:
 
 
 def run(folder: Path, out: str = "out", **settings: Any) -> subprocess.CompletedProcess[str]:
-    """Run it to the end in `folder`."""
+    """Run it to the end in `folder`, in processes that start warm."""
     return subprocess.run(
-        command(folder, out, **settings), cwd=folder, env=environment(), capture_output=True, text=True
+        [start.python(), *command(folder, out, **settings)[1:]],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
     )
 
 
