@@ -38,8 +38,7 @@ def dagster(page: Any, live: Live, shoot: Callable[[str], None]) -> None:
 
     wait(lambda: not unevaluated(live), 120, "the checks of stages that ran in a shell")
     figures = json.loads((live.project / "data/models/base/metrics.json").read_text())
-    page.goto(f"{live.dagster}/assets/pretrain")
-    page.get_by_text("held-out text, bits per byte").first.wait_for()
+    open_page(page, f"{live.dagster}/assets/pretrain", "held-out text, bits per byte")
     shown = page.inner_text("body")
     assert not [key for key in figures if "_" in key and key in shown], "a raw key of metrics.json"
     shoot("dagster-asset")
@@ -49,12 +48,26 @@ def dagster(page: Any, live: Live, shoot: Callable[[str], None]) -> None:
     page.get_by_text("million parameters").first.wait_for()
     shoot("mlflow-run")
 
-    page.goto(f"{live.dagster}/assets/pretrain?view=checks")
-    page.get_by_text("Maximum excess of a model's held-out loss").first.wait_for()
+    checks = f"{live.dagster}/assets/pretrain?view=checks&checkDetail=loss"
+    open_page(page, checks, "Maximum excess of a model's held-out loss")
     assert "Not evaluated" not in page.inner_text("body")
     for address, text in (("jobs", "whole_graph"), ("runs", "Runs"), ("automation", "weekly")):
         page.goto(f"{live.dagster}/{address}")
         page.get_by_text(text).first.wait_for()
+
+
+def open_page(page: Any, address: str, text: str) -> None:
+    """Open a page of Dagster that shows a text; a page that came while definitions loaded stays without them."""
+
+    def opened() -> bool:
+        page.goto(address)
+        try:
+            page.get_by_text(text).first.wait_for(timeout=40_000)
+        except page.timeout_error:
+            return False
+        return True
+
+    wait(opened, 300, f"{text!r} on {address}")
 
 
 def unevaluated(live: Live) -> list[str]:

@@ -77,7 +77,8 @@ def _steps_say_whose_loss_they_have(folder: Path, steps: int) -> None:
     assert rows[12]["loss/x"] == pytest.approx(rows[12]["loss"], rel=1e-6)
     assert min(rows[1]["loss/x"], rows[1]["loss/y"]) < rows[1]["loss"] < max(rows[1]["loss/x"], rows[1]["loss/y"])
     spikes = [row for row in json_lines.load_rows(log) if SPIKE in row]
-    assert spikes and read_json(folder / "whole" / "metrics.json")["spikes"] == len({row["step"] for row in spikes})
+    assert read_json(folder / "whole" / "metrics.json")["spikes"] == len({row["step"] for row in spikes})
+    assert bool(spikes) == (steps == 23), "the update of the last step is skipped"
     record = training_data(folder / "whole")
     assert record
     loader = loader_from_state(folder / "tokens" / "train", record.loader)
@@ -85,8 +86,8 @@ def _steps_say_whose_loss_they_have(folder: Path, steps: int) -> None:
         ((_, seen),) = loader.documents_of_steps(row["step"] - 1, row["step"])
         assert row["step"] > 20 and {one["id"] for one in row["documents"]} <= {item.id for item in seen}
         assert row["documents"] and row["value"] > row["median"]
-    shown = spike_rows(log, Path("whole"))
-    assert shown[-1]["all documents"] == f"llm-core documents --model whole --steps {spikes[-1]['step'] - 1}"
+    for row in spike_rows(log, Path("whole"))[-1:]:
+        assert row["all documents"] == f"llm-core documents --model whole --steps {spikes[-1]['step'] - 1}"
 
 
 @pytest.mark.slow
