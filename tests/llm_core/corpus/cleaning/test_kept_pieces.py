@@ -134,7 +134,7 @@ def test_what_is_kept_is_bounded_and_the_longest_unused_leaves_first(begun):
         write(number)
     clean(["in/00.jsonl", "in/01.jsonl"], Path("out"), PARAMS, launch=KEPT)
     size = sum(file.stat().st_size for file in kept_pieces.FOLDER.rglob("*") if file.is_file())
-    pieces = kept_pieces.KeptPieces(PARAMS, PARAMS.steps, "clean", 0)
+    pieces = kept_pieces.KeptPieces(PARAMS, PARAMS.steps, "clean", 0, stage._named(stage.read_piece))
     pieces.bound = size + 10
     assert pieces._room(0)
     assert len(list(kept_pieces.FOLDER.iterdir())) == 2
