@@ -95,9 +95,7 @@ def _steps_say_whose_loss_they_have(folder: Path, steps: int) -> None:
 def test_muon_goes_on_only_with_as_many_processes(tmp_path: Path) -> None:
     """DeepSpeed's universal format has no place for its momentum; the error says what to set."""
     written = tmp_path / "step00000002", {"world_size": 2, "zero_stage": 1}
-    with pytest.raises(
-        UserError, match=r"by 2 process\(es\) at ZeRO stage 1.* set launch.pretraining.processes"
-    ):
+    with pytest.raises(UserError, match=r"by 2 process\(es\) at ZeRO stage 1.* set launch.pretraining.processes"):
         Checkpoints(tmp_path, 1, True).load(None, written, 1, 1, muon=True)
 
 
