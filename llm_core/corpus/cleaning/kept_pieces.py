@@ -119,8 +119,12 @@ class KeptPieces:
         It may not where its file has changed since its digest was taken: a worker has then read other bytes.
         """
         source = Path(done.folder)
-        known = key is not None and self._files[piece.file][0] == _stamp(piece.file)
-        if not known or any(reason in NOT_KEPT for _, _, reason in done.counts) or not self._room(_size(source)):
+        if (
+            key is None
+            or self._files[piece.file][0] != _stamp(piece.file)
+            or any(reason in NOT_KEPT for _, _, reason in done.counts)
+            or not self._room(_size(source))
+        ):
             shutil.rmtree(source)
             return
         files, state = _file_digests(source), _encode(done)
