@@ -118,7 +118,7 @@ def test_what_an_encoder_decoder_is_asked_when_scored_is_what_it_was_trained_on(
     talk = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": "yes"}]
     rows = {"train": [{"messages": talk}]}
     job = Job("instruction", Path("base"), "encoder-decoder", "full", rows, Instruction(), 1, Path(), None, tokenizer)
-    (row,) = encode(job, "train").rows
+    (row,) = encode(job, rows["train"]).rows
     assert row["input_ids"] == prompt_ids(tokenizer, talk[:-1], "encoder-decoder")
     assert row["labels"][-1] == tokenizer.eos_token_id  # without it the model could not learn to stop
     assert tokenizer.decode(row["labels"], skip_special_tokens=True) == "yes"
