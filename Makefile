@@ -14,9 +14,7 @@ BIN := $(ENVIRONMENT)/bin
 INSTALLED := .venv/.installed
 INSTALLED_DEV := .venv/.installed-dev
 PACKAGES_DEV := .venv/.packages-dev
-# Python compiles a module when it is imported first. To compile all 17,000 at once takes pip more than a minute.
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on --no-compile \
-  -c constraints.txt -e
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -c constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 ifeq ($(ENVIRONMENT),.venv)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -43,12 +41,14 @@ $(BIN)/python:
 	@test -d $(ENVIRONMENT) || { mkdir -p $(dir $(ENVIRONMENT)) && ln -sfn "$(CURDIR)/.venv" $(ENVIRONMENT); }
 
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP_INSTALL) '.[all]'
+	$(PIP_INSTALL) -e '.[all]'
 	$(BIN)/python -m llm_core.training.deepspeed_ops
 	@mkdir -p .dagster && touch $@
 
+# Python compiles a module when it is imported first. To compile all 16,500 at once takes pip more than a minute, which
+# users pay once: where PYTHONDONTWRITEBYTECODE is set, or the environment is not theirs, every start would compile torch.
 $(PACKAGES_DEV): pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP_INSTALL) '.[all,dev]'
+	$(PIP_INSTALL) --no-compile -e '.[all,dev]'
 	@touch $@
 
 $(INSTALLED_DEV): $(PACKAGES_DEV)

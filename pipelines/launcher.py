@@ -23,6 +23,7 @@ from dagster._serdes import ConfigurableClassData
 SERVER_ID = "pipelines/code_server_id"
 TIMEOUT_SECONDS = 10
 SPAWNED = "multiprocessing.spawn"  # in the command of a process that Dagster's code server starts for a run
+_processes: dict[str, int] = {}  # by run
 
 
 class CheckedRunLauncher(DefaultRunLauncher):
@@ -88,7 +89,10 @@ class CheckedRunLauncher(DefaultRunLauncher):
         if worker is None:
             return False
         with suppress(psutil.NoSuchProcess):
-            worker.send_signal(signal.SIGINT)
+            try:
+                worker.send_signal(signal.SIGINT)
+            except psutil.AccessDenied:
+                return False
         return True
 
 
@@ -121,12 +125,17 @@ class RunnerLauncher(CheckedRunLauncher):
 
 
 def started_process(instance: DagsterInstance, run_id: str) -> int | None:
-    """The number of the process that executes a run; None before it says so."""
+    """The number of the process that executes a run; None before it says so.
+
+    Remembered, because it stays the same and is asked for every few seconds, of all engine events of the run.
+    """
+    if run_id in _processes:
+        return _processes[run_id]
     of_type = {DagsterEventType.ENGINE_EVENT}
     for event in instance.event_log_storage.get_logs_for_run(run_id, of_type=of_type):
         pid = event.get_dagster_event().engine_event_data.metadata.get("pid")
         if pid is not None:
-            return int(str(pid.value))
+            return _processes.setdefault(run_id, int(str(pid.value)))
     return None
 
 
@@ -135,16 +144,19 @@ def local_worker(instance: DagsterInstance, pid: int) -> psutil.Process | None:
 
     The number may meanwhile be another process's, so its command and its DAGSTER_HOME are looked at. Its start is not
     compared with the time in the run's log: that is the wall clock's, which may be set while the run goes on, and a
-    living run would be marked as failed. A process that cannot be looked at counts as the worker.
+    living run would be marked as failed. Only root may look at the variables of another user's process, and only root
+    starts workers for others; so to everybody else that process is none. A spawned one of the same user whose variables
+    cannot be read counts as the worker.
     """
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
+        if os.getuid() not in (0, process.uids().real) or not any(SPAWNED in part for part in process.cmdline()):
+            return None
         with suppress(psutil.AccessDenied):
             home = process.environ().get("DAGSTER_HOME")
-            spawned = any(SPAWNED in part for part in process.cmdline())
-            if not spawned or (home and not _same_folder(home, instance.root_directory)):
+            if home and not _same_folder(home, instance.root_directory):
                 return None
         return process
     return None

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import dagster as dg
 from ruamel.yaml import YAML, YAMLError
 
+from llm_core.errors import UserError
 from llm_core.runtime.storage import output_file
 from pipelines.dvc_project import DvcProject
 from pipelines.graph import identifier
@@ -223,13 +224,16 @@ def snapshot_sensor(loaded: DvcProject, target: dg.AssetSelection) -> dg.SensorD
 
 
 def common_crawl_sources(root: Path) -> dict[str, dict[str, Any]]:
-    """Sources of params.yaml that come from Common Crawl.
+    """Sources of params.yaml that come from Common Crawl. Raises UserError where it has no mapping of sources.
 
     Read as DVC reads it: the params' models would take a fifth of the start of each run's worker.
     """
     from dvc.utils.serialize import load_yaml
 
-    sources = (load_yaml(root / PARAMS) or {}).get("sources") or {}
+    values = load_yaml(root / PARAMS) or {}
+    sources = (values.get("sources") or {}) if isinstance(values, dict) else None
+    if not isinstance(sources, dict) or not all(isinstance(source, dict) for source in sources.values()):
+        raise UserError(f"{root / PARAMS}: `sources` must map each source's name to its settings")
     return {name: source for name, source in sources.items() if source.get("kind") == "common_crawl"}
 
 

@@ -2,7 +2,9 @@
 
 import gc
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,9 @@ from hypothesis import HealthCheck, settings
 # Before anything imports numba. A copy of the project in a temporary folder would compile every kernel anew.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache/kernels"))
 # No __pycache__ in a test's project: where its .dvcignore does not name it, DVC would take it for changed code.
+BYTECODE = str(Path(__file__).parents[1] / ".pytest_cache/bytecode")
 if "PYTHONDONTWRITEBYTECODE" not in os.environ:
-    sys.pycache_prefix = os.environ.setdefault(
-        "PYTHONPYCACHEPREFIX", str(Path(__file__).parents[1] / ".pytest_cache/bytecode")
-    )
+    sys.pycache_prefix = os.environ.setdefault("PYTHONPYCACHEPREFIX", BYTECODE)
 # Before anything imports numpy. In small problems a second thread of a BLAS only waits, and takes CPU time for that.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Else every `dvc` of a project that a test makes starts a second one, which sends statistics over the network.
@@ -38,6 +39,17 @@ LONGEST = (
 """Modules whose slow tests take long. A process that begins one of them last works alone at the end."""
 NEW_MODULES = 50
 frozen = 0  # how many modules were imported when they were last exempted
+
+
+def pytest_sessionstart() -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        forget_bytecode(Path(BYTECODE))
+
+
+def forget_bytecode(of: Path) -> None:
+    """Remove what earlier sessions compiled of projects in their temporary folders, which no session uses again."""
+    for folder in Path(f"{of}{Path(tempfile.gettempdir()).resolve()}").glob("pytest-of-*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.hookimpl(tryfirst=True)

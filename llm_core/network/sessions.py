@@ -6,6 +6,7 @@ company's proxy, whose certificate the system knows, downloads work as installat
 
 import socket
 import ssl
+import sys
 from typing import Any
 from urllib.parse import urljoin
 
@@ -83,6 +84,17 @@ class SystemTrust(Checked):
     def proxy_manager_for(self, proxy: str, **settings: Any) -> Any:
         """The same for connections through a proxy."""
         return super().proxy_manager_for(proxy, **settings, ssl_context=truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+
+
+def trust_the_system() -> None:
+    """Let every library of this process that makes connections of its own trust the system's certificates.
+
+    truststore replaces the class in `ssl`, urllib3 and requests; botocore, where it has been imported before, has a
+    reference of its own, which would then call itself without end.
+    """
+    truststore.inject_into_ssl()
+    if botocore := sys.modules.get("botocore.httpsession"):
+        botocore.SSLContext = truststore.SSLContext  # type: ignore[attr-defined]
 
 
 class Session(requests.Session):

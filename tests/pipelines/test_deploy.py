@@ -66,6 +66,8 @@ def test_the_proxy_leads_to_services_and_files_that_are_there() -> None:
     assert "--address :9000" in COMPOSE["services"]["objects"]["command"]
     secrets = set(re.findall(r"/run/secrets/([\w.]+)", text))
     assert secrets == set(COMPOSE["services"]["proxy"]["secrets"]) == set(COMPOSE["secrets"])
+    teams = (DEPLOY.parent / "docs/how-to/teams.md").read_text(encoding="utf-8")
+    assert "restart proxy" not in teams, "a restarted container keeps its variables, and a new template names new ones"
     assert text.count("auth_basic_user_file") == text.count("server_name") - 1, "all but the store ask for a password"
 
 

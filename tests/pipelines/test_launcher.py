@@ -15,6 +15,8 @@ import dagster as dg
 import psutil
 import pytest
 import yaml
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.events import EngineEventData
 from dagster._core.launcher import WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._grpc.client import DagsterGrpcClient
@@ -201,10 +203,61 @@ def test_another_process_with_the_worker_s_number_is_not_the_worker(
         child = spawn.Process(target=time.sleep, args=(60,))
         child.start()
         assert child.pid
+        wait(psutil.Process(child.pid).cmdline, 20, "its command, which is empty while it begins")
         assert (launcher.local_worker(home, child.pid) is not None) == known
         child.kill()
         wait(lambda pid=child.pid: launcher.local_worker(home, pid) is None, 20, "its end to be seen")
         child.join()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
+def test_another_user_s_process_with_the_worker_s_number_is_not_the_worker(
+    home: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a reboot any process may have the number; its variables cannot be read, and the run has died."""
+    child = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    monkeypatch.setenv("DAGSTER_HOME", home.root_directory)
+    child.start()
+    assert child.pid
+    wait(lambda: launcher.local_worker(home, child.pid), 20, "it to begin; root sees it")  # type: ignore[arg-type]
+    for process in (child.pid, os.getpid()):
+        other = os.fork()
+        if not other:
+            os.setuid(65534)
+            os._exit(int(launcher.local_worker(home, process) is not None))
+        assert os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) == 0, process
+    child.kill()
+    child.join()
+
+
+def test_a_worker_that_may_not_be_interrupted_is_not_said_to_be_cancelled(
+    home: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tags = {GRPC_INFO_TAG: json.dumps({"host": "localhost", "socket": str(tmp_path / "gone")})}
+    run = home.create_run_for_job(dg.JobDefinition(name="naps", graph_def=dg.GraphDefinition("naps")), tags=tags)
+
+    def refuse(*_: object) -> None:
+        raise psutil.AccessDenied
+
+    def gone(*_: object) -> None:
+        raise DagsterUserCodeUnreachableError
+
+    monkeypatch.setattr(launcher, "started_process", lambda *_: os.getpid())
+    monkeypatch.setattr(launcher, "local_worker", lambda *_: psutil.Process())
+    monkeypatch.setattr(launcher.DefaultRunLauncher, "terminate", gone)
+    monkeypatch.setattr(psutil.Process, "send_signal", refuse)
+    assert not home.run_launcher.terminate(run.run_id)
+
+
+def test_the_events_of_a_run_are_read_until_its_process_is_known(
+    home: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = home.create_run_for_job(dg.JobDefinition(name="naps", graph_def=dg.GraphDefinition("naps")))
+    assert launcher.started_process(home, run.run_id) is None
+    home.report_engine_event("started", run, EngineEventData({"pid": dg.MetadataValue.text("7")}))
+    assert launcher.started_process(home, run.run_id) == 7
+    monkeypatch.setattr(type(home), "event_log_storage", None)
+    assert launcher.started_process(home, run.run_id) == 7
 
 
 def test_run_that_names_no_server(home: dg.DagsterInstance) -> None:

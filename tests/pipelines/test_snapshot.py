@@ -10,7 +10,8 @@ import dagster as dg
 import pytest
 from dagster import AddDynamicPartitionsRequest
 
-from pipelines.snapshots import add_crawl, withdraw_crawl
+from llm_core.errors import UserError
+from pipelines.snapshots import add_crawl, common_crawl_sources, withdraw_crawl
 from tests.pipelines import toy_project as toy
 from tests.pipelines.dagster_view import mirror
 
@@ -220,3 +221,12 @@ def test_downloads_alone_are_tried_again(project: Path, definitions: Callable[[P
     assert retry is not None and (retry.max_retries, retry.backoff) == (3, dg.Backoff.EXPONENTIAL)
     assert policies["pretrain"] == (None, "training"), "a training that fails would fail again, at its price"
     assert policies["gather"] == (None, None)
+
+
+@pytest.mark.parametrize("text", ["- web", "sources: [web]", "sources: {web: here}"])
+def test_params_without_a_mapping_of_sources_are_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "params.yaml").write_text("sources:\n")
+    assert common_crawl_sources(tmp_path) == {}
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"params\.yaml: `sources` must map"):
+        common_crawl_sources(tmp_path)

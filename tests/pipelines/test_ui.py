@@ -1,6 +1,7 @@
 """The start of `make ui`: the instance's settings, and servers behind a proxy."""
 
 import http.server
+import signal
 import subprocess
 import sys
 import threading
@@ -72,3 +73,17 @@ def test_an_untouched_copy_of_the_settings_follows_the_project(
 def test_a_port_that_does_not_exist() -> None:
     with pytest.raises(OSError, match=r"port 99999 does not exist"):
         ui.free_port(99999)
+
+
+def test_servers_can_be_interrupted_although_a_background_job_ignores_it() -> None:
+    """Run workers take what the servers have, also (by Dagster) for SIGTERM; else no run could be cancelled."""
+    ask = "import signal; raise SystemExit(7 if signal.getsignal(signal.SIGINT) is signal.default_int_handler else 8)"
+    start = (
+        "import subprocess, sys; from pipelines import ui; "
+        f"ui.serve = lambda *_: subprocess.run([sys.executable, '-c', {ask!r}]).returncode; "
+        "sys.argv = ['ui', '--dagster-port', '0', '--mlflow-port', '0']; ui.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", start], cwd=ROOT, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)
+    )
+    assert done.returncode == 7

@@ -7,7 +7,8 @@ bytes. Reuse is by file: a file that changed redoes all its pieces.
 
 Kept pieces are in `.scratch/pieces`, off by default, bounded by `launch.cleaning.kept_mb`, the longest unused removed
 first. Nothing is taken without its digests: what was damaged or edited is computed again. A piece in which a document
-ran out of time, or whose file the system could not read, is not kept, because neither is reproducible.
+ran out of time, whose file the system could not read, or whose file changed meanwhile, is not kept, because none of
+these is reproducible.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -45,6 +47,7 @@ ROOMS = (
     "runtime",
 )  # what cleaning may call; `extract`'s reader is in cli
 NOT_KEPT = (REASON, "quarantine_unreadable_file")  # another run may give another result
+Stamp = tuple[int, int, int] | None
 COUNTERS = ("lengths", "languages", "changes", "tallies")
 
 
@@ -72,14 +75,17 @@ class KeptPieces:
         self._samples = params.drop_samples
         named = {path: content_digest(Path(path)) for path in cleaning_inputs(params) if Path(path).exists()}
         self._run = [params.model_dump(mode="json"), list(steps), stage, list(reader), named, _code(), _packages()]
-        self._files: dict[str, str | None] = {}
+        self._files: dict[str, tuple[Stamp, str | None]] = {}
         self._used: set[str] = set()
 
     def key(self, piece: Piece) -> str | None:
-        """The name of a piece's result; None for a file on another file system, whose content is not known."""
+        """The name of a piece's result; None for a file whose content is not known.
+
+        It is on another file system, is no file (a pipe), or cannot be read, which the piece's reader then reports.
+        """
         if piece.file not in self._files:
             self._files[piece.file] = _digest(piece.file)
-        digest = self._files[piece.file]
+        _, digest = self._files[piece.file]
         if digest is None:
             return None
         return hashlib.sha256(json.dumps([self._run, astuple(piece), digest], sort_keys=True).encode()).hexdigest()
@@ -107,10 +113,18 @@ class KeptPieces:
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise UserError(f"{FOLDER / key}: was changed while it was read ({error}); run again") from None
 
-    def keep(self, key: str | None, done: Done) -> None:
-        """Move a finished piece's folder to those kept, or remove it where it may not be kept."""
+    def keep(self, key: str | None, piece: Piece, done: Done) -> None:
+        """Move a finished piece's folder to those kept, or remove it where it may not be kept.
+
+        It may not where its file has changed since its digest was taken: a worker has then read other bytes.
+        """
         source = Path(done.folder)
-        if key is None or any(reason in NOT_KEPT for _, _, reason in done.counts) or not self._room(_size(source)):
+        if (
+            key is None
+            or self._files[piece.file][0] != _stamp(piece.file)
+            or any(reason in NOT_KEPT for _, _, reason in done.counts)
+            or not self._room(_size(source))
+        ):
             shutil.rmtree(source)
             return
         files, state = _file_digests(source), _encode(done)
@@ -134,11 +148,27 @@ class KeptPieces:
         return total <= self.bound
 
 
-def _digest(file: str) -> str | None:
+def _digest(file: str) -> tuple[Stamp, str | None]:
+    """A file's stamp and then its digest; no digest where its content is not known."""
+    stamp = _stamp(file)
+    try:
+        if stamp is None:
+            shard = find_shard(file)
+            return None, shard.sha256 if shard else None
+        return stamp, file_digest(Path(file), "sha256")
+    except OSError:
+        return stamp, None
+
+
+def _stamp(file: str) -> Stamp:
+    """What changes with a local file: bytes, time, number. None where there is no file, as for a shard on a store."""
     if is_remote(file):
         return None
-    shard = None if Path(file).exists() else find_shard(file)
-    return shard.sha256 if shard else file_digest(Path(file), "sha256")
+    try:
+        about = Path(file).stat()
+    except OSError:
+        return None
+    return (about.st_size, about.st_mtime_ns, about.st_ino) if stat.S_ISREG(about.st_mode) else None
 
 
 def _about(folder: Path) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def _gather(
                         for batch in parquet.iter_batches(BATCH_ROWS):
                             writer.write(batch)
             if kept and not finished:
-                kept.keep(key, done)
+                kept.keep(key, work.piece, done)
             elif not finished:
                 shutil.rmtree(done.folder)
             documents_in += done.documents_in

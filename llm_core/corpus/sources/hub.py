@@ -79,10 +79,11 @@ class HubRoom:
     def _open(self) -> Any:
         """The split as an IterableDataset. Raises UserError where there is no such dataset, config, split or commit."""
         import datasets
-        import truststore
         from huggingface_hub.errors import HfHubHTTPError
 
-        truststore.inject_into_ssl()  # the hub's client makes its own connections
+        from llm_core.network.sessions import trust_the_system
+
+        trust_the_system()  # the hub's client makes its own connections
         datasets.disable_progress_bars()
         datasets.config.STREAMING_READ_MAX_RETRIES = 1  # tries are counted here
         datasets.config.STREAMING_READ_RETRY_INTERVAL = 0

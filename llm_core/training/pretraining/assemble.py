@@ -16,6 +16,7 @@ from llm_core.models import loading, networks
 from llm_core.models.family import MASK_TOKEN, Family, Vocabulary, family, family_of
 from llm_core.models.language_model import LanguageModel
 from llm_core.models.lean import lean
+from llm_core.models.loading import context_of, read_config
 from llm_core.models.scale import horizon
 from llm_core.models.vocabulary import grow, rows
 from llm_core.params import Params
@@ -119,7 +120,7 @@ def assemble(
         tracked=tracked,
         flops_per_token=partial(flops_per_token, network),
         peak=peak,
-        ropes=rope_of_phases(settings, network.config),
+        ropes=rope_of_phases(settings, network.config, _positions(settings)),
         profiler=ProfilerWindow(settings.profile_steps, scratch.parents[1] / "profiles" / scratch.name, world.rank),
     )
 
@@ -141,6 +142,11 @@ def start_config(params: Params) -> Any:
         return None
     settings = params.pretraining
     return parent_config(Path(parent), params.model, settings.longest_sequence, settings.extends_context)
+
+
+def _positions(settings: Pretraining) -> int:
+    """Number of positions that the parent was trained with; 0 without a parent, or for one that has no limit."""
+    return (context_of(read_config(Path(settings.parent))) or 0) if settings.parent else 0
 
 
 def load_tokenizer(folder: Path, described: Family) -> tuple[Any, Vocabulary, int]:

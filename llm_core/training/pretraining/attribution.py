@@ -55,6 +55,7 @@ def local_sums(
     labels = _labels(ranges, first_row, rows, length)[:, columns(length, sequence, sequence_rank)]
     nats = torch.cat([found.detach().flatten() for found in losses]).double().cpu().numpy()
     used = np.concatenate([inputs.targets.ravel() for inputs in made]) >= 0
+    used &= labels.ravel() >= 0  # a family's own objective may predict in slots that no document fills
     kept = labels.ravel()[used]
     return np.stack([np.bincount(kept, values, len(ranges)) for values in (nats[used], np.ones(len(kept)))])
 

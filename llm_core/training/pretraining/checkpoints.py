@@ -139,10 +139,13 @@ class Checkpoints:
             for converted in self.folder.glob("universal_*"):
                 shutil.rmtree(converted, ignore_errors=True)
 
-    def load(self, engine: Any, found: tuple[Path, dict[str, Any]], world_size: int, zero_stage: int) -> None:
+    def load(
+        self, engine: Any, found: tuple[Path, dict[str, Any]], world_size: int, zero_stage: int, muon: bool = False
+    ) -> None:
         """Restore the engine from a checkpoint, whatever world size or ZeRO stage wrote it.
 
-        Raises UserError where DeepSpeed cannot convert it (to or from ZeRO stage 0).
+        Raises UserError where DeepSpeed (0.19.8) cannot convert it: to or from ZeRO stage 0, and with the momentum of
+        `muon`, which its universal format lacks.
         """
         from llm_core.training.pretraining.engine import barrier
 
@@ -152,6 +155,12 @@ class Checkpoints:
             raise UserError(
                 f"{path}: written at ZeRO stage {state['zero_stage']} and cannot go on at stage {zero_stage}; "
                 "set pretraining.zero_stage as it was"
+            )
+        if not same and zero_stage and muon:
+            raise UserError(
+                f"{path}: written by {state['world_size']} process(es) at ZeRO stage {state['zero_stage']}; Muon's "
+                "momentum cannot be divided anew, so set launch.pretraining.processes and pretraining.zero_stage as "
+                f"they were, or remove {path.parent} to train from the beginning"
             )
         if same or zero_stage == 0:
             engine.load_checkpoint(str(self.folder), tag=path.name)

@@ -174,10 +174,19 @@ def _command(params: TrainingLaunch, arguments: list[str]) -> list[str]:
     if params.launcher == "torchrun":
         return [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(params.processes),
                 "--master-addr", "127.0.0.1", "--master-port", str(port), "--module", *program]  # fmt: skip
-    hosts = json.dumps({"localhost": list(range(params.processes))}).encode()
+    hosts = json.dumps({"localhost": _slots(params.processes)}).encode()
     return [sys.executable, "-m", "deepspeed.launcher.launch", "--world_info",
             base64.urlsafe_b64encode(hosts).decode(), "--master_addr", "127.0.0.1", "--master_port", str(port),
             "--log_level", "critical", "--no_local_rank", "--module", *program]  # fmt: skip
+
+
+def _slots(processes: int) -> list[int]:
+    """The GPUs of the processes: those of CUDA_VISIBLE_DEVICES where it names them by number, because DeepSpeed's
+    launcher sets that variable to the slots that it is given."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if len(chosen) >= processes and all(one.strip().isdigit() for one in chosen):
+        return [int(one) for one in chosen[:processes]]
+    return list(range(processes))
 
 
 def _die_with_parent() -> None:

@@ -124,6 +124,9 @@ def muon(network: Any, settings: Optimizer, learning_rate: float) -> Any:
                 self.gradient_norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.clip or float("inf")))
             if self.skip:
                 return
+            for state in self.state.values():  # checkpoints from before AdamW was torch's have plain numbers
+                if "step" in state and not torch.is_tensor(state["step"]):
+                    state["step"] = torch.tensor(float(state["step"]), device=state["exp_avg"].device)
             with cautious_decay(self.param_groups, settings.cautious_decay):
                 if settings.name == "muon":
                     super().step(closure, **keywords)

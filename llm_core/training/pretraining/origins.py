@@ -56,6 +56,7 @@ def parent_config(parent: Path, model: Model, sequence_length: int, extends: boo
     """
     from llm_core.models.family import family
     from llm_core.models.loading import context_of, read_config
+    from llm_core.models.rotary import rope_of
 
     if not (parent / "config.json").is_file():
         raise UserError(f"pretraining.parent {parent}: holds no model (no config.json)")
@@ -84,7 +85,7 @@ def parent_config(parent: Path, model: Model, sequence_length: int, extends: boo
             "leave these knobs of `model` out"
         )
     positions = context_of(found)
-    if positions and positions < sequence_length and extends:
+    if positions and positions < sequence_length and extends and rope_of(found) is not None:
         text.max_position_embeddings = sequence_length
     elif positions and positions < sequence_length:
         raise UserError(f"pretraining.sequence_length {sequence_length}: {parent} has {positions} positions")

@@ -161,16 +161,15 @@ def _passes(settings: Pretraining, length: int, batch: int, processes: int, phas
     return micro, rows // micro
 
 
-def rope_of_phases(settings: Pretraining, config: Any) -> list[dict[str, Any]]:
+def rope_of_phases(settings: Pretraining, config: Any, positions: int = 0) -> list[dict[str, Any]]:
     """The rotary parameters of each phase, as transformers' configs hold them; [] where no phase changes them.
 
-    Raises UserError where the network has no rotary positions, or its family no scaling of them.
+    `positions` is the number that a parent was trained with. Raises UserError where the network has no rotary
+    positions, or its family no scaling of them.
     """
     if not settings.extends_context:
         return []
     found, known = rope_of(config), family_of(config)
-    text = config.get_text_config(decoder=True)
-    longest, ropes = text.max_position_embeddings if settings.parent and found else 0, []
     for phase in settings.phases:
         scales = phase.rope_scaling is not None
         if (scales or phase.rope_theta) and (found is None or (scales and "rope_scaling" not in known.knobs)):
@@ -178,7 +177,9 @@ def rope_of_phases(settings: Pretraining, config: Any) -> list[dict[str, Any]]:
             raise UserError(
                 f"pretraining.phases: {phase.name} has {knob}, and a {config.model_type} has none; remove it"
             )
-        assert found is not None
+    assert found is not None, "a phase has a knob, and a network without rotary positions has been refused"
+    longest, ropes = positions, []
+    for phase in settings.phases:
         length = phase.sequence_length or settings.sequence_length
         found = dict(found)
         if phase.rope_theta:

@@ -9,6 +9,7 @@ WINDOW = 128  # steps in the running mean, as in OLMo's SkipStepOptimizer
 LEAST = 16  # steps before the first one can be a spike
 FAR = 8.0  # deviations above the running median from which a step is recorded
 LEAST_DEVIATION = 0.01  # of the median; smaller ones are no spread but rounding
+LASTING = 8  # unusual steps in a row that are a new level
 RECORDED = 100  # maximum number of records of a run
 NORMAL = 1.4826  # standard deviation of normal values by their median absolute deviation
 
@@ -22,6 +23,8 @@ class SpikeGuard:
     norms: list[float] = field(default_factory=list)
     recorded: int = 0
     """number of records so far"""
+    lasting: int = 0
+    """number of unusual steps in a row"""
 
     def is_spike(self, loss: float) -> bool:
         """Whether `loss` exceeds the running mean by `sigma` deviations.
@@ -43,7 +46,8 @@ class SpikeGuard:
         {} when a run has RECORDED of them.
 
         Far is FAR median absolute deviations, scaled as those of normal values; the median hides no spike behind
-        another one.
+        another one. After LASTING unusual steps in a row their level is the usual one (another phase's, for example),
+        and the steps before them are forgotten.
         """
         loss, found = self.losses[-1], {}
         if skipped or _far(loss, self.losses[:-1]):
@@ -52,6 +56,9 @@ class SpikeGuard:
             if _far(norm, self.norms):
                 found["gradient_norm"] = norm, median(self.norms)
             self.norms = [*self.norms[-(WINDOW - 1) :], norm]
+        self.lasting = self.lasting + 1 if found else 0
+        if self.lasting == LASTING:
+            self.losses, self.norms, self.lasting = self.losses[-LASTING:], self.norms[-LASTING:], 0
         if not found or self.recorded >= RECORDED:
             return {}
         self.recorded += 1
@@ -59,12 +66,12 @@ class SpikeGuard:
 
     def state(self) -> dict[str, Any]:
         """State for a checkpoint."""
-        return {"losses": self.losses, "norms": self.norms, "recorded": self.recorded}
+        return {"losses": self.losses, "norms": self.norms, "recorded": self.recorded, "lasting": self.lasting}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint's state; older ones have losses alone."""
         self.losses, self.norms = state["losses"], state.get("norms", [])
-        self.recorded = state.get("recorded", 0)
+        self.recorded, self.lasting = state.get("recorded", 0), state.get("lasting", 0)
 
 
 def _far(value: float, usual: list[float]) -> bool:

@@ -130,7 +130,9 @@ class Training:
     def _restore(self, checkpoints: Checkpoints, found: tuple[Path, dict[str, Any]]) -> None:
         state = found[1]
         self.batches.check_state(state["loader"])
-        checkpoints.load(self.engine, found, self.world.size, self.params.zero_stage)
+        checkpoints.load(
+            self.engine, found, self.world.size, self.params.zero_stage, self.params.optimizer.name != "adamw"
+        )
         self.step = state["step"]
         self.guard.restore(state["spike_guard"])
         self.heldout_figures = state.get("heldout", [])
@@ -169,10 +171,12 @@ class Training:
             engine.backward(loss * 1.0, scale_wrt_gas=False)
             engine.step()
         norm = self.optimizer.gradient_norm if self.params.zero_stage == 0 else engine.get_global_grad_norm()
+        # With Muon, ZeRO's stages orthogonalise gradients before they take the norm, which is then nearly constant.
+        says = self.params.zero_stage == 0 or self.params.optimizer.name == "adamw"
         if not self.optimizer.skip and norm is not None and not math.isfinite(norm) and not self.engine.fp16_enabled():
             self._stop(f"the gradient's norm is {norm}")
         updated = norm is not None and math.isfinite(norm) and not self.optimizer.skip
-        far = self.guard.unusual(float(norm or 0.0) if updated else None, self.optimizer.skip)
+        far = self.guard.unusual(float(norm or 0.0) if updated and says else None, self.optimizer.skip)
         logged = (step + 1) % self.params.log_every == 0 or step + 1 == self.steps or self._may_end(step + 1)
         found: list[Share] = []
         if far or (logged and self.several_sources):
@@ -180,6 +184,8 @@ class Training:
             found = shares(ranges, made, losses, first_row, phase.sequence_length, world, engine.device)
         if far:
             self._record_spike(far, found)
+        elif self.optimizer.skip:
+            self._say(f"step {step + 1}: the loss {value:.4f} is a spike; its update is skipped")
         return {
             "loss": value,
             "learning_rate": self.params.optimizer.learning_rate * share

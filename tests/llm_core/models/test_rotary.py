@@ -67,10 +67,18 @@ def test_a_phase_keeps_what_the_phase_before_had() -> None:
     assert found == [first, first | {"rope_theta": 5e4}, last, last]
 
 
+def test_a_parents_positions_are_the_original_ones() -> None:
+    """Not the length to which its config has been extended, nor the first phase's."""
+    yarn = {"rope_type": "yarn", "factor": 4}
+    phases = settings({"rope_scaling": yarn, "sequence_length": 256}, parent="data/models/base")
+    (found,) = rope_of_phases(phases, made("llama").config, 64)
+    assert found["original_max_position_embeddings"] == 64
+
+
 def test_networks_without_such_positions_are_refused() -> None:
-    with pytest.raises(UserError, match="0 has rope_theta, and a gpt2 has none"):
+    with pytest.raises(UserError, match="1 has rope_theta, and a gpt2 has none"):
         model = Model(family="gpt2", layers=1, width=32, heads=2)
-        rope_of_phases(settings({"rope_theta": 5e4}), build_config(model, Vocabulary(64, 0, 1, 2), 64))
+        rope_of_phases(settings({}, {"rope_theta": 5e4}), build_config(model, Vocabulary(64, 0, 1, 2), 64))
     with pytest.raises(UserError, match="0 has rope_scaling, and a phi3 has none"):
         model = Model(family="phi3", layers=1, width=32, heads=2)
         rope_of_phases(

@@ -1,6 +1,8 @@
 """Kept pieces: only what changed is computed again, and the bytes are those of a run from scratch."""
 
+import errno
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from llm_core.cli.extract import extract as verb
 from llm_core.corpus.cleaning import kept_pieces, stage
 from llm_core.corpus.cleaning.stage import clean
+from llm_core.formats.pieces import Piece
 from llm_core.params.cleaning import Cleaning
 from llm_core.params.launch import CleaningLaunch
 from llm_core.runtime.digests import content_digest
@@ -144,3 +147,40 @@ def test_what_is_kept_is_bounded_and_the_longest_unused_leaves_first(begun):
     assert pieces.has(pieces.key(first)), "it is used in this run"
     assert not pieces.has(pieces.key(second))
     assert not pieces._room(size * 2), "what is larger than the bound is not kept"
+
+
+def test_files_that_cannot_be_read_have_no_key_and_a_pipe_is_not_waited_for(monkeypatch):
+    write(0)
+    os.mkfifo("in/pipe.jsonl")
+    digest = kept_pieces.file_digest
+
+    def read(path, algorithm):
+        assert path.is_file(), "it would be waited for"
+        if path.parent == Path("in"):
+            raise OSError(errno.EIO, "Input/output error")
+        return digest(path, algorithm)
+
+    monkeypatch.setattr(kept_pieces, "file_digest", read)
+    pieces = kept_pieces.KeptPieces(PARAMS, PARAMS.steps, "clean", 100)
+    assert [pieces.key(Piece(f"in/{name}.jsonl")) for name in ("00", "pipe", "none")] == [None] * 3
+    metrics = clean(["in/00.jsonl"], Path("out"), PARAMS, launch=KEPT)
+    assert metrics["documents_in"] == 6, "the piece's own reader decides"
+    assert not kept_pieces.FOLDER.exists()
+
+
+def test_a_piece_whose_file_changed_while_it_was_read_is_not_kept(begun, monkeypatch):
+    write(0)
+    run = stage.run
+
+    def changed(*arguments, **settings):
+        write(0, "changed")
+        return run(*arguments, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "run", changed)
+        clean(["in"], Path("out"), PARAMS, launch=KEPT)
+    assert not kept_pieces.FOLDER.exists()
+    write(0)
+    begun.clear()
+    clean(["in"], Path("second"), PARAMS, launch=KEPT)
+    assert begun == ["00.jsonl"]

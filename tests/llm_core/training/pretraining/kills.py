@@ -43,8 +43,9 @@ def survive(folder: Path, kills: int, seed: int, out: str = "killed", **settings
     return told
 
 
-def interrupt(folder: Path, step: int, out: str = "killed", **settings: Any) -> int:
-    """Start a run and kill its verb once a checkpoint of `step` or more is whole; the newest checkpoint's step."""
+def interrupt(folder: Path, step: int, out: str = "killed", **settings: Any) -> tuple[int, str]:
+    """Start a run and kill its verb once a checkpoint of `step` or more is whole; the newest checkpoint's step, and
+    what the run said."""
     process = subprocess.Popen(
         tiny.command(folder, out, **settings), cwd=folder, env=tiny.environment(), stderr=subprocess.PIPE, text=True
     )
@@ -54,7 +55,7 @@ def interrupt(folder: Path, step: int, out: str = "killed", **settings: Any) -> 
     errors = process.communicate()[1]
     assert process.returncode == -signal.SIGKILL, errors
     _wait_until_gone(folder)
-    return _checkpoint(folder)
+    return _checkpoint(folder), errors
 
 
 def _step(folder: Path) -> int:

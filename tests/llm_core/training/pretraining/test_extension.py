@@ -31,8 +31,10 @@ def test_an_extended_run_has_the_bytes_of_the_long_one(tmp_path: Path) -> None:
     short = tiny.run(extended, "short", pretraining__extendable=True, pretraining__steps=8, **SETTINGS)
     assert short.returncode == 0, short.stderr
     longer = {"pretraining__extendable": True, "pretraining__steps": 14, **SETTINGS}
-    killed = kills.interrupt(extended, 8, "long", **longer)
-    (log,) = extended.glob(".scratch/pretraining/[!b]*/training_log.jsonl")
+    killed, said = kills.interrupt(extended, 8, "long", **longer)
+    assert "goes on after step 6 of an earlier run that began alike, to step 14" in said, said
+    logs = extended.glob(".scratch/pretraining/*/training_log.jsonl")
+    (log,) = (file for file in logs if not file.parent.name.startswith("beginning-"))
     assert killed >= 8 and len([row for row in json_lines.load_rows(log, cut_short=True) if "loss" in row]) < 14
     long = tiny.run(extended, "long", **longer)
     assert long.returncode == 0 and "resumed after step" in long.stderr, long.stderr

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from llm_core.params.launch import TrainingLaunch
 from llm_core.params.pretraining import Pretraining
-from llm_core.training.pretraining.launch import sharing
+from llm_core.training.pretraining.launch import _command, sharing
 from tests.llm_core.training.pretraining import tiny
 
 SETTINGS = {"pretraining__steps": 4}
@@ -61,6 +62,18 @@ def node(rank: int, port: int) -> list[str]:
 )
 def test_processes_share_the_sequences_of_every_step_equally(settings: dict[str, Any], most: int, wanted: int) -> None:
     assert sharing(Pretraining.model_validate(settings), most) == wanted
+
+
+@pytest.mark.parametrize(
+    ("visible", "wanted"), [("2,3", [2, 3]), ("5,6,7", [5, 6]), ("", [0, 1]), ("1", [0, 1]), ("GPU-a,GPU-b", [0, 1])]
+)
+def test_processes_have_the_gpus_that_the_user_chose(
+    visible: str, wanted: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    command = _command(TrainingLaunch(processes=2), ["pretrain"])
+    hosts = json.loads(base64.urlsafe_b64decode(command[command.index("--world_info") + 1]))
+    assert hosts == {"localhost": wanted}
 
 
 @pytest.mark.slow

@@ -82,6 +82,12 @@ def test_steps_far_above_the_running_median_are_recorded() -> None:
     again = SpikeGuard(0.0, [])
     again.restore(guard.state())
     assert again == guard and guard.recorded == 2 and len(guard.norms) == 26
+    for step in range(200):
+        again.is_spike(20.0 + 0.1 * (step % 4))
+        again.unusual(1.0, False)
+    assert again.recorded < 2 + 16, "a level that lasts, such as another phase's, becomes the usual one"
+    again.is_spike(29.0)
+    assert again.unusual(1.0, False)["loss"][0] == 29.0
     guard.recorded = RECORDED
     guard.is_spike(99.0)
     assert guard.unusual(99.0, False) == {}, "a run has so many records"

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from llm_core.errors import UserError
 from llm_core.lineage.training import training_data
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import read_json
+from llm_core.training.pretraining.checkpoints import Checkpoints
 from llm_core.training.pretraining.phases import loader_from_state
 from llm_core.training.pretraining.run_log import SPIKE, spike_rows
 from tests.llm_core.training.pretraining import kills, tiny
@@ -90,14 +92,21 @@ def _steps_say_whose_loss_they_have(folder: Path, steps: int) -> None:
         assert row["all documents"] == f"llm-core documents --model whole --steps {spikes[-1]['step'] - 1}"
 
 
+def test_muon_goes_on_only_with_as_many_processes(tmp_path: Path) -> None:
+    """DeepSpeed's universal format has no place for its momentum; the error says what to set."""
+    written = tmp_path / "step00000002", {"world_size": 2, "zero_stage": 1}
+    with pytest.raises(UserError, match=r"by 2 process\(es\) at ZeRO stage 1.* set launch.pretraining.processes"):
+        Checkpoints(tmp_path, 1, True).load(None, written, 1, 1, muon=True)
+
+
 @pytest.mark.slow
 def test_two_processes_to_one_and_back_by_universal_checkpoint(tmp_path: Path) -> None:
     folder = tiny.make(tmp_path)
     settings = {"pretraining__steps": 18, "pretraining__checkpoint_every": 3}
     whole = tiny.run(folder, "whole", **settings)
     assert whole.returncode == 0, whole.stderr
-    first = kills.interrupt(folder, 3, launch__pretraining__processes=2, **settings)
-    second = kills.interrupt(folder, first + 3, launch__pretraining__processes=1, **settings)
+    first, _ = kills.interrupt(folder, 3, launch__pretraining__processes=2, **settings)
+    second, _ = kills.interrupt(folder, first + 3, launch__pretraining__processes=1, **settings)
     assert first < second < 18
     last = tiny.run(folder, "killed", launch__pretraining__processes=2, pretraining__zero_stage=2, **settings)
     assert last.returncode == 0, last.stderr
