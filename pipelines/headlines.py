@@ -73,7 +73,7 @@ def _evaluation(metrics: Metrics) -> Figures:
     if own := metrics.get("finetuned"):
         yield f"{names.words(own['score'])} on test rows", own.get(own["score"])
     if answers := metrics.get("answers"):
-        yield "own questions, right answers, %", _scaled(answers.get("exact_match"), 100)
+        yield f"own questions{names.guessed(answers)}, right answers, %", _scaled(answers.get("exact_match"), 100)
     for task, score in metrics.get("benchmarks", {}).items():
         metric = main_metric(task, score)
         if metric != "perplexity":

@@ -71,13 +71,14 @@ def loss(model: Path, params: Checks, previous: Mapping[str, Any] | None) -> Ver
     bad = [(step, key) for step, key, value in losses if not isinstance(value, int | float) or not math.isfinite(value)]
     heldout = [value for _, key, value in losses if key in HELDOUT]
     final = (heldout or [value for _, key, value in losses if "/" not in key] or [math.nan])[-1]  # not of one source
-    figures: dict[str, Any] = {"final loss": final, "logged": len(losses)}
+    logged = sum(any(_is_loss(key) for key in row) for row in rows)  # a row has a loss, and parts of it by source
+    figures: dict[str, Any] = {"final loss": final, "logged": logged}
     if bad or not losses:
         where = f"{bad[0][1]} at step {bad[0][0]} is not finite" if bad else f"{log.name} logs no loss"
         return Verdict(
             False,
             f"{where}: lower pretraining's learning rate or lengthen its warm-up, and look at the last batches",
-            {"logged": len(losses)},
+            {"logged": logged},
         )
     figures["tokens digest"] = read_json(model / "training_data.json")["tokens_digest"]
     if previous and previous.get("tokens digest") != figures["tokens digest"]:

@@ -43,6 +43,8 @@ def decide(champion: Results | None, challenger: Results, gate: Gate, seed: int)
     if missing:
         there = ", ".join(sorted(comparable(challenger, challenger))) or "no metric"
         reason = f"not measured: {', '.join(missing)} (its evaluation has {there}); `metrics` {KNOBS} says which"
+        if guessed := [metric for metric in missing if challenger.get(metric)]:
+            reason = f"{reason}; {', '.join(guessed)}: its questions can only be guessed, and guesses are no measure"
         return Decision(False, reason, {})
     if champion is None:
         return Decision(True, "there was no champion", {})
@@ -143,7 +145,7 @@ def _rows(results: Results, metric: str) -> list[Row]:
     task, _, named = metric.partition("/")
     rows = results.get(metric) or results.get(task, [])
     rows = [row for row in rows if not named or named in row]
-    return [row for row in rows if row.get("answerable", True)] or rows
+    return [row for row in rows if row.get("answerable", True)]
 
 
 def comparable(before: Results, after: Results) -> list[str]:

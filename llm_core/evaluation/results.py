@@ -52,7 +52,8 @@ def _key(row: Row) -> tuple[Any, ...]:
 def by_kind(answers: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Kind of question ("" for all that can be answered) -> its figures, of what `summarize_answers` gives.
 
-    A kind that alone can be answered takes the place of all.
+    A kind that alone can be answered takes the place of all. Where none can, "" has all guesses; figures of guesses
+    have `answerable: False`.
     """
     kinds = answers.get("kinds", {})
     can = [kind for kind, score in kinds.items() if score.get("answerable", True)]

@@ -211,7 +211,8 @@ def lines(metrics: Metrics) -> list[str]:
         for kind, score in by_kind(answer).items():
             baseline = f"most frequent answer {score['most_frequent_answer']:.4f}"
             name = f"exact match{kind and ', '}{kind}"
-            told.append(f"{name}: {with_error(score, 'exact_match')}, {baseline} ({score['items']} questions)")
+            guessed = "" if score.get("answerable", True) else ", guessed: nothing that it read has their answers"
+            told.append(f"{name}: {with_error(score, 'exact_match')}, {baseline} ({score['items']} questions{guessed})")
     if own := metrics.get("finetuned"):
         beside = "".join(f", {name.replace('_', ' ')} {value:.4f}" for name, value in own["baselines"].items())
         told.append(f"{own['score']}: {with_error(own, own['score'])}{beside} ({own['items']} test rows)")

@@ -48,7 +48,8 @@ class Diff:
     scores: list[dict[str, Any]] = field(default_factory=list)
     """metrics that differ: metric, before, after"""
     improvements: list[dict[str, Any]] = field(default_factory=list)
-    """scores on common items: metric, items, improvement (positive is better), low and high of its interval"""
+    """scores on common items: metric, items, improvement (positive is better), low and high of its interval;
+    `why not` where a metric cannot be compared"""
 
     @property
     def same(self) -> bool:
@@ -231,10 +232,16 @@ def _scores(model: Path) -> dict[str, Any]:
 
 
 def _improvements(before: Results, after: Results, gate: Gate, seed: int) -> Iterator[dict[str, Any]]:
+    """A row for each metric that both have on common items; one with `why not` where it cannot be compared."""
     for metric in comparable(before, after):
-        found = difference(before, after, metric, gate, seed)
-        row = {"improvement": found.difference, "low": found.low, "high": found.high}
-        yield {"metric": metric, "items": found.items} | {name: round(value, 4) for name, value in row.items()}
+        row: dict[str, Any] = {"metric": metric, **dict.fromkeys(("items", "improvement", "low", "high", "why not"))}
+        try:
+            found = difference(before, after, metric, gate, seed)
+        except UserError as error:  # the other metrics are still compared
+            yield row | {"why not": str(error)}
+            continue
+        known = {"improvement": found.difference, "low": found.low, "high": found.high}
+        yield row | {"items": found.items} | {name: round(value, 4) for name, value in known.items()}
 
 
 def _differing(before: dict[str, Any], after: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:

@@ -69,8 +69,8 @@ class Data(Section):
     facts as context and asks for each of them, which teaches reading with fewer tokens; it replaces the single
     questions with context. Held-out and test rows are single questions in any case. 0 for none."""
     exchanged: float = Field(0.0, ge=0, le=1)
-    """Factbook, instruction: share of the conversations whose facts are made up (names crossed from those of two
-    countries, new figures), so that they can be read but not remembered."""
+    """Factbook, instruction: share of the conversations whose facts are drawn from all countries (names
+    crossed from those of two, new figures), so that most can only be read; some are true by chance."""
 
 
 class Training(Section):

@@ -77,8 +77,10 @@ class TrainingLaunch(Section):
 
     processes: int = Field(1, ge=0)
     """Number of processes (ranks) on this host. 0 takes one per GPU, or per core where there is none, as far as they
-    can share the sequences of every step equally; 1 where `pretraining.batch_tokens` is null, since the batch then
-    follows from the number of processes. Each process holds all weights, and at ZeRO stages 0 and 1 all gradients."""
+    can share the sequences of every step equally. If a step's batch is not set (`pretraining.batch_tokens` is null, and
+    the phase sets none), it follows from the number of processes, and 0 takes `pretraining.sequence_parallel` of them,
+    which is 1 by default. With a hostfile, 0 takes 1. Each process holds all weights, and at ZeRO stages 0 and 1 all
+    gradients."""
     hostfile: str | None = None
     """For several hosts: a file with lines `HOST slots=N`, which is given to DeepSpeed's launcher."""
     launcher: Literal["deepspeed", "torchrun"] = "deepspeed"

@@ -40,7 +40,7 @@ def compare(groups: Sequence[Sequence[Path]], gate: Gate, seed: int) -> list[Blo
     for name, after in zip(others, means[1:], strict=True):
         found[name] = differences(means[0], after, gate, seed)
         if not found[name]:
-            raise UserError(f"{base} and {name} have no items in common, so nothing can be compared")
+            raise UserError(f"{base} and {name} have no items in common that can be compared")
     blocks = [
         Block("title", f"{names.joined(others)} against {base}"),
         Block("text", "Differences on the items that both evaluations have, by the paired bootstrap. Positive is "
@@ -149,14 +149,19 @@ def verdict(low: float, high: float) -> str:
 
 def seed_rows(before: list[Results], after: list[Results], gate: Gate, seed: int) -> list[dict[str, Any]]:
     """One row for each metric: the improvement, its spread between seeds, and an interval that covers items and
-    seeds."""
-    rows = []
+    seeds; why not, where a metric cannot be compared."""
+    rows: list[dict[str, Any]] = []
     old, new = average(before), average(after)
     for metric in comparable(old, new):
-        over_items = difference(old, new, metric, gate, seed)
-        # Each training against the other side's average: only this side's seeds vary.
-        ours = [difference(old, one, metric, gate, seed).difference for one in after]
-        theirs = [-difference(new, one, metric, gate, seed).difference for one in before]
+        try:
+            over_items = difference(old, new, metric, gate, seed)
+            # Each training against the other side's average: only this side's seeds vary.
+            ours = [difference(old, one, metric, gate, seed).difference for one in after]
+            theirs = [-difference(new, one, metric, gate, seed).difference for one in before]
+        except UserError as error:  # the other metrics are still compared
+            empty = dict.fromkeys(("improvement", "sd between seeds", f"{gate.confidence:.0%} interval"))
+            rows.append({"metric": names.measure(metric)} | empty | {"verdict": str(error)})
+            continue
         low, high = with_seeds(over_items, theirs, ours, gate.confidence)
         rows.append(
             {
@@ -211,5 +216,6 @@ def _flat(folder: Path) -> dict[str, str]:
             if f"{key}_stderr" in score and not untouched:
                 flat[f"{names.benchmark(task)}, {names.figure(key)}"] = score_text(score, key)
     if "answers" in metrics:
-        flat["own questions, exact match"] = score_text(metrics["answers"], "exact_match")
+        answers = metrics["answers"]
+        flat["own questions, exact match"] = score_text(answers, "exact_match") + names.guessed(answers)
     return flat

@@ -70,7 +70,7 @@ def headline_figures(evaluations: Models) -> Iterator[Block]:
                 rows.append((names.benchmark(task), name, ends(score, metric), score.get("chance")))
         if answers := metrics.get("answers"):
             for kind, score in by_kind(answers).items():
-                task = f"own questions {names.kind(kind)}".strip()
+                task = f"own questions {names.kind(kind)}".strip() + names.guessed(score)
                 rows.append((task, name, ends(score, "exact_match"), score["most_frequent_answer"]))
         own = metrics.get("finetuned")
         if own and own["score"] != "exact_match":
@@ -155,23 +155,24 @@ def _answered(name: str, answers: Row) -> Iterator[str]:
     """The share of its own questions that a model answers, by kind; those that it can only guess in a sentence of
     their own."""
     kinds = by_kind(answers)
-    first, score = next(iter(kinds.items()))
-    asked = f"{score['items']} questions{first and ' '}{names.kind(first)}"
-    told = f"{name} answers {_interval(score, 'exact_match', share=True)} of {asked} exactly, {_lead(score)}"
-    others = [
-        f"{names.kind(kind)} {names.percent(other['exact_match'])}, {_lead(other)} its "
-        f"{names.percent(other['most_frequent_answer'])}"
-        for kind, other in kinds.items()
-        if kind != first and other.get("answerable", True)
-    ]
-    guess = f"the most frequent answer ({names.percent(score['most_frequent_answer'])})"
-    yield f"{told} {guess}{': ' if others else ''}{'; '.join(others)}."
-    for kind, other in kinds.items():
-        if kind != first and not other.get("answerable", True):
+    can = {kind: score for kind, score in kinds.items() if score.get("answerable", True)}
+    if can:
+        (first, score), *rest = can.items()
+        asked = f"{score['items']} questions{first and ' '}{names.kind(first)}"
+        told = f"{name} answers {_interval(score, 'exact_match', share=True)} of {asked} exactly, {_lead(score)}"
+        others = [
+            f"{names.kind(kind)} {names.percent(other['exact_match'])}, {_lead(other)} its "
+            f"{names.percent(other['most_frequent_answer'])}"
+            for kind, other in rest
+        ]
+        guess = f"the most frequent answer ({names.percent(score['most_frequent_answer'])})"
+        yield f"{told} {guess}{': ' if others else ''}{'; '.join(others)}."
+    for kind, score in kinds.items():
+        if kind not in can:
             yield (
-                f"Of {other['items']} questions {names.kind(kind)}, about what nothing that it read says, it guesses "
-                f"{names.percent(other['exact_match'])} (most frequent answer "
-                f"{names.percent(other['most_frequent_answer'])})."
+                f"{name} can only guess {score['items']} questions{kind and ' '}{names.kind(kind)}, because nothing "
+                f"that it read has their answers: {names.percent(score['exact_match'])} are right (most frequent "
+                f"answer {names.percent(score['most_frequent_answer'])})."
             )
 
 

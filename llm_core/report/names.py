@@ -132,6 +132,7 @@ FIGURES = {
     "train_countries": "training countries",
     "train_documents": "documents for training",
     "train_dropped": "training rows dropped, too long",
+    "train_encoded": "training rows drawn and encoded",
     "train_rows": "training rows",
     "train_trimmed": "training rows cut to the context",
     "trained_parameters": "parameters trained",
@@ -245,6 +246,11 @@ def reason(key: str) -> str:
 def kind(key: str) -> str:
     """What questions of a kind ask for; the key in words where it has no name here."""
     return KINDS.get(key) or words(key)
+
+
+def guessed(answers: dict[str, Any]) -> str:
+    """A mark for the figures of questions that a model can only guess; "" for those of others."""
+    return "" if answers.get("answerable", True) else " (guesses)"
 
 
 def below(key: str, method: str = "") -> Callable[[str], str] | None:

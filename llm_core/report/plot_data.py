@@ -57,7 +57,7 @@ def _scores(evaluations: Mapping[str, Any]) -> Iterator[Row]:
         scored = {names.benchmark(task): (score, main_metric(task, score))
                   for task, score in metrics.get("benchmarks", {}).items()}  # fmt: skip
         if answers := metrics.get("answers"):
-            scored["own questions"] = answers, "exact_match"
+            scored[f"own questions{names.guessed(answers)}"] = answers, "exact_match"
         for name, (score, metric) in scored.items():
             if metric != "perplexity" and score[metric] is not None:
                 yield f"{model}: {name}", round(100 * score[metric], 4)

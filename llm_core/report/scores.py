@@ -213,7 +213,7 @@ def _answers_row(answers: Row, kind: str = "") -> Row:
 
 
 def _guessed(answers: Row) -> str:
-    return "" if answers.get("answerable", True) else " (guessed: nothing it read says it)"
+    return "" if answers.get("answerable", True) else " (guessed: nothing that it read has the answers)"
 
 
 def _finetuned_row(own: Row) -> Row:

@@ -78,7 +78,8 @@ def sharing(settings: Pretraining, most: int) -> int:
 
     On a CPU a process of one thread is faster than a second thread of one process, since small matrix products and
     what is between them profit little from threads (decision 0258). Groups that share each sequence
-    (`sequence_parallel`) are counted whole; a batch that follows from the number of processes is left to one group.
+    (`sequence_parallel`) are counted whole. Where a batch follows from the number of processes (a phase without
+    `batch_tokens`, and none for all), it is one group.
     """
     group = settings.sequence_parallel
     phases = [

@@ -104,6 +104,15 @@ def test_duplicate_bounds_by_source() -> None:
     assert duplicate_bounds(metrics | {"audit": audit}, Deduplication(max_false_positive_rate=0.06)).passed
 
 
+def test_a_loss_is_counted_once_beside_its_parts_by_source(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"step": step, "loss": 2.0, "loss/x": 1.0, "loss/y": 3.0} for step in (1, 2)]
+    rows.append({"step": 2, "heldout_bits_per_byte": 3.0, "heldout_bits_per_byte/x": 3.0})
+    rows.append({"step": 2, "spike": "gradient_norm", "value": 9.0})
+    (tmp_path / "training_log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "training_data.json").write_text('{"tokens_digest": "abc"}')
+    assert loss(tmp_path, Checks(), None).figures["logged"] == 3
+
+
 def test_loss_reads_the_log_of_a_real_run(tmp_path: Path) -> None:
     folder = tiny.make(tmp_path)
     done = tiny.run(folder, pretraining__steps=4, pretraining__evaluate_every=2)

@@ -66,6 +66,20 @@ def test_another_corpus_begins_a_new_comparison_instead_of_closing_the_gate() ->
     assert found.passed and "not compared: piqa" in found.reason
 
 
+def test_guesses_are_no_measure() -> None:
+    def answers(right: float, can: bool) -> dict[str, list[dict[str, object]]]:
+        rows = [{"id": str(n), "country": f"c{n}", "exact_match": right, "answerable": can} for n in range(20)]
+        return {"exact_match": rows}
+
+    gate = Gate(metrics=["exact_match"])
+    for champion in (None, answers(0.0, can=False), answers(0.0, can=True)):
+        decision = decide(champion, answers(1.0, can=False), gate, 0)
+        assert not decision.passed and decision.reason.startswith("not measured: exact_match")
+        assert "exact_match: its questions can only be guessed" in decision.reason
+    assert decide(answers(0.0, can=True), answers(1.0, can=True), gate, 0).passed
+    assert "guessed" not in decide(None, {"bits_per_byte": []}, gate, 0).reason
+
+
 def test_own_questions_are_resampled_by_country() -> None:
     """One country gains ten answers, nine gain nothing: many items, but one country in ten."""
 

@@ -55,6 +55,21 @@ def test_scores_of_two_models_are_paired_on_common_items(project):
     assert "| exact_match | 12 | 0.5 |" in found.markdown()
 
 
+def test_a_metric_that_cannot_be_paired_says_why_and_the_others_are_shown(project):
+    shutil.copytree(project / "data/models/base", project / "data/models/longer")
+    for name, right in (("base", 3), ("longer", 9)):
+        folder = project / "data/evaluation" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = [{"task": task, "id": str(n), key: float(n < right)} | ({"country": "Chad"} if key == task else {})
+                for task, key in (("exact_match", "exact_match"), ("my_quiz", "acc")) for n in range(12)]  # fmt: skip
+        (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = diff(project / "data/models/base", project / "data/models/longer", Gate(), 1)
+    own, quiz = found.improvements
+    assert (quiz["metric"], quiz["improvement"], quiz["why not"]) == ("my_quiz", 0.5, None)
+    assert own["improvement"] is None and "all 12 common items are about one country" in own["why not"]
+    assert own["why not"] in found.markdown()
+
+
 def test_two_of_different_kinds(project):
     with pytest.raises(UserError, match="two of a kind"):
         diff(project / "data/models/base", project / "data/dedup", Gate(), 1)

@@ -18,7 +18,7 @@ from llm_core.evaluation.gate import decide, judge
 from llm_core.evaluation.harness import summarize
 from llm_core.evaluation.language_modelling import summarize_texts
 from llm_core.evaluation.results import average, read_results
-from llm_core.evaluation.stage import rounded
+from llm_core.evaluation.stage import lines, rounded
 from llm_core.formats.pages import GROUPS, Block, number, score_text, to_html
 from llm_core.params import Params
 from llm_core.params.evaluation import Gate
@@ -343,6 +343,23 @@ def test_seeds_widen_the_interval(data: Path) -> None:
     assert alone["verdict"] == "better", "without the seeds it looks certain"
 
 
+def test_seeds_of_other_metrics_are_compared_where_one_metric_cannot_be(data: Path) -> None:
+    folders = {side: [data / side / str(n) for n in range(2)] for side in ("old", "new")}
+    for side, shift in (("old", 0.0), ("new", 0.01)):
+        for n, folder in enumerate(folders[side]):
+            evaluation(folder, shift, noise=n)
+            results = folder / "results.jsonl"
+            results.write_text(results.read_text().replace('"question"', '"country": "Chad", "question"'))
+    old, new = ([read_results(folder) for folder in folders[side]] for side in ("old", "new"))
+    rows = {row["metric"]: row for row in seed_rows(old, new, Gate(), 0)}
+    assert rows["own questions"]["improvement"] is None
+    assert "all 12 common items are about one country" in rows["own questions"]["verdict"]
+    assert rows["bits per byte of held-out text"]["improvement"] == "+0.0100"
+    assert len({tuple(row) for row in rows.values()}) == 1, "one table"
+    write_comparison([folders["old"], folders["new"]], data / "compare", Gate(), 0)
+    assert (data / "compare/compare.md").read_text().count("all 12 common items are about one country") == 2
+
+
 def test_numbers_are_short() -> None:
     assert [number(value) for value in (0.0, 0.27501, 2.1232186, 1309.16, 28664088.5)] == [
         "0", "0.275", "2.123", "1,309", "2.866e+07",
@@ -498,17 +515,21 @@ def test_questions_that_can_only_be_guessed_have_no_part_in_the_score_and_a_line
     assert (score["exact_match"], score["items"], score["kinds"]["closed"]["items"]) == (1.0, 18, 18)
     told = answers({"answers": score})
     assert "m answers 100 % (77 % to 100 %) of 18 questions with facts to read exactly, 50.0 points" in told
-    guessed = (
-        "Of 18 questions from memory, about what nothing that it read says, it guesses 0 % (most frequent answer 50 %)"
-    )
-    assert guessed in told
+    guessed = "m can only guess 18 questions{}, because nothing that it read has their answers: 0 % are right (most"
+    assert guessed.format(" from memory") in told
     table = next(block.content for block in flat(scores({"m": {"answers": score}})) if block.kind == "table")
     assert [(row["benchmark"], row["items"]) for row in table] == [
         ("own questions with facts to read, exact match", 18),
-        ("own questions from memory, exact match (guessed: nothing it read says it)", 18),
+        ("own questions from memory, exact match (guessed: nothing that it read has the answers)", 18),
     ]
     alone = summarize_answers([row for row in rows if not row["answerable"]])
     assert (alone["answerable"], alone["items"]) == (False, 18)
+    told = answers({"answers": alone})
+    assert guessed.format("") in told and "m answers" not in told
+    assert "own questions (guesses), m" in to_html(list(headline_figures({"m": {"answers": alone}})))
+    assert "(18 questions, guessed: nothing that it read has their answers)" in lines({"answers": alone})[0]
+    assert lines({"answers": score})[0].endswith("(18 questions)")
+    assert "guessed" in lines({"answers": score})[1]
 
 
 def test_bits_of_the_right_answer_come_first_where_accuracy_is_at_its_baselines() -> None:

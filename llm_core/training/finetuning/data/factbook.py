@@ -212,12 +212,13 @@ def conversations(countries: list[Country], passes: int, seed: int, exchanged: f
 
 
 class Exchange:
-    """Values that a country could have for a field and does not have, so that they can be read but not remembered.
+    """Values that a country could have for a field, most of which it does not have: they must be read from the context.
 
-    The answer of a country drawn from all. One that several countries share (`yes`, `Europe`) is taken as it is, so
-    that such answers keep their shares. Of the others, names, two are crossed to one that nobody has seen (`Oslo` and
-    `Lisbon` to `Osbon`), and digits are drawn anew. (Longpre et al. 2021, arXiv:2109.05052, exchange the answers of
-    passages.)
+    The value is the answer of a country drawn from all, the asked one included. One that several countries share
+    (`yes`, `Europe`) is taken as it is, so that such answers keep their shares. Any other is crossed with the answer of
+    a second country drawn from all (`Oslo` and `Lisbon` to `Osbon`), and its digits 1 to 9 are drawn anew. So a value
+    can be true by chance: a shared one, an answer drawn twice, or one whose crossing is one of the two (`City Chad` and
+    `City Mali` to `City Mali`). (Longpre et al. 2021, arXiv:2109.05052, exchange the answers of passages.)
     """
 
     def __init__(self, countries: list[Country]) -> None:

@@ -2,11 +2,15 @@
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 import transformers
 from trl.trainer import utils
 
-from llm_core.training.finetuning.methods.instruction import readable
+from llm_core.training.finetuning.conversation import Encoded
+from llm_core.training.finetuning.methods import instruction
+from llm_core.training.finetuning.methods.instruction import encode_drawn
+from llm_core.training.finetuning.scoring import sample_rows
 from llm_core.training.finetuning.training import score_answers_only
 
 
@@ -47,15 +51,44 @@ def test_the_head_sees_answers_alone_and_loss_and_gradient_stay_the_same(monkeyp
         torch.testing.assert_close(one, other)
 
 
-def test_rows_that_no_step_reads_are_not_encoded(monkeypatch):
-    def job(**knobs):
-        params = {"max_steps": 3, "micro_batch": 2, "gradient_accumulation": 2, "packing": False} | knobs
-        return SimpleNamespace(params=SimpleNamespace(**params), seed=1)
+def job(**knobs):
+    params = {"max_steps": 3, "micro_batch": 2, "gradient_accumulation": 2, "packing": False} | knobs
+    return SimpleNamespace(params=SimpleNamespace(**params), seed=1)
 
-    rows = [{"id": str(number)} for number in range(40)]
-    assert len(readable(job(), rows)) == 12 and readable(job(), rows) == readable(job(), rows)
-    assert {
-        len(readable(job(**knobs), rows)) for knobs in ({"max_steps": None}, {"packing": True}, {"max_steps": 99})
-    } == {40}
+
+@pytest.fixture
+def read(monkeypatch):
+    """The names of the rows that were encoded, in their order; a row's only token is its number, `long` ones drop."""
+    seen = []
+
+    def encode(_, rows):
+        seen.extend(row["id"] for row in rows)
+        dropped = [row["id"] for row in rows if "long" in row]
+        return Encoded([{"input_ids": [row["number"]]} for row in rows if "long" not in row], dropped)
+
+    monkeypatch.setattr(instruction, "encode", encode)
+    return seen
+
+
+def test_rows_that_no_step_reads_are_not_encoded(monkeypatch, read):
+    rows = [{"number": number} for number in range(40)]
+    encoded, kept = encode_drawn(job(), rows)
+    drawn = [row["number"] for row in sample_rows(rows, 12, seed=1)]
+    assert [row["input_ids"] for row in encoded.rows] == [[number] for number in drawn]
+    assert read == kept == [str(number + 1) for number in drawn], "without ids, names are places in the whole file"
+    for knobs in ({"max_steps": None}, {"packing": True}, {"max_steps": 99}):
+        assert len(encode_drawn(job(**knobs), rows)[1]) == 40
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert len(readable(job(), rows)) == 24
+    assert len(encode_drawn(job(), rows)[1]) == 24
+
+
+def test_another_row_is_drawn_for_one_that_is_dropped(read):
+    """Otherwise the steps would read some rows twice, although others that fit are left."""
+    rows = [{"number": number, **({"long": True} if number % 2 else {})} for number in range(40)]
+    encoded, kept = encode_drawn(job(), rows)
+    assert len(kept) == len(encoded.rows) == 12 and kept == sorted(set(kept), key=int)
+    assert [row["input_ids"] for row in encoded.rows] == [[int(name) - 1] for name in kept]
+    assert 0 < len(encoded.dropped) == len(read) - 12
+    assert encode_drawn(job(), rows) == (encoded, kept), "the seed decides"
+    encoded, kept = encode_drawn(job(max_steps=9), rows)
+    assert (len(kept), len(encoded.dropped)) == (20, 20), "all rows that fit, where they are fewer than wanted"

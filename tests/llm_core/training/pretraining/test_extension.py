@@ -49,6 +49,18 @@ def test_an_extended_run_has_the_bytes_of_the_long_one(tmp_path: Path) -> None:
     assert not list(folder.glob(".scratch/pretraining/*/step*"))
 
 
+@pytest.mark.slow
+def test_a_run_that_ends_early_between_logged_steps_logs_the_loss_of_each_source(tmp_path: Path) -> None:
+    folder = tiny.make(tmp_path)
+    done = tiny.run(
+        folder, pretraining__log_every=100, pretraining__evaluate_every=2, pretraining__early_stopping=1,
+        pretraining__optimizer__learning_rate=1e-30, pretraining__checkpoint_every=50,
+    )  # fmt: skip
+    assert done.returncode == 0 and "training ends early, after step 4 of 12" in done.stderr, done.stderr
+    (row,) = [row for row in json_lines.load_rows(folder / "out" / "training_log.jsonl") if "loss" in row]
+    assert row["step"] == 4 and {*row} >= {"loss/x", "loss/y"}
+
+
 def test_the_stable_part_ends_where_the_rate_falls() -> None:
     optimizer = Optimizer(schedule="wsd", warmup_steps=2, decay_share=0.25)
     assert stable_steps(8, optimizer) == 6  # the decay takes a quarter

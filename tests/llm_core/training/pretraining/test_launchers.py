@@ -37,6 +37,12 @@ def node(rank: int, port: int) -> list[str]:
         ({"batch_tokens": 4096, "sequence_length": 512}, 1, 1),
         ({"batch_tokens": 1536, "sequence_length": 512}, 2, 1),  # three cannot be shared by two
         ({"sequence_length": 512}, 8, 1),  # the batch would follow from the number of processes
+        ({"sequence_length": 512, "sequence_parallel": 2}, 8, 2),  # likewise: one group
+        (
+            {"sequence_length": 512, "steps": 9, "phases": [{"name": "one", "share": 1, "batch_tokens": 4096}]},
+            64,
+            8,  # its phases set it
+        ),
         ({"batch_tokens": 4096, "sequence_length": 512, "sequence_parallel": 2}, 5, 4),
         ({"batch_tokens": 4096, "sequence_length": 512, "sequence_parallel": 2}, 1, 2),  # which `check` refuses later
         (

@@ -115,21 +115,25 @@ def test_conversations_ask_for_each_fact_that_they_show_and_only_in_training(tmp
     assert len({row["id"] for row in split["train"]}) == 5
 
 
-def test_exchanged_values_are_those_of_nobody_and_are_asked_for_as_they_are_shown(tmp_path):
+def test_exchanged_values_are_drawn_from_all_countries_and_are_asked_for_as_they_are_shown(tmp_path):
+    """A country's own answer can be drawn, and crossed again to what it was: these values must be read all the same."""
     names = ["Chad", "Mali", "Peru"]
     documents(tmp_path, {"train": names, "heldout": ["Fiji"]})
     countries = [country for country in factbook.read_countries(tmp_path) if country.name in names]
-    true = {f"City {name}" for name in names}
-    drawn = set()
-    for country in factbook.conversations(countries, 8, seed=1, exchanged=1.0).values():
-        for item in country:
+    drawn, own = set(), 0
+    crossings = {factbook.crossed(f"City {one}", f"City {two}") for one in names for two in names}
+    assert factbook.crossed("City Chad", "City Mali") == "City Mali"
+    for name, items in factbook.conversations(countries, 8, seed=1, exchanged=1.0).items():
+        for item in items:
             lines = item["turns"][0][0].splitlines()[:-1]
             told = {field: answer for _, answer, field in item["turns"]}
             assert sorted(lines) == [f"Capital: {told['Capital - name']}.", f"Suffrage: {told['Suffrage']}."]
             assert told["Suffrage"] == "18 years of age", "all countries share it, so it is taken as it is"
             assert set(item["documents"]) <= {"train0", "train1", "train2"} and item["documents"]
+            assert told["Capital - name"] in crossings
             drawn.add(told["Capital - name"])
-    assert len(drawn) > 1 and all(name.startswith("City ") for name in drawn | true)
+            own += told["Capital - name"] == f"City {name}"
+    assert drawn == crossings and 0 < own < 24 / 2, "true ones are few, but there are some"
     half = factbook.conversations(countries, 40, seed=1, exchanged=0.5)
     kept = [item for name, rows in half.items() for item in rows if ("City " + name) in item["turns"][0][0]]
     assert 40 < len(kept) < 110, "about half of 120 are true, and some of the rest by chance"
