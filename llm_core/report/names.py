@@ -32,6 +32,7 @@ FIGURES = {
     "acc_norm": "accuracy, answers weighed by their length",
     "adapter": "weights trained",
     "after": "after finetuning",
+    "answerable": "can be answered from what the model read",
     "answers": "own questions",
     "audit": "audit of pairs that were found similar",
     "audited": "pairs compared in full",

@@ -8,7 +8,8 @@ checkpoint.
 import math
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,8 +187,9 @@ def deepspeed_config(params: Training) -> dict[str, Any]:
     }
 
 
-def score_answers_only() -> None:
-    """Make TRL's head compute the logits of answers alone on a CPU too, as it does on GPUs.
+@contextmanager
+def only_answers_scored() -> Iterator[None]:
+    """Within it TRL's head computes the logits of answers alone on a CPU too, as it does on GPUs.
 
     Elsewhere TRL (1.16) computes those of all positions, twice, to keep the shapes that some devices compile for. Of
     a conversation with four questions answers are a fifth; without the rest a step takes half the CPU time (decision
@@ -196,13 +198,11 @@ def score_answers_only() -> None:
     from trl.trainer import utils
 
     compiled = utils._use_triton
-    if not getattr(compiled, "on_cpu", False):
-
-        def anywhere(device: Any) -> bool:
-            return device.type == "cpu" or bool(compiled(device))
-
-        anywhere.on_cpu = True  # type: ignore[attr-defined]
-        utils._use_triton = anywhere
+    utils._use_triton = lambda device: device.type == "cpu" or bool(compiled(device))
+    try:
+        yield
+    finally:
+        utils._use_triton = compiled
 
 
 def single_process_environment() -> None:

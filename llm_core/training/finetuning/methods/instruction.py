@@ -129,7 +129,7 @@ def finetune(job: "Job") -> dict[str, Any]:
     """Train; returns what `training.train` does, with `data` (what was encoded and left out)."""
     from datasets import Dataset
 
-    from llm_core.training.finetuning.training import arguments, score_answers_only, train
+    from llm_core.training.finetuning.training import arguments, only_answers_scored, train
 
     drawn, kept = encode_drawn(job, job.rows["train"])
     encoded = {"train": drawn, "heldout": encode(job, job.rows["heldout"])}
@@ -142,7 +142,6 @@ def finetune(job: "Job") -> dict[str, Any]:
     if job.kind == "decoder":
         from trl import SFTConfig, SFTTrainer
 
-        score_answers_only()
         length = job.params.max_length if job.params.packing else None
         config = SFTConfig(**common, max_length=length, packing=job.params.packing, eval_packing=False)
         trainer = SFTTrainer(
@@ -163,7 +162,8 @@ def finetune(job: "Job") -> dict[str, Any]:
             data_collator=DataCollatorForSeq2Seq(job.tokenizer, model=model),
             processing_class=job.tokenizer,
         )
-    result = train(job, trainer, None if job.params.packing else kept)
+    with only_answers_scored():
+        result = train(job, trainer, None if job.params.packing else kept)
     result["data"] = {"train_encoded": len(drawn.rows), "heldout_rows": len(encoded["heldout"].rows)}
     for side, value in encoded.items():
         result["data"] |= {f"{side}_dropped": len(value.dropped), f"{side}_trimmed": len(value.trimmed)}

@@ -11,7 +11,7 @@ from llm_core.training.finetuning.conversation import Encoded
 from llm_core.training.finetuning.methods import instruction
 from llm_core.training.finetuning.methods.instruction import encode_drawn
 from llm_core.training.finetuning.scoring import sample_rows
-from llm_core.training.finetuning.training import score_answers_only
+from llm_core.training.finetuning.training import only_answers_scored
 
 
 def test_the_head_sees_answers_alone_and_loss_and_gradient_stay_the_same(monkeypatch):
@@ -39,14 +39,12 @@ def test_the_head_sees_answers_alone_and_loss_and_gradient_stay_the_same(monkeyp
         return found.log_probs.detach(), network.model.embed_tokens.weight.grad.clone()
 
     monkeypatch.setattr(utils, "_ChunkedLogProbFunction", Recorded)
-    monkeypatch.setattr(utils, "_use_triton", utils._use_triton)  # restored afterwards
     monkeypatch.setattr(utils, "_use_triton", lambda device: False)
     whole = run()
-    score_answers_only()
-    compact = run()
-    score_answers_only()
+    with only_answers_scored():
+        compact = run()
     run()
-    assert 0 < answers < 20 and seen == [3 * 11, answers, answers]
+    assert 0 < answers < 20 and seen == [3 * 11, answers, 3 * 11], "other methods of the process keep their head"
     for one, other in zip(whole, compact, strict=True):
         torch.testing.assert_close(one, other)
 
