@@ -16,6 +16,7 @@ from typing import Any
 from llm_core.errors import UserError
 from llm_core.evaluation.answer_matching import normalize
 from llm_core.evaluation.journal import Journal
+from llm_core.evaluation.results import groups_of
 from llm_core.evaluation.statistics import clustered, detectable_difference, mean_and_error, scored
 from llm_core.evaluation.tasks import spread
 from llm_core.models import generation
@@ -104,9 +105,8 @@ def summarize_answers(rows: list[Row]) -> dict[str, Any]:
     matches = [row["exact_match"] for row in rows]
     baseline, _ = mean_and_error([row["most_frequent"] for row in rows])
     leads = [row["exact_match"] - row["most_frequent"] for row in rows]
-    groups = [str(row.get("country", row["id"])) for row in rows]
-    known = groups if any("country" in row for row in rows) else None
-    found = clustered(leads, groups)
+    known = groups_of(rows)
+    found = clustered(leads, known or [str(row["id"]) for row in rows])
     return {
         **scored(matches, "exact_match", known),
         "most_frequent_answer": baseline,

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from llm_core.errors import UserError
 from llm_core.evaluation.catalog import main_metric
 from llm_core.evaluation.gold import GOLD, LOWER_IS_BETTER
-from llm_core.evaluation.results import read_results
+from llm_core.evaluation.results import GROUP, groups_of, read_results
 from llm_core.evaluation.statistics import Difference, paired_bootstrap
 from llm_core.params import Params
 from llm_core.params.evaluation import Gate
@@ -25,7 +25,6 @@ from llm_core.params.finetuning import methods
 Row = dict[str, Any]
 Results = dict[str, list[Row]]
 KNOBS = "in evaluation.gate, or in finetuning.runs.NAME.gate for a finetune"
-GROUP = "country"  # of own questions: those about one country depend on each other
 FEWEST_ITEMS = 10  # below, a bootstrap's interval is far too narrow
 
 
@@ -126,8 +125,7 @@ def difference(before: Results, after: Results, metric: str, gate: Gate, seed: i
     older, newer = ([row[first] for row in column] for column in zip(*pairs, strict=True))
     if first in LOWER_IS_BETTER:
         older, newer = newer, older
-    if any(GROUP in row for row, _ in pairs):
-        groups = [str(row.get(GROUP, row["id"])) for row, _ in pairs]
+    if groups := groups_of([row for row, _ in pairs]):
         if len(set(groups)) < 2:
             raise UserError(
                 f"{metric}: all {len(pairs)} common items are about one {GROUP}, which proves nothing of others"

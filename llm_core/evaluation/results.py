@@ -1,5 +1,6 @@
 """An evaluation's results.jsonl, read back."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from llm_core.errors import UserError
 from llm_core.runtime import json_lines
 
 Row = dict[str, Any]
+GROUP = "country"  # of own questions
 
 
 def read_results(folder: Path) -> dict[str, list[Row]]:
@@ -47,6 +49,14 @@ def _mean(values: list[float | None]) -> float | None:
 
 def _key(row: Row) -> tuple[Any, ...]:
     return row.get("source"), row["id"]
+
+
+def groups_of(rows: Sequence[Row]) -> list[str] | None:
+    """The group of each of a model's own questions: its country, or itself where none is known, since the questions
+    about one country depend on each other. None where no question has a country."""
+    if not any(GROUP in row for row in rows):
+        return None
+    return [str(row.get(GROUP, row["id"])) for row in rows]
 
 
 def by_kind(answers: dict[str, Any]) -> dict[str, dict[str, Any]]:

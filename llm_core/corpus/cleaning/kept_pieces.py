@@ -38,14 +38,7 @@ from llm_core.runtime.storage import is_remote
 
 FOLDER = Path(".scratch/pieces")
 ABOUT = "piece.json"
-ROOMS = (
-    "cli",
-    "corpus",
-    "formats",
-    "kernels",
-    "params",
-    "runtime",
-)  # what cleaning may call; `extract`'s reader is in cli
+ROOMS = ("cli", "corpus", "formats", "kernels", "params", "runtime")  # what cleaning calls; cli has `extract`'s reader
 NOT_KEPT = (REASON, "quarantine_unreadable_file")  # another run may give another result
 Stamp = tuple[int, int, int] | None
 COUNTERS = ("lengths", "languages", "changes", "tallies")

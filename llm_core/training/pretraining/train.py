@@ -109,7 +109,7 @@ class Training:
                 figures = self._train_step()
             self.step += 1
             self.profiler.after(self.step, self.steps)
-            if self.step % self.params.log_every == 0 or self.step == self.steps:
+            if self._logged(self.step):
                 self._record(figures, clock)
             if show:
                 rate = f"{figures['learning_rate']:.3g}"
@@ -177,7 +177,7 @@ class Training:
             self._stop(f"the gradient's norm is {norm}")
         updated = norm is not None and math.isfinite(norm) and not self.optimizer.skip
         far = self.guard.unusual(float(norm or 0.0) if updated and says else None, self.optimizer.skip)
-        logged = (step + 1) % self.params.log_every == 0 or step + 1 == self.steps or self._may_end(step + 1)
+        logged = self._logged(step + 1) or self._may_end(step + 1)
         found: list[Share] = []
         if far or (logged and self.several_sources):
             ((_, ranges),) = self.batches.documents_of_steps(step, step + 1)
@@ -278,6 +278,10 @@ class Training:
             self.trunk.save(self.engine, self.step, self._state(), [self.log.file, snapshots])
         if self.step % self.params.checkpoint_every == 0 and not last:
             self.save()
+
+    def _logged(self, step: int) -> bool:
+        """Whether the figures after so many steps are logged in any case."""
+        return step % self.params.log_every == 0 or step == self.steps
 
     def _may_end(self, step: int) -> bool:
         """Whether the measurement after so many steps may end training early, so that the step is logged."""

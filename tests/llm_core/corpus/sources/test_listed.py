@@ -17,7 +17,9 @@ from llm_core.params.sources import DolmaSource, FilesSource, PileSource
 from tests.llm_core.corpus.sources.warc_files import packed, page, record
 
 SHARED = Path("../shared/data")
-needs_samples = pytest.mark.skipif(not SHARED.is_dir(), reason=f"{SHARED} is not here")
+needs_samples = pytest.mark.skipif(
+    not SHARED.is_dir(), reason=f"real samples are only in {SHARED}, which this checkout has not"
+)
 
 
 def lines(*rows: object) -> bytes:

@@ -19,7 +19,9 @@ from llm_core.errors import UserError
 from tests.llm_core.corpus.sources.warc_files import OK, http, packed, page, record
 
 SAMPLES = Path("../shared/data/webarchive")
-needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"{SAMPLES} is not here")
+needs_samples = pytest.mark.skipif(
+    not SAMPLES.is_dir(), reason=f"real crawls are only in {SAMPLES}, which this checkout has not"
+)
 
 
 def read(data: bytes) -> tuple[list[Record], Counter[str]]:
