@@ -5,7 +5,7 @@ time; and all the others in one table in the order of their names.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from llm_core.report import names
+from llm_core.formats import names
 
 MOST = 5
 Metrics = Mapping[str, Any]

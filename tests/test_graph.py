@@ -46,7 +46,7 @@ TINY: dict[str, Any] = {
     "evaluation.benchmarks.tasks": ["arc_easy", "lambada_openai"],
     "evaluation.tasks": ["arc_easy", "lambada_openai"],
     "evaluation.limit": 4,
-    "evaluation.answers": 4,
+    "evaluation.answers": 12,
     "evaluation.answer_tokens": 4,
     "evaluation.language_modelling.tokens_per_source": 500,
 }
@@ -155,7 +155,7 @@ def test_every_document_is_accounted_for_from_download_to_tokens(shell: Path) ->
 def test_every_figure_of_every_stage_has_a_name_for_people(shell: Path) -> None:
     import json
 
-    from llm_core.report.names import nameless
+    from llm_core.report.metrics_names import nameless
 
     files = sorted((shell / "data").glob("**/metrics.json"))
     assert len(files) >= 12

@@ -16,6 +16,7 @@ from llm_core.checks import Verdict
 from llm_core.errors import UserError, require_known
 from llm_core.formats.documents import document_files, read_batches
 from llm_core.formats.ledger import read_ledger
+from llm_core.formats.names import reason
 from llm_core.kernels.words import pieces
 from llm_core.params.checks import Checks
 
@@ -74,7 +75,7 @@ def retention(folder: Path, params: Checks, sources: Iterable[str] | None = None
     figures["bytes dropped by reason"] = dict(reasons.most_common(20))
     if low or not before:
         named = ", ".join(f"{source} keeps {share:.1%}" for source, share in low.items()) or "nothing came in"
-        worst = f"; most went for {reasons.most_common(1)[0][0]}" if reasons else ""
+        worst = f"; most was dropped as: {reason(reasons.most_common(1)[0][0])}" if reasons else ""
         return Verdict(
             False,
             f"{named}, less than checks.retention_min{worst}: read the ledger (`llm-core trace`), then loosen "

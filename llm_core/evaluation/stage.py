@@ -30,6 +30,8 @@ from llm_core.evaluation.language_modelling import (
 )
 from llm_core.evaluation.own import own_benchmarks
 from llm_core.evaluation.results import by_kind
+from llm_core.formats.names import benchmark, figure
+from llm_core.formats.names import kind as kind_in_words
 from llm_core.kernels.ngram import NgramModel
 from llm_core.models import loading
 from llm_core.models.family import kind_of
@@ -203,19 +205,19 @@ def lines(metrics: Metrics) -> list[str]:
     for task, score in metrics.get("benchmarks", {}).items():
         shown = [key for key in score if f"{key}_stderr" in score and not key.endswith(("_clean", "_touched"))]
         chance = "".join(f", {words} {score[name]:.3f}" for name, words in BASELINE_WORDS.items() if name in score)
-        values = ", ".join(f"{key} {with_error(score, key)}" for key in shown)
+        values = ", ".join(f"{figure(key)} {with_error(score, key)}" for key in shown)
         seeds = f", {score['seeds']:.0f} draws of examples" if "seeds" in score else ""
         judge = f", judged by {score['judged_by']}" if "judged_by" in score else ""
-        told.append(f"{task}: {values}{chance} ({score['items']} items{seeds}{judge})")
+        told.append(f"{benchmark(task)}: {values}{chance} ({score['items']} items{seeds}{judge})")
     if answer := metrics.get("answers"):
         for kind, score in by_kind(answer).items():
             baseline = f"most frequent answer {score['most_frequent_answer']:.4f}"
-            name = f"exact match{kind and ', '}{kind}"
+            name = f"exact match{kind and ', '}{kind and kind_in_words(kind)}"
             guessed = "" if score.get("answerable", True) else ", guessed: nothing that it read has their answers"
             told.append(f"{name}: {with_error(score, 'exact_match')}, {baseline} ({score['items']} questions{guessed})")
     if own := metrics.get("finetuned"):
         beside = "".join(f", {name.replace('_', ' ')} {value:.4f}" for name, value in own["baselines"].items())
-        told.append(f"{own['score']}: {with_error(own, own['score'])}{beside} ({own['items']} test rows)")
+        told.append(f"{figure(own['score'])}: {with_error(own, own['score'])}{beside} ({own['items']} test rows)")
     return told
 
 

@@ -5,6 +5,8 @@ prompts, choices and metrics cannot drift from lm-eval's. The same folder serves
 `lm-eval run --include_path FOLDER --tasks arc_easy …`.
 """
 
+import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -84,10 +86,18 @@ def _enough_examples(
 
 
 def spread(count: int, limit: int | None) -> list[int]:
-    """`limit` of `count` positions, evenly apart: the first ones alone may be all of one kind."""
+    """`limit` of `count` positions, one in each of as many equal parts: the first ones alone may be all of one kind.
+
+    Within its part a position moves on by the golden ratio (Weyl's sequence), so that rows which repeat a pattern, such
+    as three kinds of question in turn, are drawn in their shares.
+    """
     if limit is None or limit >= count:
         return list(range(count))
-    return [place * count // limit for place in range(limit)]
+    starts = [place * count // limit for place in range(limit + 1)]
+    golden = (math.sqrt(5) - 1) / 2
+    return [
+        start + int((place + 1) * golden % 1 * (end - start)) for place, (start, end) in enumerate(itertools.pairwise(starts))
+    ]
 
 
 def _by_task(name: str, file: Path, entry: Benchmark | Mapping[str, Definition]) -> dict[str, list[tuple[int, str]]]:

@@ -17,7 +17,7 @@ from llm_core.evaluation.results import average, read_results
 from llm_core.evaluation.statistics import Difference, student
 from llm_core.formats.pages import Block, number, score_text, to_html, to_markdown
 from llm_core.params.evaluation import Gate
-from llm_core.report import names
+from llm_core.formats import names
 from llm_core.report.plots import interval_plot
 from llm_core.runtime.storage import output_folder, read_json
 

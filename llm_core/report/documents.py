@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llm_core.formats.pages import Block, Row
-from llm_core.report import names
+from llm_core.formats import names
 from llm_core.report.flow import Stage, flow_plot
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import read_json

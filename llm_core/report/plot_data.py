@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.evaluation.catalog import main_metric
-from llm_core.report import names
+from llm_core.formats import names
 from llm_core.report.documents import Account
 from llm_core.runtime import json_lines
 

