@@ -125,7 +125,7 @@ def run_dvc(
 
 
 def cancelled(lines: Sequence[str]) -> str:
-    """What a run's log says of its cancelled stage: the last of what that printed, as what it keeps for the next run."""
+    """What a run's log says of its cancelled stage: the end of its output, where a training says what it keeps."""
     return "\n".join(["cancelled; every process of the stage has ended. Its last lines:", *lines[-LAST_LINES:]])
 
 
@@ -155,8 +155,8 @@ def run_process(
 ) -> tuple[int, list[str]]:
     """Run a command in a session of its own; what it prints is passed on, and its last lines returned.
 
-    When this ends, also by an interrupt, no process of that session is left. `interrupted` is then called with the last
-    lines.
+    When this ends, also by an interrupt, no process of that session is left; after an interrupt `interrupted` is called
+    with the last lines.
     """
     mark = uuid.uuid4().hex
     process = subprocess.Popen(

@@ -210,7 +210,8 @@ def run(
     time.time(), is when the work began, where the run is opened at its end. A training has the computer's load, too.
     """
     if not enabled():
-        yield Run(None, "", "")
+        with _stoppable():
+            yield Run(None, "", "")
         return
     store = client()
     experiment_id = experiment(store, kind)
