@@ -46,8 +46,8 @@ def survive(folder: Path, kills: int, seed: int, out: str = "killed", **settings
 def interrupt(
     folder: Path, step: int, out: str = "killed", number: int = signal.SIGKILL, **settings: Any
 ) -> tuple[int, str]:
-    """Start a run and send its verb a signal once a checkpoint of `step` or more is whole; the newest checkpoint's step,
-    and what the run said."""
+    """Start a run and send its verb a signal once a checkpoint of `step` or more is whole; the newest checkpoint's
+    step, and what the run said."""
     process = subprocess.Popen(
         tiny.command(folder, out, **settings), cwd=folder, env=tiny.environment(), stderr=subprocess.PIPE, text=True
     )
