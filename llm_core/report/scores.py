@@ -10,8 +10,8 @@ from typing import Any
 from llm_core.evaluation.catalog import main_metric
 from llm_core.evaluation.gold import GOLD
 from llm_core.evaluation.results import by_kind, read_results
-from llm_core.formats.pages import Block, Row, score_text
 from llm_core.formats import names
+from llm_core.formats.pages import Block, Row, score_text
 from llm_core.report.champion import Champion
 from llm_core.report.headline import above_chance, ends
 from llm_core.report.plots import interval_plot
