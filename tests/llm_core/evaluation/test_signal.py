@@ -42,7 +42,12 @@ def test_scores_are_those_of_evaluations(tmp_path: Path, capsys: pytest.CaptureF
         main(["signal", *groups])
     assert not ended.value.code
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in lines[1:]] == ["bits per byte, all", "cluster school, margin", "quiz, gold_bpb", "quiz, acc"]
+    assert [line.split("  ")[0] for line in lines[1:]] == [
+        "bits per byte, all",
+        "cluster school, margin",
+        "quiz, gold_bpb",
+        "quiz, acc",
+    ]
     with pytest.raises(UserError, match="two runs of each"):
         signals([[{"x": 1.0}], [{"x": 2.0}, {"x": 3.0}]])
     with pytest.raises(UserError, match=r"holds no metrics.json"):
