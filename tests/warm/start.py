@@ -1,4 +1,4 @@
-"""Programs that start warm: forked from a server that has imported their packages once for all tests of a process.
+"""Programs that start warm: forked from a server that has imported their packages once for all tests.
 
 The imports of a verb that trains take five seconds of processor time, and tests of whole graphs start some two hundred
 verbs. On the PATH that `path()` returns, `llm-core` and `dvc` are small clients of such servers (server.py, client.py);
@@ -33,6 +33,7 @@ HEAVY = (
 DVC = ("dvc.cli", "dvc.repo", "dvc.commands.repro", "dvc.stage", "dvc_data.index", "dvc.scm")
 DATA = ("inputs", "fetch", "clean", "dedup", "decontaminate", "split", "train-tokenizer", "tokenize", "takedown")
 """Verbs that need LIGHT alone."""
+SHARED = "LLM_CORE_TEST_PROGRAMS"  # names the folder of programs that the tests' first process has made
 GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
 
 
@@ -51,9 +52,17 @@ def _has_gpu() -> bool:
     return any(device.exists() for device in GPUS)
 
 
+def share() -> None:
+    """Let the processes that this one starts from now on (pytest-xdist's workers) use its servers."""
+    if not _has_gpu():
+        os.environ[SHARED] = str(_programs())
+
+
 @cache
 def _programs() -> Path:
     """A folder of small programs. Each kind of server starts when a program needs it first."""
+    if SHARED in os.environ:
+        return Path(os.environ[SHARED])
     light, heavy, dvc = (_address(packages) for packages in (LIGHT, HEAVY, DVC))
     folder = Path(heavy).parent  # which its server removes
     python = folder / "python" / "python"
