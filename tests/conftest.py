@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.warm import start
+from tests.warm import start, store
 
 # Before anything imports numba. A copy of the project in a temporary folder would compile every kernel anew.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache/kernels"))
@@ -58,12 +58,14 @@ def forget_bytecode(of: Path) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Exempt from garbage collection what imports have made.
+    """Exempt from garbage collection what imports have made, and copy stores of MLflow once it is imported.
 
     After torch and transformers are imported, a full collection takes 0.5 s. A training calls three, which were two
     thirds of the CPU time of a training of a tiny model.
     """
     global frozen
+    if "mlflow.store.tracking.sqlalchemy_store" in sys.modules:
+        store.quicken()
     if len(sys.modules) >= frozen + NEW_MODULES:
         gc.collect()
         gc.freeze()
