@@ -16,6 +16,7 @@ from tests.warm import start, store
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache/kernels"))
 # No __pycache__ in a test's project: where its .dvcignore does not name it, DVC would take it for changed code.
 BYTECODE = str(Path(__file__).parents[1] / ".pytest_cache/bytecode")
+COMPILES = not Path(BYTECODE).exists()  # so that every process of this session would
 if "PYTHONDONTWRITEBYTECODE" not in os.environ:
     sys.pycache_prefix = os.environ.setdefault("PYTHONPYCACHEPREFIX", BYTECODE)
 # Before anything imports numpy. In small problems a second thread of a BLAS only waits, and takes CPU time for that.
@@ -47,7 +48,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
         forget_bytecode(Path(BYTECODE))
         if session.config.getoption("numprocesses", None):
-            start.share()
+            start.share(imported=COMPILES)
 
 
 def forget_bytecode(of: Path) -> None:

@@ -52,10 +52,23 @@ def _has_gpu() -> bool:
     return any(device.exists() for device in GPUS)
 
 
-def share() -> None:
-    """Let the processes that this one starts from now on (pytest-xdist's workers) use its servers."""
-    if not _has_gpu():
-        os.environ[SHARED] = str(_programs())
+def share(imported: bool = False) -> None:
+    """Let the processes that this one starts from now on (pytest-xdist's workers) use its servers.
+
+    With `imported` the servers import their packages at once, and this returns when they have: processes that import
+    the same packages at the same time would each compile them, where no earlier session has.
+    """
+    if _has_gpu():
+        return
+    os.environ[SHARED] = str(_programs())
+    waiting = []
+    for address in _addresses if imported else ():
+        waiting.append(socket.socket(socket.AF_UNIX))
+        waiting[-1].connect(address)
+        waiting[-1].shutdown(socket.SHUT_WR)  # asks for nothing, which a server answers when it can answer at all
+    for server in waiting:
+        server.recv(1)
+        server.close()
 
 
 @cache
@@ -93,6 +106,7 @@ def _address(packages: tuple[str, ...]) -> str:
     """Start a server that ends with this process, and imports the packages when its first client comes."""
     folder = tempfile.mkdtemp(prefix="warm-")
     address = f"{folder}/socket"
+    _addresses.append(address)
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MLFLOW_TRACKING_URI")}
     environment = kept | {
         "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -112,4 +126,5 @@ def _address(packages: tuple[str, ...]) -> str:
     return address
 
 
+_addresses: list[str] = []
 _servers: list[subprocess.Popen[bytes]] = []  # whose standard input stays open until this process ends

@@ -134,3 +134,18 @@ def test_processes_of_pytest_share_the_servers_of_the_first() -> None:
         [sys.executable, "-c", code], cwd=Path(start.__file__).parents[2], env=alone, stdout=subprocess.PIPE, text=True
     ).stdout.split()  # fmt: skip
     assert first == second and not Path(first).exists(), "the servers have ended, and removed their folder"
+
+
+def test_shared_servers_can_have_imported_their_packages_before_the_first_process_goes_on() -> None:
+    code = """
+from pathlib import Path
+from tests.warm import start
+start.LIGHT = start.HEAVY = start.DVC = ("numpy",)
+start.share(imported=True)
+print(["numpy" in Path(f"/proc/{server.pid}/maps").read_text() for server in start._servers])
+"""
+    alone = {name: value for name, value in os.environ.items() if name != start.SHARED}
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(start.__file__).parents[2], env=alone, stdout=subprocess.PIPE, text=True
+    ).stdout  # fmt: skip
+    assert shown == "[True, True, True]\n"
