@@ -48,7 +48,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
         forget_bytecode(Path(BYTECODE))
         if session.config.getoption("numprocesses", None):
-            start.share(imported=COMPILES)
+            start.share(imported=COMPILES and session.config.option.markexpr != "not slow")
 
 
 def forget_bytecode(of: Path) -> None:
