@@ -29,9 +29,9 @@ def register(
     """
     from llm_core.evaluation.gate import gate_of, judge
     from llm_core.evaluation.stage import figures, lines
-    from llm_core.lineage.training import other_data
     from llm_core.runtime.progress import log
     from llm_core.runtime.storage import read_json
+    from llm_core.tracking.dataset_cards import other_data
     from llm_core.tracking.registry import register as run
     from llm_core.tracking.registry import registered_name
 

@@ -25,6 +25,16 @@ def spoken_of(card: Path) -> dict[str, str]:
     return dict(read_json(file)) if file.is_file() else {}
 
 
+def other_data(card: Path, model: Path) -> str:
+    """The tokens of a model's own pretraining, where the card does not speak of them, in words; else ""."""
+    file = model / "training_data.json"
+    record = read_json(file) if file.is_file() else {}
+    digest = record.get("tokens_digest")
+    if digest is None or digest in spoken_of(card).values():
+        return ""
+    return f"{record['tokens']} as {model} was trained on it ({digest})"
+
+
 def card_link(experiment_id: str, run_id: str) -> str:
     """The card that a run keeps, as a Markdown link."""
     return f"[dataset card]({run_link(experiment_id, run_id)}/artifacts/{FOLDER}/{PAGE})"

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from llm_core.lineage.training import other_data
 from llm_core.runtime.digests import content_digest
 from llm_core.tracking import runs
+from llm_core.tracking.dataset_cards import other_data
 from pipelines.ui import wait_for
 from tests.llm_core.evaluation.test_gate import _results
 from tests.llm_core.lineage.conftest import project  # noqa: F401 - a fixture
