@@ -34,7 +34,7 @@ BUSY_WAIT_SECONDS = 5.0
 BUSY_PATIENCE_SECONDS = 600.0
 SKIPPED = ("didn't change, skipping", "is cached - skipping run")
 TAIL_LINES = 40
-LAST_LINES = 6  # of a cancelled stage, in the run's log
+LAST_LINES = 12  # of a cancelled stage, in the run's log
 RUN_ID = "LLM_CORE_DAGSTER_RUN_ID"  # variable in the environment of the dvc commands of a run
 
 

@@ -64,7 +64,7 @@ def test_cancel_and_queue(live: Live) -> None:
     live.cancel(first)
     wait(lambda: live.run(first)["status"] == "CANCELED", what="the cancel")
     assert not sleeping(live.project), "nothing is left of the cancelled stage"
-    assert [line for line in live.log(first) if re.match(r"cancelled; every process(.*\n)+step \d", line)]
+    assert [line for line in live.log(first) if line.startswith("cancelled; every") and "KeyboardInterrupt" in line]
     print(f"cancel: {time.monotonic() - asked:.2f} s")
     wait(lambda: live.run(second)["status"] == "SUCCESS", what="the queued run")
     with DvcProject(live.project) as project:
