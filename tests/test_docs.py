@@ -17,6 +17,7 @@ import sys
 import tokenize
 from dataclasses import dataclass, field
 from functools import cache
+from inspect import getsource as source
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +238,17 @@ def test_comments_and_docstrings_avoid_words_that_readers_stumble_over(room: Pat
 def test_links_of_the_root_pages_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     assert not [target for target in targets if "://" not in target and not (ROOT / target).exists()]
+
+
+def test_each_picture_is_shown_and_can_be_taken_anew() -> None:
+    from tests.pipelines import pictures
+
+    pages = "".join(page.read_text() for page in PAGES)
+    taken = {
+        f"{name}.png" for take in pictures.TAKES for name in re.findall(r'shoot\(page, "([\w-]+)"\)', source(take))
+    }
+    assert taken == {file.name for file in pictures.IMAGES.iterdir()}
+    assert {name for name in taken if f"images/{name})" not in pages} == set()
 
 
 def test_pages_that_code_names_exist() -> None:
