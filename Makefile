@@ -40,13 +40,15 @@ $(BIN)/python:
 	@"$(PYTHON)" -m venv .venv && test -x .venv/bin/python || { echo "make: $(PYTHON) -m venv made no environment in .venv" >&2; exit 1; }
 	@test -d $(ENVIRONMENT) || { mkdir -p $(dir $(ENVIRONMENT)) && ln -sfn "$(CURDIR)/.venv" $(ENVIRONMENT); }
 
+# pip compiles 16,500 modules one after the other, which takes more than a minute; compileall uses all cores. They have to
+# be compiled: where PYTHONDONTWRITEBYTECODE is set, or the environment is not the user's, every start would compile torch.
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP_INSTALL) -e '.[all]'
+	$(PIP_INSTALL) --no-compile -e '.[all]'
+	@$(BIN)/python -m compileall -qq -j 0 $(ENVIRONMENT)/lib || true  # some packages have files that are no Python 3
 	$(BIN)/python -m llm_core.training.deepspeed_ops
 	@mkdir -p .dagster && touch $@
 
-# Python compiles a module when it is imported first. To compile all 16,500 at once takes pip more than a minute, which
-# users pay once: where PYTHONDONTWRITEBYTECODE is set, or the environment is not theirs, every start would compile torch.
+# The tests' environment is used at once and thrown away in CI: Python compiles what is imported.
 $(PACKAGES_DEV): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) --no-compile -e '.[all,dev]'
 	@touch $@

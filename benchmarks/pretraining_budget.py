@@ -54,9 +54,11 @@ def main() -> None:
     parser.add_argument("--change", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--context", type=int)
     parser.add_argument("--heldout-tokens", type=int, default=100_000, help="of each source")
+    parser.add_argument("--keep", type=Path, help="a folder for the runs; the models of ours are below it, in `out`")
     chosen = vars(parser.parse_args())
     chosen["changes"] = {key: yaml.safe_load(value) for key, value in (one.split("=", 1) for one in chosen["change"])}
     wanted, chosen["phases"] = chosen["phases"], []
+    keep = chosen.pop("keep")
     print(
         "| budget, CPU s | contender | rates | seed | steps | CPU s to the 1st step | CPU s | held-out bits per byte |"
     )
@@ -82,7 +84,7 @@ def main() -> None:
                 base = name.split("+")[0]
                 rates = {"nanochat": [None, *chosen["nanochat_rates"]], "nanogpt": chosen["nanogpt_rates"]}
                 for rate, seed in itertools.product(rates.get(base, [None]), chosen["seeds"]):
-                    place = Path(folder) / f"{name}-{seconds:.0f}-{rate}-{seed}"
+                    place = (keep or Path(folder)) / f"{name}-{seconds:.0f}-{rate}-{seed}"
                     plan = {"steps": sum(counts), "rate": rate, "phases": planned, "seed": seed}
                     found = _fresh(name, settings | plan, place)
                     if found:

@@ -284,7 +284,7 @@ def main() -> None:
         if end.code:
             raise
     gaps = sorted(b - a for a, b in pairwise(MARKS))
-    least = 0.2 * gaps[len(gaps) * 3 // 4]  # ZeRO steps its groups of parameters one after the other: one step of ours
+    least = 0.2 * gaps[len(gaps) * 19 // 20]  # Muon and AdamW step their groups one after the other: one step of ours
     marks = [MARKS[0], *(b for a, b in pairwise(MARKS) if b - a > least)]
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     found = {

@@ -84,7 +84,7 @@ def settings_of(chosen: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def run(name: str, settings: dict[str, Any], folder: Path, variables: dict[str, str] | None = None) -> dict[str, Any]:
     """Train contender `name` in its own process, with its usual environment; returns what it measured."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

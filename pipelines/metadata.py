@@ -13,8 +13,8 @@ from typing import Any
 
 import dagster as dg
 
-from llm_core.formats.pages import cell_text
 from llm_core.formats.names import figure, reason
+from llm_core.formats.pages import cell_text
 from llm_core.report.metrics_names import below, of_data
 from llm_core.runtime import json_lines
 from llm_core.training.pretraining.run_log import spike_rows

@@ -31,7 +31,8 @@ class Signal(NamedTuple):
 
 
 def scores_of(evaluation: Path) -> dict[str, float]:
-    """The scores of an evaluation: bits per byte, and of each benchmark its metric, `gold_bpb` and `margin`.
+    """The scores of an evaluation: bits per byte; of each benchmark its metric; of benchmarks and clusters of them `gold_bpb` and
+    `margin`.
 
     Raises UserError where the folder holds none.
     """
@@ -44,6 +45,8 @@ def scores_of(evaluation: Path) -> dict[str, float]:
         found[f"bits per byte, {source}"] = score["bits_per_byte"]
     for task, score in metrics.get("benchmarks", {}).items():
         found |= {f"{task}, {name}": score[name] for name in (score["metric"], *GOLD) if name in score}
+    for cluster, score in metrics.get("benchmark_clusters", {}).items():
+        found |= {f"cluster {cluster}, {name}": score[name] for name in GOLD if name in score}
     return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}
 
 

@@ -16,7 +16,9 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.evaluation.chat_answers import answer_questions, generate, summarize_answers
+from llm_core.evaluation.clusters import clusters
 from llm_core.evaluation.finetuned import read_tested, summarize_tested
+from llm_core.evaluation.gold import GOLD
 from llm_core.evaluation.harness import score_over_seeds, summarize
 from llm_core.evaluation.journal import Journal
 from llm_core.evaluation.judge import described, doubts, judges, refuse_itself
@@ -102,6 +104,8 @@ def evaluate(
         rows += items
         scores = summarize(items, read_touched(touched) if touched else None)
         metrics["benchmarks"] = {task: score | spread.get(task, {}) for task, score in scores.items()}
+        if found := clusters(scores, chosen.clusters):
+            metrics["benchmark_clusters"] = found
         for task, judge in judges(benchmarks).items():
             if score := metrics["benchmarks"].get(task):
                 score["judged_by"] = described(judge)
@@ -209,6 +213,9 @@ def lines(metrics: Metrics) -> list[str]:
         seeds = f", {score['seeds']:.0f} draws of examples" if "seeds" in score else ""
         judge = f", judged by {score['judged_by']}" if "judged_by" in score else ""
         told.append(f"{benchmark(task)}: {values}{chance} ({score['items']} items{seeds}{judge})")
+    for cluster, score in metrics.get("benchmark_clusters", {}).items():
+        values = ", ".join(f"{figure(key)} {with_error(score, key)}" for key in GOLD if key in score)
+        told.append(f"{cluster}: {values} (mean of {score['benchmarks']:.0f} benchmarks)")
     if answer := metrics.get("answers"):
         for kind, score in by_kind(answer).items():
             baseline = f"most frequent answer {score['most_frequent_answer']:.4f}"

@@ -96,7 +96,8 @@ def spread(count: int, limit: int | None) -> list[int]:
     starts = [place * count // limit for place in range(limit + 1)]
     golden = (math.sqrt(5) - 1) / 2
     return [
-        start + int((place + 1) * golden % 1 * (end - start)) for place, (start, end) in enumerate(itertools.pairwise(starts))
+        start + int((place + 1) * golden % 1 * (end - start))
+        for place, (start, end) in enumerate(itertools.pairwise(starts))
     ]
 
 

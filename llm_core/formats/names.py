@@ -37,6 +37,7 @@ FIGURES = {
     "baseline": "baseline",
     "baselines": "baselines",
     "before": "before finetuning",
+    "benchmark_clusters": "clusters of benchmarks",
     "benchmarks": "benchmarks",
     "bits_per_byte": "bits per byte of held-out text",
     "by_source": "by source",

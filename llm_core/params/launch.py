@@ -1,9 +1,9 @@
 """Params that only say where and with how much of a machine the work runs.
 
-No value here changes what a stage writes, so no stage of dvc.yaml lists this section: another number of threads, of
-processes or of hosts, more memory or a Ray cluster makes nothing stale. A param that changes numbers stays with its
-stage (for example `pretraining.micro_batch` and a finetune's `processes`, which both decide how sums are rounded or how
-many rows a step has).
+No value here changes what a stage computes, so no stage of dvc.yaml lists this section: another number of threads, of
+processes or of hosts, more memory or a Ray cluster makes nothing stale. Data stages write the same bytes; a training
+with other processes or threads adds the same numbers in another order, so its weights differ by rounding. A param that
+changes more stays with its stage (for example a finetune's `processes`, which decides how many rows a step has).
 """
 
 import re
@@ -73,7 +73,8 @@ class PieceLaunch(Section):
 
 
 class TrainingLaunch(Section):
-    """Which processes train. They share one global batch, so their number does not change what is learned."""
+    """Which processes train. They share one global batch, so their number does not change what is learned, but for
+    rounding: for the same bytes on another machine, set `processes` and `threads`."""
 
     processes: int = Field(1, ge=0)
     """Number of processes (ranks) on this host. 0 takes one per GPU, or per core where there is none, as far as they

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from llm_core.evaluation.gate import Decision, decide, gate_of
 from llm_core.evaluation.results import read_results
+from llm_core.formats import names
 from llm_core.formats.pages import Block
 from llm_core.params import Params
-from llm_core.formats import names
 from llm_core.report.comparison import Differences, difference_blocks, differences
 from llm_core.runtime.storage import read_json
 from llm_core.tracking.registry import previous_champion, registered_name

@@ -15,9 +15,9 @@ from llm_core.errors import UserError
 from llm_core.evaluation.gate import Results, comparable, difference
 from llm_core.evaluation.results import average, read_results
 from llm_core.evaluation.statistics import Difference, student
+from llm_core.formats import names
 from llm_core.formats.pages import Block, number, score_text, to_html, to_markdown
 from llm_core.params.evaluation import Gate
-from llm_core.formats import names
 from llm_core.report.plots import interval_plot
 from llm_core.runtime.storage import output_folder, read_json
 

@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llm_core.formats.pages import Block, Row
 from llm_core.formats import names
+from llm_core.formats.pages import Block, Row
 from llm_core.report.flow import Stage, flow_plot
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import read_json

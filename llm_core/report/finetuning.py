@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llm_core.formats.pages import Block, Row
 from llm_core.formats import names
+from llm_core.formats.pages import Block, Row
 from llm_core.report.plots import interval_plot, line_plot
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import read_json

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from llm_core.evaluation.catalog import main_metric
 from llm_core.evaluation.results import by_kind
 from llm_core.evaluation.statistics import Difference
-from llm_core.formats.pages import Block, Row, number
 from llm_core.formats import names
+from llm_core.formats.pages import Block, Row, number
 from llm_core.report.champion import Champion, Differences
 from llm_core.report.documents import Account
 from llm_core.report.plots import interval_plot

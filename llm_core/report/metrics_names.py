@@ -51,6 +51,7 @@ NAMED_BY_DATA: dict[str, Callable[[str], str]] = {
     "benchmarks": benchmark,
     "bits_per_byte": str,
     "by_source": str,
+    "benchmark_clusters": str,
     "dropped_by_reason": reason,
     "dropped_share": str,
     "items": benchmark,

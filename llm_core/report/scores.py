@@ -10,8 +10,8 @@ from typing import Any
 from llm_core.evaluation.catalog import main_metric
 from llm_core.evaluation.gold import GOLD
 from llm_core.evaluation.results import by_kind, read_results
-from llm_core.formats.pages import Block, Row, score_text
 from llm_core.formats import names
+from llm_core.formats.pages import Block, Row, score_text
 from llm_core.report.champion import Champion
 from llm_core.report.headline import above_chance, ends
 from llm_core.report.plots import interval_plot
@@ -75,6 +75,8 @@ def _tables(metrics: Row) -> Iterator[Block]:
             shown = [*GOLD, *shown]
         rows += [_benchmark_row(task, metric, score, metric == first)
                  for metric in dict.fromkeys(shown) if metric in score]  # fmt: skip
+    for cluster, score in metrics.get("benchmark_clusters", {}).items():
+        rows += [_cluster_row(cluster, metric, score) for metric in GOLD if metric in score]
     if answers := metrics.get("answers"):
         rows += [_answers_row(score, names.kind(kind)) for kind, score in by_kind(answers).items()]
     if own := metrics.get("finetuned"):
@@ -197,6 +199,18 @@ def _benchmark_row(task: str, metric: str, score: Row, first: bool) -> Row:
         "items": score["items"],
         "sd between draws of examples": score.get(f"{metric}_seed_sd") if metric != "perplexity" else None,
         "smallest difference": score.get("detectable") if first else None,
+    }
+
+
+def _cluster_row(cluster: str, metric: str, score: Row) -> Row:
+    return {
+        "benchmark": f"cluster {cluster}, {names.figure(metric)}",
+        "score": score_text(score, metric),
+        "chance": None,
+        "baseline": None,
+        "items": f"{score['benchmarks']} benchmarks",
+        "sd between draws of examples": None,
+        "smallest difference": None,
     }
 
 

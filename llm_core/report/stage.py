@@ -12,9 +12,9 @@ from typing import Any
 
 from llm_core.evaluation.gate import gate_of
 from llm_core.evaluation.results import read_results
+from llm_core.formats import names
 from llm_core.formats.pages import Block, Row, to_html, to_markdown
 from llm_core.params import Params
-from llm_core.formats import names
 from llm_core.report.account import costs, licences, limits, versions
 from llm_core.report.champion import Champion, against_champions, champions
 from llm_core.report.comparison import differences

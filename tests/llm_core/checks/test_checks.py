@@ -51,7 +51,7 @@ def test_retention_counts_bytes(tmp_path: Path) -> None:
     folder = judge(tmp_path, rows)
     assert retention(folder, Checks(retention_min=0.3)).passed
     strict = retention(folder, Checks(retention_min=0.31))
-    assert fails(strict, "web keeps 30.0%", "gopher_word_count", "retention_min_by_source")
+    assert fails(strict, "web keeps 30.0%", "word count", "retention_min_by_source")
     assert retention(folder, Checks(retention_min=0.9, retention_min_by_source={"web": 0.1})).passed
     other = Checks(retention_min=0.1, retention_min_by_source={"books": 0.1, "wbe": 0.1})
     assert fails(retention(folder, other, ["web", "books"]), "retention_min_by_source: no such name: wbe", "books, web")

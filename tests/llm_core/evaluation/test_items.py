@@ -37,7 +37,7 @@ def test_mmlu_is_a_task_a_subject_and_its_limit_spreads_over_all(
     fetch_benchmarks(params, network, out)
     (tmp_path / "tasks").mkdir()
     chosen, names = write_tasks(["mmlu", "boolq"], out, tmp_path / "tasks", limit=3)
-    assert chosen == {"mmlu_anatomy": [0, 2], "mmlu_virology": [1], "boolq": [0]}
+    assert chosen == {"mmlu_anatomy": [1, 2], "mmlu_virology": [2], "boolq": [0]}
     assert names == {"mmlu_anatomy": "mmlu", "mmlu_virology": "mmlu", "boolq": "boolq"}
     assert len(_rows(tmp_path / "tasks" / "mmlu_anatomy.items.jsonl")) == 3
 

@@ -33,14 +33,21 @@ def test_scores_are_those_of_evaluations(tmp_path: Path, capsys: pytest.CaptureF
             (tmp_path / f"{recipe}{number}").mkdir()
             quiz = {"metric": "acc", "acc": 0.25, "gold_bpb": value, "acc_stderr": 0.1}
             metrics = {"bits_per_byte": {"all": {"bits_per_byte": value}}, "benchmarks": {"quiz": quiz}}
+            metrics["benchmark_clusters"] = {"school": {"benchmarks": 2, "margin": -value}}
             (tmp_path / f"{recipe}{number}" / "metrics.json").write_text(json.dumps(metrics))
-    assert scores_of(tmp_path / "b0") == {"bits per byte, all": 2.0, "quiz, acc": 0.25, "quiz, gold_bpb": 2.0}
+    assert scores_of(tmp_path / "b0") == {"bits per byte, all": 2.0, "quiz, acc": 0.25, "quiz, gold_bpb": 2.0,
+                                             "cluster school, margin": -2.0}  # fmt: skip
     groups = [",".join(str(tmp_path / f"{recipe}{number}") for number in range(3)) for recipe in "ab"]
     with pytest.raises(SystemExit) as ended:
         main(["signal", *groups])
     assert not ended.value.code
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in lines[1:]] == ["bits per byte, all", "quiz, gold_bpb", "quiz, acc"]
+    assert [line.split("  ")[0] for line in lines[1:]] == [
+        "bits per byte, all",
+        "cluster school, margin",
+        "quiz, gold_bpb",
+        "quiz, acc",
+    ]
     with pytest.raises(UserError, match="two runs of each"):
         signals([[{"x": 1.0}], [{"x": 2.0}, {"x": 3.0}]])
     with pytest.raises(UserError, match=r"holds no metrics.json"):

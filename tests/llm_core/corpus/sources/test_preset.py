@@ -14,9 +14,9 @@ import pytest
 import yaml
 import zstandard
 
+from llm_core.formats.names import reason
 from llm_core.params import load
 from llm_core.params.presets import values_of
-from llm_core.formats.names import reason
 from pipelines.metadata import sampled_drops
 from tests.llm_core.corpus.sources.loopback import Loopback, serve_common_crawl
 from tests.llm_core.corpus.sources.prose import article, web_page
