@@ -79,4 +79,4 @@ def _bytes_before(marked: np.uint64) -> int:
     """Number of bytes before the first one whose high bit is set; other bits are 0; 8 where none is."""
     lowest = marked & (~marked + np.uint64(1))
     below = ((lowest - np.uint64(1)) & ONES) * ONES >> np.uint64(56)  # with the marked byte itself
-    return 8 if marked == 0 else np.int64(below) - 1
+    return 8 if marked == 0 else int(np.int64(below)) - 1

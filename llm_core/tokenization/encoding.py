@@ -163,7 +163,7 @@ def _encode(
                 first, second = memo.short[slot, 2], memo.short[slot, 3]
                 out[n], out[n + 1] = first & half, first >> np.uint64(32)  # also those that are none: no branch
                 out[n + 2], out[n + 3] = second & half, second >> np.uint64(32)
-                n += np.int64(memo.short[slot, 1] >> count_shift)
+                n += int(np.int64(memo.short[slot, 1] >> count_shift))
             elif size > LONG:
                 n = _merge_long(data, place, stop, merges, out, n)
             else:

@@ -44,4 +44,4 @@ def free_slot(short: Hashes, low: np.uint64, high: np.uint64) -> int:
 
 @njit(nogil=True, inline="always")
 def _first_slot(low: np.uint64, high: np.uint64) -> int:
-    return np.int64(((low ^ high * MIX) * GOLDEN) >> np.uint64(64 - PAIR_BITS)) * 2
+    return int(np.int64(((low ^ high * MIX) * GOLDEN) >> np.uint64(64 - PAIR_BITS))) * 2

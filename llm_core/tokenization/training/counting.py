@@ -28,6 +28,7 @@ class PieceCounts:
         self.digits, self.runs, self.max_words = digits, runs, max_words
         self.complete = True
         """whether no rare piece was dropped"""
+        self._short: Hashes | None = None  # made where texts are added
         self._reset(min(max_words, 1 << 16), 1 << 20)
 
     def add(self, texts: pa.LargeStringArray) -> None:
@@ -35,7 +36,8 @@ class PieceCounts:
         data, offsets = text_bytes(texts)
         classes, place = character_classes(), (0, int(offsets[0]))
         while True:
-            self._short = short_pieces() if self._short is None else self._short
+            if self._short is None:
+                self._short = short_pieces()
             counted = self._table, self._short, self._counts
             place = _count(data, offsets, *place, classes, self.digits, self.runs, *counted)
             if place[0] == len(texts):
@@ -65,7 +67,7 @@ class PieceCounts:
     def _reset(self, words: int, arena_bytes: int) -> None:
         self._table: WordTable = word_table(words, arena_bytes)
         self._counts: Ints = np.zeros(words, np.int64)
-        self._short: Hashes | None = None  # made where texts are added
+        self._short = None
 
     def _make_room(self, longest: int) -> None:
         arena, starts, counts = (array.copy() for array in self.result())
@@ -119,7 +121,7 @@ def _count(
                 low, high = short_key(data, place, stop - place)
                 slot = slot_of(short, low, high)
             if slot >= 0:
-                word = np.int64(short[slot, 2])
+                word = int(np.int64(short[slot, 2]))
             else:
                 word = find_or_add(table, data, place, stop)
                 if word == FULL:
