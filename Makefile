@@ -81,17 +81,19 @@ check: $(INSTALLED_DEV) ## the inner loop: lint, types, and the tests of params,
 	mypy
 	pytest -m 'not slow' -n 2 -x $(CHECKED) $(UNCHECKED:%=--ignore=%)
 
-# By files, which share fixtures; the longest first (tests/conftest.py).
+# By files, which share fixtures; in the order of tests/conftest.py. Slow tests wait for servers half of their time, so
+# there are more processes than cores.
 # With `make -j2 test` mypy runs while DeepSpeed's ops are compiled.
-test: lint $(INSTALLED_DEV) ## lint, the fast tests, then the slow ones
-	pytest -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder
-	pytest -m 'slow and not long' -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := pytest -n 4 --dist loadfile --no-loadscope-reorder
+
+test: lint $(INSTALLED_DEV) ## lint, the modules of fast tests, then those with slow ones
+	$(PYTEST) -m 'not long'
 
 test-long: $(INSTALLED_DEV) ## the tests that take minutes each: the stack of deploy/ (needs nginx), killed servers, an ablation
 	pytest -m long
 
 test-fast: $(INSTALLED_DEV) ## the fast tests alone
-	pytest -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m 'not slow'
 
 check-gpu: $(INSTALLED) ## what can go wrong on a GPU, in five minutes on one; skipped without
 	PYTHONPATH=. python benchmarks/check_gpu.py

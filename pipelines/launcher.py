@@ -1,5 +1,7 @@
 """Dagster's default launcher with a check whether the worker of a run is still alive; dagster.yaml names it.
 
+It also cancels a run that is starting, which Dagster refuses.
+
 A living code server marks its own dead workers as failed. If it died with them (power cut, out of memory), nothing
 does: the run stays "started" indefinitely and blocks the queue. With the check below the daemon's run monitoring marks
 it as failed. An uncertain case counts as alive, so that no training is marked as failed by mistake.
@@ -13,10 +15,11 @@ from typing import Any, Self
 
 import grpc
 import psutil
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, IntSource, StringSource
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, IntSource, StringSource
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, LaunchRunContext, WorkerStatus
 from dagster._core.remote_representation.code_location import GrpcServerCodeLocation
+from dagster._core.storage.dagster_run import CANCELABLE_RUN_STATUSES
 from dagster._grpc.client import DagsterGrpcClient
 from dagster._serdes import ConfigurableClassData
 
@@ -24,6 +27,10 @@ SERVER_ID = "pipelines/code_server_id"
 TIMEOUT_SECONDS = 10
 SPAWNED = "multiprocessing.spawn"  # in the command of a process that Dagster's code server starts for a run
 _processes: dict[str, int] = {}  # by run
+
+# The webserver refuses to cancel runs whose state is not in this list, so `terminate` would not be called.
+if DagsterRunStatus.STARTING not in CANCELABLE_RUN_STATUSES:
+    CANCELABLE_RUN_STATUSES.append(DagsterRunStatus.STARTING)
 
 
 class CheckedRunLauncher(DefaultRunLauncher):
@@ -56,7 +63,13 @@ class CheckedRunLauncher(DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """FAILED if the run's worker is gone, or, where it cannot be seen, its code server; else RUNNING."""
+        """FAILED if the run's worker is gone, or, where it cannot be seen, its code server; else RUNNING.
+
+        A run that goes on although it was cancelled is cancelled again.
+        """
+        if was_cancelled(self._instance, run.run_id):
+            self.terminate(run.run_id)
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "it was cancelled while it started")
         client = self._get_grpc_client_for_termination(run.run_id)
         if client is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "the run names no code server")
@@ -76,7 +89,15 @@ class CheckedRunLauncher(DefaultRunLauncher):
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
     def terminate(self, run_id: str) -> bool:
-        """Cancel a run, also one whose worker has outlived its code server: the worker then gets the interrupt."""
+        """Cancel a run; a worker that has outlived its code server gets the interrupt by itself.
+
+        A run that is starting ends here: its worker looks at the run's state before it executes anything. A worker that
+        has just looked writes "started" over it; run monitoring finds that within seconds.
+        """
+        run = self._instance.get_run_by_id(run_id)
+        if run and run.status == DagsterRunStatus.STARTING:
+            self._instance.report_run_canceled(run, "Cancelled before its worker executed anything.")
+            return True
         client = self._get_grpc_client_for_termination(run_id)
         pid = started_process(self._instance, run_id) if client and client.socket else None
         worker = local_worker(self._instance, pid) if pid is not None else None
@@ -137,6 +158,12 @@ def started_process(instance: DagsterInstance, run_id: str) -> int | None:
         if pid is not None:
             return _processes.setdefault(run_id, int(str(pid.value)))
     return None
+
+
+def was_cancelled(instance: DagsterInstance, run_id: str) -> bool:
+    """Whether a run's log says that it was cancelled."""
+    of_type = {DagsterEventType.RUN_CANCELED}
+    return bool(instance.event_log_storage.get_logs_for_run(run_id, of_type=of_type, limit=1))
 
 
 def local_worker(instance: DagsterInstance, pid: int) -> psutil.Process | None:

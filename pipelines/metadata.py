@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import dagster as dg
 
@@ -58,7 +59,7 @@ def stage_metadata(project: DvcProject, stage: Stage) -> dict[str, Any]:
     if any(drops):
         metadata["samples of dropped documents"] = dg.MetadataValue.md("\n\n".join(filter(None, drops)))
     metadata |= _outputs(project, stage.name)
-    metadata |= _documents(project.root, stage)
+    metadata |= _documents(project, stage)
     return metadata
 
 
@@ -183,12 +184,13 @@ def _chart(log: Path, shown: Callable[[str], bool], panels: int) -> str | None:
 
 
 def mlflow_metadata(reported: Mapping[str, Any], ui: str = MLFLOW_UI) -> dict[str, Any]:
-    """The link to the MLflow run that a stage reported."""
-    run = reported.get("mlflow_run_id")
-    if not run:
-        return {}
-    url = f"{ui.rstrip('/')}/#/experiments/{reported.get('mlflow_experiment_id', 0)}/runs/{run}"
-    return {"MLflow run": dg.MetadataValue.url(url)}
+    """Links to the MLflow run and to the registered version that a stage reported."""
+    pages = {}
+    if run := reported.get("mlflow_run_id"):
+        pages["MLflow run"] = f"experiments/{reported.get('mlflow_experiment_id', 0)}/runs/{run}"
+    if name := reported.get("mlflow_model"):
+        pages["model version"] = f"models/{quote(name)}/versions/{reported['mlflow_version']}"
+    return {label: dg.MetadataValue.url(f"{ui.rstrip('/')}/#/{page}") for label, page in pages.items()}
 
 
 def _outputs(project: DvcProject, name: str) -> dict[str, Any]:
@@ -203,22 +205,42 @@ def _outputs(project: DvcProject, name: str) -> dict[str, Any]:
     }
 
 
-def _documents(root: Path, stage: Stage) -> dict[str, Any]:
-    """Row count and column schema of the Parquet shards that the stage has written."""
+def _documents(project: DvcProject, stage: Stage) -> dict[str, Any]:
+    """Row count and column schema of the Parquet shards that the stage has written; of documents the lineage too."""
     from llm_core.formats.parquet import read_footer
+    from llm_core.formats.schema import COLUMNS, MEANINGS
+
+    shards = _shards(project.root, stage)
+    if not shards:
+        return {}
+    footers = [read_footer(shard) for shard in shards]
+    schema = footers[0].schema.to_arrow_schema()
+    of_documents = set(schema.names) == COLUMNS
+    meanings = MEANINGS if of_documents else {}
+    columns = [dg.TableColumn(column.name, str(column.type), meanings.get(column.name)) for column in schema]
+    metadata: dict[str, Any] = {
+        "dagster/row_count": sum(footer.num_rows for footer in footers),
+        "dagster/column_schema": dg.TableSchema(columns=columns),
+    }
+    parents = [project.stages[parent] for parent in project.parents[stage.name]] if of_documents else []
+    read = [
+        dg.AssetKey(parent.key)
+        for parent in parents
+        if any(set(read_footer(shard).schema.names) == COLUMNS for shard in _shards(project.root, parent)[:1])
+    ]
+    if read:
+        deps = {name: [dg.TableColumnDep(asset_key=key, column_name=name) for key in read] for name in schema.names}
+        metadata["dagster/column_lineage"] = dg.TableColumnLineage(deps_by_column=deps)
+    return metadata
+
+
+def _shards(root: Path, stage: Stage) -> list[Path]:
+    """The Parquet shards that a stage has written, without its ledger."""
     from llm_core.runtime.storage import glob_files
 
     folders = [root / out.path for out in stage.outs if out.kind == "outs" and Path(out.path).name != "ledger"]
     found = (shard for folder in folders for shard in glob_files(folder, "**/*.parquet"))
-    shards = [shard for shard in found if "ledger" not in shard.parts]
-    if not shards:
-        return {}
-    footers = [read_footer(shard) for shard in shards]
-    columns = [dg.TableColumn(column.name, str(column.type)) for column in footers[0].schema.to_arrow_schema()]
-    return {
-        "dagster/row_count": sum(footer.num_rows for footer in footers),
-        "dagster/column_schema": dg.TableSchema(columns=columns),
-    }
+    return [shard for shard in found if "ledger" not in shard.parts]
 
 
 def _files(root: Path, stage: Stage, pattern: str) -> list[Path]:

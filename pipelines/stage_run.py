@@ -17,7 +17,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,7 @@ BUSY_WAIT_SECONDS = 5.0
 BUSY_PATIENCE_SECONDS = 600.0
 SKIPPED = ("didn't change, skipping", "is cached - skipping run")
 TAIL_LINES = 40
+LAST_LINES = 6  # of a cancelled stage, in the run's log
 RUN_ID = "LLM_CORE_DAGSTER_RUN_ID"  # variable in the environment of the dvc commands of a run
 
 
@@ -101,7 +102,7 @@ def run_dvc(
     with dg.open_pipes_session(context, dg.PipesEnvContextInjector(), StageMessageReader()) as session:
         variables = {**os.environ, **session.get_bootstrap_env_vars(), RUN_ID: context.run_id}
         while True:
-            code, tail = run_process(command, root, variables)
+            code, tail = run_process(command, root, variables, lambda lines: context.log.info(cancelled(lines)))
             waited = time.monotonic() - started
             if code == 0 or not any(BUSY in line for line in tail) or waited > BUSY_PATIENCE_SECONDS:
                 break
@@ -123,6 +124,11 @@ def run_dvc(
     return StageRun(time.monotonic() - started, skipped, messages)
 
 
+def cancelled(lines: Sequence[str]) -> str:
+    """What a run's log says of its cancelled stage: the end of its output, where a training says what it keeps."""
+    return "\n".join(["cancelled; every process of the stage has ended. Its last lines:", *lines[-LAST_LINES:]])
+
+
 def blockers(lines: Sequence[str]) -> str:
     """Who holds the paths that DVC's message in `lines` is about: command, process, and Dagster run where it is one's.
 
@@ -141,10 +147,16 @@ def blockers(lines: Sequence[str]) -> str:
     return ", ".join(found) or "another dvc command that works on the same paths"
 
 
-def run_process(command: list[str], root: Path, environment: dict[str, str]) -> tuple[int, list[str]]:
+def run_process(
+    command: list[str],
+    root: Path,
+    environment: dict[str, str],
+    interrupted: Callable[[list[str]], None] | None = None,
+) -> tuple[int, list[str]]:
     """Run a command in a session of its own; what it prints is passed on, and its last lines returned.
 
-    When this ends, also by an interrupt, no process of that session is left.
+    When this ends, also by an interrupt, no process of that session is left; after an interrupt `interrupted` is called
+    with the last lines.
     """
     mark = uuid.uuid4().hex
     process = subprocess.Popen(
@@ -179,6 +191,9 @@ def run_process(command: list[str], root: Path, environment: dict[str, str]) -> 
         code = process.wait()
     except BaseException:
         stop(process.pid, mark)
+        reader.join(timeout=2)
+        if interrupted:
+            interrupted(list(tail))
         raise
     finally:
         with suppress(BrokenPipeError):

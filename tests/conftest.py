@@ -1,4 +1,4 @@
-"""For all tests: shared compiled kernels, one thread, short garbage collections, the longest modules first."""
+"""For all tests: shared compiled kernels and warm servers, one thread, short garbage collections, an order."""
 
 import gc
 import os
@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.warm import start, store
+
 # Before anything imports numba. A copy of the project in a temporary folder would compile every kernel anew.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache/kernels"))
 # No __pycache__ in a test's project: where its .dvcignore does not name it, DVC would take it for changed code.
 BYTECODE = str(Path(__file__).parents[1] / ".pytest_cache/bytecode")
+COMPILES = not Path(BYTECODE).exists()  # so that every process of this session would
 if "PYTHONDONTWRITEBYTECODE" not in os.environ:
     sys.pycache_prefix = os.environ.setdefault("PYTHONPYCACHEPREFIX", BYTECODE)
 # Before anything imports numpy. In small problems a second thread of a BLAS only waits, and takes CPU time for that.
@@ -41,9 +44,11 @@ NEW_MODULES = 50
 frozen = 0  # how many modules were imported when they were last exempted
 
 
-def pytest_sessionstart() -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
         forget_bytecode(Path(BYTECODE))
+        if session.config.getoption("numprocesses", None):
+            start.share(imported=COMPILES and session.config.option.markexpr != "not slow")
 
 
 def forget_bytecode(of: Path) -> None:
@@ -54,12 +59,14 @@ def forget_bytecode(of: Path) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Exempt from garbage collection what imports have made.
+    """Exempt from garbage collection what imports have made, and copy stores of MLflow once it is imported.
 
     After torch and transformers are imported, a full collection takes 0.5 s. A training calls three, which were two
     thirds of the CPU time of a training of a tiny model.
     """
     global frozen
+    if "mlflow.store.tracking.sqlalchemy_store" in sys.modules:
+        store.quicken()
     if len(sys.modules) >= frozen + NEW_MODULES:
         gc.collect()
         gc.freeze()
@@ -76,9 +83,20 @@ def pytest_runtest_teardown() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest modules first (`--no-loadscope-reorder` keeps pytest-xdist from ordering by number of tests)."""
+    """Modules of fast tests alone, then those that have slow ones, of these the longest first.
+
+    `--no-loadscope-reorder` keeps pytest-xdist from ordering by number of tests.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
     places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path, len(places)))
+    items.sort(key=lambda item: (item.path in slow, places.get(item.path, len(places))))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Where several processes run tests, say at once why one has failed, not only at the end of the session."""
+    if report.failed and hasattr(report, "node"):
+        print(f"\n{report.nodeid} failed in its {report.when}\n{report.longreprtext}", file=sys.stderr, flush=True)
 
 
 def pytest_sessionfinish() -> None:

@@ -31,8 +31,8 @@ class Signal(NamedTuple):
 
 
 def scores_of(evaluation: Path) -> dict[str, float]:
-    """The scores of an evaluation: bits per byte; of each benchmark its metric; of benchmarks and clusters of them `gold_bpb` and
-    `margin`.
+    """The scores of an evaluation: bits per byte; of each benchmark its metric; of benchmarks and clusters of them
+    `gold_bpb` and `margin`.
 
     Raises UserError where the folder holds none.
     """

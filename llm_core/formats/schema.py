@@ -17,16 +17,27 @@ from llm_core.runtime.storage import is_remote
 
 SCHEMA = pa.schema(
     [
-        pa.field("id", pa.string(), nullable=False),  # 32 hexadecimal digits where we make it, else the file's own
-        pa.field("source", pa.string(), nullable=False),  # the key under `sources:` in params.yaml
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
         pa.field("url", pa.string()),
         pa.field("text", pa.large_string(), nullable=False),
-        pa.field("language", pa.string()),  # ISO 639-1, None where nobody has looked
-        pa.field("license", pa.string()),  # SPDX id or "public-domain"
-        pa.field("created", pa.string()),  # ISO 8601 date or time
-        pa.field("metadata", pa.string()),  # a JSON object
+        pa.field("language", pa.string()),
+        pa.field("license", pa.string()),
+        pa.field("created", pa.string()),
+        pa.field("metadata", pa.string()),
     ]
 )
+MEANINGS = {
+    "id": "Stable id of the document: 32 hexadecimal digits where the project makes it, else the file's own.",
+    "source": "The key under `sources` in params.yaml.",
+    "url": "Address of the document, without passwords and tokens.",
+    "text": "The text of the document.",
+    "language": "ISO 639-1 code; empty where nobody has looked.",
+    "license": "SPDX id of its licence, or public-domain.",
+    "created": "Date or time of the text by ISO 8601, or of the crawl.",
+    "metadata": "A JSON object with what else the source says.",
+}
+"""what each column holds; Dagster shows it"""
 COLUMNS = frozenset(SCHEMA.names)
 
 

@@ -63,7 +63,7 @@ def dataset_card(data: Path, params: Params, tombstones: Path = Path(takedowns.F
         ),
         Block("heading", "Which data this is"),
         Block("text", "Digests of the folders, the same as in dvc.lock:"),
-        Block("list", _versions(data)),
+        Block("list", [f"{path}: {digest}" for path, digest in digests(data).items()]),
     ]
 
 
@@ -108,6 +108,10 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+FOLDERS = (
+    "dedup/documents", "decontaminated/documents", "split/train", "split/heldout", "tokens/train", "tokens/heldout",
+    "benchmarks",
+)  # fmt: skip
 CONFIG_KEYS = (
     "model_type", "architectures", "hidden_size", "n_embd", "num_hidden_layers", "n_layer", "num_attention_heads",
     "n_head", "vocab_size", "max_position_embeddings", "n_positions", "dtype", "torch_dtype",
@@ -253,10 +257,9 @@ def _benchmarks(data: Path) -> str:
     return f"Overlap was searched for with: {', '.join(names)}."
 
 
-def _versions(data: Path) -> list[str]:
-    """Digests of the last document folders, as dvc.lock has them."""
-    folders = [f"{folder}/documents" for folder in ("dedup", "decontaminated")] + ["split/train", "split/heldout"]
-    return [f"{folder}: {content_digest(data / folder)}" for folder in folders if (data / folder).is_dir()]
+def digests(data: Path) -> dict[str, str]:
+    """Digests of the folders that a dataset card speaks of, by path, as dvc.lock and MLflow's runs have them."""
+    return {str(data / folder): content_digest(data / folder) for folder in FOLDERS if (data / folder).is_dir()}
 
 
 def _query(database: duckdb.DuckDBPyConnection, files: list[str], column: str) -> list[dict[str, Any]]:

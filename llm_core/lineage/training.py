@@ -20,6 +20,7 @@ from llm_core.lineage.kept import kept_folder, version_of
 from llm_core.models.configs import SNAPSHOTS
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import read_json
+from llm_core.tracking.dataset_cards import spoken_of
 from llm_core.training.finetuning.rows import DOCUMENTS, TRAINED
 
 if TYPE_CHECKING:
@@ -146,6 +147,13 @@ def ancestry(model: Path) -> list[TrainingData]:
     if not found:
         raise UserError(f"{model}: has no {RECORD}; only models trained by `llm-core pretrain` can be traced")
     return found
+
+
+def other_data(card: Path, model: Path) -> str:
+    """The tokens of a model's pretraining that a dataset card does not speak of, in words; "" where there are none."""
+    known = set(spoken_of(card).values())
+    others = [record for _, record in trainings(model) if record.digest and record.digest not in known]
+    return ", ".join(f"{record.tokens} as {record.model} was trained on it ({record.digest})" for record in others)
 
 
 def metrics_of(model: Path) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.runtime import progress, timings
 from llm_core.runtime.digests import content_digest
-from llm_core.runtime.progress import log
 from llm_core.runtime.storage import read_json, write_json
 from llm_core.tracking import store as tracking_store
 from llm_core.tracking import versions
@@ -41,11 +41,13 @@ def register(
     out: Path,
     name: str,
     headline: Sequence[str] = (),
+    card: Path | None = None,
 ) -> Record:
     """Register `model` with its evaluation as a new version and challenger; the record, also written to `out`.
 
     The record holds the gate's decision; nothing is promoted here. The same model and evaluation are registered once.
-    `headline` are the lines about its scores in the version's description. Raises UserError where the evaluation is of
+    `headline` are the lines about its scores in the version's description. `card` is the folder of the dataset card, to
+    which the descriptions of the version and of the runs on its data link. Raises UserError where the evaluation is of
     another model, or tracking is off.
     """
     about = read_json(evaluation / "about.json")
@@ -61,8 +63,12 @@ def register(
     decided = f"{'passed' if passed else 'failed'}: {reason}"
     store.tag(version, "gate", decided)
     parts = [f"`{model}` ({digest[:8]}). **Gate {decided}.**", "\n".join(f"- {line}" for line in headline)]
+    parts += [f"Data: {store.keep_card(version, card, model)}"] if card else []
     store.describe(version, "\n\n".join([*parts, f"Runs: {', '.join(links(model_digest=digest))}"]))
-    log(f"registry: {name} version {version} is challenger; gate {'passed' if passed else 'failed'}: {reason}")
+    named = {"mlflow_model": name, "mlflow_version": version}
+    progress.report(named)
+    timings.NOTES.update(named)
+    progress.log(f"registry: {name} version {version} is challenger; gate {'passed' if passed else 'failed'}: {reason}")
     record: Record = {"model": str(model), "digest": digest, "name": name, "version": version}
     record |= {"champion_before": store.version("champion"), "passed": passed, "reason": reason}
     write_json(out, record)
@@ -92,7 +98,7 @@ def promote_record(record: Path, out: Path) -> bool:
     if passed:
         _crown(versions.Registry(told["name"]), told["version"])
     line = "is champion" if passed else "stays challenger"
-    log(f"registry: {told['name']} version {told['version']} {line}: {told['reason']}")
+    progress.log(f"registry: {told['name']} version {told['version']} {line}: {told['reason']}")
     write_json(out, {key: told[key] for key in ("name", "version", "digest", "reason")} | {"champion": passed})
     return passed
 

@@ -27,6 +27,7 @@ from typing import Any
 from llm_core.runtime import progress, timings
 from llm_core.runtime.digests import content_digest
 from llm_core.runtime.redaction import redact
+from llm_core.tracking import dataset_cards
 from llm_core.tracking.dvc_context import baseline, context_tags
 from llm_core.tracking.experiments import EXPERIMENT, NOTE, Kind, all_experiments, experiment, run_link
 from llm_core.tracking.store import Names, enabled, has_store, relocate, tracking_uri
@@ -130,14 +131,13 @@ class Run:
         for key, value in tags.items() if self._client else ():
             self._client.set_tag(self.run_id, self._names["tag"](key), redact(str(value))[:TAG_LENGTH])
 
-    def dataset(self, path: str | Path, context: str) -> None:
-        """Name an input or output folder by its digest, the one that dvc.lock has for it."""
+    def dataset(self, path: str | Path, context: str, digest: str = "") -> None:
+        """Name an input or output folder by its digest, the one that dvc.lock has for it; computed if not given."""
         if self._client:
             from mlflow.entities import Dataset, DatasetInput, InputTag
 
-            dataset = Dataset(
-                name=str(path), digest=content_digest(Path(path)), source_type="local", source=str(Path(path).resolve())
-            )
+            digest = digest or content_digest(Path(path))
+            dataset = Dataset(name=str(path), digest=digest, source_type="local", source=str(Path(path).resolve()))
             tag = InputTag("mlflow.data.context", context)
             self._client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [tag])])
 
@@ -210,7 +210,8 @@ def run(
     time.time(), is when the work began, where the run is opened at its end. A training has the computer's load, too.
     """
     if not enabled():
-        yield Run(None, "", "")
+        with _stoppable():
+            yield Run(None, "", "")
         return
     store = client()
     experiment_id = experiment(store, kind)
@@ -237,6 +238,7 @@ def run(
     with _stoppable(), _load_recorded(current.run_id, bool(resume)) if kind == "training" else nullcontext():
         try:
             yield current
+            dataset_cards.link_run(store, current.run_id)
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
-from llm_core.tracking.runs import client, logged_model, run
+from llm_core.tracking import dataset_cards
+from llm_core.tracking.runs import Run, client, logged_model, run
 from llm_core.tracking.store import Names, enabled, has_store
 
 EVALUATION_RUN = "evaluation_run"  # tag of a version: id of the run that keeps its evaluation
@@ -57,6 +58,19 @@ class Registry:
         found = mlflow.register_model(f"models:/{logged}", self.name, tags=noted)
         return str(found.version)
 
+    def keep_card(self, version: str, card: Path, model: Path) -> str:
+        """Keep a dataset card with a version's evaluation; the runs on its data get the link to it that is returned."""
+        entry = self._entry(version)
+        digests, run_id = dataset_cards.spoken_of(card), self._evaluation_run(entry)
+        kept = Run(self._client, run_id, self._client.get_run(run_id).info.experiment_id)
+        kept.artifact(card, dataset_cards.FOLDER)
+        digest = entry.tags["model_digest"]
+        for path, known in {**digests, str(model): digest}.items():
+            kept.dataset(path, dataset_cards.CONTEXT, known)
+        link = dataset_cards.card_link(kept.experiment_id, run_id)
+        dataset_cards.link_runs(self._client, link, [*digests.values(), digest], digest)
+        return link
+
     def describe(self, version: str, text: str) -> None:
         """Set the description of a version, as Markdown, and that of the model where it has none."""
         self._client.update_model_version(self.name, version, text)
@@ -69,8 +83,7 @@ class Registry:
 
         entry = self._entry(version)
         try:
-            kept = entry.tags.get(EVALUATION_RUN, entry.run_id)
-            folder = mlflow.artifacts.download_artifacts(run_id=kept, artifact_path="evaluation")
+            folder = mlflow.artifacts.download_artifacts(run_id=self._evaluation_run(entry), artifact_path="evaluation")
         except (mlflow.exceptions.MlflowException, OSError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"{self.name} version {version}: its evaluation is not in the store ({reason})") from None
@@ -119,6 +132,10 @@ class Registry:
             }
             for v in self._versions()
         ]
+
+    def _evaluation_run(self, entry: Any) -> str:
+        """Id of the run that keeps a version's evaluation."""
+        return str(entry.tags.get(EVALUATION_RUN, entry.run_id))
 
     def _entry(self, version: str) -> Any:
         found = [v for v in self._versions() if str(v.version) == version]

@@ -93,7 +93,10 @@ class Live:
 
     def cancel(self, run_id: str) -> None:
         """Terminate a run, as the UI's button does."""
-        self.query("mutation($id: String!){terminateRun(runId: $id){__typename}}", id=run_id)
+        text = """mutation($id: String!){terminateRun(runId: $id){__typename
+            ... on TerminateRunFailure{message} ... on PythonError{message}}}"""
+        answer = self.query(text, id=run_id)["terminateRun"]
+        assert answer["__typename"] == "TerminateRunSuccess", answer
 
 
 @contextmanager

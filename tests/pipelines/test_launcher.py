@@ -181,6 +181,28 @@ def test_a_worker_outlives_its_server_and_can_be_cancelled(home: dg.DagsterInsta
     assert health(home, second) == WorkerStatus.FAILED
 
 
+@pytest.mark.slow
+def test_a_run_that_started_although_it_was_cancelled_is_cancelled_again(
+    home: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """Its worker had looked at its state just before the cancel, and then wrote that it started."""
+    path = str(tmp_path / "socket")
+    environment = {**os.environ, "DAGSTER_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    with code_server(tmp_path, "--socket", path):
+        subprocess.run([*DAGSTER, "job", "launch", "--grpc-socket", path, "-j", "naps"], env=environment, check=True)
+        (run,) = home.get_runs()
+
+        def status() -> dg.DagsterRunStatus:
+            return home.get_run_by_id(run.run_id).status  # type: ignore[union-attr]
+
+        wait(lambda: status() == dg.DagsterRunStatus.STARTED, 120, "the worker")
+        home.report_run_canceled(run)
+        home.report_dagster_event(dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, run.job_name), run.run_id)
+        assert status() == dg.DagsterRunStatus.STARTED
+        assert health(home, run.run_id) == WorkerStatus.RUNNING
+        wait(lambda: status() == dg.DagsterRunStatus.CANCELED, 60, "the second cancel")
+
+
 def log_earlier(log: Path, seconds: float) -> None:
     """Move the times in a run's log, as if the wall clock had been set while it ran."""
     with closing(sqlite3.connect(log)) as store, store:

@@ -8,12 +8,13 @@ import dagster as dg
 import pytest
 from dvc.repo import Repo
 
+from llm_core.formats.documents import COLUMNS, DocumentWriter
 from llm_core.params import Params
 from pipelines.checks import CHECKS, asset_checks, run_check
 from pipelines.component import DvcProjectComponent
 from pipelines.dvc_project import DvcProject
 from pipelines.headlines import headlines
-from pipelines.metadata import figures, stage_metadata, table
+from pipelines.metadata import figures, mlflow_metadata, stage_metadata, table
 
 DVC = """stages:
   clean:
@@ -104,6 +105,39 @@ def test_no_key_is_left_in_tables_of_figures() -> None:
     assert "|  | bytes of text read | documents kept |" in shown and "| <16384 | 14 |" not in shown
     assert "ARC-Easy" in shown and "accuracy, on items that share no n-gram with a training document, lower" in shown
     assert "loss on held-out answers, nats per token: 2.0" in shown
+
+
+def test_documents_show_what_their_columns_hold_and_where_they_come_from(tmp_path: Path) -> None:
+    Repo.init(tmp_path, no_scm=True).close()
+    (tmp_path / "dvc.yaml").write_text(
+        "stages:\n  download: {cmd: 'true', outs: [raw/documents, raw/ledger]}\n"
+        "  benchmarks: {cmd: 'true', outs: [benchmarks]}\n"
+        "  clean: {cmd: 'true', deps: [raw/documents, benchmarks], outs: [clean/documents]}\n"
+    )
+    (tmp_path / "benchmarks").mkdir()
+    for stage in ("raw", "clean"):
+        with DocumentWriter(tmp_path / stage / "documents") as writer:
+            writer.write_rows([{"id": "1", "source": "web", "text": "some words"}])
+    project = DvcProject(tmp_path)
+    first, second = (stage_metadata(project, project.stages[name]) for name in ("download", "clean"))
+    columns = {column.name: column for column in second["dagster/column_schema"].columns}
+    assert set(columns) == COLUMNS and all(column.description for column in columns.values())
+    assert columns["license"].description == "SPDX id of its licence, or public-domain."
+    lineage = second["dagster/column_lineage"].deps_by_column
+    assert {name: [dep.asset_key.path for dep in deps] for name, deps in lineage.items()} == {
+        name: [["download"]] for name in COLUMNS
+    }
+    assert "dagster/column_lineage" not in first
+
+
+def test_runs_and_versions_in_mlflow_are_linked() -> None:
+    reported = {"mlflow_run_id": "abc", "mlflow_experiment_id": "3", "mlflow_model": "my model", "mlflow_version": "2"}
+    shown = {name: value.value for name, value in mlflow_metadata(reported, "http://mlflow/").items()}
+    assert shown == {
+        "MLflow run": "http://mlflow/#/experiments/3/runs/abc",
+        "model version": "http://mlflow/#/models/my%20model/versions/2",
+    }
+    assert mlflow_metadata({}) == {}
 
 
 def test_a_training_shows_its_curves_and_the_unusual_steps(tmp_path: Path) -> None:

@@ -64,10 +64,24 @@ def test_cancel_and_queue(live: Live) -> None:
     live.cancel(first)
     wait(lambda: live.run(first)["status"] == "CANCELED", what="the cancel")
     assert not sleeping(live.project), "nothing is left of the cancelled stage"
+    assert [line for line in live.log(first) if re.match(r"cancelled; every process(.*\n)+step \d", line)]
     print(f"cancel: {time.monotonic() - asked:.2f} s")
     wait(lambda: live.run(second)["status"] == "SUCCESS", what="the queued run")
     with DvcProject(live.project) as project:
         assert len(project.lock) == 7 and not project.spoiled_outputs("long@b")
+
+
+def test_runs_that_wait_or_start_are_cancelled_at_once(live: Live) -> None:
+    starting = live.launch("slow")
+    queued = live.launch("long@b")
+    wait(lambda: live.run(starting)["status"] == "STARTING", what="the launch")
+    for run in (queued, starting):
+        live.cancel(run)
+        assert live.run(run)["status"] == "CANCELED"
+    again = live.launch("long@b")
+    wait(lambda: live.run(again)["status"] == "SUCCESS", what="the next run")
+    assert not sleeping(live.project), "the worker that was starting has executed nothing"
+    assert live.run(starting)["status"] == "CANCELED"
 
 
 def test_killed_worker_is_marked_and_the_stage_resumes(live: Live) -> None:

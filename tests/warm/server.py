@@ -22,6 +22,7 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType, ModuleType
 
 STANDARD = 3  # number of standard files
@@ -176,6 +177,8 @@ def quicken() -> None:
     inspect.getmodule = getmodule
     if "sqlalchemy.orm" in sys.modules:
         sys.modules["sqlalchemy.orm"].configure_mappers()
+    if "mlflow.store.tracking.sqlalchemy_store" in sys.modules:
+        runpy.run_path(f"{Path(__file__).parent}/store.py")["quicken"]()
 
 
 def main() -> None:

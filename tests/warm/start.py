@@ -1,4 +1,4 @@
-"""Programs that start warm: forked from a server that has imported their packages once for all tests of a process.
+"""Programs that start warm: forked from a server that has imported their packages once for all tests.
 
 The imports of a verb that trains take five seconds of processor time, and tests of whole graphs start some two hundred
 verbs. On the PATH that `path()` returns, `llm-core` and `dvc` are small clients of such servers (server.py, client.py);
@@ -33,6 +33,7 @@ HEAVY = (
 DVC = ("dvc.cli", "dvc.repo", "dvc.commands.repro", "dvc.stage", "dvc_data.index", "dvc.scm")
 DATA = ("inputs", "fetch", "clean", "dedup", "decontaminate", "split", "train-tokenizer", "tokenize", "takedown")
 """Verbs that need LIGHT alone."""
+SHARED = "LLM_CORE_TEST_PROGRAMS"  # names the folder of programs that the tests' first process has made
 GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
 
 
@@ -51,9 +52,30 @@ def _has_gpu() -> bool:
     return any(device.exists() for device in GPUS)
 
 
+def share(imported: bool = False) -> None:
+    """Let the processes that this one starts from now on (pytest-xdist's workers) use its servers.
+
+    With `imported` the servers import their packages at once, and this returns when they have: processes that import
+    the same packages at the same time would each compile them, where no earlier session has.
+    """
+    if _has_gpu():
+        return
+    os.environ[SHARED] = str(_programs())
+    waiting = []
+    for address in _addresses if imported else ():
+        waiting.append(socket.socket(socket.AF_UNIX))
+        waiting[-1].connect(address)
+        waiting[-1].shutdown(socket.SHUT_WR)  # asks for nothing, which a server answers when it can answer at all
+    for server in waiting:
+        server.recv(1)
+        server.close()
+
+
 @cache
 def _programs() -> Path:
     """A folder of small programs. Each kind of server starts when a program needs it first."""
+    if SHARED in os.environ:
+        return Path(os.environ[SHARED])
     light, heavy, dvc = (_address(packages) for packages in (LIGHT, HEAVY, DVC))
     folder = Path(heavy).parent  # which its server removes
     python = folder / "python" / "python"
@@ -68,7 +90,9 @@ case "$1 $2" in
     "-m llm_core.cli") shift 2; {verb}{client} $server {python} yes llm_core.cli "$@";;
     "-m llm_core."* | "-m tests."* | "-m torch.distributed.run" | "-m deepspeed."*)
         shift; {client} {heavy} {python} yes "$@";;
-    "-m dvc") shift 2; {client} {dvc} {quote(sys.executable)} yes dvc "$@";;
+    "-m dvc")
+        case $3 in exp|queue) exec {quote(sys.executable)} "$@";; esac  # it starts itself again
+        shift 2; {client} {dvc} {quote(sys.executable)} yes dvc "$@";;
     *) exec {quote(sys.executable)} "$@";;
 esac
 """,
@@ -84,6 +108,7 @@ def _address(packages: tuple[str, ...]) -> str:
     """Start a server that ends with this process, and imports the packages when its first client comes."""
     folder = tempfile.mkdtemp(prefix="warm-")
     address = f"{folder}/socket"
+    _addresses.append(address)
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MLFLOW_TRACKING_URI")}
     environment = kept | {
         "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -103,4 +128,5 @@ def _address(packages: tuple[str, ...]) -> str:
     return address
 
 
+_addresses: list[str] = []
 _servers: list[subprocess.Popen[bytes]] = []  # whose standard input stays open until this process ends

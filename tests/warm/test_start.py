@@ -123,3 +123,29 @@ def test_verbs_and_dvc_on_its_path_are_clients_and_what_else_python_runs_is_pyth
         assert str(Path(start.__file__).with_name("client.py")) in Path(start.path().split(":")[0], name).read_text()
     shown = [start.python(), "-c", "import sys; print(sys.argv)", "a b"]
     assert subprocess.run(shown, capture_output=True, text=True).stdout == "['-c', 'a b']\n"
+
+
+def test_processes_of_pytest_share_the_servers_of_the_first() -> None:
+    place = "from tests.warm import start; print(start.path().split(':')[0])"
+    code = f"import subprocess, sys; from tests.warm import start; start.share(); {place.partition('; ')[2]}"
+    code += f"; print(subprocess.check_output([sys.executable, '-c', {place!r}], text=True))"
+    alone = {name: value for name, value in os.environ.items() if name != start.SHARED}
+    first, second = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(start.__file__).parents[2], env=alone, stdout=subprocess.PIPE, text=True
+    ).stdout.split()  # fmt: skip
+    assert first == second and not Path(first).exists(), "the servers have ended, and removed their folder"
+
+
+def test_shared_servers_can_have_imported_their_packages_before_the_first_process_goes_on() -> None:
+    code = """
+from pathlib import Path
+from tests.warm import start
+start.LIGHT = start.HEAVY = start.DVC = ("numpy",)
+start.share(imported=True)
+print(["numpy" in Path(f"/proc/{server.pid}/maps").read_text() for server in start._servers])
+"""
+    alone = {name: value for name, value in os.environ.items() if name != start.SHARED}
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(start.__file__).parents[2], env=alone, stdout=subprocess.PIPE, text=True
+    ).stdout  # fmt: skip
+    assert shown == "[True, True, True]\n"

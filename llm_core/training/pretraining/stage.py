@@ -85,7 +85,11 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
             training.trunk = Checkpoints(beginning, 1, world.main)
         origin = _origin(params, folder, digests[0]) if world.main else {}
         training.snapshot = partial(_snapshot, params, training, origin, scratch)
-        training.run()
+        try:
+            training.run()
+        except KeyboardInterrupt:
+            training.say_kept()
+            raise
         _finish(params, training, origin, out, precision, scratch)
         if world.main:
             digest = content_digest(out)

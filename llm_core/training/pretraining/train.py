@@ -221,6 +221,14 @@ class Training:
         )
         self.tracked.metrics({"spike": 1.0}, self.step + 1)
 
+    def say_kept(self) -> None:
+        """Say from which step the next run goes on, if this one ends here."""
+        kept = self.checkpoints.newest()
+        where = (
+            f"after step {kept[1]['step']}, kept in {kept[0]}" if kept else "from the start: no checkpoint was due yet"
+        )
+        self._say(f"stopped after step {self.step} of {self.steps}; the same training goes on {where}")
+
     def _check(self, loss: float) -> None:
         if not math.isfinite(loss):
             self._stop(f"the loss is {loss}")

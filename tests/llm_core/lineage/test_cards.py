@@ -17,6 +17,7 @@ from llm_core.lineage import cards
 from llm_core.lineage.cards import dataset_card, model_card
 from llm_core.lineage.training import trainings
 from llm_core.params import Params
+from llm_core.runtime.digests import content_digest
 from tests.llm_core.lineage.conftest import IDS, rows
 from tests.llm_core.lineage.test_journey import main_exit
 from tests.warm import start
@@ -93,9 +94,13 @@ def test_cards_from_the_command_line(project):
         "base.md",
         "dataset.html",
         "dataset.md",
+        "digests.json",
     ]
+    digests = json.loads((project / "cards/digests.json").read_text())
+    assert digests == {name: content_digest(Path(name)) for name in ("data/dedup/documents", "data/tokens/train")}
     card = (project / "cards/dataset.md").read_text()
     assert "| asked by the author | named | 1 |" in card
+    assert all(f"- {name}: {digest}" in card for name, digest in digests.items())
 
 
 @pytest.mark.slow

@@ -43,17 +43,19 @@ def survive(folder: Path, kills: int, seed: int, out: str = "killed", **settings
     return told
 
 
-def interrupt(folder: Path, step: int, out: str = "killed", **settings: Any) -> tuple[int, str]:
-    """Start a run and kill its verb once a checkpoint of `step` or more is whole; the newest checkpoint's step, and
-    what the run said."""
+def interrupt(
+    folder: Path, step: int, out: str = "killed", number: int = signal.SIGKILL, **settings: Any
+) -> tuple[int, str]:
+    """Start a run and send its verb a signal once a checkpoint of `step` or more is whole; the newest checkpoint's
+    step, and what the run said."""
     process = subprocess.Popen(
         tiny.command(folder, out, **settings), cwd=folder, env=tiny.environment(), stderr=subprocess.PIPE, text=True
     )
     while process.poll() is None and _checkpoint(folder) < step:
         time.sleep(0.01)
-    process.kill()
+    process.send_signal(number)
     errors = process.communicate()[1]
-    assert process.returncode == -signal.SIGKILL, errors
+    assert process.returncode == (130 if number == signal.SIGINT else -number), errors
     _wait_until_gone(folder)
     return _checkpoint(folder), errors
 

@@ -1,5 +1,6 @@
 """Resuming after kill -9 gives the weights of an uninterrupted run; another world size can resume too."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,16 @@ IN_PARTS = {
     "pretraining__optimizer__momentum_warmup_steps": 14, "pretraining__early_stopping": 2,
     "pretraining__evaluate_every": 1, "pretraining__checkpoint_every": 3,
 }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_cancelled_training_says_from_where_it_goes_on(tmp_path: Path, processes: int) -> None:
+    folder = tiny.make(tmp_path)
+    settings = {"launch__pretraining__processes": processes, "pretraining__steps": 2000}
+    step, said = kills.interrupt(folder, 4, number=signal.SIGINT, **settings)
+    (line,) = [line for line in said.splitlines() if "the same training goes on" in line]
+    assert f"of 2000; the same training goes on after step {step}, kept in .scratch/pretraining/" in line
 
 
 @pytest.mark.slow
