@@ -32,14 +32,18 @@ settings.register_profile(
 settings.load_profile("shared machine")
 STORE = os.environ.get("MLFLOW_TRACKING_URI")
 LONGEST = (
-    "test_journey.py", "test_stage_truth.py", "test_graph.py", "test_docs.py", "pipelines/test_servers.py",
-    "pipelines/test_stack.py", "pipelines/test_staleness.py", "llm_core/cli/test_hostile.py",
-    "llm_core/training/ablation/test_training.py", "test_takedown_graph.py",
-    "llm_core/training/pretraining/test_open_parents.py", "llm_core/training/pretraining/test_resume.py",
-    "llm_core/training/pretraining/test_zero.py", "llm_core/training/finetuning/test_methods.py",
-    "llm_core/training/finetuning/test_zero.py", "llm_core/serving/test_server.py",
+    "test_graph.py", "test_journey.py", "pipelines/test_servers.py", "test_stage_truth.py", "pipelines/test_browser.py",
+    "test_docs.py", "pipelines/test_backfill.py", "pipelines/test_staleness.py", "llm_core/cli/test_hostile.py",
+    "test_takedown_graph.py", "llm_core/training/pretraining/test_open_parents.py",
+    "llm_core/training/pretraining/test_resume.py", "llm_core/training/pretraining/test_zero.py",
+    "llm_core/training/finetuning/test_methods.py", "llm_core/training/finetuning/test_zero.py",
+    "llm_core/serving/test_server.py", "pipelines/test_launcher.py", "pipelines/test_launchpad.py",
+    "pipelines/test_teams.py", "test_object_storage_graph.py",
 )  # fmt: skip
-"""Modules whose slow tests take long. A process that begins one of them last works alone at the end."""
+"""Modules whose slow tests take long, those that wait for servers between those that compute.
+
+A process that begins one of them last works alone at the end.
+"""
 NEW_MODULES = 50
 frozen = 0  # how many modules were imported when they were last exempted
 

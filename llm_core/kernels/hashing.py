@@ -7,7 +7,8 @@ will (deduplication, decontamination). All arithmetic is modulo 2**64.
 
 import numpy as np
 
-from llm_core.kernels.arrays import Bytes
+from llm_core.kernels.arrays import Bytes, Hashes
+from llm_core.kernels.eight_bytes import lowered
 from llm_core.runtime.compilation import njit
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -49,14 +50,38 @@ def _rotated(value: np.uint64, bits: int) -> np.uint64:
     return (value << np.uint64(bits)) | (value >> np.uint64(64 - bits))
 
 
+@njit(nogil=True, inline="always")
+def _began(key0: np.uint64, key1: np.uint64) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
+    """SipHash's state before the first bytes."""
+    return (
+        key0 ^ np.uint64(0x736F6D6570736575),
+        key1 ^ np.uint64(0x646F72616E646F6D),
+        key0 ^ np.uint64(0x6C7967656E657261),
+        key1 ^ np.uint64(0x7465646279746573),
+    )
+
+
+@njit(nogil=True, inline="always")
+def _round(a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
+    """One round of SipHash."""
+    a += b
+    c += d
+    b = _rotated(b, 13) ^ a
+    d = _rotated(d, 16) ^ c
+    a = _rotated(a, 32)
+    c += b
+    a += d
+    b = _rotated(b, 17) ^ c
+    d = _rotated(d, 21) ^ a
+    c = _rotated(c, 32)
+    return a, b, c, d
+
+
 @njit(nogil=True)
 def siphash(data: Bytes, start: int, end: int, key0: np.uint64, key1: np.uint64) -> np.uint64:
     """SipHash-2-4 (Aumasson and Bernstein 2012) of `data[start:end]` under a key of 128 bits, ASCII capitals read as
     small letters."""
-    a = key0 ^ np.uint64(0x736F6D6570736575)
-    b = key1 ^ np.uint64(0x646F72616E646F6D)
-    c = key0 ^ np.uint64(0x6C7967656E657261)
-    d = key1 ^ np.uint64(0x7465646279746573)
+    a, b, c, d = _began(key0, key1)
     size = end - start
     for block in range(size // 8 + 5):  # whole words, the last with the length, four rounds more
         value, rounds = np.uint64(0), 1
@@ -74,15 +99,31 @@ def siphash(data: Bytes, start: int, end: int, key0: np.uint64, key1: np.uint64)
             c ^= np.uint64(0xFF)
         d ^= value
         for _ in range(rounds):
-            a += b
-            c += d
-            b = _rotated(b, 13) ^ a
-            d = _rotated(d, 16) ^ c
-            a = _rotated(a, 32)
-            c += b
-            a += d
-            b = _rotated(b, 17) ^ c
-            d = _rotated(d, 21) ^ a
-            c = _rotated(c, 32)
+            a, b, c, d = _round(a, b, c, d)
         a ^= value
     return a ^ b ^ c ^ d
+
+
+@njit(nogil=True)
+def siphash_short(lows: Hashes, highs: Hashes, count: int, key0: np.uint64, key1: np.uint64, out: Hashes) -> None:
+    """`siphash` of `count` short pieces at once, to the front of `out`: several in each vector of the processor.
+
+    `lows` and `highs` (uint64 [count or more]) are their numbers as of `short_key`. Where the high one is 0, the low
+    one is taken as it is.
+    """
+    for i in range(count):
+        a, b, c, d = _began(key0, key1)
+        low, high = lowered(lows[i]), lowered(highs[i])
+        is_long = high >> np.uint64(59) != 0  # eight bytes and more: a block before the last one
+        e, f, g, h = _round(a, b, c, d ^ low)
+        e, f, g, h = _round(e, f, g, h)
+        a, b, c, d = (e ^ low if is_long else a), (f if is_long else b), (g if is_long else c), (h if is_long else d)
+        last = high if is_long else low | high
+        a, b, c, d = _round(a, b, c, d ^ last)
+        a, b, c, d = _round(a, b, c, d)
+        a, c = a ^ last, c ^ np.uint64(0xFF)
+        a, b, c, d = _round(a, b, c, d)
+        a, b, c, d = _round(a, b, c, d)
+        a, b, c, d = _round(a, b, c, d)
+        a, b, c, d = _round(a, b, c, d)
+        out[i] = a ^ b ^ c ^ d if highs[i] != 0 else lows[i]

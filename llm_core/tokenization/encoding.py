@@ -14,12 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llm_core.kernels.arrays import Bytes, Ints
+from llm_core.kernels.arrays import Bytes, Hashes, Ints
+from llm_core.kernels.eight_bytes import READ, SHORT, short_key
 from llm_core.kernels.tables import FREE, number_place
 from llm_core.kernels.word_table import FULL, WordTable, find_or_add, word_table
 from llm_core.runtime.compilation import njit
 from llm_core.tokenization.layout import Vocabulary
 from llm_core.tokenization.pre_tokenizer import character_classes, word_end
+from llm_core.tokenization.short_pieces import COUNT_SHIFT, IDS, free_slot, short_pieces, slot_of
 from llm_core.tokenization.training.counting import text_bytes
 
 MEMO_WORDS = 1 << 18  # 20 MB per thread with their text and ids
@@ -35,6 +37,23 @@ class MergeTable(NamedTuple):
     values: Ints
     byte_ids: Ints
     """int64 [256]: id of each byte"""
+
+
+class Memo(NamedTuple):
+    """What is remembered of the pieces encoded so far; make one with `memo`."""
+
+    table: WordTable
+    starts: Ints
+    """int64 [words + 1]: the ids of word i are `ids[starts[i]:starts[i + 1]]`"""
+    ids: npt.NDArray[np.uint32]
+    short: Hashes
+    """short pieces of few ids: up to IDS of them in a slot, of 32 bits each, their number in the piece's high number"""
+
+
+def memo() -> Memo:
+    """An empty memo."""
+    starts, ids = np.zeros(MEMO_WORDS + 1, np.int64), np.zeros(MEMO_BYTES, np.uint32)
+    return Memo(word_table(MEMO_WORDS, MEMO_BYTES), starts, ids, short_pieces())
 
 
 class Encoder:
@@ -53,16 +72,14 @@ class Encoder:
         With `ends`, each text gets a begin token before it and an end token after it.
         """
         data, offsets = text_bytes(texts)
-        if not hasattr(self._memos, "table"):
-            self._memos.table = word_table(MEMO_WORDS, MEMO_BYTES)
-            self._memos.starts = np.zeros(MEMO_WORDS + 1, np.int64)
-            self._memos.ids = np.zeros(MEMO_BYTES, np.uint32)
-        memo = self._memos
-        out: npt.NDArray[np.unsignedinteger] = np.empty(int(offsets[-1] - offsets[0]) + 2 * len(texts), self.dtype)
+        if not hasattr(self._memos, "memo"):
+            self._memos.memo = memo()
+        room = int(offsets[-1] - offsets[0]) + 2 * len(texts) + IDS
+        out: npt.NDArray[np.unsignedinteger] = np.empty(room, self.dtype)
         bos, eos = (self.vocabulary.bos, self.vocabulary.eos) if ends else (NO_PAIR, NO_PAIR)
         starts = _encode(
             data, offsets, character_classes(), self.vocabulary.digits, self.vocabulary.runs, self._merges,
-            memo.table, memo.starts, memo.ids, out, bos, eos,
+            self._memos.memo, out, bos, eos,
         )  # fmt: skip
         return out[: int(starts[-1])].copy(), starts
 
@@ -111,21 +128,19 @@ def _encode(
     digits: int,
     runs: bool,
     merges: MergeTable,
-    table: WordTable,
-    memo_starts: Ints,
-    memo_ids: npt.NDArray[np.uint32],
+    memo: Memo,
     out: npt.NDArray[np.unsignedinteger],
     bos: int,
     eos: int,
 ) -> Ints:
     """Write the ids of texts to `out`; returns where each text's ids begin: int64 [texts + 1].
 
-    `data` (uint8) and `offsets` (int64 [texts + 1]) are the texts, `classes` uint8 [0x110000]. The memo: `table`, and
-    the ids of word i in `memo_ids[memo_starts[i]:memo_starts[i + 1]]` (int64 [words + 1], uint32 [ids]). `out` has room
-    for one id per byte and two per text; `bos` and `eos` are ids, or NO_PAIR for none.
+    `data` (uint8) and `offsets` (int64 [texts + 1]) are the texts, `classes` uint8 [0x110000]. `out` has room for one
+    id per byte, two per text and IDS more; `bos` and `eos` are ids, or NO_PAIR for none.
     """
     starts = np.zeros(len(offsets), np.int64)
     symbols, found = np.zeros(LONG, np.int64), np.zeros(LONG, np.int64)
+    half, count_shift = np.uint64(0xFFFFFFFF), np.uint64(COUNT_SHIFT)
     n = 0
     for text in range(len(offsets) - 1):
         if bos >= 0:
@@ -134,34 +149,68 @@ def _encode(
         place, end = offsets[text], offsets[text + 1]
         while place < end:
             stop = word_end(data, place, end, classes, digits, runs)
-            if stop - place == 1:
+            size = stop - place
+            if size == 1:
                 out[n] = merges.byte_ids[data[place]]
                 n += 1
-            elif stop - place > LONG:
+                place = stop
+                continue
+            low, high, slot = np.uint64(0), np.uint64(0), -1
+            if size <= SHORT and place + READ <= len(data):
+                low, high = short_key(data, place, size)
+                slot = slot_of(memo.short, low, high)
+            if slot >= 0:
+                first, second = memo.short[slot, 2], memo.short[slot, 3]
+                out[n], out[n + 1] = first & half, first >> np.uint64(32)  # also those that are none: no branch
+                out[n + 2], out[n + 3] = second & half, second >> np.uint64(32)
+                n += int(np.int64(memo.short[slot, 1] >> count_shift))
+            elif size > LONG:
                 n = _merge_long(data, place, stop, merges, out, n)
             else:
-                known = table.used[0]
-                word = find_or_add(table, data, place, stop)
-                if word == FULL:  # empty the memo and go on
-                    table.slots[:] = -1
-                    table.used[:] = 0
-                    known = 0
-                    word = find_or_add(table, data, place, stop)
-                begin = memo_starts[word]
-                if word == known:
-                    length = _merge(data, place, stop, merges, symbols, found)
-                    for i in range(length):
-                        memo_ids[begin + i] = symbols[i]
-                    memo_starts[word + 1] = begin + length
-                for i in range(begin, memo_starts[word + 1]):
-                    out[n] = memo_ids[i]
+                word = _word(data, place, stop, merges, memo, symbols, found)
+                for i in range(memo.starts[word], memo.starts[word + 1]):
+                    out[n] = memo.ids[i]
                     n += 1
+                if high != 0:
+                    _remember(memo, word, low, high)
             place = stop
         if eos >= 0:
             out[n] = eos
             n += 1
         starts[text + 1] = n
     return starts
+
+
+@njit(nogil=True)
+def _word(data: Bytes, start: int, stop: int, merges: MergeTable, memo: Memo, symbols: Ints, found: Ints) -> int:
+    """Number in the memo of the piece `data[start:stop]`, which is encoded where it is new; `symbols`, `found`: see
+    `_merge`."""
+    known = memo.table.used[0]
+    word = find_or_add(memo.table, data, start, stop)
+    if word == FULL:  # empty the memo and go on
+        memo.table.slots[:] = -1
+        memo.table.used[:] = 0
+        known = 0
+        word = find_or_add(memo.table, data, start, stop)
+    if word == known:
+        begin = memo.starts[word]
+        length = _merge(data, start, stop, merges, symbols, found)
+        for i in range(length):
+            memo.ids[begin + i] = symbols[i]
+        memo.starts[word + 1] = begin + length
+    return word
+
+
+@njit(nogil=True)
+def _remember(memo: Memo, word: int, low: np.uint64, high: np.uint64) -> None:
+    """Put a short piece, which is that word of the memo, into a slot, unless it has more than IDS ids."""
+    begin, count = memo.starts[word], memo.starts[word + 1] - memo.starts[word]
+    if count <= IDS:
+        slot = free_slot(memo.short, low, high)
+        memo.short[slot, 0], memo.short[slot, 1] = low, high | np.uint64(count) << np.uint64(COUNT_SHIFT)
+        memo.short[slot, 2:] = 0
+        for i in range(count):
+            memo.short[slot, 2 + i // 2] |= np.uint64(memo.ids[begin + i]) << np.uint64(32 * (i & 1))
 
 
 @njit(nogil=True)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llm_core.kernels.arrays import Bytes
+from llm_core.kernels.eight_bytes import letters
 from llm_core.kernels.utf8 import decode
 from llm_core.runtime.compilation import njit
 
@@ -42,6 +43,11 @@ def character_classes() -> Bytes:
 @njit(nogil=True, inline="always")
 def _run(data: Bytes, i: int, end: int, classes: Bytes, wanted: int) -> int:
     """End of the run of characters of class `wanted` that begins at `i`."""
+    while wanted == LETTER and i + 8 <= end:
+        taken = letters(data, i)
+        i += taken
+        if taken < 8:
+            break
     while i < end:
         code, width = decode(data, i)
         if classes[code] != wanted:
@@ -108,14 +114,15 @@ def word_end(data: Bytes, i: int, end: int, classes: Bytes, digits: int, runs: b
 @njit(nogil=True)
 def count_words(data: Bytes, offsets: npt.NDArray[np.int64], classes: Bytes) -> npt.NDArray[np.int64]:
     """Runs of characters that are neither space nor line end in each text: int64 [texts]."""
-    counts = np.zeros(len(offsets) - 1, np.int64)
+    counts = np.empty(len(offsets) - 1, np.int64)
     for text in range(len(counts)):
-        i, inside = offsets[text], False
+        i, inside, count = offsets[text], 0, 0
         while i < offsets[text + 1]:
             code, width = decode(data, i)
-            blank = classes[code] == SPACE or classes[code] == LINE_END
-            if not blank and not inside:
-                counts[text] += 1
-            inside = not blank
+            kind = classes[code]
+            visible = int(kind != SPACE and kind != LINE_END)
+            count += visible & ~inside  # no branch, which the processor would guess wrong at each word
+            inside = visible
             i += width
+        counts[text] = count
     return counts

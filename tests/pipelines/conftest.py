@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import dagster as dg
 import pytest
 
 from tests.pipelines import toy_project as toy
+from tests.warm import start
 
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 TRACK = """
@@ -81,8 +83,9 @@ def tracked(tracked_once: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance of the test's own, in memory."""
+def instance(monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance of the test's own, in memory, whose runs in this process start DVC warm (tests/warm)."""
+    monkeypatch.setattr(sys, "executable", start.python())
     with dg.DagsterInstance.ephemeral() as made:
         yield made
 

@@ -3,7 +3,6 @@ dvc."""
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from tests.warm import start
@@ -113,9 +112,8 @@ def run(folder: Path, *command: str) -> str:
 
 
 def dvc(folder: Path, *arguments: str) -> str:
-    """Run dvc in the project; it starts warm (tests/warm) but where it starts itself again for experiments."""
-    python = sys.executable if arguments[0] in ("exp", "queue") else start.python()
-    return run(folder, python, "-m", "dvc", *arguments)
+    """Run dvc in the project; it starts warm (tests/warm)."""
+    return run(folder, start.python(), "-m", "dvc", *arguments)
 
 
 def repro(folder: Path, *arguments: str) -> str:

@@ -90,7 +90,9 @@ case "$1 $2" in
     "-m llm_core.cli") shift 2; {verb}{client} $server {python} yes llm_core.cli "$@";;
     "-m llm_core."* | "-m tests."* | "-m torch.distributed.run" | "-m deepspeed."*)
         shift; {client} {heavy} {python} yes "$@";;
-    "-m dvc") shift 2; {client} {dvc} {quote(sys.executable)} yes dvc "$@";;
+    "-m dvc")
+        case $3 in exp|queue) exec {quote(sys.executable)} "$@";; esac  # it starts itself again
+        shift 2; {client} {dvc} {quote(sys.executable)} yes dvc "$@";;
     *) exec {quote(sys.executable)} "$@";;
 esac
 """,

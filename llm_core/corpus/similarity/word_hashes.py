@@ -16,10 +16,13 @@ import pyarrow.compute as pc
 
 from llm_core.formats.disk_columns import string_buffers
 from llm_core.kernels.arrays import Bytes, Hashes
-from llm_core.kernels.hashing import GOLDEN, mix, siphash
+from llm_core.kernels.eight_bytes import READ, SHORT, letters_or_digits, short_key
+from llm_core.kernels.hashing import GOLDEN, mix, siphash, siphash_short
 from llm_core.kernels.utf8 import decode
 from llm_core.kernels.words import ALONE, INVISIBLE, MARK, OTHER, character_classes, normal_form
 from llm_core.runtime.compilation import njit
+
+TOGETHER = 256  # words whose hashes are computed together
 
 
 class WordHasher:
@@ -70,29 +73,36 @@ def _hash_texts(
 ) -> tuple[Hashes, npt.NDArray[np.int64]]:
     """See `WordHasher.of_texts`; `classes` uint8 [0x110000] of `kernels/words.py`, `key0` and `key1` SipHash's key."""
     counts = np.empty(len(starts) - 1, np.int64)
-    out = np.empty(int(starts[-1] - starts[0]) // 5 + 8, np.uint64)
-    filled = 0
+    out = np.empty(int(starts[-1] - starts[0]) // 5 + TOGETHER, np.uint64)
+    lows, highs = np.empty(TOGETHER, np.uint64), np.empty(TOGETHER, np.uint64)
+    filled, held = 0, 0
     for text in range(len(counts)):
-        before, place, end = filled, starts[text], starts[text + 1]
-        place, filled = _hash_words(data, place, end, classes, key0, key1, out, filled)
+        before, place, end = filled + held, starts[text], starts[text + 1]
         while place < end:
-            larger = np.empty(2 * len(out), np.uint64)
-            larger[:filled] = out
-            out = larger
-            place, filled = _hash_words(data, place, end, classes, key0, key1, out, filled)
-        counts[text] = filled - before
-    return out[:filled].copy(), counts
+            place, held = _find_words(data, place, end, classes, key0, key1, lows, highs, held)
+            if held == TOGETHER:
+                if filled + TOGETHER > len(out):
+                    larger = np.empty(2 * len(out), np.uint64)
+                    larger[:filled] = out[:filled]
+                    out = larger
+                siphash_short(lows, highs, held, key0, key1, out[filled:])
+                filled, held = filled + held, 0
+        counts[text] = filled + held - before
+    found = np.empty(filled + held, np.uint64)
+    found[:filled] = out[:filled]
+    siphash_short(lows, highs, held, key0, key1, found[filled:])
+    return found, counts
 
 
 @njit(nogil=True)
-def _hash_words(
-    data: Bytes, i: int, end: int, classes: Bytes, key0: np.uint64, key1: np.uint64, out: Hashes, count: int
+def _find_words(
+    data: Bytes, i: int, end: int, classes: Bytes, key0: np.uint64, key1: np.uint64, lows: Hashes, highs: Hashes, n: int
 ) -> tuple[int, int]:
-    """Hash the words of `data[i:end]` into `out[count:]` until either is full; where it stopped, and the new count.
+    """Write the words of `data[i:end]` as numbers for `siphash_short` from place `n` on until there is no room.
 
-    Kept separate: if this loop could reassign `out`, numba would update its reference count for each word.
+    Returns where it stopped, and the new number of words. Words that are no short pieces are hashed here.
     """
-    while i < end and count < len(out):
+    while i < end and n < len(lows):
         kind, width = _character(data, i, end, classes)
         start = i
         i += width
@@ -100,17 +110,25 @@ def _hash_words(
             continue
         joined = MARK if kind == ALONE else ALONE + 1  # the lowest class that goes on with the word
         hidden = False
+        while joined != MARK and i + 8 <= end:
+            taken = letters_or_digits(data, i)
+            i += taken
+            if taken < 8:
+                break
         while i < end:
             kind, width = _character(data, i, end, classes)
             if kind < joined:
                 break
             hidden |= kind == INVISIBLE
             i += width
-        out[count] = (
-            _hash_visible(data, start, i, classes, key0, key1) if hidden else siphash(data, start, i, key0, key1)
-        )
-        count += 1
-    return i, count
+        if hidden:
+            lows[n], highs[n] = _hash_visible(data, start, i, classes, key0, key1), 0
+        elif i - start > SHORT or start + READ > len(data):
+            lows[n], highs[n] = siphash(data, start, i, key0, key1), 0
+        else:
+            lows[n], highs[n] = short_key(data, start, i - start)
+        n += 1
+    return i, n
 
 
 @njit(nogil=True)
@@ -150,12 +168,11 @@ def ngrams(words: Hashes, n: int) -> Hashes:
     if count < 1:
         count = 1 if len(words) else 0
         n = len(words)
-    out = np.empty(count, np.uint64)
-    for start in range(count):
-        value = GOLDEN
-        for word in range(start, start + n):
-            value = mix(value ^ words[word])
-        out[start] = value
+    out = np.full(count, GOLDEN, np.uint64)
+    for word in range(n):  # all runs by one word at a time: a vector loop
+        added = words[word : word + count]
+        for start in range(count):
+            out[start] = mix(out[start] ^ added[start])
     return out
 
 

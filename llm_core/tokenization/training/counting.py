@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llm_core.kernels.arrays import Ints
+from llm_core.kernels.arrays import Hashes, Ints
+from llm_core.kernels.eight_bytes import READ, SHORT, short_key
 from llm_core.kernels.word_table import FULL, WordTable, find_or_add, word_table
 from llm_core.runtime import progress
 from llm_core.runtime.compilation import njit
 from llm_core.tokenization.pre_tokenizer import character_classes, word_end
+from llm_core.tokenization.short_pieces import free_slot, short_pieces, slot_of
 
 MAX_WORDS = 1 << 23  # with their text about 400 MB
 
@@ -26,6 +28,7 @@ class PieceCounts:
         self.digits, self.runs, self.max_words = digits, runs, max_words
         self.complete = True
         """whether no rare piece was dropped"""
+        self._short: Hashes | None = None  # made where texts are added
         self._reset(min(max_words, 1 << 16), 1 << 20)
 
     def add(self, texts: pa.LargeStringArray) -> None:
@@ -33,7 +36,10 @@ class PieceCounts:
         data, offsets = text_bytes(texts)
         classes, place = character_classes(), (0, int(offsets[0]))
         while True:
-            place = _count(data, offsets, *place, classes, self.digits, self.runs, self._table, self._counts)
+            if self._short is None:
+                self._short = short_pieces()
+            counted = self._table, self._short, self._counts
+            place = _count(data, offsets, *place, classes, self.digits, self.runs, *counted)
             if place[0] == len(texts):
                 return
             self._make_room(len(data))
@@ -61,6 +67,7 @@ class PieceCounts:
     def _reset(self, words: int, arena_bytes: int) -> None:
         self._table: WordTable = word_table(words, arena_bytes)
         self._counts: Ints = np.zeros(words, np.int64)
+        self._short = None
 
     def _make_room(self, longest: int) -> None:
         arena, starts, counts = (array.copy() for array in self.result())
@@ -98,19 +105,30 @@ def _count(
     digits: int,
     runs: bool,
     table: WordTable,
+    short: Hashes,
     counts: Ints,
 ) -> tuple[int, int]:
     """Count from byte `place` of `text` on; returns (text, byte) where the table was full, else (texts, 0).
 
     `data` (uint8) and `offsets` (int64 [texts + 1]) are the texts, `classes` (uint8 [0x110000]) those of
-    `pre_tokenizer.py`; `counts` (int64 [words]) belong to the words of `table`."""
+    `pre_tokenizer.py`; `counts` (int64 [words]) belong to the words of `table`, whose numbers are also in `short`."""
     while text < len(offsets) - 1:
         end = offsets[text + 1]
         while place < end:
             stop = word_end(data, place, end, classes, digits, runs)
-            word = find_or_add(table, data, place, stop)
-            if word == FULL:
-                return text, place
+            low, high, slot = np.uint64(0), np.uint64(0), -1
+            if stop - place <= SHORT and place + READ <= len(data):
+                low, high = short_key(data, place, stop - place)
+                slot = slot_of(short, low, high)
+            if slot >= 0:
+                word = int(np.int64(short[slot, 2]))
+            else:
+                word = find_or_add(table, data, place, stop)
+                if word == FULL:
+                    return text, place
+                if high != 0:
+                    slot = free_slot(short, low, high)
+                    short[slot, 0], short[slot, 1], short[slot, 2] = low, high, np.uint64(word)
             counts[word] += 1
             place = stop
         text += 1

@@ -92,7 +92,10 @@ def test_hashes_follow_the_words(text: str) -> None:
     """The compiled scanner cuts where `words` does."""
     key = np.frombuffer(hashlib.blake2b(b"0", digest_size=16).digest(), np.uint64)
     found = [np.frombuffer(word.encode(), np.uint8) for word in words(text)]
-    assert WordHasher(0)(text).tolist() == [siphash(word, 0, len(word), key[0], key[1]) for word in found]
+    hashes = [siphash(word, 0, len(word), key[0], key[1]) for word in found]
+    assert WordHasher(0)(text).tolist() == hashes
+    assert WordHasher(0)(text + " " * 20).tolist() == hashes  # words far from the end are hashed together
+    assert WordHasher(0)(f"{text} " * 300).tolist() == hashes * 300
 
 
 @given(TEXTS)

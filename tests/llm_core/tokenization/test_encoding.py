@@ -66,6 +66,16 @@ def test_a_full_memo_starts_anew(pair: tuple[Encoder, Tokenizer], monkeypatch: p
     same((Encoder(pair[0].vocabulary), pair[1]), [text for part in TEXTS.values() for text in part] * 2)
 
 
+def test_more_short_pieces_than_slots(pair: tuple[Encoder, Tokenizer]) -> None:
+    encoder = Encoder(pair[0].vocabulary)
+    names = [f" {''.join(chr(97 + number // 26**place % 26) for place in range(4))}" for number in range(150_000)]
+    arena = np.frombuffer("".join(names).encode(), np.uint8)
+    alone, _ = encoder.encode_pieces(arena, np.arange(0, len(arena) + 1, 5))
+    for _ in range(2):
+        ids, _ = encoder.encode(pa.array(["".join(names)], pa.large_string()))
+        assert ids.tolist() == alone.tolist()
+
+
 def test_ends_and_slices(pair: tuple[Encoder, Tokenizer]) -> None:
     texts = pa.array(["the word", "", "fox"], pa.large_string())
     ids, starts = pair[0].encode(texts, ends=True)
