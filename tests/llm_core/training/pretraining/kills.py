@@ -49,8 +49,9 @@ def interrupt(
     """Start a run and send its verb a signal once a checkpoint of `step` or more is whole; the newest checkpoint's
     step, and what the run said."""
     process = subprocess.Popen(
-        tiny.command(folder, out, **settings), cwd=folder, env=tiny.environment(), stderr=subprocess.PIPE, text=True
-    )
+        tiny.command(folder, out, **settings), cwd=folder, env=tiny.environment(), stderr=subprocess.PIPE, text=True,
+        preexec_fn=_listen,
+    )  # fmt: skip
     while process.poll() is None and _checkpoint(folder) < step:
         time.sleep(0.01)
     process.send_signal(number)
@@ -58,6 +59,11 @@ def interrupt(
     assert process.returncode == (130 if number == signal.SIGINT else -number), errors
     _wait_until_gone(folder)
     return _checkpoint(folder), errors
+
+
+def _listen() -> None:
+    """Ctrl-C ends the process, also where the tests are a shell's background job, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _step(folder: Path) -> int:
