@@ -9,6 +9,7 @@ values are in dvc.yaml under `meta:` (`group`, `kinds`, `owners`, `pool`, `retri
 """
 
 import os
+import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from typing import Any
 
 import dagster as dg
 
+from llm_core.cli import VERBS
 from pipelines.automation import STALE, automation
 from pipelines.checks import asset_checks
 from pipelines.dvc_project import DvcProject
@@ -150,14 +152,17 @@ def pool_of(stage: Stage) -> str | None:
 
 
 def source_link(project: DvcProject, stage: Stage) -> dg.CodeReferencesMetadataValue:
-    """The stage's lines in its dvc.yaml, which Dagster opens in an editor."""
+    """The stage's lines in its dvc.yaml and the module of its verb, which Dagster opens in an editor."""
+    places = [(project.root / stage.file, project.lines[stage.name], f"{stage.group} in {stage.file}")]
+    for verb in re.findall(r"\bllm-core ([a-z0-9-]+)", stage.cmd)[:1]:
+        module = project.root / "llm_core/cli" / f"{VERBS.get(verb, (verb,))[0]}.py"
+        places += [(module, 1, f"llm-core {verb}")] if module.is_file() else []
     with warnings.catch_warnings(action="ignore", category=dg.BetaWarning):
-        place = dg.LocalFileCodeReference(
-            file_path=str(project.root / stage.file),
-            line_number=project.lines[stage.name],
-            label=f"{stage.group} in {stage.file}",
-        )
-        return dg.CodeReferencesMetadataValue(code_references=[place])
+        found = [
+            dg.LocalFileCodeReference(file_path=str(file), line_number=line, label=label)
+            for file, line, label in places
+        ]
+        return dg.CodeReferencesMetadataValue(code_references=found)
 
 
 def materialize_stage(

@@ -46,11 +46,11 @@ def graph(page: Any, live: Live) -> None:
 
 def check(page: Any, live: Live) -> None:
     """dagster-check: a blocking check that fails, because it asks for too much."""
-    with edited(live.project, lambda params: params["checks"].update(retention_min=0.99)):
-        run = live.launch("clean@web", "dedup")
+    with edited(live.project, lambda params: params["checks"].update(contamination_max=0.001)):
+        run = live.launch("decontaminate", "split")
         wait(lambda: live.run(run)["status"] in ENDED, 300, "the check")
-        page.goto(f"{live.dagster}/assets/clean_web?view=checks&checkDetail=retention")
-        page.get_by_text("less than checks.retention_min").first.wait_for()
+        page.goto(f"{live.dagster}/assets/decontaminate?view=checks&checkDetail=contamination")
+        page.get_by_text("more than checks.contamination_max").first.wait_for()
         shoot(page, "dagster-check")
 
 
@@ -98,7 +98,7 @@ def version(page: Any, live: Live) -> None:
     shoot(page, "mlflow-version")
 
 
-TAKES = (graph, check, version, training, comparisons)
+TAKES = (graph, version, check, training, comparisons)
 
 
 def without_assistant(page: Any) -> None:

@@ -1,13 +1,15 @@
-"""A backfill of a study as a person launches it, in headless Chromium on `make ui`: its page, *All*, *Submit*."""
+"""Backfills of a study and of crawls as a person launches them, in headless Chromium on `make ui`."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipelines.dvc_project import DvcProject
 from tests.pipelines import toy_project as toy
 from tests.pipelines.browser import chromium, shoot
-from tests.pipelines.live import serve
+from tests.pipelines.live import Live, serve
+from tests.pipelines.test_snapshot import DOWNLOAD, GROWING
 from tests.waiting import wait
 
 BACKFILLS = "{partitionBackfillsOrError{... on PartitionBackfills{results{status numPartitions}}}}"
@@ -26,13 +28,44 @@ def test_a_study_is_backfilled_from_its_page(experiment: Path) -> None:
         dialog.get_by_role("button", name="All", exact=True).click()
         dialog.locator("button:enabled", has_text="Submit").click()
 
-        def ended() -> bool:
-            found = live.query(BACKFILLS)["partitionBackfillsOrError"]["results"]
-            return [(one["status"], one["numPartitions"]) for one in found] == [("COMPLETED_SUCCESS", 2)]
-
-        wait(ended, 600, "the backfill")
+        wait(lambda: backfills(live) == [("COMPLETED_SUCCESS", 2)], 600, "the backfill")
         page.goto(f"{live.dagster}/locations/llm-pipeline/jobs/study_side_sorted/partitions")
         page.get_by_text("Total partitions").wait_for()
         shoot(page, "dagster-backfill")
     with DvcProject(experiment) as project:
         assert all(project.fresh(name) for name in ITEMS)
+
+
+@pytest.mark.slow
+def test_crawls_are_backfilled_from_the_page_of_their_asset(project: Path) -> None:
+    """Two crawls that params.yaml lists and nobody has fetched: *Materialize*, *Missing*, *Launch backfill*."""
+    with open(project / "dvc.yaml", "a") as stream:
+        stream.write(
+            DOWNLOAD.replace("deps: [code/fetch.py]", 'deps: [code/fetch.py]\n      params: ["sources.${key}"]')
+        )
+    (project / "code/fetch.py").write_text(GROWING)
+    crawls = ["CC-MAIN-2026-40", "CC-MAIN-2026-44"]
+    listed = f"words: 12, kind: common_crawl, index: 'http://127.0.0.1:9', crawl: [{', '.join(crawls)}]"
+    toy.edit(project, "params.yaml", "a: {words: 12}", f"a: {{{listed}}}")
+    with chromium() as page, serve(project) as live:
+        wait(lambda: partitions(live) == crawls, 300, "the sensor's first tick")
+        page.goto(f"{live.dagster}/assets/crawls_a")
+        page.locator("button:enabled", has_text="Materialize").first.click()
+        dialog = page.locator("[role=dialog]")
+        dialog.get_by_role("button", name="Missing", exact=True).click()
+        dialog.locator("button:enabled", has_text="Launch backfill").click()
+        wait(lambda: backfills(live) == [("COMPLETED_SUCCESS", 2)], 600, "the backfill")
+        shoot(page, "dagster-crawls")
+    assert (project / "data/fetched/a/words.txt").read_text().split() == crawls
+
+
+def backfills(live: Live) -> list[tuple[str, int]]:
+    """State and number of partitions of each backfill."""
+    found = live.query(BACKFILLS)["partitionBackfillsOrError"]["results"]
+    return [(one["status"], one["numPartitions"]) for one in found]
+
+
+def partitions(live: Live) -> list[Any]:
+    """The partitions of the asset `crawls_a`."""
+    text = """{assetNodeOrError(assetKey: {path: ["crawls_a"]}){... on AssetNode{partitionKeys}}}"""
+    return list(live.query(text)["assetNodeOrError"]["partitionKeys"])

@@ -11,7 +11,7 @@ from dvc.repo import Repo
 from llm_core.formats.documents import COLUMNS, DocumentWriter
 from llm_core.params import Params
 from pipelines.checks import CHECKS, asset_checks, run_check
-from pipelines.component import DvcProjectComponent
+from pipelines.component import DvcProjectComponent, source_link
 from pipelines.dvc_project import DvcProject
 from pipelines.headlines import headlines
 from pipelines.metadata import figures, mlflow_metadata, stage_metadata, table
@@ -189,6 +189,14 @@ def test_a_stage_links_to_its_lines_in_dvc_yaml(tmp_path: Path) -> None:
     spec = DvcProjectComponent().get_asset_spec(project, project.stages["many@y"])
     (reference,) = spec.metadata["dagster/code_references"].code_references
     assert (reference.file_path, reference.line_number) == (str(tmp_path / "dvc.yaml"), 5)
+
+
+def test_every_stage_links_to_the_module_of_its_verb() -> None:
+    root = Path(__file__).parents[2]
+    with DvcProject(root) as project:
+        links = {name: source_link(project, stage).code_references[1:] for name, stage in project.stages.items()}
+    assert len(links) > 20 and not [name for name, found in links.items() if len(found) != 1]
+    assert links["clean@web"][0].file_path == str(root / "llm_core/cli/clean.py")
 
 
 def test_a_verdict_shows_the_thresholds_that_it_was_judged_by(tmp_path: Path) -> None:
