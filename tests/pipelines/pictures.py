@@ -18,6 +18,7 @@ import yaml
 from pipelines.ui import comparison
 from tests.pipelines.browser import chromium, shoot
 from tests.pipelines.live import Live, serve
+from tests.pipelines.tour import open_page
 from tests.waiting import wait
 
 IMAGES = Path(__file__).parents[2] / "docs/images"
@@ -49,8 +50,8 @@ def check(page: Any, live: Live) -> None:
     with edited(live.project, lambda params: params["checks"].update(contamination_max=0.001)):
         run = live.launch("decontaminate", "split")
         wait(lambda: live.run(run)["status"] in ENDED, 300, "the check")
-        page.goto(f"{live.dagster}/assets/decontaminate?view=checks&checkDetail=contamination")
-        page.get_by_text("more than checks.contamination_max").first.wait_for()
+        address = f"{live.dagster}/assets/decontaminate?view=checks&checkDetail=contamination"
+        open_page(page, address, "more than checks.contamination_max")
         shoot(page, "dagster-check")
 
 
