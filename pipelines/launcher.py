@@ -21,6 +21,7 @@ from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, Lau
 from dagster._core.remote_representation.code_location import GrpcServerCodeLocation
 from dagster._core.storage.dagster_run import CANCELABLE_RUN_STATUSES
 from dagster._grpc.client import DagsterGrpcClient
+from dagster._grpc.types import CancelExecutionRequest
 from dagster._serdes import ConfigurableClassData
 
 SERVER_ID = "pipelines/code_server_id"
@@ -92,11 +93,15 @@ class CheckedRunLauncher(DefaultRunLauncher):
         """Cancel a run; a worker that has outlived its code server gets the interrupt by itself.
 
         A run that is starting ends here: its worker looks at the run's state before it executes anything. A worker that
-        has just looked writes "started" over it; run monitoring finds that within seconds.
+        has just looked writes "started" after that, which run monitoring finds within seconds, or before it; then the
+        worker is told to stop.
         """
         run = self._instance.get_run_by_id(run_id)
         if run and run.status == DagsterRunStatus.STARTING:
+            client = self._get_grpc_client_for_termination(run_id)
             self._instance.report_run_canceled(run, "Cancelled before its worker executed anything.")
+            if client and _logged(self._instance, run_id, DagsterEventType.RUN_START):
+                client.cancel_execution(CancelExecutionRequest(run_id=run_id))
             return True
         client = self._get_grpc_client_for_termination(run_id)
         pid = started_process(self._instance, run_id) if client and client.socket else None
@@ -162,8 +167,12 @@ def started_process(instance: DagsterInstance, run_id: str) -> int | None:
 
 def was_cancelled(instance: DagsterInstance, run_id: str) -> bool:
     """Whether a run's log says that it was cancelled."""
-    of_type = {DagsterEventType.RUN_CANCELED}
-    return bool(instance.event_log_storage.get_logs_for_run(run_id, of_type=of_type, limit=1))
+    return _logged(instance, run_id, DagsterEventType.RUN_CANCELED)
+
+
+def _logged(instance: DagsterInstance, run_id: str, event: DagsterEventType) -> bool:
+    """Whether a run's log has such an event."""
+    return bool(instance.event_log_storage.get_logs_for_run(run_id, of_type={event}, limit=1))
 
 
 def local_worker(instance: DagsterInstance, pid: int) -> psutil.Process | None:

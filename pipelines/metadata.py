@@ -184,10 +184,12 @@ def _chart(log: Path, shown: Callable[[str], bool], panels: int) -> str | None:
 
 
 def mlflow_metadata(reported: Mapping[str, Any], ui: str = MLFLOW_UI) -> dict[str, Any]:
-    """Links to the MLflow run and to the registered version that a stage reported."""
+    """Links to the MLflow run, to a page that it keeps, and to the registered version that a stage reported."""
     pages = {}
     if run := reported.get("mlflow_run_id"):
         pages["MLflow run"] = f"experiments/{reported.get('mlflow_experiment_id', 0)}/runs/{run}"
+        if page := reported.get("mlflow_page"):
+            pages[Path(page).stem] = f"{pages['MLflow run']}/artifacts/{quote(page)}"
     if name := reported.get("mlflow_model"):
         pages["model version"] = f"models/{quote(name)}/versions/{reported['mlflow_version']}"
     return {label: dg.MetadataValue.url(f"{ui.rstrip('/')}/#/{page}") for label, page in pages.items()}

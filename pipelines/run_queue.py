@@ -2,6 +2,8 @@
 
 from dagster import DagsterRun, DagsterRunStatus, QueuedRunCoordinator, RunsFilter, SubmitRunContext
 
+import pipelines.launcher  # noqa: F401 - lets the webserver, which loads this first, cancel runs that are starting
+
 SUBMITTED = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.STARTING,

@@ -193,7 +193,8 @@ def run_process(
         stop(process.pid, mark)
         reader.join(timeout=2)
         if interrupted:
-            interrupted(list(tail))
+            with suppress(RuntimeError):  # the reader may still add a line
+                interrupted(list(tail))
         raise
     finally:
         with suppress(BrokenPipeError):

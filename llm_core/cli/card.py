@@ -19,12 +19,14 @@ def card(
     """Write dataset.md and a card for each --model, as Markdown and as pages, from the ledgers.
 
     digests.json beside them has the digest of each folder of data that the dataset card speaks of.
-    Fails when a source has no licence entry.
+    The folder is kept in MLflow, and runs and versions made from its tokens link to it. Fails when a source has no
+    licence entry.
     """
     from llm_core.formats.pages import write_page
     from llm_core.lineage.cards import dataset_card, digests, model_card
     from llm_core.runtime.storage import output_folder, write_json
     from llm_core.tracking.dataset_cards import DIGESTS
+    from llm_core.tracking.versions import keep_card
 
     params = read_params(params_file, overrides)
     cards = {"dataset": dataset_card(data, params)}
@@ -34,3 +36,4 @@ def card(
             for ending in (".md", ".html"):
                 write_page(folder / f"{name}{ending}", blocks)
         write_json(folder / DIGESTS, digests(data))
+    keep_card(out)

@@ -16,22 +16,18 @@ def register(
     model: Annotated[Path, option("--model")],
     evaluation: Annotated[Path, typer.Option("--evaluation", help="Folder that `llm-core evaluate` wrote about it.")],
     out_file: Annotated[Path, option("--out-file", "JSON that says what was decided.")],
-    card: Annotated[
-        Path | None, typer.Option("--card", help="Folder that `llm-core card` wrote about the data.")
-    ] = None,
     params_file: ParamsFile = Path("params.yaml"),
     overrides: Overrides = None,
 ) -> None:
     """Register a model as challenger and judge it by its gate (its finetune's, else evaluation.gate).
 
     A model that fails the gate is registered all the same, and the exit code is 0: the decision is in --out-file, and
-    `llm-core promote --record` follows it. The descriptions of the version and of the runs on its data link to --card.
+    `llm-core promote --record` follows it. The version's description links to the dataset card that `llm-core card`
+    kept in MLflow about the model's tokens.
     """
     from llm_core.evaluation.gate import gate_of, judge
     from llm_core.evaluation.stage import figures, lines
-    from llm_core.runtime.progress import log
     from llm_core.runtime.storage import read_json
-    from llm_core.tracking.dataset_cards import other_data
     from llm_core.tracking.registry import register as run
     from llm_core.tracking.registry import registered_name
 
@@ -39,7 +35,4 @@ def register(
     name = registered_name(params.evaluation.registry, model)
     decide = partial(judge, gate=gate_of(model.name, params), seed=params.seed)
     metrics = read_json(evaluation / "metrics.json")
-    if card and (others := other_data(card, model)):
-        log(f"register: no link to {card}, which does not speak of {others}")
-        card = None
-    run(model, evaluation, figures(metrics), decide, out_file, name, lines(metrics), card)
+    run(model, evaluation, figures(metrics), decide, out_file, name, lines(metrics))

@@ -104,7 +104,7 @@ def evaluate(
         rows += items
         scores = summarize(items, read_touched(touched) if touched else None)
         metrics["benchmarks"] = {task: score | spread.get(task, {}) for task, score in scores.items()}
-        if found := clusters(scores, chosen.clusters):
+        if found := clusters(scores):
             metrics["benchmark_clusters"] = found
         for task, judge in judges(benchmarks).items():
             if score := metrics["benchmarks"].get(task):

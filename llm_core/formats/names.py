@@ -125,6 +125,7 @@ FIGURES = {
     "test_rows": "test rows",
     "test_rows_too_long": "test rows that were too long",
     "tokenizer": "digest of the tokenizer",
+    "tokens_digest": "digest of the training tokens",
     "tokens": "tokens",
     "touched": "items that share an n-gram with a document",
     "train": "training text",

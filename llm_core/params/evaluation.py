@@ -65,13 +65,6 @@ class Judge(Section):
         return self
 
 
-CLUSTERS = {
-    "knowledge": ["arc_challenge", "arc_easy", "mmlu", "openbookqa", "sciq"],
-    "common sense": ["commonsense_qa", "copa", "hellaswag", "piqa", "social_iqa", "winogrande"],
-    "reading": ["boolq", "lambada_openai"],
-}
-
-
 class OwnBenchmark(Section):
     """A benchmark of the user's own: a file of questions, or a task file of lm-eval-harness."""
 
@@ -241,10 +234,6 @@ class Evaluation(Section):
     benchmarks: Benchmarks = Benchmarks()
     tasks: list[str] = Field(default_factory=lambda: ["arc_easy", "lambada_openai", "piqa"])
     """Benchmarks that are scored; all of them must have been fetched."""
-    clusters: dict[str, list[str]] = Field(
-        default_factory=lambda: {name: list(tasks) for name, tasks in CLUSTERS.items()}
-    )
-    """Name -> benchmarks whose mean `gold_bpb` and `margin` are a score too, where two of them or more are scored."""
     limit: int | None = Field(200, ge=1)
     """Number of items of each benchmark that are scored, spread evenly over its file; null scores all."""
     num_fewshot: int = Field(0, ge=0)

@@ -46,7 +46,7 @@ def _track(out: Path) -> None:
     if not runs.has_store():
         return
     with runs.run("report", {}, kind="evaluation") as run:
-        run.artifact(out / "report.html")
+        run.page(out / "report.html")
         run.describe("The page about the run: artifact `report.html`.")
 
 

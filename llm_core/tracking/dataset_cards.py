@@ -1,11 +1,11 @@
-"""The dataset card in the tracking store, one click from the runs and versions that name its data by digest.
+"""The dataset card in the tracking store, one click from the runs and versions that were made from its tokens.
 
-`register` keeps the card among its run's artifacts. That run names the data of which the card speaks, and the model
-made from it, as datasets with the context CONTEXT; so a digest leads to a card, also in a search of MLflow. A run that
-reads one of them has a link in its description: earlier runs from when a card is kept, later ones from their end on.
+`llm-core card` keeps the card with a run of its own, which names the training tokens of which the card speaks as a
+dataset with the context CONTEXT. The digest of the tokens is what leads to it: held-out text and benchmarks may be
+those of another corpus too. Runs on these tokens, and versions of models made from them, have a link in their
+description: earlier ones from when a card is kept, later ones from their end on.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,35 @@ from llm_core.tracking.experiments import NOTE, all_experiments, run_link
 
 CONTEXT = "dataset card"
 FOLDER, PAGE, DIGESTS = "card", "dataset.html", "digests.json"
+TOKENS = "tokens/train"
+TAG = "tokens_digest"
+"""tag of a run and of a version: digest of the tokens from which the model was made"""
 NEWEST = 100
 """runs of an experiment that get the link when a card is kept; older ones have it, or are of other data"""
 NOTE_LENGTH = 5000  # MLflow's limit on a tag's value
 
 
-def spoken_of(card: Path) -> dict[str, str]:
-    """Digest of each folder of data of which a card speaks; {} for a card of an earlier version of this project."""
-    file = card / DIGESTS
-    return dict(read_json(file)) if file.is_file() else {}
+def tokens_of_card(card: Path) -> dict[str, str]:
+    """Path and digest of the training tokens of which a card speaks; {} where there are none."""
+    return {path: digest for path, digest in read_json(card / DIGESTS).items() if path.endswith(TOKENS)}
 
 
-def other_data(card: Path, model: Path) -> str:
-    """The tokens of a model's own pretraining, where the card does not speak of them, in words; else ""."""
-    file = model / "training_data.json"
-    record = read_json(file) if file.is_file() else {}
-    digest = record.get("tokens_digest")
-    if digest is None or digest in spoken_of(card).values():
-        return ""
-    return f"{record['tokens']} as {model} was trained on it ({digest})"
+def tokens_of_model(model: Path) -> str:
+    """Digest of the tokens on which a model, or the parent of a finetune, was pretrained; "" where nothing says it."""
+    record, metrics = (model / name for name in ("training_data.json", "metrics.json"))
+    if record.is_file():
+        return str(read_json(record).get(TAG, ""))
+    parent = read_json(metrics).get("parent") if metrics.is_file() else None
+    return str(parent.get(TAG, "")) if isinstance(parent, dict) else ""
+
+
+def newest_card(client: Any, tokens: str) -> str:
+    """The newest card that speaks of tokens with this digest, as a Markdown link; "" where none is kept."""
+    wanted = f"dataset.context = '{CONTEXT}' AND dataset.digest = '{tokens}'"
+    order = ["attributes.start_time DESC"]
+    for run in client.search_runs(all_experiments(client), wanted, max_results=1, order_by=order) if tokens else ():
+        return card_link(run.info.experiment_id, run.info.run_id)
+    return ""
 
 
 def card_link(experiment_id: str, run_id: str) -> str:
@@ -40,35 +50,37 @@ def card_link(experiment_id: str, run_id: str) -> str:
     return f"[dataset card]({run_link(experiment_id, run_id)}/artifacts/{FOLDER}/{PAGE})"
 
 
-def link_runs(client: Any, link: str, digests: Iterable[str], model: str) -> None:
-    """Add the link to the descriptions of the runs that read data with these digests, or are of the model `model`."""
-    wanted = [f"dataset.digest IN ({_quoted(digests)})", f"tags.model_digest = '{model}'"]
+def link_earlier(client: Any, link: str, tokens: str) -> None:
+    """Add the link to the descriptions of the runs and versions that were made from these tokens before."""
+    wanted = [f"dataset.digest = '{tokens}'", f"tags.{TAG} = '{tokens}'"]
     for place in all_experiments(client):
         found = [run for query in wanted for run in client.search_runs([place], query, max_results=NEWEST)]
         for run in {run.info.run_id: run for run in found}.values():
-            _add(client, run, link)
+            link_run(client, run, link)
+    for version in client.search_model_versions(f"tags.{TAG} = '{tokens}'"):
+        if note := _with(version.description or "", link):
+            client.update_model_version(version.name, version.version, note)
 
 
-def link_run(client: Any, run_id: str) -> None:
-    """Add the link to the newest card that speaks of the data of a run to its description; nothing without a card."""
+def link_own(client: Any, run_id: str) -> None:
+    """Add the link to the newest card of its tokens to a run's description; nothing without a card."""
     run = client.get_run(run_id)
-    digests = [entry.dataset.digest for entry in run.inputs.dataset_inputs]
-    if not digests:
-        return
-    wanted = f"dataset.context = '{CONTEXT}' AND dataset.digest IN ({_quoted(digests)})"
-    order = ["attributes.start_time DESC"]
-    found = client.search_runs(all_experiments(client), wanted, max_results=1, order_by=order)
-    for keeper in found:
-        _add(client, run, card_link(keeper.info.experiment_id, keeper.info.run_id))
+    digests = {entry.dataset.digest for entry in run.inputs.dataset_inputs} | {run.data.tags.get(TAG, "")}
+    for digest in sorted(digests):
+        if link := newest_card(client, digest):
+            link_run(client, run, link)
+            return
 
 
-def _add(client: Any, run: Any, link: str) -> None:
+def link_run(client: Any, run: Any, link: str) -> None:
     """Add the link to a run's description, unless it has one."""
-    text, line = run.data.tags.get(NOTE, ""), f"Data: {link}"
-    if f"/{FOLDER}/{PAGE})" not in text:
-        note = "\n\n".join(part for part in (text[: NOTE_LENGTH - len(line) - 2], line) if part)
+    if note := _with(run.data.tags.get(NOTE, ""), link):
         client.set_tag(run.info.run_id, NOTE, note)
 
 
-def _quoted(digests: Iterable[str]) -> str:
-    return ", ".join(f"'{digest}'" for digest in digests)
+def _with(text: str, link: str) -> str:
+    """A description with the link; "" where it has one, or is that of the run that keeps the card."""
+    line = f"Data: {link}"
+    if f"{FOLDER}/{PAGE}" in text:
+        return ""
+    return "\n\n".join(part for part in (text[: NOTE_LENGTH - len(line) - 2], line) if part)

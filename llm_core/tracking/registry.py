@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
-from llm_core.runtime import progress, timings
 from llm_core.runtime.digests import content_digest
+from llm_core.runtime.progress import log
 from llm_core.runtime.storage import read_json, write_json
+from llm_core.tracking import dataset_cards, versions
 from llm_core.tracking import store as tracking_store
-from llm_core.tracking import versions
-from llm_core.tracking.runs import links
+from llm_core.tracking.runs import links, note
 
 Judge = Callable[[Path | None, Path], tuple[bool, str]]
 """(folder of the champion's evaluation or None, of the challenger's) -> (passed, reason)"""
@@ -41,14 +41,12 @@ def register(
     out: Path,
     name: str,
     headline: Sequence[str] = (),
-    card: Path | None = None,
 ) -> Record:
     """Register `model` with its evaluation as a new version and challenger; the record, also written to `out`.
 
     The record holds the gate's decision; nothing is promoted here. The same model and evaluation are registered once.
-    `headline` are the lines about its scores in the version's description. `card` is the folder of the dataset card, to
-    which the descriptions of the version and of the runs on its data link. Raises UserError where the evaluation is of
-    another model, or tracking is off.
+    `headline` are the lines about its scores in the version's description, which links to the dataset card of the
+    model's tokens where one is kept. Raises UserError where the evaluation is of another model, or tracking is off.
     """
     about = read_json(evaluation / "about.json")
     digest = content_digest(model)
@@ -63,12 +61,12 @@ def register(
     decided = f"{'passed' if passed else 'failed'}: {reason}"
     store.tag(version, "gate", decided)
     parts = [f"`{model}` ({digest[:8]}). **Gate {decided}.**", "\n".join(f"- {line}" for line in headline)]
-    parts += [f"Data: {store.keep_card(version, card, model)}"] if card else []
+    if tokens := dataset_cards.tokens_of_model(model):
+        store.tag(version, dataset_cards.TAG, tokens)
+        parts += [f"Data: {link}"] if (link := store.card(tokens)) else []
     store.describe(version, "\n\n".join([*parts, f"Runs: {', '.join(links(model_digest=digest))}"]))
-    named = {"mlflow_model": name, "mlflow_version": version}
-    progress.report(named)
-    timings.NOTES.update(named)
-    progress.log(f"registry: {name} version {version} is challenger; gate {'passed' if passed else 'failed'}: {reason}")
+    note({"mlflow_model": name, "mlflow_version": version})
+    log(f"registry: {name} version {version} is challenger; gate {'passed' if passed else 'failed'}: {reason}")
     record: Record = {"model": str(model), "digest": digest, "name": name, "version": version}
     record |= {"champion_before": store.version("champion"), "passed": passed, "reason": reason}
     write_json(out, record)
@@ -98,7 +96,7 @@ def promote_record(record: Path, out: Path) -> bool:
     if passed:
         _crown(versions.Registry(told["name"]), told["version"])
     line = "is champion" if passed else "stays challenger"
-    progress.log(f"registry: {told['name']} version {told['version']} {line}: {told['reason']}")
+    log(f"registry: {told['name']} version {told['version']} {line}: {told['reason']}")
     write_json(out, {key: told[key] for key in ("name", "version", "digest", "reason")} | {"champion": passed})
     return passed
 

@@ -141,6 +141,12 @@ class Run:
             tag = InputTag("mlflow.data.context", context)
             self._client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [tag])])
 
+    def page(self, file: Path) -> None:
+        """Keep a page among the run's artifacts, and report it, so that Dagster links to it by its name."""
+        self.artifact(file)
+        if self._client:
+            note({"mlflow_page": file.name})
+
     def table(self, rows: Sequence[Mapping[str, Any]], file: str) -> None:
         """Keep rows as a page among the run's artifacts, which MLflow displays; nothing where there are none."""
         if self._client and rows:
@@ -210,7 +216,8 @@ def run(
     time.time(), is when the work began, where the run is opened at its end. A training has the computer's load, too.
     """
     if not enabled():
-        with _stoppable():
+        # The launcher waits for its first process, which ends as asked; the others end at once, as a signal does.
+        with _stoppable() if os.environ.get("RANK", "0") == "0" else nullcontext():
             yield Run(None, "", "")
         return
     store = client()
@@ -232,20 +239,35 @@ def run(
         current = Run(store, created.info.run_id, experiment_id)
         current.params(params)
     link = {"mlflow_run_id": current.run_id, "mlflow_experiment_id": experiment_id}
-    progress.report(link)
-    timings.NOTES.update(link)
+    note(link)
     status = "FAILED"
     with _stoppable(), _load_recorded(current.run_id, bool(resume)) if kind == "training" else nullcontext():
         try:
             yield current
-            dataset_cards.link_run(store, current.run_id)
             status = "FINISHED"
+            _link_card(store, current.run_id)
         except KeyboardInterrupt:
             status = "KILLED"
             raise
         finally:
             current.finish()
             store.set_terminated(current.run_id, status)
+
+
+def _link_card(store: Any, run_id: str) -> None:
+    """Link a run to the card of its tokens. The work is done: a store that cannot be asked now does not undo it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        dataset_cards.link_own(store, run_id)
+    except MlflowException as error:
+        progress.log(f"tracking: run {run_id} has no link to a dataset card: {str(error).splitlines()[0]}")
+
+
+def note(values: dict[str, Any]) -> None:
+    """Report values to whatever runs the stage, and keep them with its time for who asks later."""
+    progress.report(values)
+    timings.NOTES.update(values)
 
 
 @contextmanager

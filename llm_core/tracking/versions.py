@@ -8,7 +8,7 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.tracking import dataset_cards
-from llm_core.tracking.runs import Run, client, logged_model, run
+from llm_core.tracking.runs import client, logged_model, run
 from llm_core.tracking.store import Names, enabled, has_store
 
 EVALUATION_RUN = "evaluation_run"  # tag of a version: id of the run that keeps its evaluation
@@ -23,6 +23,24 @@ def registered_models() -> list[str]:
     if not has_store():
         return []
     return sorted(str(model.name) for model in client().search_registered_models())
+
+
+def keep_card(card: Path) -> None:
+    """Keep a folder that `llm-core card` wrote with a run of its own, and link to it from what its tokens have made.
+
+    Nothing where tracking is off, or the card speaks of no tokens.
+    """
+    tokens = dataset_cards.tokens_of_card(card)
+    if not enabled() or not tokens:
+        return
+    with run("card", {}, kind="registry") as current:
+        for path, digest in tokens.items():
+            current.dataset(path, dataset_cards.CONTEXT, digest)
+        current.artifact(card, dataset_cards.FOLDER)
+        current.describe(f"The dataset card: artifact `{dataset_cards.FOLDER}/{dataset_cards.PAGE}`.")
+    link = dataset_cards.card_link(current.experiment_id, current.run_id)
+    for digest in tokens.values():
+        dataset_cards.link_earlier(client(), link, digest)
 
 
 class Registry:
@@ -58,18 +76,9 @@ class Registry:
         found = mlflow.register_model(f"models:/{logged}", self.name, tags=noted)
         return str(found.version)
 
-    def keep_card(self, version: str, card: Path, model: Path) -> str:
-        """Keep a dataset card with a version's evaluation; the runs on its data get the link to it that is returned."""
-        entry = self._entry(version)
-        digests, run_id = dataset_cards.spoken_of(card), self._evaluation_run(entry)
-        kept = Run(self._client, run_id, self._client.get_run(run_id).info.experiment_id)
-        kept.artifact(card, dataset_cards.FOLDER)
-        digest = entry.tags["model_digest"]
-        for path, known in {**digests, str(model): digest}.items():
-            kept.dataset(path, dataset_cards.CONTEXT, known)
-        link = dataset_cards.card_link(kept.experiment_id, run_id)
-        dataset_cards.link_runs(self._client, link, [*digests.values(), digest], digest)
-        return link
+    def card(self, tokens: str) -> str:
+        """The newest dataset card of tokens with this digest, as a Markdown link; "" where none is kept."""
+        return dataset_cards.newest_card(self._client, tokens)
 
     def describe(self, version: str, text: str) -> None:
         """Set the description of a version, as Markdown, and that of the model where it has none."""

@@ -132,9 +132,11 @@ def test_documents_show_what_their_columns_hold_and_where_they_come_from(tmp_pat
 
 def test_runs_and_versions_in_mlflow_are_linked() -> None:
     reported = {"mlflow_run_id": "abc", "mlflow_experiment_id": "3", "mlflow_model": "my model", "mlflow_version": "2"}
+    reported |= {"mlflow_page": "report.html"}
     shown = {name: value.value for name, value in mlflow_metadata(reported, "http://mlflow/").items()}
     assert shown == {
         "MLflow run": "http://mlflow/#/experiments/3/runs/abc",
+        "report": "http://mlflow/#/experiments/3/runs/abc/artifacts/report.html",
         "model version": "http://mlflow/#/models/my%20model/versions/2",
     }
     assert mlflow_metadata({}) == {}

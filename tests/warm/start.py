@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from shlex import quote
@@ -67,7 +68,8 @@ def share(imported: bool = False) -> None:
         waiting[-1].connect(address)
         waiting[-1].shutdown(socket.SHUT_WR)  # asks for nothing, which a server answers when it can answer at all
     for server in waiting:
-        server.recv(1)
+        with suppress(OSError):  # one that failed to import says so to its first client
+            server.recv(1)
         server.close()
 
 

@@ -24,6 +24,7 @@ from llm_core.runtime.digests import content_digest, short_hash
 from llm_core.runtime.nested import flatten
 from llm_core.runtime.progress import log, report
 from llm_core.runtime.storage import output_folder, write_json
+from llm_core.tracking.dataset_cards import TAG, tokens_of_model
 from llm_core.tracking.runs import Run, run
 from llm_core.training.finetuning.conversation import load_tokenizer
 from llm_core.training.finetuning.heads import ENCODER, GENERATION
@@ -65,13 +66,14 @@ def finetune(name: str, model: Path, data: Path, out: Path, params: Params) -> d
         _train(method, model, kind, adapter, rows, section, params.seed, scratch, Run(None, "", ""))
         return {}
     noted = {"seed": params.seed, **flatten(knobs, f"finetuning.runs.{name}.")}
-    tags = {"finetune": name, "parent_model": str(model), "parent_digest": parent}
+    tokens = {TAG: digest} if (digest := tokens_of_model(model)) else {}
+    tags = {"finetune": name, "parent_model": str(model), "parent_digest": parent} | tokens
     with run(f"finetune-{name}", noted, tags) as current:
         current.dataset(model, "parent model")
         current.dataset(data, "training")
         with output_folder(out) as folder:
             metrics = _train(method, model, kind, adapter, rows, section, params.seed, scratch, current, folder)
-            metrics |= {"run": name, "parent": {"path": str(model), "digest": parent}, "libraries": libraries}
+            metrics |= {"run": name, "parent": {"path": str(model), "digest": parent} | tokens, "libraries": libraries}
             metrics["data"] = {"path": str(data), "digest": content_digest(data)}
             write_json(folder / "metrics.json", metrics)
         current.metrics(flatten(metrics))

@@ -153,7 +153,7 @@ def test_a_preset_does_not_contradict_the_model_that_is_continued(tmp_path: Path
     out = tmp_path / "params.yaml"
     given = ["--documents", str(tmp_path / "a.txt"), "--preset", str(preset), "--out-file", str(out)]
     assert CliRunner().invoke(app, [*given, "--model", str(model)], catch_exceptions=False).exit_code == 0
-    params, processes = load(out), load(preset).launch.pretraining.processes
+    params, processes = load(out), max(load(preset).launch.pretraining.processes, 1)
     settings = params.pretraining
     assert parent_config(model, params.model, settings.longest_sequence).n_positions == 128
     assert nulls(yaml.safe_load(out.read_text())["pretraining"]) == []

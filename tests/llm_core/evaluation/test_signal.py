@@ -9,7 +9,12 @@ from scipy.stats import f_oneway
 
 from llm_core.cli import main
 from llm_core.errors import UserError
+from llm_core.evaluation.clusters import clusters
+from llm_core.evaluation.gold import GOLD
 from llm_core.evaluation.signal import Signal, scores_of, signals
+from llm_core.evaluation.stage import lines
+from llm_core.report.metrics_names import nameless
+from llm_core.report.scores import _tables
 
 FIRST, SECOND = [1.0, 1.2, 1.4], [2.0, 2.2, 2.4]
 
@@ -52,3 +57,24 @@ def test_scores_are_those_of_evaluations(tmp_path: Path, capsys: pytest.CaptureF
         signals([[{"x": 1.0}], [{"x": 2.0}, {"x": 3.0}]])
     with pytest.raises(UserError, match=r"holds no metrics.json"):
         scores_of(tmp_path)
+
+
+def test_a_cluster_has_the_measures_of_all_its_benchmarks_in_lines_and_report() -> None:
+    score = {"metric": "acc", "items": 20, "detectable": 0.1, "acc": 0.5, "acc_stderr": 0.1}
+    both = score | {"gold_bpb": 1.0, "gold_bpb_stderr": 0.3, "margin": -0.5, "margin_stderr": 0.3}
+    benchmarks = {
+        "arc_easy": both,
+        "sciq": both | {"gold_bpb": 2.0},
+        "boolq": both,
+        "lambada_openai": both | {"margin": None},
+    }
+    metrics = {"benchmarks": benchmarks, "benchmark_clusters": clusters(benchmarks)}
+    found = metrics["benchmark_clusters"]
+    assert {name: sorted(found[name].keys() & {*GOLD}) for name in found} == {
+        "knowledge": ["gold_bpb", "margin"], "reading": ["gold_bpb"],
+    }  # fmt: skip
+    said = next(line for line in lines(metrics) if line.startswith("knowledge"))
+    assert "1.5000 ± 0.2121" in said and said.endswith("(mean of 2 benchmarks)")
+    (table,) = (block.content for block in _tables(metrics) if block.kind == "table")
+    assert [row["items"] for row in table if "cluster" in row["benchmark"]] == ["2 benchmarks"] * 3
+    assert nameless(metrics) == set()

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from llm_core.runtime.digests import content_digest
-from llm_core.tracking import runs
-from llm_core.tracking.dataset_cards import other_data
+from llm_core.tracking import dataset_cards, runs
+from llm_core.tracking.dataset_cards import tokens_of_model
 from pipelines.ui import wait_for
 from tests.llm_core.evaluation.test_gate import _results
 from tests.llm_core.lineage.conftest import project  # noqa: F401 - a fixture
@@ -25,7 +25,7 @@ NAME = "language-model-base"
 
 @pytest.fixture
 def registered(project: Path, gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:  # noqa: F811
-    """Ids of runs by what they are, of a project with a card and a model that was trained, evaluated and registered."""
+    """Ids of runs by what they are, of a project with a card and a model that was trained and registered before it."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/mlflow.db")
     monkeypatch.setenv("LLM_CORE_TRACKING", "on")
     model, evaluation = Path("data/models/base"), Path("data/evaluation/base")
@@ -34,60 +34,81 @@ def registered(project: Path, gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> di
     record["tokens_digest"] = content_digest(Path("data/tokens/train"))
     (model / "training_data.json").write_text(json.dumps(record))
     (project / "elsewhere").mkdir()
-    trained = {name: training(name, model if name == "same" else None) for name in ("same", "elsewhere")}
+    trained = {name: training(name) for name in ("same", "elsewhere")}
     evaluation.mkdir(parents=True)
     (evaluation / "about.json").write_text(json.dumps({"model": str(model), "digest": content_digest(model)}))
     (evaluation / "metrics.json").write_text(json.dumps({}))
     (evaluation / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in _results(0)["bits_per_byte"]))
+    assert register() == 0
+    assert "dataset card" not in version("1").description
     assert main_exit(["card", "--out", "data/card"]) == 0
-    assert register("data/card") == 0
     return trained | {"later": training("later")}
 
 
-def training(name: str, model: Path | None = None) -> str:
-    """A run on the project's tokens, or on the folder `elsewhere`."""
-    with runs.run("pretrain-gpt2", {}, {"model_digest": content_digest(model)} if model else {}) as run:
+def training(name: str) -> str:
+    """A run on the project's tokens, or on the folder `elsewhere`, which reads the project's benchmarks too."""
+    with runs.run("pretrain-gpt2", {}) as run:
         run.dataset("elsewhere" if name == "elsewhere" else "data/tokens/train", "training")
+        run.dataset("data/benchmarks", "evaluation")
         run.describe(f"The training {name}.")
     return run.run_id
 
 
-def register(card: str) -> int:
-    folders = ["--model", "data/models/base", "--evaluation", "data/evaluation/base", "--card", card]
+def register() -> int:
+    folders = ["--model", "data/models/base", "--evaluation", "data/evaluation/base"]
     return main_exit(["register", *folders, "--out-file", "record.json"])
 
 
-def version() -> Any:
-    return runs.client().get_model_version(NAME, "1")
+def version(number: str) -> Any:
+    return runs.client().get_model_version(NAME, number)
+
+
+def note(run: str) -> str:
+    return str(runs.client().get_run(run).data.tags["mlflow.note.content"])
 
 
 @pytest.mark.slow
-def test_versions_and_runs_link_to_the_card_of_their_data(registered: dict[str, str], project: Path) -> None:  # noqa: F811
-    keeper = version().tags["evaluation_run"]
-    experiment = runs.client().get_run(keeper).info.experiment_id
-    link = f"Data: [dataset card](#/experiments/{experiment}/runs/{keeper}/artifacts/card/dataset.html)"
-    assert link in version().description
-    notes = {name: runs.client().get_run(run).data.tags["mlflow.note.content"] for name, run in registered.items()}
-    assert notes == {
-        "same": f"The training same.\n\n{link}",
-        "later": f"The training later.\n\n{link}",
-        "elsewhere": "The training elsewhere.",
-    }
+def test_versions_and_runs_link_to_the_card_of_their_tokens(registered: dict[str, str], project: Path) -> None:  # noqa: F811
+    link = note(registered["same"]).removeprefix("The training same.\n\n")
+    assert link.startswith("Data: [dataset card](#/experiments/") and link.endswith("/artifacts/card/dataset.html)")
+    assert version("1").description.endswith(link), "registered before the card was kept"
+    assert note(registered["later"]) == f"The training later.\n\n{link}"
+    assert note(registered["elsewhere"]) == "The training elsewhere.", "which has read the same benchmarks"
+    keeper = link.split("/runs/")[1].split("/")[0]
     assert "dataset.html" in [Path(file.path).name for file in runs.client().list_artifacts(keeper, "card")]
-    card = (project / "data/card/dataset.html").read_text()
     named = runs.client().get_run(registered["same"]).inputs.dataset_inputs[0].dataset
-    assert named.name == "data/tokens/train" and named.digest in card
+    assert named.name == "data/tokens/train" and named.digest in (project / "data/card/dataset.html").read_text()
 
-    assert register("data/card") == 0, "again, as after a changed sentence in the card"
-    assert runs.client().get_run(registered["same"]).data.tags["mlflow.note.content"].count("dataset card") == 1
+    assert register() == 0 and version("1").description.count("dataset card") == 1
+    assert main_exit(["card", "--out", "data/card"]) == 0
+    assert note(registered["same"]).count("dataset card") == 1
 
-    digests = project / "data/card/digests.json"
-    digests.write_text(digests.read_text().replace(named.digest, "another"))
-    assert "data/tokens/train as data/models/base was trained on it" in other_data(
-        Path("data/card"), Path("data/models/base")
+    Path("data/models/base/training_data.json").unlink()
+    digest = {"model": "data/models/base", "digest": content_digest(Path("data/models/base"))}
+    Path("data/evaluation/base/about.json").write_text(json.dumps(digest))
+    assert register() == 0
+    assert "dataset card" not in version("2").description, "a model of which nothing says what it was trained on"
+
+
+def test_a_finetune_has_the_tokens_of_its_parent(tmp_path: Path) -> None:
+    assert tokens_of_model(tmp_path) == ""
+    (tmp_path / "metrics.json").write_text(
+        json.dumps({"parent": {"path": "base", "digest": "d", "tokens_digest": "t"}})
     )
-    assert register("data/card") == 0
-    assert "dataset card" not in version().description, "the card is of other data"
+    assert tokens_of_model(tmp_path) == "t"
+    (tmp_path / "training_data.json").write_text(json.dumps({"tokens_digest": "own"}))
+    assert tokens_of_model(tmp_path) == "own"
+
+
+def test_a_store_that_gives_no_answer_leaves_a_finished_run_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("LLM_CORE_TRACKING", "on")
+    with runs.run("pretrain-gpt2", {}, {dataset_cards.TAG: "' is no digest"}) as run:
+        pass
+    assert runs.client().get_run(run.run_id).info.status == "FINISHED"
+    assert "no link to a dataset card" in capsys.readouterr().err
 
 
 @pytest.mark.slow
