@@ -46,10 +46,10 @@ def registered(project: Path, gpt2: Path, monkeypatch: pytest.MonkeyPatch) -> di
 
 
 def training(name: str) -> str:
-    """A run on the project's tokens, or on the folder `elsewhere`, which reads the project's benchmarks too."""
+    """A run on the tokens, or on the folder `elsewhere`, that reads documents of which the card speaks too."""
     with runs.run("pretrain-gpt2", {}) as run:
         run.dataset("elsewhere" if name == "elsewhere" else "data/tokens/train", "training")
-        run.dataset("data/benchmarks", "evaluation")
+        run.dataset("data/dedup/documents", "evaluation")
         run.describe(f"The training {name}.")
     return run.run_id
 
@@ -73,7 +73,7 @@ def test_versions_and_runs_link_to_the_card_of_their_tokens(registered: dict[str
     assert link.startswith("Data: [dataset card](#/experiments/") and link.endswith("/artifacts/card/dataset.html)")
     assert version("1").description.endswith(link), "registered before the card was kept"
     assert note(registered["later"]) == f"The training later.\n\n{link}"
-    assert note(registered["elsewhere"]) == "The training elsewhere.", "which has read the same benchmarks"
+    assert note(registered["elsewhere"]) == "The training elsewhere.", "which has read the same documents"
     keeper = link.split("/runs/")[1].split("/")[0]
     assert "dataset.html" in [Path(file.path).name for file in runs.client().list_artifacts(keeper, "card")]
     named = runs.client().get_run(registered["same"]).inputs.dataset_inputs[0].dataset
