@@ -81,7 +81,8 @@ def pytest_runtest_setup() -> None:
 def pytest_runtest_teardown() -> None:
     """Take back, for the rest of the process, the address of a store that MLflow has written into the environment, and
     the storage for outputs that the params of a test's project named."""
-    if storage := sys.modules.get("llm_core.runtime.object_storage"):
+    storage = sys.modules.get("llm_core.runtime.object_storage")
+    if storage and storage._chosen.address:
         storage.use(storage.StorageLaunch())
     if STORE is None:
         os.environ.pop("MLFLOW_TRACKING_URI", None)
