@@ -26,7 +26,7 @@ ON_NODES = re.compile(r"launch\.(\w+)\.runner: ray: \d+ pieces \((.*)\)")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     write_corpus(folder)
-    subprocess.run([sys.executable, "-m", "tests.data_path", str(folder), "local"], check=True, timeout=300)
+    subprocess.run([sys.executable, "-m", "tests.data_path", str(folder), "local"], check=True, timeout=600)
     return folder
 
 
@@ -55,13 +55,13 @@ def test_two_nodes_write_the_same_bytes_and_so_does_one_after_a_kill(work: Path,
 
     with subprocess.Popen(hosts.command(1, *command, "tokenize"), env=hosts.environment) as process:
         hosts.kill_in_a_task(2, 60)
-        assert process.wait(180) == 0
+        assert process.wait(300) == 0
     assert content_digest(work / "ray/tokenize") == content_digest(work / "local/tokenize")
 
 
 @pytest.mark.skipif(not why_not(), reason="two nodes do the same, and more")
 def test_ray_of_one_machine_writes_the_same_bytes(work: Path) -> None:
-    subprocess.run([sys.executable, "-m", "tests.data_path", str(work), "ray"], check=True, timeout=300)
+    subprocess.run([sys.executable, "-m", "tests.data_path", str(work), "ray"], check=True, timeout=600)
     for stage in STAGES:
         assert content_digest(work / "ray" / stage) == content_digest(work / "local" / stage), stage
 
