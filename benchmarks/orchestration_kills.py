@@ -24,7 +24,7 @@ import dagster as dg
 import psutil
 
 from tests.pipelines import toy_project as toy
-from tests.pipelines.live import LOCATION, Live, serve
+from tests.pipelines.live import ENDED, LOCATION, Live, serve
 from tests.waiting import wait
 
 STAGE = """\
@@ -54,7 +54,6 @@ Path(sys.argv[1]).mkdir(parents=True)
 (Path(sys.argv[1]) / "model").write_text(str(settings))
 """
 STEPS, KILLED_AT, LIMIT_SECONDS = 50, 10, 30
-ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 KINDS = ("worker", "daemon", "webserver", "code server", "its process with the definitions")
 
 

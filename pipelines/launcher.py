@@ -68,7 +68,7 @@ class CheckedRunLauncher(DefaultRunLauncher):
 
         A run that goes on although it was cancelled is cancelled again.
         """
-        if was_cancelled(self._instance, run.run_id):
+        if _logged(self._instance, run.run_id, DagsterEventType.RUN_CANCELED):
             self.terminate(run.run_id)
             return CheckRunHealthResult(WorkerStatus.RUNNING, "it was cancelled while it started")
         client = self._get_grpc_client_for_termination(run.run_id)
@@ -163,11 +163,6 @@ def started_process(instance: DagsterInstance, run_id: str) -> int | None:
         if pid is not None:
             return _processes.setdefault(run_id, int(str(pid.value)))
     return None
-
-
-def was_cancelled(instance: DagsterInstance, run_id: str) -> bool:
-    """Whether a run's log says that it was cancelled."""
-    return _logged(instance, run_id, DagsterEventType.RUN_CANCELED)
 
 
 def _logged(instance: DagsterInstance, run_id: str, event: DagsterEventType) -> bool:

@@ -7,7 +7,7 @@ items.
 
 import math
 from collections.abc import Mapping
-from statistics import fmean
+from statistics import NormalDist, fmean
 from typing import Any
 
 from llm_core.evaluation.gold import GOLD
@@ -19,8 +19,7 @@ CLUSTERS = {
 }
 FEWEST = 2
 """number of scored benchmarks from which a cluster has a score"""
-Z = 1.959964
-"""two-sided 95 % point of the normal distribution"""
+Z = NormalDist().inv_cdf(0.975)
 
 
 def clusters(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:

@@ -47,10 +47,21 @@ def short_key(data: Bytes, start: int, size: int) -> tuple[np.uint64, np.uint64]
 
 
 @njit(nogil=True, inline="always")
+def _between(rest: np.uint64, first: int, last: int) -> np.uint64:
+    """The high bit of each of eight bytes below 0x80 that is one of `first` to `last`; other bits mean nothing."""
+    return (rest + ONES * np.uint64(0x80 - first)) & ~(rest + ONES * np.uint64(0x7F - last))
+
+
+@njit(nogil=True, inline="always")
+def _letters(eight: np.uint64) -> np.uint64:
+    """The high bit of each byte that is an ASCII letter below its own high bit; other bits mean nothing."""
+    return _between(eight & REST | ONES * np.uint64(0x20), 0x61, 0x7A)
+
+
+@njit(nogil=True, inline="always")
 def lowered(eight: np.uint64) -> np.uint64:
     """Eight bytes with ASCII capitals as small letters."""
-    rest = eight & REST
-    capital = (rest + ONES * np.uint64(0x80 - 0x41)) & ~(rest + ONES * np.uint64(0x7F - 0x5A)) & ~eight & HIGH
+    capital = _between(eight & REST, 0x41, 0x5A) & ~eight & HIGH
     return eight | capital >> np.uint64(2)
 
 
@@ -58,20 +69,14 @@ def lowered(eight: np.uint64) -> np.uint64:
 def letters(data: Bytes, place: int) -> int:
     """How many of the eight bytes from `place` on are ASCII letters, up to the first that is none."""
     eight = eight_bytes(data, place)
-    rest = eight & REST | ONES * np.uint64(0x20)
-    letter = (rest + ONES * np.uint64(0x80 - 0x61)) & ~(rest + ONES * np.uint64(0x7F - 0x7A))
-    return _bytes_before(~(letter & ~eight) & HIGH)
+    return _bytes_before(~(_letters(eight) & ~eight) & HIGH)
 
 
 @njit(nogil=True, inline="always")
 def letters_or_digits(data: Bytes, place: int) -> int:
     """How many of the eight bytes from `place` on are ASCII letters or digits, up to the first that is neither."""
     eight = eight_bytes(data, place)
-    rest = eight & REST
-    small = rest | ONES * np.uint64(0x20)
-    letter = (small + ONES * np.uint64(0x80 - 0x61)) & ~(small + ONES * np.uint64(0x7F - 0x7A))
-    digit = (rest + ONES * np.uint64(0x80 - 0x30)) & ~(rest + ONES * np.uint64(0x7F - 0x39))
-    return _bytes_before(~((letter | digit) & ~eight) & HIGH)
+    return _bytes_before(~((_letters(eight) | _between(eight & REST, 0x30, 0x39)) & ~eight) & HIGH)
 
 
 @njit(nogil=True, inline="always")

@@ -235,7 +235,7 @@ class Evaluation(Section):
     tasks: list[str] = Field(default_factory=lambda: ["arc_easy", "lambada_openai", "piqa"])
     """Benchmarks that are scored; all of them must have been fetched."""
     limit: int | None = Field(200, ge=1)
-    """Number of items of each benchmark that are scored, spread evenly over its file; null scores all."""
+    """Number of items of each benchmark that are scored, one of each equal part of its file; null scores all."""
     num_fewshot: int = Field(0, ge=0)
     """Number of solved examples before each item, drawn as lm-eval draws them."""
     fewshot_seeds: list[int] = Field(default_factory=lambda: [1234], min_length=1)
@@ -252,7 +252,7 @@ class Evaluation(Section):
     """Wrap benchmark prompts in the tokenizer's chat template."""
     language_modelling: LanguageModelling = LanguageModelling()
     answers: int | None = Field(200, ge=1)
-    """Number of questions of a finetune's test rows that are answered, spread evenly; null answers all."""
+    """Number of questions of a finetune's test rows that are answered, one of each equal part; null for all."""
     answer_tokens: int = Field(24, ge=1)
     """Maximum length of an answer, in tokens."""
     prompts: list[str] = Field(default_factory=lambda: ["The", "This is"])

@@ -30,6 +30,7 @@ READING = (
     "two models must differ, on as many items each, to be distinguishable (power 80 %)."
 )
 """How the tables of scores are read."""
+SPREAD, SMALLEST = "sd between draws of examples", "smallest difference"
 
 
 def scores(evaluations: Evaluations) -> Iterator[Block]:
@@ -190,40 +191,30 @@ def _language_row(source: str, score: Row) -> Row:
     }
 
 
+def _row(benchmark: str, score: str, items: int | str, **others: Any) -> Row:
+    """A row of the table of scores; what `others` does not name is empty."""
+    columns = {"chance": None, "baseline": None, "items": items, SPREAD: None, SMALLEST: None}
+    return {"benchmark": benchmark, "score": score, **columns, **others}
+
+
 def _benchmark_row(task: str, metric: str, score: Row, first: bool) -> Row:
-    return {
-        "benchmark": names.measure(f"{task}/{metric}"),
-        "score": score_text(score, metric),
-        "chance": score.get("chance") if first else None,
-        "baseline": score.get("majority") if first else None,
-        "items": score["items"],
-        "sd between draws of examples": score.get(f"{metric}_seed_sd") if metric != "perplexity" else None,
-        "smallest difference": score.get("detectable") if first else None,
-    }
+    row = _row(names.measure(f"{task}/{metric}"), score_text(score, metric), score["items"])
+    if first:
+        row |= {"chance": score.get("chance"), "baseline": score.get("majority"), SMALLEST: score.get("detectable")}
+    if metric != "perplexity":
+        row[SPREAD] = score.get(f"{metric}_seed_sd")
+    return row
 
 
 def _cluster_row(cluster: str, metric: str, score: Row) -> Row:
-    return {
-        "benchmark": f"cluster {cluster}, {names.figure(metric)}",
-        "score": score_text(score, metric),
-        "chance": None,
-        "baseline": None,
-        "items": f"{score['benchmarks']} benchmarks",
-        "sd between draws of examples": None,
-        "smallest difference": None,
-    }
+    name = f"cluster {cluster}, {names.figure(metric)}"
+    return _row(name, score_text(score, metric), f"{score['benchmarks']} benchmarks")
 
 
 def _answers_row(answers: Row, kind: str = "") -> Row:
-    return {
-        "benchmark": f"own questions{kind and ' '}{kind}, exact match" + _guessed(answers),
-        "score": score_text(answers, "exact_match"),
-        "chance": None,
-        "baseline": answers["most_frequent_answer"],
-        "items": answers["items"],
-        "sd between draws of examples": None,
-        "smallest difference": answers["detectable"],
-    }
+    name = f"own questions{kind and ' '}{kind}, exact match" + _guessed(answers)
+    others = {"baseline": answers["most_frequent_answer"], SMALLEST: answers["detectable"]}
+    return _row(name, score_text(answers, "exact_match"), answers["items"], **others)
 
 
 def _guessed(answers: Row) -> str:
@@ -231,12 +222,6 @@ def _guessed(answers: Row) -> str:
 
 
 def _finetuned_row(own: Row) -> Row:
-    return {
-        "benchmark": f"its test rows, {names.words(own['score'])}",
-        "score": score_text(own, own["score"]),
-        "chance": None,
-        "baseline": max(own["baselines"].values(), default=None),
-        "items": own["items"],
-        "sd between draws of examples": None,
-        "smallest difference": own["detectable"],
-    }
+    name = f"its test rows, {names.words(own['score'])}"
+    others = {"baseline": max(own["baselines"].values(), default=None), SMALLEST: own["detectable"]}
+    return _row(name, score_text(own, own["score"]), own["items"], **others)

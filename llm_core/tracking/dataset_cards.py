@@ -36,9 +36,10 @@ def tokens_of_model(model: Path) -> str:
     return str(parent.get(TAG, "")) if isinstance(parent, dict) else ""
 
 
-def newest_card(client: Any, tokens: str) -> str:
-    """The newest card that speaks of tokens with this digest, as a Markdown link; "" where none is kept."""
-    wanted = f"dataset.context = '{CONTEXT}' AND dataset.digest = '{tokens}'"
+def newest_card(client: Any, *tokens: str) -> str:
+    """The newest card that speaks of tokens with one of these digests, as a Markdown link; "" where none is kept."""
+    digests = ", ".join(f"'{digest}'" for digest in tokens)
+    wanted = f"dataset.context = '{CONTEXT}' AND dataset.digest IN ({digests})"
     order = ["attributes.start_time DESC"]
     for run in client.search_runs(all_experiments(client), wanted, max_results=1, order_by=order) if tokens else ():
         return card_link(run.info.experiment_id, run.info.run_id)
@@ -65,11 +66,10 @@ def link_earlier(client: Any, link: str, tokens: str) -> None:
 def link_own(client: Any, run_id: str) -> None:
     """Add the link to the newest card of its tokens to a run's description; nothing without a card."""
     run = client.get_run(run_id)
-    digests = {entry.dataset.digest for entry in run.inputs.dataset_inputs} | {run.data.tags.get(TAG, "")}
-    for digest in sorted(digests):
-        if link := newest_card(client, digest):
-            link_run(client, run, link)
-            return
+    digests = [entry.dataset.digest for entry in run.inputs.dataset_inputs]
+    digests += [run.data.tags[TAG]] if TAG in run.data.tags else []
+    if link := newest_card(client, *digests):
+        link_run(client, run, link)
 
 
 def link_run(client: Any, run: Any, link: str) -> None:

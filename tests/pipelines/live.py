@@ -16,6 +16,7 @@ from typing import Any
 from tests.waiting import wait
 
 ROOT = Path(__file__).parents[2]
+ENDED = ("SUCCESS", "FAILURE", "CANCELED")  # states of a run
 LOCATION = {"repositoryLocationName": "llm-pipeline", "repositoryName": "__repository__"}
 
 

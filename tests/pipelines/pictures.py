@@ -17,13 +17,12 @@ import yaml
 
 from pipelines.ui import comparison
 from tests.pipelines.browser import chromium, shoot
-from tests.pipelines.live import Live, serve
+from tests.pipelines.live import ENDED, Live, serve
 from tests.pipelines.tour import open_page
 from tests.waiting import wait
 
 IMAGES = Path(__file__).parents[2] / "docs/images"
 STEPS = 60
-ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 RATES = (0.01, 0.03)
 
 

@@ -22,14 +22,10 @@ def test_a_study_is_backfilled_from_its_page(experiment: Path) -> None:
     with DvcProject(experiment) as project:
         assert not any(project.fresh(name) for name in ITEMS)
     with chromium() as page, serve(experiment) as live:
-        page.goto(f"{live.dagster}/locations/llm-pipeline/jobs/study_side_sorted/partitions")
-        page.locator("button:enabled", has_text="Launch backfill").first.click()
-        dialog = page.locator("[role=dialog]")
-        dialog.get_by_role("button", name="All", exact=True).click()
-        dialog.locator("button:enabled", has_text="Submit").click()
-
-        wait(lambda: backfills(live) == [("COMPLETED_SUCCESS", 2)], 600, "the backfill")
-        page.goto(f"{live.dagster}/locations/llm-pipeline/jobs/study_side_sorted/partitions")
+        address = f"{live.dagster}/locations/llm-pipeline/jobs/study_side_sorted/partitions"
+        page.goto(address)
+        backfill(page, live, "Launch backfill", "All", "Submit")
+        page.goto(address)
         page.get_by_text("Total partitions").wait_for()
         shoot(page, "dagster-backfill")
     with DvcProject(experiment) as project:
@@ -50,13 +46,18 @@ def test_crawls_are_backfilled_from_the_page_of_their_asset(project: Path) -> No
     with chromium() as page, serve(project) as live:
         wait(lambda: partitions(live) == crawls, 300, "the sensor's first tick")
         page.goto(f"{live.dagster}/assets/crawls_a")
-        page.locator("button:enabled", has_text="Materialize").first.click()
-        dialog = page.locator("[role=dialog]")
-        dialog.get_by_role("button", name="Missing", exact=True).click()
-        dialog.locator("button:enabled", has_text="Launch backfill").click()
-        wait(lambda: backfills(live) == [("COMPLETED_SUCCESS", 2)], 600, "the backfill")
+        backfill(page, live, "Materialize", "Missing", "Launch backfill")
         shoot(page, "dagster-crawls")
     assert (project / "data/fetched/a/words.txt").read_text().split() == crawls
+
+
+def backfill(page: Any, live: Live, begin: str, which: str, launch: str) -> None:
+    """Click the page's button `begin`, and in its dialog `which` partitions and `launch`; wait for both of them."""
+    page.locator("button:enabled", has_text=begin).first.click()
+    dialog = page.locator("[role=dialog]")
+    dialog.get_by_role("button", name=which, exact=True).click()
+    dialog.locator("button:enabled", has_text=launch).click()
+    wait(lambda: backfills(live) == [("COMPLETED_SUCCESS", 2)], 600, "the backfill")
 
 
 def backfills(live: Live) -> list[tuple[str, int]]:

@@ -15,7 +15,7 @@ from pipelines.ui import comparison
 from tests.pipelines import toy_project as toy
 from tests.pipelines.browser import chromium, shoot
 from tests.pipelines.browser_project import extend
-from tests.pipelines.live import Live, serve
+from tests.pipelines.live import ENDED, Live, serve
 from tests.waiting import wait
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ def press(page: Any, live: Live, address: str, text: str) -> str:
 
 def ended(live: Live, run: str) -> None:
     """Wait for the end of a run; an AssertionError with its last events where that is no success."""
-    wait(lambda: live.run(run)["status"] in ("SUCCESS", "FAILURE", "CANCELED"), 600, "the run")
+    wait(lambda: live.run(run)["status"] in ENDED, 600, "the run")
     assert live.run(run)["status"] == "SUCCESS", live.log(run)[-5:]
 
 

@@ -33,8 +33,6 @@ def _evaluated(folder: Path, source: Path, shift: float) -> None:
     evaluation.mkdir(parents=True)
     (evaluation / "about.json").write_text(json.dumps({"model": "data/models/base", "digest": content_digest(model)}))
     (evaluation / "samples.json").write_text("[]")
-    (folder / "data/card").mkdir(exist_ok=True)
-    (folder / "data/card/dataset.html").write_text("<h1>Dataset card</h1>")
     rows = _results(shift)["bits_per_byte"]
     (evaluation / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     bits = sum(row["bits"] for row in rows) / sum(row["bytes"] for row in rows)
