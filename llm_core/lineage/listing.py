@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 
 from llm_core.errors import UserError
+from llm_core.lineage import sql
 from llm_core.lineage.index import connect, open_index
 from llm_core.lineage.training import SCHEMA, documents, finetuning_documents, generations, trainings
 from llm_core.runtime.progress import log
@@ -36,12 +37,12 @@ def write_documents(model: Path, out: Path, data: Path, steps: tuple[int, int | 
     cannot be determined.
     """
     try:
-        known = f"read_parquet('{open_index(data).folder}/documents.parquet')"
+        known = sql.parquet([open_index(data).folder / "documents.parquet"])
     except UserError as error:
         log(f"without licences and addresses: {error}")
         known = "(SELECT NULL::VARCHAR AS id, NULL::VARCHAR AS source, NULL AS license, NULL AS url WHERE false)"
     with output_file(out, "wb") as stream, TemporaryDirectory(dir=out.parent) as spill, connect() as database:
-        database.execute(f"SET temp_directory = '{spill}'")
+        database.execute(f"SET temp_directory = {sql.quoted(spill)}")
         database.register("listing", pa.RecordBatchReader.from_batches(COLUMNS, _listing(model, steps)))
         columns = ", ".join(
             "coalesce(listing.source, known.source) AS source, license, url" if name == "source" else f"listing.{name}"
@@ -55,7 +56,7 @@ def write_documents(model: Path, out: Path, data: Path, steps: tuple[int, int | 
             "ON known.id = listing.id AND known.source = coalesce(listing.source, sole)"
         )
         (count,) = database.execute(
-            f"COPY ({query} ORDER BY {ORDER}) TO '{stream.name}' (FORMAT parquet, COMPRESSION zstd)"
+            f"COPY ({query} ORDER BY {ORDER}) TO {sql.quoted(stream.name)} (FORMAT parquet, COMPRESSION zstd)"
         ).fetchone() or (0,)
     return int(count)
 
