@@ -184,14 +184,15 @@ def test_a_quote_that_nothing_closes_costs_its_own_line(tmp_path, run):
         *(f"text {number},\nof two lines" for number in range(3)),
         *(f"text {number}" for number in range(3, 50)),
     ]
-    assert [(row["reason"], row["offset"]) for row in result.dropped] == [("quarantine_csv", 8)]
+    [dropped] = [row for row in result.ledger if row["verdict"] == "dropped"]
+    assert (dropped["reason"], dropped["offset"]) == ("quarantine_csv", 8)
 
 
 def test_lines_that_a_broken_quote_joins_are_named(tmp_path, run):
     (tmp_path / "a.csv").write_text('text,n\n"one,1\ntwo,2\n"three" is quoted,3\nfour,4\n')
     result = run(FilesSource(kind="files", paths=[str(tmp_path / "a.csv")]))
     assert [row["text"] for row in result.documents] == ["four"]
-    (dropped,) = result.dropped
+    [dropped] = [row for row in result.ledger if row["verdict"] == "dropped"]
     assert dropped["detail"].endswith("(lines 2 to 4)")
 
 
