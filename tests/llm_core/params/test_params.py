@@ -106,7 +106,7 @@ def test_aliases_that_write_out_to_more_than_any_params_are_refused_at_once():
         parse("\n".join(["a0: &a0 [x, x, x, x, x, x, x, x, x, x]", *lists]), "p")
     with pytest.raises(UserError, match=r"the alias \*a is within what it names"):
         parse("a: &a [1, {b: *a}]", "p")
-    assert parse("a: &a [1, 2]\nb: [*a, *a]\nc: &a 3\nd: *a", "p") == {
+    assert parse("a: &a [1, 2]\nb: [*a, *a]\nc: &c 3\nd: *c", "p") == {
         "a": [1, 2],
         "b": [[1, 2], [1, 2]],
         "c": 3,
