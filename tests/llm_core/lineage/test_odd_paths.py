@@ -23,7 +23,7 @@ def test_a_name_with_signs_of_sql(project, name):
     index = open_index(data)
     assert [hit.id for hit in search.by_id(index, IDS[7])] == [IDS[7]]
     assert index.rows("journeys", "id = ?", [IDS[39]])[-1]["ledger"].startswith(f"{data}/clean")
-    assert diff(data / "clean/web", data / "dedup", Gate(), 1).sources[0]["removed"] == 2
+    assert diff(data / "clean/web", data / "dedup", Gate(), 1).sources[0]["removed"] == 1
     assert any(block.kind == "table" and block.content for block in dataset_card(data, Params()))
     out = project / f"{name}.parquet"
     assert write_documents(data / "models/base", out, data) == pq.read_metadata(out).num_rows > 0
