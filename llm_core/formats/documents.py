@@ -88,10 +88,12 @@ def _require_same(paths: Paths, before: dict[str, tuple[object, ...]]) -> None:
 
 
 def _states(paths: Paths) -> dict[str, tuple[object, ...]]:
-    """File -> by what a change of it is seen; for addresses and shards on object storage their names."""
+    """File -> by what a change of it is seen: of a shard on object storage its digest, of other addresses nothing."""
     found: dict[str, tuple[object, ...]] = {}
     for file in document_files(paths):
-        if is_remote(file) or find_shard(file):
+        if shard := find_shard(file):
+            found[file] = (shard.sha256,)
+        elif is_remote(file):
             found[file] = ()
         else:
             state = Path(file).stat()
