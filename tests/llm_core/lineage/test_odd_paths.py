@@ -1,5 +1,7 @@
 """Folders of any name are read as what they are: no quote in it ends a query, no bracket reads another folder."""
 
+import shutil
+
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,8 +20,7 @@ NAMES = ["it's", 'a "quote"', "back\\slash", "line\nend"]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_with_signs_of_sql(project, name):
-    data = project / name
-    (project / "data").rename(data)
+    data = shutil.copytree(project / "data", project / name)
     index = open_index(data)
     assert [hit.id for hit in search.by_id(index, IDS[7])] == [IDS[7]]
     assert index.rows("journeys", "id = ?", [IDS[39]])[-1]["ledger"].startswith(f"{data}/clean")
