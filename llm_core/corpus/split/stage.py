@@ -74,6 +74,7 @@ def split(
                 "that are not alike: give more documents, or raise split.similarity"
             )
         metrics = _write(inputs, folder, facts, heldout, launch.memory_mb, shard_bytes)
+        progress.log(f"split: {metrics['train_documents']} documents train, {metrics['heldout_documents']} held out")
         write_json(folder / "metrics.json", metrics)
         shutil.rmtree(scratch)
     return metrics
