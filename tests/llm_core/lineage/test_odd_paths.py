@@ -5,6 +5,7 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 
+from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter
 from llm_core.lineage import search
 from llm_core.lineage.cards import dataset_card
@@ -28,6 +29,13 @@ def test_a_name_with_signs_of_sql(project, name):
     assert any(block.kind == "table" and block.content for block in dataset_card(data, Params()))
     out = project / f"{name}.parquet"
     assert write_documents(data / "models/base", out, data) == pq.read_metadata(out).num_rows > 0
+
+
+def test_rows_that_are_gone_are_an_error_of_one_line(project):
+    (project / "data/tokens").rename(project / "elsewhere")
+    with pytest.raises(UserError, match="its token shards are not here as they were"):
+        write_documents(project / "data/models/base", project / "out.parquet", project / "data")
+    assert not (project / "out.parquet").exists()
 
 
 def test_brackets_in_a_name_read_no_other_folder(project):
