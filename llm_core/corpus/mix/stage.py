@@ -86,6 +86,11 @@ def mix(
         write_json(folder / "metrics.json", metrics)
     for line in lines(metrics["mix"]):
         progress.log(line)
+    if params.total and round(sum(targets.values())) < params.total:
+        progress.log(
+            f"mix: {metrics['mix']['total']:,} of the {params.total:,} {metrics['mix']['unit']} of mix.total: there is no "
+            f"more within {params.max_epochs:g} passes (mix.max_epochs)"
+        )
     return metrics
 
 
