@@ -87,9 +87,9 @@ def mix(
     for line in lines(metrics["mix"]):
         progress.log(line)
     if params.total and round(sum(targets.values())) < params.total:
+        mixed, most = metrics["mix"], f"{params.max_epochs:g} passes (mix.max_epochs)"
         progress.log(
-            f"mix: {metrics['mix']['total']:,} of the {params.total:,} {metrics['mix']['unit']} of mix.total: there is no "
-            f"more within {params.max_epochs:g} passes (mix.max_epochs)"
+            f"mix: {mixed['total']:,} of the {params.total:,} {mixed['unit']} of mix.total: there is no more within {most}"
         )
     return metrics
 
