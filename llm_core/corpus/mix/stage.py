@@ -89,7 +89,7 @@ def mix(
     if params.total and round(sum(targets.values())) < params.total:
         mixed, most = metrics["mix"], f"{params.max_epochs:g} passes (mix.max_epochs)"
         progress.log(
-            f"mix: {mixed['total']:,} of the {params.total:,} {mixed['unit']} of mix.total: there is no more within {most}"
+            f"mix: {mixed['total']:,} of the {params.total:,} {mixed['unit']} of mix.total, all there is within {most}"
         )
     return metrics
 

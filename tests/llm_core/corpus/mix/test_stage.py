@@ -50,7 +50,7 @@ def test_sizes_asked_for(changes, targets):
 
 def test_a_total_that_is_not_reached_is_said(split, tmp_path, capfd):
     assert mix(split, tmp_path / "out", Mix(total=5000), 7)["mix"]["total"] == 2000
-    assert "mix: 2,000 of the 5,000 bytes of mix.total: there is no more within 4 passes" in capfd.readouterr().err
+    assert "mix: 2,000 of the 5,000 bytes of mix.total, all there is within 4 passes" in capfd.readouterr().err
     mix(split, tmp_path / "other", Mix(total=500), 7)
     assert "mix.total" not in capfd.readouterr().err
 
