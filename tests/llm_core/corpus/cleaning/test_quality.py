@@ -88,10 +88,12 @@ def test_tokens_of_random_chunks_are_spacys(pieces: list[str], asked: int) -> No
 
 
 def test_each_character_is_what_spacy_takes_it_for() -> None:
-    """Alone, between letters and digits, before and behind them, before a stop, and doubled; all of the first plane."""
+    """Alone, between letters and digits, before and behind them, before a stop, and doubled: all of the first plane but
+    letters of Han, Hangul and Yi, of which each 50th is tried."""
     words = Words(MEMO)
-    chars = [chr(code) for code in np.flatnonzero(words.classes[0]).tolist()]
-    assert len(chars) > 50_000
+    codes = np.flatnonzero(words.classes[0])
+    assert len(codes) > 50_000
+    chars = [chr(code) for code in codes.tolist() if code < 0x3400 or 0xD7A4 <= code or code % 50 == 0]
     for frame in ("{0}", "a{0}b", "1{0}2", "x{0}", "{0}x", "x{0}.", "{0}{0}.", "a.{0}", "{0}.A", "{0},{0}", "{0}-a"):
         chunks = [frame.format(char) for char in chars]
         tokens = words.tokens(*join([" ".join(chunks)]))
