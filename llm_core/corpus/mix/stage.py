@@ -42,7 +42,7 @@ from llm_core.params.mix import Mix
 from llm_core.runtime import progress
 from llm_core.runtime.compilation import njit
 from llm_core.runtime.digests import file_digest
-from llm_core.runtime.memory import batch_bytes
+from llm_core.runtime.memory import batch_bytes, memory_share
 from llm_core.runtime.storage import output_folder, write_json
 
 VERDICTS, REASONS = pa.array(["dropped", "kept"]), pa.array(["left_out_of_mix", None])
@@ -78,7 +78,7 @@ def mix(
         require_known(params.weights, facts.sources, "mix.weights")
         totals = _by_source(facts, lambda here: facts.size.values[here])
         targets = share_out(totals, params)
-        passes = choose(facts, targets, totals, seed, folder, (launch.memory_mb << 20) // BUNDLE_BYTES)
+        passes = choose(facts, targets, totals, seed, folder, memory_share(launch.memory_mb) // BUNDLE_BYTES)
         metrics = _write(train, folder, passes.values, launch.memory_mb, shard_bytes)
         metrics["mix"] = table(facts, passes, totals, targets, "tokens" if tokenizer else "bytes")
         if (split / "heldout").is_dir():

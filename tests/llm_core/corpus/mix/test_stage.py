@@ -79,7 +79,7 @@ def test_the_seed_decides_and_nothing_else(split, tmp_path):
 def test_little_memory_gives_the_same_mix(split, tmp_path, monkeypatch):
     """Documents are put in order a few at a time."""
     first = mix(split, tmp_path / "1", Mix(temperature=2), 1)
-    monkeypatch.setattr(stage, "BUNDLE_BYTES", 16 << 18)  # 4 of the 50 documents at once in 16 MiB
+    monkeypatch.setattr(stage, "BUNDLE_BYTES", 16 << 15)  # 4 of the 50 documents at once in 16 MiB
     assert mix(split, tmp_path / "2", Mix(temperature=2), 1, launch=BatchLaunch(memory_mb=16)) == first
     assert content_digest(tmp_path / "2") == content_digest(tmp_path / "1")
 
