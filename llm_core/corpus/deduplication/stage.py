@@ -26,7 +26,8 @@ from llm_core.corpus.deduplication.audit import audit, drawn
 from llm_core.corpus.deduplication.corpus import Corpus, copy_store
 from llm_core.corpus.deduplication.signing import Signed, sign
 from llm_core.corpus.deduplication.survivors import Survivors, Verdicts
-from llm_core.corpus.similarity.clusters import Near, Shingles, ShingleStore, labels, new_forest, unite_equal
+from llm_core.corpus.similarity.clusters import Near, Shingles, ShingleStore
+from llm_core.corpus.similarity.forest import labels, new_forest, unite_equal
 from llm_core.errors import UserError, require_known
 from llm_core.formats import ledger
 from llm_core.formats.disk_columns import Column
@@ -36,6 +37,7 @@ from llm_core.formats.documents import (
     count_documents,
     read_numbered_batches,
     require_documents,
+    unchanged,
 )
 from llm_core.formats.pieces import on_documents
 from llm_core.formats.urls import plain_url
@@ -71,7 +73,7 @@ def dedup(
     or where more was dropped than params allow.
     """
     near = Near(params.shingle, params.bands, params.rows, params.threshold, seed)
-    with output_folder(out, [*inputs, *([known] if known else [])], stored=True) as folder:
+    with output_folder(out, [*inputs, *([known] if known else [])], stored=True) as folder, unchanged(inputs):
         store = folder / "signatures"
         store.mkdir()
         if known:
