@@ -50,7 +50,7 @@ class Index:
 
     def rows(self, table: str, where: str, values: list[Any], order: str = "") -> list[dict[str, Any]]:
         """Rows of a table (`journeys`, `urls`, `hashes`, `clusters`) as dictionaries."""
-        query = f"SELECT * FROM read_parquet(?) WHERE {where}" + (f" ORDER BY {order}" if order else "")
+        query = f"SELECT * FROM read_parquet(?, {sql.PLAIN}) WHERE {where}" + (f" ORDER BY {order}" if order else "")
         return rows_of(self.database.sql(query, params=[str(self.folder / f"{table}.parquet"), *values]))
 
 
@@ -103,7 +103,7 @@ def _build(data: Path, ledgers: list[Path], documents: list[Path], out: Path) ->
     names = {"local": local_files(ledgers), "ledger": [str(file) for file in ledgers]}
     database.register("names", pa.table(names))
     rows = (
-        f"(SELECT * FROM read_parquet({sql.files(sorted(set(names['local'])))}, filename = true) "
+        f"(SELECT * FROM read_parquet({sql.files(sorted(set(names['local'])))}, filename = true, {sql.PLAIN}) "
         "JOIN names ON filename = local)"
     )
     database.execute(f"{SORT}; SET temp_directory = {sql.quoted(out / 'spill')}")

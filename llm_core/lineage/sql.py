@@ -9,6 +9,8 @@ from pathlib import Path
 
 from llm_core.runtime.storage import is_remote
 
+PLAIN = "hive_partitioning = false"  # else a folder `source=x` in the path would be a column in place of the file's own
+
 
 def quoted(text: str | Path) -> str:
     """A literal of SQL.
@@ -26,4 +28,4 @@ def files(paths: Iterable[str | Path]) -> str:
 
 def parquet(paths: Iterable[str | Path]) -> str:
     """A table of the rows of these Parquet files."""
-    return f"read_parquet({files(paths)})"
+    return f"read_parquet({files(paths)}, {PLAIN})"

@@ -28,8 +28,8 @@ VERBS = (  # two lines of verbs that share few kernels
 )
 
 
-def main() -> None:
-    """Run both lines of verbs over the same documents."""
+def main() -> list[str]:
+    """Run both lines of verbs over the same documents; what those that failed printed."""
     print("compiling the kernels of the data verbs, about a minute on two cores", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -38,8 +38,9 @@ def main() -> None:
         (folder / "items.txt").write_text(SENTENCE + "\n")
         with ThreadPoolExecutor(len(VERBS)) as pool:
             failed = [said for line in pool.map(lambda verbs: run(verbs, folder), VERBS) for said in line]
-    if failed:
-        raise SystemExit(f"a verb failed on made documents:\n{failed[0]}")
+    if failed:  # nothing is lost: a kernel that is not compiled now is at its first use
+        print(f"not all kernels were compiled ahead: {failed[0]}", file=sys.stderr)
+    return failed
 
 
 def _texts() -> list[str]:

@@ -7,8 +7,9 @@ too early, is broken or is a decompression bomb gives what came before, and one 
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ BATCH_ROWS = 256
 MAX_SHOWN = 12  # names of columns in the reason for which a row is no document
 MAX_NAMED = 100  # names of columns that an error can list
 MAX_READINGS = 20  # of a CSV file with quotes that nothing closes
-NOT_CLOSED = ("unexpected end of data", "field larger than field limit")  # what csv says of a quote that is not closed
+NOT_CLOSED, TOO_LONG = "unexpected end of data", "field larger than field limit"  # what csv says
 SEPARATED = {".csv": ",", ".tsv": "\t"}
 Row = tuple[int, Any]  # (number of the row or line, its values by name or a Rejected)
 
@@ -191,7 +192,7 @@ def _separated_rows(file: Path, name: str, separator: str, limits: Limits) -> It
     header: list[str] | None = None
     first: int | None = 0  # lines before the one to begin at
     for attempt in range(MAX_READINGS):
-        lines = islice(_text_lines(file, name, limits), first, None)
+        lines = Lines(islice(_text_lines(file, name, limits), first, None))
         reader = csv.reader(lines, delimiter=separator, **style)
         start, first = first or 0, None
         while first is None:
@@ -203,8 +204,15 @@ def _separated_rows(file: Path, name: str, separator: str, limits: Limits) -> It
             except csv.Error as error:
                 end = start + reader.line_num
                 detail = str(error)[:200]
-                if header and end > begin + 1 and attempt + 1 < MAX_READINGS and detail.startswith(NOT_CLOSED):
-                    first, end = begin + 1, begin + 1
+                closed = None
+                if end > begin + 1 and detail.startswith(TOO_LONG):
+                    closed = _lines_to_closing_quote(lines, separator)
+                if closed is not None:  # a field that is too long, not a quote that nothing closes
+                    end += closed
+                    start, reader = end, csv.reader(lines, delimiter=separator, **style)
+                elif header and end > begin + 1 and attempt + 1 < MAX_READINGS:
+                    if detail.startswith((NOT_CLOSED, TOO_LONG)):
+                        first, end = begin + 1, begin + 1
                 if end > begin + 1:
                     detail = f"{detail} (lines {begin + 1} to {end})"
                 yield begin + 1, Rejected("quarantine_csv", begin + 1, detail=detail)
@@ -222,6 +230,32 @@ def _separated_rows(file: Path, name: str, separator: str, limits: Limits) -> It
             else:
                 row = {field: value for field, value in zip(header, values, strict=True) if value or field == "text"}
                 yield begin + 1, row
+
+
+class Lines:
+    """Lines, and the last one that was read."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines, self.last = lines, ""
+
+    def __iter__(self) -> "Lines":
+        return self
+
+    def __next__(self) -> str:
+        self.last = next(self._lines)
+        return self.last
+
+
+def _lines_to_closing_quote(lines: Lines, separator: str) -> int | None:
+    """Read on inside a quoted field: number of lines from the last one read, exclusive, to the one that closes it.
+
+    None where nothing closes it.
+    """
+    for number, line in enumerate(chain([lines.last], lines)):
+        for quotes in re.finditer('"+', line):
+            if len(quotes[0]) % 2:  # two quotes stand for one in the field
+                return number if line[quotes.end() : quotes.end() + 1] in ("", separator, "\r", "\n") else None
+    return None
 
 
 def _text_lines(file: Path, name: str, limits: Limits) -> Iterator[str]:

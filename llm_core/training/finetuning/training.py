@@ -230,11 +230,22 @@ def require_finite(job: Job, model: Any, step: int) -> None:
     import torch
 
     for name, weight in model.named_parameters():
-        if weight.requires_grad and not torch.isfinite(getattr(weight, "ds_tensor", weight)).all():
+        if weight.requires_grad and not torch.isfinite(_own_part(weight)).all():
             raise UserError(
                 f"finetune {job.method}: the training has diverged: at step {step} {name} holds values that are no "
                 f"numbers; lower learning_rate, which is {job.params.learning_rate:g}"
             )
+
+
+def _own_part(weight: Any) -> Any:
+    """What this process holds of a weight. Under ZeRO 3 the last process's part ends in room that nobody writes."""
+    import torch
+
+    part = getattr(weight, "ds_tensor", None)
+    if part is None:
+        return weight
+    own = weight.ds_numel - torch.distributed.get_rank() * part.numel()
+    return part.flatten()[: max(0, own)]
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -16,7 +16,7 @@ from llm_core.params import Params
 from llm_core.params.evaluation import Gate
 from tests.llm_core.lineage.conftest import IDS, rows
 
-NAMES = ["it's", 'a "quote"', "back\\slash", "line\nend"]
+NAMES = ["it's", 'a "quote"', "back\\slash", "line\nend", "source=x"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -29,6 +29,14 @@ def test_a_name_with_signs_of_sql(project, name):
     assert any(block.kind == "table" and block.content for block in dataset_card(data, Params()))
     out = project / f"{name}.parquet"
     assert write_documents(data / "models/base", out, data) == pq.read_metadata(out).num_rows > 0
+
+
+def test_a_name_that_looks_like_a_partition_replaces_no_column(project):
+    for folder, number in (("source=old", 3), ("source=new", 5)):
+        with DocumentWriter(project / folder / "documents") as writer:
+            writer.write_rows(rows()[:number])
+    (found,) = diff(project / "source=old", project / "source=new", Gate(), 1).sources
+    assert (found["before"], found["after"], found["added"]) == (3, 5, 2)
 
 
 def test_rows_that_are_gone_are_an_error_of_one_line(project):

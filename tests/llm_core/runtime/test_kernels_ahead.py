@@ -7,7 +7,7 @@ from llm_core.runtime import kernels_ahead
 
 @pytest.mark.slow
 def test_verbs_run_over_made_documents() -> None:
-    kernels_ahead.main()
+    assert kernels_ahead.main() == []
 
 
 def test_verb_that_fails_is_named_with_what_it_printed(tmp_path) -> None:

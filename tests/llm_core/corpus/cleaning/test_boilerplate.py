@@ -38,6 +38,36 @@ def test_short_text_between_paragraphs_stays() -> None:
     assert extract(page(inside)) == f"{FIRST}\n\nMoney\n\nIt was late.\n\n{SECOND}"
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "“Follow me,” he said, and went out.", "\"Don't miss the train,\" she cried.", "Send us rain, O Lord.",
+        "Share this meal with those who have none.", "Newsletters were the press of those days.",
+        "Most popular songs of that year are forgotten.", "Mehr zu sagen wäre falsch.",
+    ],
+)  # fmt: skip
+def test_sentences_that_begin_as_asides_do_stay(said: str) -> None:
+    assert extract(page(f"<p>{FIRST}</p><p>{said}</p><p>{SECOND}</p>")) == f"{FIRST}\n\n{said}\n\n{SECOND}"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Subscribe to our letter and miss nothing.", "Follow us on Mastodon", "Read more: what the budget means for you",
+        "Photo: A. Person", "Das könnte Sie auch interessieren",
+    ],
+)  # fmt: skip
+def test_asides_between_paragraphs_go(said: str) -> None:
+    assert extract(page(f"<p>{FIRST}</p><p>{said}</p><p>{SECOND}</p>")) == f"{FIRST}\n\n{SECOND}"
+
+
+def test_introduction_in_a_header_stays_unless_it_is_linked() -> None:
+    intro = "What the council had put off for a year was settled in one night, and nobody left before it was."
+    assert intro in extract(page(f"<header><p>{intro}</p></header><p>{FIRST}</p><p>{SECOND}</p>"))
+    linked = f'<header><p><a href="/">{intro}</a></p></header>'
+    assert intro not in extract(page(f"{linked}<p>{FIRST}</p><p>{SECOND}</p>"))
+
+
 def test_comments_go_unless_they_are_the_page() -> None:
     """Names count against a part of a page, never against most of its text."""
     comment = "I have lived here for forty years, and I have never seen a meeting of the council end before midnight."

@@ -188,6 +188,16 @@ def test_a_quote_that_nothing_closes_costs_its_own_line(tmp_path, run):
     assert (dropped["reason"], dropped["offset"]) == ("quarantine_csv", 8)
 
 
+@pytest.mark.parametrize("length", [200, 41])  # the limit is met before the last line, and in it
+def test_a_closed_field_over_the_limit_is_one_dropped_record(tmp_path, run, length):
+    long = "\n".join(f"line {number:03d} of a long text, \"\"quoted\"\"" for number in range(length))
+    (tmp_path / "a.csv").write_text(f'text,n\none,1\n"{long}",2\n"two,\n",3\nthree,4\n')
+    result = run(FilesSource(kind="files", paths=[str(tmp_path / "a.csv")], max_document_bytes=1380))
+    assert [row["text"] for row in result.documents] == ["one", "two,\n", "three"]
+    [dropped] = [row for row in result.ledger if row["verdict"] == "dropped"]
+    assert (dropped["reason"], dropped["offset"]) == ("quarantine_csv", 3)
+
+
 def test_lines_that_a_broken_quote_joins_are_named(tmp_path, run):
     (tmp_path / "a.csv").write_text('text,n\n"one,1\ntwo,2\n"three" is quoted,3\nfour,4\n')
     result = run(FilesSource(kind="files", paths=[str(tmp_path / "a.csv")]))
