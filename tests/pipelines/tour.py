@@ -20,7 +20,7 @@ ANSWERS = {  # what each answer of the first screen must hold, beside the number
     "Better than the last?": r"no champion before base|base against version \d+.*% intervals",
     "What it cannot do": r"not distinguishable from chance.*Nothing is known about other texts",
     "Its data": r"documents \([\d.,]+ MB\) of \d+ sources; of the training text: \w+ \d+ %.*was trained on .* tokens",
-    "What was dropped": r"documents \(\d+ %\): \d",
+    "What was dropped": r"documents \([\d.]+ %\): \d",
 }
 
 
