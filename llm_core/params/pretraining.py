@@ -54,11 +54,24 @@ class Optimizer(Section):
 class Mixture(Section):
     """Shares of the sources in the training tokens, drawn while they are loaded."""
 
-    weights: Annotated[Weights, Field(min_length=1)]
+    weights: Annotated[Weights, Field(min_length=1)] | None = None
     """Source to its weight; sources not named are left out. {domain: 0.9, general: 0.1} replays a tenth of general text
     in a continued training."""
+    epochs: Annotated[Weights, Field(min_length=1)] | None = None
+    """In place of weights: source to how often it is read compared with the others; sources not named are left out.
+    {web: 1, handbook: 3} reads each document of the handbook three times as often as one of the web."""
     max_epochs: float = Field(4.0, gt=0)
     """Maximum number of times that a run reads one source; a run that would need more is an error."""
+    min_tokens: int = Field(0, ge=0)
+    """Minimum number of tokens of a document; shorter ones are left out. For a phase that teaches long contexts."""
+    whole_documents: bool = False
+    """Leave out documents that are longer than a training sequence, so that none is cut. Needs packing best_fit."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "Mixture":
+        if (self.weights is None) == (self.epochs is None):
+            raise ValueError("a mixture has either weights or epochs")
+        return self
 
 
 class Phase(Section):

@@ -100,7 +100,7 @@ def assemble(
             f"matmul peak {peak / 1e9:.0f} GFLOP/s a process"
         )
         figures = batches.mixture_figures(plan.steps)
-        for name in settings.mixture.weights if settings.mixture else ():
+        for name in (settings.mixture.weights or settings.mixture.epochs or {}) if settings.mixture else ():
             if f"mixture_share/{name}" in figures:
                 share, epochs = (figures[f"mixture_{what}/{name}"] for what in ("share", "epochs"))
                 progress.log(f"  {share:.1%} of the tokens are of source {name}, which is read {epochs:.2f} times")
