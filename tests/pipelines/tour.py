@@ -16,10 +16,10 @@ SHOWN = """{assetNodes{assetKey{path} assetMaterializations(limit: 1){metadataEn
 ... on MarkdownMetadataEntry{mdStr} ... on UrlMetadataEntry{url} ... on PathMetadataEntry{path}}}}}"""
 OF_DATA = ("samples of dropped documents", "why it ran")  # entries that quote documents, or names of params
 ANSWERS = {  # what each answer of the first screen must hold, beside the numbers that are read from the files
-    "What it can do": r"base needs [\d.]+ \([\d.]+ to [\d.]+\) bits for each byte of held-out text \(xz -9 [\d.]+",
+    "What it can do": r"base needs [\d.]+ (\([\d.]+ to [\d.]+\) )?bits for each byte of held-out text \(xz -9 [\d.]+",
     "Better than the last?": r"no champion before base|base against version \d+.*% intervals",
     "What it cannot do": r"not distinguishable from chance.*Nothing is known about other texts",
-    "Its data": r"documents \([\d.,]+ MB\) of \d+ sources; of the training text: \w+ \d+ %.*was trained on .* tokens",
+    "Its data": r"documents \([\d.,]+ MB\) of \d+ sources; of the training text: \w+ [\d.]+ %.*was trained on .* tokens",
     "What was dropped": r"documents \([\d.]+ %\): \d",
 }
 
