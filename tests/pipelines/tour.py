@@ -19,7 +19,7 @@ ANSWERS = {  # what each answer of the first screen must hold, beside the number
     "What it can do": r"base needs [\d.]+ (\([\d.]+ to [\d.]+\) )?bits for each byte of held-out text \(xz -9 [\d.]+",
     "Better than the last?": r"no champion before base|base against version \d+.*% intervals",
     "What it cannot do": r"not distinguishable from chance.*Nothing is known about other texts",
-    "Its data": r"documents \([\d.,]+ MB\) of \d+ sources; of the training text: \w+ [\d.]+ %.*was trained on .* tokens",
+    "Its data": r"documents \([\d.,]+ MB\) of \d+ sources; of the training text: \w+ [\d.]+ %.*trained on .* tokens",
     "What was dropped": r"documents \([\d.]+ %\): \d",
 }
 
