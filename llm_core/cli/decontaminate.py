@@ -23,8 +23,8 @@ def decontaminate(
     touched_items.jsonl lists every item that shares an n-gram with a document, and how much
     of it was found, so that scores can be reported with and without them.
     """
+    from llm_core.runtime.imports import without_pandas
     from llm_core.runtime.memory import return_what_is_freed
-    from llm_core.runtime.without_pandas import without_pandas
 
     return_what_is_freed()
     params = read_params(params_file, overrides)

@@ -26,8 +26,8 @@ def dedup(
     The ledger names cluster and survivor of every document dropped. Which document is kept
     does not depend on files, order or workers: first by source priority, then the longest.
     """
+    from llm_core.runtime.imports import without_pandas
     from llm_core.runtime.memory import return_what_is_freed
-    from llm_core.runtime.without_pandas import without_pandas
 
     return_what_is_freed()
     params = read_params(params_file, overrides)

@@ -20,8 +20,8 @@ def mix(
 
     The output is a split again (train/, heldout/); metrics.json holds the table of what the mix is.
     """
+    from llm_core.runtime.imports import without_pandas
     from llm_core.runtime.memory import return_what_is_freed
-    from llm_core.runtime.without_pandas import without_pandas
 
     return_what_is_freed()
     params = read_params(params_file, overrides)

@@ -18,8 +18,8 @@ def split(
 
     Near-duplicates, and documents of one group (split.group_by), fall on one side.
     """
+    from llm_core.runtime.imports import without_pandas
     from llm_core.runtime.memory import return_what_is_freed
-    from llm_core.runtime.without_pandas import without_pandas
 
     return_what_is_freed()
     params = read_params(params_file, overrides)

@@ -24,8 +24,8 @@ def train_tokenizer(
 
         take_tokenizer(paths, out, params.tokenizer, params.seed, launch)
         return
+    from llm_core.runtime.imports import without_pandas
     from llm_core.runtime.memory import return_what_is_freed
-    from llm_core.runtime.without_pandas import without_pandas
 
     return_what_is_freed()
     with without_pandas(launch.runner):

@@ -18,9 +18,10 @@ import numpy as np
 
 from llm_core.corpus.similarity.forest import find
 from llm_core.corpus.similarity.minhash import band_keys, permutations, sorted_set
+from llm_core.corpus.similarity.shared_keys import count_keys, may_be_shared, slots
 from llm_core.corpus.similarity.word_hashes import jaccard, ngrams
 from llm_core.formats.disk_columns import Column
-from llm_core.kernels.arrays import Bytes, Hashes, Ints
+from llm_core.kernels.arrays import Hashes, Ints
 from llm_core.runtime.compilation import njit
 from llm_core.runtime.memory import memory_share
 
@@ -175,13 +176,13 @@ class Shingles:
 
         Most texts are alone in their bucket. To count keys by their high bits is faster than to sort them all.
         """
-        met = np.zeros(_slots(len(self), self._share), np.uint8)
-        shared = sum(_count(keys, sizes, met) for _, keys, sizes in self._key_blocks(band))
+        met = np.zeros(slots(len(self), self._share), np.uint8)
+        shared = sum(count_keys(keys, sizes, met) for _, keys, sizes in self._key_blocks(band))
         parts = 1 + shared * PART_WORDS * 8 // self._share
         for part in range(parts):
             found, members = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
             for start, keys, sizes in self._key_blocks(band):
-                here = _may_be_shared(keys, sizes, met, parts, part)
+                here = may_be_shared(keys, sizes, met, parts, part)
                 found.append(keys[here])
                 members.append(here + start)
             yield np.concatenate(found), np.concatenate(members)
@@ -207,49 +208,6 @@ class Shingles:
             starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
             _join_alike(some, np.searchsorted(texts, some), flat, starts, self.near.threshold, forest)
             first = last
-
-
-def _slots(texts: int, most: int) -> int:
-    """How many slots count the keys of so many texts: a power of two, at most `most` (at least 2^12)."""
-    slots = 1 << 12
-    while slots < 8 * texts and 2 * slots <= most:
-        slots *= 2
-    return slots
-
-
-@njit()
-def _count(keys: Hashes, sizes: Ints, met: Bytes) -> int:
-    """Count the keys (uint64 [n]) of texts with shingles in `met` (uint8 [slots]: 0, 1 or more than once).
-
-    How many keys share a slot with another one, as far as these show it. `sizes`: int64 [n], shingles of each text.
-    """
-    mask, shared = np.uint64(len(met) - 1), 0
-    for row in range(len(keys)):
-        if sizes[row] > 0:
-            slot = (keys[row] >> np.uint64(32)) & mask
-            if met[slot] == 1:
-                shared += 1  # the one that was there
-            shared += met[slot] > 0
-            met[slot] = min(met[slot] + 1, 2)
-    return shared
-
-
-@njit()
-def _may_be_shared(keys: Hashes, sizes: Ints, met: Bytes, parts: int, part: int) -> Ints:
-    """Places of the keys of a part of the key space that may equal another one: int64. The others: see `_count`."""
-    mask = np.uint64(len(met) - 1)
-    places = np.empty(len(keys), np.int64)
-    count = 0
-    for row in range(len(keys)):
-        key = keys[row]
-        if (
-            sizes[row] > 0
-            and met[(key >> np.uint64(32)) & mask] > 1
-            and (parts == 1 or key % np.uint64(parts) == np.uint64(part))
-        ):
-            places[count] = row
-            count += 1
-    return places[:count].copy()
 
 
 def _order_large_buckets(keys: Hashes, members: Ints, order: Callable[[Ints], Ints]) -> None:

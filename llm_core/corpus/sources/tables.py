@@ -204,15 +204,13 @@ def _separated_rows(file: Path, name: str, separator: str, limits: Limits) -> It
             except csv.Error as error:
                 end = start + reader.line_num
                 detail = str(error)[:200]
-                closed = None
-                if end > begin + 1 and detail.startswith(TOO_LONG):
-                    closed = _lines_to_closing_quote(lines, separator)
+                open_quote = end > begin + 1 and detail.startswith((NOT_CLOSED, TOO_LONG))
+                closed = _lines_to_closing_quote(lines, separator) if open_quote else None
                 if closed is not None:  # a field that is too long, not a quote that nothing closes
                     end += closed
                     start, reader = end, csv.reader(lines, delimiter=separator, **style)
-                elif header and end > begin + 1 and attempt + 1 < MAX_READINGS:
-                    if detail.startswith((NOT_CLOSED, TOO_LONG)):
-                        first, end = begin + 1, begin + 1
+                elif open_quote and header and attempt + 1 < MAX_READINGS:
+                    first, end = begin + 1, begin + 1
                 if end > begin + 1:
                     detail = f"{detail} (lines {begin + 1} to {end})"
                 yield begin + 1, Rejected("quarantine_csv", begin + 1, detail=detail)

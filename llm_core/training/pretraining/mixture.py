@@ -46,6 +46,7 @@ class Drawn:
                 )
         sizes = {name: int(lengths[of].sum()) for name, of in members.items()}
         shares = {name: given[name] * (1 if mixture.weights else sizes[name]) for name in members}
+        given_as = "weight" if mixture.weights else "epochs"
         total = sum(mixture.weights.values()) if mixture.weights else sum(shares.values())
         parts: list[list[Ints]] = []
         drawn: dict[str, tuple[int, float]] = {}
@@ -55,7 +56,7 @@ class Drawn:
                 raise UserError(
                     f"pretraining.mixture: {tokens:,} tokens with a share of {shares[name] / total:.1%} read "
                     f"the {size:,} tokens of source {name} {target / size:.1f} times, and max_epochs is "
-                    f"{mixture.max_epochs:g}; lower its {'weight' if mixture.weights else 'epochs'} or pretraining.steps, or raise max_epochs"
+                    f"{mixture.max_epochs:g}; lower its {given_as} or pretraining.steps, or raise max_epochs"
                 )
             found = _passes(of, lengths[of], target, seed, name)
             reached = sum(int(lengths[part].sum()) for part in found)

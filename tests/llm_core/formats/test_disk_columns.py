@@ -42,3 +42,12 @@ def test_a_full_disk_is_an_error_and_what_was_there_stays(tmp_path):
         subprocess.run(["umount", tmp_path], check=True)
     assert done.returncode == 0, done
     assert done.stdout == f"[Errno 28] No space left on device: '{tmp_path}' True 999\n"
+
+
+def test_a_file_that_may_not_grow_is_an_error_too(tmp_path):
+    """Where no small disk can be mounted, a limit on the size of files refuses the blocks as a full disk does."""
+    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))"
+    done = subprocess.run([sys.executable, "-c", f"{limit}\n{FILL}", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done
+    assert done.stdout == "[Errno 27] File too large True 999\n"

@@ -53,8 +53,8 @@ def test_sentences_that_begin_as_asides_do_stay(said: str) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        "Subscribe to our letter and miss nothing.", "Follow us on Mastodon", "Read more: what the budget means for you",
-        "Photo: A. Person", "Das könnte Sie auch interessieren",
+        "Subscribe to our letter and miss nothing.", "Follow us on Mastodon", 
+        "Read more: what the budget means for you", "Photo: A. Person", "Das könnte Sie auch interessieren",
     ],
 )  # fmt: skip
 def test_asides_between_paragraphs_go(said: str) -> None:

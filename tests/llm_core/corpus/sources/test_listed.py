@@ -190,7 +190,7 @@ def test_a_quote_that_nothing_closes_costs_its_own_line(tmp_path, run):
 
 @pytest.mark.parametrize("length", [200, 41])  # the limit is met before the last line, and in it
 def test_a_closed_field_over_the_limit_is_one_dropped_record(tmp_path, run, length):
-    long = "\n".join(f"line {number:03d} of a long text, \"\"quoted\"\"" for number in range(length))
+    long = "\n".join(f'line {number:03d} of a long text, ""quoted""' for number in range(length))
     (tmp_path / "a.csv").write_text(f'text,n\none,1\n"{long}",2\n"two,\n",3\nthree,4\n')
     result = run(FilesSource(kind="files", paths=[str(tmp_path / "a.csv")], max_document_bytes=1380))
     assert [row["text"] for row in result.documents] == ["one", "two,\n", "three"]
