@@ -207,7 +207,7 @@ def _work(row: dict[str, Any], family: list[dict[str, Any]], now: float) -> Work
     work.losses = [float(value) for value in task["losses"]]
     if work.losses:
         work.loss = statistics.fmean(work.losses[-max(round(len(work.losses) * SMOOTH), 1) :])
-    work.figures = {key: value for key, value in task["figures"].items() if key != "loss"}
+    work.figures = {key: value for key, value in task["figures"].items() if key not in ("loss", "smoothed_loss")}
     return work
 
 

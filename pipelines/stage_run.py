@@ -17,16 +17,19 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster_pipes import PipesMessage, PipesParams
 
+from llm_core.runtime.progress import PROGRESS
 from llm_core.runtime.redaction import redact
+from pipelines.observations import observe
 from pipelines.processes import GRACE_SECONDS, MARK, stop
 
 BUSY = "is busy, it is being blocked by"
@@ -42,24 +45,31 @@ class StageMessageReader(dg.PipesTempFileMessageReader):
     """Reads the messages of all processes of a stage as if one process had sent them.
 
     A stage that DVC skips opens no session, a training opens one in the launcher and one in
-    rank 0; dagster expects exactly one and warns otherwise.
+    rank 0; dagster expects exactly one and warns otherwise. What a stage says of its progress goes to `observe`.
     """
+
+    def __init__(self, observe: Callable[[Mapping[str, Any]], None]) -> None:
+        super().__init__()
+        self._observe = observe
 
     @contextmanager
     def read_messages(self, handler: Any) -> Iterator[PipesParams]:
         """Report "opened" and "closed" once, and pass on everything between."""
         handler.handle_message(_message("opened"))
-        with super().read_messages(_Between(handler)) as params:  # type: ignore[arg-type]
+        with super().read_messages(_Between(handler, self._observe)) as params:  # type: ignore[arg-type]
             yield params
         handler.handle_message(_message("closed"))
 
 
 class _Between:
-    def __init__(self, handler: Any) -> None:
-        self._handler = handler
+    def __init__(self, handler: Any, observe: Callable[[Mapping[str, Any]], None]) -> None:
+        self._handler, self._observe = handler, observe
 
     def handle_message(self, message: PipesMessage) -> None:
-        if message["method"] not in ("opened", "closed"):
+        payload = (message["params"] or {}).get("payload")
+        if message["method"] == "report_custom_message" and isinstance(payload, dict) and PROGRESS in payload:
+            self._observe(payload[PROGRESS])
+        elif message["method"] not in ("opened", "closed"):
             self._handler.handle_message(message)
 
     def __getattr__(self, name: str) -> Any:
@@ -99,7 +109,8 @@ def run_dvc(
     """
     command = [sys.executable, "-m", "dvc", *arguments]
     started = time.monotonic()
-    with dg.open_pipes_session(context, dg.PipesEnvContextInjector(), StageMessageReader()) as session:
+    reader = StageMessageReader(partial(observe, context))
+    with dg.open_pipes_session(context, dg.PipesEnvContextInjector(), reader) as session:
         variables = {**os.environ, **session.get_bootstrap_env_vars(), RUN_ID: context.run_id}
         while True:
             code, tail = run_process(command, root, variables, lambda lines: context.log.info(cancelled(lines)))

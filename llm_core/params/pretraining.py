@@ -54,11 +54,24 @@ class Optimizer(Section):
 class Mixture(Section):
     """Shares of the sources in the training tokens, drawn while they are loaded."""
 
-    weights: Annotated[Weights, Field(min_length=1)]
+    weights: Annotated[Weights, Field(min_length=1)] | None = None
     """Source to its weight; sources not named are left out. {domain: 0.9, general: 0.1} replays a tenth of general text
     in a continued training."""
+    epochs: Annotated[Weights, Field(min_length=1)] | None = None
+    """In place of weights: source to how often it is read compared with the others; sources not named are left out.
+    {web: 1, handbook: 3} reads each document of the handbook three times as often as one of the web."""
     max_epochs: float = Field(4.0, gt=0)
     """Maximum number of times that a run reads one source; a run that would need more is an error."""
+    min_tokens: int = Field(0, ge=0)
+    """Minimum number of tokens of a document; shorter ones are left out. For a phase that teaches long contexts."""
+    whole_documents: bool = False
+    """Leave out documents that are longer than a training sequence, so that none is cut. Needs packing best_fit."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "Mixture":
+        if (self.weights is None) == (self.epochs is None):
+            raise ValueError("a mixture has either weights or epochs")
+        return self
 
 
 class Phase(Section):
@@ -134,8 +147,10 @@ class Pretraining(Section):
     """auto: bf16 where the processor multiplies it in hardware, else fp32. bf16 is autocast: weights stay fp32."""
     loss_chunk: int = Field(512, ge=0)
     """Number of tokens whose logits are held in memory at a time; 0 computes all logits at once."""
-    compile: bool = False
-    """Compile the blocks with torch.compile; pays off in long runs (docs/explanation/pretraining.md)."""
+    compile: bool | Literal["auto"] = "auto"
+    """Compile the blocks with torch.compile. auto: on a GPU, and on a CPU where the run is so long that it saves more
+    time than the compilation takes (docs/explanation/pretraining.md); not with processes that exchange parts inside a
+    block (zero_stage 3, sequence_parallel)."""
     profile_steps: tuple[int, int] | None = None
     """Record these steps (first and last, from 1) with torch's profiler, into .scratch/profiles."""
     zero_stage: int = Field(1, ge=0, le=3)

@@ -20,6 +20,8 @@ from llm_core.runtime.redaction import redact
 from llm_core.runtime.terminal import printable
 
 LINE_EVERY_SECONDS = 10.0
+REPORT_EVERY_SECONDS = 30.0  # of the state that Dagster keeps as an observation of the stage's asset
+PROGRESS = "progress"  # key of that report
 LOSSES = 240  # points of a loss curve that are kept for `llm-core watch`; of more, every second one
 
 
@@ -32,8 +34,10 @@ class Task:
         self.started = time.monotonic()
         self._began = time.time()
         self._figures: dict[str, Any] = {}
+        self._noted: dict[str, Any] = {}
         self._losses: list[float] = []
         self._next_line = self.started + LINE_EVERY_SECONDS
+        self._next_report = self.started + REPORT_EVERY_SECONDS
         self._bar: Any = None
         if sys.stderr.isatty():
             self._bar = tqdm(
@@ -56,9 +60,17 @@ class Task:
             if len(self._losses) > LOSSES:
                 del self._losses[::2]
         running.tell(self.state)
+        if time.monotonic() >= self._next_report:
+            self._next_report = time.monotonic() + REPORT_EVERY_SECONDS
+            state = {key: value for key, value in self.state().items() if key not in ("losses", "before", "began")}
+            report({PROGRESS: state | {"rate": self._rate(), "seconds_left": self._seconds_left()}})
+
+    def note(self, **figures: Any) -> None:
+        """Keep figures that are too many for a line: `llm-core watch` and Dagster show them, bar and log do not."""
+        self._noted.update(figures)
 
     def state(self) -> dict[str, Any]:
-        """What `llm-core watch` shows of it."""
+        """What `llm-core watch` and Dagster show of it."""
         return {
             "description": self.description,
             "done": self.done,
@@ -66,22 +78,26 @@ class Task:
             "total": self.total,
             "unit": self.unit,
             "began": self._began,
-            "figures": self._figures,
+            "figures": self._figures | self._noted,
             "losses": self._losses,
         }
 
     def line(self) -> str:
         """The state as one plain line."""
-        seconds = max(time.monotonic() - self.started, 1e-9)
         share = f" of {_short(self.total)} ({self.done / self.total:.0%})" if self.total else ""
         figures = "".join(f", {name} {value}" for name, value in self._figures.items())
-        rate = (self.done - self.before) / seconds
-        left = (
-            f", {duration((self.total - self.done) / rate)} left"
-            if rate and self.total and self.total > self.done
-            else ""
-        )
-        return f"{self.description}: {_short(self.done)}{share} {self.unit}, {_short(rate)}/s{left}{figures}"
+        seconds_left = self._seconds_left()
+        left = f", {duration(seconds_left)} left" if seconds_left else ""
+        return f"{self.description}: {_short(self.done)}{share} {self.unit}, {_short(self._rate())}/s{left}{figures}"
+
+    def _rate(self) -> float:
+        """Units a second."""
+        return (self.done - self.before) / max(time.monotonic() - self.started, 1e-9)
+
+    def _seconds_left(self) -> float | None:
+        """None where it is not known."""
+        rate = self._rate()
+        return (self.total - self.done) / rate if rate and self.total and self.total > self.done else None
 
     def close(self) -> None:
         """End the bar, or print the last line."""

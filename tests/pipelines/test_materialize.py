@@ -92,6 +92,30 @@ def test_a_run_says_why_and_what_was_expected(
     assert skipped["skipped by DVC"].value is True and "why it ran" not in skipped
 
 
+def test_a_running_stage_shows_how_far_it_is(
+    reproduced: Path, instance: dg.DagsterInstance, definitions: Build
+) -> None:
+    """As observations, which are no new data: the asset's version is its materialization's."""
+    toy.edit(reproduced, "params.yaml", "steps: 0", "steps: 2")
+    key = dg.AssetKey("slow")
+    job = definitions(reproduced).resolve_job_def("whole_graph")
+    ran = job.execute_in_process(instance=instance, asset_selection=[key])
+    made = instance.get_latest_materialization_event(key)
+    assert made is not None and made.asset_materialization is not None
+    seen = instance.fetch_observations(key, limit=9).records
+    assert ran.success and {one.run_id for one in seen} == {ran.run_id}
+    later, first = (one.asset_observation for one in seen)
+    shown = {name: entry.value for name, entry in first.metadata.items()}
+    assert shown.pop("time left") and shown.pop("steps a second") > 0
+    assert shown == {
+        "steps done": 1.0, "share done": 0.5, "loss": 4.0, "smoothed loss": 4.0, "learning rate": 0.001,
+        "loss, web": 3.5,
+    }  # fmt: skip
+    assert later.metadata["share done"].value == 1.0 and "time left" not in later.metadata
+    assert seen[0].timestamp < made.timestamp, "before its end"
+    assert statuses(definitions(reproduced), instance)["slow"] == "FRESH"
+
+
 EDIT_AND_REPRO = """
 import subprocess, sys
 from pathlib import Path

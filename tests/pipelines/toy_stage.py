@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -24,7 +25,7 @@ def main() -> None:
     if verb == "slow":
         steps = params["slow"]["steps"]
         worker = subprocess.Popen(["sleep", str(steps)], start_new_session=True)  # as torchrun's workers are
-        for step in range(steps):
+        for step in training(steps):
             say(f"step {step}")
             time.sleep(1)
         worker.wait()
@@ -38,6 +39,21 @@ def read(folders: list[str]) -> list[str]:
     """All words below some folders."""
     files = [file for folder in folders for file in sorted(Path(folder).rglob("words.txt"))]
     return [word for file in files for word in file.read_text().split()]
+
+
+def training(steps: int) -> Iterator[int]:
+    """The steps; Dagster is given their progress, if there are some and it listens."""
+    if not steps or "DAGSTER_PIPES_CONTEXT" not in os.environ:
+        yield from range(steps)
+        return
+    from llm_core.runtime import progress
+
+    progress.REPORT_EVERY_SECONDS = 0.0
+    with progress.task("slow", total=steps, unit="steps") as work:
+        for step in range(steps):
+            yield step
+            work.note(**{"loss/web": 3.5})
+            work.update(loss=4.0 - step, smoothed_loss=4.0, learning_rate="1e-3")
 
 
 def say(line: str) -> None:

@@ -95,7 +95,9 @@ class Batches:
         if mixture is None:
             self.plan = plan(lengths, sequence_length, packing, seed)
         else:
-            self._drawn = Drawn(self.shards, mixture, mixture_tokens, seed)
+            if mixture.whole_documents and packing != "best_fit":
+                raise UserError("pretraining.mixture.whole_documents: packing concatenate cuts; set packing best_fit")
+            self._drawn = Drawn(self.shards, mixture, mixture_tokens, seed, sequence_length)
             self.plan = plan_passes(lengths, self._drawn.passes, sequence_length, packing, seed)
             documents = sum(map(len, self._drawn.passes))
         self.sequences = len(self.plan.first) - 1
@@ -220,6 +222,8 @@ class Batches:
     def check_state(self, state: dict[str, Any]) -> None:
         """Raise UserError when a checkpoint's `state_dict` names other data or another order than this loader."""
         state = {"mixture_tokens": 0, "first_sequence": 0} | state  # a checkpoint from before mixtures, or no phase
+        if state.get("mixture"):  # one from before newer settings of mixtures
+            state["mixture"] = Mixture.model_validate(state["mixture"]).model_dump(mode="json")
         ours = {"first_sequence": 0} | self.state_dict()
         differing = [key for key, value in ours.items() if state.get(key) != value]
         if differing:
@@ -242,6 +246,7 @@ class Batches:
         return loader
 
     def _shuffle(self, epoch: int) -> Permutation:
-        if epoch not in self._shuffles:
-            self._shuffles = {epoch: Permutation(self.sequences, self.seed, "sequences", epoch)}
-        return self._shuffles[epoch]
+        known = self._shuffles  # another thread may replace it
+        if epoch not in known:
+            known = self._shuffles = {epoch: Permutation(self.sequences, self.seed, "sequences", epoch)}
+        return known[epoch]

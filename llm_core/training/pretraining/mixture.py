@@ -17,32 +17,47 @@ from llm_core.training.pretraining.permutation import Permutation
 
 
 class Drawn:
-    """The documents of a run of `tokens` tokens, drawn from `shards` by the weights of `mixture`.
+    """The documents of a run of `tokens` tokens in sequences of `sequence_length`, drawn from `shards` by `mixture`.
 
     Attributes: `passes`, for each pass over the sources the numbers of its documents (int64, ascending); `drawn`, for
-    each source its tokens in all passes, and how many passes over it they are.
-    Raises UserError: a weight for a source that the shards do not hold, a source that would be read more than
+    each source its tokens in all passes, and how many passes over it they are. A source is those of its documents that
+    the mixture's `min_tokens` and `whole_documents` leave.
+    Raises UserError: a source that the shards do not hold, or of which nothing is left, or that would be read more than
     `max_epochs` times.
     """
 
-    def __init__(self, shards: TokenShards, mixture: Mixture, tokens: int, seed: int) -> None:
+    def __init__(
+        self, shards: TokenShards, mixture: Mixture, tokens: int, seed: int, sequence_length: int
+    ) -> None:  # fmt: skip
         names, codes = shards.sources()
-        require_known(mixture.weights, names, "pretraining.mixture.weights")
         lengths = shards.lengths
-        total = sum(mixture.weights.values())
+        members: dict[str, Ints] = {}
+        given = mixture.weights or mixture.epochs or {}
+        require_known(given, names, f"pretraining.mixture.{'weights' if mixture.weights else 'epochs'}")
+        for name in sorted(name for name, value in given.items() if value > 0):
+            of = np.flatnonzero(codes == names.index(name))
+            longest = sequence_length if mixture.whole_documents else np.inf
+            members[name] = of[(lengths[of] >= mixture.min_tokens) & (lengths[of] <= longest)]
+            if not len(members[name]):
+                raise UserError(
+                    f"pretraining.mixture: source {name} has no document of {max(mixture.min_tokens, 1):,} tokens or "
+                    f"more{f' that fits into {sequence_length:,}' if mixture.whole_documents else ''}; its documents "
+                    f"have {int(lengths[of].min()):,} to {int(lengths[of].max()):,}"
+                )
+        sizes = {name: int(lengths[of].sum()) for name, of in members.items()}
+        shares = {name: given[name] * (1 if mixture.weights else sizes[name]) for name in members}
+        total = sum(shares.values())
         parts: list[list[Ints]] = []
         drawn: dict[str, tuple[int, float]] = {}
-        for name in sorted(name for name, weight in mixture.weights.items() if weight > 0):
-            members = np.flatnonzero(codes == names.index(name))
-            size = int(lengths[members].sum())
-            target = tokens * mixture.weights[name] / total
+        for name, of in members.items():
+            size, target = sizes[name], tokens * shares[name] / total
             if target > mixture.max_epochs * size:
                 raise UserError(
-                    f"pretraining.mixture: {tokens:,} tokens with a share of {mixture.weights[name] / total:.1%} read "
+                    f"pretraining.mixture: {tokens:,} tokens with a share of {shares[name] / total:.1%} read "
                     f"the {size:,} tokens of source {name} {target / size:.1f} times, and max_epochs is "
                     f"{mixture.max_epochs:g}; lower its weight or pretraining.steps, or raise max_epochs"
                 )
-            found = _passes(members, lengths[members], target, seed, name)
+            found = _passes(of, lengths[of], target, seed, name)
             reached = sum(int(lengths[part].sum()) for part in found)
             drawn[name] = reached, reached / size
             parts.append(found)

@@ -103,3 +103,56 @@ def test_refusals(shards: TokenShards) -> None:
         mixed(shards, {"web": 1}, 100)
     with pytest.raises(UserError, match=r"source x .* times, and max_epochs is 4; lower its weight"):
         mixed(shards, {"x": 1}, 5 * sum(LENGTHS))
+
+
+def test_epochs_by_source_are_read_as_often_as_asked(shards: TokenShards) -> None:
+    """Three readings of y for each of x, in a run of as many tokens: whole passes over both."""
+    sizes = {"x": sum(LENGTHS[0::2]), "y": sum(LENGTHS[1::2])}
+    mixture = Mixture(epochs={"x": 1, "y": 3})
+    made = loader(shards, mixture=mixture, mixture_tokens=sizes["x"] + 3 * sizes["y"])
+    times = Counter(made.plan.document[made.plan.start == 0].tolist())
+    assert {times[document] for document in range(0, 400, 2)} == {1}
+    assert {times[document] for document in range(1, 400, 2)} == {3}
+    half = loader(shards, mixture=mixture, mixture_tokens=(sizes["x"] + 3 * sizes["y"]) // 2)
+    figures = half.mixture_figures(half.sequences // half.sequences_per_step)
+    assert figures["mixture_epochs/x"] == pytest.approx(0.5, abs=0.03)
+    assert figures["mixture_epochs/y"] == pytest.approx(1.5, abs=0.05)
+
+
+def test_long_documents_alone_and_whole(shards: TokenShards) -> None:
+    mixture = Mixture(epochs={"x": 1, "y": 1}, min_tokens=20, whole_documents=True)
+    size = sum(length for length in LENGTHS if 20 <= length <= 32)
+    made = loader(shards, mixture=mixture, mixture_tokens=size, sequence_length=32)
+    plan = made.plan
+    wanted = {document for document, length in enumerate(LENGTHS) if 20 <= length <= 32}
+    assert set(plan.document.tolist()) == wanted and len(plan.document) == len(wanted)
+    assert [LENGTHS[document] for document in plan.document.tolist()] == plan.length.tolist(), "none is cut"
+    assert made.mixture_figures(made.sequences // made.sequences_per_step)["mixture_epochs/x"] <= 1
+    again = Batches.from_state(shards, made.state_dict())
+    assert seen(again, 5) == seen(made, 5)
+    cut = loader(shards, mixture=Mixture(weights={"x": 1}, min_tokens=40), mixture_tokens=900, sequence_length=32)
+    assert min(LENGTHS[document] for document in cut.plan.document.tolist()) >= 40
+
+
+def test_a_state_from_before_newer_settings_is_known(shards: TokenShards) -> None:
+    made = mixed(shards, {"x": 3, "y": 1}, 9_000)
+    state = made.state_dict()
+    old = state | {"mixture": {"weights": {"x": 3.0, "y": 1.0}, "max_epochs": 4.0}}
+    assert seen(Batches.from_state(shards, old), 9) == seen(made, 9)
+
+
+def test_what_a_mixture_cannot_draw_is_refused(shards: TokenShards) -> None:
+    with pytest.raises(ValueError, match="either weights or epochs"):
+        Mixture(weights={"x": 1}, epochs={"x": 1})
+    with pytest.raises(ValueError, match="either weights or epochs"):
+        Mixture()
+    with pytest.raises(UserError, match=r"mixture\.epochs.*web.*there are x, y"):
+        loader(shards, mixture=Mixture(epochs={"web": 1}), mixture_tokens=100)
+    with pytest.raises(UserError, match=r"source x has no document of 60 tokens or more; its documents have 2 to 59"):
+        loader(shards, mixture=Mixture(weights={"x": 1}, min_tokens=60), mixture_tokens=100)
+    with pytest.raises(UserError, match="that fits into 16"):
+        strict = Mixture(weights={"x": 1}, min_tokens=20, whole_documents=True)
+        loader(shards, mixture=strict, mixture_tokens=100, sequence_length=16)
+    with pytest.raises(UserError, match="set packing best_fit"):
+        whole = Mixture(weights={"x": 1}, whole_documents=True)
+        loader(shards, mixture=whole, mixture_tokens=100, packing="concatenate")
