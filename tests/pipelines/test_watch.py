@@ -35,7 +35,7 @@ ROW: dict[str, Any] = {
 }  # fmt: skip
 TASK = {
     "description": "pretrain", "done": 60, "before": 20, "total": 100, "unit": "tokens", "began": 1020.0,
-    "figures": {"loss": 3, "learning_rate": "0.001"}, "losses": [9.0] * 18 + [4.0, 3.0],
+    "figures": {"loss": 3, "smoothed_loss": 4, "learning_rate": "0.001"}, "losses": [9.0] * 18 + [4.0, 3.0],
 }  # fmt: skip
 
 

@@ -99,5 +99,7 @@ def _kind(block: Any) -> tuple[Any, ...]:
 
 def _first_process(value: float, reports: Reports, device: torch.device) -> float:
     """The first process's `value`, on every process: each measures its peak by itself."""
+    if reports.world.size == 1:
+        return value
     mine = torch.tensor(value if reports.world.main else 0.0, dtype=torch.float64, device="cpu")
     return float(all_reduce(mine, device))
