@@ -46,6 +46,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) --no-compile -e '.[all]'
 	@$(BIN)/python -m compileall -qq -j 0 $(ENVIRONMENT)/lib || true  # some packages have files that are no Python 3
 	$(BIN)/python -m llm_core.training.deepspeed_ops
+	$(BIN)/python -m llm_core.runtime.kernels_ahead
 	@mkdir -p .dagster && touch $@
 
 # The tests' environment is used at once and thrown away in CI: Python compiles what is imported.

@@ -19,6 +19,10 @@ budget allows, and it starts again from an empty cache. "CPU s" is what it spent
 the learning rates of its rule for the batch and at the multiples of `--nanochat-rates`, since its rule is made for
 batches 128 times as large, nanoGPT at those of `--nanogpt-rates`; measuring held-out text costs neither anything.
 `NAME+compile` is with torch.compile, `nanochat+eager` without the compilation that its optimizer has in any case.
+
+Other work on the machine inflates CPU seconds. With `--costs` what a step costs is measured once, on an idle machine,
+and kept in that file; later calls with the same file train as many steps as the budget buys at those costs, so that
+they may share the machine with other work. What they spend is printed as ever.
 """
 
 import argparse
@@ -54,11 +58,12 @@ def main() -> None:
     parser.add_argument("--change", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--context", type=int)
     parser.add_argument("--heldout-tokens", type=int, default=100_000, help="of each source")
+    parser.add_argument("--costs", type=Path, metavar="FILE", help="JSON with measured costs of steps, made if missing")
     parser.add_argument("--keep", type=Path, help="a folder for the runs; the models of ours are below it, in `out`")
     chosen = vars(parser.parse_args())
     chosen["changes"] = {key: yaml.safe_load(value) for key, value in (one.split("=", 1) for one in chosen["change"])}
     wanted, chosen["phases"] = chosen["phases"], []
-    keep = chosen.pop("keep")
+    keep, costs = chosen.pop("keep"), chosen.pop("costs")
     print(
         "| budget, CPU s | contender | rates | seed | steps | CPU s to the 1st step | CPU s | held-out bits per byte |"
     )
@@ -67,7 +72,7 @@ def main() -> None:
         settings = settings_of(chosen, Path(folder))
         for name in chosen["contenders"]:
             phases = wanted if name.startswith(("ours", "nanochat")) else []
-            probes = [_probe(name, settings, phase, Path(folder)) for phase in phases or [{}]]
+            probes = [_probe(name, settings, phase, Path(folder), costs) for phase in phases or [{}]]
             if not all(probes):
                 continue
             for seconds in chosen["seconds"]:
@@ -93,8 +98,21 @@ def main() -> None:
                               f"{found['spent']:.0f} | {found['heldout_bits_per_byte']:.4f} |", flush=True)  # fmt: skip
 
 
-def _probe(name: str, settings: dict[str, Any], phase: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A few steps of one phase, or of a run without phases."""
+def _probe(
+    name: str, settings: dict[str, Any], phase: dict[str, Any], folder: Path, costs: Path | None
+) -> dict[str, Any]:
+    """A few steps of one phase, or of a run without phases; those in the file `costs` where it has them."""
+    shape_of = ("layers", "width", "length", "rows", "precision", "changes")
+    key = json.dumps([name, phase, {each: settings[each] for each in shape_of}], sort_keys=True)
+    known: dict[str, Any] = json.loads(costs.read_text()) if costs and costs.exists() else {}
+    if key not in known:
+        known[key] = _timed(name, settings, phase, folder)
+        if costs and known[key]:
+            costs.write_text(json.dumps(known, indent=1))
+    return known[key]  # type: ignore[no-any-return]
+
+
+def _timed(name: str, settings: dict[str, Any], phase: dict[str, Any], folder: Path) -> dict[str, Any]:
     shape: dict[str, Any] = {"steps": 2 * WARM + 6, "heldout_tokens": 0, "phases": []}
     if phase:
         shape |= {"length": phase["sequence_length"], "rows": phase["batch_tokens"] // phase["sequence_length"]}

@@ -19,6 +19,7 @@ from typing import Any
 import dagster as dg
 
 from llm_core.cli import VERBS
+from llm_core.formats.pages import cell_text
 from pipelines.automation import STALE, automation
 from pipelines.checks import asset_checks
 from pipelines.dvc_project import DvcProject
@@ -182,7 +183,8 @@ def materialize_stage(
         expected = cost(expectation(project, name), price_of_cpu_hour())
     context.log.info(f"{name} runs: {'; '.join(why)}. Expected: {expected}")
     run = run_stage(context, root, name, force=forced)
-    plan = {"why it ran": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in why)), "expected": expected}
+    reasons = "\n".join(f"- {cell_text(reason)}" for reason in why)  # they name files and values of params
+    plan = {"why it ran": dg.MetadataValue.md(reasons), "expected": expected}
     with DvcProject(root) as project:
         return result(project, name, key, run, plan)
 

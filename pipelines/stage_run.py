@@ -29,6 +29,7 @@ from dagster_pipes import PipesMessage, PipesParams
 
 from llm_core.runtime.progress import PROGRESS
 from llm_core.runtime.redaction import redact
+from llm_core.runtime.terminal import printable
 from pipelines.observations import observe
 from pipelines.processes import GRACE_SECONDS, MARK, stop
 
@@ -126,13 +127,20 @@ def run_dvc(
             metadata={
                 "command": " ".join(command[2:]),
                 "exit_code": code,
-                "log": dg.MetadataValue.md(f"```\n{text}\n```"),
+                "log": dg.MetadataValue.md(code_block(text)),
             },
             allow_retries=True,
         )
     messages = [message for message in session.get_custom_messages() if isinstance(message, dict)]
     skipped = any(phrase in line for line in tail for phrase in SKIPPED)
     return StageRun(time.monotonic() - started, skipped, messages)
+
+
+def code_block(text: str) -> str:
+    """Lines as a block of code in Markdown, which no line ends; control characters are shown as escapes."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{printable(text)}\n{fence}"
 
 
 def cancelled(lines: Sequence[str]) -> str:

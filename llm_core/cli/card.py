@@ -23,7 +23,8 @@ def card(
     licence entry.
     """
     from llm_core.formats.pages import write_page
-    from llm_core.lineage.cards import dataset_card, digests, model_card
+    from llm_core.lineage.cards import dataset_card, digests
+    from llm_core.lineage.model_cards import model_card
     from llm_core.runtime.storage import output_folder, write_json
     from llm_core.tracking.dataset_cards import DIGESTS
     from llm_core.tracking.versions import keep_card

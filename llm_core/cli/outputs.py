@@ -1,6 +1,7 @@
 """The check that every verb makes of its paths before it starts: hours of work must not end in a refusal."""
 
 import errno
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,21 @@ def guarded(app: typer.Typer, verb: str) -> Any:
     invoke = command.invoke
 
     def checked(ctx: Any) -> Any:
+        check_numbers(ctx.params)
         check_inputs(ctx.params)
         check(verb, ctx.params)
         return invoke(ctx)
 
     command.invoke = checked  # type: ignore[method-assign]
     return command
+
+
+def check_numbers(values: dict[str, Any]) -> None:
+    """Raise UserError where an option's value is `nan` or `inf`: they are floats and pass a minimum."""
+    for name, value in values.items():
+        for number in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise UserError(f"--{name.replace('_', '-')} {number}: give a finite number")
 
 
 def check_inputs(values: dict[str, Any]) -> None:

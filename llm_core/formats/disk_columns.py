@@ -2,10 +2,12 @@
 
 Each is an unnamed file, gone with the process, that is mapped into memory: the kernel keeps in
 memory what is used and writes out what does not fit, so a stage's own memory does not grow with
-the number of documents.
+the number of documents. Blocks of the disk are taken before anything is written to them (`reserve`).
 """
 
+import errno
 import mmap
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 ROWS = 1 << 12  # a column begins with room for so many
+RESERVED_AHEAD = 8  # an eighth more is reserved than is needed now
 ROWS_AT_ONCE = 1 << 16  # what passes over columns take into memory
+
+
+def reserve(file: int, start: int, end: int, folder: Path) -> None:
+    """Take the disk's blocks for the bytes `start` to `end` of an open file in `folder`; OSError where it is full.
+
+    A mapped byte without a block that no block is left for is a signal (SIGBUS), which ends the process without a word.
+    """
+    try:
+        os.posix_fallocate(file, start, end - start)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that cannot
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(folder)) from None
 
 
 class Column:
@@ -25,7 +40,8 @@ class Column:
     def __init__(self, folder: Path, dtype: npt.DTypeLike, width: int = 1) -> None:
         self.dtype, self.width = np.dtype(dtype), width
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed with the object
-        self._rows = self._room = 0
+        self._folder = folder
+        self._rows = self._room = self._reserved = 0
 
     def __len__(self) -> int:
         return self._rows
@@ -43,6 +59,10 @@ class Column:
             size = self._room * self.width * self.dtype.itemsize
             self._file.truncate(size)
             self._map = mmap.mmap(self._file.fileno(), size)
+        if (needed := rows * self.width * self.dtype.itemsize) > self._reserved:
+            end = min(needed + needed // RESERVED_AHEAD + mmap.PAGESIZE, self._room * self.width * self.dtype.itemsize)
+            reserve(self._file.fileno(), self._reserved, end, self._folder)
+            self._reserved = end
         self._rows = rows
 
     @property

@@ -11,6 +11,7 @@ A document stage's output folder holds `documents/*.parquet` (what was kept),
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +27,8 @@ from llm_core.formats.document_tables import read_parquet
 from llm_core.formats.parquet import read_footer
 from llm_core.formats.schema import COLUMNS, SCHEMA, document_id
 from llm_core.runtime.inputs import COMPRESSED
-from llm_core.runtime.storage import fetched_ahead, is_folder, list_files
+from llm_core.runtime.manifests import find_shard
+from llm_core.runtime.storage import fetched_ahead, is_folder, is_remote, list_files
 
 __all__ = ["COLUMNS", "SCHEMA", "document_id"]  # of `schema`, for those who import them from here
 Paths = str | Path | Iterable[str | Path]  # files and folders
@@ -57,6 +59,46 @@ def document_files(paths: Paths) -> list[str]:
             raise UserError(f"{path}: holds no documents ({', '.join(ENDINGS)})")
         files.extend(found)
     return files
+
+
+@contextmanager
+def unchanged(paths: Paths) -> Iterator[None]:
+    """Hold a stage that reads the documents at `paths` in several passes to the same files in each.
+
+    What one pass decides of row 7 another does with row 7, whatever document that is by then. Raises UserError at the
+    end of the block, and in place of an error in it, where a file was written, added or removed meanwhile.
+    """
+    before = _states(paths)
+    try:
+        yield
+    except Exception:
+        _require_same(paths, before)
+        raise
+    _require_same(paths, before)
+
+
+def _require_same(paths: Paths, before: dict[str, tuple[object, ...]]) -> None:
+    try:
+        after = _states(paths)
+    except (UserError, OSError):
+        after = {}
+    if after != before:
+        changed = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+        raise UserError(f"{changed[0]}: was changed while it was read in several passes; run again when it is complete")
+
+
+def _states(paths: Paths) -> dict[str, tuple[object, ...]]:
+    """File -> by what a change of it is seen: of a shard on object storage its digest, of other addresses nothing."""
+    found: dict[str, tuple[object, ...]] = {}
+    for file in document_files(paths):
+        if shard := find_shard(file):
+            found[file] = (shard.sha256,)
+        elif is_remote(file):
+            found[file] = ()
+        else:
+            state = Path(file).stat()
+            found[file] = (state.st_ino, state.st_size, state.st_mtime_ns)
+    return found
 
 
 def read_batches(

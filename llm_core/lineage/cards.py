@@ -1,8 +1,7 @@
-"""Dataset card, model card and training-data summary, computed from the ledgers.
+"""Dataset card and training-data summary, computed from the ledgers.
 
 The dataset card counts what was downloaded, what each stage dropped and why, and what is
-left, by source, with licences, languages and dates. The model card says what a model was
-trained on, down to the single documents. Sections follow Hugging Face's cards and the categories of the
+left, by source, with licences, languages and dates. Sections follow Hugging Face's cards and the categories of the
 training-data summary that EU Regulation 2024/1689, Article 53(1)(d), asks of providers.
 Documents without a licence are an error, because the card could not state the terms of their use.
 """
@@ -17,13 +16,17 @@ from llm_core.corpus import takedowns
 from llm_core.errors import UserError
 from llm_core.formats.documents import document_files
 from llm_core.formats.pages import Block
+from llm_core.lineage import sql
 from llm_core.lineage.index import STAGES, connect, rows_of
-from llm_core.lineage.training import ancestry, chain, finetuning_documents, locate, metrics_of, summary, training_data
 from llm_core.params import Params
 from llm_core.runtime.digests import content_digest
-from llm_core.runtime.nested import flatten
 from llm_core.runtime.redaction import redact
 from llm_core.runtime.storage import glob_files, local_files, read_json
+
+FOLDERS = (
+    "dedup/documents", "decontaminated/documents", "split/train", "split/heldout", "tokens/train", "tokens/heldout",
+    "benchmarks",
+)  # fmt: skip
 
 
 def dataset_card(data: Path, params: Params, tombstones: Path = Path(takedowns.FILE)) -> list[Block]:
@@ -67,83 +70,10 @@ def dataset_card(data: Path, params: Params, tombstones: Path = Path(takedowns.F
     ]
 
 
-def model_card(model: Path) -> list[Block]:
-    """The model card of a model folder.
-
-    Raises UserError for a model that was not trained by this pipeline.
-    """
-    records = ancestry(model)
-    config = read_json(model / "config.json")
-    parts = [Block("title", f"Model card: {model.name}")]
-    rows = [{"property": key, "value": _plain(config[key])} for key in CONFIG_KEYS if config.get(key) is not None]
-    parts += [Block("heading", "Architecture"), Block("table", rows)] if rows else []
-    parts.append(Block("heading", "Training data"))
-    for record in records:
-        first, *sources = summary(record)
-        parts += [
-            Block("text", f"{first}; loader state below, from which every step's documents can be computed."),
-            Block("list", [line.strip() for line in sources]),
-            Block("list", [f"{key}: {value}" for key, value in sorted(record.loader.items())]),
-        ]
-    parts += [Block("text", told) for folder in chain(model) if (told := _made_from(folder))]
-    if (model / "metrics.json").is_file():
-        figures = [
-            {"metric": key, "value": _plain(value)} for key, value in flatten(read_json(model / "metrics.json")).items()
-        ]
-        parts += [Block("heading", "Figures of the training"), Block("table", figures)]
-    parts += [
-        Block("heading", "Intended use and limits"),
-        Block(
-            "text",
-            "A model of this size, trained on texts of this age and kind, writes in their manner; it is no source of "
-            "facts, has been given no safety training, and repeats the views of its sources.",
-        ),
-    ]
-    return parts
-
-
-def _plain(value: Any) -> Any:
-    """A cell's value: whole numbers as they are in their file, without thousands separators (a year, a vocabulary's
-    size)."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-FOLDERS = (
-    "dedup/documents", "decontaminated/documents", "split/train", "split/heldout", "tokens/train", "tokens/heldout",
-    "benchmarks",
-)  # fmt: skip
-CONFIG_KEYS = (
-    "model_type", "architectures", "hidden_size", "n_embd", "num_hidden_layers", "n_layer", "num_attention_heads",
-    "n_head", "vocab_size", "max_position_embeddings", "n_positions", "dtype", "torch_dtype",
-)  # fmt: skip
-
-
-def _made_from(model: Path) -> str:
-    """From which models a finetuned or merged model was made, in a sentence; "" for any other."""
-    told = metrics_of(model)
-    if merged := told.get("merged"):
-        models = ", ".join(f"{one['path']} (weight {one['weight']:.4g})" for one in merged["models"])
-        base = f" on the base {merged['base']['path']} (density {merged['density']:g})" if "base" in merged else ""
-        return f"{model} was merged ({merged['method']}) from {models}{base}."
-    if training_data(model) or not told.get("parent"):
-        return ""
-    return f"{model} was finetuned from {locate(model, told['parent']['path'])}.{_rows(model)}"
-
-
-def _rows(model: Path) -> str:
-    """What a model was finetuned on, in a sentence."""
-    data = metrics_of(model).get("data")
-    if not data:
-        return ""
-    _, documents = finetuning_documents(model)
-    made = f", made from {len(documents)} documents" if documents else ""
-    return f" Its rows: {data['path']} ({data['digest']}){made}."
-
-
 def check_licenses(database: duckdb.DuckDBPyConnection, files: list[str]) -> None:
     """Raise UserError, naming the sources, when documents have no licence."""
     rows = database.sql(
-        f"SELECT source, count(*) AS documents FROM read_parquet({files!r}) "
+        f"SELECT source, count(*) AS documents FROM {sql.parquet(files)} "
         f"WHERE license IS NULL OR trim(license) = '' GROUP BY source ORDER BY source"
     ).to_arrow_table()
     missing = [f"{row['source']} ({row['documents']} documents)" for row in rows.to_pylist()]
@@ -162,7 +92,7 @@ def _kept_documents(data: Path) -> list[str]:
 
 def _introduction(database: duckdb.DuckDBPyConnection, files: list[str]) -> str:
     row = database.sql(
-        f"SELECT count(*), coalesce(sum(strlen(text)), 0)::BIGINT, count(DISTINCT source) FROM read_parquet({files!r})"
+        f"SELECT count(*), coalesce(sum(strlen(text)), 0)::BIGINT, count(DISTINCT source) FROM {sql.parquet(files)}"
     ).fetchall()[0]
     return f"{row[0]:,} documents, {row[1] / 1e6:,.1f} MB of text from {row[2]} sources, after all processing."
 
@@ -171,7 +101,7 @@ def _sources(database: duckdb.DuckDBPyConnection, data: Path, params: Params) ->
     final = rows_of(
         database.sql(
             f"SELECT source, count(*) AS documents, sum(strlen(text))::BIGINT AS bytes, min(created) AS earliest, "
-            f"max(created) AS latest FROM read_parquet({_kept_documents(data)!r}) GROUP BY source ORDER BY source"
+            f"max(created) AS latest FROM {sql.parquet(_kept_documents(data))} GROUP BY source ORDER BY source"
         )
     )
     raw = {}
@@ -241,8 +171,8 @@ def _sides(database: duckdb.DuckDBPyConnection, data: Path) -> Block:
         rows_of(
             database.sql(
                 f'SELECT source, count(*) FILTER (side = 0) AS train, count(*) FILTER (side = 1) AS "held out" FROM '
-                f"(SELECT source, 0 AS side FROM read_parquet({train!r}) UNION ALL "
-                f"SELECT source, 1 AS side FROM read_parquet({heldout!r})) GROUP BY source ORDER BY source"
+                f"(SELECT source, 0 AS side FROM {sql.parquet(train)} UNION ALL "
+                f"SELECT source, 1 AS side FROM {sql.parquet(heldout)}) GROUP BY source ORDER BY source"
             )
         ),
     )
@@ -266,7 +196,7 @@ def _query(database: duckdb.DuckDBPyConnection, files: list[str], column: str) -
     return rows_of(
         database.sql(
             f"SELECT {column}, count(*) AS documents, round(sum(strlen(text))::DOUBLE / 1e6, 2) AS MB "
-            f"FROM read_parquet({files!r}) GROUP BY ALL ORDER BY documents DESC, MB DESC"
+            f"FROM {sql.parquet(files)} GROUP BY ALL ORDER BY documents DESC, MB DESC"
         )
     )
 
@@ -292,10 +222,10 @@ def _reasons(database: duckdb.DuckDBPyConnection, data: Path, params: Params) ->
 
 
 def _removals(file: Path) -> list[Block]:
-    rows = takedowns.read_rows(file)
+    rows = takedowns.load(file).rows
     if not rows:
         return [Block("text", "No document has been removed on request.")]
-    counts = Counter((row["reason"], row.get("twin", "named")) for row in rows)
+    counts = Counter((str(row["reason"]), str(row.get("twin", "named"))) for row in rows)
     shown = [{"reason": reason, "tombstones": how, "count": count} for (reason, how), count in sorted(counts.items())]
     summed = f"{len(rows)} tombstones in {file.name}; none of the documents that they name is counted above."
     return [Block("text", summed), Block("table", shown)]
@@ -311,4 +241,4 @@ def _ledgers(data: Path, params: Params) -> str:
         for file in files
         if file not in of_source or not params.sources or file.parent.parent.name in params.sources
     ]
-    return f"read_parquet({local_files(found)!r})"
+    return sql.parquet(local_files(found))

@@ -22,6 +22,7 @@ from llm_core.evaluation.results import read_results
 from llm_core.formats.documents import document_files
 from llm_core.formats.pages import Block, number, to_markdown
 from llm_core.formats.parquet import open_parquet
+from llm_core.lineage import sql
 from llm_core.lineage.index import connect, rows_of
 from llm_core.lineage.training import TrainingData, ancestry, documents
 from llm_core.params.evaluation import Gate
@@ -104,7 +105,7 @@ def diff(before: Path, after: Path, gate: Gate, seed: int) -> Diff:
 def diff_documents(before: Path, after: Path) -> Diff:
     """Compare two folders of documents; the newer one's ledger, and those beside it, say why documents were removed."""
     database = connect()
-    versions = [f"read_parquet({local_files(_tables(path))!r})" for path in (before, after)]
+    versions = [sql.parquet(local_files(_tables(path))) for path in (before, after)]
     database.execute(
         f"CREATE TEMP TABLE joined AS SELECT coalesce(a.id, b.id) AS id, coalesce(a.source, b.source) AS source, "
         f"a.id IS NOT NULL AS was, b.id IS NOT NULL AS is_now, a.hash <> b.hash AS changed "
@@ -125,7 +126,7 @@ def diff_documents(before: Path, after: Path) -> Diff:
             database.sql(
                 f"SELECT j.source, coalesce(l.stage, '') AS stage, coalesce(l.reason, 'not in any ledger') AS reason, "
                 f"count(DISTINCT j.id) AS documents FROM joined j LEFT JOIN (SELECT id, stage, reason FROM "
-                f"read_parquet({ledgers!r}) WHERE verdict = 'dropped') l USING (id) "
+                f"{sql.parquet(ledgers)} WHERE verdict = 'dropped') l USING (id) "
                 f"WHERE NOT j.is_now GROUP BY ALL ORDER BY documents DESC, j.source, reason"
             )
         )

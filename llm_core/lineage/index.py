@@ -23,6 +23,7 @@ import tantivy
 from llm_core.corpus.takedowns import text_hash
 from llm_core.errors import UserError
 from llm_core.formats.urls import host_of, plain_url
+from llm_core.lineage import sql
 from llm_core.runtime import progress
 from llm_core.runtime.manifests import find_shard
 from llm_core.runtime.storage import glob_files, local_files, output_folder
@@ -102,11 +103,12 @@ def _build(data: Path, ledgers: list[Path], documents: list[Path], out: Path) ->
     names = {"local": local_files(ledgers), "ledger": [str(file) for file in ledgers]}
     database.register("names", pa.table(names))
     rows = (
-        f"(SELECT * FROM read_parquet({sorted(set(names['local']))!r}, filename = true) JOIN names ON filename = local)"
+        f"(SELECT * FROM read_parquet({sql.files(sorted(set(names['local'])))}, filename = true) "
+        "JOIN names ON filename = local)"
     )
-    database.execute(f"{SORT}; SET temp_directory = '{out / 'spill'}'")
+    database.execute(f"{SORT}; SET temp_directory = {sql.quoted(out / 'spill')}")
     stages = ", ".join(f"'{stage}'" for stage in STAGES)
-    raw = f"read_parquet({local_files(documents)!r})"
+    raw = sql.parquet(local_files(documents))
     _copy(
         database,
         f"SELECT * EXCLUDE (filename, local), coalesce(list_position([{stages}], stage), 99) AS place FROM {rows}",
@@ -124,13 +126,14 @@ def _build(data: Path, ledgers: list[Path], documents: list[Path], out: Path) ->
     _index_urls(database, raw, out)
     _index_text(database, data, documents, out)
     hashes = out / "unsorted.parquet"
-    _copy(database, f"SELECT * FROM read_parquet('{hashes}')", out / "hashes.parquet", "text_hash, id")
+    _copy(database, f"SELECT * FROM {sql.parquet([hashes])}", out / "hashes.parquet", "text_hash, id")
     hashes.unlink()
 
 
 def _copy(database: duckdb.DuckDBPyConnection, query: str, file: Path, order: str) -> None:
     database.execute(
-        f"COPY ({query} ORDER BY {order}) TO '{file}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
+        f"COPY ({query} ORDER BY {order}) TO {sql.quoted(file)} "
+        f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
     )
 
 
@@ -143,7 +146,7 @@ def _index_urls(database: duckdb.DuckDBPyConnection, raw: str, out: Path) -> Non
             addresses, ids = (batch.column(name).to_pylist() for name in ("url", "id"))
             columns = {"url": list(map(plain_url, addresses)), "host": list(map(host_of, addresses)), "id": ids}
             urls.write_batch(pa.record_batch(columns, schema=URLS))
-    _copy(database, f"SELECT * FROM read_parquet('{unsorted}')", out / "urls.parquet", "url, id")
+    _copy(database, f"SELECT * FROM {sql.parquet([unsorted])}", out / "urls.parquet", "url, id")
     unsorted.unlink()
 
 
@@ -155,12 +158,14 @@ def _index_text(database: duckdb.DuckDBPyConnection, data: Path, documents: list
     builder.add_text_field("text", stored=False, index_option="position")
     writer = tantivy.Index(builder.build(), path=str(out / "text")).writer(heap_size=WRITER_HEAP, num_threads=1)
     raw, clean = local_files(documents), local_files(glob_files(data, "clean/*/documents/*.parquet"))
-    query = f"SELECT id, text FROM read_parquet({raw!r})"
+    query = f"SELECT id, text FROM {sql.parquet(raw)}"
     if clean:
-        others = f"SELECT r.id, r.text FROM read_parquet({raw!r}) r ANTI JOIN read_parquet({clean!r}) c ON r.id = c.id"
-        query = f"SELECT id, text FROM read_parquet({clean!r}) UNION ALL {others}"
-    footers = f"SELECT max(row_group_bytes / nullif(row_group_num_rows, 0)) FROM parquet_metadata({[*raw, *clean]!r})"
-    ((longest,),) = database.sql(footers).fetchall()  # bytes a row, on the average of a row group
+        others = f"SELECT r.id, r.text FROM {sql.parquet(raw)} r ANTI JOIN {sql.parquet(clean)} c ON r.id = c.id"
+        query = f"SELECT id, text FROM {sql.parquet(clean)} UNION ALL {others}"
+    footers = f"parquet_metadata({sql.files([*raw, *clean])})"
+    ((longest,),) = database.sql(
+        f"SELECT max(row_group_bytes / nullif(row_group_num_rows, 0)) FROM {footers}"
+    ).fetchall()  # bytes a row, on the average of a row group
     rows = max(1, min(BATCH_ROWS, int(BATCH_BYTES / (longest or 1))))
     with progress.task("text index") as work, pq.ParquetWriter(out / "unsorted.parquet", HASHES) as hashes:
         for batch in database.sql(query).to_arrow_reader(rows):

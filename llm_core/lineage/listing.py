@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import duckdb
 import pyarrow as pa
 
 from llm_core.errors import UserError
+from llm_core.lineage import sql
 from llm_core.lineage.index import connect, open_index
 from llm_core.lineage.training import SCHEMA, documents, finetuning_documents, generations, trainings
 from llm_core.runtime.progress import log
@@ -36,13 +38,16 @@ def write_documents(model: Path, out: Path, data: Path, steps: tuple[int, int | 
     cannot be determined.
     """
     try:
-        known = f"read_parquet('{open_index(data).folder}/documents.parquet')"
+        known = sql.parquet([open_index(data).folder / "documents.parquet"])
     except UserError as error:
         log(f"without licences and addresses: {error}")
         known = "(SELECT NULL::VARCHAR AS id, NULL::VARCHAR AS source, NULL AS license, NULL AS url WHERE false)"
     with output_file(out, "wb") as stream, TemporaryDirectory(dir=out.parent) as spill, connect() as database:
-        database.execute(f"SET temp_directory = '{spill}'")
-        database.register("listing", pa.RecordBatchReader.from_batches(COLUMNS, _listing(model, steps)))
+        database.execute(f"SET temp_directory = {sql.quoted(spill)}")
+        failed: list[UserError] = []
+        database.register(
+            "listing", pa.RecordBatchReader.from_batches(COLUMNS, _noting(_listing(model, steps), failed))
+        )
         columns = ", ".join(
             "coalesce(listing.source, known.source) AS source, license, url" if name == "source" else f"listing.{name}"
             for name in COLUMNS.names
@@ -54,10 +59,24 @@ def write_documents(model: Path, out: Path, data: Path, steps: tuple[int, int | 
             f"LEFT JOIN (SELECT DISTINCT ON (id, source) * FROM {known}) known "
             "ON known.id = listing.id AND known.source = coalesce(listing.source, sole)"
         )
-        (count,) = database.execute(
-            f"COPY ({query} ORDER BY {ORDER}) TO '{stream.name}' (FORMAT parquet, COMPRESSION zstd)"
-        ).fetchone() or (0,)
+        try:
+            (count,) = database.execute(
+                f"COPY ({query} ORDER BY {ORDER}) TO {sql.quoted(stream.name)} (FORMAT parquet, COMPRESSION zstd)"
+            ).fetchone() or (0,)
+        except duckdb.Error:
+            if failed:
+                raise failed[0] from None
+            raise
     return int(count)
+
+
+def _noting(batches: Iterator[pa.RecordBatch], failed: list[UserError]) -> Iterator[pa.RecordBatch]:
+    """The batches; a UserError is noted, because DuckDB makes a traceback in an error of its own of it."""
+    try:
+        yield from batches
+    except UserError as error:
+        failed.append(error)
+        raise
 
 
 def _listing(model: Path, steps: tuple[int, int | None] | None) -> Iterator[pa.RecordBatch]:

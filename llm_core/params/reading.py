@@ -5,12 +5,13 @@ error. DVC and the verbs therefore never disagree about a file.
 """
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML, YAMLError
-from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
 from llm_core.errors import UserError
 from llm_core.params.launch import refuse_moved
@@ -18,6 +19,7 @@ from llm_core.params.launch import refuse_moved
 LARGEST = 16 << 20  # bytes; a params file is a few kilobytes, and anything larger is another file given by mistake
 
 DEEPEST = 100  # levels; params have about six
+MOST_VALUES = 1_000_000  # params have a thousand
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -56,17 +58,42 @@ def to_text(yaml: YAML, values: Any) -> str:
 def parse(text: str, name: str) -> Any:
     """The value of a YAML text; `name` is what errors call it. Raises UserError where it is no YAML."""
     try:
-        depth = 0
-        for event in YAML(typ="safe").parse(text):  # the parser in C builds the value by recursion without a bound
-            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-            if depth > DEEPEST:
-                raise UserError(f"{name}: not valid YAML (nested too deeply: more than {DEEPEST} levels)")
+        _check_size(YAML(typ="safe").parse(text), name)
         return YAML(typ="safe").load(text)
     except YAMLError as error:
         words = str(error).partition("To suppress this check")[0].split()
         raise UserError(f"{name}: not valid YAML ({' '.join(words)})") from None
     except (ValueError, TypeError) as error:  # an impossible date, a mapping as a key
         raise UserError(f"{name}: not valid YAML ({' '.join(str(error).split())})") from None
+
+
+def _check_size(events: Iterable[Any], name: str) -> None:
+    """Raise UserError where a value is nested too deeply, or where its aliases (`*name`) make it too large.
+
+    The parser in C builds the value by recursion without a bound. An alias costs it nothing, but everything that walks
+    the value takes the time of the whole: ten lists of ten aliases to each other are ten thousand million values.
+    """
+    sizes: dict[str, int] = {}  # of what has an anchor
+    open_: list[tuple[str | None, int]] = []  # anchor, and number of values before it
+    count = 0
+    for event in events:
+        if isinstance(event, CollectionStartEvent):
+            open_.append((event.anchor, count))
+            if len(open_) > DEEPEST:
+                raise UserError(f"{name}: not valid YAML (nested too deeply: more than {DEEPEST} levels)")
+        elif isinstance(event, CollectionEndEvent):
+            anchor, before = open_.pop()
+            count += 1
+            if anchor:
+                sizes[anchor] = count - before
+        elif isinstance(event, AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in open_):
+                raise UserError(f"{name}: not valid YAML (the alias *{event.anchor} is within what it names)")
+            count += sizes.get(event.anchor, 1)
+        elif isinstance(event, ScalarEvent):
+            count += 1
+        if count > MOST_VALUES:
+            raise UserError(f"{name}: not valid YAML (more than {MOST_VALUES:,} values, its aliases written out)")
 
 
 def read_values(path: str | Path) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.params import presets
+from llm_core.params import starting_texts as texts
 from llm_core.params.evaluation import OwnBenchmark
-from llm_core.params.reading import keeping_comments, read_values, to_text
+from llm_core.params.reading import keeping_comments, parse, read_values, to_text
 
 NEVER = ("preset", "sources", "cleaning", "finetuning", "split", "mix", "benchmarks", "text_deduplication")
 """Sections of a preset that belong to its own corpus."""
@@ -76,10 +77,12 @@ def starting_params(
     size = sum(map(_bytes, documents))
     changes = _changes(preset, model is not None) if preset else {}
     parts = [
-        _HEAD.format(documents=", ".join(path if path.isprintable() else _quoted(path) for path in documents)),
+        texts.HEAD.format(documents=", ".join(path if path.isprintable() else _quoted(path) for path in documents)),
         _sources(documents, license),
-        _CLEANING,
-        _open_model(model) if model else _OWN_MODEL.format(**_sizes(size), about=_OF_PRESET if preset else _OF_CORPUS),
+        texts.CLEANING,
+        _open_model(model)
+        if model
+        else texts.OWN_MODEL.format(**_sizes(size), about=texts.OF_PRESET if preset else texts.OF_CORPUS),
         _pretraining(size, model, preset),
         _evaluation(benchmarks or {}, _config(model) if model else {}),
         _finetuning(finetunes, _length(model)),
@@ -107,6 +110,11 @@ def _quoted(value: Any) -> str:
     return text if text.isprintable() else json.dumps(value)
 
 
+def _key(name: str) -> str:
+    """A name as a key, or in a list, in YAML: in quotes where it would be read as a number, a null or anything else."""
+    return name if re.fullmatch(r"[A-Za-z][\w-]*", name) and parse(name, name) == name else _quoted(name)
+
+
 def _sources(documents: Sequence[str], license: str) -> str:
     lines = ["sources: # one entry for each folder or file; `llm-core params sources` lists the other kinds"]
     seen: set[str] = set()
@@ -115,7 +123,7 @@ def _sources(documents: Sequence[str], license: str) -> str:
         while name in seen:
             name, number = f"{slug(path)}-{number}", number + 1
         seen.add(name)
-        lines.append(f"  {name}:")
+        lines.append(f"  {_key(name)}:")
         lines.append("    kind: files")
         lines.append(f"    paths: [{_quoted(path)}]")
         lines.append(f"    license: {_quoted(license)} # of the texts; cards and reports name it")
@@ -209,7 +217,7 @@ def _evaluation(benchmarks: Mapping[str, OwnBenchmark], config: Mapping[str, Any
     lines = ["    own: # scored by being named in `tasks` below; decontaminated against in any case"]
     for name, own in benchmarks.items():
         values = own.model_dump(exclude_defaults=True)
-        lines.append(f"      {name}: {_quoted(values)}")
+        lines.append(f"      {_key(name)}: {_quoted(values)}")
     if not benchmarks:
         lines = ["    own: {} # NAME: {path: FILE, kind: multiple_choice} of questions with choices and the answer"]
     models = (
@@ -217,11 +225,11 @@ def _evaluation(benchmarks: Mapping[str, OwnBenchmark], config: Mapping[str, Any
         if encoder
         else "[base] # beside them the finetunes below"
     )
-    tasks = [*benchmarks, *_TASKS]
-    return _EVALUATION.format(
+    tasks = [*map(_key, benchmarks), *texts.TASKS]
+    return texts.EVALUATION.format(
         own="\n".join(lines),
         tasks=", ".join(tasks),
-        fetched=", ".join(_TASKS),
+        fetched=", ".join(texts.TASKS),
         models=models,
         metric=tasks[0] if config.get("is_encoder_decoder") else "bits_per_byte",
     )
@@ -229,12 +237,12 @@ def _evaluation(benchmarks: Mapping[str, OwnBenchmark], config: Mapping[str, Any
 
 def _finetuning(finetunes: Sequence[Finetune], length: int) -> str:
     if not finetunes:
-        return _NO_FINETUNES
+        return texts.NO_FINETUNES
     lines = ["finetuning:", "  runs: # each is a chain of stages: rows, model, evaluation, registry"]
     for one in finetunes:
         data = {"path": one.path, **({"columns": dict(one.columns)} if one.columns else {})}
         lines += [
-            f"    {one.name}:",
+            f"    {_key(one.name)}:",
             f"      method: {one.method}",
             "      parent: base",
             f"      data: {_quoted(data)}",
@@ -247,12 +255,14 @@ def _finetuning(finetunes: Sequence[Finetune], length: int) -> str:
 def _retrieval(finetunes: Sequence[Finetune]) -> str:
     """The section; the test rows of each finetune that answers are questions on which search can be measured."""
     asked = [one.name for one in finetunes if one.method == "instruction"]
-    lines = [f"    {name}: {{path: data/finetuning/{name}/test.jsonl, model: {name}}}" for name in asked]
+    lines = [
+        f"    {_key(name)}: {_quoted({'path': f'data/finetuning/{name}/test.jsonl', 'model': name})}" for name in asked
+    ]
     told = (
         "  questions: # what search and answers are measured on: a file, and the model below data/models that answers"
     )
     none = "  questions: {} # NAME: {path: FILE of `question, answers`, model: base}: search and answers measured on it"
-    return _RETRIEVAL.format(questions="\n".join([told, *lines]) if lines else none)
+    return texts.RETRIEVAL.format(questions="\n".join([told, *lines]) if lines else none)
 
 
 def _changes(preset: Path, opened: bool) -> dict[str, Any]:
@@ -283,82 +293,3 @@ def _drop_nulls(values: Any) -> None:
         if value is None:
             del values[key]
         _drop_nulls(value)
-
-
-_HEAD = """# Your corpus: {documents}. Made by `llm-core init`; `llm-core params` explains every parameter.
-# Run it with `dvc repro`, or in Dagster with `make ui`. Then open data/report/report.html.
-seed: 20261123 # of everything random
-
-launch: # only where work runs; no stage depends on it
-  pretraining: {{processes: 1, threads: 0}}
-
-shards: {{megabytes: 16, tokens: 4194304}}
-"""
-
-_CLEANING = """cleaning:
-  steps: [extract, repair] # more: language, pii, gopher_quality, fineweb, … (llm-core params cleaning)
-  min_characters: 50
-
-deduplication: {threshold: 0.8}
-
-decontamination: {ngram: 13, threshold: 0.3}
-
-split: {heldout_share: 0.05} # group_by: {SOURCE: FIELD} keeps documents of one FIELD on one side
-"""
-
-_OF_CORPUS = "llama of a size for this corpus and two CPU cores; `scale` counts the layers for the initial weights"
-_OF_PRESET = "of the preset's size; what is not here follows from `scale`"
-_OWN_MODEL = """open_models: {{}} # NAME: {{from: FOLDER}}: a parent of pretraining or of a finetune
-
-tokenizer:
-  from: data/split/train
-  vocab_size: {vocab_size} # 32768 for some GB of text
-
-model: # {about}
-  family: llama
-  layers: {layers}
-  width: {width}
-  heads: {heads}
-  feed_forward: {feed_forward}
-  tie_embeddings: true
-"""
-
-_TASKS = ("arc_easy", "lambada_openai", "piqa")
-_EVALUATION = """evaluation:
-  models: {models}
-  benchmarks:
-{own}
-    tasks: [{fetched}] # English; `llm-core params evaluation` says which there are
-  tasks: [{tasks}] # what is scored
-  limit: 200 # items of each; null for all
-  num_fewshot: 0
-  fewshot_seeds: [1234]
-  batch_size: 32
-  dtype: float32
-  add_bos_token: null
-  chat: false
-  prompts: [The] # beginnings that the model continues in the report
-  language_modelling: {{tokens_per_source: 30000, context: 256, stride: 256}}
-  answers: 200 # questions of a finetune's test rows; null for all
-  answer_tokens: 24
-  registry: language-model # registered names begin with it
-  gate: {{metrics: [{metric}], margin: 0.0, confidence: 0.95}} # of base; a finetune is compared by its own score
-
-report: {{price_per_hour: 0.0}}
-
-scaling: {{rungs: {{}}}} # experiments/scaling/dvc.yaml
-"""
-
-_RETRIEVAL = """retrieval: # `llm-core index`, `search` and `ask`; as stages in experiments/retrieval/dvc.yaml
-  sources: null # all
-  encoder: packaged # a sentence encoder from PyPI; none searches by words alone
-{questions}
-
-word2vec: {{neighbours_of: []}} # words whose neighbours `llm-core word2vec` writes
-"""
-
-_NO_FINETUNES = """finetuning: # llm-core finetune --help lists the methods
-  runs: {} # NAME: {method: classification, parent: base, data: {path: FILE, columns: {text: …, label: …}}}
-  on_demand: {}
-  datasets: {}
-"""

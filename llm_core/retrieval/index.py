@@ -25,6 +25,7 @@ from bm25s.tokenization import Tokenized
 
 from llm_core.corpus import takedowns
 from llm_core.errors import UserError, require_known
+from llm_core.formats.disk_columns import reserve
 from llm_core.formats.documents import DocumentWriter
 from llm_core.formats.identity import Identities, id_places
 from llm_core.formats.pieces import on_documents
@@ -209,6 +210,8 @@ def _embed(
     encoder = Encoder(params.encoder) if len(missing) or known is None else None
     width = encoder.dimensions if encoder else known[1].shape[1]  # type: ignore[index]
     vectors = np.lib.format.open_memmap(folder / "vectors.npy", mode="w+", dtype=VECTOR, shape=(len(hashes), width))
+    with open(folder / "vectors.npy", "r+b") as file:
+        reserve(file.fileno(), 0, vectors.offset + vectors.nbytes, folder)
     if known:
         vectors[rows >= 0] = known[1][rows[rows >= 0]]
     with progress.task("embed", total=len(missing), unit="passages") as work:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 from llm_core.params.serving import Serving
+from llm_core.runtime.json_lines import JsonLineError, parse
 from llm_core.serving.record import Record, Trace
 
 Message = MutableMapping[str, Any]
@@ -179,9 +180,9 @@ class Guard(ABC):
             if len(data) > self.limits.body_bytes:
                 raise RefusedError(413, f"a request has at most {self.limits.body_bytes:,} bytes")
         try:
-            body = json.loads(data)
-        except (ValueError, RecursionError):
-            body = None
+            body = parse(data)
+        except JsonLineError as error:
+            raise RefusedError(400, f"the body is no JSON object: {error}") from None
         if not isinstance(body, dict):
             raise RefusedError(400, "the body is no JSON object")
         return body

@@ -78,7 +78,7 @@ def test_a_run_says_why_and_what_was_expected(
     reproduced: Path, instance: dg.DagsterInstance, definitions: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIPELINE_PRICE", "6")
-    toy.edit(reproduced, "params.yaml", "title: toy", "title: game")
+    toy.edit(reproduced, "params.yaml", "title: toy", "title: '![x](http://evil.example) <b>'")
     (reproduced / ".scratch").mkdir()
     (reproduced / ".scratch/timings.jsonl").write_text('{"stage": "report", "seconds": 3.0, "cpu_seconds": 6.0}')
     defs = definitions(reproduced)
@@ -87,7 +87,7 @@ def test_a_run_says_why_and_what_was_expected(
     assert job.execute_in_process(instance=instance, asset_selection=[report, join]).success
     events = [instance.get_latest_materialization_event(key) for key in (report, join)]
     ran, skipped = (event.asset_materialization.metadata for event in events)
-    assert ran["why it ran"].value == "- param title: toy -> game"
+    assert ran["why it ran"].value == "- param title: toy -> !&#91;x]&#40;http://evil.example) &lt;b>"
     assert ran["expected"].value.startswith("3.0 s, 6.0 s CPU, ") and "0.0100 in money" in ran["expected"].value
     assert skipped["skipped by DVC"].value is True and "why it ran" not in skipped
 

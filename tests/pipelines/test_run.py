@@ -16,7 +16,7 @@ import pytest
 
 from pipelines.dvc_project import DvcProject
 from pipelines.processes import GRACE_SECONDS, stop
-from pipelines.stage_run import run_process
+from pipelines.stage_run import code_block, run_process
 from tests.pipelines import toy_project as toy
 
 Build = Callable[[Path], dg.Definitions]
@@ -42,7 +42,7 @@ def wait_until(true: Callable[[], object], seconds: float = 180) -> None:
 def test_interrupt_leaves_no_process_and_no_lock(reproduced: Path) -> None:
     toy.edit(reproduced, "params.yaml", "steps: 0", "steps: 120")
     code = (
-        "import os, pathlib, signal\nfrom pipelines.stage_run import run_process\n"
+        "import os, pathlib, signal\nfrom pipelines.stage_run import code_block, run_process\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it\n"
         f"run_process({[*DVC, 'slow']!r}, pathlib.Path({str(reproduced)!r}), dict(os.environ))"
     )
@@ -61,7 +61,7 @@ def test_killed_worker_leaves_no_orphan(tmp_path: Path) -> None:
     """The stage itself dies first (of a broken pipe, say); what it started in a session of its own is ended too."""
     stage = "import subprocess, time; subprocess.Popen(['sleep', '600'], start_new_session=True); time.sleep(600)"
     code = (
-        "import os, sys, pathlib\nfrom pipelines.stage_run import run_process\n"
+        "import os, sys, pathlib\nfrom pipelines.stage_run import code_block, run_process\n"
         f"run_process([sys.executable, '-c', {stage!r}], pathlib.Path({str(tmp_path)!r}), dict(os.environ))"
     )
     worker = subprocess.Popen([sys.executable, "-c", code])
@@ -101,6 +101,11 @@ def test_failed_stage_says_its_last_lines(reproduced: Path, instance: dg.Dagster
 
 
 @pytest.mark.slow
+def test_what_a_stage_printed_does_not_leave_its_block_of_code() -> None:
+    assert code_block("two\nlines") == "```\ntwo\nlines\n```"
+    assert code_block("a ``` b\n````\n\x1b[31m# c") == "`````\na ``` b\n````\n\\x1b[31m# c\n`````"
+
+
 def test_two_runs_at_once_keep_dvc_lock_whole(project: Path) -> None:
     stages = ["words@a", "words@b"]
     both = [subprocess.Popen([*DVC, stage], cwd=project, stdout=subprocess.DEVNULL) for stage in stages]

@@ -80,10 +80,6 @@ def clean(
         where = ", ".join(map(str, paths))
         metrics = _gather(works, folder, params, launch.runner, workers, stage, sources, where, kept)
         shutil.rmtree(scratch, ignore_errors=True)
-    log(
-        f"{stage}: {metrics['documents_in']} documents in, {metrics['documents_kept']} kept "
-        f"({metrics['documents_changed']} changed), {metrics['documents_dropped']} dropped"
-    )
     report({stage: metrics})
     return metrics
 

@@ -35,6 +35,7 @@ from llm_core.corpus.cleaning.splitting import (
 )
 from llm_core.kernels.arrays import Bytes, Hashes, Ints, Small
 from llm_core.kernels.tables import place
+from llm_core.runtime.imports import without
 
 # spaCy takes off prefixes and suffixes one at a time and copies the rest each time, which is quadratic. A chunk is one
 # token where that would cost much: beyond LONGEST_CHUNK code points (a data URL, no language), and beyond
@@ -80,7 +81,8 @@ class Words:
     """The memo. Not for several threads at once; each process holds its own."""
 
     def __init__(self, entries: int = 1 << 20) -> None:
-        import spacy
+        with without("torch"):  # spaCy loads it for models; it takes longer than all the rest
+            import spacy
 
         self.entries = entries
         nlp: Any = spacy.blank("en")

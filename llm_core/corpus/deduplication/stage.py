@@ -36,6 +36,7 @@ from llm_core.formats.documents import (
     count_documents,
     read_numbered_batches,
     require_documents,
+    unchanged,
 )
 from llm_core.formats.pieces import on_documents
 from llm_core.formats.urls import plain_url
@@ -71,7 +72,7 @@ def dedup(
     or where more was dropped than params allow.
     """
     near = Near(params.shingle, params.bands, params.rows, params.threshold, seed)
-    with output_folder(out, [*inputs, *([known] if known else [])], stored=True) as folder:
+    with output_folder(out, [*inputs, *([known] if known else [])], stored=True) as folder, unchanged(inputs):
         store = folder / "signatures"
         store.mkdir()
         if known:

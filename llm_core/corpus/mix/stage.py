@@ -33,6 +33,7 @@ from llm_core.formats.documents import (
     count_documents,
     read_numbered_batches,
     require_documents,
+    unchanged,
 )
 from llm_core.formats.pieces import on_documents
 from llm_core.kernels.arrays import Flags, Floats, Ints, Small
@@ -65,7 +66,7 @@ def mix(
     if not (split / "train").is_dir():
         raise UserError(f"{split}: has no folder 'train'; give the output of `llm-core split`")
     counted_in = _identified(tokenizer) if tokenizer else None
-    with output_folder(out, [split], stored=True) as folder:
+    with output_folder(out, [split], stored=True) as folder, unchanged(train):
         facts = Facts(folder, {})
         sizes: Ints
         with progress.task("mix: sizes", total=count_documents(train)) as work:

@@ -9,7 +9,12 @@ import re
 
 DETECTED_BYTES = 1 << 16  # enough to tell, and detection costs more than all the rest of reading
 META = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w.:-]+)", re.I)
-MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+MARKS = (
+    (b"\xef\xbb\xbf", "utf-8"),
+    (b"\xff\xfe\0\0", "utf-32-le"),  # no encoding of the web, but of files; in UTF-16 the text would begin with U+0000
+    (b"\xff\xfe", "utf-16-le"),
+    (b"\xfe\xff", "utf-16-be"),
+)
 
 
 def decode(data: bytes, declared: str | None = None, html: bool = True) -> tuple[str, str]:

@@ -36,7 +36,7 @@ from llm_core.runtime.storage import output_folder, read_json, write_json
 SCRATCH = Path(".scratch/fetch")
 BATCH_CHARACTERS = 4 << 20
 SMALL_BYTES = 4 << 20  # a smaller file is read before a process for it would have begun
-LAYOUT = 4  # of what a shard's scratch folder holds; raise it when records are made differently
+LAYOUT = 5  # of what a shard's scratch folder holds; raise it when records are made differently
 
 
 ROOMS = {

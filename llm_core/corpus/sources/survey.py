@@ -66,9 +66,9 @@ def _walk(folder: Path, endings: tuple[str, ...], hidden: bool, found: list[str]
         below_hidden = hidden or entry.name.startswith((".", "_"))
         if entry.is_dir(follow_symlinks=False):
             _walk(folder / entry.name, endings, below_hidden, found, others)
-        elif entry.is_dir():
+        elif Path(entry.path).is_dir():  # `entry.is_dir()` raises where a link leads back to itself
             others["linked_folder"] += 1
-        elif not entry.is_file():
+        elif not Path(entry.path).is_file():
             others["broken_link" if entry.is_symlink() and not Path(entry.path).exists() else "no_regular_file"] += 1
         elif not _is_utf8(entry.path):
             others["name_not_utf8"] += 1

@@ -8,6 +8,7 @@ too early, is broken or is a decompression bomb gives what came before, and one 
 import csv
 import json
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ MAGIC = {".parquet": b"PAR1", ".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", "
 BATCH_ROWS = 256
 MAX_SHOWN = 12  # names of columns in the reason for which a row is no document
 MAX_NAMED = 100  # names of columns that an error can list
+MAX_READINGS = 20  # of a CSV file with quotes that nothing closes
+NOT_CLOSED = ("unexpected end of data", "field larger than field limit")  # what csv says of a quote that is not closed
 SEPARATED = {".csv": ",", ".tsv": "\t"}
 Row = tuple[int, Any]  # (number of the row or line, its values by name or a Rejected)
 
@@ -175,50 +178,61 @@ def _json_rows(file: Path, name: str, limits: Limits) -> Iterator[Row]:
 
 
 def _separated_rows(file: Path, name: str, separator: str, limits: Limits) -> Iterator[Row]:
-    """Rows of a CSV or TSV file with a header, numbered by the line that they end at. TSV has no quotes.
+    """Rows of a CSV or TSV file with a header, numbered by the line that they begin at. TSV has no quotes.
 
-    A CSV whose header has no comma is separated by semicolons or tabs, as Excel writes it. The first line that is not
-    ASCII says whether the file is UTF-8 or windows-1252.
+    A CSV whose header has no comma is separated by semicolons or tabs, as Excel writes it. A quote that nothing closes
+    costs its own line: the file is read again from the next one.
     """
-
-    def lines() -> Iterator[str]:
-        encoding = None
-        for line in raw_lines(file, name, limits.max_document_bytes, limits.max_inflation):
-            if isinstance(line, TooLong):
-                raise BrokenInputError("quarantine_too_large", f"{name}: a line of {line} bytes")
-            if encoding is None and not line.isascii():
-                encoding = "utf-8" if _is_utf8(line) else "cp1252"
-            yield line.decode(encoding or "ascii", "surrogateescape")
-
     if separator == ",":
-        header_line = next(lines(), "")
+        header_line = next(_text_lines(file, name, limits), "")
         separator = "," if "," in header_line else next((mark for mark in ";\t" if mark in header_line), ",")
     csv.field_size_limit(limits.max_document_bytes)
     style: dict[str, Any] = {"quoting": csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL, "strict": True}
-    reader = csv.reader(lines(), delimiter=separator, **style)
     header: list[str] | None = None
-    while True:
-        begin = reader.line_num
-        try:
-            values = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield begin + 1, Rejected("quarantine_csv", begin + 1, detail=str(error)[:200])
-            continue
-        if not values:
-            continue
-        if header is None:
-            header = values
-            if len(set(header)) < len(header):
-                raise BrokenInputError("quarantine_repeated_column", f"{name}: its header names a column twice")
-        elif len(values) != len(header):
-            size = sum(map(len, values))
-            detail = f"{len(values)} fields where the header has {len(header)}"
-            yield begin + 1, Rejected("quarantine_fields", begin + 1, size, detail)
-        else:
-            row = {field: value for field, value in zip(header, values, strict=True) if value or field == "text"}
-            yield begin + 1, row
+    first: int | None = 0  # lines before the one to begin at
+    for attempt in range(MAX_READINGS):
+        lines = islice(_text_lines(file, name, limits), first, None)
+        reader = csv.reader(lines, delimiter=separator, **style)
+        start, first = first or 0, None
+        while first is None:
+            begin = start + reader.line_num
+            try:
+                values = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                end = start + reader.line_num
+                detail = str(error)[:200]
+                if header and end > begin + 1 and attempt + 1 < MAX_READINGS and detail.startswith(NOT_CLOSED):
+                    first, end = begin + 1, begin + 1
+                if end > begin + 1:
+                    detail = f"{detail} (lines {begin + 1} to {end})"
+                yield begin + 1, Rejected("quarantine_csv", begin + 1, detail=detail)
+                continue
+            if not values:
+                continue
+            if header is None:
+                header = values
+                if len(set(header)) < len(header):
+                    raise BrokenInputError("quarantine_repeated_column", f"{name}: its header names a column twice")
+            elif len(values) != len(header):
+                size = sum(map(len, values))
+                detail = f"{len(values)} fields where the header has {len(header)}"
+                yield begin + 1, Rejected("quarantine_fields", begin + 1, size, detail)
+            else:
+                row = {field: value for field, value in zip(header, values, strict=True) if value or field == "text"}
+                yield begin + 1, row
+
+
+def _text_lines(file: Path, name: str, limits: Limits) -> Iterator[str]:
+    """A file's lines. The first line that is not ASCII says whether the file is UTF-8 or windows-1252."""
+    encoding = None
+    for line in raw_lines(file, name, limits.max_document_bytes, limits.max_inflation):
+        if isinstance(line, TooLong):
+            raise BrokenInputError("quarantine_too_large", f"{name}: a line of {line} bytes")
+        if encoding is None and not line.isascii():
+            encoding = "utf-8" if _is_utf8(line) else "cp1252"
+        yield line.decode(encoding or "ascii", "surrogateescape")
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -29,6 +29,7 @@ from llm_core.formats.documents import (
     count_documents,
     read_numbered_batches,
     require_documents,
+    unchanged,
 )
 from llm_core.formats.pieces import on_documents
 from llm_core.kernels.arrays import Flags, Ints
@@ -58,7 +59,7 @@ def split(
     an id that appears twice, a source or field of `group_by` that no document has.
     """
     near = Near(*NEAR, params.similarity, seed)
-    with output_folder(out, inputs, stored=True) as folder:
+    with output_folder(out, inputs, stored=True) as folder, unchanged(inputs):
         scratch = folder / ".signatures"
         scratch.mkdir()
         facts, store = Facts(scratch, params.group_by), ShingleStore(scratch, near, launch.memory_mb)
@@ -73,6 +74,7 @@ def split(
                 "that are not alike: give more documents, or raise split.similarity"
             )
         metrics = _write(inputs, folder, facts, heldout, launch.memory_mb, shard_bytes)
+        progress.log(f"split: {metrics['train_documents']} documents train, {metrics['heldout_documents']} held out")
         write_json(folder / "metrics.json", metrics)
         shutil.rmtree(scratch)
     return metrics

@@ -5,8 +5,9 @@ from typing import Any
 from llm_core.errors import UserError
 from llm_core.training.finetuning.conversation import encode_conversation
 from llm_core.training.finetuning.data.layouts import conversation, prompt_text
+from llm_core.training.finetuning.order import batches_of_like_length
 from llm_core.training.finetuning.rows import names
-from llm_core.training.finetuning.training import Job, batches_of_like_length
+from llm_core.training.finetuning.training import Job
 
 Pair = dict[str, Any]  # row, its name, and chosen and rejected as encoded conversations
 

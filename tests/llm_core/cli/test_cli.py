@@ -61,6 +61,12 @@ def test_every_verb_teaches(verb, capsys):
         (("parms",), 2, "did you mean 'params'"),
         (("params", "--params", "absent.yaml"), 1, "no such params file"),
         (("params", "--set", "network.retrys=3"), 1, "unknown key 'network.retrys'"),
+        (
+            ("merge", "one", "two", "--out", "three", "--weight", "inf", "--weight", "1"),
+            1,
+            "--weight inf: give a finite",
+        ),
+        (("generate", "--model", "one", "--temperature", "nan", "--prompt", "a"), 1, "--temperature nan: give"),
     ],
 )
 def test_errors_are_one_line(arguments, code, told):

@@ -39,6 +39,20 @@ def test_files_are_counted_by_kind_and_those_not_read_by_reason(tmp_path: Path) 
     assert out.is_file()
 
 
+def test_names_that_yaml_reads_as_numbers_or_nothing_are_names(tmp_path: Path) -> None:
+    for name in ("2024", "null", "true", "1e5"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text("text")
+    out, rows = tmp_path / "params.yaml", tmp_path / "rows.jsonl"
+    rows.write_text('{"instruction": "a", "output": "b"}\n')
+    given = [part for name in ("2024", "null", "true", "1e5") for part in ("--documents", str(tmp_path / name))]
+    done = CliRunner().invoke(app, [*given, "--finetune", f"7=instruction:{rows}", "--out-file", str(out)])
+    assert done.exit_code == 0, done.output
+    params = load(out)
+    assert list(params.sources) == ["2024", "null", "true", "1e5"]
+    assert list(params.finetuning.runs) == list(params.retrieval.questions) == ["7"]
+
+
 def test_a_folder_of_which_nothing_is_read_is_refused_before_a_file_is_written(tmp_path: Path) -> None:
     (tmp_path / "sheets").mkdir()
     (tmp_path / "sheets/a.xlsx").write_text("x")

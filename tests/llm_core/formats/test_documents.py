@@ -23,6 +23,7 @@ from llm_core.formats.documents import (
     document_id,
     read_batches,
     read_documents,
+    unchanged,
 )
 from llm_core.formats.schema import row_id
 
@@ -284,3 +285,30 @@ def test_the_bytes_do_not_depend_on_how_the_rows_were_batched(tmp_path):
                 writer.write(batch.slice(start, size))
         written.add((tmp_path / str(size) / "00000.parquet").read_bytes())
     assert len(written) == 1
+
+
+@pytest.mark.parametrize("how", ["written anew", "replaced", "added", "removed"])
+def test_a_stage_of_several_passes_stops_where_another_process_changes_its_input(tmp_path, how):
+    def write(folder, count):
+        with DocumentWriter(folder / "documents") as writer:
+            writer.write_rows(rows(count))
+
+    def change():
+        if how == "written anew":
+            write(tmp_path / "in", 5)
+        elif how == "added":
+            (tmp_path / "in/documents/more.jsonl").write_text('{"text": "one"}')
+        else:
+            (tmp_path / "in").rename(tmp_path / "old")
+        if how == "replaced":  # by as many documents, as a stage replaces its output
+            write(tmp_path / "in", 5)
+
+    write(tmp_path / "in", 5)
+    with unchanged([tmp_path / "in"]):
+        assert len(texts(tmp_path / "in")) == 5
+    with pytest.raises(IndexError), unchanged([tmp_path / "in"]):
+        raise IndexError
+    with pytest.raises(UserError, match="was changed while it was read"), unchanged([tmp_path / "in"]):
+        change()
+        if how == "removed":  # what the second pass says of it
+            texts(tmp_path / "in")

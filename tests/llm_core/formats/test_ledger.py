@@ -2,7 +2,7 @@
 
 import pytest
 
-from llm_core.formats.ledger import LedgerWriter, check_balance, read_ledger
+from llm_core.formats.ledger import LedgerWriter, check_balance, counted, read_ledger
 
 
 def test_counts_by_source_and_reason(tmp_path):
@@ -27,6 +27,7 @@ def test_counts_by_source_and_reason(tmp_path):
     assert summary["dropped_by_reason"] == {"gopher_word_count": 1}
     assert summary["by_source"]["a"]["documents_changed"] == 1
     check_balance(3, summary)
+    assert counted(summary) == "3 documents in, 2 kept (1 changed), 1 dropped (1 gopher_word_count)"
     rows = [row for batch in read_ledger(tmp_path) for row in batch.to_pylist()]
     assert [row["stage"] for row in rows] == ["clean"] * 3
     assert rows[2]["score"] == 3.0
@@ -37,3 +38,11 @@ def test_a_lost_document_is_an_error(tmp_path):
         ledger.record([{"id": "1", "source": "a", "verdict": "kept", "bytes": 1}])
     with pytest.raises(RuntimeError, match="out of balance"):
         check_balance(2, ledger.summary())
+
+
+def test_a_stage_says_what_it_dropped(tmp_path, capfd):
+    with LedgerWriter(tmp_path, stage="dedup") as ledger:
+        ledger.record([{"id": "1", "source": "a", "verdict": "kept"}, {"id": "2", "source": "a", "verdict": "kept"}])
+        ledger.record([{"id": "3", "source": "a", "verdict": "dropped", "reason": "takedown"}])
+    ledger.finish(3)
+    assert "dedup: 3 documents in, 2 kept, 1 dropped (1 takedown)" in capfd.readouterr().err

@@ -14,7 +14,8 @@ from llm_core.errors import UserError
 from llm_core.formats.documents import DocumentWriter
 from llm_core.formats.pages import to_markdown
 from llm_core.lineage import cards
-from llm_core.lineage.cards import dataset_card, model_card
+from llm_core.lineage.cards import dataset_card
+from llm_core.lineage.model_cards import model_card
 from llm_core.lineage.training import trainings
 from llm_core.params import Params
 from llm_core.runtime.digests import content_digest

@@ -8,7 +8,7 @@ from llm_core.cli import main
 from llm_core.cli.preset import changes
 from llm_core.errors import UserError
 from llm_core.params import load, presets
-from llm_core.params.reading import read_values
+from llm_core.params.reading import parse, read_values
 from llm_core.runtime.nested import flatten
 
 ROOT = Path(__file__).parents[3]
@@ -98,3 +98,17 @@ def test_the_list_of_knobs_shows_no_password(tmp_path, capsys):
         main(["params", "sources", "--params", str(write(tmp_path, text))])
     shown = capsys.readouterr().out
     assert "h.example" in shown and "s3cret" not in shown and "abcd1234" not in shown
+
+
+def test_aliases_that_write_out_to_more_than_any_params_are_refused_at_once():
+    lists = [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 10)]
+    with pytest.raises(UserError, match=r"p: not valid YAML \(more than 1,000,000 values"):
+        parse("\n".join(["a0: &a0 [x, x, x, x, x, x, x, x, x, x]", *lists]), "p")
+    with pytest.raises(UserError, match=r"the alias \*a is within what it names"):
+        parse("a: &a [1, {b: *a}]", "p")
+    assert parse("a: &a [1, 2]\nb: [*a, *a]\nc: &c 3\nd: *c", "p") == {
+        "a": [1, 2],
+        "b": [[1, 2], [1, 2]],
+        "c": 3,
+        "d": 3,
+    }

@@ -41,6 +41,7 @@ def test_vectors_are_those_of_retrieval(port: int) -> None:
         ({"input": []}, 400, "a text or a list of texts"),
         ({"input": ["a", 3]}, 400, "a text or a list of texts"),
         ({"input": [[1, 2]]}, 400, "a text or a list of texts"),
+        ({"input": ["a", "\ud800"]}, 400, "no JSON object: half of a surrogate pair"),
         ({"input": ["a"] * 257}, 400, "at most 256 texts"),
         ({"input": ["a", "word " * 400]}, 400, "input[1] has 402 tokens; this model sees 256"),
         ({"input": "a", "dimensions": 8}, 400, "have 384"),

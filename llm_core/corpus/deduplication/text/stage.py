@@ -25,6 +25,7 @@ from llm_core.formats.documents import (
     count_documents,
     read_numbered_batches,
     require_documents,
+    unchanged,
 )
 from llm_core.formats.pieces import on_documents
 from llm_core.params.launch import TextDeduplicationLaunch
@@ -58,7 +59,7 @@ def dedup_text(
             "to local, or text_deduplication.unit to paragraph or line"
         )
     ranks = source_ranks(priority)
-    with output_folder(out, inputs, stored=True) as folder:
+    with output_folder(out, inputs, stored=True) as folder, unchanged(inputs):
         ids = StringColumn(folder)
         finder: SubstringFinder | SpanFinder
         with progress.task(f"dedup-text: {params.unit}s", total=count_documents(inputs)) as work:

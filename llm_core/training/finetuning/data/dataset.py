@@ -42,9 +42,9 @@ def from_dataset(
     rows: list[Row] = []
     bad: list[str] = []
     labels: list[tuple[str, Any, str]] = []
-    own: dict[str, str] = {}
+    own: dict[str, str | None] = {}  # id -> the side that the data set states
     seen: set[str] = set()
-    total = duplicates = 0
+    total = duplicates = told_apart = 0
     layout: str | None = data.format if data.format != "auto" else None
     for place, side, raw in sorted(
         _raw(source, preset, counts, packaged), key=lambda item: SIDES.index(item[1] or "train")
@@ -75,12 +75,16 @@ def from_dataset(
             duplicates += 1
             continue
         seen.add(key)
-        if side and own.setdefault(row["id"], side) != side:
-            row["id"] = f"{side}-{row['id']}"
-            own[row["id"]] = side
+        if own.get(row["id"], side) != side:
+            row["id"] = f"{side or 'train'}-{row['id']}"
+        if row["id"] in own:  # scores of two models are compared by ids: each names one row
+            row["id"], told_apart = f"{row['id']}-{short_hash(plain)[:8]}", told_apart + 1
+        own[row["id"]] = side
         rows.append(row)
     for line in bad[:5]:
         log(f"finetune-data: bad row {line}")
+    if told_apart:
+        log(f"finetune-data: {told_apart} rows have an id that another row has: renamed")
     if not total:
         raise UserError(f"{source}: holds no row; put rows into it, or name another file in data.path")
     if len(bad) > data.maximum_bad_rows * total or not rows:
@@ -89,7 +93,7 @@ def from_dataset(
     kept = len(rows)
     if data.maximum_rows and len(rows) > data.maximum_rows:
         rows = random.Random(seed).sample(rows, data.maximum_rows)
-    split = split_rows(rows, own, data, seed)
+    split = split_rows(rows, {name: side for name, side in own.items() if side}, data, seed)
     twins = remove_twins(split, method.compared, data.near_duplicate_similarity)
     check_sides(split, dict.fromkeys(SIDES, 1) | dict(method.minimum), data, twins)
     if len({label for _, _, label in labels}) == 1:

@@ -56,13 +56,14 @@ def test_files_that_are_not_read_are_counted_and_named_in_one_line(tmp_path, run
     (folder / "linked").symlink_to(elsewhere)
     (folder / "linked.txt").symlink_to(elsewhere / "x.txt")
     (folder / "broken.txt").symlink_to(elsewhere / "none.txt")
+    (folder / "loop.txt").symlink_to("loop.txt")
     os.mkfifo(folder / "fifo.txt")
     with open(os.fsencode(folder) + b"/\xff.txt", "w") as stream:
         stream.write("a name that is not UTF-8")
     result = run(source(folder))
     assert [row["text"] for row in result.documents] == ["read", "not read"]
     assert result.metrics["files_not_read"] == {
-        "broken_link": 1,
+        "broken_link": 2,
         "hidden_name": 4,
         "linked_folder": 1,
         "name_not_utf8": 1,

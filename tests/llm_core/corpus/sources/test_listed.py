@@ -175,6 +175,27 @@ def test_a_byte_that_is_no_utf_8_does_not_change_the_lines_that_are(tmp_path, ru
     assert [row["text"] for row in result.documents] == ["plain", "Grüße", "cut ?"]
 
 
+def test_a_quote_that_nothing_closes_costs_its_own_line(tmp_path, run):
+    good = "".join(f'"text {number},\nof two lines",{number}\n' for number in range(3))
+    rest = "".join(f"text {number},0\n" for number in range(3, 50))
+    (tmp_path / "a.csv").write_text(f'text,n\n{good}"not closed,1\n{rest}')
+    result = run(FilesSource(kind="files", paths=[str(tmp_path / "a.csv")]))
+    assert [row["text"] for row in result.documents] == [
+        *(f"text {number},\nof two lines" for number in range(3)),
+        *(f"text {number}" for number in range(3, 50)),
+    ]
+    [dropped] = [row for row in result.ledger if row["verdict"] == "dropped"]
+    assert (dropped["reason"], dropped["offset"]) == ("quarantine_csv", 8)
+
+
+def test_lines_that_a_broken_quote_joins_are_named(tmp_path, run):
+    (tmp_path / "a.csv").write_text('text,n\n"one,1\ntwo,2\n"three" is quoted,3\nfour,4\n')
+    result = run(FilesSource(kind="files", paths=[str(tmp_path / "a.csv")]))
+    assert [row["text"] for row in result.documents] == ["four"]
+    [dropped] = [row for row in result.ledger if row["verdict"] == "dropped"]
+    assert dropped["detail"].endswith("(lines 2 to 4)")
+
+
 def test_sources_without_a_document_are_errors(tmp_path, run):
     (tmp_path / "a.jsonl").write_bytes(lines({"no": "text"}))
     told = (

@@ -130,6 +130,7 @@ GREEK = "<html><body>" + "Καλημέρα κόσμε, αυτό είναι έν�
         (b"text/html; charset=ISO-8859-7", GREEK.encode("iso-8859-7"), "iso-8859-7"),
         (b"text/html", b'<html><meta charset="iso-8859-7">' + GREEK[6:].encode("iso-8859-7"), "iso-8859-7"),
         (b"text/html; charset=utf-8", b"\xff\xfe" + GREEK.encode("utf-16-le"), "utf-16-le"),
+        (b"text/html", b"\xff\xfe\0\0" + GREEK.encode("utf-32-le"), "utf-32-le"),
         (b"text/html", GREEK.encode(), "utf-8"),
     ],
 )

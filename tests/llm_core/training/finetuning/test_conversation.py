@@ -4,8 +4,8 @@ import pytest
 
 from llm_core.errors import UserError
 from llm_core.training.finetuning.conversation import IGNORED, PLAIN_TEMPLATE, encode_conversation, encode_rows
+from llm_core.training.finetuning.order import batches_of_like_length
 from llm_core.training.finetuning.scoring import padded
-from llm_core.training.finetuning.training import batches_of_like_length
 from tests.llm_core.training.finetuning import tiny
 
 TALK = [{"role": "user", "content": "spam?"}, {"role": "assistant", "content": "ham"}]

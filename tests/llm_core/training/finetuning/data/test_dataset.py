@@ -182,3 +182,15 @@ def test_a_folder_without_data_names_what_is_read(tmp_path):
     (tmp_path / "notes.pdf").write_text("x")
     with pytest.raises(UserError, match=r"no data file \(.*\.jsonl.*1 files of other kinds"):
         from_dataset("classification", str(tmp_path), Data(), SEED)
+
+
+def test_an_id_names_one_row(tmp_path, capfd):
+    rows = [row | {"id": "topic"} for row in texts("same", 20)]
+    stated = [row | {"id": "topic", "split": "test"} for row in texts("stated", 5)]
+    write(tmp_path / "rows.jsonl", [*rows, *rows[:3], *stated])
+    split, metrics = from_dataset("classification", str(tmp_path / "rows.jsonl"), Data(), SEED)
+    ids = [row["id"] for side in split.values() for row in side]
+    assert len(ids) == len(set(ids)) == 25 and {"topic", "test-topic"} < set(ids)
+    assert {row["text"].split()[0] for row in split["test"]} == {"stated"}
+    assert balanced(split, metrics) and metrics["exact_duplicates"] == 3
+    assert "23 rows have an id that another row has: renamed" in capfd.readouterr().err

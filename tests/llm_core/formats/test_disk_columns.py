@@ -1,0 +1,44 @@
+"""Columns on a disk that is full: an error that can be shown, not a signal that ends the process."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from llm_core.formats.disk_columns import Column
+
+FILL = """
+import sys
+from pathlib import Path
+import numpy as np
+from llm_core.formats.disk_columns import Column
+column = Column(Path(sys.argv[1]), np.int64)
+try:
+    for _ in range(1000):
+        column.append(np.arange(1000))
+except OSError as error:
+    print(error, len(column) == column.values[999:].size + 999, column.values[-1])
+"""
+
+
+def test_what_was_appended_is_read_back_at_every_size(tmp_path):
+    column = Column(tmp_path, np.int32, width=3)
+    for count in (0, 1, 5000, 3, 70_000):
+        column.append(np.full((count, 3), count, np.int32))
+    assert len(column) == 75_004
+    assert [column.values[row].tolist() for row in (0, 1, 5001, 5004)] == [[1] * 3, [5000] * 3, [3] * 3, [70_000] * 3]
+    column.resize(80_000)
+    assert not column.values[75_004:].any()
+
+
+def test_a_full_disk_is_an_error_and_what_was_there_stays(tmp_path):
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", tmp_path]).returncode:
+        pytest.skip("needs the right to mount a small disk")
+    try:
+        done = subprocess.run([sys.executable, "-c", FILL, tmp_path], capture_output=True, text=True)
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+    assert done.returncode == 0, done
+    assert done.stdout == f"[Errno 28] No space left on device: '{tmp_path}' True 999\n"
