@@ -148,9 +148,9 @@ class Pretraining(Section):
     loss_chunk: int = Field(512, ge=0)
     """Number of tokens whose logits are held in memory at a time; 0 computes all logits at once."""
     compile: bool | Literal["auto"] = "auto"
-    """Compile the blocks with torch.compile. auto: on a GPU, and on a CPU where the run is so long that it saves more
-    time than the compilation takes (docs/explanation/pretraining.md); not with processes that exchange parts inside a
-    block (zero_stage 3, sequence_parallel)."""
+    """Compile the blocks with torch.compile. auto: on a GPU, and in bf16 on a CPU where the run is so long that it
+    saves more time than the compilation takes (docs/explanation/pretraining.md); not with processes that exchange parts
+    inside a block (zero_stage 3, sequence_parallel)."""
     profile_steps: tuple[int, int] | None = None
     """Record these steps (first and last, from 1) with torch's profiler, into .scratch/profiles."""
     zero_stage: int = Field(1, ge=0, le=3)

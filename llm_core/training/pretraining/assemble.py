@@ -119,7 +119,7 @@ def assemble(
         reports=reports,
         tokenizer=tokenizer,
         world=world,
-        choice=choose(settings.compile, reports, network, engine.device),
+        choice=choose(settings.compile, reports, network, engine.device, precision),
         ropes=rope_of_phases(settings, network.config, _positions(settings)),
         profiler=ProfilerWindow(settings.profile_steps, scratch.parents[1] / "profiles" / scratch.name, world.rank),
     )

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from llm_core.training.deepspeed_ops import extensions_folder
-from llm_core.training.pretraining.engine import all_reduce
+from llm_core.training.pretraining.engine import Precision, all_reduce
 from llm_core.training.pretraining.reporting import Reports
 
 SECONDS = 40.0  # CPU seconds in which each process compiles one kind of block for one shape of rows
@@ -37,7 +37,9 @@ class Choice(NamedTuple):
         return Choice(compiled, f"blocks are {'' if compiled else 'not '}compiled, because the run began so")
 
 
-def choose(asked: bool | Literal["auto"], reports: Reports, network: Any, device: torch.device) -> Choice:
+def choose(
+    asked: bool | Literal["auto"], reports: Reports, network: Any, device: torch.device, precision: Precision
+) -> Choice:
     """What `pretraining.compile` comes to, the same on every process, which all call it."""
     if asked != "auto":
         return Choice(asked, f"blocks are {'' if asked else 'not '}compiled (pretraining.compile)")
@@ -50,6 +52,8 @@ def choose(asked: bool | Literal["auto"], reports: Reports, network: Any, device
         return Choice(False, "blocks are not compiled: this family has none")
     if device.type == "cuda":
         return Choice(True, f"blocks are compiled: {graphs} graph(s), on a GPU")
+    if precision != "bf16":
+        return Choice(False, f"blocks are not compiled: what that saves in {precision} on a CPU is not measured")
     seconds = reports.flops(plan.steps) / reports.world.size / (reports.peak * UTILIZATION)
     return weigh(graphs, _first_process(seconds, reports, device), plan.steps)
 

@@ -39,21 +39,22 @@ def reports(seconds: float, **knobs: Any) -> Reports:
 
 def test_a_run_is_compiled_when_it_saves_more_than_it_costs() -> None:
     even = SECONDS / GAIN  # seconds of training whose saved share is what one graph costs
-    assert [choose("auto", reports(even * of), network(), CPU).compiled for of in (0.99, 1.01)] == [False, True]
+    assert [choose("auto", reports(even * of), network(), CPU, "bf16").compiled for of in (0.99, 1.01)] == [False, True]
     phases = [{"name": "a", "share": 1, "sequence_length": 16}, {"name": "b", "share": 1}]
     twice = reports(1.5 * even, phases=phases, steps=10)
-    assert not choose("auto", twice, network(), CPU).compiled, "sequences of two lengths need two graphs"
+    assert not choose("auto", twice, network(), CPU, "bf16").compiled, "sequences of two lengths need two graphs"
     said = weigh(2, even, 600).why
     assert f"about {2 * SECONDS:.0f} CPU s (2 graph(s))" in said and "pays from 1,200 steps on" in said
 
 
 def test_what_is_asked_for_is_done_and_a_gpu_always_compiles() -> None:
     short, long = reports(1), reports(1e6)
-    assert [choose(asked, short, network(), CPU).compiled for asked in (True, False)] == [True, False]
-    assert choose("auto", short, network(), GPU).compiled
-    assert not choose("auto", reports(1e6, zero_stage=3), network(), GPU).compiled
-    assert not choose("auto", reports(1e6, sequence_parallel=2), network(), CPU).compiled
-    assert "has none" in choose("auto", long, network(family="lstm"), CPU).why
+    assert [choose(asked, short, network(), CPU, "bf16").compiled for asked in (True, False)] == [True, False]
+    assert choose("auto", short, network(), GPU, "bf16").compiled
+    assert not choose("auto", reports(1e6, zero_stage=3), network(), GPU, "bf16").compiled
+    assert not choose("auto", reports(1e6, sequence_parallel=2), network(), CPU, "bf16").compiled
+    assert "in fp32 on a CPU is not measured" in choose("auto", long, network(), CPU, "fp32").why
+    assert "has none" in choose("auto", long, network(family="lstm"), CPU, "bf16").why
 
 
 def test_blocks_of_a_kind_share_a_graph() -> None:
@@ -73,7 +74,7 @@ def test_a_killed_run_goes_on_as_it_began(tmp_path: Path) -> None:
     """A run whose checkpoint says that it is compiled is compiled after its kill, where `auto` alone would not."""
     folder = tiny.make(tmp_path)
     short, said = kills.interrupt(folder, 2)
-    assert "blocks are not compiled: it takes about" in said, said
+    assert "blocks are not compiled: what that saves in fp32 on a CPU" in said, said
     (checkpoint,) = [
         file for file in folder.glob(".scratch/pretraining/*/step*/complete.json")
         if file.parent.name == f"step{short:08d}"
