@@ -1,7 +1,7 @@
 """How far a running stage is, in the metadata of its asset: an observation each half minute.
 
 Metadata of a materialization is there when the stage has ended. Dagster gives an observation of an asset the same
-place, with curves over time, and it does not count as new data. It is written at once, not with the step's events.
+place, with curves over time, and it does not count as new data.
 """
 
 from collections.abc import Mapping
@@ -17,13 +17,11 @@ def observe(context: dg.AssetExecutionContext | dg.OpExecutionContext, state: Ma
     """Record the `state` of a stage's work, as `llm_core.runtime.progress` reports it; nothing outside an asset."""
     if not context.has_assets_def:
         return
-    step = context.get_step_execution_context()
     partition = context.partition_key if context.has_partition_key else None
     for key in context.selected_asset_keys:
-        seen = dg.AssetObservation(
-            key, description=state["description"], metadata=shown(state), partition=partition
-        )  # fmt: skip
-        context.instance.report_dagster_event(dg.DagsterEvent.asset_observation(step, seen), context.run_id)
+        context.log_event(
+            dg.AssetObservation(key, description=state["description"], metadata=shown(state), partition=partition)
+        )
 
 
 def shown(state: Mapping[str, Any]) -> dict[str, Any]:
