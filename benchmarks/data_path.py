@@ -7,6 +7,11 @@ The documents are those of `deduplication_scaling.py`: runs of 20 words of real 
 Each verb is a process of its own with the default params and buffers of `--memory-mb`. Prints CPU seconds (the kernel's
 included), the peak of private memory, which cannot be taken from the process (RssAnon), and the peak of all resident
 memory, which counts the mapped files too, that the kernel may write out.
+
+    python -m benchmarks.data_path ... --documents 1000000 --workers 1 2
+
+runs `clean` too, each verb with so many workers on as many cores, and prints what each pass over the documents does in
+a second of wall time, by its own log, and how many whole verbs a minute would end.
 """
 
 import argparse
@@ -21,14 +26,20 @@ from pathlib import Path
 from benchmarks.deduplication_scaling import make
 
 BOUNDED = {"dedup": "deduplication", "decontaminate": "decontamination", "split": "split", "mix": "mix"}
+SECTIONS = BOUNDED | {"clean": "cleaning", "train-tokenizer": "tokenizer", "tokenize": "tokenization"}
 ANONYMOUS = re.compile(r"RssAnon:\s+(\d+)")
+PASS = re.compile(r"^([\w :-]+): \S+ of \S+ \(100%\) (\w+), ([\d.e+]+)([kMG]?)/s", re.M)
+SCALES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 
 
-def measure(arguments: list[str], folder: Path) -> tuple[float, int, int]:
-    """Run a verb in `folder`: CPU seconds, peak of private memory and of resident memory in MB."""
+def measure(arguments: list[str], folder: Path, cores: int = 0) -> tuple[float, int, int]:
+    """Run a verb in `folder`, on so many cores: CPU seconds, peak of private memory and of resident memory in MB."""
     command = [sys.executable, "-m", "llm_core.cli", *arguments]
+    own = sorted(os.sched_getaffinity(0))
     with open(folder / f"{arguments[0]}.log", "w") as log:
+        os.sched_setaffinity(0, own[: cores or len(own)])  # inherited
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        os.sched_setaffinity(0, own)
         private = 0
         while True:
             number, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -54,6 +65,29 @@ def verbs(benchmarks: Path) -> list[list[str]]:
     ]
 
 
+def compare_workers(chosen: argparse.Namespace, folder: Path) -> None:
+    """Run the verbs with each number of workers, and print the rates of their passes over the documents."""
+    found: dict[str, list[float]] = {}
+    for workers in chosen.workers:
+        for arguments in [["clean", "--in", "in", "--out", "cleaned"], *verbs(chosen.benchmarks)]:
+            name, section = arguments[0], SECTIONS[arguments[0]]
+            arguments += [*settings(name, chosen.memory_mb), "--set", f"launch.{section}.workers={workers}"]
+            began = time.monotonic()
+            measure(arguments, folder, workers)
+            found.setdefault(f"`{name}`, whole verbs a minute", []).append(60 / (time.monotonic() - began))
+            for task, unit, number, scale in PASS.findall((folder / f"{name}.log").read_text()):
+                found.setdefault(f"{task}, {unit} a second", []).append(float(number) * SCALES[scale])
+    print("| | " + " | ".join(f"{workers} workers" for workers in chosen.workers) + " | last to first |")
+    print("|---" * (len(chosen.workers) + 2) + "|")
+    for name, rates in found.items():
+        print(f"| {name} | {' | '.join(f'{rate:,.4g}' for rate in rates)} | {rates[-1] / rates[0]:.2f} |")
+
+
+def settings(verb: str, memory_mb: int) -> list[str]:
+    """The buffers of a verb, where it has any, as arguments."""
+    return ["--set", f"launch.{BOUNDED[verb]}.memory_mb={memory_mb}"] if verb in BOUNDED else []
+
+
 def slopes(counts: list[int], seconds: list[float]) -> str:
     """Microseconds for each document more, from each size to the next: equal where time is linear."""
     steps = zip(pairwise(counts), pairwise(seconds), strict=True)
@@ -68,6 +102,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, nargs="+", default=[100_000, 300_000, 1_000_000])
     parser.add_argument("--words", type=int, default=100)
     parser.add_argument("--memory-mb", type=int, default=64, help="launch.*.memory_mb of the verbs that have it")
+    parser.add_argument("--workers", type=int, nargs="+", help="compare these numbers of workers, in wall time")
     chosen = parser.parse_args()
     found: dict[str, list[tuple[float, int, int]]] = {}
     for count in chosen.documents:
@@ -75,12 +110,15 @@ def main() -> None:
         if not (folder / "in").exists():
             make(folder / "making", chosen.inputs, count, chosen.words)
             (folder / "making").rename(folder / "in")
+        if chosen.workers:
+            compare_workers(chosen, folder)
+            continue
         for arguments in verbs(chosen.benchmarks):
-            if section := BOUNDED.get(arguments[0]):
-                arguments += ["--set", f"launch.{section}.memory_mb={chosen.memory_mb}"]
-            figures = measure(arguments, folder)
+            figures = measure(arguments + settings(arguments[0], chosen.memory_mb), folder)
             found.setdefault(arguments[0], []).append(figures)
             print(f"{count:,} documents: {arguments[0]}: {figures[0]:.1f} CPU s", file=sys.stderr, flush=True)
+    if chosen.workers:
+        return
     print("| | " + " | ".join(f"{count:,} documents" for count in chosen.documents) + " | µs for each document more |")
     print("|---" * (len(chosen.documents) + 2) + "|")
     for verb, row in found.items():

@@ -40,6 +40,33 @@ def read_pages(folder: Path) -> list[tuple[str, str, str]]:
     return pages
 
 
+def read_articles(folder: Path) -> list[tuple[str, str, str]]:
+    """The same of the article extraction benchmark."""
+    truth = json.loads((folder / "ground-truth.json").read_text(encoding="utf-8"))
+    html = {name: gzip.decompress((folder / "html" / f"{name}.html.gz").read_bytes()).decode() for name in truth}
+    return [(name, html[name], row.get("articleBody", "")) for name, row in sorted(truth.items())]
+
+
+def runs_of_four(text: str) -> Counter[tuple[str, ...]]:
+    """Runs of four words, in the case that they have; a shorter text is one run."""
+    words = TOKEN.findall(text)
+    return Counter(tuple(words[start : start + 4]) for start in range(max(1, len(words) - 3) if words else 0))
+
+
+def tell_articles(texts: list[str], pages: list[tuple[str, str, str]]) -> None:
+    """Print precision, recall and F1 as the article extraction benchmark defines them."""
+    precision, recall = [], []
+    for text, (_, _, reference) in zip(texts, pages, strict=True):
+        ours, theirs = runs_of_four(text), runs_of_four(reference)
+        common = (ours & theirs).total()
+        if ours:
+            precision.append(common / ours.total())
+        if theirs:
+            recall.append(common / theirs.total())
+    p, r = statistics.fmean(precision), statistics.fmean(recall)
+    print(f"  {len(pages)} pages: P {p:.4f} R {r:.4f} F1 {2 * p * r / (p + r):.4f}")
+
+
 def score(text: str, reference: str) -> Score:
     """Precision, recall, F1, and the counts behind them: common tokens, ours, the reference's."""
     ours, theirs = Counter(TOKEN.findall(text.lower())), Counter(TOKEN.findall(reference.lower()))
@@ -71,9 +98,8 @@ def trafilatura() -> Callable[[str], str]:
     return lambda html: peer.extract(html, favor_precision=True) or ""
 
 
-def run(extract: Callable[[str], str], folder: Path) -> None:
+def run(extract: Callable[[str], str], pages: list[tuple[str, str, str]]) -> None:
     """Extract all pages; print texts and CPU seconds as JSON."""
-    pages = read_pages(folder)
     extract(pages[0][1])
     began = time.process_time()
     texts = [extract(html) for _, html, _ in pages]
@@ -94,25 +120,30 @@ def tell(label: str, scores: list[Score]) -> None:
 def main() -> None:
     """Run both by turns and print quality and speed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pages", type=Path, required=True)
+    parser.add_argument("--pages", type=Path)
+    parser.add_argument("--articles", type=Path, help="in place of --pages")
     parser.add_argument("--peer", help="a Python that has trafilatura; without it only our figures are told")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--run", choices=["ours", "trafilatura"], help="used by the script itself")
     given = parser.parse_args()
+    pages = read_articles(given.articles) if given.articles else read_pages(given.pages)
     if given.run:
-        run(ours() if given.run == "ours" else trafilatura(), given.pages)
+        run(ours() if given.run == "ours" else trafilatura(), pages)
         return
+    where = ["--articles", str(given.articles)] if given.articles else ["--pages", str(given.pages)]
     sides = {"ours": sys.executable} | ({"trafilatura": given.peer} if given.peer else {})
     seconds: dict[str, list[float]] = {side: [] for side in sides}
-    pages = read_pages(given.pages)
     for number in range(given.rounds):
         for side, python in sides.items():
-            command = [python, __file__, "--pages", str(given.pages), "--run", side]
+            command = [python, __file__, *where, "--run", side]
             result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
             seconds[side].append(result["seconds"])
             if number == 0:
-                scores = [score(text, page[2]) for text, page in zip(result["texts"], pages, strict=True)]
                 print(side)
+                if given.articles:
+                    tell_articles(result["texts"], pages)
+                    continue
+                scores = [score(text, page[2]) for text, page in zip(result["texts"], pages, strict=True)]
                 for label, chosen in (("all", (True, False)), ("tune", (False,)), ("held out", (True,))):
                     tell(
                         label, [row for row, page in zip(scores, pages, strict=True) if is_held_out(page[0]) in chosen]

@@ -24,10 +24,12 @@ def decontaminate(
     of it was found, so that scores can be reported with and without them.
     """
     from llm_core.runtime.memory import return_what_is_freed
+    from llm_core.runtime.without_pandas import without_pandas
 
     return_what_is_freed()
-    from llm_core.corpus.decontamination.stage import decontaminate as run
-
     params = read_params(params_file, overrides)
     paths, launch = expand_sources(inputs, params), params.launch.decontamination
-    run(paths, benchmarks, out, params.decontamination, params.shards.bytes, launch)
+    with without_pandas(launch.runner):
+        from llm_core.corpus.decontamination.stage import decontaminate as run
+
+        run(paths, benchmarks, out, params.decontamination, params.shards.bytes, launch)

@@ -27,13 +27,15 @@ def dedup(
     does not depend on files, order or workers: first by source priority, then the longest.
     """
     from llm_core.runtime.memory import return_what_is_freed
+    from llm_core.runtime.without_pandas import without_pandas
 
     return_what_is_freed()
-    from llm_core.corpus.deduplication.stage import dedup as run
-    from llm_core.corpus.takedowns import chosen_file
-
-    file = chosen_file(tombstones)
     params = read_params(params_file, overrides)
-    paths = expand_sources(inputs, params)
-    order, size = list(params.sources), params.shards.bytes
-    run(paths, out, params.deduplication, params.seed, order, file, known, size, params.launch.deduplication)
+    with without_pandas(params.launch.deduplication.runner):
+        from llm_core.corpus.deduplication.stage import dedup as run
+        from llm_core.corpus.takedowns import chosen_file
+
+        file = chosen_file(tombstones)
+        paths = expand_sources(inputs, params)
+        order, size = list(params.sources), params.shards.bytes
+        run(paths, out, params.deduplication, params.seed, order, file, known, size, params.launch.deduplication)

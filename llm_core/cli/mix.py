@@ -21,9 +21,11 @@ def mix(
     The output is a split again (train/, heldout/); metrics.json holds the table of what the mix is.
     """
     from llm_core.runtime.memory import return_what_is_freed
+    from llm_core.runtime.without_pandas import without_pandas
 
     return_what_is_freed()
-    from llm_core.corpus.mix.stage import mix as run
-
     params = read_params(params_file, overrides)
-    run(source, out, params.mix, params.seed, tokenizer, params.shards.bytes, params.launch.mix)
+    with without_pandas(params.launch.mix.runner):
+        from llm_core.corpus.mix.stage import mix as run
+
+        run(source, out, params.mix, params.seed, tokenizer, params.shards.bytes, params.launch.mix)

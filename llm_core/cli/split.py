@@ -19,10 +19,12 @@ def split(
     Near-duplicates, and documents of one group (split.group_by), fall on one side.
     """
     from llm_core.runtime.memory import return_what_is_freed
+    from llm_core.runtime.without_pandas import without_pandas
 
     return_what_is_freed()
-    from llm_core.corpus.split.stage import split as run
-
     params = read_params(params_file, overrides)
     paths, known = expand_sources(inputs, params), list(params.sources)
-    run(paths, out, params.split, params.seed, params.shards.bytes, known, params.launch.split)
+    with without_pandas(params.launch.split.runner):
+        from llm_core.corpus.split.stage import split as run
+
+        run(paths, out, params.split, params.seed, params.shards.bytes, known, params.launch.split)

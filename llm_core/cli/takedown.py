@@ -58,7 +58,7 @@ def takedown(
         write_page(out_file, plan_report(plan, index, apply))
     if apply:
         tag(plan.versions, plan.request)
-        takedowns.write_rows(file, takedowns.read_rows(file) + plan.tombstones())
+        takedowns.add_rows(file, plan.tombstones())
         say(f"{file}: written. Now `dvc repro`, then `llm-core takedown --check`; commit the file with git.")
     else:
         say("nothing was changed; --apply writes the tombstones")

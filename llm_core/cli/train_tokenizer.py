@@ -24,6 +24,11 @@ def train_tokenizer(
 
         take_tokenizer(paths, out, params.tokenizer, params.seed, launch)
         return
-    from llm_core.tokenization.training import stage
+    from llm_core.runtime.memory import return_what_is_freed
+    from llm_core.runtime.without_pandas import without_pandas
 
-    stage.train_tokenizer(paths, out, params.tokenizer, params.seed, launch)
+    return_what_is_freed()
+    with without_pandas(launch.runner):
+        from llm_core.tokenization.training import stage
+
+        stage.train_tokenizer(paths, out, params.tokenizer, params.seed, launch)

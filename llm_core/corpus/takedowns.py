@@ -10,8 +10,10 @@ the hash of its text and its sketch (`llm_core.corpus.similarity.sketch`), as `l
 the same text is removed, and so is a lightly edited one (`SIMILARITY`).
 """
 
+import fcntl
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -218,6 +220,17 @@ def normal(kind: str, value: Any) -> str:
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
     """The file's lines as dictionaries; [] where there is no file."""
     return json_lines.load_rows(path, missing_ok=True)
+
+
+def add_rows(path: str | Path, rows: list[dict[str, Any]]) -> None:
+    """Add tombstones to a file. Of two processes that add at once one waits: neither's are lost."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(Path(path).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # the file itself is replaced
+        write_rows(path, read_rows(path) + rows)
+    finally:
+        os.close(folder)
 
 
 def write_rows(path: str | Path, rows: list[dict[str, Any]]) -> None:

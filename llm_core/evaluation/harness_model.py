@@ -73,13 +73,14 @@ def harness_model(chat: bool, journal: Journal, scope: str = "") -> Any:
                     torch.manual_seed(0)  # a batch draws the same whether those before it were computed or remembered
                 return list(super(Plain, self).generate_until(batch, True))
 
-            lengths = [len(self.tok_encode(request.args[0])) for request in requests]
+            encoded = {request.args[0]: self.tok_encode(request.args[0]) for request in requests}
+            lengths = [len(encoded[request.args[0]]) for request in requests]
             batches = generation_batches([request.args for request in requests], lengths, self.batch_size)
             return _answered(
                 requests,
                 batches,
                 f"{scope}generate_until",
-                lambda batch: [request.args for request in batch],
+                lambda batch: [[encoded[request.args[0]], request.args[1]] for request in batch],
                 write,
                 journal,
             )

@@ -58,9 +58,9 @@ def interval(values: Values, confidence: float = 0.95) -> tuple[float, float]:
 def scored(values: Values, name: str, groups: Sequence[str] | None = None) -> dict[str, float]:
     """The mean of a metric with its standard error and 95 % interval, by the keys that every room writes.
 
-    With `groups`, the values are 0 or 1 and those of one group depend on each other: the interval is Wilson's of as
+    With `groups`, the values of one group depend on each other. The interval of values of 0 and 1 is Wilson's of as
     many items as `independent` says, fewer still where few groups make its error uncertain (Student's t; Korn and
-    Graubard 1998, Survey Methodology 24).
+    Graubard 1998, Survey Methodology 24); that of other values is `clustered`'s.
 
     >>> sorted(scored([0, 1], "acc"))
     ['acc', 'acc_high', 'acc_low', 'acc_stderr']
@@ -69,6 +69,10 @@ def scored(values: Values, name: str, groups: Sequence[str] | None = None) -> di
     low, high = interval(values)
     if groups is not None:
         _, error = _grouped(values, groups)
+        if not _binary(values):
+            return dict(zip((name, f"{name}_low", f"{name}_high"), clustered(values, groups), strict=True)) | {
+                f"{name}_stderr": error
+            }
         count, freedom = independent(values, groups), len(set(groups)) - 1
         if freedom:
             count *= (NormalDist().inv_cdf(0.975) / student(0.95, freedom)) ** 2
@@ -98,7 +102,7 @@ def detectable_difference(values: Values, groups: Sequence[str] | None = None) -
     For values of 0 and 1 the error is Agresti and Coull's (1998; two successes and two failures more): 0 of 200
     right does not mean that any difference at all would be seen. With `groups`, of `independent` values.
     """
-    _, error = mean_and_error(values)
+    _, error = mean_and_error(values) if groups is None else _grouped(values, groups)
     if _binary(values):
         known = len(values) if groups is None else independent(values, groups)
         count = known + 4

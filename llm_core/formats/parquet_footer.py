@@ -205,8 +205,12 @@ class _Reader:
         return (self._varint() if head >> 4 == 15 else head >> 4), head & 15
 
     def _varint(self) -> int:
-        value = 0
-        for shift in range(0, VARINT_BITS, 7):
+        value = self.data[self.place]  # nearly all take one byte
+        self.place += 1
+        if value < 128:
+            return value
+        value &= 127
+        for shift in range(7, VARINT_BITS, 7):
             byte = self._byte()
             value |= (byte & 127) << shift
             if byte < 128:

@@ -21,3 +21,9 @@ def pad_masks(
 ) -> torch.Tensor:
     """int64 [rows, longest]: 1 where `pad_rows` has a token, 0 where it has padding."""
     return pad_rows([[1] * len(row) for row in rows], 0, device, side)
+
+
+def shifted_right(labels: torch.Tensor, start: int, pad: int) -> torch.Tensor:
+    """What a decoder reads to write `labels` [rows, tokens], negative in unused places: the token before each."""
+    before = torch.cat([torch.full_like(labels[:, :1], start), labels[:, :-1]], 1)
+    return before.masked_fill(before < 0, pad)

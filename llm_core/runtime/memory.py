@@ -16,6 +16,14 @@ def batch_bytes(memory_mb: int) -> int:
     return memory_mb << 15
 
 
+def memory_share(memory_mb: int) -> int:
+    """Bytes that one step of a stage holds at once where the stage may take `memory_mb`: an eighth of it.
+
+    So small that a corpus of a hundred thousand documents fills it as one of a million does.
+    """
+    return memory_mb << 17
+
+
 def return_what_is_freed() -> None:
     """From now on give freed blocks of a megabyte and more back to the system. Call it before pyarrow is imported.
 

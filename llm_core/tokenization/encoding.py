@@ -1,12 +1,10 @@
 """Text to token ids, compiled: the ids of `tokenizers`, at many times its speed.
 
 Most words of a text have occurred before. Each piece of text that the pre-tokenizer cuts is looked
-up in a memo of encoded pieces; only a new one is merged, by the rules of
-`tokenizers`' BPE (lowest rank first, leftmost among equals). The memo is bounded: when it is full it
+up in a memo of encoded pieces; only a new one is merged (`merging.py`). The memo is bounded: when it is full it
 is emptied, so memory does not grow with the input. Figures: docs/explanation/tokens.md.
 """
 
-import heapq
 import threading
 from typing import NamedTuple
 
@@ -16,27 +14,16 @@ import pyarrow as pa
 
 from llm_core.kernels.arrays import Bytes, Hashes, Ints
 from llm_core.kernels.eight_bytes import READ, SHORT, short_key
-from llm_core.kernels.tables import FREE, number_place
 from llm_core.kernels.word_table import FULL, WordTable, find_or_add, word_table
 from llm_core.runtime.compilation import njit
 from llm_core.tokenization.layout import Vocabulary
+from llm_core.tokenization.merging import LONG, NO_PAIR, MergeTable, merge_long, merge_short, merge_table
 from llm_core.tokenization.pre_tokenizer import character_classes, word_end
 from llm_core.tokenization.short_pieces import COUNT_SHIFT, IDS, free_slot, short_pieces, slot_of
 from llm_core.tokenization.training.counting import text_bytes
 
 MEMO_WORDS = 1 << 18  # 20 MB per thread with their text and ids
 MEMO_BYTES = 1 << 22
-LONG = 96  # bytes; a longer piece is merged with a heap and not remembered
-NO_PAIR = FREE
-
-
-class MergeTable(NamedTuple):
-    """Open-addressing table: pair (left << 32 | right) -> rank << 32 | id of the merged token."""
-
-    keys: Ints
-    values: Ints
-    byte_ids: Ints
-    """int64 [256]: id of each byte"""
 
 
 class Memo(NamedTuple):
@@ -93,33 +80,6 @@ class Encoder:
         return out[: int(id_starts[-1])], id_starts
 
 
-def merge_table(vocabulary: Vocabulary) -> MergeTable:
-    """The merges of a vocabulary, for compiled code. If a pair occurs twice, the later rank counts."""
-    tokens = vocabulary.tokens
-    ids = [(tokens[left], tokens[right], tokens[left + right]) for left, right in vocabulary.merges]
-    array = np.array(ids, np.int64).reshape(-1, 3)
-    size = 1 << (2 * len(ids) + 1).bit_length()
-    keys, values = np.full(size, NO_PAIR, np.int64), np.zeros(size, np.int64)
-    _fill(keys, values, (array[:, 0] << 32) | array[:, 1], array[:, 2].copy())
-    return MergeTable(keys, values, np.array([tokens[bytes([byte])] for byte in range(256)], np.int64))
-
-
-@njit(nogil=True)
-def _fill(keys: Ints, values: Ints, pairs: Ints, ids: Ints) -> None:
-    """Put merges, `pairs` (left << 32 | right) and `ids` of the merged tokens, into a table; int64 [merges] both."""
-    for rank in range(len(pairs)):
-        slot = number_place(keys, pairs[rank])
-        keys[slot] = pairs[rank]
-        values[slot] = (rank << 32) | ids[rank]
-
-
-@njit(nogil=True)
-def _look_up(merges: MergeTable, left: int, right: int) -> int:
-    """rank << 32 | id of the pair's merge; NO_PAIR where there is none."""
-    slot = number_place(merges.keys, (left << 32) | right)
-    return int(merges.values[slot]) if merges.keys[slot] != NO_PAIR else NO_PAIR
-
-
 @njit(nogil=True)
 def _encode(
     data: npt.NDArray[np.uint8],
@@ -165,7 +125,7 @@ def _encode(
                 out[n + 2], out[n + 3] = second & half, second >> np.uint64(32)
                 n += int(np.int64(memo.short[slot, 1] >> count_shift))
             elif size > LONG:
-                n = _merge_long(data, place, stop, merges, out, n)
+                n = merge_long(data, place, stop, merges, out, n)
             else:
                 word = _word(data, place, stop, merges, memo, symbols, found)
                 for i in range(memo.starts[word], memo.starts[word + 1]):
@@ -184,7 +144,7 @@ def _encode(
 @njit(nogil=True)
 def _word(data: Bytes, start: int, stop: int, merges: MergeTable, memo: Memo, symbols: Ints, found: Ints) -> int:
     """Number in the memo of the piece `data[start:stop]`, which is encoded where it is new; `symbols`, `found`: see
-    `_merge`."""
+    `merge_short`."""
     known = memo.table.used[0]
     word = find_or_add(memo.table, data, start, stop)
     if word == FULL:  # empty the memo and go on
@@ -194,7 +154,7 @@ def _word(data: Bytes, start: int, stop: int, merges: MergeTable, memo: Memo, sy
         word = find_or_add(memo.table, data, start, stop)
     if word == known:
         begin = memo.starts[word]
-        length = _merge(data, start, stop, merges, symbols, found)
+        length = merge_short(data, start, stop, merges, symbols, found)
         for i in range(length):
             memo.ids[begin + i] = symbols[i]
         memo.starts[word + 1] = begin + length
@@ -222,86 +182,10 @@ def _encode_pieces(arena: Bytes, starts: Ints, merges: MergeTable, out: npt.NDAr
     for piece in range(len(starts) - 1):
         place, stop = starts[piece], starts[piece + 1]
         if stop - place > LONG:
-            n = _merge_long(arena, place, stop, merges, out, n)
+            n = merge_long(arena, place, stop, merges, out, n)
         else:
-            for i in range(_merge(arena, place, stop, merges, symbols, found)):
+            for i in range(merge_short(arena, place, stop, merges, symbols, found)):
                 out[n] = symbols[i]
                 n += 1
         id_starts[piece + 1] = n
     return id_starts
-
-
-@njit(nogil=True)
-def _merge(data: npt.NDArray[np.uint8], start: int, stop: int, merges: MergeTable, symbols: Ints, found: Ints) -> int:
-    """Write the ids of a short piece, `data[start:stop]`, to `symbols`, and return their number.
-
-    `found[i]` is the merge of symbols i and i + 1; int64 [LONG] both.
-    """
-    n = stop - start
-    for i in range(n):
-        symbols[i] = merges.byte_ids[data[start + i]]
-    for i in range(n - 1):
-        found[i] = _look_up(merges, symbols[i], symbols[i + 1])
-    while n > 1:
-        best = -1
-        for i in range(n - 1):
-            if found[i] != NO_PAIR and (best < 0 or found[i] < found[best]):
-                best = i
-        if best < 0:
-            break
-        symbols[best] = found[best] & 0xFFFFFFFF
-        n -= 1
-        for i in range(best + 1, n):
-            symbols[i] = symbols[i + 1]
-            found[i - 1] = found[i]
-        if best > 0:
-            found[best - 1] = _look_up(merges, symbols[best - 1], symbols[best])
-        if best < n - 1:
-            found[best] = _look_up(merges, symbols[best], symbols[best + 1])
-    return n
-
-
-@njit(nogil=True)
-def _merge_long(
-    data: npt.NDArray[np.uint8],
-    start: int,
-    stop: int,
-    merges: MergeTable,
-    out: npt.NDArray[np.unsignedinteger],
-    n: int,
-) -> int:
-    """Write the ids of a long piece to `out` from `n` on, in O(bytes log bytes), and return where they end."""
-    length = stop - start
-    symbols, following, previous = np.empty(length, np.int64), np.empty(length, np.int64), np.empty(length, np.int64)
-    queue = [(0, 0)]  # merge (rank and id), place
-    queue.pop()
-    for i in range(length):
-        symbols[i], following[i], previous[i] = merges.byte_ids[data[start + i]], i + 1, i - 1
-    for i in range(length - 1):
-        merge = _look_up(merges, symbols[i], symbols[i + 1])
-        if merge != NO_PAIR:
-            heapq.heappush(queue, (merge, i))
-    while len(queue) > 0:
-        merge, i = heapq.heappop(queue)
-        if symbols[i] < 0 or following[i] >= length:
-            continue
-        right = following[i]
-        if _look_up(merges, symbols[i], symbols[right]) != merge:
-            continue  # one of the two was merged meanwhile
-        symbols[i], symbols[right] = merge & 0xFFFFFFFF, -1
-        following[i] = following[right]
-        if following[i] < length:
-            previous[following[i]] = i
-            merge = _look_up(merges, symbols[i], symbols[following[i]])
-            if merge != NO_PAIR:
-                heapq.heappush(queue, (merge, i))
-        if previous[i] >= 0:
-            merge = _look_up(merges, symbols[previous[i]], symbols[i])
-            if merge != NO_PAIR:
-                heapq.heappush(queue, (merge, int(previous[i])))
-    i = 0
-    while i < length:
-        out[n] = symbols[i]
-        n += 1
-        i = int(following[i])
-    return n

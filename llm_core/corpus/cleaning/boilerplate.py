@@ -7,11 +7,13 @@ weights are learnt: they come from Readability, jusText (Pomikalek 2011) and boi
 checked on half of a set of news pages, by site, with the other half held out (benchmarks/extraction.py).
 """
 
-from llm_core.corpus.cleaning.html_blocks import BODY, HEADINGS, NEUTRAL, STRONG, WEAK, Block, Page
+from llm_core.corpus.cleaning.asides import is_aside
+from llm_core.corpus.cleaning.html_blocks import BODY, HEADINGS, LIGHT, NEUTRAL, STRONG, WEAK, Block, Page
 
 LONG, MIDDLE = 100, 40  # characters: a paragraph; a sentence
 MARGIN = 0.95  # minimum share of the parent's score for an element to replace its parent
 BETWEEN, BEFORE, AFTER = 30, 1, 1  # maximum number of blocks between text and text, before the first, after the last
+LINKED = 0.1  # maximum share of linked characters in an introduction
 ENOUGH = 140  # minimum characters of an article
 PROSE = frozenset(("p", "blockquote", "pre", "article", "section"))
 END_MARKS = tuple(".!?\"'\u201d\u2019:;)\u2026\u3002\uff01\uff1f\u0964\u061f\u06d4\u17d4\u104b\u1362")
@@ -38,7 +40,7 @@ def article(page: Page) -> list[int]:
         rows = _article(page, scores, strictest)
         if sum(page.blocks[row].size for row in rows) >= ENOUGH:
             break
-    return rows
+    return [row for row in rows if not is_aside(page.blocks[row].text)]
 
 
 def _article(page: Page, scores: list[float], strictest: int) -> list[int]:
@@ -68,14 +70,22 @@ def _barred(page: Page, scores: list[float], strictest: int) -> list[bool]:
     """Elements that their hints rule out, with everything in them; a hint on most of the page's text is ignored."""
     parents, hints = page.parents, page.hints
     mass = [0.0] * len(parents)
+    sizes, links = [0] * len(parents), [0] * len(parents)
     for block, score in zip(page.blocks, scores, strict=True):
         if score > 0:
             mass[block.container] += score
+        sizes[block.container] += block.size
+        links[block.container] += block.links
     for place in range(len(parents) - 1, 0, -1):
-        mass[parents[place]] += mass[place]
+        parent = parents[place]
+        mass[parent] += mass[place]
+        sizes[parent] += sizes[place]
+        links[parent] += links[place]
     barred = [False] * len(parents)
     for place in range(1, len(parents)):
         hint = hints[place]
+        if hint == LIGHT:  # an introduction, where it is prose without links
+            hint = NEUTRAL if mass[place] > 0 and links[place] <= LINKED * sizes[place] else WEAK
         barred[place] = barred[parents[place]] or (
             (hint == STRONG and strictest and mass[place] <= 0.7 * mass[0])
             or (hint == WEAK == strictest and mass[place] <= 0.25 * mass[0])

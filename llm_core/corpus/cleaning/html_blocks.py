@@ -40,7 +40,7 @@ HINTING = re.compile(r' (class|id|role|style|hidden|aria-hidden|itemprop)="([^"]
 # Scripts with few or no spaces.
 WIDE = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
-NEUTRAL, WEAK, STRONG, BODY, HIDDEN = range(5)
+NEUTRAL, LIGHT, WEAK, STRONG, BODY, HIDDEN = range(6)  # LIGHT is WEAK where there are links or no prose
 # Words at the start of a part of a name: `post-comments`, `relatedLinks`, `nav_main`.
 STRONG_WORDS = (
     "comment disqus respond replies sidebar sidecol rightcol rightrail rail footer nav navigation navbar menu "
@@ -50,20 +50,25 @@ STRONG_WORDS = (
 ).split()
 WEAK_WORDS = (
     "share social related recommend recommended recirc popular trending mostread mostpopular latest more "
-    "morefrom also next prev previous teaser widget toolbar tools utility tags tag taglist keywords categories byline "
+    "morefrom also next prev previous widget toolbar tools utility tags tag taglist keywords categories byline "
     "author bio authors dateline timestamp published date meta metadata credit credits caption captions rating rate "
-    "vote print email follow facebook twitter topics header hd promotional inset pullquote "
-    "gallery slideshow carousel thumbnail thumb toc edit references reflist catlinks "
-    "infobox navbox aside poll quiz shop buy price disclaimer correction module"
+    "vote print email follow facebook topics promotional inset pullquote "
+    "gallery carousel thumbnail thumb toc references reflist catlinks "
+    "infobox navbox aside poll quiz shop buy price disclaimer correction"
 ).split()
+LIGHT_WORDS = "header hd teaser module".split()  # what introduces a part of the page, or the article itself
+# Names that say how a part is laid out, or on which screens it is shown.
+LAYOUT = re.compile(
+    r"overflow-?[xy]?-?hidden|hidden-?(?:xs|sm|md|lg|xl|xxl|print|phone|mobile|tablet|desktop)\b.*", re.I
+)
 BODY_NAMES = re.compile(
     r"article-?_?(?:body|text|content|copy)|(?:story|entry|post|blog|page|main|single)-?_?(?:body|text|content|copy)|"
     r"\bh-?entry\b|body-?copy|articlebody|storytext|\bhentry\b|mw-parser-output|markdown-body|field-name-body",
     re.I,
 )
 PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
-_STRONG, _WEAK = frozenset(STRONG_WORDS), frozenset(WEAK_WORDS)
-TAG_HINTS = {"nav": STRONG, "footer": STRONG, "aside": STRONG, "form": STRONG, "menu": STRONG, "header": WEAK,
+_STRONG, _WEAK, _LIGHT = frozenset(STRONG_WORDS), frozenset(WEAK_WORDS), frozenset(LIGHT_WORDS)
+TAG_HINTS = {"nav": STRONG, "footer": STRONG, "aside": STRONG, "form": STRONG, "menu": STRONG, "header": LIGHT,
              "figcaption": STRONG, "figure": WEAK, "caption": WEAK, "address": WEAK, "details": WEAK}  # fmt: skip
 ROLE_HINTS = {"navigation": STRONG, "banner": STRONG, "contentinfo": STRONG, "complementary": STRONG, "search": STRONG,
               "dialog": STRONG, "menu": STRONG, "menubar": STRONG, "alert": STRONG}  # fmt: skip
@@ -264,5 +269,7 @@ def _hint_of_names(names: str) -> int:
         return BODY
     parts = PARTS.findall(lower) if lower == names else [part.lower() for part in PARTS.findall(names)]
     if not _STRONG.isdisjoint(parts):
-        return STRONG
-    return NEUTRAL if _WEAK.isdisjoint(parts) else WEAK
+        return NEUTRAL if LAYOUT.fullmatch(names) else STRONG
+    if not _WEAK.isdisjoint(parts):
+        return WEAK
+    return NEUTRAL if _LIGHT.isdisjoint(parts) else LIGHT

@@ -154,6 +154,40 @@ def look_up(
 
 
 @njit()
+def insert(
+    names: Hashes, counts: Ints, codes: Small, sizes: Ints, features: Bytes,
+    keys: Hashes, where: Small, hashes: Hashes, lengths: Small, flags: Bytes, used: Ints,
+) -> None:  # fmt: skip
+    """Put chunks into the memo that spaCy has split; for its arrays and `features` see `look_up`.
+
+    `names`: uint64 [chunks], their hashes; `counts`: int64 [chunks], tokens of each; `codes`: int32, the code points of
+    all tokens, one after the other; `sizes`: int64 [tokens], code points of each.
+    """
+    number = begin = 0
+    token = used[1]
+    for chunk in range(len(names)):
+        slot = place(keys, len(keys) - 1, names[chunk])
+        keys[slot] = names[chunk]
+        where[slot, 0], where[slot, 1] = token, counts[chunk]
+        for _ in range(counts[chunk]):
+            end = begin + sizes[number]
+            hashes[token] = hash_codes(codes[begin:end])
+            lengths[token] = end - begin
+            flags[token] = token_flags(codes, begin, end, features)
+            token, number, begin = token + 1, number + 1, end
+    used[0] += len(names)
+    used[1] = token
+
+
+@njit()
+def look_again(names: Hashes, unknown: Ints, found: Small, keys: Hashes, where: Small) -> None:
+    """Find the chunks numbered `unknown` (int64), which are in the memo now; see `look_up`."""
+    for chunk in unknown:
+        slot = place(keys, len(keys) - 1, names[chunk])
+        found[chunk, 0], found[chunk, 1] = where[slot, 0], where[slot, 1]
+
+
+@njit()
 def rehash(old_keys: Hashes, old_where: Small, keys: Hashes, where: Small) -> None:
     """Put what is in a table (see `token_memo._slots`) into an empty, larger one."""
     for old in range(len(old_keys)):

@@ -2,22 +2,16 @@
 """Splitting a whitespace chunk into tokens as spaCy's blank English tokenizer does, compiled, for the common shapes.
 
 datatrove counts words with spaCy, which takes off prefixes and suffixes by turns and then cuts at infixes, by regular
-expressions over classes of characters. The same loop is implemented here for ASCII, Latin, Greek and Cyrillic letters
-and curly quotes. A chunk that has other characters, is longer, might be an address, or holds more than a plain token of
-spaCy's table of special cases is left to spaCy itself (`token_memo.py`), so that nothing is guessed. Both agree on
-every chunk of a corpus and on random ones (tests, docs/explanation/cleaning.md).
+expressions over classes of characters. The same loop is implemented here for letters, marks and punctuation of the
+scripts in Unicode's first plane. A chunk that has other characters (symbols, emoji), is longer, might be an address, or
+holds more than a plain token of spaCy's table of special cases is left to spaCy itself (`token_memo.py`), so that
+nothing is guessed. Both agree on every chunk of a corpus and on random ones (tests, docs/explanation/cleaning.md).
 
-The tables are read from the installed spaCy; nothing of it is copied here.
+What a character is comes from the installed spaCy (`token_tables.py`).
 """
-
-import re
-import unicodedata
-from functools import cache
-from typing import Any
 
 import numpy as np
 
-from llm_core.corpus.cleaning.characters import PUNCTUATION as PUNCTUATION_CHARACTERS
 from llm_core.corpus.cleaning.kernels_text import BASE, finish, mixed
 from llm_core.kernels.arrays import Bytes, Hashes, Ints, Small
 from llm_core.kernels.tables import place
@@ -26,45 +20,12 @@ from llm_core.runtime.compilation import njit
 
 LOWER, UPPER, DIGIT, SUFFIX, QUOTE, BEFORE_STOP, KNOWN, PREFIX = (1 << bit for bit in range(8))  # a character's traits
 LETTER = LOWER | UPPER
-LONGEST = 64  # maximum code points of a chunk that is split here
+PLANE = 0x10000  # code points whose traits are known
+LONGEST = 256  # maximum code points of a chunk that is split here
 MOST_TOKENS = 20
+EN_DASH, EM_DASH, ELLIPSIS = 0x2013, 0x2014, 0x2026
 ALONE = np.uint64(1)  # marks the key of a special case that leaves a token as it is
 WORD, ALPHA, PUNCT, SENTENCE_END = 1, 2, 4, 8  # flags of a token
-
-
-def character_classes(tokenizer: Any) -> tuple[Bytes, Ints]:
-    """Traits of each code point below 0x3000 by the tokenizer's expressions, uint8 [0x3000] (0: ask spaCy); and the
-    units that it takes off numbers, their ASCII characters as digits of base 256, int64 [units].
-    """
-    from spacy.lang.char_classes import ALPHA_LOWER, ALPHA_UPPER, LIST_CURRENCY, LIST_UNITS
-
-    lower, upper = re.compile(f"[{ALPHA_LOWER}]"), re.compile(f"[{ALPHA_UPPER}]")
-    traits = np.zeros(0x3000, np.uint8)
-    for code_point in range(0x80, 0x600):
-        char = chr(code_point)
-        if char.isalpha() and not tokenizer.find_prefix(char) and not tokenizer.find_suffix(char):
-            if lower.fullmatch(char) and tokenizer.find_suffix(char + ".") == 1:
-                traits[code_point] = LOWER | BEFORE_STOP | KNOWN
-            elif upper.fullmatch(char):
-                traits[code_point] = UPPER | KNOWN
-    for code_point in [*range(0x21, 0x7F), *map(ord, "\u2018\u2019\u201c\u201d")]:
-        char = chr(code_point)
-        found = KNOWN
-        for trait, holds in (
-            (LOWER, "a" <= char <= "z"),
-            (UPPER, "A" <= char <= "Z"),
-            (DIGIT, "0" <= char <= "9"),
-            (QUOTE, not char.isalpha() and any(match.start() == 1 for match in tokenizer.find_infix(f"a.{char}"))),
-            (PREFIX, tokenizer.find_prefix(char + "x") == 1),
-            (SUFFIX, tokenizer.find_suffix("x" + char) == 1),
-            (BEFORE_STOP, char != "." and tokenizer.find_suffix(char + ".") == 1),
-        ):
-            found |= trait * holds
-        traits[code_point] = found
-    traits[0x2E] = KNOWN
-    after = {text.replace("\\", "") for text in [*LIST_UNITS, *LIST_CURRENCY]}
-    units = sorted(int.from_bytes(text.encode(), "big") for text in after if text.isascii())
-    return traits, np.array(units, np.int64)
 
 
 @njit()
@@ -74,10 +35,10 @@ def split_chunk(
 ) -> int:  # fmt: skip
     """Number of tokens of the chunk data[begin:end]; 0 where spaCy must be asked.
 
-    `data`: uint8 [bytes], UTF-8. `tables`: what `character_classes` returns. `special_keys`: uint64 [special_mask + 1],
-    a table of the hashes of spaCy's special cases, of which none is longer than `longest_special` code points. Written:
-    `codes`: int32 [LONGEST], the chunk's code points; `kinds`: uint8 [LONGEST], their traits; `bounds`: int64
-    [3 * MOST_TOKENS], where each token begins in `codes`, and the last ends.
+    `data`: uint8 [bytes], UTF-8. `tables`: what `token_tables.character_classes` returns. `special_keys`: uint64
+    [special_mask + 1], a table of the hashes of spaCy's special cases, of which none is longer than `longest_special`
+    code points. Written: `codes`: int32 [LONGEST], the chunk's code points; `kinds`: uint8 [LONGEST], their traits;
+    `bounds`: int64 [3 * MOST_TOKENS], where each token begins in `codes`, and the last ends.
     """
     traits, units = tables
     length = 0
@@ -158,6 +119,8 @@ def _suffix(codes: Small, kinds: Bytes, left: int, right: int, units: Ints) -> i
         if size > 1 and kinds[right - 2] & BEFORE_STOP:
             return 1
         return 1 if size > 2 and kinds[right - 2] & UPPER and kinds[right - 3] & UPPER else 0
+    if last == ELLIPSIS:
+        return 2 if size > 1 and codes[right - 2] == ELLIPSIS else 1
     if kind & SUFFIX:
         return 1
     if (last == 0x73 or last == 0x53) and size > 1 and (codes[right - 2] == 0x27 or codes[right - 2] == 0x2019):  # 's
@@ -205,11 +168,11 @@ def _core(codes: Small, kinds: Bytes, left: int, right: int, bounds: Ints, token
     `bounds` has `tokens` tokens already, and room for `most`.
     """
     start = index = left
-    dots, address = 0, False  # spaCy splits no address: a stop and two letters, or four numbers
+    dots, address = 0, False  # spaCy splits no address: a stop and two small letters, or four numbers
     while index < right:
         if codes[index] == 0x2E:
             dots += 1
-            address |= index + 2 < right and not (kinds[index + 1] | kinds[index + 2]) & ~(LETTER | BEFORE_STOP | KNOWN)
+            address |= index + 2 < right and kinds[index + 1] & kinds[index + 2] & LOWER != 0
         width = _infix(codes, kinds, left, right, index)
         if width == 0:
             index += 1
@@ -239,6 +202,8 @@ def _infix(codes: Small, kinds: Bytes, left: int, right: int, index: int) -> int
         dots = _dots(codes, index, right)
         if dots > 1:
             return dots
+    if code == ELLIPSIS:
+        return 1
     if kinds[index] & (LETTER | DIGIT) or index == left or index + 1 == right:
         return 0
     before, after = kinds[index - 1], kinds[index + 1]
@@ -260,6 +225,10 @@ def _infix(codes: Small, kinds: Bytes, left: int, right: int, index: int) -> int
             if codes[index + width] != 0x2D:
                 return 0
         return 0
+    if code == EM_DASH and index + 2 < right and codes[index + 1] == EM_DASH and kinds[index + 2] & LETTER:
+        return 2
+    if code in (EN_DASH, EM_DASH):
+        return 1 if after & LETTER else 0
     if code == 0x7E or code == 0x3A or code == 0x3C or code == 0x3E or code == 0x3D or code == 0x2F:  # ~ : < > = /
         return 1 if after & LETTER else 0
     return 0
@@ -284,7 +253,7 @@ def _has_special(codes: Small, bounds: Ints, tokens: int, keys: Hashes, mask: in
 
 @njit()
 def token_flags(codes: Small, begin: int, end: int, features: Bytes) -> int:
-    """Flags of the token codes[begin:end], of known characters; `features`: uint8 [0x3000], `character_features()`."""
+    """Flags of the token codes[begin:end]; `features`: uint8 [code points], those of each as a token of its own."""
     flags = PUNCT
     for index in range(begin, end):
         feature = features[codes[index]]
@@ -293,30 +262,3 @@ def token_flags(codes: Small, begin: int, end: int, features: Bytes) -> int:
     if end - begin == 1:
         flags |= features[codes[begin]] & SENTENCE_END
     return flags
-
-
-def character_features() -> Bytes:
-    """Flags of each code point below 0x3000 as a token of its own; uint8."""
-    return np.array([flags_of(chr(code_point)) for code_point in range(0x3000)], np.uint8)
-
-
-def flags_of(token: str) -> int:
-    """WORD: not only punctuation; ALPHA: has a letter; PUNCT: only Unicode punctuation; SENTENCE_END: one such mark."""
-    flags = 0
-    if any(char not in PUNCTUATION_CHARACTERS for char in token):
-        flags |= WORD
-    if any(char.isalpha() for char in token):
-        flags |= ALPHA
-    if all(unicodedata.category(char).startswith("P") for char in token):
-        flags |= PUNCT
-    if token in sentence_ends():
-        flags |= SENTENCE_END
-    return flags
-
-
-@cache
-def sentence_ends() -> frozenset[str]:
-    """The marks after which spaCy's rule-based sentencizer begins a new sentence."""
-    from spacy.pipeline.sentencizer import Sentencizer
-
-    return frozenset(Sentencizer.default_punct_chars)

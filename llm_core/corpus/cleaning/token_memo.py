@@ -22,19 +22,16 @@ from llm_core.corpus.cleaning.kernels_memo import (
     first_tokens,
     gather,
     hash_codes,
+    insert,
+    look_again,
     look_up,
     rehash,
     take,
 )
 from llm_core.corpus.cleaning.kernels_sentences import sum_sentences
-from llm_core.corpus.cleaning.splitting import (
-    MOST_TOKENS,
-    character_classes,
-    character_features,
-    flags_of,
-)
+from llm_core.corpus.cleaning.splitting import MOST_TOKENS
+from llm_core.corpus.cleaning.token_tables import UNKNOWN, character_classes, character_features, character_flags
 from llm_core.kernels.arrays import Bytes, Hashes, Ints, Small
-from llm_core.kernels.tables import place
 from llm_core.runtime.imports import without
 
 # spaCy takes off prefixes and suffixes one at a time and copies the rest each time, which is quadratic. A chunk is one
@@ -141,14 +138,11 @@ class Words:
     def _ask(self, data: Bytes, starts: Ints, ends: Ints, names: Hashes, unknown: Ints, found: Small) -> None:
         """Let spaCy split the chunks numbered `unknown` and put them into the memo; see `look_up`."""
         waiting: dict[int, str] = {}  # hash -> chunk, each once
-        keys = names[unknown].tolist()
-        for index, key in zip(unknown, keys, strict=True):
+        for index, key in zip(unknown.tolist(), names[unknown].tolist(), strict=True):
             if key not in waiting:
                 waiting[key] = data[starts[index] : ends[index]].tobytes().decode("utf-8")
-        for key, tokens in zip(waiting, self.split(list(waiting.values())), strict=True):
-            self._insert(np.uint64(key), tokens)
-        for index, key in zip(unknown, keys, strict=True):
-            found[index] = self.where[place(self.keys, len(self.keys) - 1, np.uint64(key))]
+        self._insert(np.array(list(waiting), np.uint64), self.split(list(waiting.values())))
+        look_again(names, unknown, found, self.keys, self.where)
 
     def split(self, chunks: list[str]) -> list[list[str]]:
         """spaCy's tokens of chunks without whitespace in them.
@@ -186,18 +180,18 @@ class Words:
         tokens = self.tokens(data, bounds)
         return sum_sentences(data, bounds, tokens.starts, tokens.ends, tokens.chunks, tokens.first, tokens.flags)
 
-    def _insert(self, key: np.uint64, tokens: list[str]) -> None:
-        slot = place(self.keys, len(self.keys) - 1, key)
-        first = int(self.used[1])
-        if first + len(tokens) > len(self.hashes):
-            self._grow(len(tokens) + ROOM * MOST_TOKENS)
-        for number, token in enumerate(tokens, start=first):
-            self.hashes[number] = hash_codes(_codes(token))
-            self.lengths[number] = len(token)
-            self.flags[number] = flags_of(token)
-        self.keys[slot] = key
-        self.where[slot] = first, len(tokens)
-        self.used += 1, len(tokens)
+    def _insert(self, names: Hashes, split: list[list[str]]) -> None:
+        """Put chunks of these hashes (uint64 [chunks]) and tokens into the memo."""
+        tokens = [token for chunk in split for token in chunk]
+        counts, sizes = np.array(list(map(len, split)), np.int64), np.array(list(map(len, tokens)), np.int64)
+        codes = _codes("".join(tokens))
+        for code in np.unique(codes[self.features[codes] == UNKNOWN]).tolist():
+            self.features[code] = character_flags(chr(code))
+        self._grow(len(tokens))
+        insert(
+            names, counts, codes, sizes, self.features,
+            self.keys, self.where, self.hashes, self.lengths, self.flags, self.used,
+        )  # fmt: skip
 
 
 def _costly(chunk: str) -> bool:

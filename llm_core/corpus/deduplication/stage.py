@@ -26,7 +26,8 @@ from llm_core.corpus.deduplication.audit import audit, drawn
 from llm_core.corpus.deduplication.corpus import Corpus, copy_store
 from llm_core.corpus.deduplication.signing import Signed, sign
 from llm_core.corpus.deduplication.survivors import Survivors, Verdicts
-from llm_core.corpus.similarity.clusters import Near, Shingles, ShingleStore, labels, new_forest, unite_equal
+from llm_core.corpus.similarity.clusters import Near, Shingles, ShingleStore
+from llm_core.corpus.similarity.forest import labels, new_forest, unite_equal
 from llm_core.errors import UserError, require_known
 from llm_core.formats import ledger
 from llm_core.formats.disk_columns import Column

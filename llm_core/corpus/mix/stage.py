@@ -42,7 +42,7 @@ from llm_core.params.mix import Mix
 from llm_core.runtime import progress
 from llm_core.runtime.compilation import njit
 from llm_core.runtime.digests import file_digest
-from llm_core.runtime.memory import batch_bytes
+from llm_core.runtime.memory import batch_bytes, memory_share
 from llm_core.runtime.storage import output_folder, write_json
 
 VERDICTS, REASONS = pa.array(["dropped", "kept"]), pa.array(["left_out_of_mix", None])
@@ -78,7 +78,7 @@ def mix(
         require_known(params.weights, facts.sources, "mix.weights")
         totals = _by_source(facts, lambda here: facts.size.values[here])
         targets = share_out(totals, params)
-        passes = choose(facts, targets, totals, seed, folder, (launch.memory_mb << 20) // BUNDLE_BYTES)
+        passes = choose(facts, targets, totals, seed, folder, memory_share(launch.memory_mb) // BUNDLE_BYTES)
         metrics = _write(train, folder, passes.values, launch.memory_mb, shard_bytes)
         metrics["mix"] = table(facts, passes, totals, targets, "tokens" if tokenizer else "bytes")
         if (split / "heldout").is_dir():
@@ -86,6 +86,11 @@ def mix(
         write_json(folder / "metrics.json", metrics)
     for line in lines(metrics["mix"]):
         progress.log(line)
+    if params.total and round(sum(targets.values())) < params.total:
+        mixed, most = metrics["mix"], f"{params.max_epochs:g} passes (mix.max_epochs)"
+        progress.log(
+            f"mix: {mixed['total']:,} of the {params.total:,} {mixed['unit']} of mix.total, all there is within {most}"
+        )
     return metrics
 
 

@@ -1,6 +1,6 @@
 """From signatures to clusters: candidates by band, verified by true Jaccard, joined.
 
-Shingle sets and band keys are in scratch files and are read back by pieces of
+Shingle sets and band keys are in scratch files and are read back by pieces of a share of
 `memory_mb`, and what is remembered of each text is in columns on disk, so that neither the texts
 nor their number need to fit into memory. A cluster is a connected component of verified pairs; which texts it holds
 depends on the texts alone, never on order, sharding or workers.
@@ -16,11 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from llm_core.corpus.similarity.forest import find
 from llm_core.corpus.similarity.minhash import band_keys, permutations, sorted_set
 from llm_core.corpus.similarity.word_hashes import jaccard, ngrams
-from llm_core.formats.disk_columns import Column, numbers
-from llm_core.kernels.arrays import Hashes, Ints
+from llm_core.formats.disk_columns import Column
+from llm_core.kernels.arrays import Bytes, Hashes, Ints
 from llm_core.runtime.compilation import njit
+from llm_core.runtime.memory import memory_share
 
 ALL_PAIRS = 64
 PAIRS_AT_ONCE = 1 << 16
@@ -139,7 +141,7 @@ class Shingles:
             with open(shingles, "r+b") as file:  # writable, because kernels are compiled anew for arrays that are not
                 self._shingles = np.frombuffer(mmap.mmap(file.fileno(), 0), np.uint64)
         self._keys = keys
-        self._budget = memory_mb << 17  # words of 8 bytes
+        self._share = memory_share(memory_mb)
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -160,8 +162,6 @@ class Shingles:
         """
         for band in range(self.near.bands):
             for keys, members in self._parts(band):
-                shared = _may_be_shared(keys)
-                keys, members = keys[shared], members[shared]
                 placed = np.argsort(keys, kind="stable")
                 keys, members = keys[placed], members[placed]
                 _order_large_buckets(keys, members, order)
@@ -171,109 +171,83 @@ class Shingles:
                     self._verify(pairs, forest)
 
     def _parts(self, band: int) -> Iterator[tuple[Hashes, Ints]]:
-        """Keys of a band with their texts (those that have shingles), by parts of the key space that fit the memory."""
-        parts = 1 + len(self) * PART_WORDS // self._budget
+        """The keys of a band that texts may share, with these texts, by parts of the key space that fit the memory.
+
+        Most texts are alone in their bucket. To count keys by their high bits is faster than to sort them all.
+        """
+        met = np.zeros(_slots(len(self), self._share), np.uint8)
+        shared = sum(_count(keys, sizes, met) for _, keys, sizes in self._key_blocks(band))
+        parts = 1 + shared * PART_WORDS * 8 // self._share
         for part in range(parts):
-            keys, members = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+            found, members = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+            for start, keys, sizes in self._key_blocks(band):
+                here = _may_be_shared(keys, sizes, met, parts, part)
+                found.append(keys[here])
+                members.append(here + start)
+            yield np.concatenate(found), np.concatenate(members)
+
+    def _key_blocks(self, band: int) -> Iterator[tuple[int, Hashes, Ints]]:
+        """(number of the first text, keys, numbers of shingles) of all texts in a band, some at a time."""
+        with open(self._keys[band], "rb") as file:
             for start in range(0, len(self), KEYS_AT_ONCE):
-                here = np.fromfile(self._keys[band], np.uint64, KEYS_AT_ONCE, offset=start * 8)
-                some = self.starts[start + 1 : start + len(here) + 1] > self.starts[start : start + len(here)]
-                mine = np.flatnonzero(some & (here % np.uint64(parts) == part))
-                keys.append(here[mine])
-                members.append(mine + start)
-            yield np.concatenate(keys), np.concatenate(members)
+                keys = np.fromfile(file, np.uint64, KEYS_AT_ONCE)
+                yield start, keys, np.diff(self.starts[start : start + len(keys) + 1])
 
     def _verify(self, pairs: Ints, forest: Ints) -> None:
         """Join the pairs that are alike, reading the shingles of as many texts at once as memory allows."""
-        if not len(pairs):
-            return
-        texts = np.unique(pairs)
-        sizes = self.starts[texts + 1] - self.starts[texts]
-        if sizes.sum() * 2 > self._budget and len(pairs) > 1:
-            half = len(pairs) // 2
-            self._verify(pairs[:half], forest)
-            self._verify(pairs[half:], forest)
-            return
-        flat = _gathered(self._shingles, self.starts[texts], sizes)
-        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
-        _join_alike(pairs, np.searchsorted(texts, pairs), flat, starts, self.near.threshold, forest)
+        sizes = np.cumsum(8 * (self.starts[pairs + 1] - self.starts[pairs]).sum(axis=1))
+        first = 0
+        while first < len(pairs):
+            before = sizes[first - 1] if first else 0
+            last = max(first + 1, int(np.searchsorted(sizes, before + self._share, side="right")))
+            some = pairs[first:last]
+            texts = np.unique(some)
+            lengths = self.starts[texts + 1] - self.starts[texts]
+            flat = _gathered(self._shingles, self.starts[texts], lengths)
+            starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+            _join_alike(some, np.searchsorted(texts, some), flat, starts, self.near.threshold, forest)
+            first = last
 
 
-def new_forest(folder: Path, count: int) -> Ints:
-    """A union-find forest in which each of `count` texts is a tree of its own: int64 [count], parents, on disk."""
-    return numbers(folder, count).values
-
-
-@njit()
-def find(forest: Ints, number: int) -> int:
-    """Root of a text's tree, the smallest number in it; `forest`: int64 [texts], parents."""
-    while forest[number] != number:
-        forest[number] = forest[forest[number]]
-        number = forest[number]
-    return number
+def _slots(texts: int, most: int) -> int:
+    """How many slots count the keys of so many texts: a power of two, at most `most` (at least 2^12)."""
+    slots = 1 << 12
+    while slots < 8 * texts and 2 * slots <= most:
+        slots *= 2
+    return slots
 
 
 @njit()
-def unite(forest: Ints, first: Ints, second: Ints) -> None:
-    """Join the trees of each pair (first[i], second[i]), int64 [pairs] both."""
-    for place in range(len(first)):
-        a, b = find(forest, first[place]), find(forest, second[place])
-        forest[max(a, b)] = min(a, b)
+def _count(keys: Hashes, sizes: Ints, met: Bytes) -> int:
+    """Count the keys (uint64 [n]) of texts with shingles in `met` (uint8 [slots]: 0, 1 or more than once).
 
-
-@njit()
-def labels(forest: Ints) -> Ints:
-    """Turn the forest into the number of each text's cluster, int64 [texts]: 0, 1, … by their first texts."""
-    for number in range(len(forest)):
-        forest[number] = find(forest, number)
-    count = 0
-    for number in range(len(forest)):
-        if forest[number] == number:
-            forest[number] = count
-            count += 1
-        else:
-            forest[number] = forest[forest[number]]  # its root comes before it and has its label
-    return forest
-
-
-def unite_equal(forest: Ints, keys: Hashes, texts: Ints, memory_mb: int) -> None:
-    """Join the texts whose documents have equal keys, by parts of the key space that fit the memory.
-
-    `keys`: uint64 [documents], 0 for none; `texts`: int64 [documents], -1 for none.
+    How many keys share a slot with another one, as far as these show it. `sizes`: int64 [n], shingles of each text.
     """
-    parts = 1 + len(keys) * 64 // (memory_mb << 20)
-    for part in range(parts):
-        chosen, found = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
-        for start in range(0, len(keys), KEYS_AT_ONCE):
-            here, there = keys[start : start + KEYS_AT_ONCE], texts[start : start + KEYS_AT_ONCE]
-            mine = (here != 0) & (here % np.uint64(parts) == part) & (there >= 0)
-            chosen.append(here[mine])
-            found.append(there[mine])
-        flat, joined = np.concatenate(chosen), np.concatenate(found)
-        order = np.argsort(flat, kind="stable")
-        same = flat[order[1:]] == flat[order[:-1]]
-        unite(forest, joined[order[:-1]][same], joined[order[1:]][same])
+    mask, shared = np.uint64(len(met) - 1), 0
+    for row in range(len(keys)):
+        if sizes[row] > 0:
+            slot = (keys[row] >> np.uint64(32)) & mask
+            if met[slot] == 1:
+                shared += 1  # the one that was there
+            shared += met[slot] > 0
+            met[slot] = min(met[slot] + 1, 2)
+    return shared
 
 
 @njit()
-def _may_be_shared(keys: Hashes) -> Ints:
-    """Places of the keys (uint64 [n]) that equal another one, with some others: int64.
-
-    Most texts are alone in their bucket. To count keys by their high bits is faster than to sort them all.
-    """
-    bits = 12
-    while 1 << bits < 8 * len(keys):
-        bits += 1
-    shift = np.uint64(64 - bits)
-    met = np.zeros(1 << bits, np.uint8)
-    for key in keys:
-        slot = np.int64(key >> shift)
-        met[slot] = min(met[slot] + 1, 2)
+def _may_be_shared(keys: Hashes, sizes: Ints, met: Bytes, parts: int, part: int) -> Ints:
+    """Places of the keys of a part of the key space that may equal another one: int64. The others: see `_count`."""
+    mask = np.uint64(len(met) - 1)
     places = np.empty(len(keys), np.int64)
     count = 0
-    for place in range(len(keys)):
-        if met[np.int64(keys[place] >> shift)] > 1:
-            places[count] = place
+    for row in range(len(keys)):
+        key = keys[row]
+        if (
+            sizes[row] > 0
+            and met[(key >> np.uint64(32)) & mask] > 1
+            and (parts == 1 or key % np.uint64(parts) == np.uint64(part))
+        ):
+            places[count] = row
             count += 1
     return places[:count].copy()
 

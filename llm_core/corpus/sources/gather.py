@@ -145,7 +145,10 @@ def _rewritten(shard: Path, changes: Changes, place: Path, counts: Counts, sizes
         for batch in read_ledger(shard):
             rows = batch.to_pylist()
             for row in rows:
-                if row["id"] not in changes or row["verdict"] == "dropped":
+                if row["verdict"] == "dropped":  # a copy in this shard goes on naming the one that was kept here
+                    row["survivor_id"] = changes.get(row["survivor_id"]) or row["survivor_id"]
+                    continue
+                if row["id"] not in changes:
                     continue
                 before = (row["source"], row["verdict"], row["reason"] or "")
                 new = changes[row["id"]]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from llm_core.corpus.split.facts import Facts
 from llm_core.formats.disk_columns import ROWS_AT_ONCE, Column, StringColumn
@@ -52,7 +53,7 @@ def in_order(ids: StringColumn, documents: Ints, seed: int, folder: Path, at_onc
     """Places in `documents` (int64 [n]) in the order of the seeded hash of each document's id, some at a time."""
     hashes = Column(folder, np.uint64, 2)
     for start in range(0, len(documents), ROWS_AT_ONCE):
-        hashes.append(_hashes(ids.take(documents[start : start + ROWS_AT_ONCE]).to_pylist(), seed))
+        hashes.append(_hashes(ids.take(documents[start : start + ROWS_AT_ONCE]).cast(pa.binary()).to_pylist(), seed))
     parts = 1 + len(documents) // at_once
     bounds = [np.uint64(min(part * (1 << 64) // parts, (1 << 64) - 1)) for part in range(parts + 1)]
     for low, high in pairwise(bounds):
@@ -65,19 +66,15 @@ def in_order(ids: StringColumn, documents: Ints, seed: int, folder: Path, at_onc
         yield np.concatenate(numbers)[np.lexsort(np.concatenate(found).T[::-1])]
 
 
-def _hashes(ids: list[str], seed: int) -> Hashes:
+def _hashes(ids: list[bytes], seed: int) -> Hashes:
     """128-bit hashes of ids under the seed, those of `digests.short_hash`, in two halves: uint64 [ids, 2]."""
-    seeded = blake2b(_part(str(seed)), digest_size=16)
-    digests = bytearray()
-    for name in ids:
-        digest = seeded.copy()
-        digest.update(_part(name))
-        digests += digest.digest()
+    seeded = _part(str(seed).encode())
+    heads = {size: seeded + size.to_bytes(8, "little") for size in set(map(len, ids))}
+    digests = b"".join([blake2b(heads[len(name)] + name, digest_size=16).digest() for name in ids])
     return np.frombuffer(digests, ">u8").astype(np.uint64).reshape(-1, 2)
 
 
-def _part(text: str) -> bytes:
-    data = text.encode("utf-8", "surrogatepass")
+def _part(data: bytes) -> bytes:
     return len(data).to_bytes(8, "little") + data
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llm_core.corpus.similarity.clusters import Near, ShingleStore, Signatures, labels, new_forest, unite_equal
+from llm_core.corpus.similarity.clusters import Near, ShingleStore, Signatures
+from llm_core.corpus.similarity.forest import labels, new_forest, unite_equal
 from llm_core.corpus.similarity.signing import sign
 from llm_core.corpus.split.choice import BUNDLE_BYTES, choose
 from llm_core.corpus.split.facts import Facts
@@ -36,7 +37,7 @@ from llm_core.kernels.arrays import Flags, Ints
 from llm_core.params.launch import BatchLaunch
 from llm_core.params.split import Split
 from llm_core.runtime import progress
-from llm_core.runtime.memory import batch_bytes
+from llm_core.runtime.memory import batch_bytes, memory_share
 from llm_core.runtime.storage import output_folder, write_json
 
 NEAR = (5, 25, 4)  # words in a shingle, bands, rows: finds 0.8 of the pairs at Jaccard 0.5, nearly all above 0.6
@@ -67,7 +68,7 @@ def split(
         require_documents(len(facts), inputs)
         facts.require_groups(known)
         bundles = _bundles(facts, store, scratch)
-        heldout = choose(facts, bundles, params, seed, scratch, (launch.memory_mb << 20) // BUNDLE_BYTES)
+        heldout = choose(facts, bundles, params, seed, scratch, memory_share(launch.memory_mb) // BUNDLE_BYTES)
         if not heldout.any():
             raise UserError(
                 "split: nothing can be held out, because no source has two documents (or groups of split.group_by) "

@@ -44,7 +44,13 @@ def count(batches: Iterator[pa.RecordBatch], digits: int, runs: bool) -> dict[st
             data, offsets = text_bytes(some)
             words = int(count_words(data, offsets, character_classes()).sum())
             texts[name].update(documents=len(some), bytes=int(offsets[-1] - offsets[0]), words=words)
-    return {name: SourcePart(texts[name], counts.result(), counts.complete) for name, counts in pieces.items()}
+    return {name: SourcePart(texts[name], _taken(counts), counts.complete) for name, counts in pieces.items()}
+
+
+def _taken(counts: PieceCounts) -> tuple[Bytes, Ints, Ints]:
+    """The result without the table's free room: parts wait for their turn to be merged."""
+    arena, starts, numbers = counts.result()
+    return arena.copy(), starts.copy(), numbers.copy()
 
 
 class SampleCounts:

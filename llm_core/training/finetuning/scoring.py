@@ -44,6 +44,17 @@ def verifiable_reward(name: str) -> tuple[str, Score] | None:
     return (name, REWARDS[name]) if name in REWARDS else None
 
 
+def mean_token_loss(outputs: Any, targets: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
+    """The part of these `targets` (rows, tokens) in a step's mean cross-entropy: Trainer's `compute_loss_func`.
+
+    `num_items_in_batch` is the number of targets in all passes of the step, on all processes; without it the mean is
+    over this pass.
+    """
+    logits = outputs.logits.float().flatten(0, 1)
+    loss = torch.nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    return loss / (num_items_in_batch if num_items_in_batch is not None else (targets != IGNORED).sum())
+
+
 @torch.no_grad()
 def answer_loss(model: Any, rows: Sequence[dict[str, list[int]]], pad: int) -> float:
     """Mean cross-entropy in nats per answer token of encoded rows, weighted by tokens, not by rows."""
@@ -75,16 +86,30 @@ def answer_logps(model: Any, rows: Sequence[dict[str, list[int]]], pad: int) -> 
     return sums
 
 
+def log_ratios(model: Any, start: Any, tokenizer: Any, prompts: Sequence[list[int]], new: int) -> list[float]:
+    """log p(answer) - log p_start(answer), in nats, of an answer of at most `new` tokens to each prompt (token ids).
+
+    The answers are drawn from `model` at temperature 1, so that the mean estimates its KL divergence from `start`. Both
+    read the tokens that were drawn; their text, encoded again, may be other tokens.
+    """
+    drawn = generation.generate(LoadedModel.of(model.eval(), tokenizer), prompts, Decoding(new, 1.0), BATCH)
+    rows = []
+    for prompt, one in zip(prompts, drawn, strict=True):
+        said = one.ids + ([tokenizer.eos_token_id] if one.ended == "end" else [])
+        rows.append({"input_ids": [*prompt, *said], "labels": [IGNORED] * len(prompt) + said})
+    pad = tokenizer.pad_token_id
+    return [b - a for a, b in zip(answer_logps(start, rows, pad), answer_logps(model, rows, pad), strict=True)]
+
+
 def generate(
     model: Any,
     tokenizer: Any,
     conversations: Sequence[list[dict[str, str]]],
     max_new_tokens: int,
-    temperature: float | None = None,
 ) -> list[tuple[str, bool]]:
-    """(answer, whether it ended by itself) of each conversation: greedy, or drawn at `temperature`."""
+    """(the likeliest answer, token by token; whether it ended by itself) of each conversation."""
     loaded = LoadedModel.of(model.eval(), tokenizer)
-    how = Decoding(max_new_tokens, temperature or 0.0)
+    how = Decoding(max_new_tokens)
     prompts = [prompt_ids(tokenizer, messages, loaded.kind) for messages in conversations]
     found = generation.generate(loaded, prompts, how, BATCH)
     return [(one.text.strip(), one.ended == "end") for one in found]

@@ -17,6 +17,7 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.evaluation.finetuned import TESTED
+from llm_core.evaluation.results import GROUP
 from llm_core.models.configs import read_config
 from llm_core.params import Params
 from llm_core.runtime import json_lines
@@ -171,7 +172,7 @@ def _train(
 
 
 def _tested(job: Any, score: str, items: Mapping[str, list[float]]) -> Iterator[Row]:
-    """The `score` of each test row that was measured, under the row's id."""
+    """The `score` of each test row that was measured, under the row's id, with its country where it has one."""
     from llm_core.training.finetuning.scoring import sample_rows
 
     values, rows = items.get(score, []), list(zip(names(job.rows["test"]), job.rows["test"], strict=True))
@@ -179,8 +180,8 @@ def _tested(job: Any, score: str, items: Mapping[str, list[float]]) -> Iterator[
         rows = sample_rows(rows, getattr(job.params, "scored_items", len(rows)), job.seed)
     if len(values) != len(rows):
         return  # some rows were left out of the measurement, so no value can be given to its row
-    for (row, _), value in zip(rows, values, strict=True):
-        yield {"id": row, score: value}
+    for (name, row), value in zip(rows, values, strict=True):
+        yield {"id": name, score: value} | {key: row[key] for key in (GROUP,) if key in row}
 
 
 def _without_items(figures: Any) -> Any:

@@ -98,5 +98,5 @@ def _embedding_parameters(model: Path) -> int:
         return sum(
             math.prod(shape)
             for name, (_, shape) in weights.kinds().items()
-            if any(part in name for part in ("embed", "wte", "wpe", "lm_head", "shared"))
+            if any(part in name for part in ("embed", "wte", "wpe", "lm_head", "shared", "value_tables"))
         )

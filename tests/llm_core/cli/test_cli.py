@@ -66,7 +66,7 @@ def test_every_verb_teaches(verb, capsys):
             1,
             "--weight inf: give a finite",
         ),
-        (("generate", "--model", "one", "--temperature", "nan", "--prompt", "a"), 1, "--temperature nan: give"),
+        (("merge", "one", "two", "--out", "three", "--ema", "nan"), 1, "--ema nan: give a finite number"),
     ],
 )
 def test_errors_are_one_line(arguments, code, told):

@@ -1,6 +1,7 @@
 """A tombstone names a document by id, address, domain or text, and nothing else."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pytest
@@ -138,3 +139,10 @@ def test_tombstones_that_match_nothing_are_named():
     asked.match(BATCH)
     assert asked.unmatched() == ["domain nowhere.org", "id 8", "id 9"]
     assert asked.unmatched(by_hand=True) == ["id 9"]
+
+
+def test_requests_that_are_applied_at_once_are_all_kept(tmp_path):
+    file = tmp_path / "takedowns.jsonl"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: takedowns.add_rows(file, [{"id": str(number), "reason": "r"}]), range(100)))
+    assert {row["id"] for row in takedowns.load(file).rows} == set(map(str, range(100)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llm_core.evaluation.harness_model import generation_batches, harness_model, likelihood_batches
+from llm_core.evaluation.harness_model import generation_batches, harness_model, likelihood_batches, with_begin_token
 from llm_core.evaluation.journal import SCRATCH, Journal
 from llm_core.evaluation.stage import load
 from tests.llm_core.tiny_gpt2 import SENTENCES
@@ -78,6 +78,25 @@ def test_answers_equal_lm_evals_own_class_to_the_last_digit(gpt2: Path) -> None:
     ours, theirs = harness_model(False, Journal())(**settings), HFLM(**settings)
     assert ours.loglikelihood(asked, disable_tqdm=True) == theirs.loglikelihood(asked, disable_tqdm=True)
     assert ours.generate_until(given, disable_tqdm=True) == theirs.generate_until(given, disable_tqdm=True)
+
+
+def test_a_batch_of_the_same_text_in_other_tokens_is_computed(
+    gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where evaluation.add_bos_token has changed since the run was stopped."""
+    from lm_eval.api.instance import Instance
+
+    monkeypatch.chdir(tmp_path)
+    network, tokenizer = load(gpt2)
+    asked = [Instance("generate_until", {}, (text, {"until": ["x"], "max_gen_toks": 2}), 0) for text in SENTENCES[:2]]
+    for begin in (False, True, True):
+        taught, flag = with_begin_token(tokenizer, begin)
+        model = harness_model(False, Journal("model"))(
+            pretrained=network, tokenizer=taught, add_bos_token=flag, batch_size=4, device="cpu"
+        )
+        model.generate_until(asked, disable_tqdm=True)
+    (file,) = SCRATCH.iterdir()
+    assert len([line for line in file.read_text().splitlines() if line]) == 2
 
 
 KILLS = int(os.environ.get("LLM_CORE_KILLS", "8"))  # 20 take some minutes on a busy machine

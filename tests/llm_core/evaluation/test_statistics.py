@@ -38,6 +38,16 @@ def test_values_of_groups_that_do_not_differ_are_not_certain() -> None:
     assert mean == 0 and low == -high and 0.03 < high < 0.1
 
 
+def test_values_that_are_no_shares_have_the_error_of_their_groups() -> None:
+    values, groups = [0.2, 0.2, 0.6, 0.6, 0.9, 0.9], ["a", "a", "b", "b", "c", "c"]
+    found = scored(values, "row_f1", groups)
+    _, alone = mean_and_error([0.2, 0.6, 0.9])
+    assert found["row_f1_stderr"] == pytest.approx(alone)
+    assert (found["row_f1"], found["row_f1_low"], found["row_f1_high"]) == clustered(values, groups)
+    assert found["row_f1_high"] - found["row_f1_low"] > 2 * (scored(values, "row_f1")["row_f1_high"] - found["row_f1"])
+    assert detectable_difference(values, groups) > 1.4 * detectable_difference(values)
+
+
 def test_an_interval_over_groups_has_the_error_of_the_groups() -> None:
     groups = [str(n // 8) for n in range(160)]
     alike = scored([float(n // 8 < 5) for n in range(160)], "acc", groups)  # all right or all wrong in a group

@@ -12,8 +12,9 @@ from tokenizers import Tokenizer
 
 from llm_core.params import tokenizer as params
 from llm_core.tokenization import encoding, layout
-from llm_core.tokenization.encoding import LONG, Encoder
+from llm_core.tokenization.encoding import Encoder
 from llm_core.tokenization.layout import Vocabulary
+from llm_core.tokenization.merging import LONG
 from llm_core.tokenization.pattern import pattern
 from tests.llm_core.tokenization.conftest import TEXTS
 from tests.llm_core.tokenization.test_pre_tokenizer import AWKWARD

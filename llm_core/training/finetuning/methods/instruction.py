@@ -28,7 +28,8 @@ class Instruction(Training):
     """What is done with a row longer than max_length: leave it out (and count it), cut the prompt's beginning, or stop.
     Answers are never cut."""
     packing: bool = False
-    """Pack several rows into one sequence of max_length; attention is masked between them."""
+    """Pack several rows into one sequence of max_length; attention is masked between them, and a network that cannot
+    mask it (OPT, BLOOM, a recurrent one) is refused. micro_batch then counts sequences."""
     scored_items: int = Field(300, ge=0)
     """Number of test questions that are answered before and after training, for exact match."""
     max_new_tokens: int = Field(24, ge=1)
@@ -129,6 +130,9 @@ def finetune(job: "Job") -> dict[str, Any]:
     """Train; returns what `training.train` does, with `data` (what was encoded and left out)."""
     from datasets import Dataset
 
+    from llm_core.models.batches import shifted_right
+    from llm_core.training.finetuning.packing import check_packing, packed
+    from llm_core.training.finetuning.scoring import mean_token_loss
     from llm_core.training.finetuning.training import arguments, only_answers_scored, train
 
     drawn, kept = encode_drawn(job, job.rows["train"])
@@ -137,7 +141,11 @@ def finetune(job: "Job") -> dict[str, Any]:
     if not len(data["train"]) or not len(data["heldout"]):
         raise UserError(f"max_length {job.params.max_length}: no training or held-out row fits")
     model = job.adapt(job.load_base())
-    common = arguments(job, len(data["train"]))
+    sequences = data["train"]
+    if job.params.packing and job.kind == "decoder":
+        check_packing(model)
+        sequences = packed(sequences, job.params.max_length)
+    common = arguments(job, len(sequences))
     trainer: Any
     if job.kind == "decoder":
         from trl import SFTConfig, SFTTrainer
@@ -154,13 +162,22 @@ def finetune(job: "Job") -> dict[str, Any]:
     else:
         from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments
 
+        paired, start = DataCollatorForSeq2Seq(job.tokenizer, model=model), model.config.decoder_start_token_id
+
+        def collate(rows: list[Row]) -> Row:
+            batch = dict(paired(rows))
+            if "decoder_input_ids" not in batch:  # NLLB's network makes them, of labels, which the trainer takes out
+                batch["decoder_input_ids"] = shifted_right(batch["labels"], start, job.tokenizer.pad_token_id)
+            return batch
+
         trainer = Seq2SeqTrainer(
             model,
             args=Seq2SeqTrainingArguments(**common),
             train_dataset=data["train"],
             eval_dataset=data["heldout"],
-            data_collator=DataCollatorForSeq2Seq(job.tokenizer, model=model),
+            data_collator=collate,
             processing_class=job.tokenizer,
+            compute_loss_func=mean_token_loss,  # T5's own is the mean of a pass, of which the trainer takes the sum
         )
     with only_answers_scored():
         result = train(job, trainer, None if job.params.packing else kept)

@@ -1,14 +1,14 @@
 """Reinforcement learning by TRL's GRPO or RLOO, from a verifiable reward or a learned reward model.
 
 The logged loss of these algorithms is near 0 by construction; reward and KL show the progress. The KL divergence from
-the start is estimated on test prompts, from answers drawn from the trained model: mean over answers of
+the start is estimated on test prompts, from answers drawn from the trained model at temperature 1: mean over answers of
 log p(answer) - log p_start(answer), in nats per answer, which is unbiased.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from llm_core.errors import UserError
 from llm_core.params.finetuning import Data, Training
@@ -32,13 +32,21 @@ class Rlhf(Training):
     beta: float = Field(0.02, ge=0)
     """Weight of the KL divergence from the reference model."""
     generations: int = Field(8, ge=2)
-    """Number of answers drawn for each prompt; micro_batch counts answers and must be a multiple of it."""
+    """Number of answers drawn for each prompt; micro_batch counts answers and must be a multiple of it. An epoch draws
+    so many for every prompt."""
     temperature: float = Field(1.0, gt=0)
     """Temperature at which answers are drawn."""
     max_new_tokens: int = Field(24, ge=1)
     """Maximum length of a drawn answer, in tokens."""
     scored_items: int = Field(200, ge=1)
     """Number of test prompts for the reward before and after training."""
+
+    @field_validator("patience")
+    @classmethod
+    def _has_no_measurements(cls, value: int | None) -> int | None:
+        if value is not None:
+            raise ValueError("rlhf measures nothing on held-out rows by which training could end; leave it null")
+        return value
 
 
 def convert(raw: Row, data: Data) -> Row:
@@ -82,7 +90,8 @@ def finetune(job: "Job") -> dict[str, Any]:
     grpo = params.algorithm == "grpo"
     config_class, trainer_class = (trl.GRPOConfig, trl.GRPOTrainer) if grpo else (trl.RLOOConfig, trl.RLOOTrainer)
     config = config_class(
-        **arguments(job, len(data["train"]), eval_strategy="no", load_best_model_at_end=False),
+        # micro_batch counts answers, so that an epoch has each prompt `generations` times
+        **arguments(job, len(data["train"]) * params.generations, eval_strategy="no", load_best_model_at_end=False),
         beta=params.beta,
         num_generations=params.generations,
         temperature=params.temperature,
@@ -132,16 +141,14 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
     import transformers
 
     from llm_core.models.loading import device_of
-    from llm_core.training.finetuning.scoring import answer_logps, generate, mean_and_error, paired, sample_rows
+    from llm_core.training.finetuning.conversation import prompt_ids
+    from llm_core.training.finetuning.scoring import log_ratios, mean_and_error, paired, sample_rows
 
     start = job.load_base(device_of(model))
     rows = sample_rows(job.rows["test"], min(64, job.params.scored_items), job.seed)
     transformers.set_seed(job.seed)
-    prompts = [asked(row) for row in rows]
-    answers = generate(model, job.tokenizer, prompts, job.params.max_new_tokens, job.params.temperature)
-    encoded = [_drawn(job, messages, text, stopped) for messages, (text, stopped) in zip(prompts, answers, strict=True)]
-    pad = job.tokenizer.pad_token_id
-    ratios = [b - a for a, b in zip(answer_logps(start, encoded, pad), answer_logps(model, encoded, pad), strict=True)]
+    prompts = [prompt_ids(job.tokenizer, asked(row)) for row in rows]
+    ratios = log_ratios(model, start, job.tokenizer, prompts, job.params.max_new_tokens)
     before, after = figures["before"]["items"], figures["after"]["items"]
     return {"kl_nats_per_answer": mean_and_error(ratios)} | {
         f"{name}_change": paired(before[name], after[name]) for name in _scores(job)
@@ -154,15 +161,6 @@ def _scores(job: "Job") -> "dict[str, Score]":
 
     trained = verifiable_reward(job.params.reward)
     return REWARDS | dict([trained] if trained else [])
-
-
-def _drawn(job: "Job", messages: list[dict[str, str]], text: str, stopped: bool) -> dict[str, list[int]]:
-    from llm_core.models.prompts import encode_text
-    from llm_core.training.finetuning.conversation import IGNORED, prompt_ids
-
-    prompt = prompt_ids(job.tokenizer, messages)
-    said = encode_text(job.tokenizer, text) + ([job.tokenizer.eos_token_id] if stopped else [])
-    return {"input_ids": prompt + said, "labels": [IGNORED] * len(prompt) + said}
 
 
 def _length(job: "Job", row: Row) -> int:

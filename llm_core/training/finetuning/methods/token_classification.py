@@ -106,13 +106,12 @@ def words_of(row: Row) -> list[str]:
 
 def finetune(job: "Job") -> dict[str, Any]:
     """Train; see `training.train`."""
-    import torch
     from datasets import Dataset
     from transformers import Trainer, TrainingArguments
 
     from llm_core.training.finetuning.conversation import IGNORED
     from llm_core.training.finetuning.rows import names as names_of
-    from llm_core.training.finetuning.scoring import padded
+    from llm_core.training.finetuning.scoring import mean_token_loss, padded
     from llm_core.training.finetuning.tagging import encode
     from llm_core.training.finetuning.training import arguments, train
 
@@ -141,11 +140,6 @@ def finetune(job: "Job") -> dict[str, Any]:
         ids, mask, targets = padded(rows, job.tokenizer.pad_token_id, "cpu")  # the trainer moves it
         return {"input_ids": ids, "attention_mask": mask, "labels": targets}
 
-    def loss_of(outputs: Any, targets: Any, num_items_in_batch: Any = None) -> Any:
-        logits = outputs.logits.float().flatten(0, 1)
-        loss = torch.nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum")
-        return loss / (num_items_in_batch if num_items_in_batch is not None else (targets != IGNORED).sum())
-
     trainer = Trainer(
         job.adapt(job.load_base()),
         args=TrainingArguments(**arguments(job, len(data["train"]))),
@@ -153,7 +147,7 @@ def finetune(job: "Job") -> dict[str, Any]:
         eval_dataset=data["heldout"],
         data_collator=collate,
         processing_class=job.tokenizer,
-        compute_loss_func=loss_of,
+        compute_loss_func=mean_token_loss,
     )
     return {**train(job, trainer, order["train"]), "data": used}
 

@@ -9,6 +9,7 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from llm_core.corpus.cleaning.quality import QualityStep
@@ -16,8 +17,8 @@ from llm_core.corpus.cleaning.rules.c4 import C4, c4_slowly
 from llm_core.corpus.cleaning.rules.fineweb_quality import FineWebQuality
 from llm_core.corpus.cleaning.rules.gopher_quality import GopherQuality
 from llm_core.corpus.cleaning.rules.gopher_repetition import GopherRepetition
-from llm_core.corpus.cleaning.splitting import flags_of
 from llm_core.corpus.cleaning.token_memo import Words, hash_token, join, shared_words
+from llm_core.corpus.cleaning.token_tables import flags_of
 from llm_core.params.quality import built_in
 
 GOLDEN = [json.loads(line) for line in Path(__file__).with_name("quality_golden.jsonl").read_text().splitlines()]
@@ -64,17 +65,40 @@ def test_tokens_are_spacys() -> None:
 
 PIECES = [*"abzsSmkgKMUCATD019......,,::;!?()[]{}<>_#*&'\"`‘’“”--~~+=/%$^@|\\", "US$", "km", "'s", "http://", ".com"]
 PIECES += ["--", "...", "mm", "é", "µ", "км", "don't", "can", "A.", "a.m.", "。"]
+SCRIPTS = [
+    *"אבગعليन्दीঅকத்ไทยქართհայ한국日本語かナАбяΩώ",
+    *"..,,::--/~=–—…、。！？「」，·؟،।¿²½×´“’10aZ",
+    "——",
+    "……",
+    "км",
+    ".co",
+]
 
 
-def test_tokens_of_random_chunks_are_spacys() -> None:
+@pytest.mark.parametrize(("pieces", "asked"), [(PIECES, 6_000), (SCRIPTS, 4_000)], ids=["ascii", "scripts"])
+def test_tokens_of_random_chunks_are_spacys(pieces: list[str], asked: int) -> None:
     words, order = Words(MEMO), random.Random(1)
-    chunks = ["".join(order.choices(PIECES, k=order.randint(1, 9))) for _ in range(20_000)]
+    chunks = ["".join(order.choices(pieces, k=order.randint(1, 9))) for _ in range(20_000)]
     tokens = words.tokens(*join([" ".join(chunks)]))
-    assert words.asked < 6_000  # the rest was split here
+    assert words.asked < asked  # the rest was split here
     expected = [token for split in words.split(chunks) for token in split]
     assert tokens.hashes.tolist() == [int(hash_token(token)) for token in expected]
     assert tokens.lengths.tolist() == [len(token) for token in expected]
     assert tokens.flags.tolist() == [flags_of(token) for token in expected]
+
+
+def test_each_character_is_what_spacy_takes_it_for() -> None:
+    """Alone, between letters and digits, before and behind them, before a stop, and doubled: all of the first plane but
+    letters of Han, Hangul and Yi, of which each 50th is tried."""
+    words = Words(MEMO)
+    codes = np.flatnonzero(words.classes[0])
+    assert len(codes) > 50_000
+    chars = [chr(code) for code in codes.tolist() if code < 0x3400 or code >= 0xD7A4 or code % 50 == 0]
+    for frame in ("{0}", "a{0}b", "1{0}2", "x{0}", "{0}x", "x{0}.", "{0}{0}.", "a.{0}", "{0}.A", "{0},{0}", "{0}-a"):
+        chunks = [frame.format(char) for char in chars]
+        tokens = words.tokens(*join([" ".join(chunks)]))
+        expected = [token for split in words.split(chunks) for token in split]
+        assert tokens.hashes.tolist() == [int(hash_token(token)) for token in expected]
 
 
 def test_a_full_memo_starts_afresh_and_changes_nothing() -> None:

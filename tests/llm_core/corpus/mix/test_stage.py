@@ -48,6 +48,13 @@ def test_sizes_asked_for(changes, targets):
     assert share_out({"a": 400, "b": 100}, Mix(**changes)) == pytest.approx(targets)
 
 
+def test_a_total_that_is_not_reached_is_said(split, tmp_path, capfd):
+    assert mix(split, tmp_path / "out", Mix(total=5000), 7)["mix"]["total"] == 2000
+    assert "mix: 2,000 of the 5,000 bytes of mix.total, all there is within 4 passes" in capfd.readouterr().err
+    mix(split, tmp_path / "other", Mix(total=500), 7)
+    assert "mix.total" not in capfd.readouterr().err
+
+
 def test_the_mix_is_exact_to_the_document(split, tmp_path):
     metrics = mix(split, tmp_path / "out", Mix(weights={"a": 1, "b": 1}), 7)
     found = counts(tmp_path / "out")
@@ -72,7 +79,7 @@ def test_the_seed_decides_and_nothing_else(split, tmp_path):
 def test_little_memory_gives_the_same_mix(split, tmp_path, monkeypatch):
     """Documents are put in order a few at a time."""
     first = mix(split, tmp_path / "1", Mix(temperature=2), 1)
-    monkeypatch.setattr(stage, "BUNDLE_BYTES", 16 << 18)  # 4 of the 50 documents at once in 16 MiB
+    monkeypatch.setattr(stage, "BUNDLE_BYTES", 16 << 15)  # 4 of the 50 documents at once in 16 MiB
     assert mix(split, tmp_path / "2", Mix(temperature=2), 1, launch=BatchLaunch(memory_mb=16)) == first
     assert content_digest(tmp_path / "2") == content_digest(tmp_path / "1")
 

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llm_core.corpus.similarity.clusters import Near, ShingleStore, labels, new_forest
+from llm_core.corpus.similarity import clusters
+from llm_core.corpus.similarity.clusters import Near, ShingleStore
+from llm_core.corpus.similarity.forest import labels, new_forest
 from llm_core.corpus.similarity.minhash import band_keys, permutations, sorted_set
 from llm_core.corpus.similarity.signing import sign
 from llm_core.corpus.similarity.word_hashes import WordHasher, jaccard, ngrams
@@ -126,3 +128,28 @@ def test_pairs_are_those_at_least_as_alike_as_the_threshold(tmp_path):
     forest = new_forest(tmp_path, 3)
     shingles.join(np.argsort, forest)
     assert labels(forest).tolist() == [0, 0, 1]
+
+
+def test_little_memory_finds_the_same_clusters(tmp_path, monkeypatch):
+    """Keys in many parts, shingles of a pair at a time: the clusters are those of one part, and of all pairs."""
+    draw = random.Random(0)
+    words = [f"w{number}" for number in range(1000)]
+    texts = [" ".join(draw.choices(words, k=30)) for _ in range(300)]
+    texts += [f"{draw.choice(texts)} again{number}" for number in range(200)]
+    near = Near(5, 20, 4, 0.8, 1)
+    signatures = sign(pa.array(texts, pa.large_string()), near)
+    found = []
+    for share in (1 << 10, 1 << 20):
+        monkeypatch.setattr(clusters, "memory_share", lambda _, share=share: share)
+        folder = tmp_path / str(share)
+        folder.mkdir()
+        store = ShingleStore(folder, near)
+        store.append(signatures)
+        shingles, forest = store.finish(), new_forest(folder, len(texts))
+        assert len(list(shingles._parts(0))) > 10 or share > 1 << 10
+        shingles.join(np.argsort, forest)
+        found.append(labels(forest).tolist())
+    assert found[0] == found[1]
+    alike = {(a, b) for a in range(500) for b in range(a) if shingles.similarity(a, b) >= 0.8}
+    assert len(alike) > 200
+    assert all(found[0][a] == found[0][b] for a, b in alike)

@@ -29,6 +29,16 @@ def test_files_that_each_count_their_rows_from_0_are_told_apart(tmp_path, run):
     assert [row["id"] for row in again.documents[:10]] == [row["id"] for row in result.documents]
 
 
+def test_a_dropped_copy_names_the_document_of_its_own_text(tmp_path, run):
+    put(tmp_path / "set/a.jsonl", {"id": 1, "text": "one"})
+    put(tmp_path / "set/b.jsonl", {"id": 1, "text": "other"}, {"id": 1, "text": "other"})
+    result = run(FilesSource(kind="files", paths=[str(tmp_path / "set")]))
+    texts = {row["id"]: row["text"] for row in result.documents}
+    assert sorted(texts.values()) == ["one", "other"]
+    [dropped] = [row for row in result.ledger if row["verdict"] == "dropped"]
+    assert (dropped["reason"], texts[dropped["survivor_id"]]) == ("repeated_id", "other")
+
+
 def test_two_sources_with_the_same_rows_share_no_id(tmp_path, run):
     put(tmp_path / "x.jsonl", *({"id": n, "text": f"text {n}"} for n in range(5)))
     source = FilesSource(kind="files", paths=[str(tmp_path / "x.jsonl")])

@@ -10,11 +10,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.pipeline import make_pipeline
 
-from llm_core.evaluation.finetuned import summarize_tested
+from llm_core.evaluation.finetuned import TESTED, read_tested, summarize_tested
+from llm_core.evaluation.gate import difference
+from llm_core.params.evaluation import Gate
 from llm_core.report.finetuning import finetuned
 from llm_core.training.finetuning.baselines import most_frequent, tfidf
 from llm_core.training.finetuning.calibration import macro_f1
 from llm_core.training.finetuning.methods import classification, dpo, reward
+from llm_core.training.finetuning.stage import _tested as tested_rows
 from tests.llm_core.training.finetuning import tiny
 from tests.llm_core.training.finetuning.test_report import leaves
 
@@ -134,3 +137,19 @@ def test_the_report_and_the_evaluation_show_the_model_beside_its_baselines(tmp_p
     tested = [{"id": str(at), "accuracy": float(at > 0)} for at in range(4)]
     summary = summarize_tested(folder, "accuracy", tested)
     assert summary["baselines"] == {"most_frequent_label": 0.5, "tfidf_logistic_regression": 0.7}
+    written = tested_rows(
+        SimpleNamespace(rows={"test": [{"id": str(at), "country": "ab"[at // 2]} for at in range(4)]}),
+        "accuracy", {"accuracy": [1.0, 1.0, 0.0, 0.0]},
+    )  # fmt: skip
+    (folder / TESTED).write_text("".join(json.dumps(row) + "\n" for row in written))
+    score, rows = read_tested(folder)
+    assert (score, rows[3]) == ("accuracy", {"task": "accuracy", "id": "3", "accuracy": 0.0, "country": "b"})
+    dependent, alone = (summarize_tested(folder, score, part) for part in (rows, [_without(row) for row in rows]))
+    assert dependent["accuracy_stderr"] > 1.2 * alone["accuracy_stderr"], "two rows about each of two countries"
+    worse = [row | {"accuracy": 0.0} for row in rows]
+    found = difference({"accuracy": worse}, {"accuracy": rows}, "accuracy", Gate(), seed=1)
+    assert (found.items, found.groups) == (4, 2)
+
+
+def _without(row):
+    return {key: value for key, value in row.items() if key != "country"}

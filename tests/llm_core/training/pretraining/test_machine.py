@@ -9,6 +9,7 @@ from llm_core.models import networks
 from llm_core.models.family import Vocabulary
 from llm_core.params.model import Model
 from llm_core.training.pretraining import machine
+from llm_core.training.pretraining.figures import _embedding_parameters
 from llm_core.training.pretraining.profiling import ProfilerWindow
 
 VOCABULARY = Vocabulary(128, 0, 1, 2)
@@ -21,6 +22,15 @@ def test_operations_of_a_llama_by_hand(tied: bool) -> None:
     block = 4 * 32 * 32 + 3 * 32 * 64 + 2 * 32  # query, key, value, output; gate, up, down; two norms
     weights = 2 * block + 32 + 128 * 32  # last norm; the head, which an untied embedding does not add to
     assert machine.flops_per_token(network, 16) == 6 * weights + 6 * 2 * 32 * 16
+
+
+@pytest.mark.parametrize("family", ["llama", "speedrun"])
+def test_what_tables_and_head_leave_of_a_rung_is_what_its_blocks_hold(family: str, tmp_path: Path) -> None:
+    model = Model(family=family, layers=2, width=32, heads=2, feed_forward=64, tie_embeddings=False)
+    network = networks.build_network(networks.build_config(model, VOCABULARY, 16), "sdpa", seed=0)
+    network.save_pretrained(tmp_path)
+    large = [weight.numel() for weight in network.parameters() if 128 in weight.shape]
+    assert _embedding_parameters(tmp_path) == sum(large) > 0, "one side of embeddings and heads is the vocabulary"
 
 
 def test_position_tables_multiply_nothing() -> None:
