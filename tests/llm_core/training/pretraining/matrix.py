@@ -1,23 +1,19 @@
 """Trains one tiny model under many engine settings within one process group, and prints the losses as JSON.
 
-    torchrun --standalone --nproc-per-node 2 -m tests.llm_core.training.pretraining.matrix FOLDER [--moved] [CASE…]
+    torchrun --standalone --nproc-per-node 2 -m tests.llm_core.training.pretraining.matrix FOLDER [CASE…]
 
-A CASE is a comma-separated list of overrides. Starting Python once for all keeps the test short. With --moved it prints
-the names of the weights that the first step changed, in place of the losses.
+A CASE is a comma-separated list of overrides. Starting Python once for all keeps the test short.
 """
 
 import json
 import sys
 import tempfile
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 from llm_core.params import load
 from llm_core.tracking import runs
 from llm_core.training.pretraining import engine as engines
 from llm_core.training.pretraining.assemble import assemble
-from llm_core.training.pretraining.partitioned import whole
 from tests.llm_core.training.pretraining import tiny
 
 
@@ -25,9 +21,8 @@ def main() -> None:
     folder = Path(sys.argv[1])
     world = engines.world()
     engines.join(offload=False)
-    found: dict[str, list[Any]] = {}
-    moved = "--moved" in sys.argv
-    for case in sys.argv[2 + moved :]:
+    found = {}
+    for case in sys.argv[2:]:
         changes = [f"{key}={json.dumps(value)}" for key, value in tiny.SETTINGS.items()]
         changes += ["pretraining.checkpoint_every=1000", *case.split(",")]
         params = load(folder / "params.yaml", changes)
@@ -42,9 +37,6 @@ def main() -> None:
                 runs.Run(None, "", ""),
             )
             training.compile()
-            if moved:
-                found[case] = changed(training)
-                continue
             losses: list[float] = []
             record = training._train_step
             while training.step < training.steps:
@@ -55,24 +47,6 @@ def main() -> None:
         found[case] = losses
     if world.main:
         print(json.dumps(found))
-
-
-def changed(training: Any) -> list[str]:
-    """Names of the weights that one step changes."""
-    before = weights(training)
-    training.engine.train()
-    training._train_step()
-    after = weights(training)
-    return sorted(name for name in before if not before[name].equal(after[name]))
-
-
-def weights(training: Any) -> dict[str, Any]:
-    """Copies of all weights, whole also where each process holds a part."""
-    found = {}
-    for name, parameter in training.engine.module.network.named_parameters():
-        with whole([parameter]) if training.params.zero_stage == 3 else nullcontext():
-            found[name] = parameter.detach().clone()
-    return found
 
 
 if __name__ == "__main__":

@@ -110,19 +110,6 @@ def test_muon_goes_on_only_with_as_many_processes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_muon_at_stage_0_goes_on_with_another_number_of_processes(tmp_path: Path) -> None:
-    """There every process has the whole momentum."""
-    folder = tiny.make(tmp_path)
-    settings = {"pretraining__steps": 8, "pretraining__zero_stage": 0, "pretraining__optimizer__name": "muon"}
-    whole = tiny.run(folder, "whole", **settings)
-    assert whole.returncode == 0, whole.stderr
-    step, _ = kills.interrupt(folder, 3, launch__pretraining__processes=2, **settings)
-    last = tiny.run(folder, "killed", launch__pretraining__processes=1, **settings)
-    assert last.returncode == 0 and f"resumed after step {step} of 8" in last.stderr, last.stderr
-    assert tiny.losses(folder, "killed") == pytest.approx(tiny.losses(folder, "whole"), rel=1e-4)
-
-
-@pytest.mark.slow
 def test_two_processes_to_one_and_back_by_universal_checkpoint(tmp_path: Path) -> None:
     folder = tiny.make(tmp_path)
     settings = {"pretraining__steps": 18, "pretraining__checkpoint_every": 3}
