@@ -70,6 +70,7 @@ def test_a_resumed_run_follows_its_checkpoint() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_run_goes_on_as_it_began(tmp_path: Path) -> None:
     """A run whose checkpoint says that it is compiled is compiled after its kill, where `auto` alone would not."""
     folder = tiny.make(tmp_path)
