@@ -23,7 +23,8 @@ from llm_core.runtime import json_lines, running
 from pipelines.dvc_files import LOCK_FILE
 from pipelines.dvc_project import DvcProject
 from pipelines.graph import DVC_FILE
-from pipelines.plan import TIMINGS, edited_files, past_runs, stale_reasons, targeted
+from pipelines.past_runs import TIMINGS
+from pipelines.plan import edited_files, expectation, stale_reasons, targeted
 
 WALK_SHARE = 20
 SMOOTH = 0.1  # share of the shown losses whose mean is the smoothed one
@@ -37,7 +38,7 @@ class StageState:
     state: str
     why: str = ""
     expected: float | None = None
-    """median of the seconds of its past runs here"""
+    """seconds that its past runs here let expect"""
 
 
 @dataclass
@@ -119,7 +120,6 @@ class Watcher:
         last = _last_runs(self.root)
         found: dict[str, tuple[str, list[str], StageState]] = {}
         with DvcProject(self.root) as project:
-            past = past_runs(self.root)
             asked = targeted(project, self.targets or [DVC_FILE])
             edited = edited_files(project)
             self._inputs.name(edited.files)
@@ -130,7 +130,7 @@ class Watcher:
                 if found.get(first) and found[first][2].state != "running":  # what it would write is known
                     parents = [parent for parent in parents if parent != first]
                 waits = [p for p in parents if found[p][2].state not in ("done", "restore")]
-                state = StageState(name, "done", expected=past.get(name, (None, None))[0])
+                state = StageState(name, "done", expected=expectation(project, name).seconds)
                 if project.running(name):
                     state.state = "running"
                 elif waits:

@@ -107,7 +107,11 @@ def figures(values: Mapping[str, Any], prefix: str = "", named: Callable[[str], 
             metadata[name] = value
         elif isinstance(value, dict) and value:
             numbers = {item: number for item, number in value.items() if isinstance(number, int | float)}
-            texts = [(item, text) for item, text in value.items() if isinstance(text, str)]
+            texts = [
+                (item, figure(text) if item == "metric" else text)
+                for item, text in value.items()
+                if isinstance(text, str)
+            ]
             if numbers and len(numbers) + len(texts) == len(value):
                 pairs = [*sorted(numbers.items(), key=lambda i: -i[1]), *texts]
                 rows = [((inner or figure)(item), found) for item, found in pairs]

@@ -3,30 +3,27 @@
 Reasons are DVC's own comparison of dvc.lock with the working copy, down to the param and the
 file. A stage below a stale one runs only if that one's output really changes (early cut-off),
 so it is listed as "maybe", and its cost counts only in the upper bound. Expectations are
-the median of past runs in `.scratch/timings.jsonl` and the output sizes in dvc.lock.
+the median of past runs (`past_runs.py`) and the output sizes in dvc.lock.
 """
 
 import argparse
 import contextlib
 import hashlib
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from llm_core.runtime import json_lines
 from llm_core.runtime.nested import flatten
 from llm_core.runtime.terminal import printable, say_json, say_lines
 from pipelines.dvc_files import LOCK_FILE
 from pipelines.dvc_project import DvcProject
 from pipelines.graph import DVC_FILE
+from pipelines.past_runs import usual_times
 
-TIMINGS = Path(".scratch") / "timings.jsonl"
 MAX_NAMES = 4
 
 
@@ -135,8 +132,12 @@ def targeted(project: DvcProject, targets: Sequence[str]) -> set[str]:
 
 
 def expectation(project: DvcProject, name: str) -> Expectation:
-    """Expected cost of a stage, from past runs here and dvc.lock."""
-    seconds, cpu = past_runs(project.root).get(name, (None, None))
+    """Expected cost of a stage, from past runs here (with its present number of steps) and dvc.lock."""
+
+    def params() -> dict[str, Any]:
+        return {key: value for file in project.workspace_params(name).values() for key, value in flatten(file).items()}
+
+    seconds, cpu = usual_times(project.root, name, params) or (None, None)
     size = sum(out.get("size", 0) for out in project.lock.get(name, {}).get("outs", []))
     return Expectation(seconds, cpu, size)
 
@@ -157,24 +158,6 @@ def stale_reasons(project: DvcProject, name: str, edited: Edited = UNEDITED) -> 
         reasons.append(f"{what} {path} {change}{_files(project, name, path)}")
     reasons += [f"its own output {path} {change}" for path, change in changes["outs"].items()]
     return reasons + edited.why.get(name, [])
-
-
-def past_runs(root: Path) -> dict[str, tuple[float | None, float | None]]:
-    """Median wall and CPU seconds of each stage's past runs here."""
-    file = root / TIMINGS
-    return _past_runs(file, file.stat().st_mtime_ns) if file.is_file() else {}
-
-
-@lru_cache(maxsize=1)  # called for each asset when the code location loads
-def _past_runs(file: Path, changed: int) -> dict[str, tuple[float | None, float | None]]:
-    wall: dict[str, list[float]] = {}
-    cpu: dict[str, list[float]] = {}
-    for row in json_lines.load_rows(file, cut_short=True):
-        name = str(row.get("stage") or "")
-        if name and not row.get("failed"):
-            wall.setdefault(name, []).append(float(row["seconds"]))
-            cpu.setdefault(name, []).append(float(row.get("cpu_seconds") or row["seconds"]))
-    return {name: (statistics.median(wall[name]), statistics.median(cpu[name])) for name in wall}
 
 
 def price_of_cpu_hour() -> float:

@@ -14,6 +14,7 @@ import importlib
 import io
 import logging
 import os
+import re
 import sys
 import time
 import warnings
@@ -131,6 +132,8 @@ EXTRAS = {
     **dict.fromkeys(("dagster", "dvc", "dagster_pipes"), "orchestrate"),
     "ray": "ray",
 }
+CUT_SHORT = re.compile(r"\d+ requested and \d+ written")  # numpy's words for a full disk, which have no error number
+WHOLE = "nothing half-written was left under a final name"
 BROKEN_PIPE = 141  # what a shell gives a program that SIGPIPE ended
 COLLECT_AFTER = 20_000
 """Number of new objects after which Python collects garbage (its own default: 700). The imports of a verb that trains
@@ -212,17 +215,19 @@ def explain(error: BaseException) -> str | None:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         return f"the package '{error.name}' is not installed: pip install -e '.[{extra}]'" if extra else None
     if isinstance(error, MemoryError):
-        return "not enough memory; nothing half-written was left under a final name"
+        return f"not enough memory; {WHOLE}"
     if isinstance(error, RecursionError):
         return "an input is nested too deeply"
     if isinstance(error, UnicodeError):
         return f"a text or a file name cannot be written or read as UTF-8 ({error})"
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; nothing half-written was left under a final name"
+        return f"interrupted; {WHOLE}"
+    if isinstance(error, OSError) and CUT_SHORT.fullmatch(str(error)):
+        return f"a file could not be written to its end ({error}): is the disk full? {WHOLE.capitalize()}"
     if isinstance(error, OSError) and error.strerror:
         where = "".join(f": {name}" for name in (error.filename, error.filename2) if name)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-        end = "; nothing half-written was left under a final name" if full else ""
+        end = f"; {WHOLE}" if full else ""
         return f"{error.strerror}{where}{end}"
     return None
 

@@ -46,6 +46,7 @@ def agent(
     from llm_core.retrieval.search import Search
     from llm_core.retrieval.traced import TracedReader
     from llm_core.tracking import enabled, runs, traces
+    from llm_core.tracking.prompts import of_tokenizer
 
     if (question is None) == (questions is None):
         raise UserError("give a question, or --questions FILE")
@@ -63,6 +64,7 @@ def agent(
     def attempt(text: str) -> loop.Transcript:
         steps.clear()
         root = traces.Step("AGENT", "agent", {"question": text, "model": str(model)})
+        root.templates = {"agent": loop.TEMPLATE} | of_tokenizer(reader.tokenizer)
         found = loop.run(
             text, llm, tools, limits, lambda piece: len(encode_text(reader.tokenizer, piece)), steps.append
         )

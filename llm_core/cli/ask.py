@@ -27,7 +27,7 @@ def ask(
 ) -> None:
     """Answer a question from the indexed documents and cite them; refuse where nothing relevant is found.
 
-    Where the project has a tracking store, the question is kept as an MLflow trace.
+    Where the project has a tracking store, the question is kept as an MLflow trace, with the templates of its prompt.
     """
     from llm_core.retrieval.ask import Asker
     from llm_core.retrieval.index import Index as OpenIndex
@@ -40,6 +40,7 @@ def ask(
     reader = TracedReader(model, params.prompt_tokens, params.answer_tokens, steps.append)
     search = TracedSearch(OpenIndex(folder), params, steps.append)
     root = traces.Step("CHAIN", "ask", {"question": question, "model": str(model), "index": str(folder)})
+    root.templates = reader.templates
     answer = Asker(search, reader, params)(question)
     shown = {"answer": answer.text, "refused": answer.refused, "supported": answer.supported}
     root.end({**shown, "citations": [row["id"] for row in answer.citations], "similarity": answer.similarity})

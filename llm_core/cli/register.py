@@ -26,7 +26,8 @@ def register(
     kept in MLflow about the model's tokens.
     """
     from llm_core.evaluation.gate import gate_of, judge
-    from llm_core.evaluation.stage import figures, lines
+    from llm_core.evaluation.stage import lines
+    from llm_core.evaluation.tracked import figures
     from llm_core.runtime.storage import read_json
     from llm_core.tracking.registry import register as run
     from llm_core.tracking.registry import registered_name

@@ -1,6 +1,7 @@
 """`llm-core summary`: what a run came to, and where to look."""
 
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,3 +45,14 @@ def where(params: Params, data: Path) -> Iterator[tuple[str, str]]:
             yield "use", f"llm-core {methods()[run.method].use.format(model=models / name)}"
     yield "ask", "llm-core trace --text 'SOME WORDS OF A DOCUMENT'"
     yield "vary", "dvc exp run -S pretraining.optimizer.learning_rate=0.001"
+    if _not_committed(Path("dvc.lock")):
+        yield "keep", "git add dvc.lock && git commit -m 'A run'      git then leads to this run's data and models"
+
+
+def _not_committed(file: Path) -> bool:
+    """Whether git would have something to commit of a file; not outside git, nor for a file that it ignores."""
+    try:
+        asked = subprocess.run(["git", "status", "--porcelain", "--", str(file)], capture_output=True, check=False)
+    except OSError:
+        return False
+    return bool(asked.stdout.strip())

@@ -32,6 +32,7 @@ from llm_core.evaluation.language_modelling import (
 )
 from llm_core.evaluation.own import own_benchmarks
 from llm_core.evaluation.results import by_kind
+from llm_core.evaluation.tracked import digest, figures, track
 from llm_core.formats.names import benchmark, figure
 from llm_core.formats.names import kind as kind_in_words
 from llm_core.kernels.ngram import NgramModel
@@ -42,19 +43,14 @@ from llm_core.params import Params
 from llm_core.params.evaluation import Ngram
 from llm_core.runtime import json_lines
 from llm_core.runtime.digests import content_digest, short_hash
-from llm_core.runtime.nested import flatten
 from llm_core.runtime.progress import log, report, timed
 from llm_core.runtime.storage import output_folder, read_json, write_json
-from llm_core.tracking import runs
 
 Metrics = dict[str, Any]
 BASELINE_WORDS = {"chance": "chance", "majority": "most frequent answer"}
 UNTRAINED = Path(".scratch/untrained")
 NO_SHAPE = ("_name_or_path", "architectures", "dtype", "transformers_version", "use_cache")
 """Entries of a config that do not decide what a network with random weights computes."""
-READ = ("tasks", "limit", "num_fewshot", "fewshot_seeds", "batch_size", "dtype", "add_bos_token", "chat", "prompts")
-ANSWERED = ("answers", "answer_tokens")
-"""Params of `evaluation` that are read here, beside language_modelling; the tracker notes these alone."""
 
 
 def evaluate(
@@ -155,10 +151,10 @@ def _write(
         write_json(folder / "metrics.json", metrics)
         write_json(folder / "samples.json", samples)
         write_json(
-            folder / "about.json", {"model": str(model), "digest": _digest(model), "tasks": params.evaluation.tasks}
+            folder / "about.json", {"model": str(model), "digest": digest(model), "tasks": params.evaluation.tasks}
         )
         json_lines.write_rows(folder / "results.jsonl", rows)
-    _track(model, out, params, metrics, datasets, started)
+    track(model, out, params, metrics, lines(metrics), datasets, started)
     report({"figures": figures(metrics)})
     for line in lines(metrics):
         log(line)
@@ -190,12 +186,6 @@ def read_touched(file: Path) -> dict[str, set[str]]:
             raise UserError(f"{file}:{number}: not a list of touched items (needs benchmark and id)")
         found.setdefault(row["benchmark"], set()).add(row["id"])
     return found
-
-
-def figures(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of metrics on one level, as MLflow and Dagster show them: `benchmarks/arc_easy/acc`."""
-    flat = flatten(metrics, separator="/")
-    return {key: value for key, value in flat.items() if isinstance(value, int | float)}
 
 
 def lines(metrics: Metrics) -> list[str]:
@@ -300,27 +290,3 @@ def _samples(network: Any, tokenizer: Any, prompts: list[str]) -> list[dict[str,
     ids = [encode_prompt(tokenizer, prompt, kind) for prompt in prompts]
     texts = generate(network, tokenizer, ids, 40)
     return [{"prompt": prompt, "continuation": text} for prompt, text in zip(prompts, texts, strict=True)]
-
-
-def _digest(model: Path) -> str:
-    return content_digest(model) if Path(model).exists() else str(model)
-
-
-def _track(
-    model: Path, out: Path, params: Params, metrics: Metrics, datasets: Mapping[str, str], started: float
-) -> None:
-    settings: dict[str, Any] = {
-        f"evaluation.{name}": getattr(params.evaluation, name)
-        for name in (*READ, *(ANSWERED if "answers" in metrics else ()))
-    }
-    settings |= flatten(params.evaluation.language_modelling, "evaluation.language_modelling.")
-    tags = {"model": str(model), "model_digest": _digest(model), "evaluation_digest": content_digest(out)}
-    about = tags["model_digest"][:8]
-    with runs.run("evaluate", settings, tags, kind="evaluation", about=about, started=started) as run:
-        run.metrics(figures(metrics))
-        run.describe(f"Evaluation of `{model}`.\n\n" + "\n".join(f"- {line}" for line in lines(metrics)))
-        for path, context in datasets.items():
-            if Path(path).exists():
-                run.dataset(path, context)
-        run.artifact(out / "results.jsonl")
-        run.table(read_json(out / "samples.json"), "samples.html")

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from llm_core.formats.names import benchmark
 from llm_core.formats.pages import Block, Row
 from llm_core.params import Params
 from llm_core.params.report import Report
@@ -88,7 +89,7 @@ def licences(data: Path, params: Params) -> Iterator[Block]:
     ]
     manifest = data / "benchmarks" / "manifest.json"
     for name, entry in (read_json(manifest) if manifest.is_file() else {}).items():
-        entries.append(("benchmark", entry["license"], entry["source"].partition("!")[0], name))
+        entries.append(("benchmark", entry["license"], entry["source"].partition("!")[0], benchmark(name)))
     groups: dict[tuple[str, str, str], list[str]] = {}
     for use, licence, origin, name in entries:
         groups.setdefault((use, licence, origin), []).append(name)

@@ -4,6 +4,7 @@ They need no library and no network, and suit light and dark colour schemes.
 """
 
 import html
+import itertools
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 210, 52, 16, 10, 46
 VALUES = 66  # room on the right for values
 LETTER = 10  # width of a letter at the largest size of text
 MOST_POINTS = 400
-LABEL_LINES = 3  # of a score's name
+LABEL_LINES = 5  # of a score's name
 
 
 def line_plot(
@@ -108,8 +109,8 @@ def interval_plot(
     low, high = scale[0], max(scale[-1], scale[0] + 1e-9)
     lines = [textwrap.wrap(name, 32, max_lines=LABEL_LINES, placeholder=" …") or [""] for name, *_ in rows]
     left = 16 + LETTER * max(len(line) for wrapped in lines for line in wrapped)
-    pitch = 4 + 19 * max(map(len, lines))
-    height = pitch * len(rows) + 50
+    tops = [0, *itertools.accumulate(4 + 19 * len(wrapped) for wrapped in lines)]  # of each row, and of what is below
+    height = tops[-1] + 50
 
     def place(value: float) -> float:
         return left + (value - low) / (high - low) * (WIDTH - left - VALUES)
@@ -120,7 +121,7 @@ def interval_plot(
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="6" y2="{height - 42}" stroke="var(--soft)"/>')
         parts.append(f'<text x="{x:.1f}" y="{height - 26}" text-anchor="middle" fill="currentColor">{tick:g}</text>')
     for number, (_, value, below, above, mark) in enumerate(rows):
-        y = 8.5 + pitch * (number + 0.5)
+        y = 8.5 + (tops[number] + tops[number + 1]) / 2
         for line, words in enumerate(lines[number]):
             under = y + 4 + 19 * (line - (len(lines[number]) - 1) / 2)
             parts.append(

@@ -5,6 +5,7 @@ user's turn (the form in which instruction tuning presents facts here). A model 
 continues `Question: … Answer:`.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,12 @@ from llm_core.errors import UserError
 from llm_core.models.generation import Decoding, Generated, generate
 from llm_core.models.loading import load
 from llm_core.models.prompts import encode_rendered, encode_text, encode_turns
+from llm_core.tracking import prompts
+
+QUESTION = "Question: {{question}}\nAnswer:"
+WITH_EVIDENCE = f"{{{{evidence}}}}\n\n{QUESTION}"
+TURN = "{{evidence}}\n{{question}}"
+"""what a model with a chat template is asked, as one user's turn"""
 
 
 class Reader:
@@ -63,13 +70,22 @@ class Reader:
         return generate(self.loaded, prompts, Decoding(self.answer_tokens), batch_size=1)
 
     def _ids(self, question: str, evidence: list[str]) -> list[int]:
-        content = "\n".join([*evidence, question])
-        if self.tokenizer.chat_template:
-            turns = [{"role": "user", "content": content}]
-            return encode_turns(self.tokenizer, turns, self.loaded.kind)
         context = "\n".join(evidence)
-        text = f"{context}\n\nQuestion: {question}\nAnswer:" if context else f"Question: {question}\nAnswer:"
-        return self._plain(text)
+        if self.tokenizer.chat_template:
+            content = _filled(TURN, context, question) if evidence else question
+            return encode_turns(self.tokenizer, [{"role": "user", "content": content}], self.loaded.kind)
+        return self._plain(_filled(WITH_EVIDENCE if context else QUESTION, context, question))
+
+    @property
+    def templates(self) -> dict[str, str]:
+        """The templates by which the model is asked a question with evidence."""
+        asked = TURN if self.tokenizer.chat_template else WITH_EVIDENCE
+        return {"ask": asked} | prompts.of_tokenizer(self.tokenizer)
 
     def _plain(self, text: str) -> list[int]:
         return encode_text(self.tokenizer, text, special=not self.tokenizer.chat_template)
+
+
+def _filled(template: str, evidence: str, question: str) -> str:
+    values = {"evidence": evidence, "question": question}
+    return re.sub(r"\{\{(\w+)\}\}", lambda name: values[name[1]], template)

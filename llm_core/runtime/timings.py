@@ -17,9 +17,9 @@ from typing import Any
 from llm_core.runtime import json_lines
 
 FILE = Path(".scratch/timings.jsonl")
-LINK = ("mlflow_run_id", "mlflow_experiment_id")
+INNER = ("mlflow_run_id", "mlflow_experiment_id", "pace")
 NOTES: dict[str, Any] = {}
-"""What this process adds to its row: the id of the MLflow run that it opened."""
+"""What this process adds to its row: the id of the MLflow run that it opened, the pace of its training."""
 
 
 def record(verb: str, arguments: Sequence[str], started: float, failed: bool) -> None:
@@ -48,11 +48,16 @@ def record(verb: str, arguments: Sequence[str], started: float, failed: bool) ->
         stream.write(json_lines.dump(row))
 
 
+def note_pace(param: str, steps: int, seconds: float) -> None:
+    """Note how many steps a training did in how many seconds; `param` sets their number (whole name, or its end)."""
+    NOTES["pace"] = {"param": param, "steps": steps, "seconds": round(seconds, 3)}
+
+
 def _notes_of_inner(verb: str, out: str, started: float) -> dict[str, Any]:
     """What the training process that this verb started has noted: its row is older, and `last` shows the newest."""
     began = int(time.time() - (time.monotonic() - started))
     rows = [row for row in last() if (row["verb"], row["out"]) == (verb, out) and row.get("ended", 0) >= began]
-    return {key: row[key] for row in rows for key in LINK if key in row}
+    return {key: row[key] for row in rows for key in INNER if key in row}
 
 
 def last(file: Path = FILE) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from llm_core.runtime.progress import log
 from llm_core.runtime.redaction import redact, redact_values
+from llm_core.tracking import prompts
 from llm_core.tracking.experiments import experiment
 from llm_core.tracking.runs import client
 
@@ -41,6 +42,8 @@ class Step:
     tokens_read: int | None = None
     tokens_written: int | None = None
     error: str = ""
+    templates: prompts.Templates = field(default_factory=dict)
+    """the templates by which it asked, which are linked from the trace (`tracking/prompts.py`)"""
 
     def end(self, outputs: Any) -> None:
         """It ends now, with these outputs."""
@@ -80,6 +83,8 @@ def write(root: Step, steps: Sequence[Step]) -> None:
     written = len(store.get_trace(first.trace_id, display=False).data.spans)
     if written != len(steps) + 1:
         raise OSError(f"the store has {written} of {len(steps) + 1} spans of trace {first.trace_id}")
+    used = {name: text for step in (root, *steps) for name, text in step.templates.items()}
+    prompts.link_trace(store, place, first.trace_id, used)
 
 
 def keep(make: Callable[[], tuple[Step, Sequence[Step]]]) -> bool:

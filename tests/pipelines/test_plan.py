@@ -34,6 +34,17 @@ def test_reasons_and_costs(reproduced: Path) -> None:
     assert "0.0100 in money" in describe([found["long@a"]], price=6.0)[0], "6 CPU seconds at 6 an hour"
 
 
+def test_the_expected_time_follows_the_number_of_steps(reproduced: Path) -> None:
+    pace = {"param": "slow.steps", "steps": 320, "seconds": 160.0}
+    row = {"stage": "slow", "seconds": 180.0, "cpu_seconds": 360.0, "pace": pace}
+    (reproduced / ".scratch").mkdir()
+    (reproduced / ".scratch" / "timings.jsonl").write_text(json.dumps(row))
+    toy.edit(reproduced, "params.yaml", "steps: 0", "steps: 30")
+    (slow,) = plan(reproduced)
+    # 20 seconds that no step took, and 30 steps of half a second; of CPU twice as much
+    assert (slow.expectation.seconds, slow.expectation.cpu_seconds) == (35.0, 70.0)
+
+
 def test_command_output_and_first_run(reproduced: Path, project: Path) -> None:
     toy.edit(reproduced, "dvc.yaml", "join data/join", "join  data/join")
     (reproduced / "data/report/documents/words.txt").write_text("x")

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pipelines.ui import training_runs
@@ -11,7 +12,16 @@ from tests.waiting import wait
 
 ASSETS = """{assetNodes{assetKey{path} groupName metadataEntries{label ... on TextMetadataEntry{text}}
 assetChecksOrError{... on AssetChecks{checks{name executionForLatestMaterialization{status}}}}}}"""
-QUESTIONS = ("What it can do", "Better than the last?", "What it cannot do", "Its data", "What was dropped")
+SHOWN = """{assetNodes{assetKey{path} assetMaterializations(limit: 1){metadataEntries{label
+... on MarkdownMetadataEntry{mdStr} ... on UrlMetadataEntry{url} ... on PathMetadataEntry{path}}}}}"""
+OF_DATA = ("samples of dropped documents", "why it ran")  # entries that quote documents, or names of params
+ANSWERS = {  # what each answer of the first screen must hold, beside the numbers that are read from the files
+    "What it can do": r"base needs [\d.]+ (\([\d.]+ to [\d.]+\) )?bits for each byte of held-out text \(xz -9 [\d.]+",
+    "Better than the last?": r"no champion before base|base against version \d+.*% intervals",
+    "What it cannot do": r"not distinguishable from chance.*Nothing is known about other texts",
+    "Its data": r"documents \([\d.,]+ MB\) of \d+ sources; of the training text: \w+ [\d.]+ %.*trained on .* tokens",
+    "What was dropped": r"documents \([\d.]+ %\): \d",
+}
 
 
 def walk(page: Any, live: Live, shoot: Callable[[str], None]) -> None:
@@ -51,9 +61,36 @@ def dagster(page: Any, live: Live, shoot: Callable[[str], None]) -> None:
     checks = f"{live.dagster}/assets/pretrain?view=checks&checkDetail=loss"
     open_page(page, checks, "Maximum excess of a model's held-out loss")
     assert "Not evaluated" not in page.inner_text("body")
+    leads_to = {
+        "MLflow run": page.get_by_text("Duration"),
+        "model version": page.get_by_text("Gate passed"),
+        "report": page.frame_locator("iframe").get_by_text("What it can do"),
+    }
+    found = entries(live)
+    assert {label for label, _ in found} == set(leads_to)
+    for label, address in sorted(found):
+        page.goto("about:blank")
+        page.goto(address)
+        leads_to[label].first.wait_for()
     for address, text in (("jobs", "whole_graph"), ("runs", "Runs"), ("automation", "weekly")):
         page.goto(f"{live.dagster}/{address}")
         page.get_by_text(text).first.wait_for()
+
+
+def entries(live: Live) -> set[tuple[str, str]]:
+    """Label and address of each link of the default graph's assets; an AssertionError for a raw key, or a file that is
+    not there."""
+    links: set[tuple[str, str]] = set()
+    for node in live.query(SHOWN)["assetNodes"]:
+        name = node["assetKey"]["path"][-1]
+        for entry in (entry for made in node["assetMaterializations"] for entry in made["metadataEntries"]):
+            label = entry["label"]
+            links |= {(label, entry["url"])} if "url" in entry else set()
+            assert "path" not in entry or Path(entry["path"]).is_file(), f"{name}: {label} is not there"
+            text = "" if label in OF_DATA else entry.get("mdStr", "")
+            found = _raw(live, f"{label}\n{text}")
+            assert not found, f"{name}, {label}: raw keys of a metrics.json: {found}"
+    return links
 
 
 def open_page(page: Any, address: str, text: str) -> None:
@@ -101,19 +138,48 @@ def mlflow(page: Any, live: Live, shoot: Callable[[str], None]) -> None:
 
 
 def report(page: Any, live: Live, shoot: Callable[[str], None]) -> None:
-    """The report: five answers, no raw key, nothing wider than the page, contents that lead somewhere."""
+    """The report: five answers on the first screen, no raw key, nothing cut off, contents that lead somewhere."""
     page.goto((live.project / "data/report/report.html").as_uri())
+    names, answers = (page.locator(f"#first .lead > {tag}").all() for tag in ("dt", "dd"))
+    told = {name.inner_text(): answer for name, answer in zip(names, answers, strict=True)}
+    assert list(told) == list(ANSWERS)
+    for question, wanted in ANSWERS.items():
+        box = told[question].bounding_box()  # None for what is not shown
+        assert box and box["y"] + box["height"] <= 900 and box["x"] + box["width"] <= 1440, (
+            f"{question}: not seen first"
+        )
+        assert re.search(wanted, told[question].inner_text()), told[question].inner_text()
+    kept, dropped = (_sum(live, "clean/*/metrics.json", key) for key in ("documents_in", "documents_dropped"))
+    assert told["Its data"].inner_text().startswith(f"{kept:,} documents")
+    later = sum(_sum(live, f"{stage}/metrics.json", "documents_dropped") for stage in ("dedup", "decontaminated"))
+    assert told["What was dropped"].inner_text().startswith(f"{dropped + later:,} of {kept:,} documents")
+    assert page.evaluate("document.documentElement.scrollHeight") < 3000, "the rest is folded"
+    shoot("report")
+
+    page.evaluate("document.querySelectorAll('details').forEach(folded => folded.open = true)")
     shown = page.inner_text("body")
-    assert [question for question in QUESTIONS if question in shown] == list(QUESTIONS)
-    keys = {key for name in ("models/base", "dedup", "split") for key in _keys(live, name)}
-    assert not [key for key in keys if "_" in key and re.search(rf"\b{key}\b", shown)], "a raw key of metrics.json"
+    assert not (found := _raw(live, shown)), f"raw keys of a metrics.json: {found}"
     assert page.evaluate("document.documentElement.scrollWidth") <= 1440
     targets = page.eval_on_selector_all(
         "a[href^='#']", "links => links.map(link => link.getAttribute('href').slice(1))"
     )
     assert targets and not [name for name in targets if page.locator(f"[id='{name}']").count() == 0]
-    shoot("report")
 
 
-def _keys(live: Live, name: str) -> list[str]:
-    return list(json.loads((live.project / "data" / name / "metrics.json").read_text()))
+def _raw(live: Live, shown: str) -> list[str]:
+    """Keys of any metrics.json of the project, at any depth, that a text shows as they are."""
+
+    def keys(value: Any) -> set[str]:
+        inner = value.values() if isinstance(value, dict) else ()
+        return set(value if isinstance(value, dict) else ()).union(*map(keys, inner))
+
+    files = [*(live.project / "data").glob("**/metrics.json")]
+    assert len(files) > 10
+    found = set[str]().union(*(keys(json.loads(file.read_text())) for file in files))
+    return sorted(key for key in found if "_" in key and re.search(rf"(?<![\w/]){re.escape(key)}(?![\w/])", shown))
+
+
+def _sum(live: Live, pattern: str, key: str) -> int:
+    found = [json.loads(file.read_text()) for file in (live.project / "data").glob(pattern)]
+    assert found, pattern
+    return sum(metrics.get(key, 0) for metrics in found)

@@ -4,8 +4,9 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.models.configs import read_config
-from llm_core.models.family import Kind, kind_of
+from llm_core.models.family import Kind, family_of, kind_of
 from llm_core.params import finetuning
+from llm_core.training.finetuning.heads import GENERATION
 from llm_core.training.finetuning.method import Method
 
 
@@ -37,5 +38,10 @@ def check_applies(name: str, folder: Any) -> Kind:
         raise UserError(
             f"{folder}: {name} does not apply to {config.model_type}: transformers has no {config.model_type} "
             f"with a head for {method(name).head.name}"
+        )
+    if method(name).head is GENERATION and not family_of(config).attends:
+        raise UserError(
+            f"{folder}: {name} does not apply to {config.model_type}: TRL asks a network for the states below its "
+            "head, which our recurrent ones do not give"
         )
     return kind

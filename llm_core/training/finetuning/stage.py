@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -20,12 +21,13 @@ from llm_core.evaluation.finetuned import TESTED
 from llm_core.evaluation.results import GROUP
 from llm_core.models.configs import read_config
 from llm_core.params import Params
-from llm_core.runtime import json_lines
+from llm_core.runtime import json_lines, timings
 from llm_core.runtime.digests import content_digest, short_hash
 from llm_core.runtime.nested import flatten
 from llm_core.runtime.progress import log, report
 from llm_core.runtime.storage import output_folder, write_json
 from llm_core.tracking.dataset_cards import TAG, tokens_of_model
+from llm_core.tracking.prompts import link_run, of_tokenizer
 from llm_core.tracking.runs import Run, run
 from llm_core.training.finetuning.conversation import load_tokenizer
 from llm_core.training.finetuning.heads import ENCODER, GENERATION
@@ -141,6 +143,8 @@ def _train(
     tokenizer = load_tokenizer(str(model), chat=room.chat)
     if section.heldout_rows:
         rows = rows | {"heldout": sample_rows(rows["heldout"], section.heldout_rows, seed)}
+    if room.chat:
+        link_run(current, of_tokenizer(tokenizer))
     job = Job(method, model, kind, adapter, rows, section, seed, scratch, current, tokenizer)
     job.base = _start(job)
     figures: dict[str, Any] = {"test_rows_too_long": _leave_out_unaskable(job)}
@@ -149,9 +153,12 @@ def _train(
         if not started.exists():
             write_json(started, room.measure(job, job.load_base(choose_device())))
         figures["before"] = json.loads(started.read_text())
+    fresh, began = not (scratch / "checkpoints").exists(), time.monotonic()
     result = room.finetune(job)
     if folder is None:
         return {}
+    if fresh:
+        timings.note_pace("max_steps", result["steps"], time.monotonic() - began)
     gc.collect()  # the trainer and its model refer to each other; their memory must be free for the export
     final = export(job, folder)
     figures["after"] = room.measure(job, final)

@@ -10,7 +10,7 @@ from llm_core.errors import UserError
 from llm_core.formats.token_shards import TokenShards
 from llm_core.models.configs import SNAPSHOTS
 from llm_core.params import Params
-from llm_core.runtime import storage
+from llm_core.runtime import storage, timings
 from llm_core.runtime.digests import content_digest
 from llm_core.training.deepspeed_ops import leave_group
 from llm_core.training.pretraining import launch
@@ -70,6 +70,7 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
     engines.barrier()
     settings = {"seed": params.seed} | flatten(params.model, "model.") | flatten(params.pretraining, "pretraining.")
     previous = scratch / "mlflow_run"
+    fresh = not previous.exists() and not beginning  # otherwise it may go on in the middle
     start = Path(params.pretraining.parent).name if params.pretraining.parent else params.model.family
     with runs.run(
         f"pretrain-{start}", settings, {"precision": precision, "fingerprint": name} | _where(params, world.size),
@@ -86,7 +87,10 @@ def _work(params: Params, tokens: Path, tokenizer_folder: Path, out: Path) -> No
         origin = _origin(params, folder, digests[0]) if world.main else {}
         training.snapshot = partial(_snapshot, params, training, origin, scratch)
         try:
+            began = time.monotonic()
             training.run()
+            if fresh:
+                timings.note_pace("pretraining.steps", training.step, time.monotonic() - began)
         except KeyboardInterrupt:
             training.say_kept()
             raise

@@ -1,13 +1,15 @@
 """The command line: help for every verb, one clear line for each error that a user can correct."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from llm_core.cli import VERBS, main
+from llm_core.cli import VERBS, explain, main
 from llm_core.cli.params import describe
 from llm_core.params import load
 from llm_core.params.finetuning import methods, run_type
@@ -144,3 +146,16 @@ def test_a_closed_pipe_is_no_traceback():
     command = f"{sys.executable} -m llm_core.cli params | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.startswith("seed") and not done.stderr
+
+
+def test_a_file_that_numpy_cannot_write_whole_is_a_line(tmp_path):
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", tmp_path]).returncode:
+        pytest.skip("needs the right to mount a small disk")
+    try:
+        with pytest.raises(OSError) as caught, open(tmp_path / "keys", "ab") as file:
+            np.arange(100_000).tofile(file)
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+    assert caught.value.errno is None and "is the disk full? Nothing half-written was left" in str(
+        explain(caught.value)
+    )

@@ -26,6 +26,7 @@ from llm_core.params.external import external_inputs
 from llm_core.params.open_models import OpenModel
 from llm_core.params.sources import Network
 from llm_core.runtime.storage import read_json
+from llm_core.tracking import runs
 
 WORDS = ["iron", "salt", "rain", "bread", "stone", "milk"]
 PROMPT = "{{reference}} {{answer}} same ?"
@@ -122,12 +123,18 @@ def project(judge: Path, gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
-def test_the_stage_names_the_judge_and_gives_the_same_bytes_after_a_kill(project: dict[str, Any], gpt2: Path) -> None:
+def test_the_stage_names_the_judge_and_gives_the_same_bytes_after_a_kill(
+    project: dict[str, Any], gpt2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd()}/mlflow.db")
+    monkeypatch.setenv("LLM_CORE_TRACKING", "on")
     params = Params.model_validate(project)
     found = evaluate(gpt2, Path("out"), params, benchmarks=Path("benchmarks"))["benchmarks"]["words"]
     weights = judges(Path("benchmarks"))["words"]["weights"]
     assert found["judged_by"] == f"judge (weights {weights[:12]})" and found["items"] == 6
     assert found["judge_prefers_right"] == 1 and "judge_doubt" not in found
+    asked = {name: runs.client().get_prompt_version(name, 1).template for name in ("benchmark-words", "judge-words")}
+    assert asked == {"benchmark-words": "Question: {{question}}\nAnswer:", "judge-words": PROMPT}
     rows = [json.loads(line) for line in Path("out/results.jsonl").read_text().splitlines()]
     assert list(rows[0])[2] == "judge", "the first metric is shown and compared"
     journal = Journal("a run")

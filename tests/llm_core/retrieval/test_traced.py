@@ -6,6 +6,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from llm_core.retrieval.agent.loop import TEMPLATE
+from llm_core.retrieval.reader import WITH_EVIDENCE
 from llm_core.tracking import runs
 from tests.llm_core.lineage.test_journey import main_exit
 from tests.llm_core.retrieval.test_ask import model  # noqa: F401 - a fixture
@@ -58,6 +60,8 @@ def test_a_question_is_a_trace_where_there_is_a_store(
     assert 0 < usage["input_tokens"] <= 120 and 0 < usage["output_tokens"] <= 8
     assert whole.start_time_ns <= search.start_time_ns < search.end_time_ns <= call.start_time_ns < call.end_time_ns
 
+    assert templates(trace) == {"ask": WITH_EVIDENCE}
+
     monkeypatch.setenv("LLM_CORE_TRACKING", "off")
     assert main_exit(["ask", question, *project]) == 0
     monkeypatch.setenv("LLM_CORE_TRACKING", "on")
@@ -67,3 +71,11 @@ def test_a_question_is_a_trace_where_there_is_a_store(
     (agent,) = (trace for trace in recorded() if trace.info.trace_id != whole.trace_id)
     assert [span.span_type for span in agent.data.spans][:2] == ["AGENT", "LLM"]
     assert question in agent.data.spans[1].inputs["prompt"]
+    assert templates(agent) == {"agent": TEMPLATE}
+    assert "{{tools}}" in TEMPLATE and '{"text": "its input"}' in TEMPLATE
+
+
+def templates(trace: mlflow.entities.Trace) -> dict[str, str]:
+    """Name -> text of the registered templates to which a trace is linked."""
+    linked = json.loads(trace.info.tags["mlflow.linkedPrompts"])
+    return {each["name"]: runs.client().get_prompt_version(each["name"], each["version"]).template for each in linked}

@@ -10,9 +10,11 @@ import transformers as t
 
 from llm_core.errors import UserError
 from llm_core.models.batches import shifted_right
+from llm_core.models.lstm import LSTMConfig
 from llm_core.params import validate
 from llm_core.runtime import json_lines
 from llm_core.training.finetuning.packing import check_packing
+from llm_core.training.finetuning.registry import check_applies
 from llm_core.training.finetuning.scoring import log_ratios
 from tests.llm_core.training.finetuning import tiny
 
@@ -70,6 +72,14 @@ def test_a_decoder_reads_its_labels_as_the_networks_of_nllb_make_them():
 
     labels = torch.tensor([[5, 6, 1], [7, 1, -100]])
     assert shifted_right(labels, 2, 0).tolist() == shift_tokens_right(labels, 0, 2).tolist() == [[2, 5, 6], [2, 7, 1]]
+
+
+@pytest.mark.parametrize("method", ["instruction", "dpo", "rlhf", "summarization"])
+def test_a_recurrent_network_is_refused_before_any_weight(method, tmp_path):
+    """TRL would call the layers of the LSTM as if they were a whole network, and end in a TypeError."""
+    LSTMConfig(architectures=["LSTMForCausalLM"]).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=f"{method} does not apply to llm_core_lstm: TRL asks"):
+        check_applies(method, tmp_path)
 
 
 @pytest.mark.slow
