@@ -128,7 +128,7 @@ def pretrained(folder: Path, changes: Row, scratch: Path) -> Any:
 
 
 def losses(training: Any) -> list[float]:
-    return [row["loss"] for row in training.log.rows() if "loss" in row]
+    return [row["loss"] for row in training.reports.log.rows() if "loss" in row]
 
 
 def pretraining_row(folder: Path, changes: Row) -> Row:
@@ -137,7 +137,7 @@ def pretraining_row(folder: Path, changes: Row) -> Row:
         found = losses(training)
         if not found[-1] < found[0]:
             raise RuntimeError(f"the loss does not fall: {found}")
-        figures = training.tracked.last
+        figures = training.reports.tracked.last
         kept = {name: figures[name] for name in ("tokens_per_second", "flops_utilization")}
         return kept | {"first loss": found[0], "last loss": found[-1]}
 

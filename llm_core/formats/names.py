@@ -50,6 +50,7 @@ FIGURES = {
     "chance": "accuracy of a guess",
     "changed_by_step": "documents changed, by source and step",
     "clusters": "clusters of similar documents",
+    "compiled": "blocks compiled",
     "countries_unseen_in_pretraining": "test countries unseen in pretraining",
     "data": "data",
     "detectable": "smallest difference that can be shown",

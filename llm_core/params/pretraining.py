@@ -147,8 +147,10 @@ class Pretraining(Section):
     """auto: bf16 where the processor multiplies it in hardware, else fp32. bf16 is autocast: weights stay fp32."""
     loss_chunk: int = Field(512, ge=0)
     """Number of tokens whose logits are held in memory at a time; 0 computes all logits at once."""
-    compile: bool = False
-    """Compile the blocks with torch.compile; pays off in long runs (docs/explanation/pretraining.md)."""
+    compile: bool | Literal["auto"] = "auto"
+    """Compile the blocks with torch.compile. auto: on a GPU, and in bf16 on a CPU where the run is so long that it
+    saves more time than the compilation takes (docs/explanation/pretraining.md); not with processes that exchange parts
+    inside a block (zero_stage 3, sequence_parallel)."""
     profile_steps: tuple[int, int] | None = None
     """Record these steps (first and last, from 1) with torch's profiler, into .scratch/profiles."""
     zero_stage: int = Field(1, ge=0, le=3)

@@ -1,7 +1,6 @@
 """Builds a `Training` that is ready to run from params: network, optimizer, engine, data."""
 
 import math
-import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -23,11 +22,12 @@ from llm_core.params import Params
 from llm_core.params.pretraining import Pretraining
 from llm_core.runtime import progress
 from llm_core.tracking import runs
-from llm_core.training.deepspeed_ops import extensions_folder
 from llm_core.training.pretraining import partitioned, sequence_parallel
 from llm_core.training.pretraining.batches import Batches
 from llm_core.training.pretraining.checkpoints import Checkpoints
+from llm_core.training.pretraining.compiling import choose
 from llm_core.training.pretraining.engine import Precision, World, deepspeed_config, initialize
+from llm_core.training.pretraining.feed import Feed
 from llm_core.training.pretraining.machine import flops_per_token, matmul_peak, multiplying_weights
 from llm_core.training.pretraining.measure import Heldout, measured_rows
 from llm_core.training.pretraining.objectives import Corruption
@@ -35,6 +35,7 @@ from llm_core.training.pretraining.optimizers import adamw, muon
 from llm_core.training.pretraining.origins import check_parent_tokenizer, check_tokens, parent_config
 from llm_core.training.pretraining.phases import PhasedBatches, Plan, plan_phases, rope_of_phases
 from llm_core.training.pretraining.profiling import ProfilerWindow
+from llm_core.training.pretraining.reporting import Reports
 from llm_core.training.pretraining.run_log import RunLog
 from llm_core.training.pretraining.schedule import stable_steps
 from llm_core.training.pretraining.train import Training
@@ -73,8 +74,6 @@ def assemble(
     module.stretch = world.sequence_rank if groups else None
     if settings.activation_checkpointing:
         network.gradient_checkpointing_enable({"use_reentrant": False})
-    if settings.compile:
-        compile_blocks(network, settings)
     assert settings.optimizer.learning_rate
     build = adamw if settings.optimizer.name == "adamw" else muon
     optimizer = build(network, settings.optimizer, settings.optimizer.learning_rate)
@@ -89,6 +88,8 @@ def assemble(
         described.training_inputs,
     )  # fmt: skip
     peak = matmul_peak(precision, engine.device.type)
+    log = RunLog(scratch / "training_log.jsonl", world.main)
+    reports = Reports(settings, plan, world, log, tracked, partial(flops_per_token, network), peak)
     parameters = sum(partitioned.size_of(parameter) for parameter in network.parameters())
     if world.main:
         in_steps = f"of {plan.phases[0].batch_tokens} tokens" if not settings.phases else f"({plan.tokens:,} tokens)"
@@ -112,14 +113,13 @@ def assemble(
         optimizer=optimizer,
         batches=batches,
         corruption=corruption,
+        feed=Feed(batches, corruption, plan, world, ahead=engine.device.type == "cuda"),
         heldout=heldout,
         checkpoints=Checkpoints(scratch, settings.checkpoints_kept, world.main),
-        log=RunLog(scratch / "training_log.jsonl", world.main),
+        reports=reports,
         tokenizer=tokenizer,
         world=world,
-        tracked=tracked,
-        flops_per_token=partial(flops_per_token, network),
-        peak=peak,
+        choice=choose(settings.compile, reports, network, engine.device, precision),
         ropes=rope_of_phases(settings, network.config, _positions(settings)),
         profiler=ProfilerWindow(settings.profile_steps, scratch.parents[1] / "profiles" / scratch.name, world.rank),
     )
@@ -196,16 +196,6 @@ def parent_network(params: Params, config: Any, vocabulary: Vocabulary, tokens: 
             )
         grow(network, vocabulary.size)
     return network
-
-
-def compile_blocks(network: Any, settings: Pretraining) -> None:
-    """Compile each repeated block in place: one compilation is used for all blocks, and names of weights do not
-    change."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(extensions_folder() / "inductor"))
-    for module in network.modules():
-        if isinstance(module, torch.nn.ModuleList):
-            for block in module:
-                block.compile(dynamic=False)
 
 
 def resolve(settings: Pretraining, network: Any, world: World) -> tuple[Pretraining, Plan]:

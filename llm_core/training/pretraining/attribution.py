@@ -16,6 +16,7 @@ from llm_core.training.pretraining.engine import World, all_reduce
 from llm_core.training.pretraining.objectives import Inputs
 from llm_core.training.pretraining.sequence_parallel import columns
 
+LOSS_OF = "loss/"  # before the name of a source
 SOURCES = 20  # of a step whose loss is logged, those with the most targets
 NAMED = 5  # documents that the record of a spike names
 
@@ -69,7 +70,7 @@ def by_source(found: Sequence[Share]) -> dict[str, float]:
         nats[source] = nats.get(source, 0.0) + share.nats
         targets[source] = targets.get(source, 0) + share.targets
     most = sorted((name for name, count in targets.items() if count), key=lambda name: (-targets[name], name))[:SOURCES]
-    return {f"loss/{name}": nats[name] / targets[name] for name in sorted(most)}
+    return {f"{LOSS_OF}{name}": nats[name] / targets[name] for name in sorted(most)}
 
 
 def raising(found: Sequence[Share], usual: float) -> list[dict[str, Any]]:

@@ -246,6 +246,7 @@ class Batches:
         return loader
 
     def _shuffle(self, epoch: int) -> Permutation:
-        if epoch not in self._shuffles:
-            self._shuffles = {epoch: Permutation(self.sequences, self.seed, "sequences", epoch)}
-        return self._shuffles[epoch]
+        known = self._shuffles  # another thread may replace it
+        if epoch not in known:
+            known = self._shuffles = {epoch: Permutation(self.sequences, self.seed, "sequences", epoch)}
+        return known[epoch]

@@ -22,6 +22,13 @@ class Heldout:
         self.shards, self.world, self.seed = shards, world, seed
         self.sequence_length, self.batch_size, self.pad_id = sequence_length, batch_size, pad_id
 
+    def figures(self, engine: Any, corruption: Corruption, tokens: int) -> dict[str, float]:
+        """What is measured on `tokens` tokens of each source, by its names in metrics.json and MLflow."""
+        if corruption.objective != "causal":
+            return {"heldout_loss": self.loss(engine, corruption, tokens)}
+        found = self.bits_per_byte(engine, tokens)
+        return {"heldout_bits_per_byte" + ("" if key == "all" else f"/{key}"): value for key, value in found.items()}
+
     @torch.no_grad()
     def bits_per_byte(self, engine: Any, tokens_per_source: int) -> dict[str, float]:
         """Bits per byte over all ("all") and per source, on a fixed sample of whole documents."""

@@ -176,22 +176,23 @@ def _finish(params: Params, training: Any, origin: dict[str, Any], out: Path, pr
 
     found = training.measure(params.pretraining.evaluate_tokens_final)
     if found:
-        training.say_heldout(found, last=True)
+        training.reports.heldout(training.step, found, last=True)
     weights = _weights(params, training, scratch)
     if training.world.main:
-        rows = training.log.rows()
+        rows = training.reports.log.rows()
         losses = [row["loss"] for row in rows if "loss" in row]
         metrics = {
             "parameters": weights.parameters,
             "steps": training.step,
             **({"planned_steps": training.steps} if training.stopped else {}),
             "tokens": training.tokens(),
-            "flops": round(training.flops()),
+            "flops": round(training.reports.flops(training.step)),
             "spikes": len({row["step"] for row in rows if SPIKE in row}),
             "epochs": round(training.batches.epoch(training.step), 4),
             **{f"phase/{key}/tokens": value for key, value in training.plan.tokens_of_phases(training.step).items()},
             **training.batches.mixture_figures(training.step),
             "precision": precision,
+            "compiled": training.choice.compiled,
             "final_loss": losses[-1],
             **{key: round(value, 6) for key, value in found.items()},
         }
@@ -200,10 +201,12 @@ def _finish(params: Params, training: Any, origin: dict[str, Any], out: Path, pr
             storage.write_json(made / "metrics.json", metrics)
             storage.write_json(made / "training_data.json", _record(training, origin))
             copy_all([scratch / SNAPSHOTS], made)
-            (made / "training_log.jsonl").write_bytes(training.log.file.read_bytes())
+            (made / "training_log.jsonl").write_bytes(training.reports.log.file.read_bytes())
             curve = "".join(f"{row['step']},{row['loss']}\n" for row in rows if "loss" in row)
             (made / "loss.csv").write_text(f"step,loss\n{curve}")  # `dvc plots` reads no JSON lines
-        training.tracked.metrics({key: value for key, value in metrics.items() if key not in found}, training.step)
+        training.reports.tracked.metrics(
+            {key: value for key, value in metrics.items() if key not in found}, training.step
+        )
         from llm_core.runtime import progress
 
         progress.report(metrics)

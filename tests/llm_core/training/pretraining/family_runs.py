@@ -60,7 +60,7 @@ def train(folder: Path, case: str) -> dict[str, Any]:
             "after": after[name],
             "difference": float(difference),
             "class": type(again).__name__,
-            "losses": [row["loss"] for row in training.log.rows() if "loss" in row],
+            "losses": [row["loss"] for row in training.reports.log.rows() if "loss" in row],
             "our_loss": float(ours.sum() / (tensors[1] >= 0).sum()),
             "their_loss": _plain_loss(again, objective, tensors),
             "files": sorted(file.name for file in out.iterdir()),

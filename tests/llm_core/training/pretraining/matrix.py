@@ -36,6 +36,7 @@ def main() -> None:
                 world,
                 runs.Run(None, "", ""),
             )
+            training.compile()
             losses: list[float] = []
             record = training._train_step
             while training.step < training.steps:
