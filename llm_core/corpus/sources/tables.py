@@ -251,7 +251,7 @@ def _lines_to_closing_quote(lines: Lines, separator: str) -> int | None:
     """
     for number, line in enumerate(chain([lines.last], lines)):
         for quotes in re.finditer('"+', line):
-            if len(quotes[0]) % 2:  # two quotes stand for one in the field
+            if len(quotes[0]) % 2:  # two quotes are one character of the field
                 return number if line[quotes.end() : quotes.end() + 1] in ("", separator, "\r", "\n") else None
     return None
 
