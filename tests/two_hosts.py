@@ -86,7 +86,7 @@ class TwoHosts:
 
     def run(self, host: int, *command: str, **settings: Any) -> subprocess.CompletedProcess[str]:
         """Run a command on a host, with the environment of the cluster, to its end."""
-        given = {"env": self.environment, "capture_output": True, "text": True, "timeout": 600} | settings
+        given = {"env": self.environment, "capture_output": True, "text": True, "timeout": 1200} | settings
         return subprocess.run(self.command(host, *command), **given)
 
     def start_ray(self, host: int) -> None:

@@ -18,7 +18,7 @@ from tests.data_path import STAGES, write_corpus
 from tests.two_hosts import TwoHosts, sshd, why_not
 
 pytest.importorskip("ray")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]  # slow cores and three more processes of tests
 ON_NODES = re.compile(r"launch\.(\w+)\.runner: ray: \d+ pieces \((.*)\)")
 
 
@@ -26,7 +26,7 @@ ON_NODES = re.compile(r"launch\.(\w+)\.runner: ray: \d+ pieces \((.*)\)")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("work")
     write_corpus(folder)
-    subprocess.run([sys.executable, "-m", "tests.data_path", str(folder), "local"], check=True, timeout=600)
+    subprocess.run([sys.executable, "-m", "tests.data_path", str(folder), "local"], check=True, timeout=1200)
     return folder
 
 
@@ -61,7 +61,7 @@ def test_two_nodes_write_the_same_bytes_and_so_does_one_after_a_kill(work: Path,
 
 @pytest.mark.skipif(not why_not(), reason="two nodes do the same, and more")
 def test_ray_of_one_machine_writes_the_same_bytes(work: Path) -> None:
-    subprocess.run([sys.executable, "-m", "tests.data_path", str(work), "ray"], check=True, timeout=600)
+    subprocess.run([sys.executable, "-m", "tests.data_path", str(work), "ray"], check=True, timeout=1200)
     for stage in STAGES:
         assert content_digest(work / "ray" / stage) == content_digest(work / "local" / stage), stage
 
