@@ -17,7 +17,7 @@ from llm_core.report.finetuning import finetuned
 from llm_core.training.finetuning.baselines import most_frequent, tfidf
 from llm_core.training.finetuning.calibration import macro_f1
 from llm_core.training.finetuning.methods import classification, dpo, reward
-from llm_core.training.finetuning.stage import _tested as tested_rows
+from llm_core.training.finetuning.stage import _tested as measured_rows
 from tests.llm_core.training.finetuning import tiny
 from tests.llm_core.training.finetuning.test_report import leaves
 
@@ -137,7 +137,7 @@ def test_the_report_and_the_evaluation_show_the_model_beside_its_baselines(tmp_p
     tested = [{"id": str(at), "accuracy": float(at > 0)} for at in range(4)]
     summary = summarize_tested(folder, "accuracy", tested)
     assert summary["baselines"] == {"most_frequent_label": 0.5, "tfidf_logistic_regression": 0.7}
-    written = tested_rows(
+    written = measured_rows(
         SimpleNamespace(rows={"test": [{"id": str(at), "country": "ab"[at // 2]} for at in range(4)]}),
         "accuracy", {"accuracy": [1.0, 1.0, 0.0, 0.0]},
     )  # fmt: skip
