@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.runtime import json_lines
+from llm_core.runtime.timings import FILE as TIMINGS
 
-TIMINGS = Path(".scratch") / "timings.jsonl"
 Times = tuple[float, float]
 """wall and CPU seconds"""
 

@@ -1,10 +1,7 @@
 """From a version and from a training run in MLflow it is one click to the dataset card that names their data."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +10,11 @@ import pytest
 from llm_core.runtime.digests import content_digest
 from llm_core.tracking import dataset_cards, runs
 from llm_core.tracking.dataset_cards import tokens_of_model
-from pipelines.ui import wait_for
 from tests.llm_core.evaluation.test_gate import _results
 from tests.llm_core.lineage.conftest import project  # noqa: F401 - a fixture
 from tests.llm_core.lineage.test_journey import main_exit
+from tests.mlflow_server import mlflow_server
 from tests.pipelines.browser import chromium
-from tests.waiting import free_port
 
 NAME = "language-model-base"
 
@@ -113,28 +109,14 @@ def test_a_store_that_gives_no_answer_leaves_a_finished_run_finished(
 
 @pytest.mark.slow
 def test_the_card_is_one_click_away_in_the_browser(registered: dict[str, str], project: Path) -> None:  # noqa: F811
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    settings = {
-        "MLFLOW_BACKEND_STORE_URI": os.environ["MLFLOW_TRACKING_URI"],
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "0",
-    }
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    log = project / "mlflow.log"
     trained = runs.client().get_run(registered["same"]).info
     pages = [f"models/{NAME}/versions/1", f"experiments/{trained.experiment_id}/runs/{trained.run_id}"]
-    with chromium() as page, open(log, "w") as output:
-        server = subprocess.Popen(command, env={**os.environ, **settings}, stdout=output, stderr=output)
-        try:
-            wait_for(address, server, log)
-            for start in pages:
-                page.goto("about:blank")
-                page.goto(f"{address}/#/{start}")
-                link = page.get_by_role("link", name="dataset card").first
-                link.wait_for()
-                with page.context.expect_page() as opened:
-                    link.click()
-                opened.value.frame_locator("iframe").get_by_role("heading", name="Dataset card").wait_for()
-        finally:
-            server.terminate()
-            server.wait(timeout=60)
+    with chromium() as page, mlflow_server(project) as address:
+        for start in pages:
+            page.goto("about:blank")
+            page.goto(f"{address}/#/{start}")
+            link = page.get_by_role("link", name="dataset card").first
+            link.wait_for()
+            with page.context.expect_page() as opened:
+                link.click()
+            opened.value.frame_locator("iframe").get_by_role("heading", name="Dataset card").wait_for()

@@ -1,18 +1,14 @@
 """Templates in a real registry: a version is a text, and runs and traces name the versions that they used."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from llm_core.tracking import prompts, runs, traces
 from llm_core.tracking.versions import registered_models
-from pipelines.ui import wait_for
+from tests.mlflow_server import mlflow_server
 from tests.pipelines.browser import chromium, shoot
-from tests.waiting import free_port
 
 LINKED = "mlflow.linkedPrompts"
 ASK = "{{evidence}}\n{{question}}"
@@ -66,25 +62,11 @@ def test_run_trace_and_template_lead_to_each_other_in_the_browser(store: Path) -
     root = traces.Step("CHAIN", "ask", {"question": "1+1?"}, {"answer": "2"}, templates={"ask": ASK})
     assert traces.keep(lambda: (root, []))
     uses = runs.client().get_experiment_by_name("llm-pipeline-use").experiment_id
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    settings = {
-        "MLFLOW_BACKEND_STORE_URI": os.environ["MLFLOW_TRACKING_URI"],
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "0",
-    }
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    log = store / "mlflow.log"
-    with chromium() as page, open(log, "w") as output:
-        server = subprocess.Popen(command, env={**os.environ, **settings}, stdout=output, stderr=output)
-        try:
-            wait_for(address, server, log)
-            page.goto(f"{address}/#/experiments/{run.experiment_id}/runs/{run.run_id}")
-            page.get_by_text("judge-mine").first.wait_for()
-            shoot(page, "prompt-of-run")
-            page.goto("about:blank")
-            page.goto(f"{address}/#/experiments/{uses}/prompts")
-            page.get_by_text("ask", exact=True).first.wait_for()
-            shoot(page, "prompts")
-        finally:
-            server.terminate()
-            server.wait(timeout=60)
+    with chromium() as page, mlflow_server(store) as address:
+        page.goto(f"{address}/#/experiments/{run.experiment_id}/runs/{run.run_id}")
+        page.get_by_text("judge-mine").first.wait_for()
+        shoot(page, "prompt-of-run")
+        page.goto("about:blank")
+        page.goto(f"{address}/#/experiments/{uses}/prompts")
+        page.get_by_text("ask", exact=True).first.wait_for()
+        shoot(page, "prompts")
