@@ -18,7 +18,7 @@ import numpy as np
 
 from llm_core.corpus.similarity.forest import find
 from llm_core.corpus.similarity.minhash import band_keys, permutations, sorted_set
-from llm_core.corpus.similarity.shared_keys import count_keys, may_be_shared, slots
+from llm_core.corpus.similarity.shared_keys import count_keys, key_counts, may_be_shared
 from llm_core.corpus.similarity.word_hashes import jaccard, ngrams
 from llm_core.formats.disk_columns import Column
 from llm_core.kernels.arrays import Hashes, Ints
@@ -176,7 +176,7 @@ class Shingles:
 
         Most texts are alone in their bucket. To count keys by their high bits is faster than to sort them all.
         """
-        met = np.zeros(slots(len(self), self._share), np.uint8)
+        met = key_counts(len(self), self._share)
         shared = sum(count_keys(keys, sizes, met) for _, keys, sizes in self._key_blocks(band))
         parts = 1 + shared * PART_WORDS * 8 // self._share
         for part in range(parts):
