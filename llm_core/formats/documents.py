@@ -19,12 +19,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from llm_core.errors import UserError
 from llm_core.formats.document_lines import read_json_lines
 from llm_core.formats.document_tables import read_parquet
 from llm_core.formats.parquet import read_footer
-from llm_core.formats.parquet_shard import ParquetShard
 from llm_core.formats.schema import COLUMNS, SCHEMA, document_id
 from llm_core.runtime.inputs import COMPRESSED
 from llm_core.runtime.manifests import find_shard
@@ -175,7 +175,7 @@ class DocumentWriter:
         self.shards = 0
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = self._shard_size = 0
-        self._writer: ParquetShard | None = None
+        self._writer: pq.ParquetWriter | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append `batch`; its columns must be those of the schema."""
@@ -249,14 +249,14 @@ class DocumentWriter:
         table = pa.Table.from_batches(self._pending).select(self.schema.names).cast(self.schema)
         table = table.combine_chunks()  # a page ends with a chunk: the bytes would depend on how rows were batched
         writer = self._writer or self._open_shard()
-        writer.write_table(table)
+        writer.write_table(table, row_group_size=max(table.num_rows, 1))
         self.rows += table.num_rows
         self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
 
-    def _open_shard(self) -> ParquetShard:
+    def _open_shard(self) -> pq.ParquetWriter:
         path = self.folder / f"{self.shards:05d}.parquet"
         repeated = [name for name in self.schema.names if name in REPEATED]
-        self._writer = ParquetShard(
+        self._writer = pq.ParquetWriter(
             path, self.schema, compression="zstd", use_dictionary=repeated, write_batch_size=PAGE_ROWS
         )
         self.shards += 1

@@ -161,41 +161,6 @@ def _page(stream: IO[bytes], place: int, end: int) -> tuple[int, int, int]:
         size *= 16
 
 
-def divide_footer(footer: bytes) -> tuple[bytes, bytes, bytes]:
-    """What a footer without row groups has before the number of rows, from there to the row groups, and behind them."""
-    reader, before, between, after = _Reader(footer), b"", b"", b""
-    for field, kind in reader.fields():
-        if field == 3:
-            before = footer[: reader.place]
-            reader.integer()
-            rows_end = reader.place
-        elif field == 4:
-            between = footer[rows_end : reader.place]
-            reader.items(STRUCT)
-            after = footer[reader.place :]
-        else:
-            reader.skip(kind)
-    return before, between, after
-
-
-def list_head(structs: int) -> bytes:
-    """What comes before the items of a list of so many structs."""
-    return bytes([structs << 4 | STRUCT]) if structs < 15 else bytes([15 << 4 | STRUCT]) + _varint(structs)
-
-
-def signed_number(value: int) -> bytes:
-    """A whole number, not negative, as `_Reader.integer` reads it."""
-    return _varint(value << 1)
-
-
-def _varint(value: int) -> bytes:
-    data = bytearray()
-    while value > 127:
-        data.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*data, value])
-
-
 class _Reader:
     """Thrift's compact protocol, as far as a reader needs it that skips most of what it meets."""
 
