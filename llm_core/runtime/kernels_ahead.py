@@ -1,4 +1,4 @@
-"""The kernels of the data verbs and of the loss, compiled ahead of their first use: `python -m llm_core.runtime.kernels_ahead`.
+"""Kernels of the data verbs and of the loss, compiled ahead: `python -m llm_core.runtime.kernels_ahead`.
 
 numba compiles a kernel for the types of its first call, on one core, and keeps it in its cache. In a new environment
 that takes the data verbs a minute and a half. `make install` runs them over a few made documents instead, two at a
