@@ -33,7 +33,7 @@ START_SECONDS = 300.0  # a busy machine needs minutes, an idle one seconds
 
 
 def main() -> None:
-    """Start everything, print both addresses, wait, stop everything."""
+    """Start everything, print addresses, wait, stop everything."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.ui", description=__doc__)
     parser.add_argument("--dagster-port", type=int, default=3000, help="0 takes any free port")
     parser.add_argument("--mlflow-port", type=int, default=5000, help="0 takes any free port")
@@ -79,6 +79,7 @@ def serve(root: Path, dagster_port: int, mlflow_port: int) -> int:
         for name, address in addresses.items():
             wait_for(address, servers[name].process, logs / f"{name.lower()}.log")
             print(f"{name:<8} {address}", flush=True)
+        print(f"{'graph':<8} {addresses['Dagster']}/asset-groups", flush=True)
         if runs := training_runs(addresses["MLflow"]):
             print(f"{'runs':<8} {runs}", flush=True)
         if last := comparison(addresses["MLflow"]):
