@@ -8,6 +8,7 @@ only; to show the pages to a team, put a proxy with authentication in front of t
 
 import argparse
 import hashlib
+import http.client
 import json
 import os
 import signal
@@ -186,7 +187,7 @@ def wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
         try:
             open_directly(address, timeout=2).close()
             return
-        except OSError:
+        except (OSError, http.client.HTTPException):  # the latter: a client that was given this port calls itself
             time.sleep(0.2)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
     ended = server.poll()
