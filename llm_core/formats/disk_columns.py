@@ -9,6 +9,7 @@ import errno
 import mmap
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,40 @@ def numbers(folder: Path, count: int) -> Column:
     for start in range(0, count, ROWS_AT_ONCE):
         column.append(np.arange(start, min(start + ROWS_AT_ONCE, count)))
     return column
+
+
+def divide(
+    rows: Column, part_of: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], parts: int, folder: Path
+) -> Iterator[npt.NDArray[Any]]:
+    """The rows of part 0, 1, … parts - 1, in each part in their own order; to be read only.
+
+    `part_of` gives the number of the part of each of some rows: integers [rows]. However many parts there are, the rows
+    are read twice and written once, into a column in `folder`.
+    """
+    if parts == 1:
+        yield rows.values
+        return
+    starts = range(0, len(rows), ROWS_AT_ONCE)
+    pieces = ((start, rows.values[start : start + ROWS_AT_ONCE]) for start in starts)
+    counts = np.zeros(parts, np.int64)
+    numbers_of_parts = Column(folder, np.uint32)
+    for _, some in pieces:
+        here = part_of(some).astype(np.uint32)
+        numbers_of_parts.append(here)
+        counts += np.bincount(here, minlength=parts)
+    ends = np.cumsum(counts)
+    room = ends - counts  # where the next row of each part belongs
+    divided = Column(folder, rows.dtype, rows.width)
+    divided.resize(len(rows))
+    for start in starts:
+        here = numbers_of_parts.values[start : start + ROWS_AT_ONCE]
+        order = np.argsort(here.astype(np.uint16) if parts <= 1 << 16 else here, kind="stable")
+        found = np.bincount(here, minlength=parts)
+        before = np.repeat(room - (np.cumsum(found) - found), found)
+        divided.values[before + np.arange(len(here))] = rows.values[start : start + ROWS_AT_ONCE][order]
+        room += found
+    for end, count in zip(ends.tolist(), counts.tolist(), strict=True):
+        yield divided.values[end - count : end]
 
 
 def string_buffers(strings: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:

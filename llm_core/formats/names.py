@@ -8,6 +8,7 @@ from typing import Any
 
 from llm_core.formats.pages import number
 
+FINAL = "final/"  # begins the names of held-out figures that are of another text than those while a model trains
 BENCHMARKS = {
     "arc_challenge": "ARC-Challenge",
     "arc_easy": "ARC-Easy",

@@ -1,4 +1,4 @@
-"""The kernels of the data verbs, compiled ahead of their first use: `python -m llm_core.runtime.kernels_ahead`.
+"""Kernels of the data verbs and of the loss, compiled ahead: `python -m llm_core.runtime.kernels_ahead`.
 
 numba compiles a kernel for the types of its first call, on one core, and keeps it in its cache. In a new environment
 that takes the data verbs a minute and a half. `make install` runs them over a few made documents instead, two at a
@@ -26,6 +26,11 @@ VERBS = (  # two lines of verbs that share few kernels
         "split --in decontaminated --out split",
     ),
 )
+LOSS = """
+import numpy as np
+from llm_core.kernels.cross_entropy import softmax_rows
+softmax_rows(np.zeros((1, 2), np.uint16), np.zeros(1, np.int64), 0.0, *np.zeros((2, 1), np.float32))
+"""
 
 
 def main() -> list[str]:
@@ -38,6 +43,8 @@ def main() -> list[str]:
         (folder / "items.txt").write_text(SENTENCE + "\n")
         with ThreadPoolExecutor(len(VERBS)) as pool:
             failed = [said for line in pool.map(lambda verbs: run(verbs, folder), VERBS) for said in line]
+        done = subprocess.run([sys.executable, "-c", LOSS], text=True, capture_output=True)
+        failed += [done.stderr] if done.returncode else []
     if failed:  # nothing is lost: a kernel that is not compiled now is at its first use
         print(f"not all kernels were compiled ahead: {failed[0]}", file=sys.stderr)
     return failed

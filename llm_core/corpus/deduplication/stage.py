@@ -173,7 +173,7 @@ def _cluster(
             digests = corpus.texts.digests  # ranked by the texts alone, whoever came first
             shingles.join(lambda texts: np.lexsort(digests[texts].T[::-1]), forest)
     if params.url:
-        unite_equal(forest, corpus.url.values, corpus.stored.values, memory_mb)
+        unite_equal(forest, corpus.url.values, corpus.stored.values, folder, memory_mb)
     return labels(forest)
 
 

@@ -20,7 +20,7 @@ from llm_core.corpus.similarity.forest import find
 from llm_core.corpus.similarity.minhash import band_keys, permutations, sorted_set
 from llm_core.corpus.similarity.shared_keys import count_keys, key_counts, may_be_shared
 from llm_core.corpus.similarity.word_hashes import jaccard, ngrams
-from llm_core.formats.disk_columns import Column
+from llm_core.formats.disk_columns import Column, divide
 from llm_core.kernels.arrays import Hashes, Ints
 from llm_core.runtime.compilation import njit
 from llm_core.runtime.memory import memory_share
@@ -174,18 +174,21 @@ class Shingles:
     def _parts(self, band: int) -> Iterator[tuple[Hashes, Ints]]:
         """The keys of a band that texts may share, with these texts, by parts of the key space that fit the memory.
 
-        Most texts are alone in their bucket. To count keys by their high bits is faster than to sort them all.
+        Most texts are alone in their bucket. To count keys by their high bits is faster than to sort them all. What is
+        left is divided once, so that the cost does not grow with the number of parts.
         """
         met = key_counts(len(self), self._share)
-        shared = sum(count_keys(keys, sizes, met) for _, keys, sizes in self._key_blocks(band))
-        parts = 1 + shared * PART_WORDS * 8 // self._share
-        for part in range(parts):
-            found, members = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
-            for start, keys, sizes in self._key_blocks(band):
-                here = may_be_shared(keys, sizes, met, parts, part)
-                found.append(keys[here])
-                members.append(here + start)
-            yield np.concatenate(found), np.concatenate(members)
+        for _, keys, sizes in self._key_blocks(band):
+            count_keys(keys, sizes, met)
+        folder = self._keys[band].parent
+        shared = Column(folder, np.uint64, 2)
+        for start, keys, sizes in self._key_blocks(band):
+            here = may_be_shared(keys, sizes, met)
+            shared.append(np.column_stack([keys[here], (here + start).view(np.uint64)]))
+        del met
+        parts = 1 + len(shared) * PART_WORDS * 8 // self._share
+        for rows in divide(shared, lambda rows: rows[:, 0] % np.uint64(parts), parts, folder):
+            yield rows[:, 0].copy(), rows[:, 1].view(np.int64).copy()
 
     def _key_blocks(self, band: int) -> Iterator[tuple[int, Hashes, Ints]]:
         """(number of the first text, keys, numbers of shingles) of all texts in a band, some at a time."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llm_core.formats.disk_columns import ROWS_AT_ONCE, numbers
+from llm_core.formats.disk_columns import ROWS_AT_ONCE, Column, divide, numbers
 from llm_core.kernels.arrays import Hashes, Ints
 from llm_core.runtime.compilation import njit
 from llm_core.runtime.memory import memory_share
@@ -53,20 +53,19 @@ def labels(forest: Ints) -> Ints:
     return forest
 
 
-def unite_equal(forest: Ints, keys: Hashes, texts: Ints, memory_mb: int) -> None:
+def unite_equal(forest: Ints, keys: Hashes, texts: Ints, folder: Path, memory_mb: int) -> None:
     """Join the texts whose documents have equal keys, by parts of the key space that fit the memory.
 
-    `keys`: uint64 [documents], 0 for none; `texts`: int64 [documents], -1 for none.
+    Scratch files are in `folder`. `keys`: uint64 [documents], 0 for none; `texts`: int64 [documents], -1 for none.
     """
-    parts = 1 + len(keys) * DOCUMENT_BYTES // memory_share(memory_mb)
-    for part in range(parts):
-        chosen, found = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
-        for start in range(0, len(keys), ROWS_AT_ONCE):
-            here, there = keys[start : start + ROWS_AT_ONCE], texts[start : start + ROWS_AT_ONCE]
-            mine = (here != 0) & (here % np.uint64(parts) == part) & (there >= 0)
-            chosen.append(here[mine])
-            found.append(there[mine])
-        flat, joined = np.concatenate(chosen), np.concatenate(found)
-        order = np.argsort(flat, kind="stable")
-        same = flat[order[1:]] == flat[order[:-1]]
-        unite(forest, joined[order[:-1]][same], joined[order[1:]][same])
+    with_keys = Column(folder, np.uint64, 2)
+    for start in range(0, len(keys), ROWS_AT_ONCE):
+        here, there = keys[start : start + ROWS_AT_ONCE], texts[start : start + ROWS_AT_ONCE]
+        some = (here != 0) & (there >= 0)
+        with_keys.append(np.column_stack([here[some], there[some].view(np.uint64)]))
+    parts = 1 + len(with_keys) * DOCUMENT_BYTES // memory_share(memory_mb)
+    for rows in divide(with_keys, lambda rows: rows[:, 0] % np.uint64(parts), parts, folder):
+        order = np.argsort(rows[:, 0], kind="stable")
+        found, joined = rows[order, 0], rows[order, 1].view(np.int64)
+        same = found[1:] == found[:-1]
+        unite(forest, joined[:-1][same], joined[1:][same])

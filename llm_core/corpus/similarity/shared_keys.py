@@ -28,38 +28,28 @@ def _place(key: np.uint64, mask: np.uint64) -> tuple[np.uint64, np.uint8]:
 
 
 @njit()
-def count_keys(keys: Hashes, sizes: Ints, met: Bytes) -> int:
+def count_keys(keys: Hashes, sizes: Ints, met: Bytes) -> None:
     """Count the keys (uint64 [n]) of texts with shingles in `met`, a table of `key_counts`.
 
-    How many keys share a slot with another one, as far as these show it. `sizes`: int64 [n], shingles of each text.
+    `sizes`: int64 [n], shingles of each text.
     """
-    mask, shared = np.uint64(EACH * len(met) - 1), 0
+    mask = np.uint64(EACH * len(met) - 1)
     for row in range(len(keys)):
         if sizes[row] > 0:
             place, shift = _place(keys[row], mask)
-            count = (met[place] >> shift) & 3
-            if count == 1:
-                shared += 1  # the one that was there
-            shared += count > 0
-            if count < 2:
+            if (met[place] >> shift) & 3 < 2:
                 met[place] += np.uint8(1 << shift)
-    return shared
 
 
 @njit()
-def may_be_shared(keys: Hashes, sizes: Ints, met: Bytes, parts: int, part: int) -> Ints:
-    """Places of the keys of a part of the key space that may equal another one: int64. The others: see `count_keys`."""
+def may_be_shared(keys: Hashes, sizes: Ints, met: Bytes) -> Ints:
+    """Places of the keys that may equal another one: int64. The others: see `count_keys`."""
     mask = np.uint64(EACH * len(met) - 1)
     places = np.empty(len(keys), np.int64)
     count = 0
     for row in range(len(keys)):
-        key = keys[row]
-        place, shift = _place(key, mask)
-        if (
-            sizes[row] > 0
-            and (met[place] >> shift) & 3 > 1
-            and (parts == 1 or key % np.uint64(parts) == np.uint64(part))
-        ):
+        place, shift = _place(keys[row], mask)
+        if sizes[row] > 0 and (met[place] >> shift) & 3 > 1:
             places[count] = row
             count += 1
     return places[:count].copy()

@@ -6,7 +6,6 @@ are put in order by ranges of the hash that fit the memory, and no range is look
 
 from collections.abc import Iterator
 from hashlib import blake2b
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from llm_core.corpus.split.facts import Facts
-from llm_core.formats.disk_columns import ROWS_AT_ONCE, Column, StringColumn
+from llm_core.formats.disk_columns import ROWS_AT_ONCE, Column, StringColumn, divide
 from llm_core.kernels.arrays import Bytes, Flags, Floats, Hashes, Ints
 from llm_core.kernels.order import string_before
 from llm_core.params.split import Split
@@ -51,19 +50,15 @@ def choose(facts: Facts, bundles: Ints, params: Split, seed: int, folder: Path, 
 
 def in_order(ids: StringColumn, documents: Ints, seed: int, folder: Path, at_once: int) -> Iterator[Ints]:
     """Places in `documents` (int64 [n]) in the order of the seeded hash of each document's id, some at a time."""
-    hashes = Column(folder, np.uint64, 2)
+    hashes = Column(folder, np.uint64, 3)  # the third is the place
     for start in range(0, len(documents), ROWS_AT_ONCE):
-        hashes.append(_hashes(ids.take(documents[start : start + ROWS_AT_ONCE]).cast(pa.binary()).to_pylist(), seed))
+        here = documents[start : start + ROWS_AT_ONCE]
+        halves = _hashes(ids.take(here).cast(pa.binary()).to_pylist(), seed)
+        hashes.append(np.column_stack([halves, np.arange(start, start + len(here), dtype=np.uint64)]))
     parts = 1 + len(documents) // at_once
-    bounds = [np.uint64(min(part * (1 << 64) // parts, (1 << 64) - 1)) for part in range(parts + 1)]
-    for low, high in pairwise(bounds):
-        found, numbers = [np.zeros((0, 2), np.uint64)], [np.zeros(0, np.int64)]
-        for start in range(0, len(documents), ROWS_AT_ONCE):
-            here = hashes.values[start : start + ROWS_AT_ONCE]
-            mine = np.flatnonzero((here[:, 0] >= low) & ((here[:, 0] < high) | (high == bounds[-1])))
-            found.append(here[mine])
-            numbers.append(start + mine)
-        yield np.concatenate(numbers)[np.lexsort(np.concatenate(found).T[::-1])]
+    ends = np.array([part * (1 << 64) // parts - 1 for part in range(1, parts)], np.uint64)  # last hash of each part
+    for rows in divide(hashes, lambda rows: np.searchsorted(ends, rows[:, 0]), parts, folder):
+        yield rows[:, 2].view(np.int64)[np.lexsort(rows[:, 1::-1].T)]
 
 
 def _hashes(ids: list[bytes], seed: int) -> Hashes:

@@ -104,7 +104,7 @@ def _bundles(facts: Facts, store: ShingleStore, folder: Path) -> Ints:
     forest = new_forest(folder, len(facts))
     with progress.timed("split: candidate pairs"):
         store.finish().join(lambda some: pc.sort_indices(facts.ids.take(some)).to_numpy(), forest)
-    unite_equal(forest, facts.group.values, numbers(folder, len(facts)).values, store.memory_mb)
+    unite_equal(forest, facts.group.values, numbers(folder, len(facts)).values, folder, store.memory_mb)
     return labels(forest)
 
 

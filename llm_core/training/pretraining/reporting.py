@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from llm_core.formats.names import FINAL
 from llm_core.params.pretraining import Pretraining
 from llm_core.runtime import progress
 from llm_core.tracking import runs
@@ -117,11 +118,12 @@ class Reports:
         """Log held-out figures.
 
         The `last` ones are of `evaluate_tokens_final` tokens. Where the others are of fewer, they are no point of
-        the same curve, so that in MLflow they have names of their own.
+        the same curve, so that in MLflow and in training_log.jsonl they have names of their own, `final/…`.
         """
         apart = last and self.settings.evaluate_tokens_final != self.settings.evaluate_tokens
-        self.tracked.metrics({f"final/{name}" if apart else name: value for name, value in found.items()}, step)
-        self.log.write({"step": step} | {name: _digits(value) for name, value in found.items()})
+        named = {f"{FINAL if apart else ''}{name}": value for name, value in found.items()}
+        self.tracked.metrics(named, step)
+        self.log.write({"step": step} | {name: _digits(value) for name, value in named.items()})
         self.say(f"step {step}: " + ", ".join(f"{key} {value:.4f}" for key, value in found.items()))
 
     def flops(self, step: int) -> float:

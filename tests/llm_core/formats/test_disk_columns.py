@@ -7,13 +7,13 @@ import sys
 import numpy as np
 import pytest
 
-from llm_core.formats.disk_columns import Column
+from llm_core.formats.disk_columns import ROWS_AT_ONCE, Column, divide
 
 FILL = """
 import sys
 from pathlib import Path
 import numpy as np
-from llm_core.formats.disk_columns import Column
+from llm_core.formats.disk_columns import ROWS_AT_ONCE, Column, divide
 column = Column(Path(sys.argv[1]), np.int64)
 try:
     for _ in range(1000):
@@ -51,3 +51,17 @@ def test_a_file_that_may_not_grow_is_an_error_too(tmp_path):
     done = subprocess.run([sys.executable, "-c", f"{limit}\n{FILL}", tmp_path], capture_output=True, text=True)
     assert done.returncode == 0, done
     assert done.stdout == "[Errno 27] File too large True 999\n"
+
+
+def test_rows_are_divided_into_parts_in_their_order(tmp_path):
+    draw = np.random.default_rng(0)
+    rows = Column(tmp_path, np.uint64, 2)
+    values = np.column_stack([draw.integers(0, 1 << 60, 3 * ROWS_AT_ONCE + 5), np.arange(3 * ROWS_AT_ONCE + 5)])
+    rows.append(values.astype(np.uint64))
+    for parts in (1, 7, 70_000):  # 70,000 have no numbers of 16 bits
+        numbers = values[:, 0] % parts
+        found = list(divide(rows, lambda some, parts=parts: some[:, 0] % np.uint64(parts), parts, tmp_path))
+        assert len(found) == parts
+        expected = values[np.argsort(numbers, kind="stable")]
+        assert np.array_equal(np.concatenate(found), expected)
+        assert [len(part) for part in found] == np.bincount(numbers, minlength=parts).tolist()

@@ -33,6 +33,42 @@ def test_loss_and_gradients_equal_plain_cross_entropy(chunk: int, z_loss: float,
         torch.testing.assert_close(found, each, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("z_loss", [0.0, 0.01])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_kernel_of_bf16_equals_cross_entropy_in_fp32(z_loss: float, threads: int) -> None:
+    """Logits from -180 to 180, so that shares are from 1 to nothing; 100 is no multiple of what a register holds."""
+    torch.manual_seed(0)
+    hidden, weight = (torch.randn(9, 16) * 5).bfloat16(), (torch.randn(100, 16) * 5).bfloat16()
+    targets = torch.tensor([3, -100, 0, 10, 99, -100, 2, 50, 51])
+    ours, theirs = ([value.clone().requires_grad_() for value in (hidden, weight)] for _ in range(2))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        loss, nll, losses = chunked_loss(ours[0], ours[1], None, targets, 4, z_loss=z_loss)
+        found = token_losses(hidden, weight, None, targets, 4)
+    finally:
+        torch.set_num_threads(before)
+    loss.backward()
+    logits = (theirs[0] @ theirs[1].t()).float()
+    assert logits.abs().max() > 150
+    each = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    (each.sum() + z_loss * logits.logsumexp(1).square()[targets >= 0].sum()).backward()
+    torch.testing.assert_close(losses, each.detach(), rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(found, losses, rtol=0, atol=0)
+    assert float(nll) == pytest.approx(float(each.sum()), rel=1e-6)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.grad is not None and other.grad is not None
+        torch.testing.assert_close(one.grad.float(), other.grad.float(), rtol=0.02, atol=0.05)
+
+
+@pytest.mark.parametrize("value", [float("nan"), -float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_is_not_hidden(value: float) -> None:
+    hidden = torch.ones(2, 3, dtype=torch.bfloat16)
+    hidden[1, 1] = value
+    _, nll, losses = chunked_loss(hidden, torch.ones(4, 3, dtype=torch.bfloat16), None, torch.zeros(2).long(), 0)
+    assert losses[0] == pytest.approx(math.log(4)) and not math.isfinite(losses[1]) and not math.isfinite(nll)
+
+
 def test_by_hand() -> None:
     """Logits 0 and ln 3: probabilities 1/4 and 3/4."""
     hidden, weight = torch.ones(1, 1, requires_grad=True), torch.tensor([[0.0], [math.log(3)]], requires_grad=True)

@@ -33,7 +33,8 @@ def drawn(folder: Path) -> dict[str, list[Any]]:
 @pytest.mark.slow
 def test_dvc_draws_every_plot_of_the_graph(data: Path) -> None:  # noqa: F811
     log = data / "models/base/training_log.jsonl"
-    log.write_text(log.read_text() + '{"step": 9, "heldout_bits_per_byte": 1.5}\n')
+    points = ({"step": 9, "heldout_bits_per_byte": 1.5}, {"step": 9, "final/heldout_bits_per_byte": 1.9})
+    log.write_text(log.read_text() + "".join(json.dumps(point) + "\n" for point in points))
     (data / "models/base/loss.csv").write_text("step,loss\n1,4.5\n2,4.0\n")
     write_report(data, data / "report", Params())
     found = drawn(data.parent)
@@ -43,7 +44,7 @@ def test_dvc_draws_every_plot_of_the_graph(data: Path) -> None:  # noqa: F811
     assert [(row["source"], row["training bytes, %"]) for row in found["mix"]] == [("a", "100.0")]
     assert ("base: ARC-Easy", "40.0") in [(row["benchmark"], row["right answers, %"]) for row in found["scores"]]
     assert [row["text"] for row in found["bits_per_byte"]] == ["base: all sources", "base: a", "base: b"]
-    assert [row["bits per byte"] for row in found["heldout"]] == ["1.5"]
+    assert [row["bits per byte"] for row in found["heldout"]] == ["1.5"], "another text is no point of the curve"
 
 
 def test_a_file_of_nothing_has_its_header(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Spans of texts: where each begins and ends, and the document that holds another one like it.
 
 Paragraphs and lines are compared by their words, as documents are by `dedup`: a 128-bit digest of word hashes under
-a key of the seed. Digests go to files by their low bits, and one file at a time is sorted, so that memory does not
+a key of the seed. Digests are divided by their low bits, and one part at a time is sorted, so that memory does not
 grow with the text. Of like spans the holder is the one in the document of first source, then the longest, then the
 least hash of its id; every span like it in another document is a cut. Repetition inside one document is left alone.
 """
@@ -19,12 +19,11 @@ import pyarrow as pa
 
 from llm_core.corpus.deduplication.signing import digests_of
 from llm_core.corpus.similarity.word_hashes import WordHasher
-from llm_core.formats.disk_columns import Column, string_buffers
+from llm_core.formats.disk_columns import Column, divide, string_buffers
 from llm_core.kernels.arrays import Ints
 
 SEPARATORS = {"paragraph": re.compile(rb"\n[ \t\r]*\n\s*"), "line": re.compile(rb"\n\s*")}
-PARTS = 64
-ROW_BYTES = 200  # of a record while its file is sorted
+ROW_BYTES = 200  # of a record while its part is sorted
 LONGEST = (1 << 44) - 1
 Keys = npt.NDArray[np.uint64]
 
@@ -113,23 +112,20 @@ class SpanFinder:
 
     def __init__(self, folder: Path, memory_mb: int) -> None:
         self._cuts, self._memory = Cuts(folder), memory_mb << 20
-        self._parts = [Column(folder, np.uint64, 5) for _ in range(PARTS)]  # as `Spans.records`
+        self._folder, self._records = folder, Column(folder, np.uint64, 5)  # as `Spans.records`
 
     def add(self, spans: Spans) -> None:
         """Take the spans of a batch of documents, which follow those taken before."""
         records = spans.records.copy()
         records[:, 4] += np.uint64(self._cuts.first.values[-1])
         self._cuts.append(spans.counts, spans.start, spans.end, np.full(len(spans.start), -1, np.int64))
-        parts = records[:, 0] % np.uint64(PARTS)
-        for part, column in enumerate(self._parts):
-            column.append(records[parts == part])
+        self._records.append(records)
 
     def finish(self) -> Cuts:
         """What is to be cut."""
-        for column in self._parts:
-            pieces = np.uint64(1 + len(column) * ROW_BYTES // self._memory)
-            for piece in range(int(pieces)):
-                self._join(column.values[column.values[:, 1] % pieces == piece])
+        parts = 1 + len(self._records) * ROW_BYTES // self._memory
+        for records in divide(self._records, lambda rows: rows[:, 0] % np.uint64(parts), parts, self._folder):
+            self._join(records)
         return self._cuts
 
     def _join(self, records: Keys) -> None:

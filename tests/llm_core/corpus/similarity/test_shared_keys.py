@@ -14,11 +14,10 @@ def test_the_keys_whose_slot_is_shared_are_found() -> None:
     met = key_counts(5000, 1 << 13)
     slots = EACH * len(met)
     assert slots == 1 << 13
-    shared = count_keys(keys[:3000], sizes[:3000], met) + count_keys(keys[3000:], sizes[3000:], met)
+    count_keys(keys[:3000], sizes[:3000], met)
+    count_keys(keys[3000:], sizes[3000:], met)
     places = (keys >> np.uint64(32)) % np.uint64(slots)
     counts = Counter(places[sizes > 0].tolist())
     wanted = [row for row in range(5000) if sizes[row] and counts[int(places[row])] > 1]
-    assert may_be_shared(keys, sizes, met, 1, 0).tolist() == wanted
-    assert shared == len(wanted) > 1000
-    parts = [may_be_shared(keys, sizes, met, 3, part).tolist() for part in range(3)]
-    assert sorted(row for part in parts for row in part) == wanted
+    assert len(wanted) > 1000
+    assert may_be_shared(keys, sizes, met).tolist() == wanted

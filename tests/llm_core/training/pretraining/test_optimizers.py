@@ -6,7 +6,14 @@ import torch
 from llm_core.errors import UserError
 from llm_core.params.pretraining import Optimizer, Pretraining
 from llm_core.training.pretraining.engine import deepspeed_config
-from llm_core.training.pretraining.optimizers import adamw, orthogonalized, polynomial_of_gram, row_scaled
+from llm_core.training.pretraining.optimizers import (
+    adamw,
+    all_orthogonalized,
+    muon,
+    orthogonalized,
+    polynomial_of_gram,
+    row_scaled,
+)
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (40, 16), (16, 40)])
@@ -17,6 +24,34 @@ def test_singular_values_come_near_one_and_vectors_stay(shape: tuple[int, int]) 
     found = left.T @ orthogonalized(matrix, 5).float() @ right.T  # in the basis of the singular vectors
     assert found.diag().min() > 0.5 and found.diag().max() < 1.3  # Jordan's coefficients aim at 0.7 to 1.2
     assert (found - torch.diag(found.diag())).abs().max() < 0.05
+
+
+def test_matrices_of_one_shape_are_orthogonalised_together_as_alone() -> None:
+    torch.manual_seed(0)
+    matrices = [torch.randn(shape) for shape in ((24, 24), (40, 16), (24, 24), (16, 40), (40, 16), (600, 600))]
+    for together, matrix in zip(all_orthogonalized(matrices, 5), matrices, strict=True):
+        torch.testing.assert_close(together.float(), orthogonalized(matrix, 5).float(), rtol=0.01, atol=0.001)
+
+
+def test_a_step_with_whole_matrices_is_deepspeeds() -> None:
+    def network() -> torch.nn.Module:
+        torch.manual_seed(0)
+        return torch.nn.ModuleList([torch.nn.Linear(8, 12), torch.nn.Linear(12, 8), torch.nn.Linear(8, 12)])
+
+    settings = Optimizer(name="muon", weight_decay=0.1, muon_learning_rate=0.05)
+    ours, theirs = (muon(torch.nn.ModuleDict({"blocks": network()}), settings, 0.01) for _ in range(2))
+    for step in range(3):
+        for optimizer in (ours, theirs):
+            torch.manual_seed(step)
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    parameter.grad = torch.randn_like(parameter)
+        ours.step()
+        super(type(theirs), theirs).step()
+    for one, other in zip(ours.param_groups, theirs.param_groups, strict=True):
+        for parameter, expected in zip(one["params"], other["params"], strict=True):
+            torch.testing.assert_close(parameter, expected, rtol=0, atol=1e-3)
+    assert len(ours.state) == 6
 
 
 def test_the_gram_matrix_alone_gives_the_same_iteration() -> None:
