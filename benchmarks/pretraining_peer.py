@@ -120,6 +120,7 @@ def nanogpt(settings: dict[str, Any], compiled: bool) -> None:
     names: dict[str, Any] = {"__name__": "__main__", "__file__": str(program)}
     exec(compile(text, str(program), "exec"), names)
     if settings.get("heldout_tokens"):
+        settings["context"] = min(settings.get("context") or settings["length"], settings["length"])  # its positions
         network = names["raw_model"].eval()
 
         def losses(ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
