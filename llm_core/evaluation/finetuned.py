@@ -17,6 +17,8 @@ from llm_core.runtime.storage import read_json
 
 TESTED = "test_items.jsonl"
 """In the folder of a finetuned model: `id`, the method's score, and `group` where it is known, of each test row."""
+TOPS = {"sentence_chrF": 100.0}
+"""Value of a right row, of scores that are no share."""
 Row = dict[str, Any]
 
 
@@ -35,15 +37,15 @@ def read_tested(model: Path) -> tuple[str, list[Row]] | None:
 
 def summarize_tested(model: Path, score: str, rows: list[Row]) -> dict[str, Any]:
     """The mean score with its error and 95 % interval, the baselines on the same rows, the number of rows."""
-    values, groups = [float(row[score]) for row in rows], groups_of(rows)
+    values, groups, top = [float(row[score]) for row in rows], groups_of(rows), TOPS.get(score, 1.0)
     known = read_json(model / "metrics.json")
     return {
         "finetune": known.get("run", known["method"]),
         "method": known["method"],
         "score": score,
-        **scored(values, score, groups),
+        **scored(values, score, groups, top),
         "baselines": dict(_baselines(known.get("baseline", {}), score)),
-        "detectable": detectable_difference(values, groups),
+        "detectable": detectable_difference(values, groups, top),
         "items": len(rows),
     }
 

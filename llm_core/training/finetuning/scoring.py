@@ -135,14 +135,14 @@ def model_inputs(rows: Sequence[dict[str, list[int]]], pad: int, device: torch.d
     return inputs
 
 
-def mean_and_error(values: Sequence[float], groups: Sequence[str] | None = None) -> dict[str, Any]:
+def mean_and_error(values: Sequence[float], groups: Sequence[str] | None = None, top: float = 1.0) -> dict[str, Any]:
     """Mean with its standard error and 95 % interval, None where one value has none; the number of values.
 
-    With `groups` (`results.groups_of`) the values of one group depend on each other.
+    With `groups` (`results.groups_of`) the values of one group depend on each other; `top` is the value of a right one.
     """
     if not values:
         return {"mean": None, "standard_error": None, "low": None, "high": None, "items": 0}
-    known = scored(values, "mean", groups)
+    known = scored(values, "mean", groups, top)
     found = [
         known[key] if math.isfinite(known[key]) else None for key in ("mean", "mean_stderr", "mean_low", "mean_high")
     ]
