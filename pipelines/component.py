@@ -1,7 +1,8 @@
 """dvc.yaml as Dagster assets: one asset per stage, built by a component that a project can override.
 
-The stages of a dvc.yaml below `experiments/` are assets too, in a group of the folder's name. No
-schedule or condition runs them; a user materializes them, or launches their file's job.
+The stages of a dvc.yaml below `experiments/` are assets too, in a group `experiments/FOLDER`: Dagster's graph opens
+with one node for all of them, and fits the page. No schedule or condition runs them; a user materializes them, or
+launches their file's job.
 
 Subclass `DvcProjectComponent`, override `get_asset_spec` (the translator: key, group, kinds,
 owners, description) and name the subclass in `defs/graph/defs.yaml`. A stage's own
@@ -23,7 +24,7 @@ from llm_core.formats.pages import cell_text
 from pipelines.automation import STALE, automation
 from pipelines.checks import asset_checks
 from pipelines.dvc_project import DvcProject
-from pipelines.graph import Stage, identifier
+from pipelines.graph import EXPERIMENTS, Stage, identifier
 from pipelines.metadata import MLFLOW_UI, SKIPPED, mlflow_metadata, stage_metadata
 from pipelines.plan import cost, expectation, price_of_cpu_hour, stale_reasons
 from pipelines.snapshots import FORCE_TAG, crawl_assets
@@ -85,7 +86,8 @@ class DvcProjectComponent(dg.Component, dg.Model, dg.Resolvable):
 
     def group_of(self, stage: Stage) -> str:
         """Group of a stage in the UI."""
-        return str(stage.meta.get("group") or identifier(stage.experiment) or kind_of(stage))
+        own = "/".join((EXPERIMENTS, *map(identifier, stage.experiment.split("/")))) if stage.experiment else ""
+        return str(stage.meta.get("group") or own or kind_of(stage))
 
     def get_asset_spec(self, project: DvcProject, stage: Stage) -> dg.AssetSpec:
         """Translate a stage; override to change keys, groups, kinds, owners or descriptions."""

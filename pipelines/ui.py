@@ -8,6 +8,7 @@ only; to show the pages to a team, put a proxy with authentication in front of t
 
 import argparse
 import hashlib
+import http.client
 import json
 import os
 import signal
@@ -33,7 +34,7 @@ START_SECONDS = 300.0  # a busy machine needs minutes, an idle one seconds
 
 
 def main() -> None:
-    """Start everything, print both addresses, wait, stop everything."""
+    """Start everything, print addresses, wait, stop everything."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.ui", description=__doc__)
     parser.add_argument("--dagster-port", type=int, default=3000, help="0 takes any free port")
     parser.add_argument("--mlflow-port", type=int, default=5000, help="0 takes any free port")
@@ -79,6 +80,7 @@ def serve(root: Path, dagster_port: int, mlflow_port: int) -> int:
         for name, address in addresses.items():
             wait_for(address, servers[name].process, logs / f"{name.lower()}.log")
             print(f"{name:<8} {address}", flush=True)
+        print(f"{'graph':<8} {addresses['Dagster']}/asset-groups", flush=True)
         if runs := training_runs(addresses["MLflow"]):
             print(f"{'runs':<8} {runs}", flush=True)
         if last := comparison(addresses["MLflow"]):
@@ -145,7 +147,7 @@ def comparison(mlflow: str) -> str:
     except (OSError, ValueError, KeyError):
         return ""
     named = f"runs={urllib.parse.quote(json.dumps(runs))}&experiments={urllib.parse.quote(json.dumps([number]))}"
-    return f"{mlflow}/#/compare-runs?{named}" if len(runs) == 2 else ""
+    return f"{mlflow}/#/compare-runs?{named}&workflowType=machine_learning" if len(runs) == 2 else ""
 
 
 def _training_experiment(mlflow: str) -> str:
@@ -185,7 +187,7 @@ def wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
         try:
             open_directly(address, timeout=2).close()
             return
-        except OSError:
+        except (OSError, http.client.HTTPException):  # the latter: a client that was given this port calls itself
             time.sleep(0.2)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
     ended = server.poll()

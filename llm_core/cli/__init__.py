@@ -133,6 +133,8 @@ EXTRAS = {
     "ray": "ray",
 }
 CUT_SHORT = re.compile(r"\d+ requested and \d+ written")  # numpy's words for a full disk, which have no error number
+UNWRITTEN = re.compile(r"unexpected pos \d+ vs \d+|PytorchStreamWriter failed|os error (28|122)")
+"""The words of torch and safetensors for a full disk, whose errors are no `OSError`."""
 WHOLE = "nothing half-written was left under a final name"
 BROKEN_PIPE = 141  # what a shell gives a program that SIGPIPE ended
 COLLECT_AFTER = 20_000
@@ -196,7 +198,7 @@ def _main(arguments: list[str]) -> None:
         raise
     except BrokenPipeError:
         raise
-    except (UserError, OSError, MemoryError, RecursionError, UnicodeError, ImportError, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:
         message = explain(error)
         if message is None:
             raise
@@ -222,7 +224,8 @@ def explain(error: BaseException) -> str | None:
         return f"a text or a file name cannot be written or read as UTF-8 ({error})"
     if isinstance(error, KeyboardInterrupt):
         return f"interrupted; {WHOLE}"
-    if isinstance(error, OSError) and CUT_SHORT.fullmatch(str(error)):
+    cut_short = CUT_SHORT.fullmatch if isinstance(error, OSError) else UNWRITTEN.search
+    if cut_short(str(error)):
         return f"a file could not be written to its end ({error}): is the disk full? {WHOLE.capitalize()}"
     if isinstance(error, OSError) and error.strerror:
         where = "".join(f": {name}" for name in (error.filename, error.filename2) if name)

@@ -1,11 +1,13 @@
 """`llm-core chat`: talk with a model in a terminal."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from llm_core.cli.options import option, verb_app
+from llm_core.errors import UserError
 from llm_core.runtime.terminal import say
 
 app = verb_app()
@@ -34,4 +36,8 @@ def chat(
                 say(piece, end="")
         except KeyboardInterrupt:  # Ctrl-C ends the answer, not the conversation
             say(" (interrupted)", end="")
+        except UserError as error:  # a message that is too long: the person can write a shorter one
+            if not sys.stdin.isatty():
+                raise
+            say(str(error), error=True)
         say()

@@ -33,8 +33,8 @@ def merge(
         typer.Option("--weight", help="Weight of each model, in their order; equal where none is given. Repeatable."),
     ] = None,
     ema: Annotated[
-        float, typer.Option("--ema", help="Decay: each model weighs this times the next; the last weighs most.")
-    ] = 0.0,
+        float | None, typer.Option("--ema", help="Decay: each model weighs this times the next; the last weighs most.")
+    ] = None,
     method: Annotated[
         How,
         typer.Option("--merge-method", help="linear: the weighted mean. ties: --base plus the agreeing differences."),
@@ -61,9 +61,9 @@ def merge(
         if len(models) > 1:
             raise UserError("--last averages the models of one run; give its folder alone")
         models = merging.last_of_run(models[0], last)
-    if ema and weight:
+    if ema is not None and weight:
         raise UserError("--ema and --weight both set the weights; give one of them")
-    weights = merging.decaying(len(models), ema) if ema else weight or [1.0] * len(models)
+    weights = merging.decaying(len(models), ema) if ema is not None else weight or [1.0] * len(models)
     record = merging.merge(models, weights, out, method.value, base, density)
     for one in record["merged"]["models"]:
         say(f"{one['weight']:.4f} {one['path']} ({one['digest'][:12]})")

@@ -25,9 +25,11 @@ def signal(
 
     Example: `llm-core signal eval/a1,eval/a2,eval/a3 eval/b1,eval/b2,eval/b3`.
     """
-    from llm_core.evaluation.signal import scores_of, signals
+    from llm_core.evaluation.signal import check_runs, scores_of, signals
 
-    found = signals([[scores_of(Path(part)) for part in recipe.split(",")] for recipe in recipes])
+    runs = [[Path(part) for part in recipe.split(",")] for recipe in recipes]
+    found = signals([[scores_of(run) for run in recipe] for recipe in runs])
+    check_runs(runs)
     say(f"{'score':<40} {'signal':>10} {'noise':>10} {'ratio':>8} {'by chance':>10}")
     for one in found:
         say(f"{one.score:<40} {one.signal:>10.4g} {one.noise:>10.4g} {one.ratio:>8.2f} {one.chance:>10.3f}")

@@ -1,10 +1,10 @@
 """Exact match of answers to chat questions that a model was finetuned for, on questions it has not seen.
 
 The test file has one JSON object a line with `messages` (the last one is the wanted answer), `id` and, where known,
-`field`, `kind`, `country` and `answerable`. A question that is not answerable asks for what nothing in the training
-texts or in the prompt says; it can only be guessed, and has no part in the score. The baseline answers each question
-with its field's most frequent answer in `train.jsonl` beside the test file. The intervals of the score and of its lead
-over the baseline are over countries where they are known, since the questions about one country depend on each other.
+`field`, `kind`, `group` (or `country`) and `answerable`. A question that is not answerable asks for what nothing in the
+training texts or in the prompt says; it can only be guessed, and has no part in the score. The baseline answers each
+question with its field's most frequent answer in `train.jsonl` beside the test file. The intervals of the score and of
+its lead over the baseline are over groups where they are known, since the questions of one group depend on each other.
 Answers are compared in SQuAD's normal form (Rajpurkar et al. 2016).
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from llm_core.errors import UserError
 from llm_core.evaluation.answer_matching import normalize
 from llm_core.evaluation.journal import Journal
-from llm_core.evaluation.results import groups_of
+from llm_core.evaluation.results import GROUP, group_of, groups_of
 from llm_core.evaluation.statistics import clustered, detectable_difference, mean_and_error, scored
 from llm_core.evaluation.tasks import spread
 from llm_core.models import generation
@@ -31,13 +31,17 @@ Row = dict[str, Any]
 
 
 def read_questions(file: Path) -> list[Row]:
-    """Rows of a test file. Raises UserError at a line that is no conversation ending in an answer."""
+    """Rows of a test file. Raises UserError at a line that is no conversation ending in an answer, or whose id another
+    line has."""
     rows = []
+    seen: dict[str, int] = {}
     for number, row in json_lines.read_rows(file):
         try:
             assert row["messages"][-1]["role"] == "assistant"
         except (KeyError, IndexError, TypeError, AssertionError):
             raise UserError(f"{file}:{number}: needs `messages` that end with the assistant's answer") from None
+        if "id" in row and (first := seen.setdefault(str(row["id"]), number)) != number:
+            raise UserError(f"{file}:{number}: the id {row['id']!r} is that of line {first} already")
         rows.append(row)
     return rows
 
@@ -87,7 +91,9 @@ def answer_questions(
                 "wanted": wanted,
             }
         )
-        rows[-1] |= {name: row[name] for name in ("kind", "country", "answerable") if name in row}
+        rows[-1] |= {name: row[name] for name in ("kind", "answerable") if name in row}
+        if (group := group_of(row)) is not None:
+            rows[-1][GROUP] = group
     return rows
 
 

@@ -2,7 +2,7 @@
 
 Both models are compared on the very same items (documents, for bits per byte), by the paired
 bootstrap. Improvements are positive, whatever the metric's direction. A metric that the challenger lacks, or one on
-too few items, is no proof, and so no promotion. Own questions are resampled by country, where it is known.
+too few items, is no proof, and so no promotion. Own questions are resampled by group, where it is known.
 
 A champion that was evaluated on other items (another corpus, other rows) cannot be compared with: a new comparison
 begins with the challenger, which becomes champion, and the reason says so. Otherwise a changed corpus would close the
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from llm_core.errors import UserError
 from llm_core.evaluation.catalog import main_metric
 from llm_core.evaluation.gold import GOLD, LOWER_IS_BETTER
-from llm_core.evaluation.results import GROUP, groups_of, read_results
+from llm_core.evaluation.results import groups_of, read_results
 from llm_core.evaluation.statistics import Difference, paired_bootstrap
 from llm_core.params import Params
 from llm_core.params.evaluation import Gate
@@ -128,7 +128,7 @@ def difference(before: Results, after: Results, metric: str, gate: Gate, seed: i
     if groups := groups_of([row for row, _ in pairs]):
         if len(set(groups)) < 2:
             raise UserError(
-                f"{metric}: all {len(pairs)} common items are about one {GROUP}, which proves nothing of others"
+                f"{metric}: all {len(pairs)} common items are of one group ({groups[0]}), which says nothing of others"
             )
         settings["groups"] = groups
     return paired_bootstrap(newer, older, **settings)

@@ -43,11 +43,19 @@ def read_texts(inputs: list[str], tokenizer: Any, tokens_per_source: int | None)
     """Whole documents of each source, in an order fixed by their ids, until each has `tokens_per_source` tokens.
 
     `inputs` are document files and folders, and `.txt` files, each of which is one document.
-    A blank document has no text to be scored. Raises UserError where a `.txt` file, or every document, is blank.
+    A blank document has no text to be scored. Raises UserError where a `.txt` file, or every document, is blank, and
+    where a source has two documents of one id, by which the scores of two models are compared.
     """
     by_source: dict[str, list[tuple[str, str, str]]] = {}
+    seen: set[tuple[str, str]] = set()
     blank = 0
     for identifier, source, text in _documents(inputs):
+        if (source, identifier) in seen:
+            raise UserError(
+                f"{', '.join(inputs)}: two documents of source {source} have the id {identifier}; give each once, with "
+                "an id of its own"
+            )
+        seen.add((source, identifier))
         if text and not text.isspace():
             by_source.setdefault(source, []).append((short_hash(identifier), identifier, text))
         elif identifier in inputs:

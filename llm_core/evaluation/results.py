@@ -8,7 +8,10 @@ from llm_core.errors import UserError
 from llm_core.runtime import json_lines
 
 Row = dict[str, Any]
-GROUP = "country"  # of own questions
+GROUP = "group"
+"""Of a row: what its dependence comes from, such as the country or the document that it is about."""
+COUNTRY = "country"
+"""The Factbook's groups, by which rows of earlier versions name theirs, too."""
 
 
 def read_results(folder: Path) -> dict[str, list[Row]]:
@@ -51,12 +54,19 @@ def _key(row: Row) -> tuple[Any, ...]:
     return row.get("source"), row["id"]
 
 
+def group_of(row: Row) -> str | None:
+    """The group of a row; None where none is known."""
+    known = row.get(GROUP, row.get(COUNTRY))
+    return None if known is None else str(known)
+
+
 def groups_of(rows: Sequence[Row]) -> list[str] | None:
-    """The group of each of a model's own questions: its country, or itself where none is known, since the questions
-    about one country depend on each other. None where no question has a country."""
-    if not any(GROUP in row for row in rows):
+    """The group of each row, or the row itself where none is known, since the rows of one group depend on each other.
+    None where no row has a group."""
+    known = [group_of(row) for row in rows]
+    if not any(name is not None for name in known):
         return None
-    return [str(row.get(GROUP, row["id"])) for row in rows]
+    return [f"row {at}" if name is None else name for at, name in enumerate(known)]
 
 
 def by_kind(answers: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -50,6 +50,31 @@ def scores_of(evaluation: Path) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}
 
 
+def sizes_of(evaluation: Path) -> dict[str, tuple[float, ...]]:
+    """On how much each score of an evaluation was measured: documents and bytes of a source, items of a benchmark."""
+    metrics = read_json(evaluation / "metrics.json")
+    texts, tasks = metrics.get("bits_per_byte", {}), metrics.get("benchmarks", {})
+    found = {
+        f"bits per byte, {source}": (one.get("documents", 0), one.get("bytes", 0)) for source, one in texts.items()
+    }
+    return found | {task: (one.get("items", 0),) for task, one in tasks.items()}
+
+
+def check_runs(recipes: Sequence[Sequence[Path]]) -> None:
+    """Raise UserError where an evaluation is given twice, which has no noise, or two were of other items."""
+    runs = [run for recipe in recipes for run in recipe]
+    if twice := [run for at, run in enumerate(runs) if run.resolve() in {one.resolve() for one in runs[:at]}]:
+        raise UserError(f"{twice[0]}: is given twice; two runs of a recipe are two trainings, or two checkpoints")
+    first = sizes_of(runs[0])
+    for run in runs[1:]:
+        for name, size in sizes_of(run).items():
+            if first.get(name, size) != size:
+                raise UserError(
+                    f"{name}: {runs[0]} and {run} measured other items ({first[name]} and {size}); evaluate all runs "
+                    "alike"
+                )
+
+
 def signals(recipes: Sequence[Sequence[Scores]]) -> list[Signal]:
     """The signal of each score that all runs have, the strongest first.
 

@@ -55,8 +55,10 @@ def interval(values: Values, confidence: float = 0.95) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def scored(values: Values, name: str, groups: Sequence[str] | None = None) -> dict[str, float]:
+def scored(values: Values, name: str, groups: Sequence[str] | None = None, top: float = 1.0) -> dict[str, float]:
     """The mean of a metric with its standard error and 95 % interval, by the keys that every room writes.
+
+    `top` is the value of a right item (100 for chrF): values that are all 0 say as little as so many wrong answers.
 
     With `groups`, the values of one group depend on each other. The interval of values of 0 and 1 is Wilson's of as
     many items as `independent` says, fewer still where few groups make its error uncertain (Student's t; Korn and
@@ -65,6 +67,8 @@ def scored(values: Values, name: str, groups: Sequence[str] | None = None) -> di
     >>> sorted(scored([0, 1], "acc"))
     ['acc', 'acc_high', 'acc_low', 'acc_stderr']
     """
+    if top != 1.0:
+        return {key: part * top for key, part in scored([value / top for value in values], name, groups).items()}
     mean, error = mean_and_error(values)
     low, high = interval(values)
     if groups is not None:
@@ -96,12 +100,15 @@ def independent(values: Values, groups: Sequence[str]) -> float:
     return float(min(len(values), variance / error**2)) if error and variance else float(len(values))
 
 
-def detectable_difference(values: Values, groups: Sequence[str] | None = None) -> float:
+def detectable_difference(values: Values, groups: Sequence[str] | None = None, top: float = 1.0) -> float:
     """Smallest difference that a second model with an error like this one's must have to be distinguishable.
 
     For values of 0 and 1 the error is Agresti and Coull's (1998; two successes and two failures more): 0 of 200
-    right does not mean that any difference at all would be seen. With `groups`, of `independent` values.
+    right does not mean that any difference at all would be seen. With `groups`, of `independent` values; `top` as in
+    `scored`.
     """
+    if top != 1.0:
+        return top * detectable_difference([value / top for value in values], groups)
     _, error = mean_and_error(values) if groups is None else _grouped(values, groups)
     if _binary(values):
         known = len(values) if groups is None else independent(values, groups)

@@ -89,9 +89,12 @@ def measure(kind: Kind, texts: list[str], references: list[list[str]], params: T
 
 
 def compare_systems(
-    kind: Kind, systems: dict[str, list[str]], references: list[list[str]], params: TextMetrics, seed: int
-) -> dict[str, Any]:
+    kind: Kind, systems: dict[str, list[str]], references: list[list[str]], params: TextMetrics, seed: int,
+    groups: Sequence[str] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Scores of each system with intervals, and each one's paired differences from the first.
+
+    With `groups`, the items of one group depend on each other, and whole groups are resampled; of one group, items are.
 
     Raises UserError where files have different numbers of lines, or there are fewer than two.
     """
@@ -113,6 +116,11 @@ def compare_systems(
         }
     )
     measured = {name: measure(kind, texts, references, params) for name, texts in systems.items()}
+    if groups is not None and len(set(groups)) > 1:
+        measured = {
+            name: {metric: _by_group(found, groups) for metric, found in metrics.items()}
+            for name, metrics in measured.items()
+        }
     tail = (1 - params.confidence) / 2
     drawn: dict[str, dict[str, Array]] = {name: {} for name in systems}
     for name, metrics in measured.items():
@@ -155,6 +163,13 @@ def compare_systems(
             }
     return {"kind": kind, "items": items, "references": len(references), "confidence": params.confidence,
             "resamples": params.resamples, "scores": scores, "against": first, "differences": differences}  # fmt: skip
+
+
+def _by_group(found: Measured, groups: Sequence[str]) -> Measured:
+    """The metric with the sums of each group's statistics in place of the items'."""
+    names, place = np.unique(np.asarray(groups, str), return_inverse=True)
+    columns = [np.bincount(place, column, len(names)) for column in found.statistics.T]
+    return found._replace(statistics=np.stack(columns, 1))
 
 
 def _interval(found: Measured, drawn: Array, confidence: float) -> tuple[float, float, float]:

@@ -19,7 +19,7 @@ def read_parquet(
     `groups` are the numbers of the row groups to read (default: all), and `row` that of their first row in the file.
     Raises UserError: no column of texts, a row without a text, bytes that are not UTF-8, a file that cannot be read.
     """
-    with open_parquet(file, dictionaries=True) as parquet:
+    with open_parquet(file, dictionaries=True, groups=groups) as parquet:
         names = [name for name in wanted if name in document_columns(parquet.schema_arrow, file, "text" in wanted)]
         for batch in bounded_batches(parquet, file, names, groups, BATCH_ROWS, batch_bytes):
             found = complete(batch, wanted, file, row)

@@ -32,10 +32,13 @@ STRINGS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.
 
 
 @contextmanager
-def open_parquet(file: str | Path, dictionaries: bool = False) -> Iterator[pq.ParquetFile]:
+def open_parquet(
+    file: str | Path, dictionaries: bool = False, groups: Sequence[int] | None = None
+) -> Iterator[pq.ParquetFile]:
     """The Parquet file at a path or address; with `dictionaries`, string columns that use one are read as such.
 
-    With them, as for every file that may come from elsewhere, a local file's pages are checked by their headers.
+    With them, as for every file that may come from elsewhere, a local file's pages are checked by their headers, those
+    of `groups` alone where no other row groups are read.
     Raises BrokenInputError where it cannot be read, in the block too.
     Arrow's default holds the compressed bytes of all row groups asked for; a local file needs no reading ahead.
     """
@@ -45,10 +48,10 @@ def open_parquet(file: str | Path, dictionaries: bool = False) -> Iterator[pq.Pa
         with open_unchanged(file) as stream:
             parquet = pq.ParquetFile(stream, **settings)
             if local and dictionaries:
-                check_pages(stream, parquet.metadata)
-            names = _dictionary_columns(parquet) if dictionaries else []
-            if names:
-                parquet = pq.ParquetFile(stream, metadata=parquet.metadata, read_dictionary=names, **settings)
+                check_pages(stream, parquet.metadata, groups)
+            columns = _dictionary_columns(parquet) if dictionaries else []
+            if columns:
+                parquet = pq.ParquetFile(stream, metadata=parquet.metadata, read_dictionary=columns, **settings)
             yield parquet
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
@@ -222,12 +225,15 @@ def _row_bytes(column: pa.Array) -> np.ndarray:
     return np.full(len(column), column.nbytes // len(column), np.int64)
 
 
-def _dictionary_columns(parquet: pq.ParquetFile) -> list[str]:
-    """Paths of the string columns, nested ones too, of which some column chunk uses a dictionary."""
-    schema, groups = parquet.metadata.schema, row_groups(parquet.metadata)
-    found = []
-    for number in range(parquet.metadata.num_columns):
-        column = schema.column(number)
-        if column.physical_type == "BYTE_ARRAY" and any(group.columns[number].dictionary for group in groups):
-            found.append(column.path)
-    return found
+def _dictionary_columns(parquet: pq.ParquetFile) -> list[int]:
+    """Numbers of the string columns, nested ones too, of which some column chunk uses a dictionary.
+
+    By their names it would be `metadata.schema`, which keeps the footer (up to some MB) in memory until Python looks
+    for objects that refer to each other.
+    """
+    groups = row_groups(parquet.metadata)
+    return [
+        number
+        for number in range(parquet.metadata.num_columns)
+        if any(group.columns[number].dictionary and group.columns[number].strings for group in groups)
+    ]

@@ -7,8 +7,8 @@ parquet.thrift: https://github.com/apache/parquet-format/blob/master/src/main/th
 """
 
 import io
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from typing import IO, NamedTuple
 
 import pyarrow as pa
@@ -16,19 +16,23 @@ import pyarrow.parquet as pq
 
 MAGIC_BYTES, TAIL_BYTES = 4, 8  # "PAR1" before the footer; its length and "PAR1" behind it
 TRUE, FALSE, BYTE, SHORT, INT, LONG, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
+BYTE_ARRAY = 6  # type of a column
 DICTIONARY_ENCODINGS = {2, 8}  # PLAIN_DICTIONARY, RLE_DICTIONARY
 MAX_DEPTH = 32
 VARINT_BITS = 70  # ten bytes, as for 64 bits
 HEADER_BYTES, MAX_HEADER_BYTES = 1 << 12, 1 << 24  # of a page; it holds the smallest and largest value of the page
 MAX_PAGE_BYTES = 1 << 30  # decoded; writers make pages of about 1 MB, and one value alone may be a page
+REMEMBERED = 4  # footers, which are asked for a few times a file
 
 
 class Chunk(NamedTuple):
-    """One column of one row group: its compressed bytes, whether some page uses a dictionary, where its pages begin."""
+    """One column of one row group: its compressed bytes, whether some page uses a dictionary, where its pages begin,
+    and whether its values are strings of bytes."""
 
     compressed: int
     dictionary: bool
     start: int = 0
+    strings: bool = False
 
 
 class RowGroup(NamedTuple):
@@ -43,10 +47,19 @@ def row_groups(footer: pq.FileMetaData) -> list[RowGroup]:
     """The row groups of a footer. Raises pyarrow.ArrowInvalid where its bytes do not hold what they should."""
     sink = io.BytesIO()
     footer.write_metadata_file(sink)
-    return _row_groups(sink.getvalue())
+    file = sink.getvalue()
+    digest = blake2b(file, digest_size=16).digest()
+    found = _known.get(digest)
+    if found is None:
+        found = _known[digest] = _row_groups(file)
+        for oldest in list(_known)[:-REMEMBERED]:
+            _known.pop(oldest, None)  # another thread may have done it
+    return found
 
 
-@lru_cache(maxsize=8)  # asked for a few times a file
+_known: dict[bytes, list[RowGroup]] = {}  # by the digest of the footer
+
+
 def _row_groups(file: bytes) -> list[RowGroup]:
     reader = _Reader(file[MAGIC_BYTES:-TAIL_BYTES])
     found: list[RowGroup] = []
@@ -87,9 +100,11 @@ def _chunk(reader: "_Reader") -> Chunk:
 
 
 def _column(reader: "_Reader") -> Chunk:
-    compressed, dictionary, starts = 0, False, []
+    compressed, dictionary, starts, strings = 0, False, [], False
     for field, kind in reader.fields():
-        if field == 2 and kind == LIST:
+        if field == 1 and kind == INT:
+            strings = reader.integer() == BYTE_ARRAY
+        elif field == 2 and kind == LIST:
             encodings = {reader.integer() for _ in reader.items(INT)}
             dictionary = bool(encodings & DICTIONARY_ENCODINGS)
         elif field == 7 and kind == LONG:
@@ -98,17 +113,19 @@ def _column(reader: "_Reader") -> Chunk:
             starts.append(reader.integer())
         else:
             reader.skip(kind)
-    return Chunk(compressed, dictionary, min((start for start in starts if start > 0), default=0))
+    return Chunk(compressed, dictionary, min((start for start in starts if start > 0), default=0), strings)
 
 
-def check_pages(stream: IO[bytes], footer: pq.FileMetaData) -> None:
+def check_pages(stream: IO[bytes], footer: pq.FileMetaData, groups: Sequence[int] | None = None) -> None:
     """Raise pyarrow.ArrowInvalid where a page claims to be longer than its column, or to inflate beyond MAX_PAGE_BYTES.
 
     Arrow allots what a page's header claims, up to 2 GB, before it reads the page. `stream` is left where it was.
+    Without `groups` the pages of all row groups are looked at.
     """
-    before = stream.tell()
+    before, found = stream.tell(), row_groups(footer)
     try:
-        for group, (rows, _, columns) in enumerate(row_groups(footer)):
+        for group in range(len(found)) if groups is None else groups:
+            rows, _, columns = found[group]
             for number, chunk in enumerate(columns):
                 place, end = chunk.start, chunk.start + chunk.compressed
                 while rows and place < end:

@@ -6,9 +6,10 @@ An answer cites the passages whose lines contain its words; if there are none, i
 because it comes from the model's weights and not from the corpus.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Any
+
+import regex
 
 from llm_core.evaluation.answer_matching import holds
 from llm_core.params.retrieval import Retrieval
@@ -16,7 +17,9 @@ from llm_core.retrieval.passages import titled
 from llm_core.retrieval.reader import Reader
 from llm_core.retrieval.search import Method, Search
 
-LINE = re.compile(r"\n+|(?<=[.!?;]) +(?=[A-Z0-9])")
+LINE = regex.compile(
+    r"\n+|(?<=[.!?;]) +(?=[\p{Lu}\p{Lt}\p{Lo}\p{N}])|(?<=[।؟۔]) +|(?<=[。！？])", regex.V1
+)  # lines and sentences, also of scripts without capitals or without spaces
 REFUSAL = "No passage of the corpus is close enough to this question to answer it."
 
 

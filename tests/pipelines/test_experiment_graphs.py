@@ -25,7 +25,7 @@ def test_stages_are_assets_below_the_default_graph(experiment: Path, definitions
     parents = {
         key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
         for key in graph.get_all_asset_keys()
-        if graph.get(key).group_name == "side"
+        if graph.get(key).group_name == "experiments/side"
     }
     assert parents == {
         "side/sorted_a": {"long_a"},
@@ -111,7 +111,7 @@ def test_every_stage_of_this_project_is_one_asset(definitions: Build) -> None:
     assert set(stages) == {name if file == DVC_FILE else f"{file}:{name}" for file, name in files}
     assert {file for file, _ in files} > {DVC_FILE, "experiments/retrieval/dvc.yaml", "experiments/scaling/dvc.yaml"}
     groups = {graph.get(key).group_name for key in graph.get_all_asset_keys() if len(key.path) > 1}
-    assert groups == {Path(file).parent.name for file, _ in files if file != DVC_FILE}
+    assert groups == {str(Path(file).parent) for file, _ in files if file != DVC_FILE}
     parents = graph.get(dg.AssetKey(["retrieval", "index"])).parent_keys
     assert parents == {dg.AssetKey("dedup"), dg.AssetKey("inputs")}
 

@@ -2,6 +2,7 @@
 
 import http.server
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -33,6 +34,24 @@ def test_a_server_behind_a_proxy_is_seen(page: str, tmp_path: Path, monkeypatch:
     with subprocess.Popen(["sleep", "60"]) as child:
         try:
             ui.wait_for(page, child, tmp_path / "log")
+        finally:
+            child.kill()
+
+
+def test_a_port_that_answers_its_own_question_is_not_a_server_yet(tmp_path: Path) -> None:
+    """A client on loopback can be given the port that it calls: it connects to itself, and reads what it has sent."""
+    answers = [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"]
+    with socket.create_server(("127.0.0.1", 0)) as listening, subprocess.Popen(["sleep", "60"]) as child:
+
+        def serve() -> None:
+            for answer in answers:
+                client, _ = listening.accept()
+                with client:
+                    client.sendall(answer or client.recv(1 << 16))
+
+        threading.Thread(target=serve, daemon=True).start()
+        try:
+            ui.wait_for(f"http://127.0.0.1:{listening.getsockname()[1]}", child, tmp_path / "log")
         finally:
             child.kill()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipelines.graph import EXPERIMENTS
 from pipelines.ui import training_runs
 from tests.pipelines.live import Live
 from tests.waiting import wait
@@ -14,6 +15,15 @@ ASSETS = """{assetNodes{assetKey{path} groupName metadataEntries{label ... on Te
 assetChecksOrError{... on AssetChecks{checks{name executionForLatestMaterialization{status}}}}}}"""
 SHOWN = """{assetNodes{assetKey{path} assetMaterializations(limit: 1){metadataEntries{label
 ... on MarkdownMetadataEntry{mdStr} ... on UrlMetadataEntry{url} ... on PathMetadataEntry{path}}}}}"""
+FLOW = ("sources", "documents", "tokens", "models", "evaluation")  # groups of the default graph, along the data
+READABLE_PIXELS = 9
+SHOWN_TEXT = """e => {
+    const box = e.getBoundingClientRect(), node = e.closest('foreignObject')
+    const inside = [[box.left, box.top], [box.right, box.top], [box.left, box.bottom], [box.right, box.bottom]].every(
+        ([x, y]) => document.elementFromPoint(x, y)?.closest('foreignObject') === node)
+    const whole = e.scrollWidth <= e.clientWidth + 1
+    return [box.left, inside && whole, parseFloat(getComputedStyle(e).fontSize) * box.height / e.offsetHeight]
+}"""  # left, whether nothing covers or cuts it, the letters' size
 OF_DATA = ("samples of dropped documents", "why it ran")  # entries that quote documents, or names of params
 ANSWERS = {  # what each answer of the first screen must hold, beside the numbers that are read from the files
     "What it can do": r"base needs [\d.]+ (\([\d.]+ to [\d.]+\) )?bits for each byte of held-out text \(xz -9 [\d.]+",
@@ -35,17 +45,7 @@ def walk(page: Any, live: Live, shoot: Callable[[str], None]) -> None:
 
 def dagster(page: Any, live: Live, shoot: Callable[[str], None]) -> None:
     """The graph, an asset with its figures and its MLflow run, its checks, and the lists of jobs, runs, automation."""
-    nodes = live.query(ASSETS)["assetNodes"]
-    page.goto(f"{live.dagster}/asset-groups")
-    for group in sorted({node["groupName"] for node in nodes}):
-        name = page.get_by_text(group, exact=True).last  # the last is in the graph, the others in the list beside it
-        name.wait_for()
-        box = name.bounding_box()
-        assert box and box["x"] + box["width"] <= 1440, f"{group} is outside the page"
-        assert name.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), f"{group} is cut off"
-    assert "…" not in page.inner_text("body")
-    shoot("dagster-graph")
-
+    graph(page, live, shoot)
     wait(lambda: not unevaluated(live), 120, "the checks of stages that ran in a shell")
     figures = json.loads((live.project / "data/models/base/metrics.json").read_text())
     open_page(page, f"{live.dagster}/assets/pretrain", "held-out text, bits per byte")
@@ -56,6 +56,7 @@ def dagster(page: Any, live: Live, shoot: Callable[[str], None]) -> None:
     link.wait_for()
     page.goto(link.get_attribute("href"))
     page.get_by_text("million parameters").first.wait_for()
+    assert not page.get_by_text("Evaluation runs", exact=True).count(), "a training among traces and judges"
     shoot("mlflow-run")
 
     checks = f"{live.dagster}/assets/pretrain?view=checks&checkDetail=loss"
@@ -75,6 +76,38 @@ def dagster(page: Any, live: Live, shoot: Callable[[str], None]) -> None:
     for address, text in (("jobs", "whole_graph"), ("runs", "Runs"), ("automation", "weekly")):
         page.goto(f"{live.dagster}/{address}")
         page.get_by_text(text).first.wait_for()
+
+
+def graph(page: Any, live: Live, shoot: Callable[[str], None]) -> None:
+    """The graph's first page has every group whole and readable, the default graph's from left to right along the data;
+    the page of each of these groups has the names of its assets whole."""
+    assets: dict[str, set[str]] = {}
+    for node in live.query(ASSETS)["assetNodes"]:
+        assets.setdefault(node["groupName"], set()).add(node["assetKey"]["path"][-1])
+    outermost = {name.partition("/")[0] for name in assets}
+    assert outermost == {*FLOW, EXPERIMENTS}
+    page.goto(f"{live.dagster}/asset-groups")
+    left = {name: readable(page, name) for name in sorted(outermost)}
+    assert sorted(FLOW, key=left.__getitem__) == list(FLOW) and len({left[name] for name in FLOW}) == len(FLOW)
+    assert "…" not in page.inner_text("body")
+    shoot("dagster-graph")
+    for group in FLOW:
+        page.goto(f"{live.dagster}/locations/llm-pipeline/asset-groups/{group}/lineage")
+        page.locator("foreignObject").first.wait_for()
+        page.wait_for_timeout(1000)  # the first look is scaled when all is there
+        drawn = "\n".join(page.locator("foreignObject > *").all_inner_texts())
+        assert any(name in drawn.splitlines() for name in assets[group]), drawn
+        assert not (cut := re.findall(r"\w+…\w+", drawn)), f"names cut off on the page of {group}: {cut}"
+
+
+def readable(page: Any, name: str) -> float:
+    """Where a name in the graph begins, in pixels from the left; an AssertionError where it is cut or small."""
+    shown = page.locator("foreignObject").get_by_text(name, exact=True).last
+    shown.wait_for()
+    left, uncovered, pixels = shown.evaluate(SHOWN_TEXT)
+    assert uncovered, f"{name} is cut off or covered"
+    assert pixels >= READABLE_PIXELS, f"{name} is {pixels:.1f} pixels high"
+    return float(left)
 
 
 def entries(live: Live) -> set[tuple[str, str]]:

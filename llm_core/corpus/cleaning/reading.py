@@ -27,10 +27,9 @@ def read_piece(piece: Piece) -> Iterator[Batch]:
 
 
 def _read_parquet(piece: Piece) -> Iterator[Batch]:
-    row = piece.row
-    with open_parquet(piece.file, dictionaries=True) as parquet:
+    row, groups = piece.row, range(piece.first, piece.last)
+    with open_parquet(piece.file, dictionaries=True, groups=groups) as parquet:
         names = document_columns(parquet.schema_arrow, piece.file)
-        groups = list(range(piece.first, piece.last))
         for found in bounded_batches(parquet, piece.file, names, groups, BATCH_ROWS, BATCH_BYTES):
             whole = complete(found, SCHEMA.names, piece.file, row)
             batch = from_arrow(whole, piece.file, row)

@@ -18,7 +18,7 @@ import numpy as np
 
 from llm_core.corpus.similarity.forest import find
 from llm_core.corpus.similarity.minhash import band_keys, permutations, sorted_set
-from llm_core.corpus.similarity.shared_keys import count_keys, may_be_shared, slots
+from llm_core.corpus.similarity.shared_keys import count_keys, key_counts, may_be_shared
 from llm_core.corpus.similarity.word_hashes import jaccard, ngrams
 from llm_core.formats.disk_columns import Column, divide
 from llm_core.kernels.arrays import Hashes, Ints
@@ -177,7 +177,7 @@ class Shingles:
         Most texts are alone in their bucket. To count keys by their high bits is faster than to sort them all. What is
         left is divided once, so that the cost does not grow with the number of parts.
         """
-        met = np.zeros(slots(len(self), self._share), np.uint8)
+        met = key_counts(len(self), self._share)
         for _, keys, sizes in self._key_blocks(band):
             count_keys(keys, sizes, met)
         folder = self._keys[band].parent

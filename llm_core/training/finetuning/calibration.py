@@ -3,7 +3,7 @@
 Temperature scaling is Guo et al.'s (arXiv:1706.04599), the expected calibration error is theirs too, over 15 bins.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,15 @@ def predict(model: Any, rows: list[dict[str, list[int]]], pad: int) -> np.ndarra
     return found
 
 
-def label_figures(truth: np.ndarray, decided: np.ndarray, seed: int) -> dict[str, Any]:
+def label_figures(
+    truth: np.ndarray, decided: np.ndarray, seed: int, groups: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Accuracy and macro-F1 of decisions, each with its 95 % interval; both arrays hold numbers of labels (rows,)."""
     right = (truth == decided).astype(float).tolist()
-    return {"accuracy": mean_and_error(right), "macro_f1": bootstrapped(macro_f1, truth, decided, seed)}
+    return {
+        "accuracy": mean_and_error(right, groups),
+        "macro_f1": bootstrapped(macro_f1, truth, decided, seed, groups),
+    }
 
 
 def bootstrapped(
@@ -41,22 +46,39 @@ def bootstrapped(
     truth: np.ndarray,
     found: np.ndarray,
     seed: int,
+    groups: Sequence[str] | None = None,
     draws: int = 500,
 ) -> dict[str, float | None]:
-    """`measure(truth, found)` with the 2.5th and 97.5th percentile of `draws` bootstrap samples of the rows.
+    """`measure(truth, found)` with the 2.5th and 97.5th percentile of `draws` bootstrap samples of the rows, or of
+    whole `groups` of rows that depend on each other.
 
-    None in place of each where the measure is not defined for these rows. Samples in which it is not are left out.
+    None in place of each where the measure is not defined for these rows, and of the ends where there is one group.
+    Samples in which it is not defined are left out.
     """
-    generator = np.random.default_rng(seed)
-    samples = [generator.integers(0, len(truth), len(truth)) for _ in range(draws)]
     value = measure(truth, found)
     if not np.isfinite(value):
         return {"value": None, "low": None, "high": None}
+    if groups is not None and len(set(groups)) < 2:
+        return {"value": value, "low": None, "high": None}
+    samples = _samples(len(truth), groups, draws, np.random.default_rng(seed))
     drawn = [one for one in (measure(truth[chosen], found[chosen]) for chosen in samples) if np.isfinite(one)]
     low, high = np.percentile(drawn, [2.5, 97.5]) if drawn else (value, value)
     if low == high and 0 <= value <= 1:  # resampling finds no spread, although the figure is not certain
         low, high = wilson(value * len(truth), len(truth))
     return {"value": value, "low": float(low), "high": float(high)}
+
+
+def _samples(
+    count: int, groups: Sequence[str] | None, draws: int, generator: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Bootstrap samples: numbers of rows, drawn one by one or in whole groups."""
+    if groups is None:
+        yield from (generator.integers(0, count, count) for _ in range(draws))
+        return
+    _, place = np.unique(np.asarray(groups, str), return_inverse=True)
+    members = [np.flatnonzero(place == number) for number in range(int(place.max()) + 1)]
+    for _ in range(draws):
+        yield np.concatenate([members[number] for number in generator.integers(0, len(members), len(members))])
 
 
 def macro_f1(truth: np.ndarray, decided: np.ndarray) -> float:

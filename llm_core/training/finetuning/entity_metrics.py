@@ -1,7 +1,7 @@
 """Precision, recall and F1 of entities: one counts as found where its type, its first and its last word are right.
 
 The figures equal seqeval's in its default mode, which are those of the CoNLL evaluation script. Intervals resample
-rows.
+rows, or groups of rows that depend on each other.
 """
 
 from collections import Counter
@@ -19,17 +19,18 @@ Tags = Sequence[Sequence[str]]
 Table = list[dict[str, Any]]
 
 
-def entity_figures(truth: Tags, decided: Tags, seed: int) -> dict[str, Any]:
+def entity_figures(truth: Tags, decided: Tags, seed: int, groups: Sequence[str] | None = None) -> dict[str, Any]:
     """Figures of the tags `decided` for rows with the tags `truth`, and `items`: the F1 of each row."""
     right, given, true = (counts.sum(1) for counts in _counts(truth, decided)[1])
     figures: dict[str, Any] = {
-        name: _with_interval(name, np.stack([right, given, true], 1), seed) for name in ("precision", "recall", "f1")
+        name: _with_interval(name, np.stack([right, given, true], 1), seed, groups)
+        for name in ("precision", "recall", "f1")
     }
     words = [float(one == other) for row in zip(truth, decided, strict=True) for one, other in zip(*row, strict=True)]
     rows = [_score("f1", np.array(row)) if row[1] + row[2] else 1.0 for row in zip(right, given, true, strict=True)]
     return figures | {
         "word_accuracy": float(np.mean(words)),
-        "row_f1": mean_and_error(rows),
+        "row_f1": mean_and_error(rows, groups),
         "items": {"row_f1": rows},
     }
 
@@ -46,14 +47,17 @@ def label_table(truth: Tags, decided: Tags) -> Table:
 
 
 def unseen_recall(
-    words: Sequence[Sequence[str]], truth: Tags, decided: Tags, known: set[tuple[str, ...]]
-) -> dict[str, Any]:
+    words: Sequence[Sequence[str]], truth: Tags, decided: Tags, known: set[tuple[str, ...]],
+    groups: Sequence[str] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Share of the entities found whose words are no entity of `known`, with its interval: what is not memorised."""
-    found = []
-    for row, true, given in zip(words, truth, decided, strict=True):
+    found: list[float] = []
+    of: list[str] = []
+    for at, (row, true, given) in enumerate(zip(words, truth, decided, strict=True)):
         said = set(entities(given))
         found += [float(one in said) for one in entities(true) if named(row, one) not in known]
-    return mean_and_error(found)
+        of += [groups[at] if groups else ""] * (len(found) - len(of))
+    return mean_and_error(found, of if groups else None)
 
 
 def named(words: Sequence[str], entity: Entity) -> tuple[str, ...]:
@@ -81,8 +85,16 @@ def _score(name: str, sums: np.ndarray) -> float:
     return float(right / below) if below else 0.0
 
 
-def _with_interval(name: str, rows: np.ndarray, seed: int) -> dict[str, float]:
-    """The score of rows (n, 3) with the 2.5th and 97.5th percentile of bootstrap samples of the rows."""
+def _with_interval(
+    name: str, rows: np.ndarray, seed: int, groups: Sequence[str] | None = None
+) -> dict[str, float | None]:
+    """The score of rows (n, 3) with the 2.5th and 97.5th percentile of bootstrap samples of the rows, or of groups; no
+    ends where there is one group."""
+    if groups is not None:
+        _, place = np.unique(np.asarray(groups, str), return_inverse=True)
+        rows = np.stack([np.bincount(place, column) for column in rows.T], 1)
+        if len(rows) < 2:
+            return {"value": _score(name, rows.sum(0)), "low": None, "high": None}
     count = len(rows)
     weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), DRAWS)
     low, high = np.percentile([_score(name, sums) for sums in weights @ rows], [2.5, 97.5])

@@ -80,7 +80,8 @@ class Method:
     finetune: Callable[[Job], dict[str, Any]]
     """Train and save to `job.trained`; returns what `training.train` does, with `data` (counts of rows by side)."""
     measure: Callable[[Job, Any], Figures]
-    """Figures of a model on the test rows. `items` (scores by item) and `samples` do not enter metrics.json."""
+    """Figures of a model on the test rows. `items` (scores by item, and `rows`, the ids of those that were measured,
+    where some were left out) and `samples` do not enter metrics.json."""
     head: Head = GENERATION
     """Head of the model that is trained: one of `heads.py`, or one that the method's module defines."""
     labels: Callable[[Job], list[str] | None] = lambda job: None

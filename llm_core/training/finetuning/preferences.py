@@ -3,6 +3,7 @@
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.evaluation.results import groups_of
 from llm_core.training.finetuning.conversation import encode_conversation
 from llm_core.training.finetuning.data.layouts import conversation, prompt_text
 from llm_core.training.finetuning.order import batches_of_like_length
@@ -70,4 +71,6 @@ def baseline(job: Job) -> dict[str, Any]:
         "longer_answer": np.array([len(row["chosen"]) - len(row["rejected"]) for row in rows["test"]]),
         "tfidf_logistic_regression": prefer_linearly(features),
     }
-    return {name: {"accuracy": mean_and_error(((np.sign(found) + 1) / 2).tolist())} for name, found in margins.items()}
+    groups = groups_of(rows["test"])
+    right = {name: ((np.sign(found) + 1) / 2).tolist() for name, found in margins.items()}
+    return {name: {"accuracy": mean_and_error(values, groups)} for name, values in right.items()}

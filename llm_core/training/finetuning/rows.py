@@ -53,6 +53,8 @@ def read_rows(folder: str | Path, method: str) -> dict[str, list[Row]]:
             missing = [name for name in known.fields if name not in row]
             if missing:
                 raise UserError(f"{path}:{number}: lacks '{missing[0]}', which {method} needs")
+            if "messages" in known.fields:
+                _check_messages(row["messages"], f"{path}:{number}")
             if "label" in known.fields:
                 try:
                     row["label"] = label_of(row["label"])
@@ -67,3 +69,11 @@ def read_rows(folder: str | Path, method: str) -> dict[str, list[Row]]:
                 f"(give `llm-core finetune-data {method}` more rows, or a larger {knob})"
             )
     return split
+
+
+def _check_messages(messages: Any, place: str) -> None:
+    """Raise UserError where `messages` are no conversation that ends with an answer."""
+    turns = messages if isinstance(messages, list) else []
+    whole = all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in turns)
+    if len(turns) < 2 or not whole or turns[-1]["role"] != "assistant":
+        raise UserError(f"{place}: `messages` must be a list of role and content that ends with the assistant's answer")

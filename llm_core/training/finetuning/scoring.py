@@ -135,11 +135,17 @@ def model_inputs(rows: Sequence[dict[str, list[int]]], pad: int, device: torch.d
     return inputs
 
 
-def mean_and_error(values: Sequence[float]) -> dict[str, Any]:
-    """Mean with its standard error and 95 % interval, None where one value has none; the number of values."""
+def mean_and_error(values: Sequence[float], groups: Sequence[str] | None = None, top: float = 1.0) -> dict[str, Any]:
+    """Mean with its standard error and 95 % interval, None where one value has none; the number of values.
+
+    With `groups` (`results.groups_of`) the values of one group depend on each other; `top` is the value of a right one.
+    """
     if not values:
         return {"mean": None, "standard_error": None, "low": None, "high": None, "items": 0}
-    found = [value if math.isfinite(value) else None for value in scored(values, "mean").values()]
+    known = scored(values, "mean", groups, top)
+    found = [
+        known[key] if math.isfinite(known[key]) else None for key in ("mean", "mean_stderr", "mean_low", "mean_high")
+    ]
     return dict(zip(("mean", "standard_error", "low", "high"), found, strict=True)) | {"items": len(values)}
 
 
@@ -150,11 +156,13 @@ def sign_test(wins: int, losses: int) -> float:
     return float(binomtest(wins, wins + losses, 0.5, alternative="greater").pvalue) if wins + losses else 1.0
 
 
-def paired(before: Sequence[float], after: Sequence[float]) -> dict[str, Any]:
-    """Means before and after on the same items, the change's standard error, and the sign test of the rise."""
-    change = mean_and_error([b - a for a, b in zip(before, after, strict=True)])
-    wins = sum(b > a for a, b in zip(before, after, strict=True))
-    losses = sum(b < a for a, b in zip(before, after, strict=True))
+def paired(before: Sequence[float], after: Sequence[float], groups: Sequence[str] | None = None) -> dict[str, Any]:
+    """Means before and after on the same items, the change's standard error, and the sign test of the rise: of items,
+    or of `groups` whose items depend on each other."""
+    changes = [b - a for a, b in zip(before, after, strict=True)]
+    change = mean_and_error(changes, groups)
+    sums = summed(changes, groups)
+    wins, losses = sum(one > 0 for one in sums), sum(one < 0 for one in sums)
     return {
         "before": mean_and_error(before)["mean"],
         "after": mean_and_error(after)["mean"],
@@ -163,6 +171,16 @@ def paired(before: Sequence[float], after: Sequence[float]) -> dict[str, Any]:
         "p_value": sign_test(wins, losses),
         "items": len(before),
     }
+
+
+def summed(values: Sequence[float], groups: Sequence[str] | None) -> list[float]:
+    """The sum of each group's values; the values themselves without groups."""
+    if groups is None:
+        return list(values)
+    sums: dict[str, float] = {}
+    for value, group in zip(values, groups, strict=True):
+        sums[group] = sums.get(group, 0.0) + value
+    return list(sums.values())
 
 
 def sample_rows(rows: Sequence[Any], count: int, seed: int) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from llm_core.kernels.words import words
 
-SENTENCE = re.compile(r"(?<=[.!?;])\s+|\n+")
+SENTENCE = re.compile(r"(?<=[.!?;।؟])\s+|(?<=[。！？])|\n+")
 Row = dict[str, Any]
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
+from llm_core.evaluation.results import groups_of
 from llm_core.training.finetuning.method import Messages, Row
 from llm_core.training.finetuning.methods.instruction import METHOD as INSTRUCTION
 from llm_core.training.finetuning.methods.instruction import Instruction
@@ -110,13 +111,15 @@ def figures(kind: Kind, texts: Sequence[str], rows: Sequence[Row], seed: int) ->
     from llm_core.training.finetuning.scoring import mean_and_error
 
     references = [row["target"] for row in rows]
-    found = compare_systems(kind, {"model": list(texts)}, [references], TextMetrics(), seed)["scores"]["model"]
+    found = compare_systems(kind, {"model": list(texts)}, [references], TextMetrics(), seed, groups_of(rows))["scores"][
+        "model"
+    ]
     scores: dict[str, Any] = {
         name: {"value": one["value"], "low": one["low"], "high": one["high"], "standard_error": one["stderr"]}
         for name, one in found.items()
     }
     if kind == "translation":
-        scores["sentence_chrF"] = mean_and_error(row_scores(kind, texts, rows))
+        scores["sentence_chrF"] = mean_and_error(row_scores(kind, texts, rows), groups_of(rows), top=100.0)
     return scores
 
 
@@ -143,4 +146,4 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
     model.config.source_prompt, model.config.source_tokens = job.params.prompt, job.params.source_tokens
     model.config.save_pretrained(folder)
     before, after = figures["before"]["items"], figures["after"]["items"]
-    return {f"{name}_change": paired(before[name], after[name]) for name in after}
+    return {f"{name}_change": paired(before[name], after[name], groups_of(tested(job))) for name in after}

@@ -18,7 +18,7 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.evaluation.finetuned import TESTED
-from llm_core.evaluation.results import GROUP
+from llm_core.evaluation.results import GROUP, group_of
 from llm_core.models.configs import read_config
 from llm_core.params import Params
 from llm_core.runtime import json_lines, timings
@@ -178,17 +178,24 @@ def _train(
     return {**figures, "method": method, "adapter": adapter, "training": result}
 
 
-def _tested(job: Any, score: str, items: Mapping[str, list[float]]) -> Iterator[Row]:
-    """The `score` of each test row that was measured, under the row's id, with its country where it has one."""
+def _tested(job: Any, score: str, items: Mapping[str, list[Any]]) -> Iterator[Row]:
+    """The `score` of each test row that was measured, under the row's id, with its group where it has one.
+
+    `items` names the measured `rows` where some were left out; otherwise they are all, or the `scored_items` drawn.
+    """
     from llm_core.training.finetuning.scoring import sample_rows
 
     values, rows = items.get(score, []), list(zip(names(job.rows["test"]), job.rows["test"], strict=True))
-    if len(values) != len(rows):
+    if "rows" in items:
+        known = dict(rows)
+        rows = [(name, known[name]) for name in items["rows"]]
+    elif len(values) != len(rows):
         rows = sample_rows(rows, getattr(job.params, "scored_items", len(rows)), job.seed)
     if len(values) != len(rows):
         return  # some rows were left out of the measurement, so no value can be given to its row
     for (name, row), value in zip(rows, values, strict=True):
-        yield {"id": name, score: value} | {key: row[key] for key in (GROUP,) if key in row}
+        group = group_of(row)
+        yield {"id": name, score: value} | ({} if group is None else {GROUP: group})
 
 
 def _without_items(figures: Any) -> Any:

@@ -5,12 +5,16 @@ word of its sentence, each as likely; expectation maximization gives p(target wo
 then written as its likeliest target word. Order, and everything that is no word, stays as in the source.
 """
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
+import regex
 
-WORD = re.compile(r"\w+(?:['’]\w+)*")
+from llm_core.kernels.words import UNSPACED
+
+LETTERS = rf"[[\w\p{{M}}]--[{UNSPACED}]]+"
+WORD = regex.compile(rf"[{UNSPACED}]\p{{M}}*|{LETTERS}(?:['’]{LETTERS})*", regex.V1)
+"""a word in its text; of scripts without spaces a letter with its marks, as in `kernels/words.py`"""
 ITERATIONS = 5
 LONGEST = 64  # words of a sentence that are read
 

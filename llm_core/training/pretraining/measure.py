@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
 from llm_core.formats.token_shards import TokenShards
@@ -53,19 +54,22 @@ class Heldout:
 
     @torch.no_grad()
     def loss(self, engine: Any, corruption: Corruption, tokens: int) -> float:
-        """Mean loss per predicted token in nats, on fixed rows with fixed corruption."""
-        rows = self.batch_size * self.world.size
+        """Mean loss per predicted token in nats, on fixed rows with fixed corruption, each read once at most: the same
+        for any number of ranks."""
         batches = Batches(
-            self.shards, sequence_length=self.sequence_length, sequences_per_step=rows, seed=self.seed,
-            pad_id=self.pad_id,
-        )  # fmt: skip
+            self.shards, sequence_length=self.sequence_length, sequences_per_step=1, seed=self.seed, pad_id=self.pad_id
+        )
+        rows = min(max(tokens // self.sequence_length, 1), batches.sequences)
+        starts = range(0, rows, self.batch_size)
         total = torch.zeros(2, dtype=torch.float64, device="cpu")
         with evaluating(engine):
-            for step in range(max(tokens // (rows * self.sequence_length), 1)):
-                (batch,) = batches.micro_batches(step, self.batch_size, self.world.rank, self.world.size)
-                inputs = corruption(batch, step, self.world.rank * self.batch_size)
-                total[0] += self._losses(engine, inputs).sum().double().cpu()
-                total[1] += int((inputs.targets >= 0).sum())
+            for number in range(self.world.rank, _round_up(len(starts), self.world.size), self.world.size):
+                first = starts[min(number, len(starts) - 1)]  # every rank makes as many calls (ZeRO-3 gathers)
+                chosen = [batches.sequences_of_step(row) for row in range(first, min(first + self.batch_size, rows))]
+                inputs = corruption(batches.rows(np.concatenate(chosen)), 0, first)
+                losses = self._losses(engine, inputs).sum().double().cpu()
+                if number < len(starts):
+                    total += torch.stack([losses, torch.tensor(float((inputs.targets >= 0).sum()), device="cpu")])
         all_reduce(total, engine.device)
         return float(total[0] / total[1])
 

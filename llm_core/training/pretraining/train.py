@@ -159,6 +159,8 @@ class Training:
                 value = float(all_reduce(total, engine.device)) / targets
                 self._check(value)
                 self.optimizer.skip = self.guard.is_spike(value)
+                if self.optimizer.skip:  # ZeRO's stages move Muon's momentum before they call the optimizer
+                    learning_rates(engine, share, momentum=1.0)
             # Not the module's own output tensor, because at stage 0 DeepSpeed (0.19.8) divides that by accumulation.
             engine.backward(loss * 1.0, scale_wrt_gas=False)
             engine.step()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from llm_core.cli import VERBS, explain, main
 from llm_core.cli.params import describe
@@ -148,14 +150,21 @@ def test_a_closed_pipe_is_no_traceback():
     assert done.stdout.startswith("seed") and not done.stderr
 
 
-def test_a_file_that_numpy_cannot_write_whole_is_a_line(tmp_path):
+@pytest.mark.parametrize("by", ["numpy", "torch", "safetensors"])
+def test_a_file_that_cannot_be_written_whole_is_a_line(tmp_path, by):
+    """A checkpoint and a model, too: their libraries raise no error of the system."""
     if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", tmp_path]).returncode:
         pytest.skip("needs the right to mount a small disk")
     try:
-        with pytest.raises(OSError) as caught, open(tmp_path / "keys", "ab") as file:
-            np.arange(100_000).tofile(file)
+        with pytest.raises(Exception) as caught, open(tmp_path / "keys", "ab") as file:
+            if by == "numpy":
+                np.arange(100_000).tofile(file)
+            elif by == "torch":
+                torch.save(torch.zeros(100_000), "/dev/full")  # on the small disk torch would keep its file open
+            else:
+                save_file({"weight": torch.zeros(100_000)}, tmp_path / "model.safetensors")
     finally:
         subprocess.run(["umount", tmp_path], check=True)
-    assert caught.value.errno is None and "is the disk full? Nothing half-written was left" in str(
-        explain(caught.value)
-    )
+    assert getattr(caught.value, "errno", None) is None
+    assert "is the disk full? Nothing half-written was left" in str(explain(caught.value))
+    assert explain(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None

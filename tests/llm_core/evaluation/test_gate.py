@@ -101,4 +101,4 @@ def test_own_questions_are_resampled_by_country() -> None:
     before = [{key: row[key] for key in row if key != "country"} for row in answers(0)["exact_match"]]
     assert decide({"exact_match": before}, {"exact_match": unknown}, gate, 0).passed, "independent items would pass"
     alone = decide(answers(0, 1), answers(20, 1), gate, 0)
-    assert not alone.passed and "about one country" in alone.reason
+    assert not alone.passed and "of one group (c0)" in alone.reason

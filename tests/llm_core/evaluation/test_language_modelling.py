@@ -75,6 +75,19 @@ def test_blank_texts_are_refused_or_counted(gpt2: Path, file: str, tmp_path: Pat
     assert "2 documents without text are left out" in capsys.readouterr().err
 
 
+def test_an_id_names_one_document(gpt2: Path, file: str, tmp_path: Path) -> None:
+    """Two models are compared document by document: of two with one id the second would be taken for the first."""
+    _, tokenizer = load(gpt2)
+    documents = tmp_path / "documents.jsonl"
+    rows = [{"id": "a", "source": source, "text": f"text {at}"} for at, source in enumerate("sts")]
+    documents.write_text("".join(json.dumps(row) + "\n" for row in rows[:2]))
+    assert len(read_texts([str(documents)], tokenizer, None)) == 2
+    documents.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for inputs in ([str(documents)], [file, file]):
+        with pytest.raises(UserError, match=r"two documents of source (s|plain) have the id"):
+            read_texts(inputs, tokenizer, None)
+
+
 def test_perplexity_and_bits_per_byte_agree() -> None:
     rows = [
         {"source": "a", "bits": 30.0, "bytes": 10, "tokens": 5},

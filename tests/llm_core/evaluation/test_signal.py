@@ -11,7 +11,7 @@ from llm_core.cli import main
 from llm_core.errors import UserError
 from llm_core.evaluation.clusters import clusters
 from llm_core.evaluation.gold import GOLD
-from llm_core.evaluation.signal import Signal, scores_of, signals
+from llm_core.evaluation.signal import Signal, check_runs, scores_of, signals
 from llm_core.evaluation.stage import lines
 from llm_core.report.metrics_names import nameless
 from llm_core.report.scores import _tables
@@ -57,6 +57,21 @@ def test_scores_are_those_of_evaluations(tmp_path: Path, capsys: pytest.CaptureF
         signals([[{"x": 1.0}], [{"x": 2.0}, {"x": 3.0}]])
     with pytest.raises(UserError, match=r"holds no metrics.json"):
         scores_of(tmp_path)
+
+
+def test_runs_are_evaluations_of_their_own_on_the_same_items(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "abcd"]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        texts = {"all": {"bits_per_byte": 1.0, "documents": 9 - number // 3, "bytes": 700}}
+        (folder / "metrics.json").write_text(json.dumps({"bits_per_byte": texts}))
+    check_runs([folders[:2], folders[2:3]])
+    with pytest.raises(UserError, match="a: is given twice"):
+        check_runs([folders[:2], [tmp_path / "b" / ".." / "a"]])
+    with pytest.raises(
+        UserError, match=r"bits per byte, all: .*a and .*d measured other items \(\(9, 700\) and \(8, 700"
+    ):
+        check_runs([folders[:2], folders[2:]])
 
 
 def test_a_cluster_has_the_measures_of_all_its_benchmarks_in_lines_and_report() -> None:

@@ -188,3 +188,14 @@ def test_equal_values_are_not_certain() -> None:
     assert interval([1.0]) == pytest.approx((0.2065, 1), abs=1e-4)
     assert all(math.isnan(end) for end in interval([3.5]))
     assert scored([0] * 20, "acc")["acc_low"] == 0.0
+
+
+def test_scores_up_to_a_hundred_that_are_all_zero_are_as_uncertain_as_shares() -> None:
+    """Four sentences with a chrF of 0: 0 to 49 of 100, as none of four right answers is 0 to 49 %."""
+    for groups in (None, ["a", "a", "b", "b"]):
+        share, found = scored([0.0] * 4, "chrF", groups), scored([0.0] * 4, "chrF", groups, top=100.0)
+        assert found["chrF_high"] == pytest.approx(100 * share["chrF_high"]) and share["chrF_high"] > 0.4
+        assert detectable_difference([0.0] * 4, groups, 100.0) == pytest.approx(
+            100 * detectable_difference([0.0] * 4, groups)
+        )
+    assert scored([50.0, 30.0, 10.0], "chrF", top=100.0) == pytest.approx(scored([50.0, 30.0, 10.0], "chrF"))

@@ -66,7 +66,7 @@ def test_a_metric_that_cannot_be_paired_says_why_and_the_others_are_shown(projec
     found = diff(project / "data/models/base", project / "data/models/longer", Gate(), 1)
     own, quiz = found.improvements
     assert (quiz["metric"], quiz["improvement"], quiz["why not"]) == ("my_quiz", 0.5, None)
-    assert own["improvement"] is None and "all 12 common items are about one country" in own["why not"]
+    assert own["improvement"] is None and "all 12 common items are of one group (Chad)" in own["why not"]
     assert own["why not"] in found.markdown()
 
 

@@ -89,6 +89,12 @@ def test_models_that_do_not_fit_are_refused_by_name(models: list[Path], tmp_path
     assert not (tmp_path / "out").exists()
 
 
+def test_a_decay_of_none_is_refused(models: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^1$"):
+        main(["merge", *map(str, models[:2]), "--ema", "0", "--out", str(tmp_path / "out")])
+    assert "--ema 0.0: write a decay above 0" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_an_average_that_decays_weighs_the_last_most() -> None:
     assert merging.decaying(3, 0.5) == [0.25, 0.5, 1.0]
 

@@ -122,6 +122,7 @@ ELSEWHERE = {
     "finetuning.RUNS.parent": "a folder that must be there, by DVC's dependency and by the verb",
     "finetuning.RUNS.data.path": "a file or folder that must be there, by DVC's dependency and by the verb",
     "finetuning.RUNS.data.columns": "training/finetuning/data/dataset.py: a row without the column is an error",
+    "finetuning.RUNS.data.group": "training/finetuning/data/dataset.py: a row without the column is an error",
     "finetuning.RUNS.gate.metrics": "a metric that was not measured passes no gate",
     "finetuning.*.lora.target_modules": "tests/llm_core/training/finetuning/test_adapters.py",
     "finetuning.rlhf.reward": "training/finetuning/methods/rlhf.py: neither a reward, a pattern nor a folder",

@@ -353,11 +353,11 @@ def test_seeds_of_other_metrics_are_compared_where_one_metric_cannot_be(data: Pa
     old, new = ([read_results(folder) for folder in folders[side]] for side in ("old", "new"))
     rows = {row["metric"]: row for row in seed_rows(old, new, Gate(), 0)}
     assert rows["own questions"]["improvement"] is None
-    assert "all 12 common items are about one country" in rows["own questions"]["verdict"]
+    assert "all 12 common items are of one group (Chad)" in rows["own questions"]["verdict"]
     assert rows["bits per byte of held-out text"]["improvement"] == "+0.0100"
     assert len({tuple(row) for row in rows.values()}) == 1, "one table"
     write_comparison([folders["old"], folders["new"]], data / "compare", Gate(), 0)
-    assert (data / "compare/compare.md").read_text().count("all 12 common items are about one country") == 2
+    assert (data / "compare/compare.md").read_text().count("all 12 common items are of one group (Chad)") == 2
 
 
 def test_numbers_are_short() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.evaluation.results import GROUP
 from llm_core.formats.row_files import SPLITS
 from llm_core.params.finetuning import Data
 from llm_core.runtime.digests import short_hash
@@ -53,6 +54,7 @@ def from_dataset(
         if "__error__" in raw:
             bad.append(f"{place}: {raw['__error__']}")
             continue
+        group = _group(raw, data.group, place)
         raw = _renamed(raw, data.columns, place)
         here = [key for key, form in layouts.items() if form.matches(raw, data)]
         if layout is None and here:
@@ -80,7 +82,7 @@ def from_dataset(
         if row["id"] in own:  # scores of two models are compared by ids: each names one row
             row["id"], told_apart = f"{row['id']}-{short_hash(plain)[:8]}", told_apart + 1
         own[row["id"]] = side
-        rows.append(row)
+        rows.append(row if group is None else row | {GROUP: group})
     for line in bad[:5]:
         log(f"finetune-data: bad row {line}")
     if told_apart:
@@ -179,6 +181,18 @@ def _renamed(raw: Row, columns: dict[str, str], place: str) -> Row:
     return {key: value for key, value in raw.items() if key not in taken and key not in columns} | {
         name: raw[column] for name, column in columns.items()
     }
+
+
+def _group(raw: Row, column: str | None, place: str) -> str | None:
+    """The group of a row, by the column that the run names; None where the row has no value there."""
+    if column is None:
+        return None
+    if column not in raw:
+        raise UserError(
+            f"{place}: data.group names the column '{column}', which this row lacks (it has {', '.join(raw)})"
+        )
+    value = raw[column]
+    return None if value is None or not str(value).strip() else str(value).strip()
 
 
 def _label_field(raw: Row, row: Row) -> str:

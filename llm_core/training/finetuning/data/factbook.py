@@ -53,6 +53,7 @@ MAXIMUM_ANSWER = 48  # characters; longer answers are rarely matched exactly
 CONTEXT_FIELDS = 4  # lines before an open question, the asked one among them
 TAG = re.compile(r"<[^>]+>")
 WORD = re.compile(r"\w+")
+MISSING = re.compile(r"(?:n/?a|none)\b", re.I)  # of a value that is missing; Nairobi is one
 CLAUSE = re.compile(r"\s*(?:\(|;|<br|\bnote\b|note:).*", re.S)
 
 
@@ -304,10 +305,10 @@ def plain(value: str) -> str:
 
 
 def short_answer(value: str) -> str | None:
-    """The first clause of a field's value, None where it is too long to be asked for."""
+    """The first clause of a field's value, None where it is too long to be asked for or says that there is none."""
     answer = CLAUSE.sub("", plain(value)).rstrip(" ,.:").lstrip(" ,:")
     answer = re.sub(r" per US dollar.*", "", answer)
-    return answer if 0 < len(answer) <= MAXIMUM_ANSWER and not answer.lower().startswith(("na", "none")) else None
+    return answer if 0 < len(answer) <= MAXIMUM_ANSWER and not MISSING.match(answer) else None
 
 
 def _take_fields(country: Country, document: str, section: str, fields: dict[str, str]) -> None:

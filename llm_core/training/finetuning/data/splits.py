@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from llm_core.errors import UserError
+from llm_core.evaluation.results import GROUP
 from llm_core.params.finetuning import Data
 from llm_core.runtime.digests import short_hash
 from llm_core.training.finetuning.method import SIDES
@@ -23,7 +24,8 @@ def split_rows(rows: list[Row], own: dict[str, str], data: Data, seed: int) -> S
     given: Split = {side: [row for row in rows if own.get(row["id"], "train") == side] for side in SIDES}
     shares = {"heldout": data.heldout_share, "test": data.test_share}
     wanted = {side: 0.0 if given[side] else share for side, share in shares.items()}
-    split = stratified(given["train"], wanted["heldout"], wanted["test"], seed)
+    draw = by_group if any(GROUP in row for row in rows) else stratified
+    split = draw(given["train"], wanted["heldout"], wanted["test"], seed)
     for side in shares:
         split[side] += given[side]
     return split
@@ -71,6 +73,34 @@ def stratified(rows: list[Row], heldout_share: float, test_share: float, seed: i
     order = random.Random(seed)
     for side in split.values():
         order.shuffle(side)
+    return split
+
+
+def by_group(rows: list[Row], heldout_share: float, test_share: float, seed: int) -> Split:
+    """Split by whole groups, drawn by the seed, so that no row of training depends on a test row.
+
+    A group whose label no training row has goes to training; one group at least does.
+    """
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.get(GROUP, f"row {row['id']}")].append(row)
+    order = sorted(groups, key=lambda group: short_hash(str(seed), group))
+    drawn: dict[str, list[str]] = {"test": [], "heldout": []}
+    for side, share in (("test", test_share), ("heldout", heldout_share)):
+        count = 0
+        while share and len(order) > 1 and count + len(groups[order[0]]) / 2 <= share * len(rows):
+            count += len(groups[order[0]])
+            drawn[side].append(order.pop(0))
+    known = {row.get("label") for group in order for row in groups[group]}
+    for side, names in drawn.items():
+        lacking = [name for name in names if any(row.get("label") not in known for row in groups[name])]
+        order += lacking
+        drawn[side] = [name for name in names if name not in lacking]
+    generator = random.Random(seed)
+    split: Split = {}
+    for side, names in (("train", order), ("heldout", drawn["heldout"]), ("test", drawn["test"])):
+        split[side] = [row for name in names for row in groups[name]]
+        generator.shuffle(split[side])
     return split
 
 

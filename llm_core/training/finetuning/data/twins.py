@@ -4,7 +4,6 @@ Candidates by MinHash of word 3-grams (16 bands of 4 rows: a pair at similarity 
 probability 0.9998), confirmed by the exact Jaccard similarity. The training row is kept, its twin removed.
 """
 
-import re
 import zlib
 from collections import defaultdict
 from collections.abc import Callable
@@ -12,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from llm_core.kernels.words import words as words_of
+
 BANDS, ROWS = 16, 4
 PRIME = (1 << 61) - 1
-WORD = re.compile(r"\w+")
 
 
 def shingles(text: str) -> frozenset[int]:
-    """32-bit hashes of the word 3-grams of `text` in lower case (of the words, where it has fewer than 3)."""
-    words = WORD.findall(text.lower())
+    """32-bit hashes of the word 3-grams of `text` (of the words, where it has fewer than 3)."""
+    words = words_of(text)
     grams = [" ".join(words[at : at + 3]) for at in range(len(words) - 2)] or words or [text]
     return frozenset(zlib.crc32(gram.encode()) for gram in grams)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from llm_core.errors import UserError
+from llm_core.evaluation.results import groups_of
 from llm_core.params.finetuning import Data, Training
 from llm_core.runtime.digests import short_hash
 from llm_core.training.finetuning.data.labels import label_of
@@ -105,7 +106,7 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
     truth = numbers(job)["test"]
     decided = predict(model, encode(job, "test")[0], job.tokenizer.pad_token_id).argmax(1)
     right = (decided == truth).astype(float).tolist()
-    return {**label_figures(truth, decided, job.seed), "items": {"accuracy": right}}
+    return {**label_figures(truth, decided, job.seed, groups_of(job.rows["test"])), "items": {"accuracy": right}}
 
 
 def baseline(job: "Job") -> dict[str, Any]:
@@ -120,7 +121,8 @@ def baseline(job: "Job") -> dict[str, Any]:
             features_of(job.rows), truth, job.params.class_weights == "balanced"
         ),
     }
-    return {name: label_figures(truth["test"], answers, job.seed) for name, answers in decided.items()}
+    groups = groups_of(job.rows["test"])
+    return {name: label_figures(truth["test"], answers, job.seed, groups) for name, answers in decided.items()}
 
 
 def numbers(job: "Job") -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from llm_core.evaluation.results import groups_of
 from llm_core.params.finetuning import Data, Training
 from llm_core.training.finetuning.heads import ENCODER
 from llm_core.training.finetuning.method import Figure, Layout, Method, Row, first, text
@@ -117,7 +118,7 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
             figures.setdefault(f"{kind}recall@{depth}", []).append(float(at <= depth))
         figures.setdefault(f"{kind}mrr", []).append(1 / at)
         overall.append(1 / at)
-    return {name: mean_and_error(values) for name, values in figures.items()} | {
+    return {name: mean_and_error(values, _groups(job, name)) for name, values in figures.items()} | {
         "passages": len(encoded),
         "items": figures | {"mrr": overall},
     }
@@ -128,7 +129,13 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
     from llm_core.training.finetuning.scoring import paired
 
     before, after = figures["before"]["items"], figures["after"]["items"]
-    return {f"{name}_change": paired(before[name], after[name]) for name in after}
+    return {f"{name}_change": paired(before[name], after[name], _groups(job, name)) for name in after}
+
+
+def _groups(job: "Job", name: str) -> list[str] | None:
+    """The groups of the test rows of a figure: of those of its kind, or of all."""
+    kind = name.rpartition("_")[0]
+    return groups_of([row for row in job.rows["test"] if not kind or row.get("kind") == kind])
 
 
 METHOD = Method(

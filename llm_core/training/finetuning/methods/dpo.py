@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from llm_core.evaluation.results import groups_of
 from llm_core.params.finetuning import Training
 from llm_core.training.finetuning.data.layouts import PREFERENCES, asked, prompt_text
 from llm_core.training.finetuning.method import Curve, Figure, Method, Row
@@ -73,15 +74,16 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
     rejected = answer_logps(model, [pair["rejected"] for pair in pairs], pad)
     margins = [one - other for one, other in zip(chosen, rejected, strict=True)]
     right = [float(margin > 0) for margin in margins]
+    groups = groups_of([pair["row"] for pair in pairs])
     rows = sample_rows(job.rows["test"], job.params.scored_items, job.seed)
     prompts = [asked(row) for row in rows]
     answers = generate(model, job.tokenizer, prompts, job.params.max_new_tokens) if rows else []
     judged = [answer_f1(text, row["chosen"]) for row, (text, _) in zip(rows, answers, strict=True)]
     return {
-        "accuracy": mean_and_error(right),
-        "margin": mean_and_error(margins),
-        "answer_f1": mean_and_error(judged),
-        "items": {"accuracy": right, "margins": margins, "judged": judged},
+        "accuracy": mean_and_error(right, groups),
+        "margin": mean_and_error(margins, groups),
+        "answer_f1": mean_and_error(judged, groups_of(rows)),
+        "items": {"accuracy": right, "margins": margins, "judged": judged, "rows": [pair["name"] for pair in pairs]},
         "samples": [
             {"prompt": row["prompt"], "answer": text, "right_answer": row["chosen"]}
             for row, (text, _) in list(zip(rows, answers, strict=True))[:12]
@@ -91,26 +93,36 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
 
 def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Changes on the same items: accuracy, DPO's margin (reward difference, beta times log ratios), win rate."""
-    from llm_core.training.finetuning.scoring import mean_and_error, paired, sign_test
+    from llm_core.training.finetuning.preferences import encode_pairs
+    from llm_core.training.finetuning.scoring import mean_and_error, paired, sample_rows, summed
 
     before, after = figures["before"]["items"], figures["after"]["items"]
     wins = sum(b > a for a, b in zip(before["judged"], after["judged"], strict=True))
     losses = sum(b < a for a, b in zip(before["judged"], after["judged"], strict=True))
     ties = len(before["judged"]) - wins - losses
+    groups = groups_of([pair["row"] for pair in encode_pairs(job, "test")[0]])
+    judged = groups_of(sample_rows(job.rows["test"], job.params.scored_items, job.seed))
+    rises = summed([b - a for a, b in zip(before["judged"], after["judged"], strict=True)], judged)
     margins = [job.params.beta * (b - a) for a, b in zip(before["margins"], after["margins"], strict=True)]
     return {
-        "accuracy_change": paired(before["accuracy"], after["accuracy"]),
-        "dpo_margin": mean_and_error(margins)
-        | {"p_value": sign_test(sum(m > 0 for m in margins), sum(m < 0 for m in margins))},
+        "accuracy_change": paired(before["accuracy"], after["accuracy"], groups),
+        "dpo_margin": mean_and_error(margins, groups) | {"p_value": _sign_test(summed(margins, groups))},
         "win_rate": {
             "wins": wins,
             "losses": losses,
             "ties": ties,
             "rate": (wins + ties / 2) / max(wins + losses + ties, 1),
-            "p_value": sign_test(wins, losses),
+            "p_value": _sign_test(rises),
             "judge": "answer_f1 against the chosen answer",
         },
     }
+
+
+def _sign_test(changes: list[float]) -> float:
+    """The p-value of a rise, by the signs of changes."""
+    from llm_core.training.finetuning.scoring import sign_test
+
+    return sign_test(sum(one > 0 for one in changes), sum(one < 0 for one in changes))
 
 
 def trl_row(pair: "Pair") -> Row:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from llm_core.errors import UserError
+from llm_core.evaluation.results import groups_of
 from llm_core.params.finetuning import Training
 from llm_core.training.finetuning.data.layouts import CONVERSATIONS, question_text
 from llm_core.training.finetuning.method import Figure, Method, Row
@@ -131,6 +132,8 @@ def finetune(job: "Job") -> dict[str, Any]:
     from datasets import Dataset
 
     from llm_core.models.batches import shifted_right
+    from llm_core.training.finetuning.conversation import IGNORED
+    from llm_core.training.finetuning.heldout_loss import by_targets
     from llm_core.training.finetuning.packing import check_packing, packed
     from llm_core.training.finetuning.scoring import mean_token_loss
     from llm_core.training.finetuning.training import arguments, only_answers_scored, train
@@ -146,13 +149,15 @@ def finetune(job: "Job") -> dict[str, Any]:
         check_packing(model)
         sequences = packed(sequences, job.params.max_length)
     common = arguments(job, len(sequences))
+    shift = int(job.kind == "decoder")  # whose first token nothing predicts
+    targets = [sum(label != IGNORED for label in row["labels"][shift:]) for row in encoded["heldout"].rows]
     trainer: Any
     if job.kind == "decoder":
         from trl import SFTConfig, SFTTrainer
 
         length = job.params.max_length if job.params.packing else None
         config = SFTConfig(**common, max_length=length, packing=job.params.packing, eval_packing=False)
-        trainer = SFTTrainer(
+        trainer = by_targets(SFTTrainer, targets)(
             model,
             args=config,
             train_dataset=data["train"],
@@ -170,7 +175,7 @@ def finetune(job: "Job") -> dict[str, Any]:
                 batch["decoder_input_ids"] = shifted_right(batch["labels"], start, job.tokenizer.pad_token_id)
             return batch
 
-        trainer = Seq2SeqTrainer(
+        trainer = by_targets(Seq2SeqTrainer, targets)(
             model,
             args=Seq2SeqTrainingArguments(**common),
             train_dataset=data["train"],
@@ -200,11 +205,12 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
         right = [
             exact_answer(text, row["messages"][-1]["content"]) for row, (text, _) in zip(items, answers, strict=True)
         ]
-        figures["exact_match"] = mean_and_error(right)
+        figures["exact_match"] = mean_and_error(right, groups_of(items))
         figures["items"] = {"exact_match": right}
         for kind in sorted({row["kind"] for row in items if "kind" in row}):
-            picked = [score for score, row in zip(right, items, strict=True) if row.get("kind") == kind]
-            figures[f"exact_match_{kind}"] = mean_and_error(picked)
+            picked = [(score, row) for score, row in zip(right, items, strict=True) if row.get("kind") == kind]
+            scores, rows = zip(*picked, strict=True)
+            figures[f"exact_match_{kind}"] = mean_and_error(scores, groups_of(rows))
         figures["stopped_by_itself"] = sum(stopped for _, stopped in answers) / len(answers)
         figures["samples"] = [
             {"prompt": row["messages"][-2]["content"], "answer": text, "right_answer": row["messages"][-1]["content"]}
@@ -234,8 +240,9 @@ def baseline(job: "Job") -> dict[str, Any]:
     if given["first_fact"] == given["most_frequent_answer"]:
         given = {"most_frequent_answer": given["most_frequent_answer"]}  # no question gives facts
     wanted = [row["messages"][-1]["content"] for row in items]
+    groups = groups_of(items)
     return {
-        name: mean_and_error([exact_answer(*pair) for pair in zip(answers, wanted, strict=True)])
+        name: mean_and_error([exact_answer(*pair) for pair in zip(answers, wanted, strict=True)], groups)
         for name, answers in given.items()
     }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_core.errors import UserError
+from llm_core.evaluation.results import groups_of
 from llm_core.params.finetuning import Data, Training
 from llm_core.runtime.digests import short_hash
 from llm_core.training.finetuning.data.labels import label_of
@@ -128,16 +129,16 @@ def decide(odds: dict[str, Any], wanted: dict[str, Any]) -> tuple[Any, float]:
     return odds["test"] >= threshold, threshold
 
 
-def figures_of(truth: Any, decided: Any, seed: int) -> dict[str, Any]:
+def figures_of(truth: Any, decided: Any, seed: int, groups: Any = None) -> dict[str, Any]:
     """Micro-F1, macro-F1, F1 of a row and share of rows that are right in every label, with 95 % intervals."""
     from llm_core.training.finetuning.calibration import bootstrapped, f1_of_labels
     from llm_core.training.finetuning.scoring import mean_and_error
 
     return {
-        "micro_f1": bootstrapped(lambda *both: f1_of_labels(*both)[0], truth, decided, seed),
-        "macro_f1": bootstrapped(lambda *both: f1_of_labels(*both)[1], truth, decided, seed),
-        "row_f1": mean_and_error(row_f1(truth, decided)),
-        "exact_match": mean_and_error((truth == decided).all(1).astype(float).tolist()),
+        "micro_f1": bootstrapped(lambda *both: f1_of_labels(*both)[0], truth, decided, seed, groups),
+        "macro_f1": bootstrapped(lambda *both: f1_of_labels(*both)[1], truth, decided, seed, groups),
+        "row_f1": mean_and_error(row_f1(truth, decided), groups),
+        "exact_match": mean_and_error((truth == decided).all(1).astype(float).tolist(), groups),
     }
 
 
@@ -152,7 +153,7 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
     wanted = targets(job)
     decided, threshold = decide({side: probabilities(job, model, side) for side in ("heldout", "test")}, wanted)
     return {
-        **figures_of(wanted["test"], decided, job.seed),
+        **figures_of(wanted["test"], decided, job.seed, groups_of(job.rows["test"])),
         "threshold": threshold,
         "items": {"row_f1": row_f1(wanted["test"], decided)},
     }
@@ -172,7 +173,8 @@ def baseline(job: "Job") -> dict[str, Any]:
         "most_frequent_labels": np.tile(np.array(usual, bool), (len(wanted["test"]), 1)),
         "tfidf_logistic_regression": linear,
     }
-    return {name: figures_of(wanted["test"], found, job.seed) for name, found in decided.items()}
+    groups = groups_of(job.rows["test"])
+    return {name: figures_of(wanted["test"], found, job.seed, groups) for name, found in decided.items()}
 
 
 def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:

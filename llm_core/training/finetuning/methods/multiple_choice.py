@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_core.errors import UserError
+from llm_core.evaluation.results import groups_of
 from llm_core.formats.choices import READINGS, Readings, choice_texts, common_reading, readings
 from llm_core.models.family import Kind
 from llm_core.params.finetuning import Data, Training
@@ -256,7 +257,7 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
     rows = job.rows["test"]
     found = choose(model, job.tokenizer, encode_side(job, "test")[0])
     right = [float(one.argmax() == row["answer"]) for one, row in zip(found, rows, strict=True)]
-    return {"accuracy": mean_and_error(right), "items": {"accuracy": right}}
+    return {"accuracy": mean_and_error(right, groups_of(rows)), "items": {"accuracy": right}}
 
 
 def baseline(job: "Job") -> dict[str, Any]:
@@ -280,10 +281,11 @@ def baseline(job: "Job") -> dict[str, Any]:
         "longest_choice": [max(range(len(row["choices"])), key=lambda at: len(row["choices"][at])) for row in test],
         "tfidf_logistic_regression": rank_linearly(features, truth, counts),
     }
-    return {
-        name: {"accuracy": mean_and_error([float(one == row["answer"]) for one, row in zip(found, test, strict=True)])}
+    right = {
+        name: [float(one == row["answer"]) for one, row in zip(found, test, strict=True)]
         for name, found in decided.items()
     }
+    return {name: {"accuracy": mean_and_error(values, groups_of(test))} for name, values in right.items()}
 
 
 def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -292,7 +294,8 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
     from llm_core.training.finetuning.sequence_heads import keep
 
     keep(job, model, folder)
-    return {"accuracy_change": paired(figures["before"]["items"]["accuracy"], figures["after"]["items"]["accuracy"])}
+    before, after = (figures[when]["items"]["accuracy"] for when in ("before", "after"))
+    return {"accuracy_change": paired(before, after, groups_of(job.rows["test"]))}
 
 
 def answer(loaded: "LoadedModel", rows: list[Row]) -> list[dict[str, Any]]:

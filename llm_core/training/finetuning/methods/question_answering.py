@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from llm_core.errors import UserError
+from llm_core.evaluation.results import groups_of
 from llm_core.params.finetuning import Data, Training
 from llm_core.runtime.digests import short_hash
 from llm_core.training.finetuning.data.answers import from_places, from_search
@@ -192,11 +193,12 @@ def figures_of(job: "Job", said: list[str]) -> dict[str, Any]:
         name: [measure(one, answers_of(row)) for one, row in zip(said, rows, strict=True)]
         for name, measure in (("exact_match", exact_match), ("f1", f1))
     }
-    figures: dict[str, Any] = {name: mean_and_error(values) for name, values in scores.items()}
+    groups = groups_of(rows)
+    figures: dict[str, Any] = {name: mean_and_error(values, groups) for name, values in scores.items()}
     for name, answerable in (("answerable_f1", True), ("unanswerable_f1", False)):
-        part = [value for value, row in zip(scores["f1"], rows, strict=True) if bool(row["answers"]) == answerable]
+        part = [one for one in zip(scores["f1"], rows, strict=True) if bool(one[1]["answers"]) == answerable]
         if part:
-            figures[name] = mean_and_error(part)
+            figures[name] = mean_and_error([value for value, _ in part], groups_of([row for _, row in part]))
     return figures | {"items": scores}
 
 
@@ -228,7 +230,8 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
     model.config.answering = asdict(limits_of(job.params)) | {"threshold": figures["after"].get("threshold")}
     model.config.save_pretrained(folder)
     before, after = figures["before"]["items"], figures["after"]["items"]
-    return {f"{name}_change": paired(before[name], after[name]) for name in after}
+    groups = groups_of(job.rows["test"])
+    return {f"{name}_change": paired(before[name], after[name], groups) for name in after}
 
 
 def baseline(job: "Job") -> dict[str, Any]:

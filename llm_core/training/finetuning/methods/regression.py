@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_core.errors import UserError
+from llm_core.evaluation.results import groups_of
 from llm_core.params.finetuning import Data, Training
 from llm_core.runtime.digests import short_hash
 from llm_core.training.finetuning.heads import Head, auto, numbered
@@ -177,7 +178,7 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
     truth = targets(job)["test"]
     found = predict(model, encode(job, "test")[0], job.tokenizer.pad_token_id)[:, 0].astype(float) * deviation + mean
     return {
-        **figures_of(truth, found, job.seed, classes(job)),
+        **figures_of(truth, found, job.seed, classes(job), groups_of(job.rows["test"])),
         "items": {"negative_absolute_error": (-abs(truth - found)).tolist()},
     }
 
@@ -190,7 +191,9 @@ def classes(job: "Job") -> tuple[int, int] | None:
     return int(min(scores)), int(max(scores))
 
 
-def figures_of(truth: Any, found: Any, seed: int, ordered: tuple[int, int] | None = None) -> dict[str, Any]:
+def figures_of(
+    truth: Any, found: Any, seed: int, ordered: tuple[int, int] | None = None, groups: Any = None
+) -> dict[str, Any]:
     """Mean squared and absolute error, Pearson's and Spearman's correlation, with 95 % intervals.
 
     With `ordered`, the lowest and the highest class, `weighted_kappa` of predictions that are rounded to classes.
@@ -210,13 +213,13 @@ def figures_of(truth: Any, found: Any, seed: int, ordered: tuple[int, int] | Non
     of_classes = {}
     if ordered is not None:
         given = np.clip(np.rint(found), *ordered).astype(int)
-        of_classes["weighted_kappa"] = bootstrapped(weighted_kappa, np.rint(truth).astype(int), given, seed)
+        of_classes["weighted_kappa"] = bootstrapped(weighted_kappa, np.rint(truth).astype(int), given, seed, groups)
     return of_classes | {
-        "mean_squared_error": mean_and_error((errors**2).tolist()),
-        "mean_absolute_error": mean_and_error(abs(errors).tolist()),
-        "negative_absolute_error": mean_and_error((-abs(errors)).tolist()),
-        "pearson": bootstrapped(correlation(pearsonr), truth, found, seed),
-        "spearman": bootstrapped(correlation(spearmanr), truth, found, seed),
+        "mean_squared_error": mean_and_error((errors**2).tolist(), groups),
+        "mean_absolute_error": mean_and_error(abs(errors).tolist(), groups),
+        "negative_absolute_error": mean_and_error((-abs(errors)).tolist(), groups),
+        "pearson": bootstrapped(correlation(pearsonr), truth, found, seed, groups),
+        "spearman": bootstrapped(correlation(spearmanr), truth, found, seed, groups),
     }
 
 
@@ -241,7 +244,8 @@ def baseline(job: "Job") -> dict[str, Any]:
         "training_mean": np.full(len(truth["test"]), truth["train"].mean()),
         "tfidf_ridge_regression": predict_linearly(features_of(job.rows), truth),
     }
-    return {name: figures_of(truth["test"], values, job.seed, classes(job)) for name, values in found.items()}
+    groups = groups_of(job.rows["test"])
+    return {name: figures_of(truth["test"], values, job.seed, classes(job), groups) for name, values in found.items()}
 
 
 def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from llm_core.evaluation.results import groups_of
 from llm_core.params.finetuning import Training
 from llm_core.training.finetuning.data.layouts import PREFERENCES, prompt_text
 from llm_core.training.finetuning.heads import CLASSIFICATION
@@ -92,7 +93,12 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
     rejected = rewards(model, [pair["rejected"] for pair in pairs], pad)
     margins = [one - other for one, other in zip(chosen, rejected, strict=True)]
     right = [float(margin > 0) for margin in margins]
-    return {"accuracy": mean_and_error(right), "margin": mean_and_error(margins), "items": {"accuracy": right}}
+    groups = groups_of([pair["row"] for pair in pairs])
+    return {
+        "accuracy": mean_and_error(right, groups),
+        "margin": mean_and_error(margins, groups),
+        "items": {"accuracy": right, "rows": [pair["name"] for pair in pairs]},
+    }
 
 
 def baseline(job: "Job") -> dict[str, Any]:
@@ -104,9 +110,12 @@ def baseline(job: "Job") -> dict[str, Any]:
 
 def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The rise in accuracy with its sign test."""
+    from llm_core.training.finetuning.preferences import encode_pairs
     from llm_core.training.finetuning.scoring import paired
 
-    return {"accuracy_change": paired(figures["before"]["items"]["accuracy"], figures["after"]["items"]["accuracy"])}
+    before, after = (figures[when]["items"]["accuracy"] for when in ("before", "after"))
+    groups = groups_of([pair["row"] for pair in encode_pairs(job, "test")[0]])
+    return {"accuracy_change": paired(before, after, groups)}
 
 
 METHOD = Method(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator
 
 from llm_core.errors import UserError
+from llm_core.evaluation.results import groups_of
 from llm_core.params.finetuning import Data, Training
 from llm_core.training.finetuning.data.layouts import asked, prompt_text
 from llm_core.training.finetuning.method import Curve, Figure, Layout, Method, Row, text
@@ -126,7 +127,7 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
         for name, score in _scores(job).items()
     }
     return {
-        **{name: mean_and_error(values) for name, values in scores.items()},
+        **{name: mean_and_error(values, groups_of(rows)) for name, values in scores.items()},
         "stopped_by_itself": sum(stopped for _, stopped in answers) / max(len(answers), 1),
         "items": scores,
         "samples": [
@@ -150,8 +151,9 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
     prompts = [prompt_ids(job.tokenizer, asked(row)) for row in rows]
     ratios = log_ratios(model, start, job.tokenizer, prompts, job.params.max_new_tokens)
     before, after = figures["before"]["items"], figures["after"]["items"]
-    return {"kl_nats_per_answer": mean_and_error(ratios)} | {
-        f"{name}_change": paired(before[name], after[name]) for name in _scores(job)
+    asked_rows = sample_rows(job.rows["test"], job.params.scored_items, job.seed)
+    return {"kl_nats_per_answer": mean_and_error(ratios, groups_of(rows))} | {
+        f"{name}_change": paired(before[name], after[name], groups_of(asked_rows)) for name in _scores(job)
     }
 
 

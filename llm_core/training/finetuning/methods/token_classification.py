@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from llm_core.errors import UserError
+from llm_core.evaluation.results import groups_of
 from llm_core.params.finetuning import Data, Training
 from llm_core.runtime.digests import short_hash
 from llm_core.runtime.progress import log
@@ -110,6 +111,7 @@ def finetune(job: "Job") -> dict[str, Any]:
     from transformers import Trainer, TrainingArguments
 
     from llm_core.training.finetuning.conversation import IGNORED
+    from llm_core.training.finetuning.heldout_loss import by_targets
     from llm_core.training.finetuning.rows import names as names_of
     from llm_core.training.finetuning.scoring import mean_token_loss, padded
     from llm_core.training.finetuning.tagging import encode
@@ -140,7 +142,8 @@ def finetune(job: "Job") -> dict[str, Any]:
         ids, mask, targets = padded(rows, job.tokenizer.pad_token_id, "cpu")  # the trainer moves it
         return {"input_ids": ids, "attention_mask": mask, "labels": targets}
 
-    trainer = Trainer(
+    targets = [sum(label != IGNORED for label in row["labels"]) for row in data["heldout"]]
+    trainer = by_targets(Trainer, targets)(
         job.adapt(job.load_base()),
         args=TrainingArguments(**arguments(job, len(data["train"]))),
         train_dataset=data["train"],
@@ -169,7 +172,9 @@ def figures_of(job: "Job", decided: list[list[str]]) -> dict[str, Any]:
     rows = job.rows["test"]
     truth, words = [row["tags"] for row in rows], [words_of(row) for row in rows]
     known = {named(words_of(row), one) for row in job.rows["train"] for one in entities(row["tags"])}
-    return entity_figures(truth, decided, job.seed) | {"unseen_recall": unseen_recall(words, truth, decided, known)}
+    groups = groups_of(rows)
+    unseen = unseen_recall(words, truth, decided, known, groups)
+    return entity_figures(truth, decided, job.seed, groups) | {"unseen_recall": unseen}
 
 
 def measure(job: "Job", model: Any) -> dict[str, Any]:
@@ -193,7 +198,7 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
     from llm_core.training.finetuning.entity_metrics import label_table
     from llm_core.training.finetuning.scoring import paired
 
-    truth = [row["tags"] for row in job.rows["test"]]
+    truth, groups = [row["tags"] for row in job.rows["test"]], groups_of(job.rows["test"])
     table = label_table(truth, decide(job, model, job.rows["test"]))
     with open(folder / "per_label.csv", "w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, ["entity", "precision", "recall", "f1", "entities"])
@@ -201,7 +206,7 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
         writer.writerows(table)
     model.config.tagging_window = {"length": job.params.max_length, "overlap": job.params.window_overlap}
     model.config.save_pretrained(folder)
-    change = paired(figures["before"]["items"]["row_f1"], figures["after"]["items"]["row_f1"])
+    change = paired(figures["before"]["items"]["row_f1"], figures["after"]["items"]["row_f1"], groups)
     return {"row_f1_change": change, "labels": len(table)}
 
 

@@ -1,6 +1,8 @@
 """Baselines against scikit-learn's own pipeline on the same rows, and what a report and an evaluation show of them."""
 
+import ast
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,10 +16,16 @@ from llm_core.evaluation.finetuned import TESTED, read_tested, summarize_tested
 from llm_core.evaluation.gate import difference
 from llm_core.params.evaluation import Gate
 from llm_core.report.finetuning import finetuned
-from llm_core.training.finetuning.baselines import most_frequent, tfidf
-from llm_core.training.finetuning.calibration import macro_f1
+from llm_core.training.finetuning import stage
+from llm_core.training.finetuning.baselines import most_frequent, overlap, tfidf
+from llm_core.training.finetuning.calibration import label_figures, macro_f1
+from llm_core.training.finetuning.data.twins import jaccard, shingles
+from llm_core.training.finetuning.entity_metrics import entity_figures
 from llm_core.training.finetuning.methods import classification, dpo, reward
+from llm_core.training.finetuning.scoring import mean_and_error, paired, sign_test
+from llm_core.training.finetuning.sentence_baselines import sentences
 from llm_core.training.finetuning.stage import _tested as measured_rows
+from llm_core.training.finetuning.word_translation import dictionary, translate
 from tests.llm_core.training.finetuning import tiny
 from tests.llm_core.training.finetuning.test_report import leaves
 
@@ -104,6 +112,24 @@ def test_texts_without_a_word_have_a_feature_and_no_error():
     assert (features["train"].shape, features["test"].nnz) == ((2, 1), 0)
 
 
+def test_baselines_read_scripts_without_spaces_and_vowel_signs():
+    """As clauses between punctuation no Chinese text shares a feature with another, and the baseline knows nothing."""
+    topics = {"河": ("长江流经多个省份", "黄河流入渤海湾"), "城": ("北京城人口众多", "上海城高楼林立")}
+    made = [
+        {"text": f"{text}第{chr(0x4E00 + at * 7)}段", "label": label}
+        for at in range(12) for label, texts in topics.items() for text in texts
+    ]  # fmt: skip
+    sides = {"train": made[:24], "heldout": made[24:36], "test": made[36:]}
+    knobs = classification.Classification()
+    found = classification.baseline(SimpleNamespace(rows=sides, params=knobs, seed=1))
+    assert found["tfidf_logistic_regression"]["accuracy"]["mean"] == 1.0
+    assert tfidf({"train": ["कि का"]})["train"].shape == (1, 3), "two words and their pair"
+    assert overlap("长江流经", "黄河流经") == (2 / 6, 2 / 4, 1.0)
+    assert jaccard(shingles("长江流经多个省份第一段"), shingles("长江流经多个省份第二段")) > 0.4
+    assert sentences("长江很长。它流入东海。") == ["长江很长。", "它流入东海。"]
+    assert translate("'我河'", dictionary(["我河", "我山"], ["I river", "I hill"])) == "'Iriver'"
+
+
 def test_of_labels_that_are_equally_frequent_the_first_is_taken():
     assert most_frequent(np.array([2, 1, 1, 2]), 3).tolist() == [1, 1, 1]
 
@@ -143,7 +169,7 @@ def test_the_report_and_the_evaluation_show_the_model_beside_its_baselines(tmp_p
     )  # fmt: skip
     (folder / TESTED).write_text("".join(json.dumps(row) + "\n" for row in written))
     score, rows = read_tested(folder)
-    assert (score, rows[3]) == ("accuracy", {"task": "accuracy", "id": "3", "accuracy": 0.0, "country": "b"})
+    assert (score, rows[3]) == ("accuracy", {"task": "accuracy", "id": "3", "accuracy": 0.0, "group": "b"})
     dependent, alone = (summarize_tested(folder, score, part) for part in (rows, [_without(row) for row in rows]))
     assert dependent["accuracy_stderr"] > 1.2 * alone["accuracy_stderr"], "two rows about each of two countries"
     worse = [row | {"accuracy": 0.0} for row in rows]
@@ -151,5 +177,33 @@ def test_the_report_and_the_evaluation_show_the_model_beside_its_baselines(tmp_p
     assert (found.items, found.groups) == (4, 2)
 
 
+def test_every_interval_of_a_method_is_over_groups_of_rows():
+    """24 rows in 6 groups of one outcome each are 6 outcomes. No method computes an interval without groups."""
+    groups = [str(at // 4) for at in range(24)]
+    right = [float(at // 4 % 2) for at in range(24)]
+    alone, together = mean_and_error(right), mean_and_error(right, groups)
+    assert together["mean"] == alone["mean"] == 0.5 and together["standard_error"] > 2 * alone["standard_error"]
+    truth, decided = np.array([at // 12 for at in range(24)]), np.array([at // 4 % 2 for at in range(24)])
+    for name in ("accuracy", "macro_f1"):
+        widths = [
+            found["high"] - found["low"]
+            for found in (label_figures(truth, decided, 1, of)[name] for of in (None, groups))
+        ]
+        assert widths[1] > 1.5 * widths[0], name
+    tags = [["B-X"] if at < 12 else ["O"] for at in range(24)], [["B-X"] if at // 4 % 2 else ["O"] for at in range(24)]
+    widths = [one["high"] - one["low"] for one in (entity_figures(*tags, 1, of)["f1"] for of in (None, groups))]
+    assert widths[1] > 1.5 * widths[0]
+    assert label_figures(truth, decided, 1, ["one"] * 24)["macro_f1"]["low"] is None, "one group has no interval"
+    rise = paired([0.0] * 24, [0.0] * 4 + [1.0] * 20, groups)
+    assert (rise["p_value"], rise["items"]) == (sign_test(5, 0), 24), "five of six groups rise"
+    needed = {"mean_and_error": 2, "paired": 3, "label_figures": 4, "bootstrapped": 5, "entity_figures": 4}
+    rooms = Path(stage.__file__).parent
+    for file in [*rooms.glob("methods/*.py"), rooms / "preferences.py", rooms / "sequence_to_sequence.py"]:
+        for call in ast.walk(ast.parse(file.read_text())):
+            name = ast.unparse(call.func) if isinstance(call, ast.Call) else ""
+            if name in needed and (file.name, len(call.args)) != ("instruction.py", 1):  # a collator of TRL is `paired`
+                assert len(call.args) >= needed[name], f"{file.name}:{call.lineno}: {name} without groups"
+
+
 def _without(row):
-    return {key: value for key, value in row.items() if key != "country"}
+    return {key: value for key, value in row.items() if key != "group"}

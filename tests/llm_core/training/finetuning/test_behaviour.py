@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from llm_core.errors import UserError
 from llm_core.params.finetuning import Finetuning
+from llm_core.runtime import json_lines
 from llm_core.training.finetuning.registry import methods
 from tests.llm_core.training.finetuning import tiny
 
@@ -71,6 +72,20 @@ def test_a_row_that_is_too_long_is_counted(method, counted):
     if counted == "dropped":
         kept = "train_encoded" if method == "instruction" else "train_rows"
         assert data[kept] + data["train_dropped"] == whole[kept] == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["reward", "dpo"])
+def test_each_score_is_that_of_its_row_where_a_pair_is_too_long(method):
+    """Three of four test pairs fit, as many as `scored_items` draws, and others."""
+    folder, knobs = tiny.rows(method), {"scored_items": 3} if method == "dpo" else {}
+    rows = json_lines.load_rows(folder / "test.jsonl")
+    rows[0]["chosen"] = "now " * 200
+    json_lines.write_rows(folder / "test.jsonl", rows)
+    metrics = tiny.run(method, "llama", data=folder, **knobs)
+    tested = json_lines.load_rows(Path("out/test_items.jsonl"))
+    assert [row["id"] for row in tested] == ["1", "2", "3"]
+    assert sum(row["accuracy"] for row in tested) == pytest.approx(3 * metrics["after"]["accuracy"]["mean"])
 
 
 @pytest.mark.slow

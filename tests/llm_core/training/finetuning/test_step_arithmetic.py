@@ -105,3 +105,25 @@ def test_an_epoch_of_packed_rows_has_as_many_steps_as_their_sequences_need(here)
     steps = [tiny.run("instruction", "llama", packing=on, **knobs)["training"]["steps"] for on in (False, True)]
     assert steps[0] == 8
     assert 1 <= steps[1] < 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "family"), [("instruction", "llama"), ("translation", "t5"), ("token_classification", "bert")]
+)
+def test_the_held_out_loss_is_a_mean_over_targets_whatever_rows_share_a_batch(here, method, family):
+    """The rows of one side have from one target to many; the rate is so small that the weights stay as they are."""
+    rows = tiny.rows(method)
+    if method == "instruction":
+        talks = [[("user", "Is it?"), ("assistant", "yes " * (1 + 3 * at) + "no")] for at in range(5)]
+        made = [{"messages": [{"role": role, "content": text} for role, text in talk]} for talk in talks]
+        json_lines.write_rows(rows / "heldout.jsonl", made)
+    found = []
+    for micro in (4, 1):
+        knobs = {"micro_batch": micro, "gradient_accumulation": 4 // micro, "max_steps": 1, "learning_rate": 1e-9}
+        metrics = tiny.run(method, family, rows, **knobs)
+        log = json_lines.load_rows(Path("out/training_log.jsonl"))
+        found += [row["eval_loss"] for row in log if "eval_loss" in row]
+    assert len(found) == 2 and found[0] == pytest.approx(found[1], rel=1e-5)
+    if method == "instruction":
+        assert found[0] == pytest.approx(metrics["after"]["heldout_loss"], rel=1e-5)

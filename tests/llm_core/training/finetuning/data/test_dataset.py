@@ -171,7 +171,8 @@ def test_too_few_rows_for_a_split_say_the_minimum_and_the_knob(tmp_path, count):
 
 @pytest.mark.parametrize("method", ["classification", "instruction", "reward", "dpo", "rlhf", "contrastive"])
 def test_an_empty_side_is_one_line_before_any_training(tmp_path, method):
-    row = {"text": "a", "label": "b", "messages": [], "prompt": "a", "chosen": "b", "rejected": "c", "answer": "d"}
+    talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "d"}]
+    row = {"text": "a", "label": "b", "messages": talk, "prompt": "a", "chosen": "b", "rejected": "c", "answer": "d"}
     made = [row | {"query": "q", "passage": "p"}] * 4
     write_rows(tmp_path, {"train": made, "heldout": made, "test": []})
     with pytest.raises(UserError, match=rf"test.jsonl: 0 rows; {method} needs a minimum of 1"):
@@ -194,3 +195,26 @@ def test_an_id_names_one_row(tmp_path, capfd):
     assert {row["text"].split()[0] for row in split["test"]} == {"stated"}
     assert balanced(split, metrics) and metrics["exact_duplicates"] == 3
     assert "23 rows have an id that another row has: renamed" in capfd.readouterr().err
+
+
+def test_rows_of_a_group_are_on_one_side_and_keep_its_name(tmp_path):
+    rows = [row | {"page": f"page {at // 4}"} for at, row in enumerate(texts("grouped", 80))]
+    write(tmp_path / "rows.jsonl", [*rows, {"text": "one of the rare label", "label": "rare", "page": None}])
+    split, metrics = from_dataset("classification", str(tmp_path / "rows.jsonl"), Data(group="page"), SEED)
+    sides = {side: {row["group"] for row in found if "group" in row} for side, found in split.items()}
+    assert [len(sides[side]) for side in ("train", "heldout", "test")] == [16, 2, 2], "each of four rows"
+    assert not (sides["train"] & sides["test"] or sides["train"] & sides["heldout"] or sides["heldout"] & sides["test"])
+    (alone,) = [row for row in split["train"] if row["label"] == "rare"]
+    assert "group" not in alone and balanced(split, metrics)
+    with pytest.raises(UserError, match=r"rows.jsonl:1: data.group names the column 'side', which this row lacks"):
+        from_dataset("classification", str(tmp_path / "rows.jsonl"), Data(group="side"), SEED)
+
+
+@pytest.mark.parametrize("messages", [[], "talk", [{"role": "user", "content": "Is it?"}], [{"role": "assistant"}] * 2])
+def test_a_conversation_without_an_answer_is_named_by_its_line(tmp_path, messages):
+    """Rows may be written by hand, without `finetune-data`."""
+    talk = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": "yes"}]
+    for side in ("train", "heldout", "test"):
+        write(tmp_path / f"{side}.jsonl", [{"messages": talk}, {"messages": talk if side == "train" else messages}])
+    with pytest.raises(UserError, match=r"heldout.jsonl:2: `messages` must be a list"):
+        read_rows(tmp_path, "instruction")

@@ -155,6 +155,8 @@ def test_answers_are_one_short_clause():
     assert factbook.short_answer("58 km (2020); more") == "58 km"
     assert factbook.short_answer(".fr") == ".fr"
     assert factbook.short_answer("x" * 60) is None
+    assert [factbook.short_answer(name) for name in ("Nairobi", "Nauruan")] == ["Nairobi", "Nauruan"]
+    assert {factbook.short_answer(none) for none in ("NA", "N/A", "NA sq km", "none; see note", "None")} == {None}
 
 
 def test_the_baseline_is_each_fields_most_frequent_training_answer():
