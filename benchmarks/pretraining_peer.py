@@ -56,7 +56,7 @@ def ours(settings: dict[str, Any], family: str, optimizer: str, compiled: bool) 
         "pretraining.optimizer.learning_rate": {"adamw": RATE, "muon": 0.01}[optimizer],
         "pretraining.compile": compiled, "pretraining.sample_every": 0, "pretraining.evaluate_every": 10**6,
         "pretraining.evaluate_tokens_final": settings.get("heldout_tokens") or 1,
-        "pretraining.checkpoint_every": 10**6, "launch.pretraining.threads": 1,
+        "pretraining.checkpoint_every": 10**6, "launch.pretraining.threads": 1, "pretraining.zero_stage": 0,
     }  # fmt: skip
     if settings.get("heldout_tokens"):
         chosen["pretraining.packing"] = "best_fit"
@@ -120,6 +120,7 @@ def nanogpt(settings: dict[str, Any], compiled: bool) -> None:
     names: dict[str, Any] = {"__name__": "__main__", "__file__": str(program)}
     exec(compile(text, str(program), "exec"), names)
     if settings.get("heldout_tokens"):
+        settings["context"] = min(settings.get("context") or settings["length"], settings["length"])  # its positions
         network = names["raw_model"].eval()
 
         def losses(ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

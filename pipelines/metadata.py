@@ -18,6 +18,7 @@ from llm_core.formats.names import figure, reason
 from llm_core.formats.pages import cell_text
 from llm_core.report.metrics_names import below, of_data
 from llm_core.runtime import json_lines
+from llm_core.tracking.experiments import run_link
 from llm_core.training.pretraining.run_log import spike_rows
 from pipelines.dvc_project import DvcProject
 from pipelines.graph import Stage
@@ -191,12 +192,13 @@ def mlflow_metadata(reported: Mapping[str, Any], ui: str = MLFLOW_UI) -> dict[st
     """Links to the MLflow run, to a page that it keeps, and to the registered version that a stage reported."""
     pages = {}
     if run := reported.get("mlflow_run_id"):
-        pages["MLflow run"] = f"experiments/{reported.get('mlflow_experiment_id', 0)}/runs/{run}"
+        place = str(reported.get("mlflow_experiment_id", 0))
+        pages["MLflow run"] = run_link(place, run)
         if page := reported.get("mlflow_page"):
-            pages[Path(page).stem] = f"{pages['MLflow run']}/artifacts/{quote(page)}"
+            pages[Path(page).stem] = run_link(place, run, f"/artifacts/{quote(page)}")
     if name := reported.get("mlflow_model"):
-        pages["model version"] = f"models/{quote(name)}/versions/{reported['mlflow_version']}"
-    return {label: dg.MetadataValue.url(f"{ui.rstrip('/')}/#/{page}") for label, page in pages.items()}
+        pages["model version"] = f"#/models/{quote(name)}/versions/{reported['mlflow_version']}"
+    return {label: dg.MetadataValue.url(f"{ui.rstrip('/')}/{page}") for label, page in pages.items()}
 
 
 def _outputs(project: DvcProject, name: str) -> dict[str, Any]:

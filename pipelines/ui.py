@@ -147,7 +147,7 @@ def comparison(mlflow: str) -> str:
     except (OSError, ValueError, KeyError):
         return ""
     named = f"runs={urllib.parse.quote(json.dumps(runs))}&experiments={urllib.parse.quote(json.dumps([number]))}"
-    return f"{mlflow}/#/compare-runs?{named}" if len(runs) == 2 else ""
+    return f"{mlflow}/#/compare-runs?{named}&workflowType=machine_learning" if len(runs) == 2 else ""
 
 
 def _training_experiment(mlflow: str) -> str:

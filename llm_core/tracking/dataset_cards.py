@@ -48,7 +48,8 @@ def newest_card(client: Any, *tokens: str) -> str:
 
 def card_link(experiment_id: str, run_id: str) -> str:
     """The card that a run keeps, as a Markdown link."""
-    return f"[dataset card]({run_link(experiment_id, run_id)}/artifacts/{FOLDER}/{PAGE})"
+    page = run_link(experiment_id, run_id, f"/artifacts/{FOLDER}/{PAGE}")
+    return f"[dataset card]({page})"
 
 
 def link_earlier(client: Any, link: str, tokens: str) -> None:

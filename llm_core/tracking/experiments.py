@@ -55,6 +55,9 @@ def all_experiments(client: Any) -> list[str]:
     return [str(each.experiment_id) for each in found if each]
 
 
-def run_link(experiment_id: str, run_id: str) -> str:
-    """Address of a run inside MLflow's pages, for a link in a description."""
-    return f"#/experiments/{experiment_id}/runs/{run_id}"
+def run_link(experiment_id: str, run_id: str, page: str = "") -> str:
+    """Address of a run, or of a page of it, inside MLflow's pages, for a link in a description or of another program.
+
+    Without `workflowType` MLflow shows any run below *Evaluation runs*, among pages for traces and judges.
+    """
+    return f"#/experiments/{experiment_id}/runs/{run_id}{page}?workflowType=machine_learning"

@@ -182,4 +182,4 @@ def test_a_mirrored_stage_has_its_own_time_and_run(reproduced: Path, instance: d
     assert event is not None and event.asset_materialization is not None
     shown = event.asset_materialization.metadata
     assert (shown["ran at"].value, shown["seconds"].value) == (1700000000.0, 2.5)
-    assert str(shown["MLflow run"].value).endswith("/#/experiments/1/runs/abc")
+    assert str(shown["MLflow run"].value).endswith("/#/experiments/1/runs/abc?workflowType=machine_learning")

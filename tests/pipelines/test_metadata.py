@@ -136,8 +136,8 @@ def test_runs_and_versions_in_mlflow_are_linked() -> None:
     reported |= {"mlflow_page": "report.html"}
     shown = {name: value.value for name, value in mlflow_metadata(reported, "http://mlflow/").items()}
     assert shown == {
-        "MLflow run": "http://mlflow/#/experiments/3/runs/abc",
-        "report": "http://mlflow/#/experiments/3/runs/abc/artifacts/report.html",
+        "MLflow run": "http://mlflow/#/experiments/3/runs/abc?workflowType=machine_learning",
+        "report": "http://mlflow/#/experiments/3/runs/abc/artifacts/report.html?workflowType=machine_learning",
         "model version": "http://mlflow/#/models/my%20model/versions/2",
     }
     assert mlflow_metadata({}) == {}

@@ -56,6 +56,7 @@ def dagster(page: Any, live: Live, shoot: Callable[[str], None]) -> None:
     link.wait_for()
     page.goto(link.get_attribute("href"))
     page.get_by_text("million parameters").first.wait_for()
+    assert not page.get_by_text("Evaluation runs", exact=True).count(), "a training among traces and judges"
     shoot("mlflow-run")
 
     checks = f"{live.dagster}/assets/pretrain?view=checks&checkDetail=loss"

@@ -66,7 +66,7 @@ def note(run: str) -> str:
 @pytest.mark.slow
 def test_versions_and_runs_link_to_the_card_of_their_tokens(registered: dict[str, str], project: Path) -> None:  # noqa: F811
     link = note(registered["same"]).removeprefix("The training same.\n\n")
-    assert link.startswith("Data: [dataset card](#/experiments/") and link.endswith("/artifacts/card/dataset.html)")
+    assert link.startswith("Data: [dataset card](#/experiments/") and "/artifacts/card/dataset.html?" in link
     assert version("1").description.endswith(link), "registered before the card was kept"
     assert note(registered["later"]) == f"The training later.\n\n{link}"
     assert note(registered["elsewhere"]) == "The training elsewhere.", "which has read the same documents"

@@ -77,14 +77,14 @@ def test_a_row_that_is_too_long_is_counted(method, counted):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["reward", "dpo"])
 def test_each_score_is_that_of_its_row_where_a_pair_is_too_long(method):
-    """Three of four test pairs fit, as many as `scored_items` draws: the scores are not those of the drawn ones."""
+    """Three of four test pairs fit, as many as `scored_items` draws, and others."""
     folder, knobs = tiny.rows(method), {"scored_items": 3} if method == "dpo" else {}
     rows = json_lines.load_rows(folder / "test.jsonl")
-    rows[1]["chosen"] = "now " * 200
+    rows[0]["chosen"] = "now " * 200
     json_lines.write_rows(folder / "test.jsonl", rows)
     metrics = tiny.run(method, "llama", data=folder, **knobs)
     tested = json_lines.load_rows(Path("out/test_items.jsonl"))
-    assert [row["id"] for row in tested] == ["0", "2", "3"]
+    assert [row["id"] for row in tested] == ["1", "2", "3"]
     assert sum(row["accuracy"] for row in tested) == pytest.approx(3 * metrics["after"]["accuracy"]["mean"])
 
 

@@ -1,5 +1,6 @@
 """Whether a run is compiled: the break-even by hand, the choice that a checkpoint keeps, kinds of blocks."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from llm_core.params.model import Model
 from llm_core.params.pretraining import Pretraining
 from llm_core.runtime.storage import read_json, write_json
 from llm_core.tracking.runs import Run
+from llm_core.training.pretraining import machine
 from llm_core.training.pretraining.compiling import GAIN, SECONDS, UTILIZATION, Choice, choose, kinds, weigh
 from llm_core.training.pretraining.engine import World
 from llm_core.training.pretraining.phases import plan_phases
@@ -21,6 +23,7 @@ from tests.llm_core.training.pretraining import kills, tiny
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 PEAK = 1e9  # operations a second
+TOLERANCE = 1e-3  # of losses in bf16, which compiled blocks round elsewhere; measured: 6e-5
 
 
 def network(**knobs: Any) -> Any:
@@ -67,6 +70,30 @@ def test_a_resumed_run_follows_its_checkpoint() -> None:
     auto = Choice(False, "too short")
     assert auto.as_begun(None) == auto.as_begun(False) == auto
     assert auto.as_begun(True) == Choice(True, "blocks are compiled, because the run began so")
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_compiled_runs_train_what_an_uncompiled_one_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bf16, where `auto` compiles a run that is long for the machine: here one of a slow peak, as its cache says."""
+    folder = tiny.make(tmp_path)
+    key = f"{machine._processor()}, 1 threads, bf16, torch {torch.__version__}"
+    (tmp_path / "cache" / "llm_core").mkdir(parents=True)
+    write_json(tmp_path / "cache" / "llm_core" / "matmul_peak.json", {key: PEAK / 1e6})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
+    found = {}
+    for asked, compiled in ((False, False), (True, True), ("auto", True)):
+        settings = {"pretraining__precision": "bf16", "pretraining__compile": asked}
+        command = tiny.command(folder, str(asked), **settings)  # not in a warm process, from which the compiler forks
+        done = subprocess.run(command, cwd=folder, env=tiny.environment(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        metrics = read_json(folder / str(asked) / "metrics.json")
+        assert metrics["compiled"] is compiled and metrics["precision"] == "bf16", done.stderr
+        found[asked] = [*tiny.losses(folder, str(asked)), metrics["heldout_bits_per_byte"]]
+    assert "it pays from" in done.stderr and list((tmp_path / "inductor").rglob("*.cpp"))
+    assert found["auto"] == found[True], "the same graphs"
+    assert found[True] == pytest.approx(found[False], rel=TOLERANCE)
 
 
 @pytest.mark.slow
