@@ -30,7 +30,7 @@ ENDS = {b"script": b"</script>", b"style": b"</style>", b"noscript": b"</noscrip
 # Groups are neither atomic nor possessive: Python 3.11.2 (Debian 12) loses text in such groups (gh-101955).
 TAGS = re.compile(r'<(/?)([^\s>/]++)([^>"]*+(?:"[^"]*+"[^>"]*+)*)>')
 # The parser compares each attribute of a tag with all before it, which is quadratic.
-LONG_TAG = re.compile(rb"[^>]{16384,}+")
+LONG_TAG = re.compile(rb"(?<![^>])[^>]{16384,}+")  # tried after each `>`, not from every byte
 TAG_NAME = re.compile(rb"<[a-zA-Z][^\s/<>]*")
 MOST_ATTRIBUTES = 1000
 # It also opens formatting elements that are never closed again in each element that follows, which is quadratic too.
