@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from html import unescape
 
+import numpy as np
 from resiliparse.parse.html import HTMLTree
 
 DROPPED = frozenset(
@@ -30,7 +31,8 @@ ENDS = {b"script": b"</script>", b"style": b"</style>", b"noscript": b"</noscrip
 # Groups are neither atomic nor possessive: Python 3.11.2 (Debian 12) loses text in such groups (gh-101955).
 TAGS = re.compile(r'<(/?)([^\s>/]++)([^>"]*+(?:"[^"]*+"[^>"]*+)*)>')
 # The parser compares each attribute of a tag with all before it, which is quadratic.
-LONG_TAG = re.compile(rb"(?<![^>])[^>]{16384,}+")  # tried after each `>`, not from every byte
+LONG = 1 << 14  # bytes
+LONG_TAG = re.compile(rb"(?<![^>])[^>]{%d,}+" % LONG)  # tried after each `>`, not from every byte
 TAG_NAME = re.compile(rb"<[a-zA-Z][^\s/<>]*")
 MOST_ATTRIBUTES = 1000
 # It also opens formatting elements that are never closed again in each element that follows, which is quadratic too.
@@ -101,7 +103,10 @@ class Page:
 def read_page(html: str) -> Page:
     """Parse a page; broken markup is repaired as browsers do, and raises no error."""
     data = _without_scripts(html.encode("utf-8", "replace"))
-    text = _without_unclosed(LONG_TAG.sub(_without_attributes, data)).decode("utf-8", "replace")
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord(">"))
+    if np.diff(ends, prepend=-1, append=len(data)).max() > LONG:
+        data = LONG_TAG.sub(_without_attributes, data)
+    text = _without_unclosed(data).decode("utf-8", "replace")
     body = HTMLTree.parse(text).body
     return _blocks(body.html) if body is not None else Page()
 
