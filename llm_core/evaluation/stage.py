@@ -225,7 +225,8 @@ def with_error(score: Mapping[str, Any], metric: str) -> str:
         return "not a finite number"
     error, low, high = (score.get(f"{metric}_{part}") for part in ("stderr", "low", "high"))
     if error:
-        return f"{value:.4f} ± {error:.4f}"
+        digits = ",.0f" if abs(value) >= 1000 else ".4f"
+        return f"{value:{digits}} ± {error:{digits}}"
     known = low is not None and high is not None and low < high
     return f"{value:.4f} " + (f"[{low:.4f}, {high:.4f}]" if known else "(one document, no error)")
 

@@ -38,6 +38,7 @@ STAGE_HINTS = {
 """the same where none of these reasons is the commonest"""
 Verdict = Literal["kept", "changed", "dropped"]
 
+SHARD_BYTES = 1 << 24  # some 262,000 rows: Arrow holds what a shard's footer says of its rows until it is closed
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -79,7 +80,7 @@ class LedgerWriter(DocumentWriter):
     """Writes ledger rows as Parquet shards, and counts verdicts and reasons per source."""
 
     def __init__(self, folder: str | Path, stage: str) -> None:
-        super().__init__(folder, schema=SCHEMA)
+        super().__init__(folder, SHARD_BYTES, SCHEMA)
         self.stage = stage
         self.counts: Counter[tuple[str, str, str]] = Counter()  # (source, verdict, reason) -> documents
         self.sizes: Counter[tuple[str, str, str]] = Counter()  # the same -> bytes

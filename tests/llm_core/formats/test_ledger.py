@@ -1,5 +1,7 @@
 """Every input document is kept or dropped, and the counts agree."""
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from llm_core.formats.ledger import LedgerWriter, check_balance, counted, read_ledger
@@ -46,3 +48,21 @@ def test_a_stage_says_what_it_dropped(tmp_path, capfd):
         ledger.record([{"id": "3", "source": "a", "verdict": "dropped", "reason": "takedown"}])
     ledger.finish(3)
     assert "dedup: 3 documents in, 2 kept, 1 dropped (1 takedown)" in capfd.readouterr().err
+
+
+def test_a_long_ledger_has_shards_of_bounded_length_and_every_row_in_order(tmp_path):
+    """What Arrow holds of a shard until it is closed grows with its rows."""
+    count = 700_000
+    ids = pa.array(map(str, range(count)))
+    with LedgerWriter(tmp_path / "ledger", stage="dedup") as ledger:
+        for start in range(0, count, 100_000):
+            here = ids.slice(start, 100_000)
+            rows = len(here)
+            ledger.record_columns(
+                rows, id=here, source=pa.repeat("a", rows), verdict=pa.repeat("kept", rows), bytes=pa.repeat(1, rows)
+            )
+    shards = sorted((tmp_path / "ledger").glob("*.parquet"))
+    assert max(pq.read_metadata(shard).num_rows for shard in shards) < 530_000 and len(shards) > 1
+    assert pa.chunked_array([batch["id"] for batch in read_ledger(tmp_path / "ledger", ["id"])]).equals(
+        pa.chunked_array([ids])
+    )
