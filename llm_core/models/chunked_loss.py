@@ -146,7 +146,7 @@ def _cross_entropy_rows(logits: Tensor, target: Tensor, z_loss: float) -> tuple[
     """
     from llm_core.kernels.cross_entropy import softmax_rows
 
-    losses, normalisers = (torch.empty(len(target), dtype=torch.float32) for _ in range(2))
+    losses, normalisers = (torch.empty(len(target), dtype=torch.float32, device="cpu") for _ in range(2))
     arrays = logits.view(torch.uint16).numpy(), target.numpy(), losses.numpy(), normalisers.numpy()
 
     def run(rows: slice) -> None:
