@@ -22,7 +22,7 @@ Evaluations = Mapping[str, Any]
 QUESTIONS, SHOWN, EXCERPT = 6, 3, 90
 READING = (
     "Brackets are 95 % intervals over the choice of items (Wilson's for right or wrong, otherwise Student's); "
-    "those of own questions over groups (of the Factbook: countries), where these are known. "
+    "those of own questions over groups of rows that depend on each other, where these are known. "
     "The lead of the right answer is the bits per byte of the best wrong answer less those of the right one; where "
     "accuracy is not above its baselines, the bits of the answers come first. "
     "The baseline is always the most frequent right answer; of a finetune the best of its own baselines. "
