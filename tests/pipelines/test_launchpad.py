@@ -36,7 +36,7 @@ def test_overridden_params_land_in_mlflow(tracked: Path, instance: dg.DagsterIns
     assert tags == {"changed.cleaning.min_length": "3", "changed.title": "a b", "dvc.experiment": name}
     metadata = result.events_for_node("dvc_exp_run")
     (output,) = [event.event_specific_data.metadata for event in metadata if event.event_type_value == "STEP_OUTPUT"]
-    assert str(output["MLflow run 1"].value).endswith(f"/runs/{run.info.run_id}")
+    assert f"/runs/{run.info.run_id}?" in str(output["MLflow run 1"].value)
     assert toy.dvc(tracked, "exp", "list", "--name-only").split() == [name]
 
 
