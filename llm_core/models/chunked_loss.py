@@ -146,6 +146,8 @@ def _cross_entropy_rows(logits: Tensor, target: Tensor, z_loss: float) -> tuple[
     """
     from llm_core.kernels.cross_entropy import softmax_rows
 
+    if len(target) and int(target.max()) >= logits.shape[1]:
+        raise IndexError(f"target {int(target.max())} is outside of the vocabulary of {logits.shape[1]} tokens")
     losses, normalisers = (torch.empty(len(target), dtype=torch.float32, device="cpu") for _ in range(2))
     arrays = logits.view(torch.uint16).numpy(), target.numpy(), losses.numpy(), normalisers.numpy()
 
@@ -157,7 +159,7 @@ def _cross_entropy_rows(logits: Tensor, target: Tensor, z_loss: float) -> tuple[
     if threads == 1:
         run(slice(None))
     else:
-        share = -(-len(target) // threads)
+        share = max(1, -(-len(target) // threads))
         list(_pool(threads).map(run, (slice(start, start + share) for start in range(0, len(target), share))))
     return losses, normalisers
 

@@ -82,3 +82,9 @@ def test_no_targets_no_loss() -> None:
     hidden = torch.ones(2, 3, requires_grad=True)
     loss, nll, losses = chunked_loss(hidden, torch.ones(4, 3), None, torch.full((2,), -100), 1)
     assert float(loss) == float(nll) == 0 and losses.tolist() == [0, 0]
+
+
+def test_a_target_outside_of_the_vocabulary_is_an_error() -> None:
+    hidden, weight = torch.ones(2, 3, dtype=torch.bfloat16), torch.ones(4, 3, dtype=torch.bfloat16)
+    with pytest.raises(IndexError, match="target 4 is outside of the vocabulary of 4 tokens"):
+        chunked_loss(hidden, weight, None, torch.tensor([1, 4]), 0)
