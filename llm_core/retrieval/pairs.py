@@ -108,7 +108,7 @@ def _answering(question: Row, document: list[Row]) -> list[Row]:
 def _cloze(passage: Row, seed: int) -> Row | None:
     """A line of a passage and the passage without it; None if no line is long enough, or the line is all of it."""
     draw = random.Random(f"{seed}-{passage['id']}")
-    lines = [line.strip() for line in LINE.split(passage["text"])]
+    lines = [line for part in LINE.split(passage["text"]) if (line := part.strip())]
     long = [line for line in lines if len(pieces(line)) >= LEAST_WORDS]
     if not long or len(lines) < 2:
         return None
