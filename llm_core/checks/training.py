@@ -67,15 +67,12 @@ def loss(model: Path, params: Checks, previous: Mapping[str, Any] | None) -> Ver
     the verdict says so. The digest of these tokens is the one in the model's record, training_data.json.
     """
     log = model / "training_log.jsonl"
-    rows = json_lines.load_rows(log)
-    named = [(row.get("step", 0), key.removeprefix(FINAL), value) for row in rows for key, value in row.items()]
-    losses = [(step, key, value) for step, key, value in named if _is_loss(key)]
+    rows = [{key.removeprefix(FINAL): value for key, value in row.items()} for row in json_lines.load_rows(log)]
+    losses = [(row.get("step", 0), key, value) for row in rows for key, value in row.items() if _is_loss(key)]
     bad = [(step, key) for step, key, value in losses if not isinstance(value, int | float) or not math.isfinite(value)]
     heldout = [value for _, key, value in losses if key in HELDOUT]
     final = (heldout or [value for _, key, value in losses if "/" not in key] or [math.nan])[-1]  # not of one source
-    logged = sum(
-        any(_is_loss(key.removeprefix(FINAL)) for key in row) for row in rows
-    )  # a row has a loss, and parts of it by source
+    logged = sum(any(_is_loss(key) for key in row) for row in rows)  # a row has a loss, and parts of it by source
     figures: dict[str, Any] = {"final loss": final, "logged": logged}
     if bad or not losses:
         where = f"{bad[0][1]} at step {bad[0][0]} is not finite" if bad else f"{log.name} logs no loss"
