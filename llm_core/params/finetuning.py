@@ -44,10 +44,10 @@ class Data(Section):
     """Name that the method knows (text, label, prompt, …) -> name of the column in the data set, for columns with other
     names. Usual names are known: of a text also sentence, content, review, message; of a label also category, class,
     topic, section, intent, sentiment."""
-    group: str | None = None
+    group: str | None = Field(None, min_length=1)
     """Column that says which rows depend on each other: the document that they ask about, the author, the patient. All
     rows of a group are on one side, and intervals of scores are over groups; a row without a value is a group by
-    itself."""
+    itself. A data set whose own sides divide a group is refused."""
     format: str = "auto"
     """Layout of the rows, which every row must have; auto takes the layout of the first row. Instruction: alpaca,
     messages, sharegpt, dolly, pairs, completion, question; dpo and reward: preference, hh-rlhf; translation:

@@ -45,6 +45,7 @@ def from_dataset(
     labels: list[tuple[str, Any, str]] = []
     own: dict[str, str | None] = {}  # id -> the side that the data set states
     seen: set[str] = set()
+    columns: set[str] = set()
     total = duplicates = told_apart = 0
     layout: str | None = data.format if data.format != "auto" else None
     for place, side, raw in sorted(
@@ -54,7 +55,8 @@ def from_dataset(
         if "__error__" in raw:
             bad.append(f"{place}: {raw['__error__']}")
             continue
-        group = _group(raw, data.group, place)
+        columns.update(raw)
+        group = _group(raw, data.group)
         raw = _renamed(raw, data.columns, place)
         here = [key for key, form in layouts.items() if form.matches(raw, data)]
         if layout is None and here:
@@ -92,6 +94,7 @@ def from_dataset(
     if len(bad) > data.maximum_bad_rows * total or not rows:
         raise UserError(f"{len(bad)} of {total} rows are bad (data.maximum_bad_rows {data.maximum_bad_rows}); {bad[0]}")
     check_classes(labels)
+    _check_group(source, data.group, columns, rows)
     kept = len(rows)
     if data.maximum_rows and len(rows) > data.maximum_rows:
         rows = random.Random(seed).sample(rows, data.maximum_rows)
@@ -183,16 +186,23 @@ def _renamed(raw: Row, columns: dict[str, str], place: str) -> Row:
     }
 
 
-def _group(raw: Row, column: str | None, place: str) -> str | None:
+def _group(raw: Row, column: str | None) -> str | None:
     """The group of a row, by the column that the run names; None where the row has no value there."""
-    if column is None:
-        return None
-    if column not in raw:
-        raise UserError(
-            f"{place}: data.group names the column '{column}', which this row lacks (it has {', '.join(raw)})"
+    value = raw.get(column) if column else None
+    missing = value is None or value != value  # Parquet has NaN where a column of numbers lacks a value
+    return None if missing or not str(value).strip() else str(value).strip()
+
+
+def _check_group(source: str, column: str | None, columns: set[str], rows: list[Row]) -> None:
+    """Raise UserError where no row has a value in the column of groups; say how many rows have none."""
+    lacking = sum(GROUP not in row for row in rows) if column else 0
+    if column and lacking == len(rows):
+        what = (
+            "has no value in any row" if column in columns else f"no row has (they have {', '.join(sorted(columns))})"
         )
-    value = raw[column]
-    return None if value is None or not str(value).strip() else str(value).strip()
+        raise UserError(f"{source}: data.group names the column '{column}', which {what}")
+    if lacking:
+        log(f"finetune-data: {lacking} of {len(rows)} rows have no value of '{column}': each is a group by itself")
 
 
 def _label_field(raw: Row, row: Row) -> str:

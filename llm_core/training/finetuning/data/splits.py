@@ -22,6 +22,7 @@ def split_rows(rows: list[Row], own: dict[str, str], data: Data, seed: int) -> S
     drawn from the rows of training.
     """
     given: Split = {side: [row for row in rows if own.get(row["id"], "train") == side] for side in SIDES}
+    _check_groups(given)
     shares = {"heldout": data.heldout_share, "test": data.test_share}
     wanted = {side: 0.0 if given[side] else share for side, share in shares.items()}
     draw = by_group if any(GROUP in row for row in rows) else stratified
@@ -39,6 +40,14 @@ def check_sides(split: Split, minimum: dict[str, int], data: Data, removed: dict
         counts = ", ".join(f"{len(split[side])} {side}" for side in SIDES)
         twins = sum(removed.values())
         note = f" ({twins} more were near-duplicates of rows in another side)" if twins else ""
+        groups = Counter(row[GROUP] for rows in split.values() for row in rows if GROUP in row)
+        if groups:
+            raise UserError(
+                f"too few groups for a split: {counts} of {total} rows{note}; the column '{data.group}' has "
+                f"{len(groups)} groups of {min(groups.values())} to {max(groups.values())} rows, and a group is on one "
+                f"side: raise data.heldout_share {data.heldout_share} and data.test_share {data.test_share}, or give "
+                "more groups"
+            )
         needed = math.floor(0.5 / min(data.heldout_share, data.test_share)) + 1
         labels = Counter(row["label"] for rows in split.values() for row in rows if "label" in row)
         if labels and total >= needed:
@@ -51,6 +60,22 @@ def check_sides(split: Split, minimum: dict[str, int], data: Data, removed: dict
             f"too few rows for a split: {counts} of {total}{note}; a minimum of {needed} rows is needed "
             f"with data.heldout_share {data.heldout_share} "
             f"and data.test_share {data.test_share}: raise these, or give more rows"
+        )
+
+
+def _check_groups(given: Split) -> None:
+    """Raise UserError where the data set's own sides divide a group."""
+    sides: dict[str, set[str]] = defaultdict(set)
+    for side, rows in given.items():
+        for row in rows:
+            if GROUP in row:
+                sides[row[GROUP]].add(side)
+    divided = [group for group, found in sides.items() if len(found) > 1]
+    if divided:
+        raise UserError(
+            f"{len(divided)} groups have rows on two of the data set's own sides (the first: '{divided[0]}', on "
+            f"{' and '.join(side for side in SIDES if side in sides[divided[0]])}), and a group is on one side: leave "
+            "data.group out to take the sides as they are, or rename the files or the column that state them"
         )
 
 
@@ -87,10 +112,13 @@ def by_group(rows: list[Row], heldout_share: float, test_share: float, seed: int
     order = sorted(groups, key=lambda group: short_hash(str(seed), group))
     drawn: dict[str, list[str]] = {"test": [], "heldout": []}
     for side, share in (("test", test_share), ("heldout", heldout_share)):
-        count = 0
-        while share and len(order) > 1 and count + len(groups[order[0]]) / 2 <= share * len(rows):
-            count += len(groups[order[0]])
-            drawn[side].append(order.pop(0))
+        wanted, count = share * len(rows), 0
+        for name in list(order) if share else []:
+            # Nearer to the share with the group than without it; a group that is too large leaves room to the next.
+            if len(order) > 1 and count + len(groups[name]) / 2 <= wanted:
+                count += len(groups[name])
+                drawn[side].append(name)
+                order.remove(name)
     known = {row.get("label") for group in order for row in groups[group]}
     for side, names in drawn.items():
         lacking = [name for name in names if any(row.get("label") not in known for row in groups[name])]

@@ -42,6 +42,11 @@ def prepare(name: str, out: Path, params: Params, source: str | None = None) -> 
 
 def from_documents(method: str, source: str, data: Data, seed: int) -> tuple[factbook.Split, dict[str, Any]]:
     """The default data of `method`, made of the documents of a `split` folder, and its metrics."""
+    if data.group:
+        raise UserError(
+            f"data.group '{data.group}' names a column of a data set, and {source} is a `split` folder, whose rows "
+            "have the sides of their documents: leave data.group out"
+        )
     make = find_method(method).document_rows
     if make is not None:
         return make(Path(source), data, seed)

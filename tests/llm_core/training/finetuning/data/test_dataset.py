@@ -3,6 +3,8 @@
 import csv
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -206,8 +208,42 @@ def test_rows_of_a_group_are_on_one_side_and_keep_its_name(tmp_path):
     assert not (sides["train"] & sides["test"] or sides["train"] & sides["heldout"] or sides["heldout"] & sides["test"])
     (alone,) = [row for row in split["train"] if row["label"] == "rare"]
     assert "group" not in alone and balanced(split, metrics)
-    with pytest.raises(UserError, match=r"rows.jsonl:1: data.group names the column 'side', which this row lacks"):
+    with pytest.raises(UserError, match=r"the column 'side', which no row has \(they have label, page, text\)"):
         from_dataset("classification", str(tmp_path / "rows.jsonl"), Data(group="side"), SEED)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_of_unequal_sizes_give_each_side_about_its_share(tmp_path, seed):
+    """One group holds half of the rows, the others two to nine each: whichever comes first in the draw."""
+    names = ["large"] * 100 + [f"group {at}" for at in range(18) for _ in range(2 + at % 8)]
+    rows = [row | {"of": name} for name, row in zip(names, texts("unequal", len(names)), strict=True)]
+    write(tmp_path / "rows.jsonl", rows)
+    split, _ = from_dataset("classification", str(tmp_path / "rows.jsonl"), Data(group="of"), seed)
+    for side in ("heldout", "test"):
+        assert 0.07 * len(rows) <= len(split[side]) <= 0.13 * len(rows), side
+
+
+def test_rows_without_a_group_are_a_group_each(tmp_path, capfd):
+    """A JSONL row may lack the key, a Parquet column of numbers has NaN."""
+    rows = [row | {"page": float(at // 4)} for at, row in enumerate(texts("grouped", 40))]
+    lone = [row | page for row, page in zip(texts("alone", 80), [{}, {"page": float("nan")}] * 40, strict=True)]
+    pq.write_table(pa.Table.from_pylist([*rows, *lone[1::2]]), tmp_path / "rows.parquet")
+    write(tmp_path / "rows.jsonl", [*rows, *lone[::2]])
+    for name in ("rows.parquet", "rows.jsonl"):
+        split, _ = from_dataset("classification", str(tmp_path / name), Data(group="page"), SEED)
+        assert sum("group" not in row for side in split.values() for row in side) == 40
+        assert all(any("group" not in row for row in split[side]) for side in split), "drawn one by one"
+    assert "40 of 80 rows have no value of 'page': each is a group by itself" in capfd.readouterr().err
+
+
+def test_groups_that_cannot_be_divided_are_named(tmp_path):
+    write(tmp_path / "rows.jsonl", [row | {"of": at % 3} for at, row in enumerate(texts("few", 90))])
+    with pytest.raises(UserError, match=r"too few groups .* the column 'of' has 3 groups of 30 to 30 rows"):
+        from_dataset("classification", str(tmp_path / "rows.jsonl"), Data(group="of"), SEED)
+    for side in ("train", "test"):
+        write(tmp_path / "own" / f"{side}.jsonl", [row | {"of": at % 3} for at, row in enumerate(texts(side, 90))])
+    with pytest.raises(UserError, match=r"3 groups have rows on two .* \(the first: '0', on train and test\)"):
+        from_dataset("classification", str(tmp_path / "own"), Data(group="of"), SEED)
 
 
 @pytest.mark.parametrize("messages", [[], "talk", [{"role": "user", "content": "Is it?"}], [{"role": "assistant"}] * 2])

@@ -11,7 +11,7 @@ from llm_core.models.precision import multiplies_bfloat16
 from llm_core.params.finetuning import Data, Training
 from llm_core.training.finetuning import rows
 from llm_core.training.finetuning.data import factbook
-from llm_core.training.finetuning.data.stage import from_factbook
+from llm_core.training.finetuning.data.stage import from_documents, from_factbook
 from llm_core.training.finetuning.methods import regression
 from llm_core.training.finetuning.models import resolve_precision
 from llm_core.training.finetuning.registry import methods
@@ -45,6 +45,10 @@ def test_documents_without_fields_are_refused_with_the_knob_that_helps(tmp_path)
             writer.write_rows([{"id": side, "source": "reports", "text": "a report"}])
     with pytest.raises(UserError, match=r"no document of source 'factbook'.*finetuning\.runs\.NAME\.data\.path name a"):
         factbook.read_countries(tmp_path)
+    with pytest.raises(
+        UserError, match=r"data\.group 'author' names a column of a data set, and .* is a `split` folder"
+    ):
+        from_documents("instruction", str(tmp_path), Data(group="author"), seed=1)
 
 
 def test_questions_and_pairs_come_from_the_fields(tmp_path):
