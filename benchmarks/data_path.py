@@ -12,6 +12,11 @@ memory, which counts the mapped files too, that the kernel may write out.
 
 runs `clean` too, each verb with so many workers on as many cores, and prints what each pass over the documents does in
 a second of wall time, by its own log, and how many whole verbs a minute would end.
+
+    python -m benchmarks.data_path ... --documents 5000000 --limit-share 0.1
+
+runs each verb in a memory cgroup (by root) whose limit is that share of the text's bytes; the kernel's cache of files
+counts there, too, and a verb that needs more is killed.
 """
 
 import argparse
@@ -23,7 +28,10 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from benchmarks.deduplication_scaling import make
+from llm_core.formats.documents import read_documents
 
 BOUNDED = {"dedup": "deduplication", "decontaminate": "decontamination", "split": "split", "mix": "mix"}
 SECTIONS = BOUNDED | {"clean": "cleaning", "train-tokenizer": "tokenizer", "tokenize": "tokenization"}
@@ -32,14 +40,32 @@ PASS = re.compile(r"^([\w :-]+): \S+ of \S+ \(100%\) (\w+), ([\d.e+]+)([kMG]?)/s
 SCALES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
 
 
-def measure(arguments: list[str], folder: Path, cores: int = 0) -> tuple[float, int, int]:
-    """Run a verb in `folder`, on so many cores: CPU seconds, peak of private memory and of resident memory in MB."""
+def cgroup(megabytes: int) -> Path:
+    """The folder of a memory cgroup with this limit, of version 1 or 2."""
+    first = Path("/sys/fs/cgroup/memory")
+    folder = (first if first.exists() else first.parent) / "llm-core-benchmark"
+    folder.mkdir(exist_ok=True)
+    (folder / ("memory.limit_in_bytes" if first.exists() else "memory.max")).write_text(str(megabytes << 20))
+    return folder
+
+
+def text_megabytes(documents: Path) -> int:
+    """Size of the texts of a documents folder in MB."""
+    batches = read_documents([documents], ["text"])
+    return sum(pc.sum(pc.binary_length(batch["text"])).as_py() for batch in batches) >> 20
+
+
+def measure(arguments: list[str], folder: Path, cores: int = 0, limited: Path | None = None) -> tuple[float, int, int]:
+    """Run a verb in `folder`, on so many cores, in the cgroup `limited`: CPU seconds, peak of private memory and of
+    resident memory in MB."""
     command = [sys.executable, "-m", "llm_core.cli", *arguments]
     own = sorted(os.sched_getaffinity(0))
     with open(folder / f"{arguments[0]}.log", "w") as log:
         os.sched_setaffinity(0, own[: cores or len(own)])  # inherited
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
         os.sched_setaffinity(0, own)
+        if limited:
+            (limited / "cgroup.procs").write_text(str(process.pid))
         private = 0
         while True:
             number, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -103,6 +129,7 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=100)
     parser.add_argument("--memory-mb", type=int, default=64, help="launch.*.memory_mb of the verbs that have it")
     parser.add_argument("--workers", type=int, nargs="+", help="compare these numbers of workers, in wall time")
+    parser.add_argument("--limit-share", type=float, help="limit of each verb's memory as a share of the text")
     chosen = parser.parse_args()
     found: dict[str, list[tuple[float, int, int]]] = {}
     for count in chosen.documents:
@@ -113,8 +140,13 @@ def main() -> None:
         if chosen.workers:
             compare_workers(chosen, folder)
             continue
+        limited = None
+        if chosen.limit_share:
+            text = text_megabytes(folder / "in")
+            limited = cgroup(int(chosen.limit_share * text))
+            print(f"{count:,} documents: {text} MB of text, limit {int(chosen.limit_share * text)} MB", file=sys.stderr)
         for arguments in verbs(chosen.benchmarks):
-            figures = measure(arguments + settings(arguments[0], chosen.memory_mb), folder)
+            figures = measure(arguments + settings(arguments[0], chosen.memory_mb), folder, limited=limited)
             found.setdefault(arguments[0], []).append(figures)
             print(f"{count:,} documents: {arguments[0]}: {figures[0]:.1f} CPU s", file=sys.stderr, flush=True)
     if chosen.workers:
