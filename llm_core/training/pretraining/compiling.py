@@ -21,7 +21,7 @@ from llm_core.training.pretraining.reporting import Reports
 
 SECONDS = 40.0  # CPU seconds in which each process compiles one kind of block for one shape of rows
 GAIN = 0.08  # share of a step's time that compiled blocks save
-UTILIZATION = 0.4  # share of the peak of matrix products that training reaches uncompiled
+PASSES = 3.2e-12  # seconds beside each operation of a matrix product, for all that is none (decision 0314)
 
 
 class Choice(NamedTuple):
@@ -54,7 +54,7 @@ def choose(
         return Choice(True, f"blocks are compiled: {graphs} graph(s), on a GPU")
     if precision != "bf16":
         return Choice(False, f"blocks are not compiled: what that saves in {precision} on a CPU is not measured")
-    seconds = reports.flops(plan.steps) / reports.world.size / (reports.peak * UTILIZATION)
+    seconds = reports.flops(plan.steps) / reports.world.size * (1 / reports.peak + PASSES)
     return weigh(graphs, _first_process(seconds, reports, device), plan.steps)
 
 

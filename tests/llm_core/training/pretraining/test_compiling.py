@@ -14,7 +14,7 @@ from llm_core.params.pretraining import Pretraining
 from llm_core.runtime.storage import read_json, write_json
 from llm_core.tracking.runs import Run
 from llm_core.training.pretraining import machine
-from llm_core.training.pretraining.compiling import GAIN, SECONDS, UTILIZATION, Choice, choose, kinds, weigh
+from llm_core.training.pretraining.compiling import GAIN, PASSES, SECONDS, Choice, choose, kinds, weigh
 from llm_core.training.pretraining.engine import World
 from llm_core.training.pretraining.phases import plan_phases
 from llm_core.training.pretraining.reporting import Reports
@@ -35,7 +35,7 @@ def reports(seconds: float, **knobs: Any) -> Reports:
     """A run of 10 steps of 32 tokens that takes so many seconds, as the rule estimates them."""
     settings = Pretraining.model_validate({"sequence_length": 32, "micro_batch": 1, **knobs})
     plan = plan_phases(settings, 32, 10, 1)
-    operations = seconds * PEAK * UTILIZATION / plan.tokens
+    operations = seconds / (1 / PEAK + PASSES) / plan.tokens
     log = RunLog(Path("none"), False)
     return Reports(settings, plan, World(0, 1, 0), log, Run(None, "", ""), lambda _: operations, PEAK)
 

@@ -1,0 +1,77 @@
+"""Which scores tell two data recipes apart at the size of the default run, by the steps of the training.
+
+    python -m benchmarks.signal_by_steps PROJECT --work WORK --steps 180 720 --seeds 1 2 3
+
+PROJECT is a finished project (`make run`), of which tokens, tokenizer, held-out documents and benchmarks are read. The
+recipes are the default run's data, and the same without the sources of prose of today (`RECIPES`). Each is trained for
+each number of steps with each seed, and scored on `--limit` items of every benchmark. Prints a table of the scores
+with their ratio of signal to noise (`llm_core/evaluation/signal.py`); models and scores that WORK has are kept.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from llm_core.evaluation.signal import scores_of, signals
+
+RECIPES = {
+    "default": [],
+    "old": ["pretraining.mixture={weights: {bible: 1.0, shakespeare: 1.0}, max_epochs: 20}"],
+}
+TASKS = (
+    "arc_challenge", "arc_easy", "boolq", "commonsense_qa", "copa", "hellaswag", "lambada_openai", "mmlu", "openbookqa",
+    "piqa", "sciq", "social_iqa", "winogrande",
+)  # fmt: skip
+
+
+def run(verb: str, out: Path, project: Path, arguments: list[str], settings: list[str]) -> None:
+    """One verb with the project's params and these settings, whose output is `out`; nothing where it is there."""
+    if (out / "metrics.json").exists():
+        return
+    command = [sys.executable, "-m", "llm_core.cli", verb, *arguments, "--out", str(out)]
+    command += ["--params", str(project / "params.yaml")]
+    command += [word for setting in settings for word in ("--set", setting)]
+    done = subprocess.run(command, cwd=out.parent, capture_output=True, text=True)  # its MLflow store is there, too
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-3000:]}")
+    print(f"{verb} {out.name}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("project", type=lambda path: Path(path).resolve(), help="a finished project; it is only read")
+    parser.add_argument("--work", type=Path, required=True, help="models and scores")
+    parser.add_argument("--steps", type=int, nargs="+", default=[180, 720])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--limit", type=int, default=200, help="items of each benchmark")
+    chosen = parser.parse_args()
+    models, scored, data = chosen.work.resolve() / "models", chosen.work.resolve() / "scores", chosen.project / "data"
+    models.mkdir(parents=True, exist_ok=True)
+    scored.mkdir(exist_ok=True)
+    tokens = ["--tokens", str(data / "tokens"), "--tokenizer", str(data / "tokenizer")]
+    read = ["--in", str(data / "split" / "heldout" / "documents"), "--benchmarks", str(data / "benchmarks")]
+    limits = [f"evaluation.limit={chosen.limit}", f"evaluation.tasks=[{','.join(TASKS)}]", "evaluation.prompts=[]"]
+    table: dict[str, list[str]] = {}
+    for steps in chosen.steps:
+        scores = []
+        for recipe, settings in RECIPES.items():
+            runs = []
+            for seed in chosen.seeds:
+                name = f"{recipe}-{steps}-{seed}"
+                trained = [f"seed={seed}", f"pretraining.steps={steps}", *settings]
+                run("pretrain", models / name, chosen.project, tokens, trained)
+                run("evaluate", scored / name, chosen.project, ["--model", str(models / name), *read], limits)
+                runs.append(scores_of(scored / name))
+            scores.append(runs)
+        for one in signals(scores):
+            bold = "**" if one.chance <= 0.05 else ""
+            table.setdefault(one.score, []).append(f"{bold}{one.ratio:.1f}{bold} ({one.chance:.2f})")
+    print("| score | " + " | ".join(f"{steps} steps" for steps in chosen.steps) + " |")
+    print("|---" * (len(chosen.steps) + 1) + "|")
+    for score, cells in table.items():
+        print(f"| {score} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
