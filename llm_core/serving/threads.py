@@ -50,6 +50,18 @@ class ThreadedGeneration(GenerateManager):  # type: ignore[misc]
         waited.add_done_callback(lambda done: left.set() if done.cancelled() else None)
         return waited
 
+    def generate_streaming(self, *args: Any, **kwargs: Any) -> tuple[asyncio.Queue[Any], Any]:
+        """Start an answer that is streamed; it ends at its next token when the task of its request is done.
+
+        transformers' generator of the stream notices only what happens while it is read: not that the client left
+        before the first part, nor, until the garbage collector comes, that it left while a part was being sent.
+        """
+        queue, streamer = super().generate_streaming(*args, **kwargs)
+        task = asyncio.current_task()
+        if task:
+            task.add_done_callback(lambda _: streamer.cancel())
+        return queue, streamer
+
     async def idle(self) -> None:
         """Return when no thread generates; an answer whose client left still runs to its next token."""
         while running := list(self._running):

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -74,6 +75,21 @@ def test_answers_of_clients_that_leave_free_their_places(port: int) -> None:
         while status == 429:
             status, _ = ask(port, "/v1/completions", SHORT)
         assert status == 200
+
+
+@pytest.mark.slow
+def test_streams_of_clients_that_leave_at_any_moment_end(port: int) -> None:
+    """Before the answer begins, at its first bytes, and later: none may go on generating 90,000 tokens."""
+    body = json.dumps(LONG | {"stream": True})
+    for number in range(60):
+        connection = HTTPConnection("127.0.0.1", port)
+        connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
+        time.sleep(0.0005 * number)
+        connection.sock.close()
+        begun, status = time.monotonic(), 429
+        while status == 429:
+            status, _ = ask(port, "/v1/completions", SHORT)
+        assert status == 200 and time.monotonic() - begun < 60, "a stream that nobody reads held a thread"
 
 
 @pytest.mark.slow

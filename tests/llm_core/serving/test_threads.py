@@ -8,7 +8,9 @@ import pytest
 
 
 @pytest.mark.slow
-def test_a_cancelled_answer_ends_at_its_next_token(endless: Path) -> None:
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_cancelled_answer_ends_at_its_next_token(endless: Path, streamed: bool) -> None:
+    """A stream too whose first part nobody has asked for: it has no generator yet that could notice."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     from llm_core.serving.threads import ThreadedGeneration
@@ -21,8 +23,15 @@ def test_a_cancelled_answer_ends_at_its_next_token(endless: Path) -> None:
     async def run() -> None:
         generation = ThreadedGeneration(1)
         inputs = tokenizer("The river", return_tensors="pt")
-        answer = generation.generate_non_streaming(network, tokenizer, inputs, config, "1")
-        whole = asyncio.ensure_future(answer)
+
+        async def stream() -> None:
+            generation.generate_streaming(network, tokenizer, inputs, config, "1")
+            await asyncio.sleep(3600)
+
+        async def answer() -> None:
+            await generation.generate_non_streaming(network, tokenizer, inputs, config, "1")
+
+        whole = asyncio.ensure_future((stream if streamed else answer)())
         await asyncio.to_thread(begun.wait)
         whole.cancel()
         await asyncio.wait_for(generation.idle(), 120)
