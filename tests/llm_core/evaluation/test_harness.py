@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from llm_core.evaluation.stage import load
 from llm_core.evaluation.tasks import write_tasks
 from llm_core.params.evaluation import Evaluation
 from tests.llm_core.evaluation.conftest import ITEMS
+from tests.warm import start
 
 
 @pytest.mark.slow
@@ -25,12 +25,13 @@ def test_scores_equal_the_command_line_of_lm_eval_to_the_last_digit(
     network, tokenizer = load(gpt2)
     ours = summarize(score_benchmarks(network, tokenizer, benchmarks, Evaluation(tasks=names, num_fewshot=shots)))
     write_tasks(names, benchmarks, tmp_path / "tasks")
-    command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf",
+    command = [start.python(), "-m", "lm_eval", "run", "--model", "hf",
                "--model_args", f"pretrained={gpt2},dtype=float32",
                "--tasks", *names, "--include_path", str(tmp_path / "tasks"), "--num_fewshot", str(shots),
                "--device", "cpu", "--batch_size", "32", "--output_path", str(tmp_path / "out")]  # fmt: skip
     # Its pool of processes that draw samples is forked beside threads, and has hung at its end.
     settings = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_NUM_THREADS": "1", "DISABLE_MULTIPROC": "1"}
+    settings["PYTHONPATH"] = str(start.HUB)
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | settings)
     assert done.returncode == 0, done.stderr[-2000:]
     theirs = json.loads(next((tmp_path / "out").rglob("results*.json")).read_text())["results"]

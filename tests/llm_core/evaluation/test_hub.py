@@ -3,7 +3,6 @@
 import io
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from llm_core.params.evaluation import Benchmarks, Evaluation
 from llm_core.params.sources import Network
 from tests.llm_core.corpus.sources.loopback import Loopback, hub_environment, serve_hub
 from tests.llm_core.evaluation.conftest import ITEMS
+from tests.warm import start
 
 REVISION = "abcdef0123" * 4
 PAIRS = [{"sentence_good": f"The {x} is wet.", "sentence_bad": f"The {x} are wet."} for x in ("sea", "iron", "air")]
@@ -48,7 +48,7 @@ def _card(config: str, files: dict[str, str]) -> bytes:
 def _run(tmp_path: Path, endpoint: str, *command: str) -> subprocess.CompletedProcess[str]:
     environment = {**hub_environment(endpoint, tmp_path / "hf"), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, "-m", *command], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [start.python(), "-m", *command], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
 
 

@@ -14,6 +14,7 @@ from llm_core.evaluation.harness_model import generation_batches, harness_model,
 from llm_core.evaluation.journal import SCRATCH, Journal
 from llm_core.evaluation.stage import load
 from tests.llm_core.tiny_gpt2 import SENTENCES
+from tests.warm import start
 
 ROOT = Path(__file__).parents[3]
 
@@ -99,8 +100,8 @@ def test_a_batch_of_the_same_text_in_other_tokens_is_computed(
     assert len([line for line in file.read_text().splitlines() if line]) == 2
 
 
-KILLS = int(os.environ.get("LLM_CORE_KILLS", "8"))  # 20 take some minutes on a busy machine
-PROGRAM = f"""
+KILLS = int(os.environ.get("LLM_CORE_KILLS", "20"))
+PROGRAM = """
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
@@ -109,14 +110,14 @@ import lm_eval.models.huggingface, datasets, lm_eval.tasks
 from llm_core.evaluation.stage import evaluate
 from llm_core.params import Params
 
-settings = {{"tasks": ["piqa", "asked"], "batch_size": 1, "prompts": [],
-             "language_modelling": {{"context": 16, "stride": 4, "untrained": True}}}}
-params = Params.model_validate({{"evaluation": settings}})
+settings = {"tasks": ["piqa", "asked"], "batch_size": 1, "prompts": [],
+             "language_modelling": {"context": 16, "stride": 4, "untrained": True}}
+params = Params.model_validate({"evaluation": settings})
 
 def start(out):
     child = os.fork()
     if child == 0:
-        os.dup2(os.open(f"{{out}}.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND), 2)
+        os.dup2(os.open(f"{out}.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND), 2)
         evaluate(Path(sys.argv[1]), Path(out), params, inputs=["held.txt"], benchmarks=Path("benchmarks"))
         os._exit(0)
     return child
@@ -139,7 +140,7 @@ while not ended(child):
     time.sleep(0.001)
 longest = time.monotonic() - begun
 draw, moments = random.Random(7), []
-while len(moments) < {KILLS}:
+while len(moments) < int(sys.argv[2]):
     by_time = len(moments) % 3 == 2  # otherwise by the number of batches
     target = lines() + draw.randint(1, max(most // 3, 1))
     until = time.monotonic() + draw.uniform(0, longest)
@@ -156,7 +157,10 @@ print(len(set(moments)))
 
 
 @pytest.mark.slow
-def test_kills_at_random_moments_leave_identical_results(gpt2: Path, benchmarks: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [6, pytest.param(KILLS, marks=pytest.mark.long)])
+def test_kills_at_random_moments_leave_identical_results(
+    gpt2: Path, benchmarks: Path, tmp_path: Path, kills: int
+) -> None:
     (tmp_path / "held.txt").write_text(" ".join(SENTENCES) * 2)
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks/piqa.jsonl").write_bytes((benchmarks / "piqa.jsonl").read_bytes())
@@ -165,14 +169,15 @@ def test_kills_at_random_moments_leave_identical_results(gpt2: Path, benchmarks:
     (tmp_path / "params.yaml").write_text("{}")
     own = "{tasks: [], own: {asked: {path: asked.jsonl, kind: f1, max_new_tokens: 6}}}"
     variables = os.environ | {"PYTHONPATH": str(ROOT), "LLM_CORE_TRACKING": "off", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "llm_core.cli", "fetch-benchmarks", "--out", "own"]
+    command = [start.python(), "-m", "llm_core.cli", "fetch-benchmarks", "--out", "own"]
     command += ["--set", f"evaluation.benchmarks={own}"]
     subprocess.run(command, cwd=tmp_path, env=variables, check=True)
     for file in (tmp_path / "own").iterdir():
         (tmp_path / "benchmarks" / file.name).write_bytes(file.read_bytes())
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(gpt2)], cwd=tmp_path, env=variables, capture_output=True, text=True
-    )
+        [sys.executable, "-c", PROGRAM, str(gpt2), str(kills)], cwd=tmp_path, env=variables, capture_output=True,
+        text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     for name in ("results.jsonl", "metrics.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
