@@ -210,7 +210,8 @@ def _translation(texts: list[str], references: list[list[str]], params: TextMetr
     chrf_name = "chrF" + "+" * params.chrf_word_order
     tokenizer = bleu_tokenizer(params.bleu_tokenize, [text for group in (texts, *references) for text in group])
     bleu = BLEU(tokenize=tokenizer, lowercase=params.lowercase)
-    if not bleu.corpus_score(texts, references).totals[-1]:  # no text has 4 words: the longest n-grams that there are
+    if not any(bleu.corpus_score(one, [one]).totals[-1] for one in references):
+        # no reference has 4 words: the longest n-grams that there are, for every system
         bleu = BLEU(tokenize=tokenizer, lowercase=params.lowercase, effective_order=True)
     metrics = {
         "BLEU": bleu,

@@ -164,6 +164,17 @@ def test_identical_texts_score_full_marks_in_every_script(script: str) -> None:
     assert other["scores"]["other"]["rouge1"]["value"] < 0.9
 
 
+def test_systems_have_bleu_of_the_same_ngrams() -> None:
+    """A system of short texts had BLEU of its longest n-grams, which is another measure than that of the others."""
+    references = ["the cat sat on the mat"] * 2
+    found = compare_systems(
+        "translation", {"long": ["the cat sat on a mat"] * 2, "short": ["the cat"] * 2}, [references],
+        TextMetrics(resamples=100), 0,
+    )["scores"]  # fmt: skip
+    assert found["short"]["BLEU"]["value"] == 0 < found["long"]["BLEU"]["value"]
+    assert found["short"]["BLEU"]["signature"] == found["long"]["BLEU"]["signature"]
+
+
 def test_the_signature_names_the_words_that_were_counted() -> None:
     def signature(script: str, kind: str, metric: str) -> str:
         texts = SCRIPTS[script]

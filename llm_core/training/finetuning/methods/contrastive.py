@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from llm_core.evaluation.results import groups_of
+from llm_core.evaluation.results import groups_of, kind_of_row
 from llm_core.params.finetuning import Data, Training
 from llm_core.training.finetuning.heads import ENCODER
 from llm_core.training.finetuning.method import Figure, Layout, Method, Row, first, text
@@ -113,8 +113,8 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
     scores = embed(model, queries, pad) @ embed(model, list(encoded.values()), pad).T
     ranks = rank(scores, [place[row["passage"]] for row in rows])
     figures: dict[str, list[float]] = {}
-    for kind in dict.fromkeys(map(_kind, rows)):
-        chosen = [at for row, at in zip(rows, ranks, strict=True) if kind in ("", _kind(row))]
+    for kind in dict.fromkeys(map(kind_of_row, rows)):
+        chosen = [at for row, at in zip(rows, ranks, strict=True) if kind in ("", kind_of_row(row))]
         prefix = f"{kind}_" if kind else ""
         for depth in DEPTHS:
             figures[f"{prefix}recall@{depth}"] = [float(at <= depth) for at in chosen]
@@ -133,14 +133,10 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
     return {f"{name}_change": paired(before[name], after[name], _groups(job, name)) for name in after}
 
 
-def _kind(row: Row) -> str:
-    return str(row.get("kind") or "")
-
-
 def _groups(job: "Job", name: str) -> list[str] | None:
     """The groups of the test rows of a figure: of those of its kind, or of all."""
     kind = name.rpartition("_")[0]
-    return groups_of([row for row in job.rows["test"] if kind in ("", _kind(row))])
+    return groups_of([row for row in job.rows["test"] if kind in ("", kind_of_row(row))])
 
 
 METHOD = Method(
