@@ -62,7 +62,7 @@ def scored(values: Values, name: str, groups: Sequence[str] | None = None, top: 
 
     With `groups`, the values of one group depend on each other. The interval of values of 0 and 1 is Wilson's of as
     many items as `independent` says, fewer still where few groups make its error uncertain (Student's t; Korn and
-    Graubard 1998, Survey Methodology 24); that of other values is `clustered`'s.
+    Graubard 1998, Survey Methodology 24); that of other values is `clustered`'s. Of one group both have none (nan).
 
     >>> sorted(scored([0, 1], "acc"))
     ['acc', 'acc_high', 'acc_low', 'acc_stderr']
@@ -78,9 +78,10 @@ def scored(values: Values, name: str, groups: Sequence[str] | None = None, top: 
                 f"{name}_stderr": error
             }
         count, freedom = independent(values, groups), len(set(groups)) - 1
+        low, high = math.nan, math.nan
         if freedom:
             count *= (NormalDist().inv_cdf(0.975) / student(0.95, freedom)) ** 2
-        low, high = wilson(mean * count, count)
+            low, high = wilson(mean * count, count)
     return {name: mean, f"{name}_stderr": error, f"{name}_low": low, f"{name}_high": high}
 
 

@@ -125,6 +125,24 @@ def score_text(score: Mapping[str, Any], metric: str) -> str:
     return number(value) + (f"\u00a0±\u00a0{number(error, 2)}" if error is not None else " (one document)")
 
 
+def begun(text: str, letters: int) -> str:
+    """The beginning of a text in so many letters, with an ellipsis where it goes on.
+
+    >>> begun("presidential_addresses", 16), begun("web", 16), begun("near duplicates of a page", 16)
+    ('presidential_ad…', 'web', 'near duplicates…')
+    """
+    return text if len(text) <= letters else f"{text[: letters - 1].rstrip()}…"
+
+
+def ended(text: str, letters: int) -> str:
+    """The end of a text in so many letters, with an ellipsis where it began before.
+
+    >>> ended("Which town is the capital of France?", 12)
+    '…of France?'
+    """
+    return text if len(text) <= letters else f"…{text[1 - letters :].lstrip()}"
+
+
 def show(value: Any) -> str:
     """A cell as text: thousands apart, four significant digits, nothing for None."""
     if value is None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from llm_core.errors import UserError
+from llm_core.runtime.guard import end_with
 from llm_core.runtime.progress import log
 from llm_core.runtime.ray_cluster import in_folder, ray_cluster
 
@@ -143,7 +144,7 @@ def _run_processes(
     method = "fork" if workers == 1 and threading.active_count() == 1 else "forkserver"
     left = deque(items)
     while left:
-        with ProcessPoolExecutor(workers, mp_context=get_context(method)) as pool:
+        with ProcessPoolExecutor(workers, get_context(method), end_with, (os.getpid(),)) as pool:
             try:
                 for _, result in ahead(list(left), submit, Future.result, workers * AHEAD - 1):
                     left.popleft()

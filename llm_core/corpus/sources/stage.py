@@ -28,6 +28,7 @@ from llm_core.formats.schema import as_text, without_secrets
 from llm_core.network.downloads import Client
 from llm_core.params.sources import Network, Source, plugin_kinds
 from llm_core.runtime.digests import short_hash
+from llm_core.runtime.guard import end_with
 from llm_core.runtime.json_lines import SURROGATE
 from llm_core.runtime.progress import log, report, task
 from llm_core.runtime.redaction import redact
@@ -258,7 +259,7 @@ def _make_all(
     heavy = ["datasets"] if params.kind == "hub" else ["llm_core.corpus.sources.warc"]
     context.set_forkserver_preload(["llm_core.corpus.sources.stage", *heavy])
     with (
-        ProcessPoolExecutor(processes, mp_context=context) as parsers,
+        ProcessPoolExecutor(processes, context, end_with, (os.getpid(),)) as parsers,
         ThreadPoolExecutor(min(network.parallel, len(waiting))) as fetchers,
     ):
 

@@ -13,18 +13,17 @@ import ctypes
 import json
 import math
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 from llm_core.errors import UserError
 from llm_core.params.launch import TrainingLaunch
 from llm_core.params.pretraining import Pretraining
+from llm_core.runtime.guard import end_with
 from llm_core.training.processes import free_port, single_process
 
 GUARD = "LLM_CORE_GUARD"  # "host:pid" of the verb that started the workers
@@ -151,16 +150,7 @@ def guard() -> None:
     host, _, pid = os.environ.get(GUARD, "").rpartition(":")
     if host != socket.gethostname():
         return
-    try:
-        watched = [os.pidfd_open(int(pid)), os.pidfd_open(os.getppid())]
-    except OSError:
-        os._exit(1)
-
-    def watch() -> None:
-        select.select(watched, [], [])
-        os._exit(1)
-
-    threading.Thread(target=watch, name="guard", daemon=True).start()
+    end_with(int(pid), os.getppid())
 
 
 def _command(params: TrainingLaunch, arguments: list[str]) -> list[str]:
