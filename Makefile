@@ -56,6 +56,7 @@ $(PACKAGES_DEV): pyproject.toml constraints.txt | $(BIN)/python
 
 $(INSTALLED_DEV): $(PACKAGES_DEV)
 	$(BIN)/python -m llm_core.training.deepspeed_ops
+	NUMBA_CACHE_DIR="$(CURDIR)/.pytest_cache/kernels" $(BIN)/python -m llm_core.runtime.kernels_ahead
 	@mkdir -p .dagster && touch $(INSTALLED) $@
 
 run: $(INSTALLED) ## the whole pipeline; ends with a summary and where to look
@@ -84,13 +85,14 @@ check: $(INSTALLED_DEV) ## the inner loop: lint, types, and the tests of params,
 
 # By files, which share fixtures; in the order of tests/conftest.py. Slow tests wait for servers half of their time, so
 # there are more processes than cores.
-# With `make -j2 test` mypy runs while DeepSpeed's ops are compiled.
+# With `make -j2 test` mypy runs while DeepSpeed's ops and numba's kernels are compiled; several processes of tests would
+# else compile the same kernels at the same time.
 PYTEST := pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test: lint $(INSTALLED_DEV) ## lint, the modules of fast tests, then those with slow ones
 	$(PYTEST) -m 'not long'
 
-test-long: $(INSTALLED_DEV) ## the tests that take minutes each: the stack of deploy/ (needs nginx), killed servers, an ablation
+test-long: $(INSTALLED_DEV) ## tests that take minutes, or repeat at more cost what make test holds: deploy/ (needs nginx), kills, an ablation
 	pytest -m long
 
 test-fast: $(INSTALLED_DEV) ## the fast tests alone

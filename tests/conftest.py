@@ -32,13 +32,15 @@ settings.register_profile(
 settings.load_profile("shared machine")
 STORE = os.environ.get("MLFLOW_TRACKING_URI")
 LONGEST = (
-    "test_graph.py", "test_journey.py", "pipelines/test_servers.py", "test_stage_truth.py", "pipelines/test_browser.py",
-    "test_docs.py", "pipelines/test_backfill.py", "pipelines/test_staleness.py", "llm_core/cli/test_hostile.py",
-    "test_takedown_graph.py", "llm_core/training/pretraining/test_open_parents.py",
-    "llm_core/training/pretraining/test_resume.py", "llm_core/training/pretraining/test_zero.py",
-    "llm_core/training/finetuning/test_methods.py", "llm_core/training/finetuning/test_zero.py",
-    "llm_core/serving/test_server.py", "pipelines/test_launcher.py", "pipelines/test_launchpad.py",
-    "pipelines/test_teams.py", "test_object_storage_graph.py",
+    "test_graph.py", "pipelines/test_servers.py", "llm_core/runtime/test_two_nodes.py", "test_docs.py",
+    "test_journey.py", "pipelines/test_browser.py", "llm_core/training/pretraining/test_zero.py",
+    "llm_core/cli/test_hostile.py", "test_stage_truth.py", "llm_core/training/finetuning/test_behaviour.py",
+    "llm_core/training/pretraining/test_resume.py", "llm_core/evaluation/test_hub.py", "pipelines/test_backfill.py",
+    "pipelines/test_launcher.py", "pipelines/test_staleness.py", "llm_core/evaluation/test_harness.py",
+    "llm_core/corpus/cleaning/test_kept_pieces.py", "llm_core/evaluation/test_journal.py",
+    "llm_core/training/pretraining/test_open_parents.py", "llm_core/training/finetuning/test_methods.py",
+    "llm_core/training/finetuning/test_zero.py", "llm_core/serving/test_server.py", "pipelines/test_launchpad.py",
+    "pipelines/test_experiments.py", "pipelines/test_teams.py", "test_object_storage_graph.py",
 )  # fmt: skip
 """Modules whose slow tests take long, those that wait for servers between those that compute.
 

@@ -66,6 +66,7 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long  # tests/llm_core/lineage/test_takedown_stages.py holds the same of the stages themselves
 def test_through_dvc_repro_and_back(project):
     script = [sys.executable, str(ROOT / "benchmarks/takedown.py"), str(project)]
     done = subprocess.run([*script, "--id", "document-5"], env=environment(), capture_output=True, text=True)

@@ -16,7 +16,7 @@ from typing import Any
 from llm_core.errors import UserError
 from llm_core.evaluation.answer_matching import normalize
 from llm_core.evaluation.journal import Journal
-from llm_core.evaluation.results import GROUP, group_of, groups_of
+from llm_core.evaluation.results import GROUP, group_of, groups_of, kind_of_row, kinds_of_rows
 from llm_core.evaluation.statistics import clustered, detectable_difference, mean_and_error, scored
 from llm_core.evaluation.tasks import spread
 from llm_core.models import generation
@@ -31,13 +31,14 @@ Row = dict[str, Any]
 
 
 def read_questions(file: Path) -> list[Row]:
-    """Rows of a test file. Raises UserError at a line that is no conversation ending in an answer, or whose id another
-    line has."""
+    """Rows of a file of questions. Raises UserError at a line that is no conversation ending in an answer, or whose id
+    another line has."""
     rows = []
     seen: dict[str, int] = {}
     for number, row in json_lines.read_rows(file):
         try:
-            assert row["messages"][-1]["role"] == "assistant"
+            assert len(row["messages"]) > 1 and row["messages"][-1]["role"] == "assistant"
+            assert all(isinstance(turn["content"], str) for turn in row["messages"])
         except (KeyError, IndexError, TypeError, AssertionError):
             raise UserError(f"{file}:{number}: needs `messages` that end with the assistant's answer") from None
         if "id" in row and (first := seen.setdefault(str(row["id"]), number)) != number:
@@ -60,6 +61,8 @@ def answer_questions(
     `journal` has the batches of a run that was stopped.
     """
     questions = read_questions(file)
+    if not questions:
+        raise UserError(f"{file}: holds no questions")
     questions = [questions[place] for place in spread(len(questions), limit)]
     guesses = most_frequent(file.with_name("train.jsonl"))
     kind = kind_of(network.config)
@@ -104,8 +107,8 @@ def summarize_answers(rows: list[Row]) -> dict[str, Any]:
     Questions that cannot be answered are left out, except in the figures of a kind that has no others; these say so by
     `answerable: False`.
     """
-    kinds = sorted({row["kind"] for row in rows if "kind" in row})
-    parts = {kind: summarize_answers([_kindless(row) for row in rows if row.get("kind") == kind]) for kind in kinds}
+    kinds = kinds_of_rows(rows)
+    parts = {kind: summarize_answers([_kindless(row) for row in rows if kind_of_row(row) == kind]) for kind in kinds}
     can = [row for row in rows if row.get("answerable", True)]
     guessed, rows = not can, can or rows
     matches = [row["exact_match"] for row in rows]

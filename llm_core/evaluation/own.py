@@ -19,7 +19,7 @@ from llm_core.formats.choices import READINGS, choice_text, choice_texts, common
 from llm_core.formats.row_files import read_file
 from llm_core.params.evaluation import Judge, OwnBenchmark
 from llm_core.params.open_models import OpenModel, opened
-from llm_core.params.task_files import data_files, read_task_file
+from llm_core.params.task_files import data_files, is_file, read_task_file
 from llm_core.runtime.digests import file_digest, short_hash
 from llm_core.runtime.storage import read_json
 
@@ -278,7 +278,7 @@ def _of_task_file(name: str, own: OwnBenchmark) -> OwnItems:
     for split, prefix in ((definition.split, ""), (definition.fewshot, "fewshot/")):
         rows: list[Item] = []
         for path in splits.get(split or "", []):
-            if not Path(path).is_file():
+            if not is_file(path):
                 raise UserError(f"{file}: its items are in {path}, which is no file")
             here = []
             for place, row in read_file(Path(path)):

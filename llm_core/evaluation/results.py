@@ -69,6 +69,17 @@ def groups_of(rows: Sequence[Row]) -> list[str] | None:
     return [f"row {at}" if name is None else name for at, name in enumerate(known)]
 
 
+def kind_of_row(row: Row) -> str:
+    """The kind of a row; "" where it has none, or null in its place."""
+    kind = row.get("kind")
+    return "" if kind is None else str(kind)
+
+
+def kinds_of_rows(rows: Sequence[Row]) -> list[str]:
+    """The kinds that rows have, sorted."""
+    return sorted({kind_of_row(row) for row in rows} - {""})
+
+
 def by_kind(answers: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Kind of question ("" for all that can be answered) -> its figures, of what `summarize_answers` gives.
 

@@ -228,7 +228,9 @@ def with_error(score: Mapping[str, Any], metric: str) -> str:
         digits = ",.0f" if abs(value) >= 1000 else ".4f"
         return f"{value:{digits}} ± {error:{digits}}"
     known = low is not None and high is not None and low < high
-    return f"{value:.4f} " + (f"[{low:.4f}, {high:.4f}]" if known else "(error unknown: one item, or all alike)")
+    return f"{value:.4f} " + (
+        f"[{low:.4f}, {high:.4f}]" if known else "(error unknown: one item or group, or all alike)"
+    )
 
 
 def rounded(value: Any) -> Any:

@@ -78,7 +78,7 @@ def scored(values: Values, name: str, groups: Sequence[str] | None = None, top: 
 
     With `groups`, the values of one group depend on each other. The interval of values of 0 and 1 is Wilson's of as
     many items as `independent` says, fewer still where there are few groups; that of other values from 0 to 1 is
-    `share_interval`'s with the groups' error, that of values beyond is `clustered`'s.
+    `share_interval`'s with the groups' error, that of values beyond is `clustered`'s. Of one group all have none (nan).
 
     >>> sorted(scored([0, 1], "acc"))
     ['acc', 'acc_high', 'acc_low', 'acc_stderr']
@@ -94,10 +94,10 @@ def scored(values: Values, name: str, groups: Sequence[str] | None = None, top: 
             _, low, high = clustered(values, groups)
             if freedom and _shares(values):
                 low, high = share_interval(mean, _clustered_error(values, groups), freedom)
+        elif not freedom:
+            low, high = math.nan, math.nan
         else:
-            count = independent(values, groups)
-            if freedom:
-                count *= _student_to_normal(0.95, freedom) ** -2
+            count = independent(values, groups) * _student_to_normal(0.95, freedom) ** -2
             low, high = wilson(mean * count, count)
     return {name: mean, f"{name}_stderr": error, f"{name}_low": low, f"{name}_high": high}
 

@@ -94,7 +94,8 @@ def compare_systems(
 ) -> dict[str, Any]:  # fmt: skip
     """Scores of each system with intervals, and each one's paired differences from the first.
 
-    With `groups`, the items of one group depend on each other, and whole groups are resampled; of one group, items are.
+    With `groups`, the items of one group depend on each other, and whole groups are resampled. Where there is one
+    group, nothing is known of others: ends of intervals, errors and `detectable` are None, and no system is better.
 
     Raises UserError where files have different numbers of lines, or there are fewer than two.
     """
@@ -116,7 +117,8 @@ def compare_systems(
         }
     )
     measured = {name: measure(kind, texts, references, params) for name, texts in systems.items()}
-    if groups is not None and len(set(groups)) > 1:
+    alone = groups is not None and len(set(groups)) < 2
+    if groups is not None:
         measured = {
             name: {metric: _by_group(found, groups) for metric, found in metrics.items()}
             for name, metrics in measured.items()
@@ -131,13 +133,13 @@ def compare_systems(
         scores[name] = {}
         for metric, found in metrics.items():
             low, high, error = _interval(found, drawn[name][metric], params.confidence)
-            scores[name][metric] = {
-                "value": found.value,
+            known = {
                 "low": low,
                 "high": high,
                 "stderr": error,
                 "detectable": detectable(error * 2**0.5, params.confidence),
             }
+            scores[name][metric] = {"value": found.value, **(dict.fromkeys(known) if alone else known)}
             if found.signature:
                 scores[name][metric]["signature"] = found.signature
     first = next(iter(systems))
@@ -154,12 +156,11 @@ def compare_systems(
                 error = width * equal_pairs_error(difference / width, items)
                 half = NormalDist().inv_cdf(1 - tail) * error
                 low, high = difference - half, difference + half
+            known = {"low": low, "high": high, "detectable": detectable(error, params.confidence)}
             differences[name][metric] = {
                 "difference": difference,
-                "low": low,
-                "high": high,
-                "detectable": detectable(error, params.confidence),
-                "verdict": "better" if low > 0 else "worse" if high < 0 else "not distinguishable",
+                **(dict.fromkeys(known) if alone else known),
+                "verdict": "not distinguishable" if alone or low <= 0 <= high else "better" if low > 0 else "worse",
             }
     return {"kind": kind, "items": items, "references": len(references), "confidence": params.confidence,
             "resamples": params.resamples, "scores": scores, "against": first, "differences": differences}  # fmt: skip
@@ -209,7 +210,8 @@ def _translation(texts: list[str], references: list[list[str]], params: TextMetr
     chrf_name = "chrF" + "+" * params.chrf_word_order
     tokenizer = bleu_tokenizer(params.bleu_tokenize, [text for group in (texts, *references) for text in group])
     bleu = BLEU(tokenize=tokenizer, lowercase=params.lowercase)
-    if not bleu.corpus_score(texts, references).totals[-1]:  # no text has 4 words: the longest n-grams that there are
+    if not any(bleu.corpus_score(one, [one]).totals[-1] for one in references):
+        # no reference has 4 words: the longest n-grams that there are, for every system
         bleu = BLEU(tokenize=tokenizer, lowercase=params.lowercase, effective_order=True)
     metrics = {
         "BLEU": bleu,

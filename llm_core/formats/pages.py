@@ -139,7 +139,27 @@ def score_text(score: Mapping[str, Any], metric: str) -> str:
     if low is not None and high is not None and low < high:
         shown = with_ends(value, low, high)
         return f"{shown[0]}\u00a0[{shown[1]},\u00a0{shown[2]}]"
-    return number(value) + (f"\u00a0±\u00a0{number(error, 2)}" if error else " (error unknown)")
+    return number(value) + (
+        f"\u00a0±\u00a0{number(error, 2)}" if error and math.isfinite(error) else " (error unknown)"
+    )
+
+
+def begun(text: str, letters: int) -> str:
+    """The beginning of a text in so many letters, with an ellipsis where it goes on.
+
+    >>> begun("presidential_addresses", 16), begun("web", 16), begun("near duplicates of a page", 16)
+    ('presidential_ad…', 'web', 'near duplicates…')
+    """
+    return text if len(text) <= letters else f"{text[: letters - 1].rstrip()}…"
+
+
+def ended(text: str, letters: int) -> str:
+    """The end of a text in so many letters, with an ellipsis where it began before.
+
+    >>> ended("Which town is the capital of France?", 12)
+    '…of France?'
+    """
+    return text if len(text) <= letters else f"…{text[1 - letters :].lstrip()}"
 
 
 def show(value: Any) -> str:

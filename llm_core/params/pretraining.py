@@ -114,7 +114,8 @@ class Pretraining(Section):
     """Knobs of pretraining."""
 
     version: int = 1
-    """Raise it when the code changes what training computes; the stage depends on this number, not on the code."""
+    """Raise it when the code changes what training computes by more than rounding, in which processors differ, too: the
+    stage and kept checkpoints depend on this number, not on the code."""
     steps: int | None = Field(None, ge=1)
     """Number of optimizer steps; null derives it from model.scale (20 tokens per parameter), or from `phases`
     that have their own."""

@@ -5,7 +5,6 @@ error. DVC and the verbs therefore never disagree about a file.
 """
 
 import io
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ def to_text(yaml: YAML, values: Any) -> str:
 def parse(text: str, name: str) -> Any:
     """The value of a YAML text; `name` is what errors call it. Raises UserError where it is no YAML."""
     try:
-        _check_size(YAML(typ="safe").parse(text), name)
+        check_size(text, name)
         return YAML(typ="safe").load(text)
     except YAMLError as error:
         words = str(error).partition("To suppress this check")[0].split()
@@ -67,7 +66,7 @@ def parse(text: str, name: str) -> Any:
         raise UserError(f"{name}: not valid YAML ({' '.join(str(error).split())})") from None
 
 
-def _check_size(events: Iterable[Any], name: str) -> None:
+def check_size(text: str | bytes, name: str) -> None:
     """Raise UserError where a value is nested too deeply, or where its aliases (`*name`) make it too large.
 
     The parser in C builds the value by recursion without a bound. An alias costs it nothing, but everything that walks
@@ -76,7 +75,7 @@ def _check_size(events: Iterable[Any], name: str) -> None:
     sizes: dict[str, int] = {}  # of what has an anchor
     open_: list[tuple[str | None, int]] = []  # anchor, and number of values before it
     count = 0
-    for event in events:
+    for event in YAML(typ="safe").parse(text):
         if isinstance(event, CollectionStartEvent):
             open_.append((event.anchor, count))
             if len(open_) > DEEPEST:

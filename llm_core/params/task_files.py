@@ -1,15 +1,19 @@
 """The files that a task file of lm-eval-harness needs: those that it includes, its items, its Python functions.
 
-The task file is read as plain YAML: a `!function` is noted and never loaded.
+The task file is read as plain YAML: a `!function` is noted and never loaded. It is another person's file as often as
+one's own, so it is bounded as params.yaml is, and a function counts wherever it is written: also as a key.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from ruamel.yaml import YAMLError
 
 from llm_core.errors import UserError
+from llm_core.params.reading import LARGEST, check_size
+
+MOST_FILES = 200  # a task and all that it includes, each as often as it is included
 
 
 class TaskFile(NamedTuple):
@@ -23,44 +27,91 @@ class TaskFile(NamedTuple):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which `!function NAME` is a `_Function`."""
+    """Safe YAML in which `!function NAME` is the name, which `functions` keeps."""
+
+    def __init__(self, stream: bytes) -> None:
+        super().__init__(stream)
+        self.functions: list[str] = []
+
+    def noted(self, node: yaml.ScalarNode) -> str:
+        """The name after `!function`."""
+        self.functions.append(str(self.construct_scalar(node)))
+        return self.functions[-1]
 
 
-class _Function(str):
-    """The name of a Python function in a task file."""
-
-
-_Loader.add_constructor("!function", lambda loader, node: _Function(loader.construct_scalar(node)))  # type: ignore[arg-type]
+_Loader.add_constructor("!function", _Loader.noted)
 
 
 def read_task_file(path: Path) -> TaskFile:
-    """Read a task file. Raises UserError: not there, not YAML, no mapping, an include that leads back to itself."""
-    return _read(path.expanduser(), ())
+    """Read a task file.
+
+    Raises UserError: not there, too large, not YAML, no mapping, `data_files` that are no paths, an include that leads
+    back to itself or to more than MOST_FILES files.
+    """
+    return _read(path.expanduser(), (), [])
 
 
-def _read(path: Path, above: tuple[Path, ...]) -> TaskFile:
-    if path.resolve() in above:
+def _read(path: Path, above: tuple[Path, ...], read: list[Path]) -> TaskFile:
+    """The file at `path`, which those `above` include; `read` collects every file that was read."""
+    place = path.resolve()
+    if place in above:
         raise UserError(f"{path}: includes itself")
-    try:
-        config = yaml.load(path.read_bytes(), Loader=_Loader)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: a task of lm-eval-harness is a mapping")
-    functions = [str(value) for value in _leaves(config) if isinstance(value, _Function)]
+    read.append(path)
+    if len(read) > MOST_FILES:
+        raise UserError(f"{read[0]}: includes more than {MOST_FILES} files, each counted as often as it is included")
+    config, functions = _load(path)
     files = [str(path)]
     for module in {f"{name.rpartition('.')[0].replace('.', '/')}.py" for name in functions}:
-        if (path.parent / module).is_file():
+        if is_file(path.parent / module):
             files.append(str(path.parent / module))
     merged: dict[str, Any] = {}
     included = config.pop("include", [])
     for other in included if isinstance(included, list) else [included]:
-        found = _read(path.parent / str(other), (*above, path.resolve()))  # an absolute path replaces the folder
+        if not _is_path(other):
+            raise UserError(f"{path}: include: {other!r} is no path")
+        found = _read(path.parent / other, (*above, place), read)  # an absolute path replaces the folder
         merged |= {key: value for key, value in found.config.items() if key != "task_list"}
         functions, files = functions + found.functions, files + found.files
     return TaskFile(merged | config, functions, files)
+
+
+def _load(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """The mapping in a YAML file, and the functions that it names."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise UserError(f"{path}: larger than {LARGEST >> 20} MiB, which no task file is")
+        data = path.read_bytes()
+        check_size(data, str(path))
+        loader = _Loader(data)
+        config = loader.get_single_data()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except (
+        YAMLError,
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+    ) as error:  # ValueError: an impossible date, a number too long
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: a task of lm-eval-harness is a mapping")
+    _check_data_files(path, config)
+    return config, loader.functions
+
+
+def _check_data_files(path: Path, config: dict[str, Any]) -> None:
+    arguments = config.get("dataset_kwargs") or {}
+    if not isinstance(arguments, dict):
+        raise UserError(f"{path}: dataset_kwargs must be a mapping")
+    named = arguments.get("data_files") or {}
+    for entry in named.values() if isinstance(named, dict) else [named]:
+        for one in entry if isinstance(entry, list) else [entry]:
+            if not _is_path(one):
+                raise UserError(f"{path}: data_files: {one!r} is no path")
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and "\0" not in value
 
 
 def data_files(config: dict[str, Any], folder: Path) -> dict[str, list[str]]:
@@ -74,7 +125,7 @@ def data_files(config: dict[str, Any], folder: Path) -> dict[str, list[str]]:
     found = {}
     for split, paths in named.items():
         listed = [str(path) for path in (paths if isinstance(paths, list) else [paths])]
-        found[str(split)] = [path if Path(path).exists() else str(folder / path) for path in listed]
+        found[str(split)] = [path if is_file(path) else str(folder / path) for path in listed]
     return found
 
 
@@ -88,12 +139,9 @@ def task_files(path: Path) -> list[str]:
     return sorted({*task.files, *items})
 
 
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        for inner in value.values():
-            yield from _leaves(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _leaves(inner)
-    else:
-        yield value
+def is_file(path: str | Path) -> bool:
+    """Whether a path that a task file names is a file; a name that no file can have is none."""
+    try:
+        return Path(path).is_file()
+    except OSError:  # longer than the file system has names
+        return False

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llm_core.formats import names
-from llm_core.formats.pages import Block, Row
+from llm_core.formats.pages import Block, Row, begun
 from llm_core.report.flow import Stage, flow_plot
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import read_json
@@ -131,7 +131,7 @@ def _sampled_drops(data: Path, sources: Collection[str]) -> Iterator[Block]:
         for drop in json_lines.load_rows(folder / "drops.jsonl", missing_ok=True):
             excerpt = " ".join(drop["excerpt"].split())
             row = {name: drop[name] for name in ("score", "characters", "language")}
-            row["begins"] = excerpt if len(excerpt) <= EXCERPT else excerpt[:EXCERPT] + " …"
+            row["begins"] = begun(excerpt, EXCERPT)
             groups.setdefault((drop["source"], drop["reason"]), []).append(row | {"url": drop["url"]})
     for (source, reason), rows in sorted(groups.items()):
         yield Block("folded", rows, f"{source}: {names.reason(reason)} ({len(rows)})")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.formats import names
-from llm_core.formats.pages import Block, Row
+from llm_core.formats.pages import Block, Row, begun, ended
 from llm_core.report.plots import interval_plot, line_plot
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import read_json
@@ -22,6 +22,7 @@ from llm_core.training.finetuning.registry import methods
 
 LABELS = 12  # a wider confusion matrix is not readable
 SAMPLES = 6
+PROMPT, ANSWER = 160, 80  # letters shown
 DECIMAL = re.compile(r"\d+\.\d+")
 
 
@@ -223,8 +224,8 @@ def _samples(folder: Path) -> Iterator[Block]:
             [
                 {
                     "prompt": _tail(one["prompt"]),
-                    "before": one["answer"][:80],
-                    "after": other["answer"][:80],
+                    "before": begun(one["answer"], ANSWER),
+                    "after": begun(other["answer"], ANSWER),
                     "wanted": other["right_answer"],
                 }
                 for one, other in pairs
@@ -233,7 +234,7 @@ def _samples(folder: Path) -> Iterator[Block]:
 
 
 def _tail(prompt: Any) -> str:
-    return str(prompt if isinstance(prompt, str) else prompt[-1]["content"])[-160:]
+    return ended(str(prompt if isinstance(prompt, str) else prompt[-1]["content"]), PROMPT)
 
 
 def _figure(value: Any) -> str | None:

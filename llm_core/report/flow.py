@@ -5,11 +5,10 @@ each reason leads to its count.
 """
 
 import html
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from llm_core.formats.pages import COLOURS
+from llm_core.formats.pages import COLOURS, begun
 from llm_core.report.plots import LETTER, WIDTH, svg
 
 LEFT, RIGHT, TOP, TALL, PITCH = 150.0, 416.0, 52.0, 130.0, 22.0
@@ -43,9 +42,7 @@ def flow_plot(sources: Mapping[str, int], stages: Sequence[Stage], ends: Sequenc
     for members in groups.values():
         height = thick(sum(sources[name] for name in members))
         slot = max(height, PITCH)
-        parts.append(
-            _text(LEFT - 8, y + slot / 2 + 5, textwrap.shorten(list(groups)[len(tops)], 16, placeholder=" …"), "end")
-        )
+        parts.append(_text(LEFT - 8, y + slot / 2 + 5, begun(list(groups)[len(tops)], 16), "end"))
         tops.append(y + (slot - height) / 2)
         y += slot + 4
     bottom = max(y, TOP + TALL + 10)
@@ -92,7 +89,7 @@ def flow_plot(sources: Mapping[str, int], stages: Sequence[Stage], ends: Sequenc
                 f'<path d="M{x:.1f},{bottoms[number]:.1f} V{y - 8:.1f} q0,8 8,8 h4" fill="none" '
                 f'style="stroke:var(--b)" stroke-width="{min(width, 24):.1f}" opacity="0.75"/>'
             )
-            label = textwrap.shorten(f"{dropped:,} {name}", int((WIDTH - x - 16) / LETTER), placeholder=" …")
+            label = begun(f"{dropped:,} {name}", int((WIDTH - x - 16) / LETTER))
             parts.append(_text(x + 16 + width / 2, y + 5, label, "start"))
             x -= width / 2 + 3
             y += PITCH

@@ -74,7 +74,7 @@ def headline_figures(evaluations: Models) -> Iterator[Block]:
                 rows.append((task, name, ends(score, "exact_match"), score["most_frequent_answer"]))
         own = metrics.get("finetuned")
         if own and own["score"] != "exact_match":
-            rows.append((_score_title(own), name, ends(own, own["score"]), _best(own["baselines"].values())))
+            rows.append((_score_title(own), name, ends(own, own["score"]), best(own["baselines"].values())))
     shares = []
     for task, name, found, mark in sorted(rows, key=lambda row: row[0]):
         if all(value is None or -1 <= value <= 1 for value in (*found, mark)):
@@ -105,6 +105,11 @@ def ends(score: Row, metric: str) -> tuple[float | None, float | None, float | N
     return value, low, high
 
 
+def is_number(value: float | None) -> bool:
+    """Whether a figure is there and finite."""
+    return value is not None and math.isfinite(value)
+
+
 def above_chance(task: str, score: Row) -> bool:
     """Whether the interval's low end is above both baselines by more than rounding: old files have 1.4e-17 for 0."""
     _, low, _ = ends(score, main_metric(task, score))
@@ -113,15 +118,18 @@ def above_chance(task: str, score: Row) -> bool:
 
 def _held_out(evaluations: Models) -> Iterator[str]:
     """Bits per byte of every model in one sentence; the baselines are those beside the first."""
-    scored = {name: whole for name, metrics in evaluations.items()
-              if (whole := metrics.get("bits_per_byte", {}).get("all"))}  # fmt: skip
+    read = {name: whole for name, metrics in evaluations.items()
+            if (whole := metrics.get("bits_per_byte", {}).get("all"))}  # fmt: skip
+    scored = {name: whole for name, whole in read.items() if is_number(whole["bits_per_byte"])}
+    if lost := [name for name in read if name not in scored]:
+        yield f"The loss of {names.joined(lost)} on held-out text is no number, as of a training that diverged."
     if not scored:
         return
     first, *others = [f"{name} needs {_interval(whole, 'bits_per_byte')}" for name, whole in scored.items()]
     told = [f"{first} bits for each byte of held-out text"]
     whole = next(iter(scored.values()))
-    known = (("xz", "xz -9"), ("ngram", "an n-gram model"), ("untrained", "random weights"))
-    if beside := [f"{label} {number(whole[key], 3)}" for key, label in known if whole.get(key) is not None]:
+    baselines = (("xz", "xz -9"), ("ngram", "an n-gram model"), ("untrained", "random weights"))
+    if beside := [f"{label} {number(whole[key], 3)}" for key, label in baselines if is_number(whole.get(key))]:
         told[-1] += f" ({', '.join(beside)})"
     told += [one.replace(" needs ", " ", 1) for one in others[:MOST]]
     if len(others) > MOST:
@@ -142,13 +150,13 @@ def _can(name: str, metrics: Row) -> Iterator[str]:
         yield from _answered(name, answers)
     own = metrics.get("finetuned")
     if own and not (answers and own["score"] == "exact_match"):
-        best = _best(own["baselines"].values())
+        highest = best(own["baselines"].values())
         beside = [f"{names.words(label)} {number(value)}" for label, value in own["baselines"].items()]
         told = f"{name}: {_score_title(own)} {_interval(own, own['score'])} on {own['items']} test rows"
-        if best is None:
+        if highest is None:
             yield f"{told}."
         else:
-            yield f"{told}, {_against(own, own['score'], best)} its best baseline ({', '.join(beside)})."
+            yield f"{told}, {_against(own, own['score'], highest)} its best baseline ({', '.join(beside)})."
 
 
 def _answered(name: str, answers: Row) -> Iterator[str]:
@@ -316,7 +324,8 @@ def _lead(answers: Row) -> str:
     return f"{lead:.1f} points ({told}) {'more' if low > 0 else 'less'} than"
 
 
-def _best(baselines: Iterable[Any]) -> float | None:
+def best(baselines: Iterable[Any]) -> float | None:
+    """The highest of the baselines that are known."""
     return max((value for value in baselines if value is not None), default=None)
 
 

@@ -11,15 +11,15 @@ from llm_core.evaluation.catalog import main_metric
 from llm_core.evaluation.gold import GOLD
 from llm_core.evaluation.results import by_kind, read_results
 from llm_core.formats import names
-from llm_core.formats.pages import Block, Row, score_text
+from llm_core.formats.pages import Block, Row, begun, ended, score_text
 from llm_core.report.champion import Champion
-from llm_core.report.headline import above_chance, ends
+from llm_core.report.headline import above_chance, best, ends
 from llm_core.report.plots import interval_plot
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import read_json
 
 Evaluations = Mapping[str, Any]
-QUESTIONS, SHOWN, EXCERPT = 6, 3, 90
+QUESTIONS, SHOWN, EXCERPT, QUESTION = 6, 3, 90, 160  # the last two in letters
 READING = (
     "Brackets are 95 % intervals over the choice of items (Wilson's for right or wrong, otherwise Student's); "
     "those of own questions over groups of rows that depend on each other, where these are known. "
@@ -110,14 +110,10 @@ def samples(data: Path, before: Mapping[str, Champion]) -> Iterator[Block]:
     if spoken:
         rows = [{column: row.get(column) for column in columns} for row in spoken.values()]
         shown = rows[: SHOWN if len(columns) < 4 else 1]
-        yield Block("table", [{name: _begin(text) for name, text in row.items()} for row in shown])
+        yield Block("table", [{name: text and begun(text, EXCERPT) for name, text in row.items()} for row in shown])
         yield Block("folded", rows, f"All {len(rows)} prompts, with whole continuations")
     for name, rows in asked:
         yield Block("group", [Block("table", rows)], f"Questions that {name} answered")
-
-
-def _begin(text: str | None) -> str | None:
-    return text if text is None or len(text) <= EXCERPT else f"{text[:EXCERPT].rstrip()} …"
 
 
 def _answers(folder: Path, before: Mapping[str, Champion]) -> tuple[str, list[Row]] | None:
@@ -131,7 +127,7 @@ def _answers(folder: Path, before: Mapping[str, Champion]) -> tuple[str, list[Ro
         old = {row["id"]: row["given"] for row in read_results(before[folder.name].evaluation).get("exact_match", [])}
     rows = []
     for row in answers[:: max(1, len(answers) // QUESTIONS)][:QUESTIONS]:
-        shown = {"question": row["question"][-160:], "given": row["given"]}
+        shown = {"question": ended(row["question"], QUESTION), "given": row["given"]}
         if old:
             shown[f"given by {column}"] = old.get(row["id"])
         rows.append(shown | {"wanted": row["wanted"], "right": bool(row["exact_match"])})
@@ -223,5 +219,5 @@ def _guessed(answers: Row) -> str:
 
 def _finetuned_row(own: Row) -> Row:
     name = f"its test rows, {names.words(own['score'])}"
-    others = {"baseline": max(own["baselines"].values(), default=None), SMALLEST: own["detectable"]}
+    others = {"baseline": best(own["baselines"].values()), SMALLEST: own["detectable"]}
     return _row(name, score_text(own, own["score"]), own["items"], **others)

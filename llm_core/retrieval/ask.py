@@ -9,17 +9,13 @@ because it comes from the model's weights and not from the corpus.
 from dataclasses import dataclass
 from typing import Any
 
-import regex
-
 from llm_core.evaluation.answer_matching import holds
+from llm_core.kernels.sentences import sentences
 from llm_core.params.retrieval import Retrieval
 from llm_core.retrieval.passages import titled
 from llm_core.retrieval.reader import Reader
 from llm_core.retrieval.search import Method, Search
 
-LINE = regex.compile(
-    r"\n+|(?<=[.!?;]) +(?=[\p{Lu}\p{Lt}\p{Lo}\p{N}])|(?<=[।؟۔]) +|(?<=[。！？])", regex.V1
-)  # lines and sentences, also of scripts without capitals or without spaces
 REFUSAL = "No passage of the corpus is close enough to this question to answer it."
 
 
@@ -78,7 +74,7 @@ def evidence(search: Search, question: str, passages: list[int], count: int) -> 
     lines: dict[str, Evidence] = {}
     titles = []
     for number, row in rows:
-        for line in filter(None, (part.strip() for part in LINE.split(row["text"]))):
+        for line in sentences(row["text"]):
             if line not in lines:
                 lines[line] = Evidence(line, number)
                 titles.append(row["title"] or "")

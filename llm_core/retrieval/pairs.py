@@ -23,9 +23,9 @@ import pyarrow.compute as pc
 from llm_core.errors import require_known
 from llm_core.evaluation.answer_matching import holds
 from llm_core.formats.documents import read_documents
+from llm_core.kernels.sentences import sentences
 from llm_core.kernels.words import pieces
 from llm_core.params import Params
-from llm_core.retrieval.ask import LINE
 from llm_core.retrieval.passages import passages, titled
 from llm_core.runtime import progress
 from llm_core.runtime.digests import short_hash
@@ -108,7 +108,7 @@ def _answering(question: Row, document: list[Row]) -> list[Row]:
 def _cloze(passage: Row, seed: int) -> Row | None:
     """A line of a passage and the passage without it; None if no line is long enough, or the line is all of it."""
     draw = random.Random(f"{seed}-{passage['id']}")
-    lines = [line for part in LINE.split(passage["text"]) if (line := part.strip())]
+    lines = sentences(passage["text"])
     long = [line for line in lines if len(pieces(line)) >= LEAST_WORDS]
     if not long or len(lines) < 2:
         return None

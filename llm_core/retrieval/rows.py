@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.evaluation.answer_matching import holds
+from llm_core.kernels.sentences import sentences
 from llm_core.params.retrieval import Retrieval
-from llm_core.retrieval.ask import LINE, Evidence, evidence
+from llm_core.retrieval.ask import Evidence, evidence
 from llm_core.retrieval.index import Index
 from llm_core.retrieval.search import Search
 from llm_core.runtime import progress
@@ -86,9 +87,9 @@ class RowBuilder:
         country = row["country"]
         if country not in self._lines:
             self._lines[country] = [
-                Evidence(part.strip(), number)
+                Evidence(line, number)
                 for number in self._about.get(country, [])
-                for part in LINE.split(self.search.index.passage(number)["text"])
+                for line in sentences(self.search.index.passage(number)["text"])
             ]
         holding = [line for line in self._lines[country] if holds(line.text, row["answer"])]
         return sorted(holding, key=lambda line: (not line.text.startswith(row.get("field", "")), len(line.text)))[:1]

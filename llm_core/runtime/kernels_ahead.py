@@ -1,8 +1,8 @@
 """Kernels of the data verbs and of the loss, compiled ahead: `python -m llm_core.runtime.kernels_ahead`.
 
 numba compiles a kernel for the types of its first call, on one core, and keeps it in its cache. In a new environment
-that takes the data verbs a minute and a half. `make install` runs them over a few made documents instead, two at a
-time, so that they start at once from then on.
+that takes the data verbs a minute and a half. `make install` runs them over a few made documents instead, in two lines
+and the loss beside them, so that they start at once from then on.
 """
 
 import json
@@ -34,17 +34,17 @@ softmax_rows(np.zeros((1, 2), np.uint16), np.zeros(1, np.int64), 0.0, *np.zeros(
 
 
 def main() -> list[str]:
-    """Run both lines of verbs over the same documents; what those that failed printed."""
+    """Run both lines of verbs over the same documents, and the loss; what those that failed printed."""
     print("compiling the kernels of the data verbs, about a minute on two cores", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "in").mkdir()
         (folder / "in/made.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in _texts()))
         (folder / "items.txt").write_text(SENTENCE + "\n")
-        with ThreadPoolExecutor(len(VERBS)) as pool:
+        with ThreadPoolExecutor(len(VERBS) + 1) as pool:
+            loss = pool.submit(subprocess.run, [sys.executable, "-c", LOSS], text=True, capture_output=True)
             failed = [said for line in pool.map(lambda verbs: run(verbs, folder), VERBS) for said in line]
-        done = subprocess.run([sys.executable, "-c", LOSS], text=True, capture_output=True)
-        failed += [done.stderr] if done.returncode else []
+        failed += [loss.result().stderr] if loss.result().returncode else []
     if failed:  # nothing is lost: a kernel that is not compiled now is at its first use
         print(f"not all kernels were compiled ahead: {failed[0]}", file=sys.stderr)
     return failed

@@ -95,15 +95,16 @@ def write_json(path: str | Path, value: Any) -> None:
     A number that is not finite becomes null: JSON has none of these, and most readers refuse `NaN`.
     """
     with output_file(path) as stream:
-        json.dump(_finite(value), stream, indent=2, sort_keys=True, ensure_ascii=False)
+        json.dump(finite(value), stream, indent=2, sort_keys=True, ensure_ascii=False)
         stream.write("\n")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """`value`, with null in place of numbers in it that are not finite."""
     if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

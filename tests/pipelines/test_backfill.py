@@ -17,6 +17,7 @@ ITEMS = ("experiments/side/dvc.yaml:sorted@a", "experiments/side/dvc.yaml:sorted
 
 
 @pytest.mark.slow
+@pytest.mark.long  # CI backfills crawls below, and test_experiment_graphs.py holds that a study's items are partitions
 def test_a_study_is_backfilled_from_its_page(experiment: Path) -> None:
     toy.edit(experiment, "params.yaml", "title: toy", "title: game")
     with DvcProject(experiment) as project:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from llm_core.formats.documents import read_documents
 from llm_core.formats.token_shards import TokenShards
+from llm_core.kernels.sentences import SPACED, UNSPACED
 from llm_core.kernels.words import mark_ranges
 from llm_core.runtime.progress import Task
 
-END = re.compile(r"[.!?;:]+\s|\n\s*\n")
+END = re.compile(rf"[.!?;:{SPACED}]+\s|[{UNSPACED}]|\n\s*\n")
 ASCII_WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
 LONGEST = 1000  # words; gensim cuts at 10,000 without a message, and a list without sentence ends may be longer
 

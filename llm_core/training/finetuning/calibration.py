@@ -63,8 +63,9 @@ def bootstrapped(
     samples = _samples(len(truth), groups, draws, np.random.default_rng(seed))
     drawn = [one for one in (measure(truth[chosen], found[chosen]) for chosen in samples) if np.isfinite(one)]
     low, high = np.percentile(drawn, [2.5, 97.5]) if drawn else (value, value)
-    if low == high and 0 <= value <= 1:  # resampling finds no spread, although the figure is not certain
-        low, high = wilson(value * len(truth), len(truth))
+    if high - low < 1e-9 and abs(value) <= 1:  # resampling finds no spread, although the figure is not certain
+        low, high = wilson(abs(value) * len(truth), len(truth))
+        low, high = (low, high) if value >= 0 else (-high, -low)
     return {"value": value, "low": float(low), "high": float(high)}
 
 

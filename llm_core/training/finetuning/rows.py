@@ -40,7 +40,8 @@ def names(rows: list[Row]) -> list[str]:
 def read_rows(folder: str | Path, method: str) -> dict[str, list[Row]]:
     """Read what `finetune-data METHOD` wrote, checking each row's fields.
 
-    Raises UserError, with file and line, where a row lacks what `method` needs or a side is missing.
+    Raises UserError, with file and line, where a row lacks what `method` needs or has another row's id, or a side is
+    missing. Scores of two models are compared by ids.
     """
     known = find_method(method)
     split: dict[str, list[Row]] = {}
@@ -49,6 +50,7 @@ def read_rows(folder: str | Path, method: str) -> dict[str, list[Row]]:
         if not path.is_file():
             raise UserError(f"{path}: no such file; `llm-core finetune-data {method} --out {folder}` makes it")
         split[side] = []
+        seen: dict[str, int] = {}
         for number, row in json_lines.read_rows(path):
             missing = [name for name in known.fields if name not in row]
             if missing:
@@ -61,6 +63,11 @@ def read_rows(folder: str | Path, method: str) -> dict[str, list[Row]]:
                 except ValueError as error:
                     raise UserError(f"{path}:{number}: {error}") from None
             split[side].append(row)
+            name = str(row.get("id", len(split[side])))  # as in `names`
+            if (before := seen.setdefault(name, number)) != number:
+                raise UserError(
+                    f"{path}:{number}: is named {name!r}, as line {before} is; give each row an `id` of its own"
+                )
     for side, minimum in known.minimum.items():
         if len(split[side]) < minimum:
             knob = "data.test_share" if side == "test" else "data.heldout_share"
@@ -74,6 +81,6 @@ def read_rows(folder: str | Path, method: str) -> dict[str, list[Row]]:
 def _check_messages(messages: Any, place: str) -> None:
     """Raise UserError where `messages` are no conversation that ends with an answer."""
     turns = messages if isinstance(messages, list) else []
-    whole = all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in turns)
+    whole = all(isinstance(turn, dict) and "role" in turn and isinstance(turn.get("content"), str) for turn in turns)
     if len(turns) < 2 or not whole or turns[-1]["role"] != "assistant":
         raise UserError(f"{place}: `messages` must be a list of role and content that ends with the assistant's answer")

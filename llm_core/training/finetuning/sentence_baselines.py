@@ -1,18 +1,12 @@
 """Answers without a neural network, by which a finetuned reader is measured: nothing, or a sentence of the context."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
+from llm_core.kernels.sentences import sentences
 from llm_core.kernels.words import words
 
-SENTENCE = re.compile(r"(?<=[.!?;।؟])\s+|(?<=[。！？])|\n+")
 Row = dict[str, Any]
-
-
-def sentences(context: str) -> list[str]:
-    """The sentences and lines of a context."""
-    return [part.strip() for part in SENTENCE.split(context) if part.strip()]
 
 
 def overlapping_sentence(row: Row) -> str:

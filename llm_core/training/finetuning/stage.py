@@ -25,7 +25,7 @@ from llm_core.runtime import json_lines, timings
 from llm_core.runtime.digests import content_digest, short_hash
 from llm_core.runtime.nested import flatten
 from llm_core.runtime.progress import log, report
-from llm_core.runtime.storage import output_folder, write_json
+from llm_core.runtime.storage import finite, output_folder, write_json
 from llm_core.tracking.dataset_cards import TAG, tokens_of_model
 from llm_core.tracking.prompts import link_run, of_tokenizer
 from llm_core.tracking.runs import Run, run
@@ -170,7 +170,7 @@ def _train(
         json_lines.write_rows(folder / TESTED, tested)
     for when in ("before", "after"):
         figures[when].pop("items", None)  # means of them are in the metrics
-    json_lines.write_rows(folder / "training_log.jsonl", result.pop("log"), sort_keys=True)
+    json_lines.write_rows(folder / "training_log.jsonl", finite(result.pop("log")), sort_keys=True)
     seen = result.pop("seen")
     if seen is not None:
         json_lines.write_rows(folder / TRAINED, ({"step": step, "rows": rows} for step, rows in enumerate(seen, 1)))

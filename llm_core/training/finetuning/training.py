@@ -79,12 +79,16 @@ class Job:
         return self.scratch / "trained"
 
 
+def rows_of_step(params: Training) -> int:
+    """Number of rows that an optimizer step reads, on all processes."""
+    return params.micro_batch * params.gradient_accumulation * int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def arguments(job: Job, rows: int, **more: Any) -> dict[str, Any]:
     """Keyword arguments of transformers' TrainingArguments and of TRL's configs for `rows` training rows."""
     params: Training = job.params
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    per_step = params.micro_batch * params.gradient_accumulation * world
-    steps = params.max_steps or max(1, math.ceil(rows * params.epochs / per_step))
+    each = math.ceil(rows / rows_of_step(params))  # steps of a pass, whose last one may have fewer rows
+    steps = params.max_steps or max(1, math.ceil(round(each * params.epochs, 6)))
     every = max(1, steps // params.evaluations)
     values = {
         "output_dir": str(job.scratch / "checkpoints"),

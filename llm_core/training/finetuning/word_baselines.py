@@ -27,10 +27,14 @@ def most_frequent_tags(train: Words, tags: Tags, asked: Words) -> list[list[str]
 
 
 def linear_tags(train: Words, tags: Tags, asked: Words, seed: int) -> list[list[str]]:
-    """Tags by a linear support vector machine over features of words; it decides alike for the same seed."""
+    """Tags by a linear support vector machine over features of words; it decides alike for the same seed. Where
+    training has one tag alone, all words have it."""
     from sklearn.feature_extraction import DictVectorizer
     from sklearn.svm import LinearSVC
 
+    known = {tag for row in tags for tag in row}
+    if len(known) < 2:
+        return [[tag for _ in words for tag in known] for words in asked]
     vectorizer = DictVectorizer()
     features = vectorizer.fit_transform([found for words in train for found in word_features(words)])
     features.indices, features.indptr = (part.astype("int32") for part in (features.indices, features.indptr))

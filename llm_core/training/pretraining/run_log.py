@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_core.runtime import json_lines
+from llm_core.runtime.storage import finite
 
 SPIKE = "spike"  # key of a row about an unusual step; the value is the figure that is far above its median
 
@@ -21,11 +22,11 @@ class RunLog:
             json_lines.write_rows(self.file, rows)
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append a row."""
+        """Append a row; a number that is not finite, as the gradient norm of a skipped step may be, becomes null."""
         if self.main:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with open(self.file, "a", encoding="utf-8") as stream:
-                stream.write(json_lines.dump(row))
+                stream.write(json_lines.dump(finite(row)))
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows; a line cut short by a kill is dropped."""

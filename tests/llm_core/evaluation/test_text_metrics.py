@@ -1,6 +1,7 @@
 """Scores of files against the reference packages, on real pairs (two English Bibles)."""
 
 import json
+import math
 import random
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from typer.testing import CliRunner
 
 from llm_core.cli import score as verb
 from llm_core.errors import UserError
-from llm_core.evaluation.text_metrics import compare_systems, measure, read_labels, read_lines, resampled
+from llm_core.evaluation.statistics import scored
+from llm_core.evaluation.text_metrics import Kind, compare_systems, measure, read_labels, read_lines, resampled
 from llm_core.params.evaluation import TextMetrics
 
 # Genesis 1:1-8 and Psalm 23:1-4, 6: the World English Bible against the King James Version (both public domain).
@@ -162,6 +164,17 @@ def test_identical_texts_score_full_marks_in_every_script(script: str) -> None:
     assert other["scores"]["other"]["rouge1"]["value"] < 0.9
 
 
+def test_systems_have_bleu_of_the_same_ngrams() -> None:
+    """A system of short texts had BLEU of its longest n-grams, which is another measure than that of the others."""
+    references = ["the cat sat on the mat"] * 2
+    found = compare_systems(
+        "translation", {"long": ["the cat sat on a mat"] * 2, "short": ["the cat"] * 2}, [references],
+        TextMetrics(resamples=100), 0,
+    )["scores"]  # fmt: skip
+    assert found["short"]["BLEU"]["value"] == 0 < found["long"]["BLEU"]["value"]
+    assert found["short"]["BLEU"]["signature"] == found["long"]["BLEU"]["signature"]
+
+
 def test_the_signature_names_the_words_that_were_counted() -> None:
     def signature(script: str, kind: str, metric: str) -> str:
         texts = SCRIPTS[script]
@@ -201,3 +214,22 @@ def test_nothing_right_and_all_right_have_an_interval() -> None:
     assert difference["verdict"] == "worse" and difference["detectable"] > 0
     same = compare_systems("classification", {"one": labels, "two": labels}, [labels], TextMetrics(resamples=100), 0)
     assert same["differences"]["two"]["accuracy"]["detectable"] > 0.05
+
+
+def test_of_one_group_nothing_is_known_about_others() -> None:
+    """As for the means of the same rows (`statistics.scored`); with two groups all have an interval."""
+    labels = ["a", "b"] * 5
+    cases: list[tuple[Kind, list[str], list[str]]] = [
+        ("translation", WORLD_ENGLISH, KING_JAMES), ("classification", ["a"] * 10, labels)
+    ]  # fmt: skip
+    for kind, texts, wanted in cases:
+        systems = {"one": texts, "right": wanted}
+        for groups, known in ((["x"] * 10, False), (["x", "y"] * 5, True)):
+            found = compare_systems(kind, systems, [wanted], TextMetrics(resamples=100), 0, groups)
+            for score in (*found["scores"]["one"].values(), *found["scores"]["right"].values()):
+                assert all((score[key] is not None) == known for key in ("low", "high", "stderr", "detectable"))
+            for change in found["differences"]["right"].values():
+                assert all((change[key] is not None) == known for key in ("low", "high", "detectable"))
+                assert known or change["verdict"] == "not distinguishable"
+            assert math.isfinite(scored([1.0, 0.0] * 5, "acc", groups)["acc_low"]) == known
+            assert math.isfinite(scored([0.5, 0.1] * 5, "f1", groups)["f1_low"]) == known

@@ -27,6 +27,7 @@ from llm_core.report.account import energy_kwh
 from llm_core.report.champion import Champion, against_champions
 from llm_core.report.comparison import differences, seed_rows, write_comparison
 from llm_core.report.documents import Account, account
+from llm_core.report.flow import Stage, flow_plot
 from llm_core.report.headline import headline, headline_figures
 from llm_core.report.scores import scores
 from llm_core.report.stage import in_short, write_report
@@ -379,7 +380,7 @@ def test_equal_documents_and_one_alone_have_an_unknown_error() -> None:
     rows = [{"source": "web", "bits": 8.0, "bytes": 8, "tokens": 4} for _ in range(5)]
     for scored in (rows, rows[:1]):
         whole = summarize_texts(scored)["all"]
-        assert with_error(whole, "bits_per_byte") == "1.0000 (error unknown: one item, or all alike)"
+        assert with_error(whole, "bits_per_byte") == "1.0000 (error unknown: one item or group, or all alike)"
         assert score_text({key: known for key, known in whole.items() if known == known}, "bits_per_byte") == (
             "1 (error unknown)"
         )
@@ -499,6 +500,27 @@ def test_any_score_of_an_old_file_may_be_no_number(data: Path, bad: float | None
     assert "nan," not in (data / "report/report.html").read_text()
     write_comparison([[data / "evaluation/base"], [data / "evaluation/base"]], data / "compare", Gate(), 1)
     assert "1 of 30 common items have no finite score" in (data / "compare/compare.md").read_text()
+
+
+def test_a_model_without_a_finite_loss_is_named_so(data: Path) -> None:
+    metrics = json.loads((data / "evaluation/base/metrics.json").read_text())
+    diverged = json.loads(json.dumps(metrics))
+    diverged["bits_per_byte"]["all"]["bits_per_byte"] = None
+    told = dict(headline({"a": diverged, "b": metrics}, {}, {}, {}, NOTHING))["What it can do"]
+    assert told.startswith("The loss of a on held-out text is no number, as of a training that diverged. b needs ")
+    assert "no number bits" not in told
+
+
+def test_a_finetunes_score_is_shown_where_a_baseline_is_no_number() -> None:
+    own = {"score": "acc", "acc": 0.5, "acc_low": 0.4, "acc_high": 0.6, "baselines": {"a": None, "b": 0.3}}
+    page = to_html(list(scores({"tone": {"finetuned": own | {"items": 90, "detectable": 0.1}}})))
+    assert 'data-label="baseline">0.3<' in page
+
+
+def test_names_without_a_space_are_cut_in_the_flow_not_left_out() -> None:
+    name = "presidential_addresses"
+    drawn = flow_plot({name: 4}, [Stage("cleaned", {name: 3}, {"my_long_reason" * 9: 1})], [("for training", 3, "")])
+    assert ">presidential_ad…<" in drawn and ">1 my_long_reasonmy_lo" in drawn
 
 
 def test_rounding_is_not_above_chance() -> None:

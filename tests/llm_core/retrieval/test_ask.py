@@ -8,7 +8,7 @@ import pytest
 
 from llm_core.errors import UserError
 from llm_core.params.retrieval import Retrieval
-from llm_core.retrieval.ask import LINE, REFUSAL, Asker
+from llm_core.retrieval.ask import REFUSAL, Asker
 from llm_core.retrieval.index import Index
 from llm_core.retrieval.measure import measure_answers, measure_search, overlap
 from llm_core.retrieval.questions import Question, read_questions
@@ -129,15 +129,3 @@ def test_questions_are_read_or_refused_with_their_line(tmp_path: Path) -> None:
     file.write_text('{"question": "Q?", "answers": ["a"]}\n{"question": "Q?"}\n')
     with pytest.raises(UserError, match=r"q.jsonl:2: a question"):
         read_questions(file)
-
-
-def test_the_lines_that_a_model_reads_are_sentences_of_any_script() -> None:
-    """As one line each, passages of these languages would not fit into the prompt, and the model would read nothing."""
-    for text, count in {
-        "Rivers flow. Hills stand; 3 of them. e.g. this": 3,
-        "गंगा लंबी है। यमुना छोटी है।": 2,
-        "长江很长。它流入东海。": 2,
-        "النيل طويل. القاهرة كبيرة؟ نعم": 3,
-        "Йордан тече. Гора стои.": 2,
-    }.items():
-        assert len([part for part in LINE.split(text) if part.strip()]) == count, text

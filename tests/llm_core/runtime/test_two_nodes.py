@@ -40,10 +40,14 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoHosts]:
         yield up
 
 
-def test_two_nodes_write_the_same_bytes_and_so_does_one_after_a_kill(work: Path, hosts: TwoHosts) -> None:
-    """The second node is killed while it encodes, after both have worked on every stage before that."""
-    command = [sys.executable, "-m", "tests.data_path", str(work), "ray"]
-    done = hosts.run(1, *command)
+def program(work: Path) -> list[str]:
+    """The data path on Ray."""
+    return [sys.executable, "-m", "tests.data_path", str(work), "ray"]
+
+
+def test_two_nodes_write_the_same_bytes(work: Path, hosts: TwoHosts) -> None:
+    """Both have worked on every stage."""
+    done = hosts.run(1, *program(work))
     assert done.returncode == 0, done.stderr
     nodes: dict[str, set[str]] = {}
     for section, found in ON_NODES.findall(done.stderr):
@@ -53,7 +57,11 @@ def test_two_nodes_write_the_same_bytes_and_so_does_one_after_a_kill(work: Path,
     for stage in STAGES:
         assert content_digest(work / "ray" / stage) == content_digest(work / "local" / stage), stage
 
-    with subprocess.Popen(hosts.command(1, *command, "tokenize"), env=hosts.environment) as process:
+
+@pytest.mark.long
+def test_one_node_writes_the_same_bytes_after_a_kill_of_the_other(work: Path, hosts: TwoHosts) -> None:
+    """The second node is killed while it encodes."""
+    with subprocess.Popen(hosts.command(1, *program(work), "tokenize"), env=hosts.environment) as process:
         hosts.kill_in_a_task(2, 60)
         assert process.wait(300) == 0
     assert content_digest(work / "ray/tokenize") == content_digest(work / "local/tokenize")

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from llm_core.corpus.deduplication.signing import digests_of
 from llm_core.corpus.similarity.word_hashes import WordHasher
 from llm_core.formats.disk_columns import Column, divide, string_buffers
 from llm_core.kernels.arrays import Ints
+from llm_core.kernels.blake2b import digests
 
 SEPARATORS = {"paragraph": re.compile(rb"\n[ \t\r]*\n\s*"), "line": re.compile(rb"\n\s*")}
 ROW_BYTES = 200  # of a record while its part is sorted
@@ -98,7 +98,7 @@ def find_spans(texts: pa.Array, keys: Keys, unit: str, min_words: int, seed: int
     before = np.searchsorted(starts, bounds)
     owner = np.repeat(np.arange(len(texts)), np.diff(before))
     number = np.arange(len(starts), dtype=np.uint64)
-    records = np.column_stack([digests_of(words, counts), keys[owner], number])[counts >= min_words]
+    records = np.column_stack([digests(words, counts), keys[owner], number])[counts >= min_words]
     return Spans(np.diff(before), starts - bounds[owner], edges[1:] - bounds[owner], records)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from llm_core.evaluation.results import groups_of
+from llm_core.evaluation.results import groups_of, kind_of_row
 from llm_core.params.finetuning import Data, Training
 from llm_core.training.finetuning.heads import ENCODER
 from llm_core.training.finetuning.method import Figure, Layout, Method, Row, first, text
@@ -100,7 +100,8 @@ def finetune(job: "Job") -> dict[str, Any]:
 
 
 def measure(job: "Job", model: Any) -> dict[str, Any]:
-    """Recall and reciprocal rank of each test query's own passage among all of the test rows' passages, by kind."""
+    """Recall and reciprocal rank of each test query's own passage among all of the test rows' passages, by kind of
+    row; where some rows have no `kind`, of all rows, too."""
     from llm_core.training.finetuning.scoring import mean_and_error
     from llm_core.training.finetuning.sentence_vectors import embed, rank
 
@@ -110,17 +111,17 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
     place = {passage: at for at, passage in enumerate(encoded)}
     pad = job.tokenizer.pad_token_id
     scores = embed(model, queries, pad) @ embed(model, list(encoded.values()), pad).T
+    ranks = rank(scores, [place[row["passage"]] for row in rows])
     figures: dict[str, list[float]] = {}
-    overall: list[float] = []
-    for row, at in zip(rows, rank(scores, [place[row["passage"]] for row in rows]), strict=True):
-        kind = f"{row['kind']}_" if "kind" in row else ""
+    for kind in dict.fromkeys(map(kind_of_row, rows)):
+        chosen = [at for row, at in zip(rows, ranks, strict=True) if kind in ("", kind_of_row(row))]
+        prefix = f"{kind}_" if kind else ""
         for depth in DEPTHS:
-            figures.setdefault(f"{kind}recall@{depth}", []).append(float(at <= depth))
-        figures.setdefault(f"{kind}mrr", []).append(1 / at)
-        overall.append(1 / at)
+            figures[f"{prefix}recall@{depth}"] = [float(at <= depth) for at in chosen]
+        figures[f"{prefix}mrr"] = [1 / at for at in chosen]
     return {name: mean_and_error(values, _groups(job, name)) for name, values in figures.items()} | {
         "passages": len(encoded),
-        "items": figures | {"mrr": overall},
+        "items": figures | {"mrr": [1 / at for at in ranks]},
     }
 
 
@@ -135,7 +136,7 @@ def finish(job: "Job", model: Any, figures: dict[str, Any], folder: Path) -> dic
 def _groups(job: "Job", name: str) -> list[str] | None:
     """The groups of the test rows of a figure: of those of its kind, or of all."""
     kind = name.rpartition("_")[0]
-    return groups_of([row for row in job.rows["test"] if not kind or row.get("kind") == kind])
+    return groups_of([row for row in job.rows["test"] if kind in ("", kind_of_row(row))])
 
 
 METHOD = Method(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from llm_core.errors import UserError
-from llm_core.evaluation.results import groups_of
+from llm_core.evaluation.results import groups_of, kind_of_row, kinds_of_rows
 from llm_core.params.finetuning import Training
 from llm_core.training.finetuning.data.layouts import CONVERSATIONS, question_text
 from llm_core.training.finetuning.method import Figure, Method, Row
@@ -207,8 +207,8 @@ def measure(job: "Job", model: Any) -> dict[str, Any]:
         ]
         figures["exact_match"] = mean_and_error(right, groups_of(items))
         figures["items"] = {"exact_match": right}
-        for kind in sorted({row["kind"] for row in items if "kind" in row}):
-            picked = [(score, row) for score, row in zip(right, items, strict=True) if row.get("kind") == kind]
+        for kind in kinds_of_rows(items):
+            picked = [(score, row) for score, row in zip(right, items, strict=True) if kind_of_row(row) == kind]
             scores, rows = zip(*picked, strict=True)
             figures[f"exact_match_{kind}"] = mean_and_error(scores, groups_of(rows))
         figures["stopped_by_itself"] = sum(stopped for _, stopped in answers) / len(answers)

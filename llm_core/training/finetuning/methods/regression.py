@@ -229,7 +229,9 @@ def weighted_kappa(truth: Any, decided: Any) -> float:
     1 - mean squared difference by the one that chance gives, which is scikit-learn's `cohen_kappa_score` with
     `weights="quadratic"` for classes that are numbered without gaps.
     """
-    chance = float(((truth[:, None] - decided[None, :]) ** 2).mean())
+    lowest = truth.min()  # without which the squares of large numbers would round
+    truth, decided = truth - lowest, decided - lowest
+    chance = float((truth**2).mean() + (decided**2).mean() - 2 * truth.mean() * decided.mean())  # over all pairs
     return 1 - float(((truth - decided) ** 2).mean()) / chance if chance else math.nan
 
 

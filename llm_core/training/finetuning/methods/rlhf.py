@@ -67,7 +67,7 @@ def finetune(job: "Job") -> dict[str, Any]:
     from datasets import Dataset
 
     from llm_core.training.finetuning.rows import names
-    from llm_core.training.finetuning.training import arguments, train
+    from llm_core.training.finetuning.training import arguments, rows_of_step, train
 
     params = job.params
     if params.micro_batch % params.generations:
@@ -90,9 +90,10 @@ def finetune(job: "Job") -> dict[str, Any]:
     model = job.adapt(job.load_base())
     grpo = params.algorithm == "grpo"
     config_class, trainer_class = (trl.GRPOConfig, trl.GRPOTrainer) if grpo else (trl.RLOOConfig, trl.RLOOTrainer)
+    answers = len(data["train"]) * params.generations  # which micro_batch counts
+    answers -= answers % rows_of_step(params)  # TRL leaves out the last prompts of a pass, which fill no step
     config = config_class(
-        # micro_batch counts answers, so that an epoch has each prompt `generations` times
-        **arguments(job, len(data["train"]) * params.generations, eval_strategy="no", load_best_model_at_end=False),
+        **arguments(job, answers, eval_strategy="no", load_best_model_at_end=False),
         beta=params.beta,
         num_generations=params.generations,
         temperature=params.temperature,

@@ -7,12 +7,12 @@ nothing of the rest.
 """
 
 import random
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from llm_core.kernels.sentences import sentences
 from llm_core.training.finetuning.data.layouts import source_and_target
 from llm_core.training.finetuning.method import Figure, Method, Row
 from llm_core.training.finetuning.sequence_to_sequence import (
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 SOURCE_FIELDS = ("source", "document", "article", "dialogue", "text")
 TARGET_FIELDS = ("target", "summary", "highlights", "abstract", "title")
-SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 STATED = ("Government type", "Map references", "Capital - name", "Languages")  # what a default summary says
 OTHERS = 5  # facts of a default text beside the stated ones
 VARIANTS = 4  # texts of a country
@@ -72,13 +71,13 @@ def default_rows(facts: "Facts") -> dict[str, list[Row]]:
     return facts.by_side(rows)
 
 
-def lead(text: str, sentences: int) -> str:
+def lead(text: str, count: int) -> str:
     """The first sentences of a text, each on a line.
 
     >>> lead("It rained. It poured! Nobody came.", 2)
     'It rained.\\nIt poured!'
     """
-    return "\n".join([one for one in SENTENCE.split(text.strip()) if one][:sentences])
+    return "\n".join(sentences(text)[:count])
 
 
 def baseline(job: "Job") -> dict[str, Any]:

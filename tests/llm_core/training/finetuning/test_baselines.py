@@ -22,8 +22,9 @@ from llm_core.training.finetuning.calibration import label_figures, macro_f1
 from llm_core.training.finetuning.data.twins import jaccard, shingles
 from llm_core.training.finetuning.entity_metrics import entity_figures
 from llm_core.training.finetuning.methods import classification, dpo, reward
+from llm_core.training.finetuning.methods.summarization import lead
 from llm_core.training.finetuning.scoring import mean_and_error, paired, sign_test
-from llm_core.training.finetuning.sentence_baselines import sentences
+from llm_core.training.finetuning.sentence_baselines import overlapping_sentence, weighted_sentences
 from llm_core.training.finetuning.stage import _tested as measured_rows
 from llm_core.training.finetuning.word_translation import dictionary, translate
 from tests.llm_core.training.finetuning import tiny
@@ -126,7 +127,9 @@ def test_baselines_read_scripts_without_spaces_and_vowel_signs():
     assert tfidf({"train": ["कि का"]})["train"].shape == (1, 3), "two words and their pair"
     assert overlap("长江流经", "黄河流经") == (2 / 6, 2 / 4, 1.0)
     assert jaccard(shingles("长江流经多个省份第一段"), shingles("长江流经多个省份第二段")) > 0.4
-    assert sentences("长江很长。它流入东海。") == ["长江很长。", "它流入东海。"]
+    row = {"question": "它流入哪里", "context": "长江很长。它流入东海。"}
+    assert overlapping_sentence(row) == weighted_sentences([row], [row])[0] == "它流入东海。"
+    assert lead("长江很长。它流入东海。", 1) == "长江很长。"
     assert translate("'我河'", dictionary(["我河", "我山"], ["I river", "I hill"])) == "'Iriver'"
 
 

@@ -21,6 +21,8 @@ from llm_core.training.finetuning.registry import methods
 from tests.llm_core.training.finetuning import tiny
 
 METHODS = tuple(name for name in methods() if name not in tiny.OF_CLASSIFICATION)
+LIKE_OTHERS = ("multiple_choice", "question_answering", "token_classification", "translation")
+"""Methods trained by a class of trainer that another method has too: contrastive, classification, summarization."""
 
 
 @pytest.fixture(autouse=True)
@@ -160,7 +162,9 @@ def in_a_child(folder, method, knobs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=pytest.mark.long) if name in LIKE_OTHERS else name for name in METHODS]
+)
 def test_killed_and_resumed_equals_uninterrupted(method, capfd, starter):
     """SIGKILL after the first whole checkpoint, in another process; then the same command again."""
     knobs = {"max_steps": 12, "evaluations": 6, "learning_rate": 0.01}

@@ -9,11 +9,16 @@ from llm_core.errors import UserError
 from llm_core.params import Params
 from llm_core.params.finetuning import Data
 from llm_core.retrieval.encoders import Encoder
+from llm_core.tracking.runs import Run
 from llm_core.training.finetuning import stage
+from llm_core.training.finetuning.conversation import load_tokenizer
 from llm_core.training.finetuning.data.dataset import convert
 from llm_core.training.finetuning.data.stage import prepare
+from llm_core.training.finetuning.methods.contrastive import finish, measure
+from llm_core.training.finetuning.registry import check_applies
 from llm_core.training.finetuning.rows import write_rows
 from llm_core.training.finetuning.sentence_vectors import info_nce, rank
+from llm_core.training.finetuning.training import Job
 from tests.llm_core.training.finetuning import tiny
 
 NAMES = [first + last for first in ("Ba", "Do", "Ki", "Lu", "Me", "Po", "Ra", "Su") for last in "bdfgklmnprst"]
@@ -55,6 +60,29 @@ def test_rows_of_a_data_set_and_of_documents(tmp_path: Path) -> None:
     (tmp_path / "train" / "documents").mkdir(parents=True)
     with pytest.raises(UserError, match="encoder-data"):
         prepare("contrastive", tmp_path / "out", Params(), str(tmp_path))
+
+
+@pytest.mark.parametrize("kinds", [["name", "name", None, ""], ["name"] * 4, [None] * 4])
+def test_figures_without_a_kind_are_of_all_rows(kinds: list[str | None], tmp_path: Path) -> None:
+    """Some rows may have a kind and others none; the groups are then those of the rows of each figure."""
+    base = tiny.model("llama", tmp_path / "base")
+    rows = [{"query": f"is it {name}", "passage": f"it is {name}", "group": name[0], "kind": kind}
+            for name, kind in zip(("ab", "ac", "ba", "bb"), kinds, strict=True)]  # fmt: skip
+    rows = [{key: value for key, value in row.items() if value is not None} for row in rows]
+    params = Params.model_validate({"finetuning": {"runs": {"contrastive": {}}}}).finetuning.run("contrastive")
+    kind = check_applies("contrastive", base)
+    tokenizer = load_tokenizer(str(base), chat=False)
+    job = Job("contrastive", base, kind, "full", {"test": rows}, params, 0, tmp_path, Run(None, "", ""), tokenizer)
+    model = job.load_base("cpu")
+    found = measure(job, model)
+    named = kinds.count("name")
+    wanted = {"mrr": 4 if named < 4 else None, "name_mrr": named or None}
+    assert {name: found.get(name, {}).get("items") for name in wanted} == wanted
+    assert len(found["items"]["mrr"]) == 4
+    assert named == 4 or found["mrr"]["mean"] == pytest.approx(sum(found["items"]["mrr"]) / 4)
+    changes = finish(job, model, {"before": found, "after": found}, tmp_path)
+    assert changes["mrr_change"]["items"] == 4
+    assert "name_mrr_change" not in changes or changes["name_mrr_change"]["items"] == named
 
 
 @pytest.mark.slow

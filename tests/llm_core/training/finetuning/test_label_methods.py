@@ -1,6 +1,7 @@
 """Labels, scores, pairs and choices: figures against scikit-learn and scipy, rows, encoded pairs, use of the result."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from llm_core.evaluation.own import read_questions
 from llm_core.params.evaluation import OwnBenchmark
 from llm_core.params.finetuning import Data
 from llm_core.runtime import json_lines
+from llm_core.runtime.shares import wilson
 from llm_core.training.finetuning import baselines
 from llm_core.training.finetuning.calibration import f1_of_labels, fit_threshold
 from llm_core.training.finetuning.conversation import encode_pair
@@ -77,6 +79,29 @@ def test_the_kappa_of_ordered_classes_is_scikit_learns():
     rows = [{"score": float(score)} for score in truth]
     assert regression.classes(job({"train": rows})) == (1, 5)
     assert regression.classes(job({"train": [*rows, {"score": 2.5}]})) is None
+
+
+def test_a_kappa_of_many_rows_needs_memory_for_the_rows_alone():
+    truth = np.arange(5000) % 5
+    tracemalloc.start()
+    regression.weighted_kappa(truth, truth[::-1])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5e6
+    large = np.array([1, 2, 3, 3]) + 1_700_000_000
+    assert regression.weighted_kappa(large, large[::-1].copy()) == pytest.approx(
+        cohen_kappa_score([1, 2, 3, 3], [3, 3, 2, 1], weights="quadratic")
+    )
+
+
+def test_correlations_that_resampling_cannot_vary_are_not_certain():
+    """Those of two rows are 1 or -1 in each sample in which they are defined."""
+    for found, (low, high) in (([1.0, 2.0], wilson(2, 2)), ([2.0, 1.0], (-1.0, -wilson(2, 2)[0]))):
+        figures = regression.figures_of(np.array([1.0, 2.0]), np.array(found), 1)
+        for name in ("pearson", "spearman"):
+            assert (figures[name]["low"], figures[name]["high"]) == pytest.approx((low, high)), name
+    rounded = regression.figures_of(np.array([0.1, 0.2, 0.3, 0.7]), np.array([0.3, 0.5, 0.7, 1.5]), 1)["pearson"]
+    assert rounded["value"] == pytest.approx(1) and rounded["low"] < 0.6, "equal but for rounding"
 
 
 def test_a_pair_is_encoded_as_bert_and_t5_encode_it():

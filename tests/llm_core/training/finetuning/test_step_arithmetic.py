@@ -1,6 +1,7 @@
 """What a step of finetuning counts: tokens of all its passes, answers and packed sequences of an epoch; and the KL."""
 
 import math
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -97,6 +98,15 @@ def test_a_step_of_t5_is_the_same_in_one_pass_or_four(here):
 def test_an_epoch_of_rlhf_has_every_prompt_as_often_as_answers_are_drawn(here):
     metrics = tiny.run("rlhf", "llama", max_steps=None, epochs=0.25, micro_batch=4, generations=4)
     assert metrics["training"]["steps"] == 2, "a quarter of 8 prompts, one prompt a step"
+
+
+@pytest.mark.slow
+def test_epochs_are_whole_passes_where_no_step_divides_the_rows(here):
+    """Eight rows, five in a step and three in the next: three passes are six steps."""
+    metrics = tiny.run("classification", "llama", max_steps=None, epochs=3, micro_batch=5)
+    assert metrics["training"]["steps"] == 6
+    seen = [row for step in json_lines.load_rows(Path("out/training_rows.jsonl")) for row in step["rows"]]
+    assert set(Counter(seen).values()) == {3}
 
 
 @pytest.mark.slow

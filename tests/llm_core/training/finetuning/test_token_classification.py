@@ -133,6 +133,7 @@ def test_baselines_know_words_and_their_shape() -> None:
     asked = [["in", "Chad", "and", "Peru"]]
     assert most_frequent_tags(train, tags, asked) == [["O", "B-P", "O", "O"]]  # it has not seen Peru
     assert linear_tags(train, tags, [["in", "Peru", "now"]], seed=1) == [["O", "B-P", "O"]]
+    assert linear_tags([["Chad"], ["Mali"]], [["B-P"]] * 2, [["New", "York"], []], seed=1) == [["B-P", "B-P"], []]
 
 
 def test_words_find_their_tokens_in_the_projects_tokenizer() -> None:

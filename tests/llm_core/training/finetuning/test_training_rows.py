@@ -8,7 +8,9 @@ import pytest
 import torch
 import transformers
 
+from llm_core.errors import UserError
 from llm_core.training.finetuning.registry import methods
+from llm_core.training.finetuning.rows import read_rows, write_rows
 from tests.llm_core.training.finetuning import cases, tiny
 
 COUNTRY = re.compile("|".join(tiny.COUNTRIES))
@@ -31,6 +33,16 @@ def recorded(folder: Path, processes: int = 1) -> Rows:
             countries = {match for text in row["texts"] for match in COUNTRY.findall(text)}
             found.setdefault(row["step"], set()).update(countries)
     return found
+
+
+def test_rows_of_one_side_have_names_of_their_own(tmp_path: Path) -> None:
+    """Scores of two models are compared by these; a row without an id is named by its number."""
+    rows = [{"id": "2", "text": "a", "label": "x"}, {"text": "b", "label": "y"}]
+    write_rows(tmp_path, {"train": rows[1:], "heldout": rows[:1], "test": rows})
+    with pytest.raises(UserError, match=r"test\.jsonl:2: is named '2', as line 1 is"):
+        read_rows(tmp_path, "classification")
+    write_rows(tmp_path, {"train": rows[1:], "heldout": rows[:1], "test": rows[:1]})
+    assert [row["id"] for row in read_rows(tmp_path, "classification")["test"]] == ["2"]
 
 
 @pytest.fixture

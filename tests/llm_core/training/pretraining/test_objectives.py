@@ -1,10 +1,14 @@
 """Masked tokens and corrupted spans: the arrays, by properties that determine them."""
 
+import math
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from llm_core.training.pretraining.batches import Batch
 from llm_core.training.pretraining.objectives import Corruption
+from llm_core.training.pretraining.run_log import RunLog
 from llm_core.training.pretraining.stability import LEAST, RECORDED, SpikeGuard
 
 
@@ -91,3 +95,12 @@ def test_steps_far_above_the_running_median_are_recorded() -> None:
     guard.recorded = RECORDED
     guard.is_spike(99.0)
     assert guard.unusual(99.0, False) == {}, "a run has so many records"
+
+
+def test_a_figure_that_is_no_number_is_null_in_the_log(tmp_path: Path) -> None:
+    """As in metrics.json: other readers than Python's refuse `Infinity`, the gradient norm of many a skipped step."""
+    log = RunLog(tmp_path / "log.jsonl", True)
+    log.write({"step": 1, "loss": 2.5, "gradient_norm": math.inf, "documents": [{"loss": math.nan}]})
+    assert log.file.read_text() == '{"step": 1, "loss": 2.5, "gradient_norm": null, "documents": [{"loss": null}]}\n'
+    log.resume(1)
+    assert [row["gradient_norm"] for row in log.rows()] == [None]

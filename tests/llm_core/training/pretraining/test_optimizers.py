@@ -5,6 +5,7 @@ import torch
 
 from llm_core.errors import UserError
 from llm_core.params.pretraining import Optimizer, Pretraining
+from llm_core.training.pretraining import optimizers
 from llm_core.training.pretraining.engine import deepspeed_config
 from llm_core.training.pretraining.optimizers import (
     adamw,
@@ -26,10 +27,16 @@ def test_singular_values_come_near_one_and_vectors_stay(shape: tuple[int, int]) 
     assert (found - torch.diag(found.diag())).abs().max() < 0.05
 
 
-def test_matrices_of_one_shape_are_orthogonalised_together_as_alone() -> None:
+@pytest.mark.parametrize("low", [True, False])
+def test_matrices_of_one_shape_are_orthogonalised_together_as_alone(low: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bf16 and in fp32; one function serves both, where it is called with a stack of matrices, too."""
+    monkeypatch.setattr(optimizers, "multiplies_bfloat16", lambda device: low)
     torch.manual_seed(0)
     matrices = [torch.randn(shape) for shape in ((24, 24), (40, 16), (24, 24), (16, 40), (40, 16), (600, 600))]
     for together, matrix in zip(all_orthogonalized(matrices, 5), matrices, strict=True):
+        torch.testing.assert_close(together.float(), orthogonalized(matrix, 5).float(), rtol=0.01, atol=0.001)
+    stack = torch.stack([matrices[1], 1000 * matrices[4]])
+    for together, matrix in zip(orthogonalized(stack, 5), stack, strict=True):
         torch.testing.assert_close(together.float(), orthogonalized(matrix, 5).float(), rtol=0.01, atol=0.001)
 
 

@@ -1,5 +1,6 @@
 """Trains a tiny model for some steps under several engine settings; keeps what its first step did to each weight, and
-the weights after the last one. The second step of a case whose name begins with `spike` is a spike.
+the weights after the last one. The second step of a case whose name begins with `spike` is a spike; all gradients are
+infinite in it where the name begins with `spike_infinite`.
 
     torchrun --standalone --nproc-per-node 2 -m tests.llm_core.training.pretraining.updates FOLDER NAME=CASE…
 
@@ -36,6 +37,8 @@ def main() -> None:
                 params, folder / "tokens", folder / "tokenizer", Path(scratch), "fp32", world, runs.Run(None, "", "")
             )
             states = [weights(training)]
+            if name.startswith("spike_infinite"):
+                make_infinite(training)
             while training.step < training.steps:
                 if name.startswith("spike") and training.step == 1:
                     training.guard.losses = [0.0] * LEAST
@@ -47,6 +50,16 @@ def main() -> None:
             first = {key: (before, states[1][key]) for key, before in states[0].items()}
             torch.save({"first": first, "last": states[-1]}, folder / "updates" / f"{name}.pt")
         engines.barrier()
+
+
+def make_infinite(training: Any) -> None:
+    """From now on every gradient of the second step is infinite."""
+
+    def hook(gradient: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(gradient, torch.inf) if training.step == 1 else gradient
+
+    for parameter in training.engine.module.network.parameters():
+        parameter.register_hook(hook)
 
 
 def weights(training: Any) -> dict[str, torch.Tensor]:
