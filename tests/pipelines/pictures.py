@@ -82,7 +82,7 @@ def comparisons(page: Any, live: Live) -> None:
         subprocess.run([sys.executable, "-m", *command], cwd=live.project, env=variables(live.project), check=True)
     page.goto(comparison(live.mlflow))
     page.get_by_label("Parameters - Show diff only").click()
-    page.get_by_role("rowheader", name="pretraining.optimizer.muon_learning_rate").wait_for()
+    page.get_by_role("rowheader", name="pretraining.optimizer.muon_learning_rate", exact=True).wait_for()
     without_assistant(page)
     shoot(page, "mlflow-differences")
     page.get_by_role("link", name="loss", exact=True).click()
