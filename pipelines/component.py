@@ -91,7 +91,7 @@ class DvcProjectComponent(dg.Component, dg.Model, dg.Resolvable):
 
     def get_asset_spec(self, project: DvcProject, stage: Stage) -> dg.AssetSpec:
         """Translate a stage; override to change keys, groups, kinds, owners or descriptions."""
-        command = stage.cmd.replace(" --", " \\\n  --")
+        command = stage.cmd.replace(" --", " \\\n      --")
         by_hand = f"dvc repro --single-item {stage.name}"
         return dg.AssetSpec(
             key=stage.key,
@@ -99,7 +99,8 @@ class DvcProjectComponent(dg.Component, dg.Model, dg.Resolvable):
             group_name=self.group_of(stage),
             kinds=set(stage.meta.get("kinds") or KINDS.get(kind_of(stage), {"dvc"})),
             owners=stage.meta.get("owners") or ["team:pipeline"],
-            description=f"{stage.desc}\n\n```sh\n{command}\n```\nThe same in a shell: `{by_hand}`",
+            # The list of assets shows a description's Markdown as it is, where a fence of backticks is ugly.
+            description=f"{stage.desc}.\n\n    {command}\n\nThe same in a shell: `{by_hand}`",
             automation_condition=None if stage.experiment else STALE,
             code_version=project.workspace_code_version(stage.name),
             metadata={

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from llm_core.checks import Verdict
 from llm_core.formats.documents import document_files, read_batches
-from llm_core.formats.names import FINAL
+from llm_core.formats.names import FINAL, OLD_FINAL
 from llm_core.params.checks import Checks
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import read_json
@@ -67,7 +67,10 @@ def loss(model: Path, params: Checks, previous: Mapping[str, Any] | None) -> Ver
     the verdict says so. The digest of these tokens is the one in the model's record, training_data.json.
     """
     log = model / "training_log.jsonl"
-    rows = [{key.removeprefix(FINAL): value for key, value in row.items()} for row in json_lines.load_rows(log)]
+    rows = [
+        {key.removeprefix(FINAL).removeprefix(OLD_FINAL): value for key, value in row.items()}
+        for row in json_lines.load_rows(log)
+    ]
     losses = [(row.get("step", 0), key, value) for row in rows for key, value in row.items() if _is_loss(key)]
     bad = [(step, key) for step, key, value in losses if not isinstance(value, int | float) or not math.isfinite(value)]
     heldout = [value for _, key, value in losses if key in HELDOUT]

@@ -35,6 +35,17 @@ def reserve(file: int, start: int, end: int, folder: Path) -> None:
             raise OSError(error.errno, os.strerror(error.errno or 0), str(folder)) from None
 
 
+def mapped(file: int, size: int = 0) -> mmap.mmap:
+    """An open file, or its first bytes, mapped for reading and writing.
+
+    A page that is not in memory is read alone. The kernel would read up to megabytes around it, for which it gives up
+    other pages where memory is short (decision 0316).
+    """
+    found = mmap.mmap(file, size)
+    found.madvise(mmap.MADV_RANDOM)
+    return found
+
+
 class Column:
     """Rows of one number each, or of `width`, appended to a file in `folder`."""
 
@@ -59,7 +70,7 @@ class Column:
             self._room = max(rows, 2 * self._room, ROWS)
             size = self._room * self.width * self.dtype.itemsize
             self._file.truncate(size)
-            self._map = mmap.mmap(self._file.fileno(), size)
+            self._map = mapped(self._file.fileno(), size)
         if (needed := rows * self.width * self.dtype.itemsize) > self._reserved:
             end = min(needed + needed // RESERVED_AHEAD + mmap.PAGESIZE, self._room * self.width * self.dtype.itemsize)
             reserve(self._file.fileno(), self._reserved, end, self._folder)

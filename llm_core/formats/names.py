@@ -8,7 +8,10 @@ from typing import Any
 
 from llm_core.formats.pages import number
 
-FINAL = "final/"  # begins the names of held-out figures that are of another text than those while a model trains
+FINAL = "trained/"
+"""Begins the names of held-out figures that are of another text than those while a model trains. MLflow shows charts in
+the order of what is before a name's last slash, so that these single points come after the curves."""
+OLD_FINAL = "final/"  # its name in training logs written before 2026-12-01
 BENCHMARKS = {
     "arc_challenge": "ARC-Challenge",
     "arc_easy": "ARC-Easy",
@@ -202,15 +205,21 @@ def figure(key: str) -> str:
     'accuracy, on items that share no n-gram with a training document'
     >>> figure("heldout_bits_per_byte/web")
     'bits per byte of held-out text at the end, web'
+    >>> figure("phase/long/tokens")
+    'tokens, phase long'
     """
     return known_figure(key) or words(key)
 
 
 def known_figure(key: str) -> str:
-    """The name of a figure by its key, also with endings (`acc_low`) or of one source (`KEY/SOURCE`); else ""."""
+    """The name of a figure by its key, also with endings (`acc_low`), of one source (`KEY/SOURCE`) or of a phase of
+    training (`phase/NAME/KEY`); else ""."""
     if key in FIGURES:
         return FIGURES[key]
     first, slash, of = key.partition("/")
+    if first == "phase":
+        name, _, key = of.partition("/")
+        return f"{found}, phase {name}" if (found := known_figure(key)) else ""
     if slash:
         return f"{found}, {of}" if (found := known_figure(first)) else ""
     for ending, said in PARTS.items():

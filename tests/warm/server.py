@@ -162,6 +162,11 @@ def forget_inherited_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
+def interrupt_waits() -> None:
+    """Let Ctrl-C end a wait for a child, as in a new process: since a package was imported it restarts such calls."""
+    signal.siginterrupt(signal.SIGINT, True)
+
+
 def quicken() -> None:
     """Do once what each process would do again with the imported packages, which took half of a short verb's time."""
     slow = inspect.getmodule
@@ -188,6 +193,7 @@ def main() -> None:
     if listener in needed:
         for package in sys.argv[3:]:
             importlib.import_module(package)
+        interrupt_waits()
         quicken()
         gc.collect()
         gc.freeze()  # else each process looks for garbage among the packages, and copies their pages by that

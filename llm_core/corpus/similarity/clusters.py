@@ -9,7 +9,6 @@ In a bucket of up to `ALL_PAIRS` texts all pairs are compared. In a larger one e
 is compared with the `ALL_PAIRS` smallest ids in it: linear, and still independent of order.
 """
 
-import mmap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +19,7 @@ from llm_core.corpus.similarity.forest import find
 from llm_core.corpus.similarity.minhash import band_keys, permutations, sorted_set
 from llm_core.corpus.similarity.shared_keys import count_keys, key_counts, may_be_shared
 from llm_core.corpus.similarity.word_hashes import jaccard, ngrams
-from llm_core.formats.disk_columns import Column, divide
+from llm_core.formats.disk_columns import Column, divide, mapped
 from llm_core.kernels.arrays import Hashes, Ints
 from llm_core.runtime.compilation import njit
 from llm_core.runtime.memory import memory_share
@@ -140,7 +139,7 @@ class Shingles:
         self._shingles = np.zeros(0, np.uint64)
         if shingles.stat().st_size:
             with open(shingles, "r+b") as file:  # writable, because kernels are compiled anew for arrays that are not
-                self._shingles = np.frombuffer(mmap.mmap(file.fileno(), 0), np.uint64)
+                self._shingles = np.frombuffer(mapped(file.fileno()), np.uint64)
         self._keys = keys
         self._share = memory_share(memory_mb)
 

@@ -118,7 +118,7 @@ class Reports:
         """Log held-out figures.
 
         The `last` ones are of `evaluate_tokens_final` tokens. Where the others are of fewer, they are no point of
-        the same curve, so that in MLflow and in training_log.jsonl they have names of their own, `final/…`.
+        the same curve, so that in MLflow and in training_log.jsonl they have names of their own, `trained/…`.
         """
         apart = last and self.settings.evaluate_tokens_final != self.settings.evaluate_tokens
         named = {f"{FINAL if apart else ''}{name}": value for name, value in found.items()}

@@ -12,6 +12,7 @@ from llm_core.checks.text import contamination, drift, false_duplicates, licence
 from llm_core.checks.training import loss, round_trip
 from llm_core.formats.documents import DocumentWriter
 from llm_core.formats.ledger import LedgerWriter
+from llm_core.formats.names import FINAL
 from llm_core.params.checks import Checks
 from llm_core.params.deduplication import Deduplication
 from llm_core.runtime.digests import content_digest
@@ -111,6 +112,20 @@ def test_a_loss_is_counted_once_beside_its_parts_by_source(tmp_path: Path) -> No
     (tmp_path / "training_log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "training_data.json").write_text('{"tokens_digest": "abc"}')
     assert loss(tmp_path, Checks(), None).figures["logged"] == 3
+
+
+@pytest.mark.parametrize("prefix", [FINAL, "final/"])  # the latter of logs written before 2026-12-01
+def test_the_loss_is_the_final_one_under_its_names(tmp_path: Path, prefix: str) -> None:
+    rows = [{"step": 1, "heldout_bits_per_byte": 3.0}, {"step": 2, f"{prefix}heldout_bits_per_byte": 2.0}]
+    (tmp_path / "training_log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "training_data.json").write_text('{"tokens_digest": "abc"}')
+    assert loss(tmp_path, Checks(), None).figures["final loss"] == 2.0
+
+
+def test_mlflow_shows_curves_before_final_points() -> None:
+    """It orders sections of charts by what is before a name's last slash."""
+    curves = ("heldout_bits_per_byte", "loss", "phase/short")
+    assert min(FINAL.rstrip("/"), f"{FINAL}heldout_bits_per_byte") > max(curves)
 
 
 def test_loss_reads_the_log_of_a_real_run(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from llm_core.formats.token_shards import TokenShards
 from llm_core.lineage.training import documents, training_data
 from tests.llm_core.training.pretraining import tiny
+from tests.warm import start
 
 # Put on the path of the training's processes: records the rows that reach the DeepSpeed engine, rank by rank.
 SPY = """
@@ -64,6 +65,7 @@ def test_documents_of_each_step_are_those_the_engine_was_given(tmp_path):
         folder, launch__pretraining__processes=2, pretraining__steps=None, pretraining__phases=PHASES,
         pretraining__micro_batch=2,
     )  # fmt: skip
+    command[0] = start.python()
     log = open(tmp_path / "log", "w")  # noqa: SIM115
     first = subprocess.Popen(command, cwd=folder, env=environment, stderr=log, start_new_session=True)
     while len({row["step"] for row in seen(tmp_path)}) < STEPS // 2:

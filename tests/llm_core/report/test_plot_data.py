@@ -33,7 +33,7 @@ def drawn(folder: Path) -> dict[str, list[Any]]:
 @pytest.mark.slow
 def test_dvc_draws_every_plot_of_the_graph(data: Path) -> None:  # noqa: F811
     log = data / "models/base/training_log.jsonl"
-    points = ({"step": 9, "heldout_bits_per_byte": 1.5}, {"step": 9, "final/heldout_bits_per_byte": 1.9})
+    points = ({"step": 9, "heldout_bits_per_byte": 1.5}, {"step": 9, "trained/heldout_bits_per_byte": 1.9})
     log.write_text(log.read_text() + "".join(json.dumps(point) + "\n" for point in points))
     (data / "models/base/loss.csv").write_text("step,loss\n1,4.5\n2,4.0\n")
     write_report(data, data / "report", Params())

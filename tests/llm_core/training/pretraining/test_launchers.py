@@ -7,7 +7,6 @@ import base64
 import json
 import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from llm_core.params.launch import TrainingLaunch
 from llm_core.params.pretraining import Pretraining
 from llm_core.training.pretraining.launch import _command, sharing
 from tests.llm_core.training.pretraining import tiny
+from tests.warm import start
 
 SETTINGS = {"pretraining__steps": 4}
 
@@ -24,7 +24,7 @@ SETTINGS = {"pretraining__steps": 4}
 def node(rank: int, port: int) -> list[str]:
     """The command that starts node `rank` of two."""
     hosts = base64.urlsafe_b64encode(json.dumps({"node0": [0], "node1": [0]}).encode()).decode()
-    return [sys.executable, "-m", "deepspeed.launcher.launch", "--world_info", hosts, "--node_rank", str(rank),
+    return [start.python(), "-m", "deepspeed.launcher.launch", "--world_info", hosts, "--node_rank", str(rank),
             "--master_addr", "127.0.0.1", "--master_port", str(port), "--no_local_rank", "--module"]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from llm_core.errors import UserError
 from llm_core.training.pretraining.checkpoints import Seen, check_shared
 from llm_core.training.processes import free_port
 from tests.llm_core.training.pretraining import tiny
+from tests.warm import start
 
 SETTINGS = {"model__layers": 1, "pretraining__steps": 2, "pretraining__zero_stage": 0}
 
@@ -51,7 +52,8 @@ def test_hosts_that_share_no_folder_are_named(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     folder = tiny.make(tmp_path / "a")
     shutil.copytree(folder, tmp_path / "b")
-    for code, said in two((folder, tmp_path / "b"), tiny.command(folder, **SETTINGS)):
+    command = [start.python(), *tiny.command(folder, **SETTINGS)[1:]]
+    for code, said in two((folder, tmp_path / "b"), command):
         assert code == 1 and "all hosts must share this folder" in said and "process 1 on" in said, said
 
 
