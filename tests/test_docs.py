@@ -361,7 +361,7 @@ def run_blocks(chosen: list[Block], folder: Path) -> None:
         "COLUMNS": "120",
     }
     for block in chosen:
-        language = ["bash", "-euo", "pipefail"] if block.language == "sh" else [sys.executable]
+        language = ["bash", "-euo", "pipefail"] if block.language == "sh" else start.script()
         ran = subprocess.run(
             language, input=block.text, cwd=folder, env=environment, capture_output=True, text=True, timeout=600
         )

@@ -39,6 +39,9 @@ def documents(
                 say(f"  step {row['step']} is unusual: {row['unusual']}; {row['documents that raise the loss most']}")
                 say(f"    {row['all documents']}")
     for folder in chain(model):
+        if not folder.is_dir():
+            say(f"{folder}: is not here, so what it was trained on is not listed")
+            continue
         try:
             rows, made_from = finetuning_documents(folder)
         except UserError as error:

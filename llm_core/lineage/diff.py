@@ -26,6 +26,7 @@ from llm_core.lineage import sql
 from llm_core.lineage.index import connect, rows_of
 from llm_core.lineage.training import TrainingData, ancestry, documents
 from llm_core.params.evaluation import Gate
+from llm_core.params.reading import parse
 from llm_core.runtime.nested import flatten
 from llm_core.runtime.storage import glob_files, local_files, read_json
 
@@ -215,7 +216,21 @@ def _settings(record: TrainingData) -> dict[str, Any]:
         file = record.model / name
         if file.is_file():
             settings |= {f"{name.removesuffix('.json')}.{key}": value for key, value in read_json(file).items()}
-    return settings
+    return settings | _declared(record.model)
+
+
+def _declared(model: Path) -> dict[str, Any]:
+    """Params of the stage that made a model, as its project's dvc.lock has them; none where no stage there did."""
+    project = _data_folder(model).resolve().parent
+    lock = project / "dvc.lock"
+    place = model.resolve().relative_to(project).as_posix()
+    stages = (parse(lock.read_text(encoding="utf-8"), str(lock)) or {}).get("stages", {}) if lock.is_file() else {}
+    found: dict[str, Any] = {}
+    for entry in stages.values():
+        if place in [out["path"] for out in entry.get("outs", [])]:
+            for params in entry.get("params", {}).values():
+                found |= flatten(params, "params.")
+    return found
 
 
 def _scores(model: Path) -> dict[str, Any]:

@@ -61,6 +61,8 @@ def told(use: Mapping[str, Any]) -> str:
 
 def _direct(model: Path, identifiers: set[str]) -> dict[str, Any]:
     """How this model's own training used the documents; {} where it did not."""
+    if not model.is_dir():
+        return {"unknown": f"{model} is not here"}
     found: dict[str, Any] = {}
     try:
         record = training_data(model)

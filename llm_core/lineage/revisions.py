@@ -46,15 +46,15 @@ def place_of(name: str) -> Path:
     with output_folder(folder) as tree:
         for out, found in files.items():
             link(found or {}, tree / out)
+        if LOCK in _locks(commit.strip()):  # has the params of each stage
+            (tree / LOCK).write_text(_git("show", f"{commit.strip()}:./{LOCK}", what=name), encoding="utf-8")
     return folder / wanted
 
 
 def _outputs(commit: str) -> Iterator[tuple[str, str]]:
     """(path from the working directory, digest) of each output in the dvc.lock files of a commit."""
-    for lock in _git("ls-tree", "-r", "-z", "--name-only", commit, what=commit).split("\0"):
-        folder, name = posixpath.split(lock)
-        if name != LOCK:
-            continue
+    for lock in _locks(commit):
+        folder = posixpath.dirname(lock)
         stages = _yaml(commit, lock).get("stages") or {}
         declared = _yaml(commit, posixpath.join(folder, FILE)).get("stages") or {}
         for stage, entry in stages.items():
@@ -64,6 +64,11 @@ def _outputs(commit: str) -> Iterator[tuple[str, str]]:
                 path = posixpath.normpath(posixpath.join(folder, own.get("wdir", "."), out["path"]))
                 if "md5" in out and not path.startswith(("/", "../")):
                     yield path, out["md5"]
+
+
+def _locks(commit: str) -> list[str]:
+    files = _git("ls-tree", "-r", "-z", "--name-only", commit, what=commit).split("\0")
+    return [file for file in files if posixpath.basename(file) == LOCK]
 
 
 def _within(path: str, folder: str) -> bool:

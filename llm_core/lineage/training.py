@@ -140,10 +140,14 @@ def trainings(model: Path) -> list[tuple[int, TrainingData]]:
 def ancestry(model: Path) -> list[TrainingData]:
     """The training records of a model and of the models it descends from, nearest first; see `trainings`.
 
-    Raises UserError when none of them was trained by this pipeline's pretraining.
+    Raises UserError when none of them was trained by this pipeline's pretraining, and names one whose folder is gone.
     """
     found = [record for _, record in trainings(model)]
     if not found:
+        for folder in chain(model):
+            if not folder.is_dir():
+                below = f", from which {model} was made" if folder != model else ""
+                raise UserError(f"{folder}: no such model folder{below}")
         raise UserError(f"{model}: has no {RECORD}; only models trained by `llm-core pretrain` can be traced")
     return found
 

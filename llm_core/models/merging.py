@@ -10,6 +10,7 @@ Memory: one tensor of each model. Sums are in float64 and rounded once to the ty
 """
 
 import json
+import math
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
@@ -153,8 +154,8 @@ def _check_arguments(
         raise UserError("give at least two models to merge, or --last N for the last N of one run")
     if len(weights) != len(models):
         raise UserError(f"{len(weights)} weights for {len(models)} models: give one --weight for each model, or none")
-    if not sum(weights) > 0:
-        raise UserError(f"the weights {', '.join(map(str, weights))} have no positive sum")
+    if not 0 < sum(weights) < math.inf:
+        raise UserError(f"the weights {', '.join(map(str, weights))} have no positive, finite sum")
     if (method == "ties") != (base is not None):
         raise UserError("--merge-method ties needs --base, the model that all others descend from; linear takes none")
     if not 0 < density <= 1:

@@ -223,9 +223,10 @@ def _differences(found: Differences, confidence: float, only_worse: bool = False
 
 
 def _by(key: str, item: Difference) -> str:
-    values = [abs(item.difference), *sorted((abs(item.low), abs(item.high)))]
+    low, high = sorted((abs(item.low), abs(item.high)))
+    values = (abs(item.difference), low, high)
     if key == "bits_per_byte" or max(values) > 1:
-        return "{} ({} to {})".format(*with_ends(*values, 2))
+        return "{} ({} to {})".format(*with_ends(*values, digits=2))
     return "{:.1f} points ({:.1f} to {:.1f})".format(*(100 * value for value in values))
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from shlex import quote
 
 HERE = Path(__file__).parent
+HUB = HERE / "hub"  # on the PYTHONPATH of a program that is given another hub than the server that starts it
 LIGHT = (
     "numpy", "pyarrow.parquet", "pyarrow.compute", "pyarrow.dataset", "numba", "typer", "pydantic", "yaml", "fsspec",
     "tokenizers", "requests", "xxhash", "ruamel.yaml",
@@ -47,6 +48,11 @@ def path() -> str:
 def python() -> str:
     """Python, for commands that begin with it."""
     return sys.executable if _has_gpu() else f"{_programs()}/python/python"
+
+
+def script() -> list[str]:
+    """Python, for a program on standard input."""
+    return [python(), "-m", "tests.warm.script"]
 
 
 def _has_gpu() -> bool:
@@ -90,7 +96,7 @@ def _programs() -> Path:
 [ "$1" = -u ] && shift  # as launchers start their workers
 case "$1 $2" in
     "-m llm_core.cli") shift 2; {verb}{client} $server {python} yes llm_core.cli "$@";;
-    "-m llm_core."* | "-m tests."* | "-m torch.distributed.run" | "-m deepspeed."*)
+    "-m llm_core."* | "-m tests."* | "-m torch.distributed.run" | "-m deepspeed."* | "-m lm_eval")
         shift; {client} {heavy} {python} yes "$@";;
     "-m dvc")
         case $3 in exp|queue) exec {quote(sys.executable)} "$@";; esac  # it starts itself again

@@ -8,7 +8,7 @@ import pytest
 from llm_core.errors import UserError
 from llm_core.formats import documents
 from llm_core.formats.pages import Block, to_html
-from llm_core.lineage.diff import diff
+from llm_core.lineage.diff import _declared, diff
 from llm_core.params.evaluation import Gate
 from tests.llm_core.lineage.conftest import IDS
 from tests.llm_core.lineage.test_journey import main_exit
@@ -96,3 +96,19 @@ def test_numbers_and_words_stay_whole_on_a_narrow_page():
     assert '<td class="number" data-label="after">0.03165</td>' in page
     assert '<td data-label="source">factbook</td>' in page
     assert "evaluation.<wbr>benchmarks.<wbr>arc_<wbr>easy.<wbr>acc_<wbr>stderr" in page
+
+
+def test_params_of_a_model_are_those_that_its_stage_had(tmp_path):
+    (tmp_path / "data/raw").mkdir(parents=True)
+    (tmp_path / "data/models/base").mkdir(parents=True)
+    stages = {
+        "pretrain": {
+            "outs": [{"path": "data/models/base"}, {"path": "data/models/base/loss.csv"}],
+            "params": {"params.yaml": {"seed": 3, "pretraining": {"optimizer": {"learning_rate": 0.001}}}},
+        },
+        "other": {"outs": [{"path": "data/other"}], "params": {"params.yaml": {"seed": 4}}},
+    }
+    (tmp_path / "dvc.lock").write_text(json.dumps({"stages": stages}))
+    found = {"params.seed": 3, "params.pretraining.optimizer.learning_rate": 0.001}
+    assert _declared(tmp_path / "data/models/base") == found
+    assert _declared(tmp_path / "data/models/unknown") == {} == _declared(tmp_path)

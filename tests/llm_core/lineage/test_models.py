@@ -90,3 +90,22 @@ def test_a_parent_trained_anew_is_not_taken_for_the_one_before(project):
     with pytest.raises(UserError, match="neither here nor in DVC's cache"):
         chain(child, verify=True)
     assert chain(child, {digest: project / "elsewhere"}, verify=True)[-1] == project / "elsewhere"
+
+
+def test_a_model_folder_that_is_not_there_is_named(project, capsys):
+    """A mistyped model, and a finetune whose parent was deleted, are not models of another origin."""
+    assert main_exit(["documents", "--model", "data/models/nothing"]) == 1
+    assert "data/models/nothing: no such model folder\n" in capsys.readouterr().err
+    shutil.move(project / "data/models/base", project / "moved")
+    child = project / "data/models/instruction"
+    assert main_exit(["documents", "--model", str(child)]) == 1
+    assert f"data/models/base: no such model folder, from which {child} was made" in capsys.readouterr().err
+    assert [told(use) for use in trained_models(project / "data/models", {IDS[5]})] == [
+        f"cannot be determined: {Path('data/models/base')} is not here"
+    ]
+    note(child, merged={"models": [{"path": "moved"}]}, parent=None)
+    note(project / "moved", parent=None)
+    record = json.loads((project / "moved/training_data.json").read_text())
+    (project / "moved/training_data.json").write_text(json.dumps(record | {"parent": "data/models/base"}))
+    assert main_exit(["documents", "--model", str(child)]) == 0
+    assert "data/models/base: is not here, so what it was trained on is not listed" in capsys.readouterr().out

@@ -3,7 +3,6 @@
 import math
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -113,13 +112,13 @@ from llm_core.models.loading import load
 model = load("out", device="cpu")
 print(type(model.network).__name__, model.kind, model.network(torch.arange(6)[None]).logits.shape[1])
 """
-    done = subprocess.run([sys.executable, "-c", again], cwd=folder, env=toy, capture_output=True, text=True)
+    done = subprocess.run(start.script(), input=again, cwd=folder, env=toy, capture_output=True, text=True)
     assert done.stdout.split() == ["Average", "decoder", "6"], done.stderr[-3000:]
 
 
 def test_a_family_that_is_not_there_is_refused_with_the_names(toy: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("model: {family: lama}\n")
-    command = [sys.executable, "-m", "llm_core.cli", "params"]
+    command = [start.python(), "-m", "llm_core.cli", "params"]
     done = subprocess.run(command, cwd=tmp_path, env=toy, capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert (

@@ -1,6 +1,7 @@
 """Merged models: numbers that can be checked by hand, refusals by name, and the record of the parents."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -86,6 +87,9 @@ def test_models_that_do_not_fit_are_refused_by_name(models: list[Path], tmp_path
         merging.last_of_run(models[0], 2)
     with pytest.raises(UserError, match="--merge-method ties needs --base"):
         merging.merge(models, [1, 1, 1], tmp_path / "out", "ties")
+    for weights in ([math.inf, 1, 1], [math.nan, 1, 1], [1e308, 1e308, 1], [1, -1, 0]):
+        with pytest.raises(UserError, match="have no positive, finite sum"):
+            merging.merge(models, weights, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

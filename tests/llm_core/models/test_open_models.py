@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from llm_core.params.external import external_inputs
 from llm_core.params.open_models import OpenModel
 from tests.llm_core.corpus.sources.loopback import Loopback, hub_environment, serve_hub
 from tests.llm_core.open_model_folders import TOKENIZERS, make
+from tests.warm import start
 
 
 def model(place: Any, **fields: Any) -> OpenModel:
@@ -127,7 +127,7 @@ def fetch(folder: Path, endpoint: str, name: str, revision: str | None) -> subpr
     """`llm-core fetch-model`, in a process of its own, because `HF_ENDPOINT` is read once, at import."""
     opened = {"mine": {"from": name} | ({"revision": revision} if revision else {})}
     (folder / "params.yaml").write_text(yaml.safe_dump({"open_models": opened}))
-    command = [sys.executable, "-m", "llm_core.cli", "fetch-model", "mine", "--out", "out"]
+    command = [start.python(), "-m", "llm_core.cli", "fetch-model", "mine", "--out", "out"]
     environment = hub_environment(endpoint, folder / "hf")
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 

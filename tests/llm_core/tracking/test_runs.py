@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from llm_core.tracking import runs
 from tests.waiting import wait
+from tests.warm import start
 
 STAGE = """
 import time
@@ -33,16 +33,24 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def test_a_stopped_stage_is_killed_in_the_store(
     tmp_path: Path, environment: dict[str, str], signals: list[signal.Signals]
 ) -> None:
-    settings = {**environment, "DVC_STAGE": "dvc.yaml:evaluate@base", "DVC_EXP_NAME": "lr-1"}
+    settings = {
+        **environment,
+        "PYTHONPATH": str(Path(__file__).parents[3]),
+        "DVC_STAGE": "dvc.yaml:evaluate@base",
+        "DVC_EXP_NAME": "lr-1",
+    }
     with subprocess.Popen(
-        [sys.executable, "-c", STAGE],
+        start.script(),
         cwd=tmp_path,
         env=settings,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as stage:
-        assert stage.stdout is not None and stage.stderr is not None
+        assert stage.stdin is not None and stage.stdout is not None and stage.stderr is not None
+        stage.stdin.write(STAGE)
+        stage.stdin.close()
         run_id = stage.stdout.readline().strip()
         for number in signals:
             stage.send_signal(number)

@@ -22,6 +22,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.warm import start
+
 
 class Loopback:
     """Serve `files` (path -> bytes) and `answers` (path -> function of the query) on 127.0.0.1."""
@@ -175,9 +177,9 @@ def serve_common_crawl(site: Loopback, crawl: str, files: dict[str, list[bytes]]
 
 def hub_environment(endpoint: str, home: Path) -> dict[str, str]:
     """Environment of a process whose hub is at `endpoint`, whatever a test before set in this one's."""
-    root = str(Path(__file__).parents[4])
+    path = os.pathsep.join([str(start.HUB), str(Path(__file__).parents[4])])
     offline = {"HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0"}
-    return {**os.environ, **offline, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "PYTHONPATH": root}
+    return {**os.environ, **offline, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "PYTHONPATH": path}
 
 
 def serve_hub(site: Loopback, repo: str, revision: str, files: dict[str, bytes], kind: str = "datasets") -> None:

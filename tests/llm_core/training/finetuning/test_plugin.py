@@ -3,12 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.llm_core.training.finetuning import tiny
+from tests.warm import start
 
 METHOD = """
 from pydantic import Field
@@ -69,12 +69,12 @@ assert {"figure": "echoes that were heard, echoes", "before": "3", "after": "3",
 """
     environment = tiny.environment() | {"LLM_CORE_TRACKING": "off", "COLUMNS": "1000"}
     environment["PYTHONPATH"] = os.pathsep.join([str(site), environment["PYTHONPATH"]])
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    done = subprocess.run(start.script(), input=script, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    shown = [sys.executable, "-m", "llm_core.cli", "finetune", "--help"]
+    shown = [start.python(), "-m", "llm_core.cli", "finetune", "--help"]
     assert "Say the same again" in subprocess.run(shown, env=environment, capture_output=True, text=True).stdout
     Path("params.yaml").write_text("finetuning: {runs: {ecko: {}}}\n")
-    wrong = [sys.executable, "-m", "llm_core.cli", "params"]
+    wrong = [start.python(), "-m", "llm_core.cli", "params"]
     refused = subprocess.run(wrong, env=environment, capture_output=True, text=True)
     assert refused.returncode == 1
     assert "no finetuning method (there are classification, " in refused.stderr
