@@ -24,6 +24,9 @@ from llm_core.runtime.nested import flatten
 from pipelines.metadata import MLFLOW_UI, mlflow_metadata
 from pipelines.stage_run import run_dvc
 
+EXAMPLE = {"params": {"pretraining": {"steps": 50}}, "targets": ["pretrain"], "name": ""}
+"""what the launchpad shows first"""
+
 
 class ExperimentConfig(dg.Config):
     """The job's configuration in the launchpad."""
@@ -56,7 +59,11 @@ def experiment_job(root: Path) -> dg.JobDefinition:
             }
         )
 
-    @dg.job(name="experiment", description="`dvc exp run` with params overridden in the launchpad.")
+    @dg.job(
+        name="experiment",
+        description="`dvc exp run` with params overridden in the launchpad.",
+        config={"ops": {"dvc_exp_run": {"config": EXAMPLE}}},
+    )
     def job() -> None:
         dvc_exp_run()
 

@@ -117,7 +117,8 @@ def described(project: DvcProject, name: str, tags: dict[str, str]) -> dg.AssetM
         metadata["mirrored from"] = "dvc.lock (the stage ran outside Dagster)"
         return dg.AssetMaterialization(key, tags=tags, metadata=metadata)
     gone = ", ".join(project.spoiled_outputs(name)) if name in project.lock else "its entry in dvc.lock"
-    reason = f"Nothing was made. Deleted or changed by hand: {gone}; `dvc repro {name}` restores it."
+    cause = "Deleted or changed, by hand or by a run that did not end"
+    reason = f"Nothing was made. {cause}: {gone}; `dvc repro {name}` makes it."
     return dg.AssetMaterialization(key, description=reason, tags=tags, metadata={"not made": reason})
 
 

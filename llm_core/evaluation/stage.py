@@ -219,16 +219,18 @@ def lines(metrics: Metrics) -> list[str]:
 
 
 def with_error(score: Mapping[str, Any], metric: str) -> str:
-    """`0.2600 ± 0.0627`; the interval instead where equal items, or a single one, have no spread, if there is one."""
+    """`0.2600 ± 0.0627`; the interval instead where items do not vary, and without one the words for it."""
     value = score[metric]
     if value is None:
         return "not a finite number"
     error, low, high = (score.get(f"{metric}_{part}") for part in ("stderr", "low", "high"))
-    if error:
+    if error and math.isfinite(error):
         digits = ",.0f" if abs(value) >= 1000 else ".4f"
         return f"{value:{digits}} ± {error:{digits}}"
     known = low is not None and high is not None and low < high
-    return f"{value:.4f} " + (f"[{low:.4f}, {high:.4f}]" if known else "(one document or group, no error)")
+    return f"{value:.4f} " + (
+        f"[{low:.4f}, {high:.4f}]" if known else "(error unknown: one item or group, or all alike)"
+    )
 
 
 def rounded(value: Any) -> Any:

@@ -35,13 +35,17 @@ def mean_and_error(values: Values) -> tuple[float, float]:
 
 
 def interval(values: Values, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of the mean: Wilson's for values of 0 and 1, else Student's; nan for one value that is neither.
+    """Interval of the mean: Wilson's for values from 0 to 1 (`share_interval`), else Student's; nan for one value that
+    is neither 0 nor 1.
 
     Equal values between 0 and 1 take Wilson's, too: that they do not vary in a sample does not make the mean certain.
 
     >>> low, high = interval([0] * 100)
     >>> low, round(high, 4)
     (0.0, 0.037)
+    >>> low, high = interval([1, 1, 1, 0.5])  # Student's t would say 0.48 to 1.27
+    >>> round(low, 2), round(high, 2)
+    (0.32, 0.99)
     """
     count = len(values)
     mean, error = mean_and_error(values)
@@ -51,8 +55,20 @@ def interval(values: Values, confidence: float = 0.95) -> tuple[float, float]:
         return math.nan, math.nan
     if error == 0 and 0 <= mean <= 1:
         return wilson(mean * count, count, confidence)
+    if _shares(values):
+        return share_interval(mean, error, count - 1, confidence)
     half = error * student(confidence, count - 1)
     return mean - half, mean + half
+
+
+def share_interval(mean: float, error: float, freedom: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of a mean of values from 0 to 1, which never leaves 0 to 1; `error` is above 0, `mean` inside.
+
+    It is Wilson's of as many items of 0 and 1 as would have this error, fewer where few degrees of freedom make the
+    error uncertain (Student's t; Korn and Graubard 1998, Survey Methodology 24).
+    """
+    count = mean * (1 - mean) / error**2 * _student_to_normal(confidence, freedom) ** -2
+    return wilson(mean * count, count, confidence)
 
 
 def scored(values: Values, name: str, groups: Sequence[str] | None = None, top: float = 1.0) -> dict[str, float]:
@@ -61,8 +77,8 @@ def scored(values: Values, name: str, groups: Sequence[str] | None = None, top: 
     `top` is the value of a right item (100 for chrF): values that are all 0 say as little as so many wrong answers.
 
     With `groups`, the values of one group depend on each other. The interval of values of 0 and 1 is Wilson's of as
-    many items as `independent` says, fewer still where few groups make its error uncertain (Student's t; Korn and
-    Graubard 1998, Survey Methodology 24); that of other values is `clustered`'s. Of one group both have none (nan).
+    many items as `independent` says, fewer still where there are few groups; that of other values from 0 to 1 is
+    `share_interval`'s with the groups' error, that of values beyond is `clustered`'s. Of one group all have none (nan).
 
     >>> sorted(scored([0, 1], "acc"))
     ['acc', 'acc_high', 'acc_low', 'acc_stderr']
@@ -73,14 +89,15 @@ def scored(values: Values, name: str, groups: Sequence[str] | None = None, top: 
     low, high = interval(values)
     if groups is not None:
         _, error = _grouped(values, groups)
+        freedom = len(set(groups)) - 1
         if not _binary(values):
-            return dict(zip((name, f"{name}_low", f"{name}_high"), clustered(values, groups), strict=True)) | {
-                f"{name}_stderr": error
-            }
-        count, freedom = independent(values, groups), len(set(groups)) - 1
-        low, high = math.nan, math.nan
-        if freedom:
-            count *= (NormalDist().inv_cdf(0.975) / student(0.95, freedom)) ** 2
+            _, low, high = clustered(values, groups)
+            if freedom and _shares(values):
+                low, high = share_interval(mean, _clustered_error(values, groups), freedom)
+        elif not freedom:
+            low, high = math.nan, math.nan
+        else:
+            count = independent(values, groups) * _student_to_normal(0.95, freedom) ** -2
             low, high = wilson(mean * count, count)
     return {name: mean, f"{name}_stderr": error, f"{name}_low": low, f"{name}_high": high}
 
@@ -130,6 +147,10 @@ def _binary(values: Values) -> bool:
     return all(value in (0, 1) for value in values)
 
 
+def _shares(values: Values) -> bool:
+    return all(0 <= value <= 1 for value in values)
+
+
 def ratio_and_error(numerators: Values, denominators: Values) -> tuple[float, float]:
     """Ratio of two sums over documents, and its standard error by linearisation (Cochran 1977, 6.3)."""
     above, below = np.asarray(numerators, np.float64), np.asarray(denominators, np.float64)
@@ -151,12 +172,17 @@ def clustered(values: Values, groups: Sequence[str], confidence: float = 0.95) -
     >>> clustered([1, 1, 0, 0], ["a", "a", "b", "b"])[0]
     0.5
     """
+    mean, freedom = _grouped(values, groups)[0], len(set(groups)) - 1
+    half = _clustered_error(values, groups) * student(confidence, freedom) if freedom else math.nan
+    return mean, mean - half, mean + half
+
+
+def _clustered_error(values: Values, groups: Sequence[str]) -> float:
+    """Standard error of `clustered`."""
     mean, error = _grouped(values, groups)
     if error <= abs(mean) * 1e-12:
         error = mean_and_error(values)[1] or equal_pairs_error(mean, len(values))
-    freedom = len(set(groups)) - 1
-    half = error * student(confidence, freedom) if freedom else math.nan
-    return mean, mean - half, mean + half
+    return error
 
 
 def _grouped(values: Values, groups: Sequence[str]) -> tuple[float, float]:
@@ -242,7 +268,7 @@ def paired_bootstrap(
     return Difference(observed, low, high, share, detectable(error, confidence), count, known)
 
 
-def _student_to_normal(confidence: float, freedom: int) -> float:
+def _student_to_normal(confidence: float, freedom: float) -> float:
     """How much wider Student's interval is than the normal one."""
     return student(confidence, freedom) / NormalDist().inv_cdf((1 + confidence) / 2)
 

@@ -114,15 +114,34 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.{digits}g}"
 
 
+def with_ends(value: float | None, low: float | None, high: float | None, digits: int = 3) -> tuple[str, str, str]:
+    """A value and the ends of its interval with the same number of decimals: as many as show so many significant
+    digits of the interval's width.
+
+    >>> with_ends(1.0, 0.92, 1.08, 2), with_ends(0.275, 0.21812, 0.341), with_ends(31.25, 1.0, None)
+    (('1.00', '0.92', '1.08'), ('0.275', '0.218', '0.341'), ('31.25', '1', 'no number'))
+    """
+    known = [one for one in (value, low, high) if one is not None and math.isfinite(one)]
+    width = max(known) - min(known) if len(known) == 3 else 0.0
+    if width < 1e-9 or max(map(abs, known)) >= 1e6:
+        return number(value), number(low), number(high)
+    decimals = max(digits - 1 - math.floor(math.log10(width)), 0)
+    first, *ends = (f"{one:z,.{decimals}f}" for one in known)
+    return first, ends[0], ends[1]
+
+
 def score_text(score: Mapping[str, Any], metric: str) -> str:
-    """`0.275 [0.218, 0.341]`: never a score alone."""
+    """`0.275 [0.218, 0.341]`: never a score alone. Items that are all alike, or a single one, have no error."""
     value, low, high = (score.get(f"{metric}{part}") for part in ("", "_low", "_high"))
     if value is None or not math.isfinite(value):
         return "no number"
-    if low is not None and high is not None:
-        return f"{number(value)}\u00a0[{number(low, 3)},\u00a0{number(high, 3)}]"
     error = score.get(f"{metric}_stderr")
-    return number(value) + (f"\u00a0±\u00a0{number(error, 2)}" if error is not None else " (one document)")
+    if low is not None and high is not None and low < high:
+        shown = with_ends(value, low, high)
+        return f"{shown[0]}\u00a0[{shown[1]},\u00a0{shown[2]}]"
+    return number(value) + (
+        f"\u00a0±\u00a0{number(error, 2)}" if error and math.isfinite(error) else " (error unknown)"
+    )
 
 
 def begun(text: str, letters: int) -> str:

@@ -13,7 +13,7 @@ from llm_core.evaluation.catalog import main_metric
 from llm_core.evaluation.results import by_kind
 from llm_core.evaluation.statistics import Difference
 from llm_core.formats import names
-from llm_core.formats.pages import Block, Row, number
+from llm_core.formats.pages import Block, Row, number, with_ends
 from llm_core.report.champion import Champion, Differences
 from llm_core.report.documents import Account
 from llm_core.report.plots import interval_plot
@@ -223,11 +223,11 @@ def _differences(found: Differences, confidence: float, only_worse: bool = False
 
 
 def _by(key: str, item: Difference) -> str:
-    values = [abs(item.difference), *sorted((abs(item.low), abs(item.high)))]
+    low, high = sorted((abs(item.low), abs(item.high)))
+    values = (abs(item.difference), low, high)
     if key == "bits_per_byte" or max(values) > 1:
-        return f"{number(values[0], 2)} ({number(values[1], 2)} to {number(values[2], 2)})"
-    shares = [f"{100 * value:.1f}" for value in values]
-    return f"{shares[0]} points ({shares[1]} to {shares[2]})"
+        return "{} ({} to {})".format(*with_ends(*values, digits=2))
+    return "{:.1f} points ({:.1f} to {:.1f})".format(*(100 * value for value in values))
 
 
 def _cannot(evaluations: Models) -> Iterator[str]:
@@ -296,7 +296,8 @@ def parents_of(evaluations: Models, models: Models) -> dict[str, str]:
 
 def _interval(score: Row, metric: str, share: bool = False) -> str:
     """`1.68 (1.49 to 1.86)`; a share in percent."""
-    shown = [names.percent(value) if share else number(value, 3) for value in ends(score, metric)]
+    value, low, high = (None if one is None else 100 * one if share else one for one in ends(score, metric))
+    shown = [f"{one} %" if share and one != "no number" else one for one in with_ends(value, low, high, 2)]
     return f"{shown[0]} ({shown[1]} to {shown[2]})" if "no number" not in shown else shown[0]
 
 

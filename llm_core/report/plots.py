@@ -94,7 +94,8 @@ def interval_plot(
 ) -> str:
     """One line for each score: (name, value, low, high, mark); the mark (for example chance) is an upright tick.
 
-    A score whose value is not a finite number is left out; one without an interval is a dot.
+    A score whose value is not a finite number is left out; one without an interval is a dot. The values at the right
+    have the same number of decimals: three digits of the largest.
     """
     rows = []
     for name, value, low_end, high_end, mark in scores:
@@ -109,6 +110,9 @@ def interval_plot(
     low, high = scale[0], max(scale[-1], scale[0] + 1e-9)
     lines = [textwrap.wrap(name, 32, max_lines=LABEL_LINES, placeholder=" …") or [""] for name, *_ in rows]
     left = 16 + LETTER * max(len(line) for wrapped in lines for line in wrapped)
+    largest = max(abs(value) for _, value, *_ in rows)
+    decimals = max(2 - math.floor(math.log10(largest)), 0) if largest else 0
+    shown = f".{decimals}f" if decimals < 6 and largest < 1e4 else ".3g"
     tops = [0, *itertools.accumulate(4 + 19 * len(wrapped) for wrapped in lines)]  # of each row, and of what is below
     height = tops[-1] + 50
 
@@ -132,7 +136,7 @@ def interval_plot(
             'style="stroke:var(--a)" stroke-width="3"/>'
         )
         parts.append(f'<circle cx="{place(value):.1f}" cy="{y}" r="5" style="fill:var(--a)"/>')
-        parts.append(f'<text x="{WIDTH}" y="{y + 4}" text-anchor="end" fill="currentColor">{value:.3g}</text>')
+        parts.append(f'<text x="{WIDTH}" y="{y + 4}" text-anchor="end" fill="currentColor">{value:{shown}}</text>')
         if mark is not None:
             x = place(mark)
             parts.append(

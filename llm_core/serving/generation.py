@@ -161,14 +161,14 @@ def _check_shape(body: Body, wanted: str) -> None:
         number = body.get(key, low)
         if isinstance(number, bool) or not isinstance(number, int | float) or not low <= number <= high:
             raise RefusedError(400, f"'{key}' must be a number from {low} to {high}")
+        if key not in ("temperature", "top_p") and isinstance(number, float):
+            raise RefusedError(400, f"'{key}' must be a whole number")
     stop = body.get("stop", [])
     stops = [stop] if isinstance(stop, str) else stop
     if not (isinstance(stops, list) and all(isinstance(one, str) and one for one in stops)):
         raise RefusedError(400, "'stop' must be a text or a list of texts, none of them empty")
     if len(stops) > MAXIMUM_STOPS or any(len(one) > STOP_CHARACTERS for one in stops):
         raise RefusedError(400, f"'stop' takes at most {MAXIMUM_STOPS} texts of at most {STOP_CHARACTERS} characters")
-    if isinstance(body.get("seed"), float):
-        raise RefusedError(400, "'seed' must be a whole number")
 
 
 def _message(number: int, message: Any) -> dict[str, str]:

@@ -56,14 +56,14 @@ def check(page: Any, live: Live) -> None:
 
 def training(page: Any, live: Live) -> None:
     """dagster-log and dagster-cancelled: a training, and the same when it was cancelled after its first checkpoint."""
-    with edited(live.project, lambda params: params["pretraining"].update(checkpoint_every=20)):
+    with edited(live.project, lambda params: params["pretraining"].update(checkpoint_every=5)):
         run = live.launch("pretrain")
         page.goto(f"{live.dagster}/runs/{run}")
         wait(lambda: len(progress(live, run)) > 4, 300, "lines of progress")
         shoot(page, "dagster-log")
         live.cancel(run)
         wait(lambda: live.run(run)["status"] == "CANCELED", 60, "the cancel")
-        page.goto(f"{live.dagster}/runs/{run}?logFilters=INFO")
+        page.goto(f"{live.dagster}/runs/{run}?levels=info")
         page.get_by_text("every process of the stage has ended").first.wait_for()
         shoot(page, "dagster-cancelled")
 
@@ -82,7 +82,7 @@ def comparisons(page: Any, live: Live) -> None:
         subprocess.run([sys.executable, "-m", *command], cwd=live.project, env=variables(live.project), check=True)
     page.goto(comparison(live.mlflow))
     page.get_by_label("Parameters - Show diff only").click()
-    page.get_by_role("rowheader", name="pretraining.optimizer.muon_learning_rate").wait_for()
+    page.get_by_role("rowheader", name="pretraining.optimizer.muon_learning_rate", exact=True).wait_for()
     without_assistant(page)
     shoot(page, "mlflow-differences")
     page.get_by_role("link", name="loss", exact=True).click()

@@ -40,6 +40,13 @@ def test_overridden_params_land_in_mlflow(tracked: Path, instance: dg.DagsterIns
     assert toy.dvc(tracked, "exp", "list", "--name-only").split() == [name]
 
 
+def test_the_launchpad_opens_with_an_example_that_is_valid(tracked: Path, definitions: Build) -> None:
+    job = definitions(tracked).resolve_job_def("experiment")
+    assert job.run_config is not None
+    (example,) = [op["config"] for op in job.run_config["ops"].values()]
+    assert dg.validate_run_config(job, job.run_config) and set(example) == {"params", "targets", "name"}
+
+
 def test_an_unknown_param_is_named(tracked: Path, instance: dg.DagsterInstance, definitions: Build) -> None:
     result = launch(definitions, tracked, instance, params={"cleaning.min_lenght": 3})
     failure = result.failure_data_for_node("dvc_exp_run")

@@ -157,7 +157,8 @@ def test_deleted_outputs_are_not_reported_as_made(reproduced: Path, instance: dg
     event = instance.get_latest_materialization_event(dg.AssetKey("report"))
     assert event is not None and event.asset_materialization is not None
     assert event.asset_materialization.description == (
-        "Nothing was made. Deleted or changed by hand: data/report; `dvc repro report` restores it."
+        "Nothing was made. Deleted or changed, by hand or by a run that did not end: data/report; "
+        "`dvc repro report` makes it."
     )
     assert "mirrored from" not in event.asset_materialization.metadata
     toy.repro(reproduced)

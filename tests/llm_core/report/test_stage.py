@@ -18,8 +18,8 @@ from llm_core.evaluation.gate import decide, judge
 from llm_core.evaluation.harness import summarize
 from llm_core.evaluation.language_modelling import summarize_texts
 from llm_core.evaluation.results import average, read_results
-from llm_core.evaluation.stage import lines, rounded
-from llm_core.formats.pages import GROUPS, Block, number, score_text, to_html
+from llm_core.evaluation.stage import lines, rounded, with_error
+from llm_core.formats.pages import GROUPS, Block, number, score_text, to_html, with_ends
 from llm_core.params import Params
 from llm_core.params.evaluation import Gate
 from llm_core.params.report import Report
@@ -143,9 +143,9 @@ def test_the_pages_numbers_are_those_of_the_files(data: Path) -> None:
     metrics = json.loads((data / "evaluation/base/metrics.json").read_text())
     for source, score in metrics["bits_per_byte"].items():
         low, high = score["bits_per_byte_low"], score["bits_per_byte_high"]
-        assert f"{score['bits_per_byte']:.4g}\u00a0[{low:.3g},\u00a0{high:.3g}]" in cells, source
+        assert f"{score['bits_per_byte']:.3f}\u00a0[{low:.3f},\u00a0{high:.3f}]" in cells, source
     task = metrics["benchmarks"]["arc_easy"]
-    assert task["acc"] == 0.4 and score_text(task, "acc") == "0.4\u00a0[0.246,\u00a00.577]"  # Wilson's of 12 of 30
+    assert task["acc"] == 0.4 and score_text(task, "acc") == "0.400\u00a0[0.246,\u00a00.577]"  # Wilson's of 12 of 30
     for part in ("", "_clean", "_touched"):
         assert score_text(task, f"acc{part}") in cells
     assert (task["items_clean"], task["items_touched"]) == (27, 3)
@@ -183,8 +183,8 @@ def test_the_first_screen_answers_a_readers_five_questions(
     assert places == sorted(places)
     told = dict(zip(QUESTIONS, (first[a:b] for a, b in pairwise([*places, len(first)])), strict=True))
     whole = json.loads((data / "evaluation/base/metrics.json").read_text())["bits_per_byte"]["all"]
-    low, high = number(whole["bits_per_byte_low"], 3), number(whole["bits_per_byte_high"], 3)
-    assert f"base needs {number(whole['bits_per_byte'], 3)} ({low} to {high}) bits" in told["What it can do"]
+    value, low, high = with_ends(*(whole[f"bits_per_byte{end}"] for end in ("", "_low", "_high")), 2)
+    assert f"base needs {value} ({low} to {high}) bits" in told["What it can do"]
     assert "xz -9 2.5" in told["What it can do"]
     better = told["Better than the last?"]
     assert "base against version 1, the champion before it: better at bits per byte of held-out text by 0.1 (" in better
@@ -367,6 +367,25 @@ def test_numbers_are_short() -> None:
     ]  # fmt: skip
 
 
+def test_a_value_and_its_interval_have_the_same_decimals() -> None:
+    assert with_ends(1.0, 0.92, 1.08, 2) == ("1.00", "0.92", "1.08")
+    assert with_ends(12.3, 9.5, 15.0, 2) == ("12.3", "9.5", "15.0")
+    assert (
+        with_ends(2866.2, 2500.0, 3333.3) == ("2,866", "2,500", "3,333")
+        and with_ends(-0.001, -0.2, 0.2, 2)[0] == "0.00"
+    )
+
+
+def test_equal_documents_and_one_alone_have_an_unknown_error() -> None:
+    rows = [{"source": "web", "bits": 8.0, "bytes": 8, "tokens": 4} for _ in range(5)]
+    for scored in (rows, rows[:1]):
+        whole = summarize_texts(scored)["all"]
+        assert with_error(whole, "bits_per_byte") == "1.0000 (error unknown: one item or group, or all alike)"
+        assert score_text({key: known for key, known in whole.items() if known == known}, "bits_per_byte") == (
+            "1 (error unknown)"
+        )
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt install chromium)")
 def test_pages_fit_a_phone_and_a_desk_in_light_and_dark(data: Path) -> None:
@@ -431,9 +450,9 @@ def test_word_vectors_and_search_are_shown_where_they_were_made(data: Path) -> N
     write_json(data / "retrieval/mine/metrics.json", {"search": {"questions": 10, "bm25": scores}, "answers": answers})
     write_report(data, out, Params())
     text = (out / "report.md").read_text().replace("\u00a0", " ")
-    assert "| cbow | 0.25 [0.14, 0.4] | 40 | 0.31 | 7 |" in text
+    assert "| cbow | 0.250 [0.140, 0.400] | 40 | 0.31 | 7 |" in text
     assert "mine: 10 questions" in text
-    assert "| king | queen, duke |" in text and "0.1 [-0.05, 0.3]" in text
+    assert "| king | queen, duke |" in text and "0.100 [-0.050, 0.300]" in text
     page = (out / "report.html").read_text()
     drawn = page[page.index("a map of words") :]
     assert drawn.index(">france<") < drawn.index(">paris<") and "their capitals" in drawn

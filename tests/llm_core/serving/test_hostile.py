@@ -36,6 +36,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         (TEXT, {"prompt": "a", "stream": "false"}),
         (TEXT, {"prompt": "a", "stream": 1}),
         (TEXT, {"prompt": "a", "seed": 1.5}),
+        (TEXT, {"prompt": "a", "max_tokens": 1.5}),
         (TEXT, {"prompt": "a", "temperature": "1"}),
         (TEXT, {"prompt": ["a"]}),
         (CHAT, {"messages": HI, "chat_template": "{{ 1 }}"}),
