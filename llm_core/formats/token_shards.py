@@ -124,6 +124,17 @@ class TokenWriter:
         self._shard_size = 0
 
 
+def count_shards(folder: Path) -> tuple[int, int]:
+    """Documents and tokens of a folder of shards, as the files have them, one file at a time."""
+    documents = tokens = 0
+    for file in glob_files(folder, "*.arrow"):
+        for batch in open_shard(file)[1]:
+            offsets = batch.column("input_ids").offsets
+            documents += batch.num_rows
+            tokens += offsets[-1].as_py() - offsets[0].as_py()
+    return documents, tokens
+
+
 class TokenShards:
     """The encoded documents of a folder of shards, numbered 0 to `len - 1` in file order.
 
@@ -151,12 +162,12 @@ class TokenShards:
             self._batches += [batch for batch in batches if batch.num_rows]
         counts = [batch.num_rows for batch in self._batches]
         self._first = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
-        lengths = [np.zeros(1, np.int64)]
-        for batch in self._batches:
+        self.starts: npt.NDArray[np.int64] = np.zeros(int(self._first[-1]) + 1, np.int64)
+        for first, batch in zip(self._first[:-1].tolist(), self._batches, strict=True):
             column = batch.column("input_ids")
             self._values.append(column.values.to_numpy(zero_copy_only=True))
-            lengths.append(np.diff(column.offsets.to_numpy()).astype(np.int64))
-        self.starts: npt.NDArray[np.int64] = np.cumsum(np.concatenate(lengths))
+            self.starts[first + 1 : first + 1 + len(batch)] = np.diff(column.offsets.to_numpy())
+        np.cumsum(self.starts, out=self.starts)
         self.tokens = int(self.starts[-1])
         self.dtype = self.schema.field("input_ids").type.value_type.to_pandas_dtype()
         self.vocab_size = int((self.schema.metadata or {}).get(b"vocab_size", 0))

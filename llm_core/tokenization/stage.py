@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from llm_core.formats.documents import count_documents, read_documents, require_documents
 from llm_core.formats.identity import Identities, id_places
 from llm_core.formats.pieces import connected, on_pieces
-from llm_core.formats.token_shards import SHARD_TOKENS, TokenShards, TokenWriter, token_schema
+from llm_core.formats.token_shards import SHARD_TOKENS, TokenWriter, count_shards, token_schema
 from llm_core.params.launch import PieceLaunch
 from llm_core.runtime import progress
 from llm_core.runtime.engine import in_threads
@@ -112,8 +112,8 @@ def _encode_side(
             documents += rows.num_rows
             work.update(rows.num_rows, tokens=writer.tokens)
     metrics = statistics.summary()
-    shards = TokenShards(folder)
-    if not (shards.tokens == writer.tokens == metrics["tokens"] and len(shards) == documents == metrics["documents"]):
+    there = count_shards(folder)
+    if not (there == (documents, writer.tokens) == (metrics["documents"], metrics["tokens"])):
         raise RuntimeError(
             f"{folder}: {documents} documents of {metrics['tokens']} tokens went in, and other numbers came out"
         )
