@@ -63,12 +63,16 @@ def lines(found: dict[str, Any]) -> list[str]:
     for name, metrics in found["scores"].items():
         for metric, score in metrics.items():
             sign = f"  {score['signature']}" if "signature" in score else ""
-            shown.append(f"{name}: {metric} {score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]{sign}")
+            ends = "no interval" if score["low"] is None else f"[{score['low']:.4f}, {score['high']:.4f}]"
+            shown.append(f"{name}: {metric} {score['value']:.4f} {ends}{sign}")
     for name, metrics in found["differences"].items():
         for metric, row in metrics.items():
-            shown.append(f"{name} against {found['against']}: {metric} {row['difference']:+.4f} "
-                        f"[{row['low']:+.4f}, {row['high']:+.4f}], {row['verdict']}; "
-                        f"smallest difference shown {row['detectable']:.4f}")  # fmt: skip
+            difference = f"{name} against {found['against']}: {metric} {row['difference']:+.4f}"
+            if row["low"] is None:
+                shown.append(f"{difference}, {row['verdict']}")
+                continue
+            shown.append(f"{difference} [{row['low']:+.4f}, {row['high']:+.4f}], {row['verdict']}; smallest difference "
+                         f"shown {row['detectable']:.4f}")  # fmt: skip
     return shown
 
 

@@ -53,7 +53,7 @@ def interval(values: Values, confidence: float = 0.95) -> tuple[float, float]:
         return wilson(sum(float(value) for value in values), count, confidence)
     if count < 2:
         return math.nan, math.nan
-    if error == 0 and 0 <= mean <= 1:
+    if _equal(values) and 0 <= mean <= 1:
         return wilson(mean * count, count, confidence)
     if _shares(values):
         return share_interval(mean, error, count - 1, confidence)
@@ -89,6 +89,9 @@ def scored(values: Values, name: str, groups: Sequence[str] | None = None, top: 
     low, high = interval(values)
     if groups is not None:
         _, error = _grouped(values, groups)
+    if _equal(values) and not math.isnan(error):
+        error = 0.0
+    if groups is not None:
         freedom = len(set(groups)) - 1
         if not _binary(values):
             _, low, high = clustered(values, groups)
@@ -144,7 +147,14 @@ def student(confidence: float, freedom: float) -> float:
 
 
 def _binary(values: Values) -> bool:
-    return all(value in (0, 1) for value in values)
+    return all(
+        min(abs(value), abs(value - 1)) < 1e-12 for value in values
+    )  # F1 of a right answer is 1 but for rounding
+
+
+def _equal(values: Values) -> bool:
+    """Whether all values are the same but for rounding, whose sums have an error that is not quite 0."""
+    return bool(max(values) - min(values) <= 1e-12 * max(1.0, abs(max(values))))
 
 
 def _shares(values: Values) -> bool:
@@ -181,7 +191,7 @@ def _clustered_error(values: Values, groups: Sequence[str]) -> float:
     """Standard error of `clustered`."""
     mean, error = _grouped(values, groups)
     if error <= abs(mean) * 1e-12:
-        error = mean_and_error(values)[1] or equal_pairs_error(mean, len(values))
+        error = equal_pairs_error(mean, len(values)) if _equal(values) else mean_and_error(values)[1]
     return error
 
 

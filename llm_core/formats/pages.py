@@ -150,7 +150,7 @@ def begun(text: str, letters: int) -> str:
     >>> begun("presidential_addresses", 16), begun("web", 16), begun("near duplicates of a page", 16)
     ('presidential_ad…', 'web', 'near duplicates…')
     """
-    return text if len(text) <= letters else f"{text[: letters - 1].rstrip()}…"
+    return text if len(text) <= letters else f"{text[: max(letters - 1, 0)].rstrip()}…"
 
 
 def ended(text: str, letters: int) -> str:
@@ -159,7 +159,7 @@ def ended(text: str, letters: int) -> str:
     >>> ended("Which town is the capital of France?", 12)
     '…of France?'
     """
-    return text if len(text) <= letters else f"…{text[1 - letters :].lstrip()}"
+    return text if len(text) <= letters else f"…{text[len(text) - max(letters - 1, 0) :].lstrip()}"
 
 
 def show(value: Any) -> str:

@@ -78,20 +78,19 @@ def _read(path: Path, above: tuple[Path, ...], read: list[Path]) -> TaskFile:
 def _load(path: Path) -> tuple[dict[str, Any], list[str]]:
     """The mapping in a YAML file, and the functions that it names."""
     try:
-        if path.stat().st_size > LARGEST:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: not a file")  # a pipe or device may have no end
+        with open(path, "rb") as file:
+            data = file.read(LARGEST + 1)
+        if len(data) > LARGEST:
             raise UserError(f"{path}: larger than {LARGEST >> 20} MiB, which no task file is")
-        data = path.read_bytes()
         check_size(data, str(path))
         loader = _Loader(data)
         config = loader.get_single_data()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
-    except (
-        YAMLError,
-        yaml.YAMLError,
-        ValueError,
-        TypeError,
-    ) as error:  # ValueError: an impossible date, a number too long
+    except (YAMLError, yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
+        # PyYAML raises the last four for values that are not of their tag: an impossible date, `!!bool maybe`.
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(config, dict):
         raise UserError(f"{path}: a task of lm-eval-harness is a mapping")

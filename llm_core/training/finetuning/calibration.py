@@ -65,7 +65,7 @@ def bootstrapped(
     low, high = np.percentile(drawn, [2.5, 97.5]) if drawn else (value, value)
     if high - low < 1e-9 and abs(value) <= 1:  # resampling finds no spread, although the figure is not certain
         low, high = wilson(abs(value) * len(truth), len(truth))
-        low, high = (low, high) if value >= 0 else (-high, -low)
+        low, high = (low, high) if value > 0 else (-high, -low) if value < 0 else (-high, high)
     return {"value": value, "low": float(low), "high": float(high)}
 
 

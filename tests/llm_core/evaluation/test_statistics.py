@@ -202,6 +202,17 @@ def test_equal_values_are_not_certain() -> None:
     assert scored([0] * 20, "acc")["acc_low"] == 0.0
 
 
+@pytest.mark.parametrize("values", [[0.1] * 10, [0.7] * 7, [1.0] * 100 + [1 - 1e-16], [0.0] * 50 + [1e-17]])
+def test_values_that_are_equal_but_for_rounding_are_equal(values: list[float]) -> None:
+    mean, count = values[0], len(values)
+    groups = ["a", "b"] * (count // 2) + ["a"] * (count % 2)
+    for found in (scored(values, "x"), scored(values, "x", groups)):
+        assert found["x_stderr"] == 0.0
+        assert found["x_low"] - 1e-9 <= mean <= found["x_high"] + 1e-9
+        assert 0.01 < found["x_high"] - found["x_low"] < 0.99
+    assert interval(values) == pytest.approx(wilson(mean * count, count), abs=1e-9)
+
+
 def test_scores_up_to_a_hundred_that_are_all_zero_are_as_uncertain_as_shares() -> None:
     """Four sentences with a chrF of 0: 0 to 49 of 100, as none of four right answers is 0 to 49 %."""
     for groups in (None, ["a", "a", "b", "b"]):

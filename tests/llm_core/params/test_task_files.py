@@ -1,5 +1,6 @@
 """A task file of lm-eval-harness is another person's file: whatever is in it gives one line, soon, and runs nothing."""
 
+import os
 import time
 from pathlib import Path
 
@@ -40,6 +41,20 @@ def test_a_task_file_that_cannot_be_used_is_one_line(tmp_path: Path, text: str, 
         read_task_file(file)
     assert task_files(file) == [str(file)]  # every verb that lists the inputs of the stages reads the file
     assert time.process_time() - began < 20
+
+
+@pytest.mark.parametrize("value", ["!!bool maybe", '!!int ""', '!!int "-"', '!!float ""', "!!timestamp x"])
+def test_a_value_that_is_not_of_its_tag_is_one_line(tmp_path: Path, value: str) -> None:
+    (tmp_path / "task.yaml").write_text(f"task: mine\na: {value}\n")
+    with pytest.raises(UserError, match="not valid YAML"):
+        read_task_file(tmp_path / "task.yaml")
+    assert task_files(tmp_path / "task.yaml") == [str(tmp_path / "task.yaml")]
+
+
+def test_a_pipe_is_no_task_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "task.yaml")
+    with pytest.raises(UserError, match="not a file"):
+        read_task_file(tmp_path / "task.yaml")
 
 
 def test_a_task_file_is_no_large_file(tmp_path: Path) -> None:
