@@ -2,7 +2,7 @@
 
 A full stop ends a sentence only before a capital, a digit or a letter without case, because of abbreviations. The stops
 of Devanagari, Arabic, Urdu and Ethiopic end one wherever a space follows. Chinese, Japanese, Khmer and Burmese put no
-space behind theirs; there up to three closing quotes (directed ones) and brackets behind the stop belong to the sentence.
+space behind theirs; there up to three closing quotes (directed ones) and brackets behind the stop belong to it.
 """
 
 from functools import cache
