@@ -21,7 +21,7 @@ from llm_core.params.launch import PieceLaunch
 from llm_core.runtime import progress
 from llm_core.runtime.engine import in_threads
 from llm_core.runtime.storage import output_folder, read_json, write_json
-from llm_core.tokenization.any_tokenizer import Ids, Starts, TextEncoder, encoder_of, known_encoder
+from llm_core.tokenization.any_tokenizer import TextEncoder, encoder_of, known_encoder
 from llm_core.tokenization.compression import TokenStatistics
 
 SIDES = ("train", "heldout")
@@ -126,13 +126,20 @@ def _in_threads(
     """Rows of token shards; batches are encoded in threads (the encoder releases the interpreter's lock), in order."""
     schema = token_schema(encoder.size, encoder.digest)
     batches = read_documents(paths, COLUMNS)
-    for batch, (ids, starts) in in_threads(_encoded, batches, (encoder,), workers):
-        statistics.add(batch.column("source"), batch.column("text"), ids, starts)
-        yield _rows(batch, ids, starts, schema)
+    for _, (rows, found) in in_threads(_encoded, batches, (encoder, schema), workers):
+        statistics.merge(found)
+        yield rows
 
 
-def _encoded(batch: pa.RecordBatch, encoder: TextEncoder) -> tuple[Ids, Starts]:
-    return encoder.encode(batch.column("text"), ends=True)
+def _encoded(batch: pa.RecordBatch, encoder: TextEncoder, schema: pa.Schema) -> tuple[pa.RecordBatch, TokenStatistics]:
+    """Rows of token shards of a batch of documents, and what was counted in them."""
+    ids, starts = encoder.encode(batch.column("text"), ends=True)
+    statistics = TokenStatistics(encoder.size)
+    statistics.add(batch.column("source"), batch.column("text"), ids, starts)
+    lists = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), pa.array(ids))
+    sizes = pc.binary_length(batch.column("text")).cast(pa.int64())
+    columns = [batch.column("id"), batch.column("source"), sizes, lists.cast(schema.field("input_ids").type)]
+    return pa.RecordBatch.from_arrays(columns, schema=schema), statistics
 
 
 def _on_nodes(
@@ -165,14 +172,7 @@ def _encode_piece(
     schema, statistics = token_schema(encoder.size, encoder.digest), TokenStatistics(encoder.size)
     with pa.ipc.new_stream(str(file), schema) as writer:
         for batch in batches:
-            ids, starts = encoder.encode(batch.column("text"), ends=True)
-            statistics.add(batch.column("source"), batch.column("text"), ids, starts)
-            writer.write_batch(_rows(batch, ids, starts, schema))
+            rows, found = _encoded(batch, encoder, schema)
+            statistics.merge(found)
+            writer.write_batch(rows)
     return str(file), statistics
-
-
-def _rows(batch: pa.RecordBatch, ids: Ids, starts: Starts, schema: pa.Schema) -> pa.RecordBatch:
-    lists = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), pa.array(ids))
-    sizes = pc.binary_length(batch.column("text")).cast(pa.int64())
-    columns = [batch.column("id"), batch.column("source"), sizes, lists.cast(schema.field("input_ids").type)]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
