@@ -221,13 +221,15 @@ def _settings(record: TrainingData) -> dict[str, Any]:
 
 def _declared(model: Path) -> dict[str, Any]:
     """Params of the stage that made a model, as its project's dvc.lock has them; none where no stage there did."""
-    project = _data_folder(model).resolve().parent
-    lock = project / "dvc.lock"
-    place = model.resolve().relative_to(project).as_posix()
-    stages = (parse(lock.read_text(encoding="utf-8"), str(lock)) or {}).get("stages", {}) if lock.is_file() else {}
+    place = model.resolve()
+    lock = next((parent / "dvc.lock" for parent in place.parents if (parent / "dvc.lock").is_file()), None)
+    if lock is None:
+        return {}
+    name = place.relative_to(lock.parent).as_posix()
+    stages = (parse(lock.read_text(encoding="utf-8"), str(lock)) or {}).get("stages", {})
     found: dict[str, Any] = {}
     for entry in stages.values():
-        if place in [out["path"] for out in entry.get("outs", [])]:
+        if name in [out["path"] for out in entry.get("outs", [])]:
             for params in entry.get("params", {}).values():
                 found |= flatten(params, "params.")
     return found
