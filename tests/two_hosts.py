@@ -50,6 +50,7 @@ class TwoHosts:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",  # not 15: beside other tests on the same cores the workers would hardly run
             # a node is found to be dead after three seconds, not thirty
             "RAY_health_check_period_ms": "1000",
             "RAY_health_check_failure_threshold": "3",
