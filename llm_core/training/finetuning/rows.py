@@ -40,8 +40,9 @@ def names(rows: list[Row]) -> list[str]:
 def read_rows(folder: str | Path, method: str) -> dict[str, list[Row]]:
     """Read what `finetune-data METHOD` wrote, checking each row's fields.
 
-    Raises UserError, with file and line, where a row lacks what `method` needs or has another row's id, or a side is
-    missing. Scores of two models are compared by ids.
+    Raises UserError, with file and line, where a row lacks what `method` needs, or a side is missing; or where a
+    held-out or test row has another one's id, since scores of two models are compared by ids. In training a row may be
+    repeated.
     """
     known = find_method(method)
     split: dict[str, list[Row]] = {}
@@ -64,7 +65,7 @@ def read_rows(folder: str | Path, method: str) -> dict[str, list[Row]]:
                     raise UserError(f"{path}:{number}: {error}") from None
             split[side].append(row)
             name = str(row.get("id", len(split[side])))  # as in `names`
-            if (before := seen.setdefault(name, number)) != number:
+            if (before := seen.setdefault(name, number)) != number and side != "train":
                 raise UserError(
                     f"{path}:{number}: is named {name!r}, as line {before} is; give each row an `id` of its own"
                 )

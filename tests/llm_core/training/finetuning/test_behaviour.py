@@ -110,7 +110,7 @@ def test_a_test_prompt_beyond_the_models_positions_is_left_out_and_counted(metho
     else:
         long["prompt"] = "now " * 300
     with open(folder / "test.jsonl", "a") as stream:
-        stream.write(json.dumps(long) + "\n")
+        stream.write(json.dumps(long | {"id": "long"}) + "\n")
     metrics = tiny.run(method, "gpt2", data=folder, scored_items=5)  # 256 positions
     assert metrics["test_rows_too_long"] == 1
 
