@@ -147,9 +147,8 @@ def student(confidence: float, freedom: float) -> float:
 
 
 def _binary(values: Values) -> bool:
-    return all(
-        min(abs(value), abs(value - 1)) < 1e-12 for value in values
-    )  # F1 of a right answer is 1 but for rounding
+    """Whether all values are 0 or 1, but for rounding: the F1 of a right answer may be a little less."""
+    return all(min(abs(value), abs(value - 1)) < 1e-12 for value in values)
 
 
 def _equal(values: Values) -> bool:
