@@ -27,6 +27,7 @@ from llm_core.training.pretraining.checkpoints import BESIDE, Checkpoints, copy_
 from llm_core.training.pretraining.compiling import Choice, compile_blocks
 from llm_core.training.pretraining.engine import World, all_reduce, learning_rates
 from llm_core.training.pretraining.feed import Feed
+from llm_core.training.pretraining.gradient_norm import GradientNorm
 from llm_core.training.pretraining.machine import Clock
 from llm_core.training.pretraining.measure import Heldout, evaluating
 from llm_core.training.pretraining.objectives import Corruption
@@ -66,6 +67,7 @@ class Training:
     trunk: Checkpoints | None = None
     """The checkpoint before the decay, for longer runs with the same beginning, where `extendable` asks for it."""
     guard: SpikeGuard = field(init=False)
+    norm: GradientNorm = field(init=False)
     step: int = 0
     heldout_figures: list[float] = field(default_factory=list)
     """The measurements so far, for `early_stopping`."""
@@ -79,6 +81,7 @@ class Training:
 
     def __post_init__(self) -> None:
         self.guard = SpikeGuard(self.params.spike_sigma, [])
+        self.norm = GradientNorm(self.engine, self.optimizer, self.params.zero_stage)
 
     def run(self) -> None:
         """Train from the newest checkpoint, or from the start, to the last step."""
@@ -163,14 +166,14 @@ class Training:
                     learning_rates(engine, share, momentum=1.0)
             # Not the module's own output tensor, because at stage 0 DeepSpeed (0.19.8) divides that by accumulation.
             engine.backward(loss * 1.0, scale_wrt_gas=False)
+            if number == len(made) - 1:
+                self.norm.before_step()
             engine.step()
-        norm = self.optimizer.gradient_norm if self.params.zero_stage == 0 else engine.get_global_grad_norm()
-        # With Muon, ZeRO's stages orthogonalise gradients before they take the norm, which is then nearly constant.
-        says = self.params.zero_stage == 0 or self.params.optimizer.name == "adamw"
+        norm = self.norm.after_step()
         if not self.optimizer.skip and norm is not None and not math.isfinite(norm) and not self.engine.fp16_enabled():
             self._stop(f"the gradient's norm is {norm}")
         updated = norm is not None and math.isfinite(norm) and not self.optimizer.skip
-        far = self.guard.unusual(float(norm or 0.0) if updated and says else None, self.optimizer.skip)
+        far = self.guard.unusual(norm if updated else None, self.optimizer.skip)
         logged = self._logged(step + 1) or self._may_end(step + 1)
         found: list[Share] = []
         if far or (logged and self.several_sources):
@@ -183,7 +186,7 @@ class Training:
         return {
             "loss": value,
             "learning_rate": (self.params.optimizer.learning_rate or 1.0) * share,
-            "gradient_norm": float(norm or 0.0),
+            "gradient_norm": math.nan if norm is None else norm,
             "targets": targets,
             **(by_source(found) if self.several_sources else {}),
         }

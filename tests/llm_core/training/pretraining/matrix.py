@@ -1,4 +1,5 @@
-"""Trains one tiny model under many engine settings within one process group, and prints the losses as JSON.
+"""Trains one tiny model under many engine settings within one process group, and prints as JSON for each case the
+losses of its steps, the norms of their gradients and the held-out figure.
 
     torchrun --standalone --nproc-per-node 2 -m tests.llm_core.training.pretraining.matrix FOLDER [CASE…]
 
@@ -37,14 +38,13 @@ def main() -> None:
                 runs.Run(None, "", ""),
             )
             training.compile()
-            losses: list[float] = []
-            record = training._train_step
+            steps = []
             while training.step < training.steps:
-                losses.append(record()["loss"])
+                steps.append(training._train_step())
                 training.step += 1
             held = training.measure(400)
-            losses.append(held.get("heldout_bits_per_byte", held.get("heldout_loss", 0.0)))
-        found[case] = losses
+        figures = [step[name] for name in ("loss", "gradient_norm") for step in steps]
+        found[case] = [*figures, held.get("heldout_bits_per_byte", held.get("heldout_loss", 0.0))]
     if world.main:
         print(json.dumps(found))
 
