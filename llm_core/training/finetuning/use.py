@@ -160,8 +160,8 @@ class Chat:
         self.tokenizer = self.model.tokenizer
         if not self.tokenizer.chat_template and self.model.kind != "encoder-decoder":
             raise UserError(
-                f"{folder}: has no chat template, so it was not finetuned for chat; `llm-core finetune instruction` does "
-                "that, `llm-core generate` continues a text with it"
+                f"{folder}: has no chat template, so it was not finetuned for chat; `llm-core finetune instruction` "
+                "does that, `llm-core generate` continues a text with it"
             )
         self.how = Decoding(max_new_tokens, temperature)
         self.context = self.model.context or 1 << 20
