@@ -20,10 +20,11 @@ def least_tokens(tokenizer: Any) -> Callable[[str], int]:
     """
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    normalizer = type(getattr(backend, "normalizer", None)).__name__
-    byte_level = "ByteLevel" in str(getattr(backend, "pre_tokenizer", None)) and type(backend.model).__name__ == "BPE"
-    if not byte_level or normalizer not in ("NoneType", "NFC"):
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or type(backend.model).__name__ != "BPE" or "ByteLevel" not in str(backend.pre_tokenizer):
+        return lambda text: 0
+    normalizer = type(backend.normalizer).__name__
+    if normalizer not in ("NoneType", "NFC"):
         return lambda text: 0
     byte_of = {character: byte for byte, character in bytes_to_unicode().items()}
     added = {token.content for token in tokenizer.added_tokens_decoder.values()}
