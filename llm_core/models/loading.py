@@ -16,7 +16,7 @@ import torch
 
 from llm_core.errors import UserError
 from llm_core.models.configs import ADAPTER, first_line, model_folder, read_config
-from llm_core.models.family import Kind, kind_of
+from llm_core.models.family import Kind, kind_of, register
 
 Purpose = Literal["language", "classification", "choices", "reward", "tagging", "answering", "encoder"]
 DTYPES = ("float32", "bfloat16", "float16", "auto")
@@ -111,6 +111,7 @@ def load_tokenizer(folder: str | Path, trust_remote_code: bool = False) -> Any:
     """The tokenizer in `folder`, as it was saved. Raises UserError where there is none."""
     from transformers import AutoTokenizer
 
+    register()  # it reads the model's config, too, and warns of a type that it does not know
     path = model_folder(folder)
     if (path / ADAPTER).is_file() and not (path / "tokenizer_config.json").is_file():
         path = _adapter_base(path)
