@@ -57,7 +57,9 @@ def _show(answer: "Answer", as_json: bool) -> None:
         say_json(asdict(answer), indent=2)
         return
     say(answer.text)
-    if not answer.refused and not answer.supported:
+    if not answer.refused and not answer.citations:
+        say("(the model was shown no line of the passages, because none fits behind the question into its prompt)")
+    elif not answer.refused and not answer.supported:
         say("(no line that the model was shown holds these words)")
     for number, row in enumerate(answer.citations, start=1):
         where = ", ".join(filter(None, (row["document_id"], row["url"], f"characters {row['start']}-{row['stop']}")))

@@ -28,11 +28,14 @@ def documents(
     pretraining whose loss or gradient norm is unusual.
     """
     from llm_core.lineage.listing import write_documents
-    from llm_core.lineage.training import ancestry, chain, finetuning_documents, summary
+    from llm_core.lineage.training import ancestry, chain, finetuning_documents, require_steps, summary
     from llm_core.training.pretraining.run_log import spike_rows
 
     wanted = _range(steps) if steps else None
-    for record in ancestry(model):
+    trained = ancestry(model)
+    if wanted:
+        require_steps(trained, *wanted)
+    for record in trained:
         say_lines(summary(record, *wanted or ()))
         if not wanted:
             for row in spike_rows(record.model / "training_log.jsonl", record.model)[:SHOWN]:

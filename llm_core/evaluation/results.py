@@ -25,6 +25,17 @@ def read_results(folder: Path) -> dict[str, list[Row]]:
     return tasks
 
 
+def require_different(evaluations: Sequence[Path]) -> None:
+    """Raise UserError where an evaluation is given twice: it would count as two trainings that do not differ at all."""
+    seen: set[Path] = set()
+    for folder in evaluations:
+        if folder.resolve() in seen:
+            raise UserError(
+                f"{folder}: is given twice; each folder is the evaluation of another training or checkpoint"
+            )
+        seen.add(folder.resolve())
+
+
 def average(results: list[dict[str, list[Row]]]) -> dict[str, list[Row]]:
     """Several evaluations as one: each number is the mean over those rows of an item that all of them have."""
     if len(results) == 1:

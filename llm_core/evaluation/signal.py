@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from llm_core.errors import UserError
 from llm_core.evaluation.gold import GOLD
+from llm_core.evaluation.results import require_different
 from llm_core.runtime.storage import read_json
 
 Scores = Mapping[str, float]
@@ -61,10 +62,9 @@ def sizes_of(evaluation: Path) -> dict[str, tuple[float, ...]]:
 
 
 def check_runs(recipes: Sequence[Sequence[Path]]) -> None:
-    """Raise UserError where an evaluation is given twice, which has no noise, or two were of other items."""
+    """Raise UserError where an evaluation is given twice, or two were of other items."""
     runs = [run for recipe in recipes for run in recipe]
-    if twice := [run for at, run in enumerate(runs) if run.resolve() in {one.resolve() for one in runs[:at]}]:
-        raise UserError(f"{twice[0]}: is given twice; two runs of a recipe are two trainings, or two checkpoints")
+    require_different(runs)
     first = sizes_of(runs[0])
     for run in runs[1:]:
         for name, size in sizes_of(run).items():

@@ -32,7 +32,7 @@ ORDER = "generation, model, step, sequence, start, row, id"
 def write_documents(model: Path, out: Path, data: Path, steps: tuple[int, int | None] | None = None) -> int:
     """Write every (model, step, document) and (model, finetuning row, step, document) to the Parquet file `out`.
 
-    With `steps` (first, one past the last) only these steps of each pretraining are listed, and no finetuning. Sorted
+    With `steps` (first, one past the last) only these of each pretraining's steps are listed, and no finetuning. Sorted
     by ORDER, with the columns of COLUMNS and `license` and `url`, which are null where `data` holds no ledger. Memory
     is bounded: DuckDB sorts on disk. Returns the number of rows. Raises UserError where what a model was trained on
     cannot be determined.

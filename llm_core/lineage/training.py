@@ -8,7 +8,7 @@ training loop got them, so the map is exact for any world size and any number of
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,13 +196,19 @@ def _finetuning_steps(model: Path) -> dict[str, list[int]] | None:
     return steps
 
 
+def require_steps(records: Sequence[TrainingData], start: int, stop: int | None) -> None:
+    """Raise UserError where none of the trainings has all of the steps `start` to `stop - 1`."""
+    longest = max(records, key=lambda record: record.steps)
+    if not 0 <= start < (longest.steps if stop is None else stop) <= max(longest.steps, 1):
+        asked = f"{start}:{'' if stop is None else stop}"
+        raise UserError(f"--steps {asked}: the training of {longest.model} has the steps 0:{longest.steps}")
+
+
 def documents(record: TrainingData, start: int = 0, stop: int | None = None) -> Iterator[pa.RecordBatch]:
-    """Documents of the steps `start` to `stop - 1` as record batches of SCHEMA."""
+    """Documents of the steps `start` to `stop - 1`, as far as the training has them, as record batches of SCHEMA."""
     stop = record.steps if stop is None else min(stop, record.steps)
-    if not 0 <= start < max(stop, 1):
-        raise UserError(f"--steps {start}:{stop}: the training has the steps 0:{record.steps}")
     rows: list[tuple[Any, ...]] = []
-    for step, ranges in record.batches().documents_of_steps(start, stop):
+    for step, ranges in record.batches().documents_of_steps(start, stop) if start < stop else ():
         rows += [(step, item.id, item.source, item.start, item.stop, item.sequence) for item in ranges]
         if len(rows) >= ROWS:
             yield _batch(rows)
@@ -220,9 +226,12 @@ def summary(record: TrainingData, start: int = 0, stop: int | None = None) -> li
         ):
             seen.setdefault(source, set()).add(identifier)
             tokens[source] += end - begin
-    stop = record.steps if stop is None else min(stop, record.steps)
+    if start >= record.steps > 0:
+        return [f"{record.model}: none of these steps, its training has 0 to {record.steps - 1}"]
+    last = record.steps if stop is None else min(stop, record.steps)
+    short = "" if stop in (None, last) else " (the last of this training)"
     total = max(sum(tokens.values()), 1)
-    lines = [f"{record.model}, steps {start} to {stop - 1}: {sum(map(len, seen.values()))} documents"]
+    lines = [f"{record.model}, steps {start} to {last - 1}{short}: {sum(map(len, seen.values()))} documents"]
     return lines + [
         f"  {source:<16} {len(seen[source]):>8} documents {count:>12} tokens {count / total:>6.1%}"
         for source, count in tokens.most_common()

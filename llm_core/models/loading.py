@@ -115,9 +115,12 @@ def load_tokenizer(folder: str | Path, trust_remote_code: bool = False) -> Any:
     if (path / ADAPTER).is_file() and not (path / "tokenizer_config.json").is_file():
         path = _adapter_base(path)
     try:
-        return AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=trust_remote_code)
     except Exception as error:  # the library raises whatever the broken file makes its parser raise
         raise UserError(f"{folder}: holds no tokenizer that can be read ({first_line(error)})") from None
+    # The library's warning of texts that are longer than a model reads; here whoever gives them to one checks it.
+    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
+    return tokenizer
 
 
 def context_of(config: Any) -> int | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.evaluation.gate import Results, comparable, difference
-from llm_core.evaluation.results import average, read_results
+from llm_core.evaluation.results import average, read_results, require_different
 from llm_core.evaluation.statistics import Difference, student
 from llm_core.formats import names
 from llm_core.formats.pages import Block, number, score_text, to_html, to_markdown
@@ -28,11 +28,12 @@ Differences = dict[str, Difference | str]
 def compare(groups: Sequence[Sequence[Path]], gate: Gate, seed: int) -> list[Block]:
     """Blocks that show how each group differs from the first; positive is better, whatever the metric's direction.
 
-    Raises UserError if there are fewer than two groups, a folder is not an evaluation, or a group has no item in common
-    with the first.
+    Raises UserError if there are fewer than two groups, a folder is not an evaluation or is given twice, or a group has
+    no item in common with the first.
     """
     if len(groups) < 2:
         raise UserError("one evaluation alone; name at least two to compare")
+    require_different([folder for folders in groups for folder in folders])
     results = [[read_results(folder) for folder in folders] for folders in groups]
     base, *others = _names(groups)
     means = [average(one) for one in results]

@@ -37,7 +37,7 @@ class Answer:
     supported: bool
     """whether one of the lines contains the answer's words"""
     citations: list[dict[str, Any]]
-    """rows of passages (`passages.SCHEMA`): those that support the answer, else all shown"""
+    """rows of passages (`passages.SCHEMA`): those that support the answer, else all shown; [] where none fits"""
     similarity: float | None
     """cosine similarity of the best passage with the question"""
 

@@ -53,7 +53,7 @@ def build(
     """Index the documents at `inputs` into the folder `out` and return the metrics.
 
     `previous` is an index whose vectors may be reused (default: the one at `out`).
-    Raises UserError if there are no documents, or the encoder is not found.
+    Raises UserError if the documents have no words to search for, or the encoder is not found.
     """
     encoder = _encoder_digest(params.encoder)
     known = _known_vectors(previous or out, encoder)
@@ -79,6 +79,11 @@ def build(
         require_known(params.sources or (), seen, "retrieval.sources")
         if writer.rows == 0:
             raise UserError(f"{', '.join(inputs)}: no text to index")
+        if not vocabulary:
+            raise UserError(
+                f"{', '.join(inputs)}: no word to search for in {writer.rows} passages (English stop words and single "
+                "letters are none)"
+            )
         sparse = bm25s.BM25(k1=params.k1, b=params.b, method="lucene")
         sparse.index(Tokenized(ids=ids, vocab=vocabulary), show_progress=False)
         sparse.save(str(folder / "bm25"), show_progress=False)

@@ -26,8 +26,9 @@ MAXIMUM_STOPS, STOP_CHARACTERS = 4, 200  # OpenAI's maximum; each generated toke
 class Generation(Guard):
     """Chat and completion of one language model.
 
-    `app` is transformers' server, in which the model is called `inner`; `count` gives a body's prompt tokens;
-    `defaults` is the model's generation config; `idle` waits until no thread generates.
+    `app` is transformers' server, in which the model is called `inner`; `count` gives a body's prompt tokens, and
+    `least` how many there are at least, without encoding it; `defaults` is the model's generation config; `idle` waits
+    until no thread generates.
     """
 
     posts: ClassVar = {"/v1/chat/completions": "messages", "/v1/completions": "prompt"}
@@ -40,12 +41,13 @@ class Generation(Guard):
         inner: str,
         context: int,
         count: Callable[[Body], int],
+        least: Callable[[Body], int],
         defaults: Body,
         idle: Callable[[], Awaitable[None]],
         limits: Serving,
     ) -> None:
         super().__init__(name, limits)
-        self.app, self.context, self.count = app, context, count
+        self.app, self.context, self.count, self.least = app, context, count, least
         self.defaults, self._idle = defaults, idle
         self._inner, self._outer = json.dumps(inner).encode(), json.dumps(name).encode()
 
@@ -69,13 +71,12 @@ class Generation(Guard):
         refuse_unknown(body, PASSED_ON | SAMPLING)
         _check_shape(body, wanted)
         try:
-            prompt = self.count(body)
+            self._room(self.least(body), "at least ")  # to encode what cannot fit may take seconds
+            room = self._room(self.count(body))
+        except RefusedError:
+            raise
         except Exception as error:  # a template may raise any error about roles
             raise RefusedError(400, f"{wanted}: {error}") from None
-        room = self.context - prompt
-        if room < 1:
-            message = f"the prompt has {prompt} tokens; this model's context has {self.context} in all"
-            raise RefusedError(400, message, "context_length_exceeded")
         stop = body.pop("stop", [])
         stop = [stop] if isinstance(stop, str) else stop
         asked = body.pop("max_completion_tokens", None) or body.pop("max_tokens", None) or self.limits.new_tokens
@@ -94,6 +95,13 @@ class Generation(Guard):
             config["stop_strings"] = stop
         config.pop("transformers_version", None)
         return body | {"generation_config": json.dumps(config)}, stop
+
+    def _room(self, prompt: int, known: str = "") -> int:
+        """How many tokens an answer may have behind so many of a prompt. Raises RefusedError where it has no room."""
+        if prompt >= self.context:
+            message = f"the prompt has {known}{prompt} tokens; this model's context has {self.context} in all"
+            raise RefusedError(400, message, "context_length_exceeded")
+        return self.context - prompt
 
     async def respond(
         self, scope: Message, request: tuple[Body, list[str]], gone: asyncio.Future[None], send: Send

@@ -22,6 +22,7 @@ from llm_core.errors import UserError
 from llm_core.models.family import kind_of
 from llm_core.models.loading import check_purpose, choose_device, context_of, load_tokenizer, read_config
 from llm_core.models.prompts import encode_chat, frame
+from llm_core.models.token_counts import least_tokens
 from llm_core.params.serving import Serving
 from llm_core.runtime.progress import log
 from llm_core.serving.generation import Generation
@@ -166,12 +167,20 @@ def generation_app(model: Path, device: str, limits: Serving) -> Guard:
                 return len(encode_chat(tokenizer, body["messages"]))
         return len(tokenizer(body["prompt"])["input_ids"])
 
+    least_of = least_tokens(tokenizer)
+
+    def least(body: dict[str, Any]) -> int:
+        if "messages" not in body:
+            return least_of(body["prompt"])
+        template = {"add_generation_prompt": True, "tokenize": False}
+        return least_of(tokenizer.apply_chat_template(body["messages"], **template)) if tokenizer.chat_template else 0
+
     _parse_only_what_fits()
     lock = threading.RLock()
     tokenizer.__class__ = _data_as_text(type(tokenizer), lock)
     context = context_of(network.config) or 1 << 20
     defaults = network.generation_config.to_diff_dict()
-    return Generation(app, model.resolve().name, inner, context, count, defaults, generation.idle, limits)
+    return Generation(app, model.resolve().name, inner, context, count, least, defaults, generation.idle, limits)
 
 
 def _write_whole_answers(network: Any, tokenizer: Any) -> None:

@@ -231,7 +231,8 @@ def run(
     current = _resumed(store, resume, experiment_id)
     if current is None:
         changes = _changes(store, experiment_id, label, belongs, params)
-        shown = " ".join(part for part in (label, about, belongs.get("dvc.experiment", ""), _shown(changes)) if part)
+        experiment_name = belongs.get("dvc.experiment", "")
+        shown = " ".join(part for part in (label, about, experiment_name, _shown(changes, experiment_name)) if part)
         name_of = Names()
         tagged = {name_of(key): str(value)[:TAG_LENGTH] for key, value in context.items()}
         began = None if started is None else int(started * 1000)
@@ -325,10 +326,13 @@ def _changes(
     return {key: value for key, value in cleaned.items() if old.get(names(key), value) != value}
 
 
-def _shown(changes: Mapping[str, str]) -> str:
-    """Changed params in a run's name: `learning_rate=0.001 steps=400`."""
-    shown = [f"{key.rpartition('.')[2]}={value[:20]}" for key, value in [*changes.items()][:NAMED]]
-    return " ".join([*shown, *([f"+{len(changes) - NAMED}"] if len(changes) > NAMED else [])])
+def _shown(changes: Mapping[str, str], experiment: str) -> str:
+    """Changed params in a run's name: `learning_rate=0.001 steps=400`. Left out is what the experiment's name says:
+    in muon-0.03 a change of `muon_learning_rate` to 0.03."""
+    named = [(key.rpartition(".")[2], value) for key, value in changes.items()]
+    said = set(experiment.split("-"))
+    new = [f"{key}={value[:20]}" for key, value in named if value not in said or said.isdisjoint(key.split("_"))]
+    return " ".join([*new[:NAMED], *([f"+{len(new) - NAMED}"] if len(new) > NAMED else [])])
 
 
 def logged_model(digest: str) -> tuple[str, str] | None:

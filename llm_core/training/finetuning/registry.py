@@ -39,6 +39,10 @@ def check_applies(name: str, folder: Any) -> Kind:
             f"{folder}: {name} does not apply to {config.model_type}: transformers has no {config.model_type} "
             f"with a head for {method(name).head.name}"
         )
+    if method(name).head is GENERATION:
+        from llm_core.models.loading import check_purpose
+
+        check_purpose(folder, config, "language")  # transformers drops another head, and takes tied embeddings for one
     if method(name).head is GENERATION and not family_of(config).attends:
         raise UserError(
             f"{folder}: {name} does not apply to {config.model_type}: TRL asks a network for the states below its "

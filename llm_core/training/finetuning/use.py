@@ -148,13 +148,21 @@ def rewrite(folder: Path, texts: list[str], max_new_tokens: int = 128) -> list[s
 
 
 class Chat:
-    """A conversation with a model; it keeps the turns that fit into the model's context."""
+    """A conversation with a model; it keeps the turns that fit into the model's context.
+
+    Raises UserError where `folder` holds no language model, or a decoder without a chat template.
+    """
 
     def __init__(
         self, folder: Path, system: str | None = None, temperature: float = 0.0, max_new_tokens: int = 128
     ) -> None:
-        self.tokenizer = load_tokenizer(str(folder))
-        self.model = LoadedModel.of(loading.load_network(folder), self.tokenizer)
+        self.model = loading.load(folder)
+        self.tokenizer = self.model.tokenizer
+        if not self.tokenizer.chat_template and self.model.kind != "encoder-decoder":
+            raise UserError(
+                f"{folder}: has no chat template, so it was not finetuned for chat; `llm-core finetune instruction` "
+                "does that, `llm-core generate` continues a text with it"
+            )
         self.how = Decoding(max_new_tokens, temperature)
         self.context = self.model.context or 1 << 20
         self.messages = [{"role": "system", "content": system}] if system else []
@@ -173,15 +181,20 @@ class Chat:
         self.messages.append({"role": "assistant", "content": answer.strip()})
 
     def _prompt(self) -> list[int]:
-        """Ids of the conversation, without its oldest turns where it would not fit."""
+        """Ids of the conversation, which loses its oldest turns where it would not fit with them.
+
+        Raises UserError where the last message alone does not fit; the conversation then stays as it is.
+        """
         if self.model.kind == "encoder-decoder":
             return prompt_ids(self.tokenizer, self.messages[-1:], "encoder-decoder")
         first = 1 if self.messages[0]["role"] == "system" else 0
-        while len(ids := encode_chat(self.tokenizer, self.messages)) + self.how.max_new_tokens > self.context:
-            if len(self.messages) <= first + 1:
+        kept = self.messages
+        while len(ids := encode_chat(self.tokenizer, kept)) + self.how.max_new_tokens > self.context:
+            if len(kept) <= first + 1:
                 raise UserError(
                     f"the message is {len(ids)} tokens long; with {self.how.max_new_tokens} to answer it exceeds the "
                     f"context of {self.context}"
                 )
-            del self.messages[first : first + 2]
+            kept = [*kept[:first], *kept[first + 2 :]]
+        self.messages = kept
         return ids

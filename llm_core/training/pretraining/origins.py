@@ -52,15 +52,18 @@ def parent_config(parent: Path, model: Model, sequence_length: int, extends: boo
 
     A training that `extends` the context gets positions for `sequence_length` where the parent has fewer.
 
-    Raises UserError: no model there, or `model` in the params contradicts it; both values are named.
+    Raises UserError: no model there, a classifier or another model whose head would be lost, or `model` in the params
+    contradicts it; both values are named.
     """
-    from llm_core.models.family import family
-    from llm_core.models.loading import context_of, read_config
+    from llm_core.models.family import family, kind_of
+    from llm_core.models.loading import check_purpose, context_of, read_config
     from llm_core.models.rotary import rope_of
 
     if not (parent / "config.json").is_file():
         raise UserError(f"pretraining.parent {parent}: holds no model (no config.json)")
     found = read_config(parent)
+    if kind_of(found) != "encoder":  # a masked model's head has weights of its own, which an encoder's classifier lacks
+        check_purpose(parent, found, "language")
     given, text = model.model_fields_set, found.get_text_config(decoder=True)
     wrong = []
     if "family" in given and found.model_type not in family(model.family).model_types:

@@ -1,5 +1,6 @@
 """The command line: help for every verb, one clear line for each error that a user can correct."""
 
+import io
 import os
 import re
 import subprocess
@@ -142,6 +143,13 @@ def test_every_knob_has_a_meaning_that_can_be_read_alone():
         r"\S+ = .*\]  (?!(Most|Least|Fewest|Largest|Smallest|Longest|Shortest|How many|Its|It|Of them) )\S.*\w.*"
     )
     assert [line for line in lines if not meaning.fullmatch(line)] == []
+
+
+def test_text_on_standard_input_that_is_not_utf8_is_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one\n\xff\n"), "utf-8", "surrogateescape"))
+    with pytest.raises(SystemExit, match="1"):
+        main(["rewrite", "--model", "nowhere"])
+    assert "cannot be written or read as UTF-8" in capsys.readouterr().err
 
 
 def test_a_closed_pipe_is_no_traceback():

@@ -29,6 +29,7 @@ def test_sentences_with_spaces_between_them(wanted: list[str]) -> None:
         ["他说：“走吧。”", "她走了（真的？）。", "后来"],
         ["「行こう！」", "『（「はい。」）』", "さあ…本当？！", "おわり。"],
         ["《书。》", "ទឹក។", "ရေ။", "終｡"],
+        ['他说："走吧。"', "她走了。", '"好。"', '（"真的？"）', "后来"],
     ],
 )
 def test_closing_quotes_belong_to_the_sentence_where_no_space_follows(wanted: list[str]) -> None:
@@ -40,7 +41,9 @@ def test_lines_are_sentences_and_blanks_are_none() -> None:
     assert sentences(" \n") == sentences("") == []
 
 
-@pytest.mark.parametrize("text", ["。" + "」" * 50_000, "。" * 50_000, "." + " " * 50_000 + "x", "۔" + "”" * 50_000])
+@pytest.mark.parametrize(
+    "text", ["。" + "」" * 50_000, "。" * 50_000, '。"' * 50_000, "." + " " * 50_000 + "x", "۔" + "”" * 50_000]
+)
 def test_the_time_is_linear(text: str) -> None:
     started = time.process_time()
     sentences(text)

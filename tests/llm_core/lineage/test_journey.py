@@ -130,7 +130,15 @@ def test_the_listing_of_a_model_has_every_forebear_and_every_finetuning_row(proj
         assert row["source"] == "web"
         assert row["license"] == "public-domain"
         assert row["url"] == f"https://host{number % 3}.example.org/page/{number}"
-    assert sorted(os.listdir("out")) == ["exact.parquet", "listing.parquet"]
+    record = project / "data/models/first/training_data.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"steps": 3}))
+    assert main_exit(["documents", "--model", str(child), "--steps", "2:5", "--out-file", "out/some.parquet"]) == 0
+    assert "data/models/first, steps 2 to 2 (the last of this training): " in capsys.readouterr().out
+    some = {(row["generation"], row["step"]) for row in pq.read_table("out/some.parquet").to_pylist()}
+    assert some == {(1, 2), (1, 3), (1, 4), (2, 2)}
+    assert main_exit(["documents", "--model", str(child), "--steps", "3:5"]) == 0
+    assert "data/models/first: none of these steps, its training has 0 to 2" in capsys.readouterr().out
+    assert sorted(os.listdir("out")) == ["exact.parquet", "listing.parquet", "some.parquet"]
 
 
 def test_a_listing_without_ledgers_says_that_it_has_no_licences(project, capsys):
@@ -143,7 +151,9 @@ def test_a_listing_without_ledgers_says_that_it_has_no_licences(project, capsys)
     assert table["license"].null_count == table.num_rows
 
 
-@pytest.mark.parametrize(("steps", "told"), [("4:2", "steps 0:21"), ("a:b", "write A:B"), ("21:22", "steps 0:21")])
+@pytest.mark.parametrize(
+    ("steps", "told"), [("4:2", "steps 0:21"), ("a:b", "write A:B"), ("21:", "steps 0:21"), ("20:22", "0:21")]
+)
 def test_steps_outside_the_training(project, capsys, steps, told):
     assert main_exit(["documents", "--model", "data/models/base", "--steps", steps]) == 1
     assert told in capsys.readouterr().err

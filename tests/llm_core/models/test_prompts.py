@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from llm_core.errors import UserError
 from llm_core.models.prompts import control_tokens, encode_chat, encode_text
+from llm_core.models.token_counts import least_tokens
 from llm_core.training.finetuning.conversation import PLAIN_TEMPLATE, encode_conversation
 from tests.llm_core.training.finetuning import tiny
 
@@ -51,6 +52,10 @@ TOKENIZERS = {
         "<|eot_id|>",
     ),
 }  # fmt: skip
+
+COMPOSED = _byte_level(["<|im_start|>"], CHATML, None, "<|im_start|>")
+COMPOSED.backend_tokenizer.normalizer = normalizers.NFC()
+LEAST = {tokenizer: least_tokens(tokenizer) for tokenizer in (*TOKENIZERS.values(), COMPOSED)}
 
 
 def _controls(tokenizer: Any, ids: list[int]) -> list[str]:
@@ -105,3 +110,10 @@ def test_the_end_of_an_answer_is_learnt_once() -> None:
     row = encode_conversation(tokenizer, [{"role": "user", "content": user}, {"role": "assistant", "content": answer}])
     assert _controls(tokenizer, row["input_ids"]) == ["<|begin|>", "<|user|>", "<|end|>", "<|assistant|>", "<|end|>"]
     assert _controls(tokenizer, [label for label in row["labels"] if label >= 0]) == ["<|end|>"]
+
+
+@given(st.text("aenrst 7.é長\u0301<|im_start|>\n"))
+def test_a_text_has_no_fewer_tokens_than_its_bytes_say(text: str) -> None:
+    for tokenizer, least in LEAST.items():
+        assert least(text) <= len(tokenizer(text)["input_ids"])
+    assert least_tokens(TOKENIZERS["gpt2"])("x" * 900_000) >= 60_000

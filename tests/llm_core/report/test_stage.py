@@ -324,6 +324,8 @@ def test_any_number_of_evaluations_against_the_first(data: Path) -> None:
     assert list(scores[0]) == ["metric", "base", "better", "same", "worse"]
     with pytest.raises(UserError, match="name at least two"):
         write_comparison(groups[:1], data / "x", Gate(), 0)
+    with pytest.raises(UserError, match="base: is given twice"):
+        write_comparison([groups[0] * 2, groups[1]], data / "x", Gate(), 0)
 
 
 def test_seeds_widen_the_interval(data: Path) -> None:
@@ -498,7 +500,8 @@ def test_any_score_of_an_old_file_may_be_no_number(data: Path, bad: float | None
     results.write_text(re.sub(r'"acc": [01]\.0', '"acc": null', results.read_text(), count=1))
     write_report(data, data / "report", Params())
     assert "nan," not in (data / "report/report.html").read_text()
-    write_comparison([[data / "evaluation/base"], [data / "evaluation/base"]], data / "compare", Gate(), 1)
+    shutil.copytree(data / "evaluation/base", data / "evaluation/copy")
+    write_comparison([[data / "evaluation/base"], [data / "evaluation/copy"]], data / "compare", Gate(), 1)
     assert "1 of 30 common items have no finite score" in (data / "compare/compare.md").read_text()
 
 

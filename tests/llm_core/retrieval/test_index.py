@@ -127,6 +127,9 @@ def test_what_cannot_be_indexed_or_opened_is_told(tmp_path: Path) -> None:
             PARAMS.model_copy(update={"sources": ["other"]}),
             tmp_path / "none",
         )
+    (tmp_path / "wordless.jsonl").write_text('{"text": "The ... a"}\n{"text": "!!!"}\n')
+    with pytest.raises(UserError, match=r"wordless.jsonl: no word to search for in 2 passages"):
+        build([str(tmp_path / "wordless.jsonl")], tmp_path / "o", PARAMS, tmp_path / "none")
     with pytest.raises(UserError, match="contains no index"):
         Index(tmp_path)
     build([corpus(tmp_path, "Peru")], tmp_path / "o", PARAMS.model_copy(update={"encoder": "none"}), tmp_path / "none")

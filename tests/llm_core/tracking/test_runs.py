@@ -149,6 +149,8 @@ def test_a_name_says_which_params_differ_from_the_run_before(
         with runs.run("word2vec", {key: value + shift for key, value in many.items()}) as run:
             pass
     assert store.get_run(run.run_id).info.run_name == "word2vec b0=1 b1=2 b2=3 +2"
+    changes = {"optimizer.muon_learning_rate": "0.03", "model.layers": "3", "model.width": "0.03"}
+    assert runs._shown(changes, "muon-0.03") == "layers=3 width=0.03", "the experiment's name says the first"
 
 
 def test_kinds_of_runs_are_in_experiments_of_their_own(store: mlflow.MlflowClient) -> None:

@@ -1,11 +1,14 @@
 """Labels, padding and truncation of conversations, on ids that can be read."""
 
+from pathlib import Path
+
 import pytest
 
 from llm_core.errors import UserError
 from llm_core.training.finetuning.conversation import IGNORED, PLAIN_TEMPLATE, encode_conversation, encode_rows
 from llm_core.training.finetuning.order import batches_of_like_length
 from llm_core.training.finetuning.scoring import padded
+from llm_core.training.finetuning.use import Chat
 from tests.llm_core.training.finetuning import tiny
 
 TALK = [{"role": "user", "content": "spam?"}, {"role": "assistant", "content": "ham"}]
@@ -67,3 +70,16 @@ def test_what_is_too_long_is_dropped_trimmed_or_refused_but_never_loses_its_answ
     assert kept(tokenizer, trimmed.rows[1]) == "ham<|end|>"
     with pytest.raises(UserError, match="row long"):
         encode_rows(tokenizer, rows, 30, "refuse")
+
+
+def test_a_message_that_does_not_fit_leaves_the_conversation_as_it_is(tmp_path: Path) -> None:
+    talk = Chat(tiny.model("llama", tmp_path), max_new_tokens=2)
+    assert list(talk.say("Is it in Chad?"))
+    before = list(talk.messages)
+    with pytest.raises(UserError, match="exceeds the context of 2048"):
+        list(talk.say("x" * 3000))
+    assert talk.messages == before and len(before) == 2
+    talk.messages.append({"role": "user", "content": "x" * 2035})
+    assert len(talk._prompt()) <= 2046 and len(talk.messages) == 1, "the turns before do not fit beside it"
+    with pytest.raises(UserError, match=r"bare: has no chat template, .* `llm-core generate` continues"):
+        Chat(tiny.model("gpt2", tmp_path / "bare", chat=False))

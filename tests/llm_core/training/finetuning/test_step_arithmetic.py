@@ -81,6 +81,10 @@ def test_a_recurrent_network_is_refused_before_any_weight(method, tmp_path):
     LSTMConfig(architectures=["LSTMForCausalLM"]).save_pretrained(tmp_path)
     with pytest.raises(UserError, match=f"{method} does not apply to llm_core_lstm: TRL asks"):
         check_applies(method, tmp_path)
+    if method != "summarization":
+        t.LlamaConfig(architectures=["LlamaForSequenceClassification"], num_labels=3).save_pretrained(tmp_path)
+        with pytest.raises(UserError, match="a classifier of 3 labels; a language model is needed here"):
+            check_applies(method, tmp_path)
 
 
 @pytest.mark.slow

@@ -67,6 +67,10 @@ def test_a_parent_of_another_shape_is_refused(parent: Path, knobs: dict[str, obj
     assert parent_config(parent, Model.model_validate(SHAPE | {"family": "llama"}), 32).num_hidden_layers == 2
     with pytest.raises(UserError, match="has 32 positions"):
         parent_config(parent, Model(), 64)
+    file = parent / "config.json"
+    file.write_text(file.read_text().replace("LlamaForCausalLM", "LlamaForSequenceClassification"))
+    with pytest.raises(UserError, match="a classifier of 2 labels; a language model is needed here"):
+        parent_config(parent, Model(), 32)
 
 
 def test_a_parent_with_another_tokenizer_is_refused(parent: Path) -> None:
