@@ -24,6 +24,7 @@ from llm_core.formats.pages import Block, number, to_markdown
 from llm_core.formats.parquet import open_parquet
 from llm_core.lineage import sql
 from llm_core.lineage.index import connect, rows_of
+from llm_core.lineage.revisions import FILE, LOCK, stage_outputs
 from llm_core.lineage.training import TrainingData, ancestry, documents
 from llm_core.params.evaluation import Gate
 from llm_core.params.reading import parse
@@ -220,18 +221,18 @@ def _settings(record: TrainingData) -> dict[str, Any]:
 
 
 def _declared(model: Path) -> dict[str, Any]:
-    """Params of the stage that made a model, as its project's dvc.lock has them; none where no stage there did."""
+    """Params of the stage that made a model, as its project's dvc.lock files have them, also those of experiments; none
+    where no stage there did."""
     place = model.resolve()
-    lock = next((parent / "dvc.lock" for parent in place.parents if (parent / "dvc.lock").is_file()), None)
-    if lock is None:
-        return {}
-    name = place.relative_to(lock.parent).as_posix()
-    stages = (parse(lock.read_text(encoding="utf-8"), str(lock)) or {}).get("stages", {})
+    project = next((one for one in place.parents if (one / LOCK).is_file() or (one / FILE).is_file()), place)
     found: dict[str, Any] = {}
-    for entry in stages.values():
-        if name in [out["path"] for out in entry.get("outs", [])]:
-            for params in entry.get("params", {}).values():
-                found |= flatten(params, "params.")
+    for lock in sorted(file for above in ("", "*/", "*/*/") for file in project.glob(f"{above}{LOCK}")):
+        files = [parse(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
+                 for file in (lock, lock.with_name(FILE))]  # fmt: skip
+        for path, _, stage in stage_outputs(lock.parent.as_posix(), *files):
+            if path == place.as_posix():
+                for params in (stage.get("params") or {}).values():
+                    found |= flatten(params, "params.")
     return found
 
 

@@ -46,24 +46,34 @@ def place_of(name: str) -> Path:
     with output_folder(folder) as tree:
         for out, found in files.items():
             link(found or {}, tree / out)
-        if LOCK in _locks(commit.strip()):  # has the params of each stage
-            (tree / LOCK).write_text(_git("show", f"{commit.strip()}:./{LOCK}", what=name), encoding="utf-8")
+        for lock in _locks(commit.strip()):  # has the params of each stage
+            for file in (lock, posixpath.join(posixpath.dirname(lock), FILE)):
+                (tree / file).parent.mkdir(parents=True, exist_ok=True)
+                (tree / file).write_text(_git("show", f"{commit.strip()}:./{file}", what=name), encoding="utf-8")
     return folder / wanted
+
+
+def stage_outputs(folder: str, lock: Any, declared: Any) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """(path, its entry, its stage's entry) of each output in a dvc.lock file of `folder`, with the dvc.yaml beside it.
+
+    Paths begin where `folder` does; those in the file begin at the stage's `wdir`, which the dvc.yaml has.
+    """
+    declarations = (declared or {}).get("stages") or {}
+    for stage, entry in ((lock or {}).get("stages") or {}).items():
+        declaration = declarations.get(stage.partition("@")[0]) or {}
+        own = declaration.get("do") or declaration
+        for out in entry.get("outs") or []:
+            yield posixpath.normpath(posixpath.join(folder, own.get("wdir", "."), out["path"])), out, entry
 
 
 def _outputs(commit: str) -> Iterator[tuple[str, str]]:
     """(path from the working directory, digest) of each output in the dvc.lock files of a commit."""
     for lock in _locks(commit):
         folder = posixpath.dirname(lock)
-        stages = _yaml(commit, lock).get("stages") or {}
-        declared = _yaml(commit, posixpath.join(folder, FILE)).get("stages") or {}
-        for stage, entry in stages.items():
-            declaration = declared.get(stage.partition("@")[0]) or {}
-            own = declaration.get("do") or declaration
-            for out in entry.get("outs") or []:
-                path = posixpath.normpath(posixpath.join(folder, own.get("wdir", "."), out["path"]))
-                if "md5" in out and not path.startswith(("/", "../")):
-                    yield path, out["md5"]
+        files = (_yaml(commit, lock), _yaml(commit, posixpath.join(folder, FILE)))
+        for path, out, _ in stage_outputs(folder, *files):
+            if "md5" in out and not path.startswith(("/", "../")):
+                yield path, out["md5"]
 
 
 def _locks(commit: str) -> list[str]:

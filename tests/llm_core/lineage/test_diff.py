@@ -112,3 +112,10 @@ def test_params_of_a_model_are_those_that_its_stage_had(tmp_path):
     found = {"params.seed": 3, "params.pretraining.optimizer.learning_rate": 0.001}
     assert _declared(tmp_path / "data/models/base") == found
     assert _declared(tmp_path / "data/models/unknown") == {} == _declared(tmp_path)
+
+    (tmp_path / "experiments/side").mkdir(parents=True)
+    (tmp_path / "experiments/side/dvc.yaml").write_text("stages: {bert: {do: {wdir: ../..}}}")
+    stages = {"bert@1": {"outs": [{"path": "data/models/bert"}], "params": {"params.yaml": {"seed": 5}}}}
+    (tmp_path / "experiments/side/dvc.lock").write_text(json.dumps({"stages": stages}))
+    assert _declared(tmp_path / "data/models/bert") == {"params.seed": 5}
+    assert _declared(tmp_path / "data/models/base") == found

@@ -90,7 +90,9 @@ def test_two_revisions_are_read_from_dvcs_cache(project: Path, capsys: pytest.Ca
     assert (project / ".git/HEAD").read_text() == before
     assert place_of("HEAD:data/clean/web.yaml").read_text() == "seed: 1\n", "an output that is a file"
 
-    assert "data/clean/web" in (place_of("HEAD:data/clean/web").parents[2] / "dvc.lock").read_text()
+    tree = place_of("HEAD:data/clean/web").parents[2]
+    assert "data/clean/web" in (tree / "dvc.lock").read_text()
+    assert "data/side" in (tree / "experiments/side/dvc.lock").read_text()
     assert main_exit(["diff", "data/clean/web"]) == 1
     assert "a revision (HEAD~1:data/clean/web)" in capsys.readouterr().err
     with pytest.raises(UserError, match="nowhere: git does not know it"):

@@ -75,16 +75,16 @@ def finetune(job: "Job") -> dict[str, Any]:
             f"finetuning.rlhf.micro_batch {params.micro_batch} counts answers: it must be a multiple of "
             f"generations {params.generations}"
         )
-    fitting: dict[str, dict[str, Row]] = {
-        side: {
-            name: row
+    fitting: dict[str, list[tuple[str, Row]]] = {
+        side: [
+            (name, row)
             for name, row in zip(names(job.rows[side]), job.rows[side], strict=True)
             if _length(job, row) <= params.max_length
-        }
+        ]
         for side in ("train", "heldout")
     }
     data = {
-        side: Dataset.from_list([{"prompt": asked(row), "answer": row["answer"]} for row in rows.values()])
+        side: Dataset.from_list([{"prompt": asked(row), "answer": row["answer"]} for _, row in rows])
         for side, rows in fitting.items()
     }
     model = job.adapt(job.load_base())
@@ -114,7 +114,7 @@ def finetune(job: "Job") -> dict[str, Any]:
     )
     counts = {f"{side}_rows": len(rows) for side, rows in fitting.items()}
     counts |= {f"{side}_dropped": len(job.rows[side]) - len(rows) for side, rows in fitting.items()}
-    return {**train(job, trainer, list(fitting["train"])), "data": counts}
+    return {**train(job, trainer, [name for name, _ in fitting["train"]]), "data": counts}
 
 
 def measure(job: "Job", model: Any) -> dict[str, Any]:
