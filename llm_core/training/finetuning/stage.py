@@ -150,6 +150,7 @@ def _train(
     figures: dict[str, Any] = {"test_rows_too_long": _leave_out_unaskable(job)}
     started = scratch / "before.json"
     if folder is not None:
+        say_other_labels(job.base, room.labels(job))
         if not started.exists():
             write_json(started, room.measure(job, job.load_base(choose_device())))
         figures["before"] = json.loads(started.read_text())
@@ -215,6 +216,17 @@ def _leave_out_unaskable(job: Any) -> int:
     fits = [len(prompt_ids(job.tokenizer, asked(job, row))) <= room for row in job.rows["test"]]
     job.rows["test"] = [row for row, fit in zip(job.rows["test"], fits, strict=True) if fit]
     return fits.count(False)
+
+
+def say_other_labels(parent: Path, labels: list[str] | None) -> None:
+    """Say that the head of a parent has as many labels, of other names: training goes on from their weights."""
+    config = read_config(parent)
+    known = [str(config.id2label[number]) for number in sorted(config.id2label)]
+    architecture = (getattr(config, "architectures", None) or [""])[0]
+    headed = architecture.endswith(("SequenceClassification", "TokenClassification"))
+    named = known != [f"LABEL_{number}" for number in range(len(known))]
+    if labels and headed and named and len(known) == len(labels) and known != labels:
+        log(f"{parent}: its head was trained for {', '.join(known)}; it goes on, in this order, as {', '.join(labels)}")
 
 
 def export(job: Any, folder: Path) -> Any:

@@ -17,6 +17,7 @@ from llm_core.runtime import json_lines
 from llm_core.training.finetuning.packing import check_packing
 from llm_core.training.finetuning.registry import check_applies
 from llm_core.training.finetuning.scoring import log_ratios
+from llm_core.training.finetuning.stage import say_other_labels
 from tests.llm_core.training.finetuning import tiny
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 12}
@@ -85,6 +86,16 @@ def test_a_recurrent_network_is_refused_before_any_weight(method, tmp_path):
         t.LlamaConfig(architectures=["LlamaForSequenceClassification"], num_labels=3).save_pretrained(tmp_path)
         with pytest.raises(UserError, match="a classifier of 3 labels; a language model is needed here"):
             check_applies(method, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"), [(["no", "yes"], True), (["far", "near"], False), (["a", "b", "c"], False)]
+)
+def test_a_head_that_goes_on_under_other_names_is_said_to(labels, told, tmp_path, capsys):
+    names = {0: "far", 1: "near"}
+    t.LlamaConfig(architectures=["LlamaForSequenceClassification"], id2label=names).save_pretrained(tmp_path)
+    say_other_labels(tmp_path, labels)
+    assert ("trained for far, near; it goes on, in this order, as no, yes" in capsys.readouterr().err) == told
 
 
 @pytest.mark.slow
