@@ -28,6 +28,7 @@ def chat(
         try:
             line = input("> ").strip()
         except (EOFError, KeyboardInterrupt):
+            say()  # what comes next begins on a line of its own
             break
         if not line:
             break

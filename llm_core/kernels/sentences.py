@@ -12,7 +12,7 @@ from typing import Any
 
 SPACED = "।॥؟۔።"
 UNSPACED = "。｡！？។။"
-STRAIGHT = "\udc22"  # stands for a closing " while a text is divided; no text that can be stored holds it
+STRAIGHT = "\udc22"  # takes the place of a closing " while a text is divided; no text that can be stored holds it
 CLOSING = f"」』”’》〉）】{STRAIGHT}"
 CLOSED = f"[{CLOSING}]{{0,3}}"  # bounded, because it is looked for behind every letter
 

@@ -58,7 +58,7 @@ def generate(
     fitted = [fit(model, prompt, how) for prompt in prompts]
     rooms = [room(model, prompt, how.max_new_tokens) for prompt in fitted]
     alone = how.temperature > 0 and how.seed is not None
-    padded = _reads(model.network, "attention_mask")
+    padded = reads(model.network, "attention_mask")
     order = sorted(range(len(fitted)), key=lambda at: (-rooms[at], len(fitted[at])))
     found: dict[int, Generated] = {}
     while order:
@@ -150,10 +150,10 @@ def _run(
         options |= {"stop_strings": list(how.stop), "tokenizer": tokenizer}
     if left is not None:
         options["stopping_criteria"] = StoppingCriteriaList([_Left(left)])
-    if _reads(network, "attention_mask"):
+    if reads(network, "attention_mask"):
         options["attention_mask"] = pad_masks(prompts, model.device, "left")
     if model.kind == "decoder":
-        options["use_cache"] = _reads(network, "past_key_values")
+        options["use_cache"] = reads(network, "past_key_values")
     try:
         with torch.no_grad():  # inference tensors could stay behind in a network that is trained on
             written = network.generate(
@@ -195,7 +195,8 @@ def pad_id(tokenizer: Any) -> int:
     return next((one for one in (tokenizer.pad_token_id, tokenizer.eos_token_id) if one is not None), 0)
 
 
-def _reads(network: Any, argument: str) -> bool:
+def reads(network: Any, argument: str) -> bool:
+    """Whether a network takes this argument; our recurrent ones take neither a mask nor a cache of keys and values."""
     return argument in inspect.signature(network.forward).parameters
 
 

@@ -16,7 +16,7 @@ import torch
 
 from llm_core.errors import UserError
 from llm_core.models.configs import ADAPTER, first_line, model_folder, read_config
-from llm_core.models.family import Kind, kind_of
+from llm_core.models.family import Kind, kind_of, register
 
 Purpose = Literal["language", "classification", "choices", "reward", "tagging", "answering", "encoder"]
 DTYPES = ("float32", "bfloat16", "float16", "auto")
@@ -111,6 +111,7 @@ def load_tokenizer(folder: str | Path, trust_remote_code: bool = False) -> Any:
     """The tokenizer in `folder`, as it was saved. Raises UserError where there is none."""
     from transformers import AutoTokenizer
 
+    register()  # it reads the model's config, too, and warns of a type that it does not know
     path = model_folder(folder)
     if (path / ADAPTER).is_file() and not (path / "tokenizer_config.json").is_file():
         path = _adapter_base(path)
@@ -245,16 +246,21 @@ def read_network(
     try:
         network, about = cls.from_pretrained(
             model_folder(folder), config=config, dtype=dtype if dtype == "auto" else getattr(torch, dtype),
-            local_files_only=True, trust_remote_code=trust_remote_code, output_loading_info=True, **options,
+            local_files_only=True, trust_remote_code=trust_remote_code, output_loading_info=True,
+            ignore_mismatched_sizes=True, **options,
         )  # fmt: skip
     except MemoryError:
         raise
-    except Exception as error:  # SafetensorError, OSError, RuntimeError (sizes), ValueError, KeyError: by the file
+    except Exception as error:  # SafetensorError, OSError, RuntimeError, ValueError, KeyError: by the file
         raise UserError(f"{folder}: the model cannot be loaded ({first_line(error)})") from None
     finally:
         logging.set_verbosity(verbosity)
     if renamed:
         network._weight_conversions = None  # else it is saved with names that the class does not read
+    if wrong := min(about["mismatched_keys"], default=None):
+        name, stored, needed = wrong
+        why = " (its head is for other labels)" if fresh_head else ""
+        raise UserError(f"{folder}: the weights {name} have the sizes {[*stored]}, and {[*needed]} are needed{why}")
     missing = [name for name in sorted(about["missing_keys"]) if "pooler" not in name]
     if fresh_head:
         missing = [name for name in missing if name.startswith(f"{network.base_model_prefix}.")]

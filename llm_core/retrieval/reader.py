@@ -32,8 +32,10 @@ class Reader:
             raise UserError(
                 f"{folder}: the model's context has {window} tokens; {answer_tokens} answer tokens leave no room"
             )
-        self.prompt_tokens = min(prompt_tokens, window - answer_tokens)
-        self.answer_tokens = answer_tokens
+        self.prompt_tokens, self.answer_tokens = min(prompt_tokens, window - answer_tokens), answer_tokens
+        self._why = "retrieval.prompt_tokens"
+        if self.prompt_tokens < prompt_tokens:
+            self._why = f"the model's context of {window} less retrieval.answer_tokens, {answer_tokens}"
 
     def prompt(self, question: str, evidence: Sequence[str]) -> tuple[list[int], int]:
         """Token ids of the prompt, and the number of pieces of `evidence` (best first) in it.
@@ -45,7 +47,7 @@ class Reader:
             ids = self._ids(question, list(evidence[:count]))
             if len(ids) <= self.prompt_tokens:
                 return ids, count
-        raise UserError(f"the question has more than the {self.prompt_tokens} tokens of retrieval.prompt_tokens")
+        raise UserError(f"the question has {len(ids)} tokens as a prompt, more than {self.prompt_tokens} ({self._why})")
 
     def encode(self, text: str, chat: bool) -> list[int]:
         """Token ids of `text`; with `chat` as one user's turn where the model has a template.

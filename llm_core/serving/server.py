@@ -20,7 +20,15 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.models.family import kind_of
-from llm_core.models.loading import check_purpose, choose_device, context_of, load_tokenizer, read_config
+from llm_core.models.generation import reads
+from llm_core.models.loading import (
+    check_purpose,
+    choose_device,
+    context_of,
+    load_network,
+    load_tokenizer,
+    read_config,
+)
 from llm_core.models.prompts import encode_chat, frame
 from llm_core.models.token_counts import least_tokens
 from llm_core.params.serving import Serving
@@ -127,21 +135,27 @@ def generation_app(model: Path, device: str, limits: Serving) -> Guard:
     from transformers.cli.serving.transcription import TranscriptionHandler
     from transformers.cli.serving.utils import GenerationState
 
-    from llm_core.models.family import register
     from llm_core.serving.threads import ThreadedGeneration
 
-    register()
+    class Manager(ModelManager):  # type: ignore[misc]
+        """It loads a model as every verb does; transformers' own would look for our families in its own package."""
+
+        def _load_model(self, *_: Any, **__: Any) -> Any:
+            return load_network(model, dtype="auto", device=device)
+
+        def _load_processor(self, *_: Any, **__: Any) -> Any:
+            return load_tokenizer(model)
+
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     path = str(model.resolve())
-    try:
-        manager = ModelManager(device=device, dtype="auto", force_model=path)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{model}: no model that can be served ({str(error).splitlines()[0]})") from None
+    manager = Manager(device=device, dtype="auto", force_model=path)
     inner = manager.process_model_name(path)
     network, tokenizer = manager.load_model_and_processor(inner)
     if network.config.is_encoder_decoder:
         _write_whole_answers(network, tokenizer)
+    elif not reads(network, "attention_mask"):
+        _write_without_mask(network)
     generation = ThreadedGeneration(limits.concurrent)
 
     class State(GenerationState):  # type: ignore[misc]
@@ -205,6 +219,16 @@ def _write_whole_answers(network: Any, tokenizer: Any) -> None:
     begin, end = ("".join(tokenizer.convert_ids_to_tokens(ids)) for ids in (before, behind))
     lines = "{{ messages | map(attribute='content') | join('\\n') }}"
     tokenizer.chat_template = f"{{{{ {begin!r} }}}}{lines}{{{{ {end!r} }}}}"
+
+
+def _write_without_mask(network: Any) -> None:
+    """Let transformers' handlers serve a recurrent network: they give a mask of ones to every network."""
+    write = network.generate
+
+    def unmasked(*arguments: Any, attention_mask: Any = None, **options: Any) -> Any:
+        return write(*arguments, **options, use_cache=reads(network, "past_key_values"))
+
+    network.generate = unmasked
 
 
 def _parse_only_what_fits() -> None:

@@ -102,9 +102,12 @@ def test_weights_that_are_missing_are_not_filled_with_random_numbers(llama: Path
 
     broken = shutil.copytree(llama, tmp_path / "broken")
     weights = load_file(broken / "model.safetensors")
-    del weights["model.layers.1.mlp.up_proj.weight"]
+    removed = weights.pop("model.layers.1.mlp.up_proj.weight")
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     assert "model.layers.1.mlp.up_proj.weight" in _refused(broken)
+    other = {"model.layers.1.mlp.up_proj.weight": removed[:5].clone()}
+    save_file(weights | other, broken / "model.safetensors", metadata={"format": "pt"})
+    assert "up_proj.weight have the sizes [5, " in _refused(broken)
 
 
 def test_code_in_a_model_folder_is_not_run(llama: Path, tmp_path: Path) -> None:

@@ -93,8 +93,12 @@ def test_evidence_leaves_from_its_end_until_the_prompt_keeps_the_budget(model: P
     ids, count = reader.prompt("Which capital?", evidence)
     assert len(ids) <= 60 and count == 2
     assert "Oslo" in reader.tokenizer.decode(ids) and "word" not in reader.tokenizer.decode(ids)
-    with pytest.raises(UserError, match="prompt_tokens"):
+    with pytest.raises(UserError, match=r"tokens as a prompt, more than 60 \(retrieval.prompt_tokens"):
         reader.prompt("long " * 100, [])
+    with pytest.raises(
+        UserError, match=r"more than 4 \(the model's context of 2048 less retrieval.answer_tokens, 2044"
+    ):
+        Reader(model, prompt_tokens=60, answer_tokens=2044).prompt("Which capital?", [])
 
 
 def test_a_real_model_answers_and_everything_is_measured(built: Path, model: Path) -> None:  # noqa: F811
