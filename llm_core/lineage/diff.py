@@ -8,6 +8,7 @@ both were evaluated, score by score on the items that both answered, with paired
 Folders of another git revision come from `revisions.py`.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from llm_core.formats.parquet import open_parquet
 from llm_core.lineage import sql
 from llm_core.lineage.index import connect, rows_of
 from llm_core.lineage.revisions import FILE, LOCK, stage_outputs
-from llm_core.lineage.training import TrainingData, ancestry, documents
+from llm_core.lineage.training import TrainingData, ancestry, chain, documents
 from llm_core.params.evaluation import Gate
 from llm_core.params.reading import parse
 from llm_core.runtime.nested import flatten
@@ -176,7 +177,8 @@ def diff_models(before: Path, after: Path, gate: Gate, seed: int) -> Diff:
             {"source": source, "before": counts[0], "after": counts[1]}
             | {"share before": f"{shares[0]:.2%}", "share after": f"{shares[1]:.2%}"}
         )
-    settings, scores = [_settings(record) for record in records], [_scores(path) for path in (before, after)]
+    settings = [_settings(path, record) for path, record in zip((before, after), records, strict=True)]
+    scores = [_scores(path) for path in (before, after)]
     found.settings = list(_differing(settings[0], settings[1], "setting"))
     found.scores = list(_differing(scores[0], scores[1], "metric"))
     old, new = (_data_folder(path) / "evaluation" / path.name for path in (before, after))
@@ -209,15 +211,21 @@ def _seen(record: TrainingData) -> tuple[dict[str, set[str]], Counter[str]]:
     return ids, tokens
 
 
-def _settings(record: TrainingData) -> dict[str, Any]:
-    """The settings of a training: its loader and steps, the model's configuration, and its params where they were
-    kept."""
+def _settings(model: Path, record: TrainingData) -> dict[str, Any]:
+    """The settings of a model's pretraining: its loader and steps, the configuration, and its params where they were
+    kept; and the params of the stages that made the model and those it descends from.
+
+    The params of its own finetune are under NAME, so that two finetunes of other names are compared.
+    """
     settings = {"steps": record.steps, **{f"loader.{key}": value for key, value in record.loader.items()}}
     for name in ("config.json", "params.json"):
         file = record.model / name
         if file.is_file():
             settings |= {f"{name.removesuffix('.json')}.{key}": value for key, value in read_json(file).items()}
-    return settings | _declared(record.model)
+    for folder in reversed(chain(model)):
+        settings |= _declared(folder)
+    own = re.compile(rf"^(params\.finetuning\.\w+)\.{re.escape(model.resolve().name)}\.")
+    return {own.sub(r"\1.NAME.", key): value for key, value in settings.items()}
 
 
 def _declared(model: Path) -> dict[str, Any]:
@@ -230,7 +238,7 @@ def _declared(model: Path) -> dict[str, Any]:
         files = [parse(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
                  for file in (lock, lock.with_name(FILE))]  # fmt: skip
         for path, _, stage in stage_outputs(lock.parent.as_posix(), *files):
-            if path == place.as_posix():
+            if place.is_relative_to(path):  # a snapshot lies in the folder of its training
                 for params in (stage.get("params") or {}).values():
                     found |= flatten(params, "params.")
     return found

@@ -245,12 +245,13 @@ def _figure(value: Any) -> str | None:
             return _with_error(value["mean"], value["standard_error"], ".4f")
         if all(value.get(part) is not None for part in ("value", "low", "high")):
             return f"{value['value']:.4f} ({value['low']:.4f} to {value['high']:.4f})"
-        return None
+        return _with_error(value["value"], None, ".4f") if value.get("value") is not None else None
     return None if value is None else f"{value:.4g}"
 
 
 def _with_error(value: float | None, error: float | None, form: str) -> str:
-    """`0.2500 ± 0.0100`; values without spread have no error."""
+    """`0.2500 ± 0.0100`; values without spread have no error, and that of one item or one group is unknown."""
     if value is None or not math.isfinite(value):
         return "no number"
-    return f"{value:{form}}" + (f"\u00a0±\u00a0{error:.4f}" if error else " (no spread)")
+    without = "error unknown" if error is None else "no spread"
+    return f"{value:{form}}" + (f"\u00a0±\u00a0{error:.4f}" if error else f" ({without})")

@@ -110,7 +110,7 @@ def test_params_of_a_model_are_those_that_its_stage_had(tmp_path):
     }
     (tmp_path / "dvc.lock").write_text(json.dumps({"stages": stages}))
     found = {"params.seed": 3, "params.pretraining.optimizer.learning_rate": 0.001}
-    assert _declared(tmp_path / "data/models/base") == found
+    assert _declared(tmp_path / "data/models/base") == found == _declared(tmp_path / "data/models/base/snapshots/9")
     assert _declared(tmp_path / "data/models/unknown") == {} == _declared(tmp_path)
 
     (tmp_path / "experiments/side").mkdir(parents=True)
@@ -119,3 +119,14 @@ def test_params_of_a_model_are_those_that_its_stage_had(tmp_path):
     (tmp_path / "experiments/side/dvc.lock").write_text(json.dumps({"stages": stages}))
     assert _declared(tmp_path / "data/models/bert") == {"params.seed": 5}
     assert _declared(tmp_path / "data/models/base") == found
+
+
+def test_two_finetunes_of_one_model_differ_by_their_own_params(project):
+    shutil.copytree(project / "data/models/instruction", project / "data/models/other")
+    stages = {"pretrain": {"outs": [{"path": "data/models/base"}], "params": {"params.yaml": {"pretraining": 1}}}}
+    for name, rate in (("instruction", 0.1), ("other", 0.2)):
+        params = {"params.yaml": {"seed": 1, f"finetuning.runs.{name}": {"method": "dpo", "learning_rate": rate}}}
+        stages[f"finetune@{name}"] = {"outs": [{"path": f"data/models/{name}"}], "params": params}
+    (project / "dvc.lock").write_text(json.dumps({"stages": stages}))
+    found = diff(project / "data/models/instruction", project / "data/models/other", Gate(), 1)
+    assert found.settings == [{"setting": "params.finetuning.runs.NAME.learning_rate", "before": 0.1, "after": 0.2}]

@@ -31,13 +31,26 @@ def tables(blocks):
 def test_a_classifier_shows_before_and_after_confusions_and_reliability(tmp_path):
     folder = tmp_path / "models" / "spam"
     score = {"value": 0.5, "low": 0.4, "high": 0.6}
-    model(folder, "classification", before={"macro_f1": score, "accuracy": 0.5}, after={"accuracy": 0.75})
+    alone = {"value": 0.75, "low": None, "high": None}  # the test rows are one group
+    mean = {"mean": 0.75, "standard_error": None, "low": None, "high": None, "items": 4}
+    model(
+        folder,
+        "classification",
+        before={"macro_f1": score, "accuracy": 0.5},
+        after={"macro_f1": alone, "accuracy": mean},
+    )
     (folder / "confusion.csv").write_text("actual,predicted\nham,ham\nham,spam\nspam,spam\nspam,spam\n")
     (folder / "reliability.csv").write_text("confidence,accuracy,rows\n0.6,0.5,2\n0.9,1.0,2\n")
     blocks = leaves(finetuned(tmp_path))
     before_after, confusion = tables(blocks)
-    assert before_after[0] == {"figure": "accuracy", "before": "0.5", "after": "0.75", "baseline": None}
+    assert before_after[0] == {
+        "figure": "accuracy",
+        "before": "0.5",
+        "after": "0.7500 (error unknown)",
+        "baseline": None,
+    }
     assert before_after[1]["before"] == "0.5000 (0.4000 to 0.6000)"
+    assert before_after[1]["after"] == "0.7500 (error unknown)"
     assert confusion == [
         {"actual": "ham", "as ham": 1, "as spam": 1},
         {"actual": "spam", "as ham": 0, "as spam": 2},
