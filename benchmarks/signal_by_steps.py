@@ -4,8 +4,8 @@
 
 PROJECT is a finished project (`make run`), of which tokens, tokenizer, held-out documents and benchmarks are read. The
 recipes are the default run's data, and the same without the sources of prose of today (`RECIPES`). Each is trained for
-each number of steps with each seed, and scored on `--limit` items of every benchmark. Prints a table of the scores
-with their ratio of signal to noise (`llm_core/evaluation/signal.py`); models and scores that WORK has are kept.
+each number of steps with each seed, and scored on `--limit` items of every benchmark. Prints the ratio of signal to
+noise of each score (`llm_core/evaluation/signal.py`); models and scores that WORK has are kept.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from llm_core.evaluation.signal import scores_of, signals
+from llm_core.evaluation.signal import Signal, scores_of, signals
 
 RECIPES = {
     "default": [],
@@ -23,6 +23,7 @@ TASKS = (
     "arc_challenge", "arc_easy", "boolq", "commonsense_qa", "copa", "hellaswag", "lambada_openai", "mmlu", "openbookqa",
     "piqa", "sciq", "social_iqa", "winogrande",
 )  # fmt: skip
+MEASURES = {"acc": "accuracy", "gold_bpb": "bits per byte of the right answer", "margin": "lead of the right answer"}
 
 
 def run(verb: str, out: Path, project: Path, arguments: list[str], settings: list[str]) -> None:
@@ -52,7 +53,7 @@ def main() -> None:
     tokens = ["--tokens", str(data / "tokens"), "--tokenizer", str(data / "tokenizer")]
     read = ["--in", str(data / "split" / "heldout" / "documents"), "--benchmarks", str(data / "benchmarks")]
     limits = [f"evaluation.limit={chosen.limit}", f"evaluation.tasks=[{','.join(TASKS)}]", "evaluation.prompts=[]"]
-    table: dict[str, list[str]] = {}
+    found: dict[tuple[str, int], Signal] = {}
     for steps in chosen.steps:
         scores = []
         for recipe, settings in RECIPES.items():
@@ -65,12 +66,28 @@ def main() -> None:
                 runs.append(scores_of(scored / name))
             scores.append(runs)
         for one in signals(scores):
-            bold = "**" if one.chance <= 0.05 else ""
-            table.setdefault(one.score, []).append(f"{bold}{one.ratio:.1f}{bold} ({one.chance:.2f})")
-    print("| score | " + " | ".join(f"{steps} steps" for steps in chosen.steps) + " |")
+            found[one.score.replace("acc_norm", "acc"), steps] = one  # a benchmark has one of both as its accuracy
+    names = sorted({score.partition(", ")[0] for score, _ in found})
+    columns = [(steps, measure) for measure in MEASURES for steps in chosen.steps]
+    print("| | " + " | ".join(f"{MEASURES[measure]}, {steps} steps" for steps, measure in columns) + " |")
+    print("|---" * (len(columns) + 1) + "|")
+    for name in names:
+        if any((f"{name}, {measure}", steps) in found for steps, measure in columns):
+            cells = (_cell(found.get((f"{name}, {measure}", steps))) for steps, measure in columns)
+            print(f"| {name} | {' | '.join(cells)} |")
+    print("\n| bits per byte of held-out text | " + " | ".join(f"{steps} steps" for steps in chosen.steps) + " |")
     print("|---" * (len(chosen.steps) + 1) + "|")
-    for score, cells in table.items():
-        print(f"| {score} | {' | '.join(cells)} |")
+    for score in dict.fromkeys(score for score, _ in found if score.startswith("bits per byte")):
+        print(f"| {score.partition(', ')[2]} | {' | '.join(_cell(found[score, steps]) for steps in chosen.steps)} |")
+
+
+def _cell(signal: Signal | None) -> str:
+    """Ratio of signal to noise, and the probability of such a signal by chance; bold where that is at most 5 %."""
+    if signal is None or signal.chance != signal.chance:  # all runs alike
+        return ""
+    bold = "**" if signal.chance <= 0.05 else ""
+    chance = f"{signal.chance:.3f}" if signal.chance >= 0.001 else "< 0.001"
+    return f"{bold}{signal.ratio:.1f}{bold} ({chance})"
 
 
 if __name__ == "__main__":

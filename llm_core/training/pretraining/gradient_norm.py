@@ -31,11 +31,14 @@ class GradientNorm:
         """Measure the gradients, between the last backward pass of a step and the optimizer; all processes call it."""
         if not self.muon:
             return
+        from deepspeed.accelerator import get_accelerator
+
         zero = self.engine.optimizer
         if getattr(zero, "swap_optimizer", False):  # the gradients are on disk
             return
         offload = zero.offload_optimizer if self.stage == 3 else zero.cpu_offload
         if offload:
+            get_accelerator().synchronize()  # the gradients may still be on their way to the CPU
             flat = zero.fp32_partitioned_groups_flat if self.stage == 3 else zero.single_partition_of_fp32_groups
             parts: Iterable[Any] = (part.grad for part in flat)
         else:
