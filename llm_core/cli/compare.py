@@ -22,12 +22,13 @@ def compare(
     overrides: Overrides = None,
 ) -> None:
     """Print how each of OTHERS differs from FIRST on the same items, with intervals; --out writes a page, too."""
+    from llm_core.evaluation.results import evaluations
     from llm_core.formats.pages import to_markdown
     from llm_core.report.comparison import compare as run
     from llm_core.report.comparison import write_comparison
 
     params = read_params(params_file, overrides)
     gate, seed = params.evaluation.gate, params.seed
-    groups = [[Path(part) for part in side.split(",")] for side in (first, *others)]
+    groups = [evaluations(side) for side in (first, *others)]
     blocks = write_comparison(groups, out, gate, seed) if out else run(groups, gate, seed)
     say(to_markdown(blocks))

@@ -1,6 +1,5 @@
 """`llm-core signal`: which scores tell recipes apart."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,9 +24,10 @@ def signal(
 
     Example: `llm-core signal eval/a1,eval/a2,eval/a3 eval/b1,eval/b2,eval/b3`.
     """
+    from llm_core.evaluation.results import evaluations
     from llm_core.evaluation.signal import check_runs, scores_of, signals
 
-    runs = [[Path(part) for part in recipe.split(",")] for recipe in recipes]
+    runs = [evaluations(recipe) for recipe in recipes]
     found = signals([[scores_of(run) for run in recipe] for recipe in runs])
     check_runs(runs)
     say(f"{'score':<40} {'signal':>10} {'noise':>10} {'ratio':>8} {'by chance':>10}")

@@ -25,6 +25,14 @@ def read_results(folder: Path) -> dict[str, list[Row]]:
     return tasks
 
 
+def evaluations(recipe: str) -> list[Path]:
+    """The folders of evaluations between commas, as an argument names them. Raises UserError for an empty name."""
+    names = recipe.split(",")
+    if not all(names):
+        raise UserError(f"'{recipe}': a folder's name before or behind a comma is missing")
+    return [Path(name) for name in names]
+
+
 def require_different(evaluations: Sequence[Path]) -> None:
     """Raise UserError where an evaluation is given twice: it would count as two trainings that do not differ at all."""
     seen: set[Path] = set()

@@ -11,6 +11,7 @@ from llm_core.cli import main
 from llm_core.errors import UserError
 from llm_core.evaluation.clusters import clusters
 from llm_core.evaluation.gold import GOLD
+from llm_core.evaluation.results import evaluations
 from llm_core.evaluation.signal import Signal, check_runs, scores_of, signals
 from llm_core.evaluation.stage import lines
 from llm_core.report.metrics_names import nameless
@@ -66,6 +67,9 @@ def test_runs_are_evaluations_of_their_own_on_the_same_items(tmp_path: Path) -> 
         texts = {"all": {"bits_per_byte": 1.0, "documents": 9 - number // 3, "bytes": 700}}
         (folder / "metrics.json").write_text(json.dumps({"bits_per_byte": texts}))
     check_runs([folders[:2], folders[2:3]])
+    assert evaluations("a,b/c") == [Path("a"), Path("b/c")]
+    with pytest.raises(UserError, match="'a,': a folder's name before or behind a comma is missing"):
+        evaluations("a,")
     with pytest.raises(UserError, match="a: is given twice"):
         check_runs([folders[:2], [tmp_path / "b" / ".." / "a"]])
     with pytest.raises(
