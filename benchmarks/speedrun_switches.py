@@ -39,15 +39,20 @@ OTHERS: dict[str, dict[str, Any]] = {  # switches that other families have too
 }  # fmt: skip
 PAYING = {"model.speedrun.value_embeddings": True, "model.speedrun.relu_squared": True}
 WITH = OTHERS["softcap"] | OTHERS["untied"]
+ZERO = {"model.speedrun.zero_init": True}
 SCALARS = {"model.speedrun.residual_scalars": True, "model.speedrun.embedding_norm": True}  # made for each other
 CONTENDERS: dict[str, dict[str, Any]] = {
     "llama": OFF,
     **{f"+{name}": OFF | {f"model.speedrun.{name}": True} for name in SWITCHES if name != "residual_scalars"},
     "+embedding_norm +residual_scalars": OFF | SCALARS,
     **{f"+{name}": OFF | change for name, change in OTHERS.items()},
-    "+untied +zero_init": OFF | OTHERS["untied"] | {"model.speedrun.zero_init": True},
+    "+untied +zero_init": OFF | OTHERS["untied"] | ZERO,
     "+untied +value_embeddings +relu_squared": OFF | OTHERS["untied"] | PAYING,
     "+untied +value_embeddings +relu_squared, scalars": OFF | OTHERS["untied"] | PAYING | SCALARS,
+    "+untied +value_embeddings +relu_squared +zero_init, scalars": OFF | OTHERS["untied"] | PAYING | SCALARS | ZERO,
+    "+untied +value_embeddings +relu_squared +zero_init +qk_norm, scalars": (
+        OFF | OTHERS["untied"] | PAYING | SCALARS | ZERO | {"model.speedrun.qk_norm": True}
+    ),
     "all": ON | WITH,
     "all tied": ON | OTHERS["softcap"],
     **{f"all-{name}": ON | WITH | {f"model.speedrun.{name}": False} for name in SWITCHES},

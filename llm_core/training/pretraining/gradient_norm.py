@@ -44,13 +44,13 @@ class GradientNorm:
         else:
             groups = zero.averaged_gradients.items()
             parts = (part for group, found in groups if group not in self.whole for part in found)
-        squares = _squares([part for part in parts if part is not None])
         numbers = {id(parameter): number for number, parameter in enumerate(self.engine.module.parameters())}
         table = torch.zeros(len(numbers) + 1, 2, dtype=torch.float64, device="cpu")
-        table[-1] = torch.tensor([float(squares.sum()), 0])
+        table[-1, 0] = float(_squares([part for part in parts if part is not None]).sum())
         for group, found in self.whole.items():
             for parameter, square in zip(zero.params_in_partition[group], found.tolist(), strict=True):
-                table[numbers[id(parameter)]] = torch.tensor([square, 1])
+                table[numbers[id(parameter)], 0] = square
+                table[numbers[id(parameter)], 1] = 1
         table = all_reduce(table, self.engine.device)
         # A matrix that lies in the parts of several processes was measured by each of them.
         self.measured = float((table[:, 0] / table[:, 1].clamp(min=1)).sum().sqrt()) / float(zero.loss_scale)
@@ -76,4 +76,8 @@ class GradientNorm:
 
 def _squares(tensors: list[torch.Tensor]) -> torch.Tensor:
     """The square of the norm of each tensor, [N], in float64."""
-    return torch.stack(torch._foreach_norm(tensors, 2, torch.float32)).double().square() if tensors else torch.zeros(0)
+    return (
+        torch.stack(torch._foreach_norm(tensors, 2, torch.float32)).double().square()
+        if tensors
+        else torch.zeros(0, device="cpu")
+    )
