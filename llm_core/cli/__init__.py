@@ -179,7 +179,8 @@ def _main(arguments: list[str]) -> None:
         if any("\ud800" <= letter <= "\udfff" for letter in argument):
             _stop(f"argument {argument!a}: its bytes are not UTF-8; rename the file or folder", code=2)
     if isinstance(sys.stdin, io.TextIOWrapper):  # in the locale C Python lets bytes that are not UTF-8 pass
-        sys.stdin.reconfigure(errors="strict")
+        with suppress(io.UnsupportedOperation):  # where a program that calls this has read from it
+            sys.stdin.reconfigure(errors="strict")
     verb = arguments[0]
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)
