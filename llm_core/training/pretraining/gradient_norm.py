@@ -24,6 +24,7 @@ class GradientNorm:
         self.measured: float | None = None
         self.whole: dict[int, torch.Tensor] = {}
         """Group -> squares of the norms of the matrices of which this process has a part."""
+        self.rows = {id(parameter): row for row, parameter in enumerate(engine.module.parameters())}
         if self.muon and stage < 3:
             self._watch(engine.optimizer)
 
@@ -44,13 +45,12 @@ class GradientNorm:
         else:
             groups = zero.averaged_gradients.items()
             parts = (part for group, found in groups if group not in self.whole for part in found)
-        numbers = {id(parameter): number for number, parameter in enumerate(self.engine.module.parameters())}
-        table = torch.zeros(len(numbers) + 1, 2, dtype=torch.float64, device="cpu")
+        table = torch.zeros(len(self.rows) + 1, 2, dtype=torch.float64, device="cpu")
         table[-1, 0] = float(_squares([part for part in parts if part is not None]).sum())
         for group, found in self.whole.items():
             for parameter, square in zip(zero.params_in_partition[group], found.tolist(), strict=True):
-                table[numbers[id(parameter)], 0] = square
-                table[numbers[id(parameter)], 1] = 1
+                row = self.rows[id(parameter)]
+                table[row, 0], table[row, 1] = square, 1
         table = all_reduce(table, self.engine.device)
         # A matrix that lies in the parts of several processes was measured by each of them.
         self.measured = float((table[:, 0] / table[:, 1].clamp(min=1)).sum().sqrt()) / float(zero.loss_scale)
