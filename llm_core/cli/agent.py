@@ -45,7 +45,7 @@ def agent(
     from llm_core.retrieval.questions import read_questions
     from llm_core.retrieval.search import Search
     from llm_core.retrieval.traced import TracedReader
-    from llm_core.tracking import enabled, runs, traces
+    from llm_core.tracking import enabled, lookup, traces
     from llm_core.tracking.prompts import of_tokenizer
 
     if (question is None) == (questions is None):
@@ -58,7 +58,7 @@ def agent(
     tools = {
         "search": corpus_search(Search(OpenIndex(folder), params.retrieval), params.agent.passages),
         "calculator": calculator,
-        "tracker": tracker(runs.last_metrics),
+        "tracker": tracker(lookup.last_metrics),
     }
 
     def attempt(text: str) -> loop.Transcript:
@@ -74,7 +74,7 @@ def agent(
         return found
 
     if questions is not None:
-        metrics = {stage: runs.last_metrics(stage) for stage in STAGES}
+        metrics = {stage: lookup.last_metrics(stage) for stage in STAGES}
         scores = measure(build(read_questions(questions), metrics, count, params.seed), attempt, out)
         say_json(scores, indent=2)
         return

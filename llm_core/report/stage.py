@@ -27,7 +27,7 @@ from llm_core.report.retrieval import searched, word_vectors
 from llm_core.report.scores import samples, scores
 from llm_core.runtime import json_lines
 from llm_core.runtime.storage import output_folder, read_json
-from llm_core.tracking import runs
+from llm_core.tracking import lookup, runs
 
 
 def write_report(data: Path, out: Path, params: Params) -> list[Block]:
@@ -140,7 +140,7 @@ def _training(data: Path, models: dict[str, Any]) -> Iterator[Block]:
     table = [row for row in table if not any(isinstance(value, dict | list) for value in row.values())]
     named = {key: "tokens trained on" if key == "tokens" else names.figure(key) for key in keys}
     inner = [Block("table", [row | {"figure": named[row["figure"]]} for row in table])]
-    if speed := runs.last_metrics("pretrain").get("tokens_per_second"):
+    if speed := lookup.last_metrics("pretrain").get("tokens_per_second"):
         told = f"Throughput of the latest pretraining at its end: {speed:,.0f} tokens per second."
         inner.append(Block("text", told))
     folded = Block("group", inner, "Figures of each training")

@@ -18,7 +18,8 @@ from llm_core.runtime.progress import log
 from llm_core.runtime.storage import read_json, write_json
 from llm_core.tracking import dataset_cards, versions
 from llm_core.tracking import store as tracking_store
-from llm_core.tracking.runs import links, note
+from llm_core.tracking.lookup import links
+from llm_core.tracking.runs import note
 
 Judge = Callable[[Path | None, Path], tuple[bool, str]]
 """(folder of the champion's evaluation or None, of the challenger's) -> (passed, reason)"""

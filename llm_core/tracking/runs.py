@@ -11,7 +11,6 @@ import html
 import math
 import numbers
 import os
-import re
 import signal
 import subprocess
 import threading
@@ -29,10 +28,10 @@ from llm_core.runtime.digests import content_digest
 from llm_core.runtime.redaction import redact
 from llm_core.tracking import dataset_cards
 from llm_core.tracking.dvc_context import baseline, context_tags
-from llm_core.tracking.experiments import EXPERIMENT, NOTE, Kind, all_experiments, experiment, run_link
+from llm_core.tracking.experiments import EXPERIMENT, NOTE, Kind, experiment
 from llm_core.tracking.store import Names, enabled, has_store, relocate, tracking_uri
 
-__all__ = ["EXPERIMENT", "Run", "client", "has_store", "last_metrics", "run", "tracking_uri"]
+__all__ = ["EXPERIMENT", "Run", "client", "has_store", "run", "tracking_uri"]
 PARAM_LENGTH = 6000  # MLflow's limit on a parameter's value
 TAG_LENGTH = 5000  # and on a tag's
 BATCH = 500  # entries written in one transaction
@@ -166,8 +165,8 @@ class Run:
 
         The script that is logged with it, serving/mlflow_model.py, finds out what kind of model it is. The folder
         itself is the artifact, so transformers loads it from the run, too. It is not registered here. `digest`, the
-        folder's where none is given, is its tag `model_digest`, by which `logged_model` finds it. Returns the model's
-        id.
+        folder's where none is given, is its tag `model_digest`, by which `lookup.logged_model` finds it. Returns the
+        model's id.
         """
         if self._client:
             import mlflow
@@ -335,23 +334,6 @@ def _shown(changes: Mapping[str, str], experiment: str) -> str:
     return " ".join([*new[:NAMED], *([f"+{len(new) - NAMED}"] if len(new) > NAMED else [])])
 
 
-def logged_model(digest: str) -> tuple[str, str] | None:
-    """(id, id of its run) of the newest whole logged model of a folder with this digest; None where none was logged."""
-    store = client()
-    found = store.search_logged_models(all_experiments(store), filter_string=f"tags.model_digest = '{digest}'")
-    return next(((str(model.model_id), str(model.source_run_id)) for model in found if model.status == "READY"), None)
-
-
-def links(**tags: str) -> list[str]:
-    """Links to the newest run of each experiment that has these tags, as Markdown: `[evaluate@base](#/…)`."""
-    store, found = client(), []
-    wanted = " AND ".join(f"tags.{name} = '{value}'" for name, value in tags.items())
-    for place in all_experiments(store):
-        for each in store.search_runs([place], wanted, max_results=1, order_by=["attributes.start_time DESC"]):
-            found.append(f"[{each.info.run_name}]({run_link(place, each.info.run_id)})")
-    return found
-
-
 def _parent(client: Any, experiment_id: str, commit: str) -> str:
     """The run above all DVC experiments on one commit; the first of them makes it."""
     query = f"tags.`dvc.parent_of` = '{commit}'"
@@ -388,15 +370,3 @@ def git_tags() -> dict[str, str]:
     except (OSError, subprocess.CalledProcessError):
         return {}
     return {"mlflow.source.git.commit": commit, "git.dirty": str(bool(status.strip())).lower()}
-
-
-def last_metrics(stage: str) -> dict[str, float]:
-    """Every metric of the newest finished run whose stage begins so; {} without one (or with tracking off)."""
-    if not has_store():
-        return {}
-    store = client()
-    places = all_experiments(store)
-    name = re.sub(r"[^\w-]", "", stage)  # it becomes part of a query
-    wanted = f"tags.stage LIKE '{name}%' AND attributes.status = 'FINISHED'"
-    runs = store.search_runs(places, wanted, max_results=1) if places and name else []
-    return dict(runs[0].data.metrics) if runs else {}

@@ -8,7 +8,8 @@ from typing import Any
 
 from llm_core.errors import UserError
 from llm_core.tracking import dataset_cards
-from llm_core.tracking.runs import client, logged_model, run
+from llm_core.tracking.lookup import logged_model
+from llm_core.tracking.runs import client, run
 from llm_core.tracking.store import Names, enabled, has_store
 
 EVALUATION_RUN = "evaluation_run"  # tag of a version: id of the run that keeps its evaluation

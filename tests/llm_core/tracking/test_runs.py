@@ -10,7 +10,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from llm_core.tracking import runs
+from llm_core.tracking import lookup, runs
 from tests.waiting import wait
 from tests.warm import start
 
@@ -68,7 +68,7 @@ def test_the_last_metrics_of_a_stage_are_read(
     monkeypatch.chdir(tmp_path)
     with runs.run("pretrain-llama", {}) as run:
         run.metrics({"loss": 4.5}, step=1)
-    assert runs.last_metrics("pretrain") == {"loss": 4.5} and runs.last_metrics("x' OR 1") == {}
+    assert lookup.last_metrics("pretrain") == {"loss": 4.5} and lookup.last_metrics("x' OR 1") == {}
 
 
 def test_a_refused_name_loses_no_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def test_kinds_of_runs_are_in_experiments_of_their_own(store: mlflow.MlflowClien
         "llm-pipeline": training.experiment_id, "llm-pipeline-evaluation": evaluation.experiment_id,
     }  # fmt: skip
     assert kept["llm-pipeline"].tags["mlflow.note.content"].startswith("Trainings: ")
-    assert runs.last_metrics("pretrain") == {"loss": 2.0}
+    assert lookup.last_metrics("pretrain") == {"loss": 2.0}
 
 
 def test_an_experiment_of_an_earlier_version_is_described_and_kept(store: mlflow.MlflowClient) -> None:
